@@ -1,0 +1,192 @@
+"""The admit half of each streaming request type: it writes what the client sent and produces no answer.
+
+The SDK does this at the head of ChatKitServer._process_streaming_impl, after the 200. Here it comes before, through
+the SDK's own helpers, so that an unknown thread is a 404 and not a broken stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, assert_never
+
+from chatkit.server import ChatKitServer
+from chatkit.store import NotFoundError
+from chatkit.types import (
+    ClientToolCallItem,
+    Page,
+    StreamingReq,
+    StructuredInputItem,
+    Thread,
+    ThreadCreatedEvent,
+    ThreadItem,
+    ThreadItemDoneEvent,
+    ThreadMetadata,
+    ThreadsAddClientToolOutputReq,
+    ThreadsAddStructuredInputReq,
+    ThreadsAddUserMessageReq,
+    ThreadsCreateReq,
+    ThreadsCustomActionReq,
+    ThreadsRetryAfterItemReq,
+    ThreadStreamEvent,
+    UserMessageInput,
+    UserMessageItem,
+    WidgetItem,
+)
+
+from shared.attachments import ObjectAttachmentStore
+from shared.errors import (
+    AttachmentNotFound,
+    AttachmentNotUploaded,
+    ItemMismatch,
+    ItemNotFound,
+    ThreadNotFound,
+)
+
+Server = ChatKitServer[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What admission leaves to the run."""
+
+    thread: ThreadMetadata
+    input: dict[str, Any]
+    """What the run half needs besides the thread; JSON."""
+    anchor_item_id: str | None
+    """The newest item after admission: what is newer belongs to an attempt."""
+    events: tuple[ThreadStreamEvent, ...] = ()
+
+
+async def admit(server: Server, request: StreamingReq, context: Any) -> Admitted:
+    """Raises ThreadNotFound, ItemNotFound, ItemMismatch, AttachmentNotFound or AttachmentNotUploaded."""
+    match request:
+        case ThreadsCreateReq():
+            return await _create(server, request, context)
+        case ThreadsAddUserMessageReq():
+            return await _add_user_message(server, request, context)
+        case ThreadsAddClientToolOutputReq():
+            return await _add_client_tool_output(server, request, context)
+        case ThreadsAddStructuredInputReq():
+            return await _add_structured_input(server, request, context)
+        case ThreadsRetryAfterItemReq():
+            return await _retry_after_item(server, request, context)
+        case ThreadsCustomActionReq():
+            return await _custom_action(server, request, context)
+        case _:
+            assert_never(request)
+
+
+async def _create(server: Server, request: ThreadsCreateReq, context: Any) -> Admitted:
+    thread = Thread(id=server.store.generate_thread_id(context), created_at=datetime.now(), items=Page())
+    item = await _build_item(server, request.params.input, thread, context)
+    await server.store.save_thread(ThreadMetadata(**thread.model_dump()), context)
+    created = ThreadCreatedEvent(thread=server._to_thread_response(thread))
+    await _save_item(server, thread, item, context)
+    return Admitted(thread, {"item_id": item.id}, item.id, (created, ThreadItemDoneEvent(item=item)))
+
+
+async def _add_user_message(server: Server, request: ThreadsAddUserMessageReq, context: Any) -> Admitted:
+    thread = await _thread(server, request.params.thread_id, context)
+    item = await _build_item(server, request.params.input, thread, context)
+    await _save_item(server, thread, item, context)
+    return Admitted(thread, {"item_id": item.id}, item.id, (ThreadItemDoneEvent(item=item),))
+
+
+async def _add_client_tool_output(
+    server: Server, request: ThreadsAddClientToolOutputReq, context: Any
+) -> Admitted:
+    thread = await _thread(server, request.params.thread_id, context)
+    item = await _newest_item(server, thread.id, context)
+    if not isinstance(item, ClientToolCallItem) or item.status != "pending":
+        raise ItemMismatch("The last item of the thread is not a pending client tool call.")
+    item.output = request.params.result
+    item.status = "completed"
+    await server.store.save_item(thread.id, item, context)
+    await server._cleanup_pending_client_tool_call(thread, context)
+    return Admitted(thread, {}, item.id)
+
+
+async def _add_structured_input(
+    server: Server, request: ThreadsAddStructuredInputReq, context: Any
+) -> Admitted:
+    thread = await _thread(server, request.params.thread_id, context)
+    item = await _item(server, thread.id, request.params.item_id, context)
+    if not isinstance(item, StructuredInputItem):
+        raise ItemMismatch("The item is not a structured input.")
+    if item.status != "pending":
+        raise ItemMismatch("The structured input is not pending.")
+    updated = await server._apply_structured_input_submission(item, request.params.input)
+    newest = await _newest_item(server, thread.id, context)
+    return Admitted(thread, {"item": updated.model_dump(mode="json")}, newest.id if newest else None)
+
+
+async def _retry_after_item(server: Server, request: ThreadsRetryAfterItemReq, context: Any) -> Admitted:
+    thread = await _thread(server, request.params.thread_id, context)
+    newer: list[str] = []
+    async for item in server._paginate_thread_items_reverse(thread.id, context):
+        if item.id == request.params.item_id:
+            break
+        newer.append(item.id)
+    else:
+        raise ItemNotFound
+    if not isinstance(item, UserMessageItem):
+        raise ItemMismatch("The item is not a user message.")
+    for item_id in newer:
+        await server.store.delete_thread_item(thread.id, item_id, context)
+    return Admitted(thread, {"item_id": item.id}, item.id)
+
+
+async def _custom_action(server: Server, request: ThreadsCustomActionReq, context: Any) -> Admitted:
+    params = request.params
+    thread = await _thread(server, params.thread_id, context)
+    if params.item_id:
+        sender = await _item(server, thread.id, params.item_id, context)
+        if not isinstance(sender, WidgetItem):
+            raise ItemMismatch("The sender of the action is not a widget.")
+    newest = await _newest_item(server, thread.id, context)
+    action = {"item_id": params.item_id, "action": params.action.model_dump(mode="json")}
+    return Admitted(thread, action, newest.id if newest else None)
+
+
+async def _build_item(
+    server: Server, message: UserMessageInput, thread: ThreadMetadata, context: Any
+) -> UserMessageItem:
+    with _absent(AttachmentNotFound):
+        item = await server._build_user_message_item(message, thread, context)
+    if isinstance(server.attachment_store, ObjectAttachmentStore) and any(
+        attachment.upload_descriptor is not None for attachment in item.attachments
+    ):
+        raise AttachmentNotUploaded
+    return item
+
+
+async def _save_item(server: Server, thread: ThreadMetadata, item: UserMessageItem, context: Any) -> None:
+    for attachment in item.attachments:
+        await server.store.save_attachment(attachment, context)
+    await server.store.add_thread_item(thread.id, item, context)
+
+
+async def _thread(server: Server, thread_id: str, context: Any) -> ThreadMetadata:
+    with _absent(ThreadNotFound):
+        return await server.store.load_thread(thread_id, context)
+
+
+async def _item(server: Server, thread_id: str, item_id: str, context: Any) -> ThreadItem:
+    with _absent(ItemNotFound):
+        return await server.store.load_item(thread_id, item_id, context)
+
+
+async def _newest_item(server: Server, thread_id: str, context: Any) -> ThreadItem | None:
+    page = await server.store.load_thread_items(thread_id, None, 1, "desc", context)
+    return page.data[0] if page.data else None
+
+
+@contextmanager
+def _absent(error: type[ThreadNotFound | ItemNotFound | AttachmentNotFound]) -> Iterator[None]:
+    try:
+        yield
+    except NotFoundError as absent:
+        raise error from absent

@@ -1,0 +1,152 @@
+"""POST /chatkit: the ChatKit protocol. Non-streaming requests are answered here, streaming ones become runs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from uuid import uuid4
+
+from chatkit.store import NotFoundError
+from chatkit.types import (
+    AttachmentsCreateReq,
+    AttachmentsDeleteReq,
+    NonStreamingReq,
+    StreamingReq,
+    ThreadsDeleteReq,
+    ThreadsSyncCustomActionReq,
+    is_streaming_req,
+)
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from api.admission import Submission
+from api.authentication import Identity, locale_of
+from api.caller import authenticated, resources_of, resumes
+from api.parse import ParsedRequest, parse
+from api.relay import Limits, RelayResponse
+from api.resources import Resources
+from shared.errors import (
+    AttachmentNotFound,
+    BodyTooLarge,
+    InvalidIdempotencyKey,
+    ItemMismatch,
+    ItemNotFound,
+    NotSupported,
+    ThreadNotFound,
+)
+from shared.identity import RequestContext, set_current
+from shared.journal import START
+from shared.runs import new_run_id
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_NOT_A_WIDGET = "threads.sync_custom_action requires a widget sender item"
+
+router = APIRouter()
+
+
+@router.post("/chatkit")
+async def chatkit(request: Request) -> Response:
+    """Answers JSON, or the events of the run that the request became."""
+    resources = resources_of(request)
+    identity = await authenticated(request)
+    body = await _body(request, resources.settings.max_body_bytes)
+    parsed = parse(body)
+    if is_streaming_req(parsed.request):
+        return await _stream(request, resources, identity, parsed, parsed.request, body)
+    context = _context(request, resources, identity, parsed, run_id=None)
+    return Response(await _answer(resources, parsed.request, context), media_type="application/json")
+
+
+async def _stream(
+    request: Request,
+    resources: Resources,
+    identity: Identity,
+    parsed: ParsedRequest,
+    streaming: StreamingReq,
+    body: bytes,
+) -> Response:
+    run_id = new_run_id()
+    box = resources.token_box
+    submission = Submission(
+        request=streaming,
+        context=_context(request, resources, identity, parsed, run_id=run_id),
+        request_hash=hashlib.sha256(body).digest(),
+        idempotency_key=_idempotency_key(request),
+        token=box.seal(run_id, identity.token) if resources.settings.forward_token and box else None,
+    )
+    run = await resources.admission.submit(submission)
+    can_resume = resumes(request)
+    return RelayResponse(
+        run.id,
+        resources.hub.subscribe(run.id, START, expected=not run.status.ended),
+        Limits.of(resources.settings, expires_at=identity.expires_at, resumes=can_resume),
+        resumes=can_resume,
+    )
+
+
+async def _answer(resources: Resources, request: NonStreamingReq, context: RequestContext) -> bytes:
+    set_current(context)
+    server = resources.user.server
+    if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and server.attachment_store is None:
+        raise NotSupported("The server stores no attachments.")
+    if isinstance(request, ThreadsDeleteReq):
+        await _stop_runs(resources, request.params.thread_id, context)
+    try:
+        return await server._process_non_streaming(request, resources.user.context(context))
+    except NotFoundError as error:
+        raise _not_found(request) from error
+    except NotImplementedError as error:
+        raise NotSupported from error
+    except ValueError as error:
+        if isinstance(request, ThreadsSyncCustomActionReq) and error.args == (_NOT_A_WIDGET,):
+            raise ItemMismatch("The sender of the action is not a widget.") from error
+        raise
+
+
+async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:
+    """Nothing of a thread goes on once it is deleted."""
+    while run := await resources.runs.active(context.tenant or "", context.user_id, thread_id):
+        if run.cancel_requested:
+            return
+        await resources.endings.cancel(run)
+
+
+def _not_found(request: NonStreamingReq) -> ThreadNotFound | ItemNotFound | AttachmentNotFound:
+    match request:
+        case AttachmentsDeleteReq():
+            return AttachmentNotFound()
+        case ThreadsSyncCustomActionReq():
+            return ItemNotFound("There is no such thread, or no such item in it.")
+        case _:
+            return ThreadNotFound()
+
+
+def _context(
+    request: Request, resources: Resources, identity: Identity, parsed: ParsedRequest, *, run_id: str | None
+) -> RequestContext:
+    return resources.authenticator.context_from(
+        identity,
+        metadata=parsed.metadata,
+        locale=locale_of(request.headers.get("accept-language")),
+        request_id=uuid4().hex,
+        run_id=run_id,
+    )
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidIdempotencyKey
+    return key
+
+
+async def _body(request: Request, limit_bytes: int) -> bytes:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit_bytes:
+        raise BodyTooLarge
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit_bytes:
+            raise BodyTooLarge
+    return bytes(body)

@@ -1,0 +1,174 @@
+"""From errors to responses: the one table of statuses, and the one shape of a body."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared import errors
+from shared.errors import InvalidJson, InvalidRequest, RelaykitError, ThreadBusy, Unauthenticated
+from shared.log import failure
+
+MAX_LOCATIONS = 20
+MAX_LOCATION_CHARS = 200
+
+STATUS: Final[Mapping[type[RelaykitError], int]] = {
+    RelaykitError: 500,
+    errors.SettingsError: 500,
+    errors.ServerLoadError: 500,
+    errors.DatabaseUnavailable: 503,
+    errors.SchemaOutdated: 503,
+    errors.MigrationFailed: 500,
+    errors.QueueUnavailable: 503,
+    errors.Unauthenticated: 401,
+    errors.IssuerUnavailable: 503,
+    errors.TokenUnreadable: 500,
+    errors.LocalOnly: 403,
+    errors.InvalidJson: 400,
+    errors.UnknownRequestType: 400,
+    errors.InvalidRequest: 422,
+    errors.EmptyMessage: 422,
+    errors.BodyTooLarge: 413,
+    errors.ThreadNotFound: 404,
+    errors.ItemNotFound: 404,
+    errors.AttachmentNotFound: 404,
+    errors.RunNotFound: 404,
+    errors.ItemMismatch: 409,
+    errors.ThreadBusy: 409,
+    errors.IdempotencyMismatch: 422,
+    errors.InvalidIdempotencyKey: 400,
+    errors.InvalidCursor: 400,
+    errors.JournalGone: 410,
+    errors.NotSupported: 400,  # not 501: the stock widget sends again what got a 5xx
+    errors.AttachmentRejected: 422,
+    errors.AttachmentNotUploaded: 409,
+    errors.InvalidSignature: 403,
+    errors.Fenced: 500,
+}
+
+_CODE_OF_STATUS: Final[Mapping[int, str]] = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+}
+
+log = structlog.get_logger()
+
+
+def status_of(error: Exception) -> int:
+    """The status of an error; a subclass that has no line in the table gets its parent's, anything else 500."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def error_response(error: Exception) -> Response:
+    """`{"error": {"code", "message"}}` with the status and headers that belong to the error.
+
+    An error of the server's own (5xx) answers with what its class says, never with its text; what is no RelaykitError
+    answers `internal`.
+    """
+    if isinstance(error, HTTPException):
+        return _framework_response(error)
+    known = error if isinstance(error, RelaykitError) else RelaykitError()
+    status = status_of(known)
+    message = known.message if status < 500 else _says(type(known))
+    body: dict[str, Any] = {"code": known.code, "message": message}
+    headers: dict[str, str] = {}
+    if known.retry_after_seconds is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(known.retry_after_seconds)))
+    match known:
+        case ThreadBusy():
+            body["run_id"] = known.run_id
+        case InvalidRequest():
+            locations = known.locations[:MAX_LOCATIONS]
+            body["locations"] = [location[:MAX_LOCATION_CHARS] for location in locations]
+        case Unauthenticated():
+            headers["WWW-Authenticate"] = _challenge(known.reason)
+    return JSONResponse({"error": body}, status, headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Every error of the app's routes gets the one shape, the framework's own among them.
+
+    An exception that nobody foresaw answers 500 `internal`. It is logged by its type and the places it came through,
+    not by its text, which may quote what a user wrote; for the same reason it does not reach the HTTP server, which
+    would print it. Where the response had begun already, the connection is closed without its proper end.
+    """
+    app.add_exception_handler(RelaykitError, _handle)
+    app.add_exception_handler(HTTPException, _handle)
+    app.add_exception_handler(RequestValidationError, _handle_validation)
+    app.user_middleware.append(
+        Middleware(_CatchAll)
+    )  # innermost: the headers of the others are on its answers too
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    if isinstance(error, RelaykitError) and status_of(error) >= 500:
+        log.warning("a request failed", action="request_failed", code=error.code, **failure(error))
+    return error_response(error)
+
+
+async def _handle_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = error.errors()
+    if any(problem["type"] == "json_invalid" for problem in problems):
+        return error_response(InvalidJson())
+    return error_response(
+        InvalidRequest(locations=[".".join(map(str, problem["loc"])) for problem in problems])
+    )
+
+
+def _says(kind: type[RelaykitError]) -> str:
+    return (kind.__doc__ or RelaykitError.__doc__ or "").strip().split("\n", 1)[0]
+
+
+def _framework_response(error: HTTPException) -> Response:
+    status = error.status_code
+    if status < 200 or status in (204, 304):
+        return Response(status_code=status, headers=error.headers)
+    phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else "The request failed"
+    body = {"code": _CODE_OF_STATUS.get(status, f"http_{status}"), "message": f"{phrase}."}
+    return JSONResponse({"error": body}, status, error.headers)
+
+
+def _challenge(reason: str | None) -> str:
+    """RFC 6750, section 3: no error is named to a request that brings no credentials at all."""
+    return "Bearer" if reason is None else f'Bearer error="invalid_token", error_description="{reason}"'
+
+
+class _CatchAll:
+    """Keeps the exceptions that no handler knows from the HTTP server; ASGI, one frame a request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def noting_send(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting_send)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            log.error("a request failed", action="request_failed", code=RelaykitError.code, **failure(error))  # noqa: TRY400
+            if not begun:
+                await error_response(error)(scope, receive, send)

@@ -1,0 +1,275 @@
+"""The hub: follows each run once, however many clients do, over one connection for notices and one for reads.
+
+The stream is the only truth. A notice says that a run has news; one round trip then reads the news of all that have
+some. A lost notice, or a lost connection, costs a re-read and never an entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+from redis.asyncio.client import PubSub
+
+from api.sse import encode
+from api.tail import Chunk, Tail, continues
+from shared import keys
+from shared.errors import JournalGone, QueueUnavailable
+from shared.journal import START, Cursor, Entry, Field, Journals, entries, follows
+from shared.log import failure
+from shared.redis import UNREACHABLE, Redis, translated
+
+READ_ENTRIES = 1000
+"""Entries in one read: bounds what a reply holds in memory."""
+RECONNECT_SECONDS = 0.2
+SUBSCRIBE_SECONDS = 5.0
+LOOSE_CHANNEL = "relaykit:hub"
+"""Always subscribed, so that the notice connection exists whether or not anybody follows a run."""
+
+log = structlog.get_logger()
+
+
+class Follow:
+    """One run that somebody here follows."""
+
+    __slots__ = ("acknowledged", "channel", "news", "run_id", "subscribers", "tail")
+
+    def __init__(self, run_id: str, max_bytes: int) -> None:
+        self.run_id = run_id
+        self.channel = keys.notices(run_id).encode()
+        self.tail = Tail(START, max_bytes)
+        self.subscribers = 0
+        self.acknowledged = asyncio.Event()
+        self.news = asyncio.Event()
+
+    def wake(self) -> None:
+        """Wakes whoever waits for news; the next wait gets an event of its own."""
+        news, self.news = self.news, asyncio.Event()
+        news.set()
+
+
+class Subscription:
+    """One client's place in a run: a cursor, nothing more."""
+
+    __slots__ = ("_follow", "_hub", "cursor", "ended")
+
+    def __init__(self, hub: Hub, follow: Follow, cursor: Cursor) -> None:
+        self._hub = hub
+        self._follow = follow
+        self.cursor = cursor
+        self.ended = False
+
+    async def next(self, timeout_seconds: float) -> Chunk | None:
+        """All that is ready after the cursor, else what comes first; None when nothing comes in time.
+
+        Raises JournalGone where the journal has a hole after the cursor, QueueUnavailable where the client is behind
+        the tail and Redis cannot be read.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while True:
+                    news = self._follow.news
+                    chunk = await self._ready()
+                    if chunk is not None:
+                        self.cursor, self.ended = chunk.cursor, chunk.ended
+                        return chunk
+                    if self._hub.closing:
+                        return None
+                    await news.wait()
+        except TimeoutError:
+            return None
+
+    @property
+    def closing(self) -> bool:
+        """Whether this process is about to stop."""
+        return self._hub.closing
+
+    def wake(self) -> None:
+        self._follow.wake()
+
+    async def _ready(self) -> Chunk | None:
+        tail = self._follow.tail
+        if self.cursor >= tail.start:
+            return tail.after(self.cursor)
+        return chunk_after(
+            self.cursor, await self._hub.journals.read(self._follow.run_id, self.cursor, READ_ENTRIES)
+        )
+
+
+def chunk_after(cursor: Cursor, found: list[Entry]) -> Chunk | None:
+    """Raises JournalGone where what was found does not follow the cursor without a hole."""
+    if not found:
+        return None
+    frames = []
+    for entry in found:
+        if not continues(cursor, entry.cursor):
+            raise JournalGone
+        cursor = entry.cursor
+        frames.append(encode(entry))
+    return Chunk(b"".join(frames), cursor, found[-1].field is Field.END)
+
+
+class Hub:
+    """All runs that this process's clients follow. `run` must be running."""
+
+    def __init__(self, commands: Redis, notices: Redis, tail_max_bytes: int) -> None:
+        self.journals = Journals(commands)
+        self.closing = False
+        self._commands = commands
+        self._notices = notices
+        self._tail_max_bytes = tail_max_bytes
+        self._follows: dict[bytes, Follow] = {}
+        self._pubsub: PubSub | None = None
+        self._dirty: set[Follow] = set()
+        self._has_dirty = asyncio.Event()
+
+    @asynccontextmanager
+    async def subscribe(
+        self, run_id: str, cursor: Cursor, *, expected: bool
+    ) -> AsyncIterator[Subscription | None]:
+        """A place in the run after `cursor`; None where the run has ended and nothing follows the cursor.
+
+        `expected` says that the journal is there or will come: the run has not ended. Raises JournalGone where the
+        journal is gone, was trimmed before the cursor, or does not reach to it; QueueUnavailable.
+        """
+        follow = await self._enter(run_id)
+        try:
+            yield await self._placed(follow, cursor, expected)
+        finally:
+            await self._leave(follow)
+
+    async def run(self) -> None:
+        """Listens and reads until cancelled; survives the loss of Redis."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen())
+            tasks.create_task(self._read_news())
+
+    def close(self) -> None:
+        """Ends every subscription, without the end of its run: clients resume elsewhere."""
+        self.closing = True
+        for follow in self._follows.values():
+            follow.wake()
+
+    @property
+    def followed(self) -> int:
+        return len(self._follows)
+
+    async def _enter(self, run_id: str) -> Follow:
+        follow = self._follows.get(keys.notices(run_id).encode())
+        if follow is not None:
+            follow.subscribers += 1
+            return follow
+        follow = Follow(run_id, self._tail_max_bytes)
+        follow.subscribers = 1
+        self._follows[follow.channel] = follow
+        try:
+            if self._pubsub is None:
+                raise QueueUnavailable
+            with translated():
+                await self._pubsub.subscribe(follow.channel)
+        except BaseException:
+            await self._leave(follow)
+            raise
+        return follow
+
+    async def _leave(self, follow: Follow) -> None:
+        follow.subscribers -= 1
+        if follow.subscribers:
+            return
+        self._follows.pop(follow.channel, None)
+        self._dirty.discard(follow)
+        if self._pubsub is not None:
+            try:
+                await self._pubsub.unsubscribe(follow.channel)
+            except UNREACHABLE:
+                return  # the connection is gone, and its subscriptions with it
+
+    async def _placed(self, follow: Follow, cursor: Cursor, expected: bool) -> Subscription | None:
+        try:
+            async with asyncio.timeout(SUBSCRIBE_SECONDS):
+                await follow.acknowledged.wait()
+        except TimeoutError:
+            raise QueueUnavailable from None
+        bounds = await self.journals.bounds(follow.run_id)
+        if bounds is None:
+            if not expected:
+                raise JournalGone
+            return Subscription(self, follow, cursor)
+        first, last = bounds
+        if not follows(first.cursor, cursor) or cursor > last.cursor:
+            raise JournalGone
+        if follow.tail.last == START:
+            follow.tail.restart(last.cursor, ended=last.field is Field.END)
+        if last.field is Field.END and cursor >= Cursor(last.cursor.attempt, last.cursor.seq - 1):
+            return None
+        return Subscription(self, follow, cursor)
+
+    def _mark(self, follow: Follow) -> None:
+        self._dirty.add(follow)
+        self._has_dirty.set()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._notices.pubsub() as pubsub:
+                    await pubsub.subscribe(LOOSE_CHANNEL, *self._follows)
+                    self._pubsub = pubsub
+                    while True:
+                        message = await pubsub.get_message(timeout=None)
+                        if message is not None:
+                            self._hear(message)
+            except UNREACHABLE as error:
+                log.warning("notices interrupted", action="hub_reconnect", **failure(error))
+            finally:
+                self._pubsub = None
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        follow = self._follows.get(message["channel"])
+        if follow is None:
+            return
+        if message["type"] == "subscribe" and not follow.acknowledged.is_set():
+            follow.acknowledged.set()
+        elif message["type"] in ("subscribe", "message"):
+            # a second acknowledgement follows a time without a subscription, in which notices were lost
+            self._mark(follow)
+
+    async def _read_news(self) -> None:
+        while True:
+            await self._has_dirty.wait()
+            self._has_dirty.clear()
+            dirty, self._dirty = list(self._dirty), set()
+            try:
+                replies = await self._read(dirty)
+            except QueueUnavailable as error:
+                log.warning("journals unreadable", action="hub_read", **failure(error))
+                self._dirty.update(follow for follow in dirty if follow.subscribers)
+                self._has_dirty.set()
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            for follow, reply in zip(dirty, replies, strict=True):
+                self._take(follow, entries(reply))
+
+    async def _read(self, dirty: list[Follow]) -> list[Any]:
+        with translated():
+            async with self._commands.pipeline(transaction=False) as pipeline:
+                for follow in dirty:
+                    pipeline.xrange(
+                        keys.journal(follow.run_id), f"({follow.tail.last}", "+", count=READ_ENTRIES
+                    )
+                return list(await pipeline.execute())
+
+    def _take(self, follow: Follow, found: list[Entry]) -> None:
+        if len(found) == READ_ENTRIES:
+            self._mark(follow)
+        tail = follow.tail
+        found = [entry for entry in found if entry.cursor > tail.last]
+        if not found:
+            return
+        if not tail.extend(found):
+            # a hole: whoever stands before it finds it in Redis and is told; the tail goes on behind it
+            tail.restart(found[-1].cursor, ended=found[-1].field is Field.END)
+        follow.wake()

@@ -1,0 +1,152 @@
+"""The issuer's keys: fetched over HTTP, cached, and kept while the issuer is away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import httpx2
+import jwt
+import structlog
+
+from api.key_set import KeySet, KeySetError, parse_key_set
+from shared.errors import IssuerUnavailable
+from shared.settings import LOOPBACK_HOSTS, Settings
+
+MAX_KEY_SET_BYTES = 256 * 1024
+
+log = structlog.get_logger()
+
+
+class JwksClient:
+    """Finds the key that verifies a token.
+
+    The key set is fetched at the first need and again when it is older than JWKS_CACHE_SECONDS or does not hold the
+    key id asked for. One fetch runs at a time, whoever waits for it, and none begins sooner than
+    JWKS_COOLDOWN_SECONDS after the last one ended, in success or failure: an unknown key id, which anybody can
+    make up, costs the issuer no more than that.
+
+    A fetch that fails changes nothing: the keys at hand go on being used, however old, and while that lasts nobody
+    who has a known key waits for the issuer. An answer without one usable key counts as a failure too. Redirects
+    are not followed, and the answer must come whole within JWKS_TIMEOUT_SECONDS.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._http: httpx2.AsyncClient | None = None
+        self._fetching: asyncio.Task[None] | None = None
+        self._keys: KeySet | None = None
+        self._fetched_at = 0.0
+        self._attempt_ended_at = float("-inf")
+        self._failing = False
+
+    async def __aenter__(self) -> Self:
+        on_loopback = urlsplit(self._settings.jwks_url).hostname in LOOPBACK_HOSTS
+        self._http = httpx2.AsyncClient(
+            follow_redirects=False,
+            timeout=self._settings.jwks_timeout_seconds,
+            trust_env=not on_loopback,  # a proxy of the environment cannot reach this machine's loopback
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+        if self._http is not None:
+            await self._http.aclose()
+
+    async def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """The issuer's key of that id and algorithm, None when there is none.
+
+        Without an id, the one key of the set that fits the algorithm; None when several do. That never causes a
+        fetch, so an issuer that leaves ids out is followed at the pace of JWKS_CACHE_SECONDS.
+
+        Raises IssuerUnavailable when no key set was ever fetched, or when the id is unknown and the issuer, who alone
+        could tell whether it is new, is away.
+        """
+        keys = await self._current()
+        if kid is None or kid in keys:
+            return keys.find(kid, algorithm)
+        await self._refresh()
+        keys = self._keys or keys
+        if kid not in keys and self._failing:
+            raise self._unavailable()
+        return keys.find(kid, algorithm)
+
+    async def _current(self) -> KeySet:
+        if self._keys is None:
+            await self._refresh()
+        elif time.monotonic() - self._fetched_at > self._settings.jwks_cache_seconds:
+            if self._failing:
+                self._begin()
+            else:
+                await self._refresh()
+        if self._keys is None:
+            raise self._unavailable()
+        return self._keys
+
+    async def _refresh(self) -> None:
+        """Waits for the fetch that is under way, or for a new one where the cool-down allows it."""
+        self._begin()
+        if self._fetching is not None:
+            await asyncio.wait([self._fetching])
+
+    def _begin(self) -> None:
+        if self._fetching is None and self._cooldown_left_seconds() <= 0:
+            self._fetching = asyncio.create_task(self._fetch(), name="jwks-fetch")
+
+    def _cooldown_left_seconds(self) -> float:
+        return self._attempt_ended_at + self._settings.jwks_cooldown_seconds - time.monotonic()
+
+    def _unavailable(self) -> IssuerUnavailable:
+        return IssuerUnavailable(retry_after_seconds=max(1.0, self._cooldown_left_seconds()))
+
+    async def _fetch(self) -> None:
+        try:
+            self._keys = parse_key_set(await self._download(), self._settings.jwt_algorithms)
+        except Exception as error:  # nobody may be waiting, so nothing is raised: the log has it
+            reason = str(error) if isinstance(error, KeySetError) else type(error).__name__
+            self._note_failure(reason)
+        else:
+            self._fetched_at = time.monotonic()
+            if self._failing:
+                log.info("the issuer's keys can be fetched again", action="jwks_fetch_recovered")
+            self._failing = False
+        finally:
+            self._attempt_ended_at = time.monotonic()
+            self._fetching = None
+
+    def _note_failure(self, reason: str) -> None:
+        self._failing = True
+        log.warning(
+            "the issuer's keys cannot be fetched",
+            action="jwks_fetch_failed",
+            reason=reason,
+            keys_kept=len(self._keys or ()),
+            keys_age_seconds=round(time.monotonic() - self._fetched_at) if self._keys else None,
+        )
+
+    async def _download(self) -> bytes:
+        if self._http is None:
+            raise KeySetError("the client is not open")
+        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+        body = bytearray()
+        async with (
+            asyncio.timeout(self._settings.jwks_timeout_seconds),
+            self._http.stream("GET", self._settings.jwks_url, headers=headers) as response,
+        ):
+            if response.status_code != 200:
+                raise KeySetError(f"HTTP status {response.status_code}")
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise KeySetError("compressed although not asked to")
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > MAX_KEY_SET_BYTES:
+                    raise KeySetError(f"larger than {MAX_KEY_SET_BYTES} bytes")
+        return bytes(body)

@@ -1,0 +1,58 @@
+"""Wires the API. The only place of this side that does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from chatkit.server import ChatKitServer
+from fastapi import FastAPI
+
+from api import chatkit_endpoint, health, runs
+from api.attachments import attachments_router
+from api.dev import dev_router
+from api.errors import install_error_handlers
+from api.http_headers import add_http_headers
+from api.page import page_router
+from api.resources import build_user_server, open_resources
+from shared.database import Database
+from shared.errors import RelaykitError
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+
+def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> FastAPI:
+    """The API as an ASGI application; opens nothing until its lifespan starts.
+
+    `server` is taken as it is, instead of the one that CHATKIT_SERVER names. Raises ServerLoadError.
+    """
+    database = Database(settings)
+    user = build_user_server(settings, database, server)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with AsyncExitStack() as stack:
+            try:
+                resources = await stack.enter_async_context(open_resources(settings, database, user))
+            except RelaykitError as error:
+                log.error("cannot start", action="api_start", code=error.code, reason=error.message)  # noqa: TRY400
+                raise
+            app.state.hub = resources.hub
+            log.info("api started", action="api_start", host=settings.host, port=settings.port)
+            yield {"resources": resources}
+        log.info("api stopped", action="api_stop")
+
+    app = FastAPI(title="Relaykit", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(chatkit_endpoint.router)
+    app.include_router(runs.router)
+    app.include_router(health.router)
+    app.include_router(attachments_router(settings, database))
+    if settings.local_issuer_key_file is not None:
+        app.include_router(dev_router(settings))
+        app.include_router(page_router())
+    add_http_headers(app, settings)
+    install_error_handlers(app)
+    return app

@@ -1,0 +1,134 @@
+"""From a subscription to an SSE response, in raw ASGI: all that is ready goes out in one write."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api import sse
+from api.errors import error_response
+from api.hub import Subscription
+from shared.errors import JournalGone, QueueUnavailable, RelaykitError
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When a stream closes though its run goes on."""
+
+    ping_seconds: float
+    stall_seconds: float
+    closes_at: float
+    """Unix time: the token's end."""
+
+    @classmethod
+    def of(cls, settings: Settings, *, expires_at: float, resumes: bool) -> Limits:
+        grace = 0.0 if resumes else settings.token_grace_seconds
+        return cls(
+            ping_seconds=settings.ping_seconds,
+            stall_seconds=settings.stall_seconds,
+            closes_at=expires_at + grace,
+        )
+
+
+class RelayResponse(Response):
+    """Streams a run to one client until its end, the client's leaving, the token's end, or the process's.
+
+    EOF without the end comment means "reconnect". A client that has not said that it can gets an error event with
+    a retry before it, so that no answer is cut and shown as whole.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        subscription: AbstractAsyncContextManager[Subscription | None],
+        limits: Limits,
+        *,
+        resumes: bool,
+    ) -> None:
+        self.status_code = 200
+        self.background = None
+        self._run_id = run_id
+        self._subscription = subscription
+        self._limits = limits
+        self._resumes = resumes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with AsyncExitStack() as stack:
+            try:
+                subscription = await stack.enter_async_context(self._subscription)
+            except RelaykitError as error:
+                await error_response(error)(scope, receive, send)
+                return
+            if subscription is None:
+                await Response(status_code=204, headers={"X-Run-Id": self._run_id})(scope, receive, send)
+                return
+            client = _Client(receive, send, subscription)
+            stack.push_async_callback(client.stop_watching)
+            await self._stream(client, subscription)
+
+    async def _stream(self, client: _Client, subscription: Subscription) -> None:
+        await client.start(self._run_id)
+        try:
+            async with asyncio.timeout(self._limits.stall_seconds) as stall:
+                pending = sse.retry(self._run_id)
+                while not client.gone:
+                    stall.reschedule(asyncio.get_running_loop().time() + self._limits.stall_seconds)
+                    await client.write(pending)
+                    stall.reschedule(None)
+                    if subscription.ended:
+                        break
+                    left = self._limits.closes_at - time.time()
+                    if left <= 0:
+                        break
+                    chunk = await subscription.next(min(self._limits.ping_seconds, left))
+                    if chunk is None and subscription.closing:
+                        break
+                    pending = sse.PING if chunk is None else chunk.data
+        except TimeoutError:
+            log.info("client takes nothing", action="relay_stalled", run_id=self._run_id)
+            return
+        except (JournalGone, QueueUnavailable) as error:
+            log.info("relay interrupted", action="relay_interrupted", run_id=self._run_id, code=error.code)
+        if not client.gone:
+            await client.finish(b"" if subscription.ended or self._resumes else sse.INTERRUPTED)
+
+
+class _Client:
+    """The two ends of one ASGI response."""
+
+    __slots__ = ("_send", "_watch", "gone")
+
+    def __init__(self, receive: Receive, send: Send, subscription: Subscription) -> None:
+        self._send = send
+        self.gone = False
+        self._watch = asyncio.create_task(self._watch_disconnect(receive, subscription))
+
+    async def _watch_disconnect(self, receive: Receive, subscription: Subscription) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.gone = True
+        subscription.wake()
+
+    async def stop_watching(self) -> None:
+        self._watch.cancel()
+        await asyncio.gather(self._watch, return_exceptions=True)
+
+    async def start(self, run_id: str) -> None:
+        headers = [*sse.HEADERS, (b"x-run-id", run_id.encode())]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def write(self, data: bytes) -> None:
+        if data:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self, data: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})

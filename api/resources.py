@@ -1,0 +1,105 @@
+"""What the API's routes use: opened in order by the lifespan, closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from chatkit.server import ChatKitServer
+
+from api.admission import Admission
+from api.authentication import Authenticator
+from api.hub import Hub
+from api.jwks import JwksClient
+from shared.attachments import build_attachment_store
+from shared.chatkit import UserServer, load_server
+from shared.database import Database
+from shared.ending import Endings
+from shared.journal import Journals
+from shared.log import failure
+from shared.queue import Queue
+from shared.redis import open_redis, translated
+from shared.runs import Runs
+from shared.settings import Settings
+from shared.store import PostgresStore
+from shared.token_box import TokenBox
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    settings: Settings
+    database: Database
+    runs: Runs
+    queue: Queue
+    hub: Hub
+    endings: Endings
+    admission: Admission
+    authenticator: Authenticator
+    user: UserServer
+    token_box: TokenBox | None
+
+
+@asynccontextmanager
+async def open_resources(
+    settings: Settings, database: Database, user: UserServer
+) -> AsyncIterator[Resources]:
+    """Two connections to Redis, one for commands and one for notices, and the pool to PostgreSQL."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(database)
+        commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=1))
+        notices = await stack.enter_async_context(
+            open_redis(settings.redis_url, connections=1, reply_timeout_seconds=None)
+        )
+        jwks = await stack.enter_async_context(JwksClient(settings))
+        runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
+        endings = Endings(settings, database, runs, journals, queue, user)
+        with translated():
+            await commands.ping()
+        hub = Hub(commands, notices, settings.tail_max_bytes)
+        await stack.enter_async_context(_running(hub))
+        yield Resources(
+            settings=settings,
+            database=database,
+            runs=runs,
+            queue=queue,
+            hub=hub,
+            endings=endings,
+            admission=Admission(settings, database, runs, journals, queue, endings, user),
+            authenticator=Authenticator(settings, jwks),
+            user=user,
+            token_box=TokenBox(settings.forward_token_key) if settings.forward_token_key else None,
+        )
+
+
+def build_user_server(
+    settings: Settings, database: Database, instance: ChatKitServer[Any] | None
+) -> UserServer:
+    """The user's server on our store. Raises ServerLoadError."""
+    store = PostgresStore(database)
+    return load_server(settings, store, build_attachment_store(settings, database), instance)
+
+
+@asynccontextmanager
+async def _running(hub: Hub) -> AsyncIterator[None]:
+    loops = asyncio.create_task(hub.run())
+    loops.add_done_callback(_die_if_failed)
+    try:
+        yield
+    finally:
+        hub.close()
+        loops.cancel()
+        await asyncio.gather(loops, return_exceptions=True)
+
+
+def _die_if_failed(loops: asyncio.Task[None]) -> None:
+    """A hub that has stopped serves nobody: the process ends, and its orchestrator starts a new one."""
+    if not loops.cancelled() and (error := loops.exception()) is not None:
+        log.critical("the hub failed", action="hub_failed", **failure(error))
+        signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,85 @@
+"""Runs over HTTP: follow, look, stop."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from api.authentication import Identity
+from api.caller import authenticated, resources_of, resumes
+from api.relay import Limits, RelayResponse
+from api.resources import Resources
+from shared.errors import InvalidRequest, RunNotFound
+from shared.identity import RequestContext, set_current
+from shared.journal import START, Cursor
+from shared.runs import Run
+
+router = APIRouter()
+
+MAX_ID_CHARS = 512
+
+
+@router.get("/runs/{run_id}/events")
+async def follow_run(run_id: str, request: Request) -> Response:
+    """The run's events after the cursor of `Last-Event-ID`, or of `?after=`; from the start without one."""
+    resources = resources_of(request)
+    identity = await authenticated(request)
+    cursor = _cursor(request)
+    run = await _own_run(resources, identity, run_id)
+    can_resume = resumes(request) or cursor > START
+    return RelayResponse(
+        run.id,
+        resources.hub.subscribe(run.id, cursor, expected=not run.status.ended),
+        Limits.of(resources.settings, expires_at=identity.expires_at, resumes=can_resume),
+        resumes=can_resume,
+    )
+
+
+@router.get("/runs/{run_id}")
+async def show_run(run_id: str, request: Request) -> Response:
+    resources = resources_of(request)
+    return JSONResponse(_shown(await _own_run(resources, await authenticated(request), run_id)))
+
+
+@router.post("/runs/{run_id}/cancel")
+async def cancel_run(run_id: str, request: Request) -> Response:
+    """The user's stop: from any host, before, during and after pick-up; repeating it does no harm."""
+    resources = resources_of(request)
+    run = await _own_run(resources, await authenticated(request), run_id)
+    status = await resources.endings.cancel(run)
+    return JSONResponse({"id": run.id, "status": status.value}, status_code=202)
+
+
+@router.get("/threads/{thread_id}/run")
+async def thread_run(thread_id: str, request: Request) -> Response:
+    """The thread's active run, else 204; whether the thread exists is not told."""
+    resources = resources_of(request)
+    identity = await authenticated(request)
+    if "\x00" in thread_id or len(thread_id) > MAX_ID_CHARS:
+        raise InvalidRequest("thread_id: not an id")
+    run = await resources.runs.active(identity.tenant or "", identity.user_id, thread_id)
+    return Response(status_code=204) if run is None else JSONResponse(_shown(run))
+
+
+def _cursor(request: Request) -> Cursor:
+    text = request.headers.get("last-event-id") or request.query_params.get("after")
+    return START if not text else Cursor.parse(text)
+
+
+async def _own_run(resources: Resources, identity: Identity, run_id: str) -> Run:
+    if "\x00" in run_id or len(run_id) > MAX_ID_CHARS:
+        raise RunNotFound
+    run = await resources.runs.get(run_id, identity.tenant or "", identity.user_id)
+    set_current(RequestContext(user_id=identity.user_id, tenant=identity.tenant))
+    return run
+
+
+def _shown(run: Run) -> dict[str, object]:
+    return {
+        "id": run.id,
+        "thread_id": run.thread_id,
+        "kind": run.kind.value,
+        "status": run.status.value,
+        "attempt": run.attempt,
+        "error": run.error,
+    }

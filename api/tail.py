@@ -1,0 +1,83 @@
+"""The newest entries of a journal in memory, shared by all who follow the run. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from api.sse import encode
+from shared.journal import Cursor, Entry, Field
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What follows a cursor: bytes to send, the cursor after them, and whether they hold the run's end."""
+
+    data: bytes
+    cursor: Cursor
+    ended: bool
+
+
+def continues(cursor: Cursor, entry: Cursor) -> bool:
+    """Whether `entry` is the next after `cursor`, with no hole between; the seqs of an attempt have none."""
+    if entry.attempt == cursor.attempt:
+        return entry.seq == cursor.seq + 1
+    return entry.attempt > cursor.attempt and entry.seq == 1
+
+
+class Tail:
+    """Holds all that came after `start`, up to `last`. Bounded in bytes: the oldest half is dropped beyond that.
+
+    A subscriber is a cursor into it. One whose cursor is before `start` reads from Redis instead.
+    """
+
+    __slots__ = ("_cursors", "_frames", "_max_bytes", "_size", "ended", "last", "start")
+
+    def __init__(self, start: Cursor, max_bytes: int, *, ended: bool = False) -> None:
+        self.start = start
+        self.last = start
+        self.ended = ended
+        self._max_bytes = max_bytes
+        self._cursors: list[Cursor] = []
+        self._frames: list[bytes] = []
+        self._size = 0
+
+    def extend(self, entries: Sequence[Entry]) -> bool:
+        """Takes entries that follow `last`; False, with the rest not taken, where one does not."""
+        for entry in entries:
+            if not continues(self.last, entry.cursor):
+                return False
+            frame = encode(entry)
+            self._cursors.append(entry.cursor)
+            self._frames.append(frame)
+            self._size += len(frame)
+            self.last = entry.cursor
+            self.ended = entry.field is Field.END
+        if self._size > self._max_bytes:
+            self._drop_older()
+        return True
+
+    def restart(self, start: Cursor, *, ended: bool) -> None:
+        """Forgets everything: what comes next follows `start`."""
+        self._cursors.clear()
+        self._frames.clear()
+        self._size = 0
+        self.start = self.last = start
+        self.ended = ended
+
+    def after(self, cursor: Cursor) -> Chunk | None:
+        """All that follows the cursor, or None where that is nothing. The cursor is not before `start`."""
+        index = bisect_right(self._cursors, cursor)
+        if index == len(self._cursors):
+            return None
+        return Chunk(b"".join(self._frames[index:]), self.last, self.ended)
+
+    def _drop_older(self) -> None:
+        dropped = 0
+        while self._size > self._max_bytes // 2:
+            self._size -= len(self._frames[dropped])
+            dropped += 1
+        self.start = self._cursors[dropped - 1]
+        del self._cursors[:dropped]
+        del self._frames[:dropped]

@@ -1,0 +1,107 @@
+"""Turns the [n] of an answer into annotations that point at the sections search_docs found."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from chatkit.types import (
+    Annotation,
+    AssistantMessageContent,
+    AssistantMessageContentPartAnnotationAdded,
+    AssistantMessageContentPartDone,
+    AssistantMessageContentPartTextDelta,
+    AssistantMessageItem,
+    EntitySource,
+    ThreadItemDoneEvent,
+    ThreadItemUpdatedEvent,
+    ThreadStreamEvent,
+    URLSource,
+)
+
+from examples.assistant.corpus import Section
+
+_MARK = re.compile(r"\[(\d{1,3})\]")
+
+
+@dataclass(slots=True)
+class _Part:
+    text: str = ""
+    looked_at: int = 0
+    annotations: list[Annotation] = field(default_factory=list)
+
+
+class Citations:
+    """For one turn. `sources` may grow while the turn runs; `docs_url` makes sources links."""
+
+    def __init__(self, sources: Sequence[Section], docs_url: str | None = None) -> None:
+        self._sources = sources
+        self._docs_url = docs_url
+        self._parts: defaultdict[tuple[str, int], _Part] = defaultdict(_Part)
+
+    def apply(self, event: ThreadStreamEvent) -> Iterator[ThreadStreamEvent]:
+        """The event, and after a delta the annotations of the marks that it completed."""
+        if isinstance(event, ThreadItemDoneEvent) and isinstance(event.item, AssistantMessageItem):
+            item = event.item
+            content = [self._annotated(item.id, index, part) for index, part in enumerate(item.content)]
+            yield ThreadItemDoneEvent(item=item.model_copy(update={"content": content}))
+            return
+        if not isinstance(event, ThreadItemUpdatedEvent):
+            yield event
+            return
+        match event.update:
+            case AssistantMessageContentPartTextDelta(content_index=index, delta=delta):
+                yield event
+                yield from self._marks_in(event.item_id, index, delta)
+            case AssistantMessageContentPartAnnotationAdded(content_index=index, annotation=annotation):
+                yield self._added(event.item_id, index, annotation)
+            case AssistantMessageContentPartDone(content_index=index, content=content_part):
+                update = AssistantMessageContentPartDone(
+                    content_index=index, content=self._annotated(event.item_id, index, content_part)
+                )
+                yield ThreadItemUpdatedEvent(item_id=event.item_id, update=update)
+            case _:
+                yield event
+
+    def _marks_in(self, item_id: str, index: int, delta: str) -> Iterator[ThreadStreamEvent]:
+        part = self._parts[item_id, index]
+        part.text += delta
+        for mark in _MARK.finditer(part.text, part.looked_at):
+            part.looked_at = mark.end()
+            number = int(mark[1])
+            if 1 <= number <= len(self._sources):
+                source = _source(self._sources[number - 1], number, self._docs_url)
+                yield self._added(item_id, index, Annotation(source=source, index=mark.end()))
+
+    def _added(self, item_id: str, index: int, annotation: Annotation) -> ThreadStreamEvent:
+        """Numbered here, as the model's own annotations share the list with ours."""
+        annotations = self._parts[item_id, index].annotations
+        annotations.append(annotation)
+        update = AssistantMessageContentPartAnnotationAdded(
+            content_index=index, annotation_index=len(annotations) - 1, annotation=annotation
+        )
+        return ThreadItemUpdatedEvent(item_id=item_id, update=update)
+
+    def _annotated(
+        self, item_id: str, index: int, content: AssistantMessageContent
+    ) -> AssistantMessageContent:
+        annotations = self._parts[item_id, index].annotations or content.annotations
+        return content.model_copy(update={"annotations": list(annotations)})
+
+
+def _source(section: Section, number: int, docs_url: str | None) -> EntitySource | URLSource:
+    if docs_url:
+        return URLSource(
+            title=section.title, url=f"{docs_url.rstrip('/')}/{section.id}", attribution=section.path
+        )
+    return EntitySource(
+        id=section.id,
+        title=section.title,
+        description=section.path,
+        icon="document",
+        inline_label=str(number),
+        interactive=True,
+        data={"path": section.path, "anchor": section.anchor},
+    )

@@ -1,0 +1,106 @@
+"""Thread items as the model's input, with everything that a browser wrote fenced off and bounded."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from agents import TResponseInputItem
+from chatkit.agents import ThreadItemConverter
+from chatkit.types import (
+    ClientToolCallItem,
+    HiddenContextItem,
+    UserMessageContent,
+    UserMessageItem,
+    UserMessageTagContent,
+    UserMessageTextContent,
+    WidgetItem,
+)
+from openai.types.responses import (
+    ResponseFunctionToolCallParam,
+    ResponseInputContentParam,
+    ResponseInputTextParam,
+)
+from openai.types.responses.response_input_item_param import FunctionCallOutput, Message
+
+from examples.assistant.attachments import AttachmentReader
+from examples.assistant.untrusted import block, cut
+
+MAX_MESSAGE_CHARS = 32_000
+MAX_BLOCK_CHARS = 8_000
+
+
+class AssistantConverter(ThreadItemConverter):
+    """Understands all that a ChatKit composer can send; the SDK's own raises on attachments and tags."""
+
+    def __init__(self, attachments: AttachmentReader) -> None:
+        self._attachments = attachments
+
+    async def attachment_to_message_content(self, attachment: Any) -> ResponseInputContentParam:
+        return await self._attachments.content_of(attachment)
+
+    async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputContentParam:
+        mention = {"id": tag.id, "text": tag.text, "group": tag.group, "data": tag.data}
+        return _text_part(block("mention", _json(mention), {"name": cut(tag.text, 200)}))
+
+    async def user_message_to_input(
+        self, item: UserMessageItem, is_last_message: bool = True
+    ) -> list[TResponseInputItem]:
+        """The quote stays with its message in later turns too; the SDK shows only the newest one."""
+        bounded = item.model_copy(update={"quoted_text": None, "content": _bounded(item.content)})
+        converted = await super().user_message_to_input(bounded, is_last_message)
+        messages = converted if isinstance(converted, list) else [converted] if converted else []
+        if item.quoted_text:
+            quote = block("quote", cut(item.quoted_text, MAX_BLOCK_CHARS))
+            messages.append(_message(f"The message above is about this passage:\n{quote}"))
+        return messages
+
+    async def hidden_context_to_input(self, item: HiddenContextItem) -> TResponseInputItem:
+        content = item.content if isinstance(item.content, str) else _json(item.content)
+        return _message(
+            "Context that the user does not see:\n" + block("hidden_context", cut(content, MAX_BLOCK_CHARS))
+        )
+
+    async def widget_to_input(self, item: WidgetItem) -> TResponseInputItem:
+        """Its copy text says what is on it; the component tree only costs tokens."""
+        shown = item.copy_text or item.widget.model_dump_json(exclude_unset=True, exclude_none=True)
+        return _message("The user was shown a card:\n" + block("widget", cut(shown, MAX_BLOCK_CHARS)))
+
+    async def client_tool_call_to_input(self, item: ClientToolCallItem) -> list[TResponseInputItem] | None:
+        """Call and output together, or neither: the model's API refuses a call without its output."""
+        if item.status == "pending":
+            return None
+        return [
+            ResponseFunctionToolCallParam(
+                type="function_call",
+                call_id=item.call_id,
+                name=item.name,
+                arguments=_json(item.arguments),
+            ),
+            FunctionCallOutput(
+                type="function_call_output",
+                call_id=item.call_id,
+                output=cut(_json(item.output), MAX_BLOCK_CHARS),
+            ),
+        ]
+
+
+def _bounded(content: list[UserMessageContent]) -> list[UserMessageContent]:
+    return [
+        UserMessageTextContent(text=cut(part.text, MAX_MESSAGE_CHARS))
+        if isinstance(part, UserMessageTextContent)
+        else part
+        for part in content
+    ]
+
+
+def _message(text: str) -> Message:
+    return Message(type="message", role="user", content=[_text_part(text)])
+
+
+def _text_part(text: str) -> ResponseInputTextParam:
+    return ResponseInputTextParam(type="input_text", text=text)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)

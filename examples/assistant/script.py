@@ -1,0 +1,216 @@
+"""What the scripted model answers, chosen by what is asked. The same input gets the same answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from examples.assistant.heard import Heard, Message, ToolOutput
+from examples.assistant.long_answer import long_answer, timed_answer
+
+MAX_SECONDS = 300
+MAX_PARAGRAPHS = 200
+VERY_LONG_SECONDS = 45
+DEFAULT_PARAGRAPHS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    text: str
+    fails_after: int | None = None
+    """The number of deltas after which the model breaks down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    tool: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+Reply = Say | Call
+Rule = Callable[[Heard, "Situation"], Reply | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    tools: Collection[str]
+    deltas_per_second: float
+
+
+def reply_to(heard: Heard, situation: Situation) -> Reply:
+    """The first rule that knows an answer."""
+    if heard.output is not None:
+        return _after_tool(heard.output)
+    for rule in RULES:
+        reply = rule(heard, situation)
+        if reply is not None and (isinstance(reply, Say) or reply.tool in situation.tools):
+            return reply
+    return _introduction(heard)
+
+
+def _named_tool(heard: Heard, situation: Situation) -> Reply | None:
+    named = re.search(r"\b(?:call|use) (?:the )?(?:tool )?`?(\w+)", heard.last.text)
+    return Call(named[1]) if named and named[1] in situation.tools else None
+
+
+def _failure(heard: Heard, situation: Situation) -> Reply | None:
+    if not _asks(heard, r"\berror\b") or _is_question(heard):
+        return None
+    halfway = _asks(heard, r"\b(half|halfway|middle)\b")
+    return Say("This answer ends in an error, as you asked for.", fails_after=5 if halfway else 0)
+
+
+def _long(heard: Heard, situation: Situation) -> Reply | None:
+    """ "long", "long answer of 30 paragraphs", "very long", "for 30 seconds"."""
+    timed = re.search(r"\bfor (\d+) ?(?:s|seconds?)\b", heard.last.text, re.IGNORECASE)
+    if not timed and (not _asks(heard, r"\blong\b") or _is_question(heard)):
+        return None
+    if timed or _asks(heard, r"\bvery long\b"):
+        seconds = min(int(timed[1]), MAX_SECONDS) if timed else VERY_LONG_SECONDS
+        return Say(timed_answer(round(seconds * situation.deltas_per_second)))
+    wanted = re.search(r"\b(\d+) paragraphs?\b", heard.last.text, re.IGNORECASE)
+    return Say(long_answer(min(int(wanted[1]), MAX_PARAGRAPHS) if wanted else DEFAULT_PARAGRAPHS))
+
+
+def _attached(heard: Heard, situation: Situation) -> Reply | None:
+    lines = _seen(heard.last)
+    return Say("I see with your message:\n\n" + "\n".join(lines)) if lines else None
+
+
+def _remember(heard: Heard, situation: Situation) -> Reply | None:
+    if not _asks(heard, r"\bremember\b|\bhistory\b|\bfirst message\b|\bsaid (before|first|earlier)\b"):
+        return None
+    if len(heard.messages) < 2:
+        return Say("This is your first message, so there is nothing to remember yet.")
+    first = heard.messages[0].text.strip()
+    earlier = len(heard.messages) - 1
+    count = "1 message" if earlier == 1 else f"{earlier} messages"
+    return Say(f"Your first message was: “{first}”. I have {count} of yours before this one.")
+
+
+def _time(heard: Heard, situation: Situation) -> Reply | None:
+    return Call("get_local_time") if _asks(heard, r"(?<!-)\btime\b(?![- ]?(to live|out))|\bclock\b") else None
+
+
+def _card(heard: Heard, situation: Situation) -> Reply | None:
+    if not _asks(heard, r"\bwidget\b|\bcard\b|\bchecklist\b"):
+        return None
+    steps = ["Send a message", "Reload the page in mid-answer", "Open the thread in a second tab"]
+    return Call("show_checklist", {"title": "Try it out", "steps": steps})
+
+
+def _page(heard: Heard, situation: Situation) -> Reply | None:
+    page = heard.data.get("page")
+    if not _asks(heard, r"\b(this|which|what|current|my) page\b|\bwhere am i\b"):
+        return None
+    if not isinstance(page, dict):
+        return Say("Your browser told me nothing about the page.")
+    headings = page.get("headings")
+    listed = ", ".join(headings) if isinstance(headings, list) else headings
+    lines = [
+        f"You are on **{page.get('title', 'a page without a title')}**.",
+        f"- address: {page.get('url') or page.get('path')}" if page.get("url") or page.get("path") else "",
+        f"- about: {page['description']}" if page.get("description") else "",
+        f"- headings: {listed}" if listed else "",
+    ]
+    return Say("\n".join(line for line in lines if line))
+
+
+def _effect(heard: Heard, situation: Situation) -> Reply | None:
+    if _is_question(heard):
+        return None
+    target = re.search(
+        r"\bhighlight (?:the )?(?:(?:word|text|heading) )?[“\"']?(.+?)[”\"'.!]*$", heard.last.text, re.I
+    )
+    if target:
+        return Call("highlight", {"text": target[1]})
+    if not _asks(heard, r"\bopen\b"):
+        return None
+    path = re.search(r"(?<!\S)/\S*", heard.last.text)
+    return Call("open_page", {"path": path[0] if path else "/"})
+
+
+def _docs(heard: Heard, situation: Situation) -> Reply | None:
+    if _asks(heard, r"\bwhat can (i|you)\b"):
+        return None
+    asks = _is_question(heard) or _asks(heard, r"\b(docs?|documentation|how|what|search|explain)\b")
+    return Call("search_docs", {"query": heard.last.text[:300]}) if asks else None
+
+
+RULES: tuple[Rule, ...] = (
+    _named_tool,
+    _failure,
+    _long,
+    _attached,
+    _remember,
+    _time,
+    _page,
+    _card,
+    _effect,
+    _docs,
+)
+
+
+def _after_tool(output: ToolOutput) -> Reply:
+    match output.tool:
+        case "search_docs":
+            return Say(_quoted(json.loads(output.output)))
+        case "show_checklist":
+            return Say("Here is a card. Its buttons tick the steps off.")
+        case "highlight" | "open_page":
+            return Say(output.output)
+        case "get_local_time":
+            return Say(f"Your browser says: `{output.output}`")
+        case _:
+            return Say(f"`{output.tool}` says:\n\n> {output.output}")
+
+
+def _quoted(excerpts: list[dict[str, Any]]) -> str:
+    if not excerpts:
+        return "The docs hold nothing about that. Ask me about something else, or for a *long answer*."
+    best, *others = excerpts
+    quote = "\n".join(f"> {line}" for line in best["text"].splitlines())
+    answer = f"From **{best['heading']}** [{best['number']}]:\n\n{quote}"
+    if others:
+        answer += (
+            "\n\nSee also "
+            + " and ".join(f"*{other['heading']}* [{other['number']}]" for other in others)
+            + "."
+        )
+    return answer
+
+
+def _seen(message: Message) -> list[str]:
+    lines = [f"- an image, {image.partition(';')[0].removeprefix('data:')}" for image in message.images]
+    lines += [f"- a file, {name}" for name in message.files]
+    shown = {"attachment": "an attachment", "quote": "a quote", "mention": "a mention of"}
+    for block in message.blocks:
+        if block.kind in shown:
+            first_line = next(iter(block.text.splitlines()), "")[:120]
+            text = block.name if block.kind == "mention" else f"{block.name}: {first_line}".removeprefix(": ")
+            lines.append(f"- {shown[block.kind]} {text}" if text else f"- {shown[block.kind]}")
+    return lines
+
+
+def _introduction(heard: Heard) -> Reply:
+    user = heard.data.get("user")
+    name = f", {user['name']}" if isinstance(user, dict) and user.get("name") else ""
+    return Say(
+        f"Hello{name}! I am a scripted assistant: no model is configured, yet everything else is real. Ask me\n\n"
+        "- *how a run is cancelled*: I search the docs and cite them\n"
+        "- for a *long answer*, or one *for 30 seconds*: reload the page meanwhile\n"
+        "- for a *checklist card*, or *what time it is*\n"
+        "- to *highlight* a word or *open* a page\n"
+        "- *what I remember*, or *which page* you are on\n"
+    )
+
+
+def _asks(heard: Heard, pattern: str) -> bool:
+    return re.search(pattern, heard.last.text, re.IGNORECASE) is not None
+
+
+def _is_question(heard: Heard) -> bool:
+    return _asks(heard, r"^\W*(how|what|why|when|which|who|where|does|do|is|are|can i|explain|search)\b")

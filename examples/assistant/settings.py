@@ -1,0 +1,76 @@
+"""What the environment says to the assistant."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from agents.models import get_default_model
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DEFAULT_DELTA_MS = 20.0
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssistantSettings:
+    """With neither a key nor a base URL the model is the scripted one."""
+
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    model: str = ""
+    delta_ms: float = DEFAULT_DELTA_MS
+    """Between two deltas of the scripted model."""
+    docs_dir: Path = CHECKOUT
+    """Holds README.md and docs/."""
+    docs_url: str | None = None
+    """Where the site serves docs_dir, if it does; sources are links then."""
+    mcp_url: str | None = None
+
+    @property
+    def has_real_model(self) -> bool:
+        return bool(self.api_key or self.base_url)
+
+    @property
+    def exports_traces(self) -> bool:
+        """Only a key of OpenAI's own service may send traces there: they hold what the user wrote."""
+        return bool(self.api_key) and not self.base_url
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Raises ValueError, which names the variable and never shows its value."""
+        return cls(
+            api_key=environment.get("OPENAI_API_KEY") or None,
+            base_url=environment.get("OPENAI_BASE_URL") or None,
+            model=environment.get("OPENAI_MODEL") or get_default_model(),
+            delta_ms=_delta_ms(environment.get("ASSISTANT_DELTA_MS")),
+            docs_dir=Path(environment.get("ASSISTANT_DOCS_DIR") or CHECKOUT),
+            docs_url=environment.get("ASSISTANT_DOCS_URL") or None,
+            mcp_url=_mcp_url(environment.get("ASSISTANT_MCP_URL")),
+        )
+
+
+def _delta_ms(value: str | None) -> float:
+    if not value:
+        return DEFAULT_DELTA_MS
+    try:
+        milliseconds = float(value)
+    except ValueError:
+        milliseconds = -1.0
+    if not 0 <= milliseconds <= 10_000:
+        raise ValueError("ASSISTANT_DELTA_MS must be milliseconds from 0 to 10000")
+    return milliseconds
+
+
+def _mcp_url(value: str | None) -> str | None:
+    """The caller's token goes to this address, so it goes encrypted or stays on the machine."""
+    if not value:
+        return None
+    parts = urlsplit(value)
+    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
+        return value
+    raise ValueError("ASSISTANT_MCP_URL must be https, or http on loopback")

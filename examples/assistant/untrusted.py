@@ -1,0 +1,64 @@
+"""Text from a browser on its way into a prompt: bounded, cleaned, and fenced off as data."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping
+
+DELIMITER = "untrusted_data"
+JOINERS = frozenset("\u200c\u200d")
+"""Invisible, but emoji and several scripts need them."""
+
+_DELIMITER_LIKE = re.compile(rf"<(?=\s*/?\s*{DELIMITER})", re.IGNORECASE)
+_JWT_LIKE = re.compile(r"\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
+REDACTED = "[removed]"
+
+
+def cut(text: str, limit: int) -> str:
+    """At most `limit` characters of `text`, and a note of how many are missing."""
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}… [{len(text) - limit} more characters left out]"
+
+
+def without_controls(text: str) -> str:
+    """Without control and invisible format characters, which can hide text from the user who sent it."""
+    return "".join(
+        character
+        for character in text
+        if character in "\n\t"
+        or character in JOINERS
+        or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co"}
+    )
+
+
+def one_line(text: str, limit: int) -> str:
+    return cut(" ".join(without_controls(text[: limit * 4]).split()), limit)
+
+
+def without_tokens(text: str, token: str | None = None) -> str:
+    """Without `token`, and without anything that looks like a signed token."""
+    if token:
+        text = text.replace(token, REDACTED)
+    return _JWT_LIKE.sub(REDACTED, text)
+
+
+def block(kind: str, text: str, attributes: Mapping[str, str] | None = None) -> str:
+    """`text` between delimiters that nothing inside can imitate."""
+    shown = {"kind": kind, **(attributes or {})}
+    head = " ".join(
+        f"{name}={json.dumps(_escaped(value), ensure_ascii=False)}" for name, value in shown.items()
+    )
+    body = _DELIMITER_LIKE.sub("&lt;", without_controls(text))
+    return f"<{DELIMITER} {head}>\n{body}\n</{DELIMITER}>"
+
+
+def json_block(kind: str, value: object) -> str:
+    """`value` as JSON in a block; no string in it can hold a line break or an angle bracket."""
+    return block(kind, _escaped(json.dumps(value, ensure_ascii=False, default=str)))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("<", "\\u003c").replace(">", "\\u003e")

@@ -1,0 +1,88 @@
+"""The end of a run: its row, the run that waited behind it, its end entry. The row comes first and is the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chatkit.store import NotFoundError
+
+from shared.chatkit import UserServer
+from shared.database import Database
+from shared.errors import Fenced
+from shared.identity import set_current
+from shared.journal import Journals
+from shared.queue import Queue
+from shared.runs import Kind, Run, Runs, Status, request_context
+from shared.settings import Settings
+from shared.store import PostgresStore
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Ends runs, from either side."""
+
+    settings: Settings
+    database: Database
+    runs: Runs
+    journals: Journals
+    queue: Queue
+    user: UserServer
+
+    async def finish_row(self, run: Run, status: Status, error: str | None = None) -> Run | None:
+        """Ends the row and queues the run that waited behind it, in one transaction; returns the latter.
+
+        Raises Fenced where a newer attempt has begun or the run has ended already.
+        """
+        async with self.database.transaction():
+            await self.runs.lock_thread(run)
+            if not await self.runs.finish(run, status, error):
+                raise Fenced
+            return await self._promote(run)
+
+    async def write_end(self, run: Run, status: Status) -> None:
+        """Writes the end entry; once, however often it is called. Raises QueueUnavailable."""
+        await self.journals.end(run.id, run.attempt, status, self.settings.journal_ended_ttl_seconds)
+
+    async def cancel(self, run: Run) -> Status:
+        """The user's stop. A run that has not started ends here; a running one ends in its worker.
+
+        Returns the status after it. Repeating it does no harm.
+        """
+        async with self.database.transaction():
+            await self.runs.lock_thread(run)
+            status = await self.runs.request_cancel(run.id)
+            promoted = await self._promote(run) if status is Status.CANCELLED else None
+        if status is None:
+            return (await self.runs.get(run.id, run.tenant, run.owner)).status
+        if status is Status.RUNNING:
+            await self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds)
+            return status
+        await self._note_cancelled(run)
+        await self.write_end(run, Status.CANCELLED)
+        await self.queue.discard(run.id)
+        if promoted is not None:
+            await self.queue.enqueue(promoted.id)
+        return status
+
+    async def _promote(self, run: Run) -> Run | None:
+        promoted = await self.runs.promote_waiting(run)
+        if promoted is None:
+            return None
+        set_current(request_context(promoted))
+        context = self.user.context(request_context(promoted))
+        store = self.user.server.store
+        if promoted.kind is Kind.MESSAGE and isinstance(store, PostgresStore):
+            await store.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
+        newest = await store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
+        await self.runs.set_anchor(promoted.id, newest.data[0].id if newest.data else None)
+        return promoted
+
+    async def _note_cancelled(self, run: Run) -> None:
+        """What the SDK does for a stream that is cancelled before its first event, and no run did for it."""
+        set_current(request_context(run))
+        context = self.user.context(request_context(run))
+        try:
+            thread = await self.user.server.store.load_thread(run.thread_id, context)
+        except NotFoundError:
+            return
+        await self.user.server.handle_stream_cancelled(thread, [], context)

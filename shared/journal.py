@@ -1,0 +1,172 @@
+"""A run's journal: its ordered entries in a Redis stream, and the cursor that names a place in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from redis.asyncio.client import Pipeline
+
+from shared import keys
+from shared.errors import InvalidCursor
+from shared.redis import Redis, script, translated
+from shared.runs import Status
+
+
+class Cursor(NamedTuple):
+    """The id of the last entry a client has; compared as (attempt, seq)."""
+
+    attempt: int
+    seq: int
+
+    def __str__(self) -> str:
+        return f"{self.attempt}-{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Raises InvalidCursor for anything but what `str` of a cursor gives."""
+        match = _CURSOR.fullmatch(text)
+        if match is None:
+            raise InvalidCursor
+        return cls(int(match[1]), int(match[2]))
+
+
+_CURSOR = re.compile(r"(0|[1-9][0-9]{0,8})-(0|[1-9][0-9]{0,11})", re.ASCII)
+
+START = Cursor(0, 0)
+"""Before the first entry."""
+
+NEXT_SEQ = 0
+"""As the first seq of an append: the one after the journal's last."""
+
+
+class Field(StrEnum):
+    """What an entry is; the one field of its stream record."""
+
+    EVENT = "e"
+    """A ChatKit event, as the SDK serialises it."""
+    MARK = "m"
+    """An attempt has begun. Clients never see it."""
+    END = "end"
+    """The run's status at its end. The last entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    cursor: Cursor
+    field: Field
+    payload: bytes
+
+
+class Appended(NamedTuple):
+    """What an append came to: `outcome` ok, fenced or ended, and the journal's last id."""
+
+    outcome: str
+    last: Cursor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Entries that follow each other in one attempt, from `first_seq` on."""
+
+    run_id: str
+    attempt: int
+    first_seq: int
+    entries: Sequence[tuple[Field, bytes]]
+    ttl_seconds: float
+    oldest_kept: Cursor | None = None
+
+
+class Journals:
+    """Appends to journals and reads them, over one Redis client."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._append = redis.register_script(script("append"))
+
+    async def append(self, batch: Batch) -> Appended:
+        """Appends once, however often it is called. Raises QueueUnavailable."""
+        with translated():
+            return appended(await self._append(**_call(batch)))
+
+    def pipe_append(self, batch: Batch, pipeline: Pipeline) -> None:
+        """Adds the append to `pipeline`; read its reply with `appended`. A NoScriptError wants `load_scripts`."""
+        call = _call(batch)
+        pipeline.evalsha(self._append.sha, 1, *call["keys"], *call["args"])
+
+    async def load_scripts(self) -> None:
+        with translated():
+            await self._redis.script_load(self._append.script)
+
+    async def read(self, run_id: str, after: Cursor, limit: int) -> list[Entry]:
+        """Up to `limit` entries after the cursor. Raises QueueUnavailable."""
+        with translated():
+            return entries(await self._redis.xrange(keys.journal(run_id), f"({after}", "+", count=limit))
+
+    async def bounds(self, run_id: str) -> tuple[Entry, Entry] | None:
+        """The first and the last entry, or None where there is no journal. Raises QueueUnavailable."""
+        key = keys.journal(run_id)
+        with translated():
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.xrange(key, count=1)
+                pipeline.xrevrange(key, count=1)
+                first, last = await pipeline.execute()
+        if not first:
+            return None
+        return entries(first)[0], entries(last)[0]
+
+    async def end(self, run_id: str, attempt: int, status: Status, ttl_seconds: float) -> Appended:
+        """Writes the end entry after whatever is there; once."""
+        return await self.append(
+            Batch(
+                run_id=run_id,
+                attempt=attempt,
+                first_seq=NEXT_SEQ,
+                entries=[(Field.END, status.value.encode())],
+                ttl_seconds=ttl_seconds,
+            )
+        )
+
+
+def follows(first: Cursor, cursor: Cursor) -> bool:
+    """Whether a journal whose oldest entry is `first` holds everything after `cursor`.
+
+    A first seq of 1 in a later attempt means that the earlier attempts are gone, so only a cursor within that
+    attempt is sure to have missed nothing.
+    """
+    if first.seq > 1:
+        return cursor >= Cursor(first.attempt, first.seq - 1)
+    return first.attempt == 0 or cursor.attempt >= first.attempt
+
+
+def entries(records: Any) -> list[Entry]:
+    """Entries from the reply to XRANGE."""
+    result = []
+    for record_id, record in records:
+        attempt, _, seq = record_id.partition(b"-")
+        ((field, payload),) = record.items()
+        result.append(Entry(Cursor(int(attempt), int(seq)), Field(field.decode()), payload))
+    return result
+
+
+def appended(reply: Any) -> Appended:
+    outcome, attempt, seq = reply
+    return Appended(outcome.decode(), Cursor(int(attempt), int(seq)))
+
+
+def _call(batch: Batch) -> dict[str, Any]:
+    is_end = batch.entries[-1][0] is Field.END
+    arguments: list[str | bytes | int] = [
+        batch.attempt,
+        batch.first_seq,
+        keys.notices(batch.run_id),
+        int(batch.ttl_seconds * 1000),
+        "1" if is_end else "",
+        str(batch.oldest_kept) if batch.oldest_kept else "",
+    ]
+    for field, payload in batch.entries:
+        arguments += (field.value, payload)
+    return {"keys": [keys.journal(batch.run_id)], "args": arguments}

@@ -1,0 +1,56 @@
+"""Every Redis key and channel, each with its reason. Nothing else in the product spells one.
+
+All keys but the queue itself carry a time to live. No command newer than Redis 6.2 is used.
+"""
+
+from __future__ import annotations
+
+from arq.constants import default_queue_name, in_progress_key_prefix, job_key_prefix, retry_key_prefix
+
+QUEUE = default_queue_name
+"""arq's sorted set of job ids; the score is the time, in ms of Redis's clock, at which a job is due."""
+
+JOB_PREFIX = job_key_prefix
+"""arq's message of a job. Lives for a day: a job that waits longer is queued again from its row."""
+
+LEASE_PREFIX = in_progress_key_prefix
+"""arq's in-progress key, here a lease: the value is its holder's token, the time to live is the lease."""
+
+TRIES_PREFIX = retry_key_prefix
+"""arq's count of tries; written by arq's run_job and deleted with the job. The run row counts attempts."""
+
+BELL = "relaykit:bell"
+"""A list that admission pushes to and idle workers pop from, so that pick-up does not wait for a poll."""
+
+BELL_TTL_SECONDS = 60
+"""A ring is worth nothing once every worker has polled."""
+
+SIGNALS = "relaykit:signals"
+"""Channel: the id of a run to be cancelled, heard by every worker."""
+
+
+def journal(run_id: str) -> str:
+    """The run's events, a stream."""
+    return f"run:{{{run_id}}}:events"
+
+
+def notices(run_id: str) -> str:
+    """Channel: something was appended to the run's journal. Carries no data: the stream is the only truth."""
+    return f"run:{{{run_id}}}:news"
+
+
+def cancel_flag(run_id: str) -> str:
+    """Set when a running run is to be cancelled, for a worker that missed the signal; its heartbeat reads it."""
+    return f"run:{{{run_id}}}:cancel"
+
+
+def lease(run_id: str) -> str:
+    return f"{LEASE_PREFIX}{run_id}"
+
+
+def job(run_id: str) -> str:
+    return f"{JOB_PREFIX}{run_id}"
+
+
+def tries(run_id: str) -> str:
+    return f"{TRIES_PREFIX}{run_id}"

@@ -1,0 +1,71 @@
+"""Structured logs: a constant message, a stable `action`, ids bound once. Never what a user or a model wrote."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+QUIET = (
+    "asyncio",
+    "chatkit",
+    "hpack",
+    "httpcore2",
+    "httpx2",
+    "mcp",
+    "multipart",
+    "openai",
+    "openai.agents",
+    "uvicorn",
+)
+"""Libraries that log bodies, headers, arguments or exceptions that quote them: their records never leave the process
+below CRITICAL, whatever LOG_LEVEL says."""
+
+
+def configure(level: str, form: Literal["json", "console"]) -> None:
+    """Sets up structlog and the standard library's logging for this process."""
+    number = logging.getLevelName(level.upper())
+    timestamper = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    shared_processors: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        timestamper,
+        structlog.processors.StackInfoRenderer(),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared_processors,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def failure(error: BaseException) -> dict[str, object]:
+    """What a log line says of an unexpected exception: its type and where it was raised, never its text."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"{code.co_filename}:{trace.tb_lineno}:{code.co_name}")
+        trace = trace.tb_next
+    return {"error_type": type(error).__qualname__, "frames": frames[-8:]}

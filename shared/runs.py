@@ -1,0 +1,339 @@
+"""A run's life: its states, the one transition table, and its row in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+from pydantic_core import to_json
+
+from shared.database import Database
+from shared.errors import IdempotencyMismatch, RunNotFound, ThreadBusy
+from shared.identity import RequestContext
+
+
+class Status(StrEnum):
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.WAITING: frozenset({Status.QUEUED, Status.CANCELLED, Status.FAILED}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.FAILED}),
+    # running -> running is the next attempt; running -> queued a run handed back by a drain
+    Status.RUNNING: frozenset(
+        {Status.RUNNING, Status.QUEUED, Status.COMPLETED, Status.FAILED, Status.CANCELLED}
+    ),
+    Status.COMPLETED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELLED: frozenset(),
+}
+
+ENDED = frozenset(status for status in Status if status.ended)
+
+
+def sources(target: Status) -> list[str]:
+    """The states from which `target` can be reached."""
+    return [status.value for status, targets in TRANSITIONS.items() if target in targets]
+
+
+class Kind(StrEnum):
+    """What a run executes: one for each streaming request type of the ChatKit protocol."""
+
+    CREATE = "threads.create"
+    MESSAGE = "threads.add_user_message"
+    CLIENT_TOOL_OUTPUT = "threads.add_client_tool_output"
+    STRUCTURED_INPUT = "threads.add_structured_input"
+    RETRY = "threads.retry_after_item"
+    ACTION = "threads.custom_action"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run's row."""
+
+    id: str
+    tenant: str
+    owner: str
+    thread_id: str
+    kind: Kind
+    status: Status
+    attempt: int
+    handed_back: int
+    anchor_item_id: str | None
+    input: Mapping[str, Any]
+    context: Mapping[str, Any]
+    token: bytes | None
+    cancel_requested: bool
+    error: str | None
+    request_hash: bytes | None
+
+
+def new_run_id() -> str:
+    return f"run_{uuid4().hex}"
+
+
+_COLUMNS = """id, tenant, owner, thread_id, kind, status, attempt, handed_back, anchor_item_id, input, context,
+    token, cancel_requested, error, request_hash"""
+
+_INSERT = """
+INSERT INTO runs (id, tenant, owner, thread_id, kind, input, context, token, anchor_item_id, status,
+                  idempotency_key, request_hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+"""
+
+_BY_ID = f"SELECT {_COLUMNS} FROM runs WHERE id = $1 AND tenant = $2 AND owner = $3"  # noqa: S608
+_BY_KEY = f"SELECT {_COLUMNS} FROM runs WHERE tenant = $1 AND owner = $2 AND idempotency_key = $3"  # noqa: S608
+
+_ACTIVE = f"""
+SELECT {_COLUMNS} FROM runs
+WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
+ORDER BY (status = 'waiting'), seq LIMIT 1
+"""  # noqa: S608
+
+_START = f"""
+UPDATE runs SET attempt = attempt + 1, status = 'running', started_at = coalesce(started_at, now())
+WHERE id = $1 AND status = ANY ($2)
+RETURNING {_COLUMNS}
+"""  # noqa: S608
+
+_STATUS = "SELECT status, attempt, error FROM runs WHERE id = $1"
+
+_FINISH = """
+UPDATE runs SET status = $3, error = $4, ended_at = now(), token = NULL
+WHERE id = $1 AND attempt = $2 AND status = ANY ($5)
+RETURNING tenant, owner, thread_id
+"""
+
+_PROMOTE = f"""
+UPDATE runs SET status = 'queued'
+WHERE id = (
+    SELECT id FROM runs
+    WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting'
+    ORDER BY seq LIMIT 1 FOR UPDATE
+)
+RETURNING {_COLUMNS}
+"""  # noqa: S608
+
+_WAITING_ITEMS = """
+SELECT input ->> 'item_id' AS item_id FROM runs
+WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting' AND input ->> 'item_id' IS NOT NULL
+"""
+
+_HAND_BACK = """
+UPDATE runs SET status = 'queued', handed_back = handed_back + 1
+WHERE id = $1 AND attempt = $2 AND status = 'running'
+RETURNING id
+"""
+
+_REQUEST_CANCEL = """
+UPDATE runs SET
+    cancel_requested = true,
+    status = CASE WHEN status = 'running' THEN status ELSE 'cancelled' END,
+    ended_at = CASE WHEN status = 'running' THEN ended_at ELSE now() END,
+    token = CASE WHEN status = 'running' THEN token ELSE NULL END
+WHERE id = $1 AND status IN ('waiting', 'queued', 'running')
+RETURNING status
+"""
+
+_ORPHANED = """
+SELECT id FROM runs
+WHERE status = 'queued' AND queued_at < now() - $1 * interval '1 second'
+ORDER BY queued_at LIMIT $2
+"""
+
+_THREAD_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(31) || $2 || chr(31) || $3, 0))"
+
+
+class Runs:
+    """The rows of `runs`. Every call joins the task's transaction, if it has one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def insert(
+        self, run: Run, *, idempotency_key: str | None = None, allow_waiting: bool = False
+    ) -> Status:
+        """Writes the row as queued, or as waiting behind the thread's active run. Needs a transaction.
+
+        Raises ThreadBusy where a run is active and `allow_waiting` is false, IdempotencyMismatch where the
+        key is taken: look for it first, and again after this.
+        """
+        try:
+            await self._insert(run, Status.QUEUED, idempotency_key)
+        except _ActiveRunExists:
+            if not allow_waiting:
+                active = await self.active(run.tenant, run.owner, run.thread_id)
+                raise ThreadBusy(active.id if active else "") from None
+        else:
+            return Status.QUEUED
+        async with self._database.connection() as connection:
+            await connection.execute(_THREAD_LOCK, run.tenant, run.owner, run.thread_id)
+        try:
+            await self._insert(run, Status.QUEUED, idempotency_key)
+        except _ActiveRunExists:
+            await self._insert(run, Status.WAITING, idempotency_key)
+            return Status.WAITING
+        return Status.QUEUED
+
+    async def _insert(self, run: Run, status: Status, idempotency_key: str | None) -> None:
+        try:
+            async with self._database.connection() as connection, connection.transaction():
+                await connection.execute(
+                    _INSERT,
+                    run.id,
+                    run.tenant,
+                    run.owner,
+                    run.thread_id,
+                    run.kind.value,
+                    _json(run.input),
+                    _json(run.context),
+                    run.token,
+                    run.anchor_item_id,
+                    status.value,
+                    idempotency_key,
+                    run.request_hash,
+                )
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name == "runs_active_thread":
+                raise _ActiveRunExists from error
+            if error.constraint_name == "runs_idempotency":
+                raise IdempotencyMismatch from error
+            raise
+
+    async def get(self, run_id: str, tenant: str, owner: str) -> Run:
+        """The caller's run. Raises RunNotFound for what is absent or someone else's."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_BY_ID, run_id, tenant, owner)
+        if row is None:
+            raise RunNotFound
+        return _run(row)
+
+    async def by_idempotency_key(self, tenant: str, owner: str, key: str) -> Run | None:
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_BY_KEY, tenant, owner, key)
+        return None if row is None else _run(row)
+
+    async def active(self, tenant: str, owner: str, thread_id: str) -> Run | None:
+        """The thread's queued or running run, else the first that waits."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_ACTIVE, tenant, owner, thread_id)
+        return None if row is None else _run(row)
+
+    async def start(self, run_id: str) -> Run | None:
+        """Begins the next attempt and returns the row with its number, or None where the run has ended."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_START, run_id, sources(Status.RUNNING))
+        return None if row is None else _run(row)
+
+    async def status(self, run_id: str) -> tuple[Status, int, str | None] | None:
+        """Status, attempt and error of any run; for the worker, which serves every owner."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_STATUS, run_id)
+        return None if row is None else (Status(row["status"]), row["attempt"], row["error"])
+
+    async def lock_thread(self, run: Run) -> None:
+        """Keeps admissions that would wait, and the ends of others, out until the transaction ends."""
+        async with self._database.connection() as connection:
+            await connection.execute(_THREAD_LOCK, run.tenant, run.owner, run.thread_id)
+
+    async def finish(self, run: Run, status: Status, error: str | None = None) -> bool:
+        """Ends the run if `run.attempt` is still its newest; False where it is not, or the run has ended."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                _FINISH, run.id, run.attempt, status.value, error, sources(status)
+            )
+        return row is not None
+
+    async def promote_waiting(self, run: Run) -> Run | None:
+        """Queues the run that has waited longest behind `run`, which has ended in the same transaction."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(_PROMOTE, run.tenant, run.owner, run.thread_id)
+        return None if row is None else _run(row)
+
+    async def waiting_items(self, run: Run) -> set[str]:
+        """Ids of the items that admission stored for runs that wait in the thread of `run`."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_WAITING_ITEMS, run.tenant, run.owner, run.thread_id)
+        return {row["item_id"] for row in rows}
+
+    async def set_anchor(self, run_id: str, item_id: str | None) -> None:
+        async with self._database.connection() as connection:
+            await connection.execute("UPDATE runs SET anchor_item_id = $2 WHERE id = $1", run_id, item_id)
+
+    async def hand_back(self, run: Run) -> bool:
+        """Queues a running run again at no cost to its attempts; False where another has it."""
+        async with self._database.connection() as connection:
+            return await connection.fetchval(_HAND_BACK, run.id, run.attempt) is not None
+
+    async def request_cancel(self, run_id: str) -> Status | None:
+        """Notes the stop: a run that has not started is cancelled by it, a running one is still running.
+
+        None where the run had ended.
+        """
+        async with self._database.connection() as connection:
+            status = await connection.fetchval(_REQUEST_CANCEL, run_id)
+        return None if status is None else Status(status)
+
+    async def queued_longer_than(self, seconds: float, limit: int) -> list[str]:
+        """Ids of runs that have been queued for `seconds`, oldest first."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(_ORPHANED, seconds, limit)
+        return [row["id"] for row in rows]
+
+
+class _ActiveRunExists(Exception):
+    """The thread has a queued or running run."""
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return to_json(value, inf_nan_mode="null").decode()
+
+
+def _run(row: asyncpg.Record) -> Run:
+    return Run(
+        id=row["id"],
+        tenant=row["tenant"],
+        owner=row["owner"],
+        thread_id=row["thread_id"],
+        kind=Kind(row["kind"]),
+        status=Status(row["status"]),
+        attempt=row["attempt"],
+        handed_back=row["handed_back"],
+        anchor_item_id=row["anchor_item_id"],
+        input=json.loads(row["input"]),
+        context=json.loads(row["context"]),
+        token=row["token"],
+        cancel_requested=row["cancel_requested"],
+        error=row["error"],
+        request_hash=row["request_hash"],
+    )
+
+
+def request_context(run: Run, *, bearer_token: str | None = None) -> RequestContext:
+    """The context that the run's attempt hands to the server: the same as at admission, with the attempt's number."""
+    context = run.context
+    return RequestContext(
+        user_id=run.owner,
+        tenant=run.tenant or None,
+        claims=context.get("claims", {}),
+        locale=context.get("locale"),
+        metadata=context.get("metadata", {}),
+        request_id=context.get("request_id", ""),
+        run_id=run.id,
+        attempt=run.attempt or None,
+        bearer_token=bearer_token,
+    )

@@ -1,0 +1,160 @@
+"""Every setting of the product, read from the environment once and frozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import SettingsError
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """One field a variable: the name is the field's in capitals. `.env.example` lists each with default and unit."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    # Services
+    redis_url: str
+    database_url: str
+    database_pool_min: int = Field(default=4, ge=1)
+    database_pool_max: int = Field(default=16, ge=1)
+    database_timeout_seconds: Seconds = 10
+
+    # The user's server
+    chatkit_server: str = "examples.assistant:AssistantServer"
+    chatkit_store: Literal["postgres", "own"] = "postgres"
+    chatkit_context: str | None = None
+    app_dir: Path | None = None
+
+    # Identity
+    jwks_url: str
+    jwt_issuer: str
+    jwt_audience: str
+    jwt_algorithms: CommaList = ("RS256", "ES256", "EdDSA")
+    jwt_tenant_claim: str = "tenant"
+    jwt_leeway_seconds: float = Field(default=10, ge=0, le=300)
+    jwks_cache_seconds: Seconds = 300
+    jwks_cooldown_seconds: Seconds = 10
+    jwks_timeout_seconds: Seconds = 5
+    forward_token: bool = False
+    forward_token_key: str | None = None
+
+    # HTTP
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    public_url: str | None = None
+    cors_origins: CommaList = ()
+    max_body_bytes: int = Field(default=1_048_576, ge=1024)
+
+    # Runs
+    max_runs: int = Field(default=100, ge=1)
+    lease_seconds: Seconds = 10
+    run_max_attempts: int = Field(default=3, ge=1)
+    run_timeout_seconds: Seconds = 900
+    drain_seconds: float = Field(default=25, ge=0)
+    thread_policy: Literal["reject", "queue", "interrupt"] = "queue"
+
+    # Journal
+    journal_ttl_seconds: int = Field(default=86_400, ge=1)
+    journal_ended_ttl_seconds: int = Field(default=3_600, ge=1)
+    journal_max_entries: int = Field(default=100_000, ge=100)
+    journal_max_bytes: int = Field(default=32 * 1024 * 1024, ge=64 * 1024)
+
+    # Relay
+    ping_seconds: Seconds = 15
+    stall_seconds: Seconds = 60
+    token_grace_seconds: float = Field(default=300, ge=0)
+    tail_max_bytes: int = Field(default=256 * 1024, ge=1024)
+
+    # Attachments
+    attachments_url: str | None = None
+    attachments_key: str | None = None
+    attachment_max_bytes: int = Field(default=20 * 1024 * 1024, ge=1)
+    attachment_mime_types: CommaList = (
+        "image/png",
+        "image/jpeg",
+        "image/gif",
+        "image/webp",
+        "application/pdf",
+        "text/plain",
+        "text/markdown",
+        "text/csv",
+        "application/json",
+    )
+    attachment_url_seconds: Seconds = 3600
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    # Local mode: the private key of the issuer behind /dev/token. Never set in a deployment.
+    local_issuer_key_file: Path | None = None
+
+    @field_validator("jwt_algorithms", "cors_origins", "attachment_mime_types", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, value: str) -> str:
+        if not value.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _jwks_scheme(cls, value: str) -> str:
+        if not value.startswith(("https://", "http://")):
+            raise ValueError("must start with https:// or http://")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_scheme(cls, value: str) -> str:
+        if not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        unknown = set(self.jwt_algorithms) - ASYMMETRIC_ALGORITHMS
+        if unknown or not self.jwt_algorithms:
+            raise ValueError(f"JWT_ALGORITHMS takes RS256, ES256 and EdDSA, not {sorted(unknown)}")
+        if self.database_pool_min > self.database_pool_max:
+            raise ValueError("DATABASE_POOL_MIN is above DATABASE_POOL_MAX")
+        if self.forward_token and not self.forward_token_key:
+            raise ValueError("FORWARD_TOKEN needs FORWARD_TOKEN_KEY")
+        if self.attachments_url and not self.attachments_key:
+            raise ValueError("ATTACHMENTS_URL needs ATTACHMENTS_KEY")
+        if self.local_issuer_key_file and self.host not in LOOPBACK_HOSTS:
+            raise ValueError(
+                "LOCAL_ISSUER_KEY_FILE belongs to local mode, which listens on loopback only; HOST does not"
+            )
+        return self
+
+
+def load_settings() -> Settings:
+    """Reads the environment.
+
+    Raises SettingsError, whose text is one line that names each bad variable and never shows a value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']).upper() or 'settings'}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError(problems) from None

@@ -1,0 +1,231 @@
+"""Threads, items and attachments in PostgreSQL: the Store that every ChatKit server gets unless it has its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final, NamedTuple, get_args
+from uuid import uuid4
+
+import asyncpg
+from chatkit.store import NotFoundError, Store, StoreItemType, default_generate_id
+from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
+from pydantic import TypeAdapter
+
+from shared import store_sql as sql
+from shared.database import Database
+from shared.errors import Fenced
+from shared.identity import owner_of
+
+MAX_PAGE_SIZE: Final = 10_000
+
+ITEM: Final[TypeAdapter[ThreadItem]] = TypeAdapter(ThreadItem)
+ATTACHMENT: Final[TypeAdapter[Attachment]] = TypeAdapter(Attachment)
+
+_PREFIXES: Final = {kind: default_generate_id(kind).partition("_")[0] for kind in get_args(StoreItemType)}
+
+_THREAD_PAGES: Final = {
+    ("asc", False): sql.THREADS_ASC,
+    ("desc", False): sql.THREADS_DESC,
+    ("asc", True): sql.THREADS_ASC_AFTER,
+    ("desc", True): sql.THREADS_DESC_AFTER,
+}
+_ITEM_PAGES: Final = {
+    ("asc", False): sql.ITEMS_ASC,
+    ("desc", False): sql.ITEMS_DESC,
+    ("asc", True): sql.ITEMS_ASC_AFTER,
+    ("desc", True): sql.ITEMS_DESC_AFTER,
+}
+
+
+def generate_id(kind: StoreItemType) -> str:
+    """An id with the SDK's prefix and 128 random bits; the SDK's own has 32, which collide among 65,000."""
+    return f"{_PREFIXES[kind]}_{uuid4().hex}"
+
+
+class PostgresStore(Store[Any]):
+    """The whole of chatkit.store.Store. Every call is the caller's own: what is absent or someone else's is the same.
+
+    `context` is the RequestContext, or whatever the user's server made of it. Calls join the transaction of
+    `Database.transaction()`, where there is one. Items come in the order in which they were first written, whatever
+    their clocks say; writing an item or thread again keeps its place. A page holds 1 to MAX_PAGE_SIZE entries.
+
+    Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced for a
+    write of a run's attempt after a newer one has begun, DatabaseUnavailable.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def generate_thread_id(self, context: Any) -> str:
+        return generate_id("thread")
+
+    def generate_item_id(self, item_type: StoreItemType, thread: ThreadMetadata, context: Any) -> str:
+        return generate_id(item_type)
+
+    async def load_thread(self, thread_id: str, context: Any) -> ThreadMetadata:
+        row = await self._row(sql.LOAD_THREAD, thread_id, *_owner(context))
+        return ThreadMetadata.model_validate_json(_found(row, thread_id)["data"])
+
+    async def save_thread(self, thread: ThreadMetadata, context: Any) -> None:
+        """Writes the thread without its items. A run cannot bring back its thread once that has been deleted."""
+        data = thread.model_dump_json(exclude={"items"})
+        row = await self._row(sql.SAVE_THREAD, thread.id, *_owner(context), data, *_fence(context))
+        _written(row, thread.id)
+
+    async def load_threads(
+        self, limit: int, after: str | None, order: str, context: Any
+    ) -> Page[ThreadMetadata]:
+        owner, size = _owner(context), _page_size(limit)
+        statement = _THREAD_PAGES[_order(order), after is not None]
+        rows = await self._rows(statement, *owner, size + 1, *_cursor(after))
+        if not rows and after is not None:
+            await self.load_thread(after, context)
+        threads = [ThreadMetadata.model_validate_json(row["data"]) for row in rows[:size]]
+        return Page[ThreadMetadata](data=threads, **_position(rows, size))
+
+    async def delete_thread(self, thread_id: str, context: Any) -> None:
+        """Deletes the thread, its items and attachments and its ended runs; asks its active runs to stop."""
+        owner = _owner(context)
+        async with self._database.transaction():
+            _written(await self._row(sql.LOCK_THREAD, thread_id, *owner, *_fence(context)), thread_id)
+            await self._row(sql.DELETE_THREAD, thread_id, *owner)
+
+    async def load_thread_items(
+        self, thread_id: str, after: str | None, limit: int, order: str, context: Any
+    ) -> Page[ThreadItem]:
+        owner, size = _owner(context), _page_size(limit)
+        statement = _ITEM_PAGES[_order(order), after is not None]
+        rows = await self._rows(statement, thread_id, *owner, size + 1, *_cursor(after))
+        if not rows:
+            await self._check_position(thread_id, after, context)
+        items = [ITEM.validate_json(row["data"]) for row in rows[:size]]
+        return Page[ThreadItem](data=items, **_position(rows, size))
+
+    async def _check_position(self, thread_id: str, after: str | None, context: Any) -> None:
+        if after is None:
+            await self.load_thread(thread_id, context)
+        else:
+            await self.load_item(thread_id, after, context)
+
+    async def add_thread_item(self, thread_id: str, item: ThreadItem, context: Any) -> None:
+        await self.save_item(thread_id, item, context)
+
+    async def save_item(self, thread_id: str, item: ThreadItem, context: Any) -> None:
+        data = item.model_dump_json()
+        row = await self._row(sql.WRITE_ITEM, thread_id, *_owner(context), item.id, data, *_fence(context))
+        _written(row, thread_id)
+
+    async def load_item(self, thread_id: str, item_id: str, context: Any) -> ThreadItem:
+        row = await self._row(sql.LOAD_ITEM, thread_id, *_owner(context), item_id)
+        return ITEM.validate_json(_found(row, item_id)["data"])
+
+    async def delete_thread_item(self, thread_id: str, item_id: str, context: Any) -> None:
+        """Deletes the item, if it is there: the SDK also removes items that were streamed but never stored."""
+        row = await self._row(sql.DELETE_ITEM, thread_id, *_owner(context), item_id, *_fence(context))
+        _written(row, thread_id)
+
+    async def newest_item_id(self, thread_id: str, context: Any) -> str | None:
+        """The id of the thread's last item; None where there is no item or no such thread."""
+        row = await self._row(sql.NEWEST_ITEM, thread_id, *_owner(context))
+        return None if row is None else str(row["id"])
+
+    async def delete_items_after(
+        self, thread_id: str, anchor_item_id: str | None, context: Any, *, keep: Collection[str] = ()
+    ) -> list[str]:
+        """Deletes the items after the anchor, or all without one, except those in `keep`; their ids in order.
+
+        Raises NotFoundError where the anchor is gone: then nothing is deleted.
+        """
+        owner, fence = _owner(context), _fence(context)
+        row = await self._row(sql.DELETE_ITEMS_AFTER, thread_id, *owner, anchor_item_id, list(keep), *fence)
+        return list(_written(row, anchor_item_id or thread_id)["ids"])
+
+    async def move_to_end(self, thread_id: str, item_id: str, context: Any) -> None:
+        """Makes the item the thread's last one."""
+        row = await self._row(sql.MOVE_TO_END, thread_id, *_owner(context), item_id, *_fence(context))
+        _written(row, item_id)
+
+    async def load_attachment(self, attachment_id: str, context: Any) -> Attachment:
+        """Its `upload_descriptor` is None once the bytes are there."""
+        row = await self._row(sql.LOAD_ATTACHMENT, attachment_id, *_owner(context))
+        found = _found(row, attachment_id)
+        attachment = ATTACHMENT.validate_json(found["data"])
+        if found["uploaded"]:
+            attachment.upload_descriptor = None
+        return attachment
+
+    async def save_attachment(self, attachment: Attachment, context: Any) -> None:
+        data = attachment.model_dump_json()
+        row = await self._row(
+            sql.SAVE_ATTACHMENT, attachment.id, *_owner(context), data, attachment.thread_id
+        )
+        _found(row, attachment.id)
+
+    async def delete_attachment(self, attachment_id: str, context: Any) -> None:
+        _found(await self._row(sql.DELETE_ATTACHMENT, attachment_id, *_owner(context)), attachment_id)
+
+    async def _row(self, statement: str, *parameters: object) -> asyncpg.Record | None:
+        rows = await self._rows(statement, *parameters)
+        return rows[0] if rows else None
+
+    async def _rows(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
+        if any(isinstance(parameter, str) and "\x00" in parameter for parameter in parameters):
+            raise NotFoundError("an id with U+0000")  # no text of Postgres' holds it; JSON has it escaped
+        async with self._database.connection() as connection:
+            return await connection.fetch(statement, *parameters)
+
+
+class _Owner(NamedTuple):
+    tenant: str
+    owner: str
+
+
+class _Fence(NamedTuple):
+    run_id: str | None
+    attempt: int | None
+
+
+def _owner(context: object) -> _Owner:
+    request = owner_of(context)
+    return _Owner(request.tenant or "", request.user_id)
+
+
+def _fence(context: object) -> _Fence:
+    request = owner_of(context)
+    if request.attempt is None:
+        return _Fence(None, None)
+    return _Fence(request.run_id, request.attempt)
+
+
+def _order(order: str) -> str:
+    if order not in ("asc", "desc"):
+        raise ValueError(f"order is asc or desc, not {order!r}")
+    return order
+
+
+def _page_size(limit: int) -> int:
+    return min(max(limit, 1), MAX_PAGE_SIZE)
+
+
+def _cursor(after: str | None) -> tuple[str, ...]:
+    return () if after is None else (after,)
+
+
+def _position(rows: list[asyncpg.Record], size: int) -> dict[str, Any]:
+    has_more = len(rows) > size
+    return {"has_more": has_more, "after": rows[size - 1]["id"] if has_more else None}
+
+
+def _found(row: asyncpg.Record | None, what: str) -> asyncpg.Record:
+    if row is None:
+        raise NotFoundError(what)
+    return row
+
+
+def _written(row: asyncpg.Record | None, what: str) -> asyncpg.Record:
+    row = _found(row, what)
+    if row["fenced"]:
+        raise Fenced
+    if not row["found"]:
+        raise NotFoundError(what)
+    return row

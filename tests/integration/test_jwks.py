@@ -1,0 +1,422 @@
+"""How the issuer's keys are fetched, cached, rotated and kept, over HTTP from a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+from jwt.algorithms import RSAAlgorithm
+from structlog.testing import capture_logs
+
+from api.authentication import Authenticator
+from api.jwks import MAX_KEY_SET_BYTES, JwksClient
+from api.key_set import MAX_KEYS
+from shared.errors import IssuerUnavailable, Unauthenticated
+from tests.integration.jwks_server import JwksServer, respond, settings_for, signing_key
+
+NEVER = 3600.0
+AT_ONCE = 0.001
+
+
+@pytest.fixture
+def issuer():
+    with JwksServer(signing_key()) as server:
+        yield server
+
+
+@asynccontextmanager
+async def authenticator(server: JwksServer, **changes):
+    settings = settings_for(server, **changes)
+    async with JwksClient(settings) as jwks:
+        yield Authenticator(settings, jwks)
+
+
+def bearer(kid: str = "k1", **claims: object) -> str:
+    return f"Bearer {signing_key(kid).token(**claims)}"
+
+
+async def refuse(auth: Authenticator, header: str) -> str | None:
+    with pytest.raises(Unauthenticated) as caught:
+        await auth.authenticate(header)
+    return caught.value.reason
+
+
+async def wait_until(what: str, condition) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, f"never came true: {what}"
+        await asyncio.sleep(0.005)
+
+
+# Fetching
+
+
+async def test_nothing_is_fetched_before_the_first_token_comes(issuer):
+    async with authenticator(issuer):
+        pass
+    assert issuer.fetches == 0
+
+
+async def test_a_thousand_simultaneous_requests_make_one_fetch(issuer):
+    async with authenticator(issuer) as auth:
+        headers = [bearer(sub=f"user{n % 20}") for n in range(20)] * 50
+        identities = await asyncio.gather(*(auth.authenticate(header) for header in headers))
+    assert len(identities) == 1000
+    assert issuer.fetches == 1
+
+
+async def test_a_thousand_simultaneous_unknown_keys_make_one_fetch_more(issuer):
+    async with authenticator(issuer, jwks_cooldown_seconds=0.5) as auth:
+        await auth.authenticate(bearer())
+        await asyncio.sleep(0.5)
+        header = bearer("stranger")
+        results = await asyncio.gather(
+            *(auth.authenticate(header) for _ in range(1000)), return_exceptions=True
+        )
+    assert all(isinstance(result, Unauthenticated) for result in results)
+    assert issuer.fetches == 2
+
+
+async def test_the_event_loop_goes_on_while_the_issuer_is_slow(issuer):
+    issuer.answer = hang(issuer)
+    async with authenticator(issuer, jwks_timeout_seconds=30) as auth:
+        waiting = asyncio.create_task(auth.authenticate(bearer()))
+        await wait_until("the fetch has reached the issuer", lambda: issuer.fetches == 1)
+        started = time.monotonic()
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert time.monotonic() - started < 1
+        assert not waiting.done()
+        waiting.cancel()
+
+
+async def test_a_caller_that_gives_up_does_not_end_the_fetch_that_others_wait_for(issuer):
+    issuer.answer = lambda handler: (
+        issuer.released.wait(10),
+        respond(handler, json.dumps({"keys": issuer.entries}).encode()),
+    )
+    async with authenticator(issuer, jwks_timeout_seconds=30) as auth:
+        first = asyncio.create_task(auth.authenticate(bearer()))
+        await wait_until("the fetch has reached the issuer", lambda: issuer.fetches == 1)
+        second = asyncio.create_task(auth.authenticate(bearer()))
+        await asyncio.sleep(0)
+        first.cancel()
+        issuer.released.set()
+        assert (await second).user_id == "alice"
+    assert issuer.fetches == 1
+
+
+async def test_closing_ends_a_fetch_that_is_under_way(issuer):
+    issuer.answer = hang(issuer)
+    async with asyncio.timeout(5):
+        async with authenticator(issuer, jwks_timeout_seconds=30) as auth:
+            waiting = asyncio.create_task(auth.authenticate(bearer()))
+            await wait_until("the fetch has reached the issuer", lambda: issuer.fetches == 1)
+        with pytest.raises(IssuerUnavailable):
+            await waiting
+
+
+async def test_a_proxy_of_the_environment_is_not_asked_for_an_issuer_on_loopback(issuer, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with authenticator(issuer) as auth:
+        assert await auth.authenticate(bearer())
+
+
+# The cache and rotation
+
+
+async def test_the_keys_are_cached(issuer):
+    async with authenticator(issuer, jwks_cooldown_seconds=AT_ONCE) as auth:
+        for number in range(20):
+            await auth.authenticate(bearer(sub=f"user{number}"))
+    assert issuer.fetches == 1
+
+
+async def test_the_keys_are_fetched_again_when_their_time_is_over(issuer):
+    async with authenticator(issuer, jwks_cache_seconds=0.05, jwks_cooldown_seconds=AT_ONCE) as auth:
+        await auth.authenticate(bearer())
+        await asyncio.sleep(0.06)
+        await auth.authenticate(bearer())
+    assert issuer.fetches == 2
+
+
+async def test_a_new_key_is_found_and_the_old_one_stays_good_while_it_is_served(issuer):
+    async with authenticator(issuer, jwks_cooldown_seconds=AT_ONCE) as auth:
+        await auth.authenticate(bearer())
+        issuer.serve(signing_key(), signing_key("k2"))
+        await asyncio.sleep(0.01)
+        assert await auth.authenticate(bearer("k2"))
+        assert await auth.authenticate(bearer("k1", sub="another"))
+    assert issuer.fetches == 2
+
+
+async def test_a_key_that_is_no_longer_served_is_refused_after_the_next_fetch(issuer):
+    async with authenticator(issuer, jwks_cooldown_seconds=AT_ONCE) as auth:
+        await auth.authenticate(bearer())
+        issuer.serve(signing_key("k2"))
+        await asyncio.sleep(0.01)
+        assert await auth.authenticate(bearer("k2"))
+        assert await refuse(auth, bearer("k1")) == "unknown_key"
+
+
+async def test_an_unknown_key_is_not_looked_for_during_the_cooldown(issuer):
+    async with authenticator(issuer, jwks_cooldown_seconds=NEVER) as auth:
+        await auth.authenticate(bearer())
+        for number in range(50):
+            assert await refuse(auth, bearer("stranger", sub=f"user{number}")) == "unknown_key"
+    assert issuer.fetches == 1
+
+
+async def test_an_unknown_key_is_looked_for_once_after_each_cooldown(issuer):
+    async with authenticator(issuer, jwks_cooldown_seconds=0.3) as auth:
+        await auth.authenticate(bearer())
+        for expected in (2, 3):
+            await asyncio.sleep(0.31)
+            for number in range(5):
+                assert await refuse(auth, bearer("stranger", sub=f"user{number}")) == "unknown_key"
+            assert issuer.fetches == expected
+
+
+# The issuer is away
+
+
+async def test_without_any_keys_an_issuer_that_is_away_is_told_with_a_time_to_retry():
+    server = JwksServer(signing_key())
+    with server:
+        server.stop()
+        async with authenticator(server, jwks_cooldown_seconds=20) as auth:
+            with pytest.raises(IssuerUnavailable) as caught:
+                await auth.authenticate(bearer())
+    assert 1 <= caught.value.retry_after_seconds <= 20
+
+
+async def test_an_issuer_that_comes_back_is_found(issuer):
+    issuer.stop()
+    async with authenticator(issuer, jwks_cooldown_seconds=0.05) as auth:
+        with pytest.raises(IssuerUnavailable):
+            await auth.authenticate(bearer())
+        issuer.start()
+        await asyncio.sleep(0.06)
+        with capture_logs() as lines:
+            assert await auth.authenticate(bearer())
+    assert "jwks_fetch_recovered" in {line["action"] for line in lines}
+
+
+async def test_failed_fetches_count_for_the_cooldown(issuer):
+    issuer.answer = lambda handler: respond(handler, b"", 500)
+    async with authenticator(issuer, jwks_cooldown_seconds=NEVER) as auth:
+        for _ in range(20):
+            with pytest.raises(IssuerUnavailable):
+                await auth.authenticate(bearer())
+    assert issuer.fetches == 1
+
+
+async def test_the_keys_are_kept_through_an_outage_however_long_and_the_log_says_so(issuer):
+    async with authenticator(issuer, jwks_cache_seconds=0.02, jwks_cooldown_seconds=0.02) as auth:
+        await auth.authenticate(bearer())
+        issuer.stop()
+        with capture_logs() as lines:
+            for number in range(10):
+                await asyncio.sleep(0.02)
+                assert await auth.authenticate(bearer(sub=f"user{number}"))
+    failures = [line for line in lines if line["action"] == "jwks_fetch_failed"]
+    assert failures
+    assert failures[0]["keys_kept"] == 1
+    assert issuer.url not in str(lines)
+
+
+async def test_in_an_outage_nobody_with_a_known_key_waits_for_the_issuer(issuer):
+    async with authenticator(
+        issuer, jwks_cache_seconds=0.02, jwks_cooldown_seconds=0.02, jwks_timeout_seconds=0.3
+    ) as auth:
+        await auth.authenticate(bearer())
+        issuer.answer = hang(issuer)
+        await asyncio.sleep(0.03)
+        await auth.authenticate(bearer())  # the one that notices
+        await asyncio.sleep(0.03)
+        fetches = issuer.fetches
+        started = time.monotonic()
+        await auth.authenticate(bearer(sub="bob"))
+        assert time.monotonic() - started < 0.2
+        await wait_until("a fetch is tried in the background", lambda: issuer.fetches > fetches)
+
+
+async def test_an_unknown_key_in_an_outage_is_the_issuers_fault_and_not_the_callers(issuer):
+    async with authenticator(issuer, jwks_cooldown_seconds=0.02) as auth:
+        await auth.authenticate(bearer())
+        issuer.stop()
+        await asyncio.sleep(0.03)
+        with pytest.raises(IssuerUnavailable):
+            await auth.authenticate(bearer("k2"))
+        assert await auth.authenticate(bearer("k1", sub="bob"))
+
+
+# Answers that are none
+
+
+async def unavailable(server: JwksServer, **changes) -> str:
+    """The reason that the log gives for a fetch that failed."""
+    async with authenticator(server, **changes) as auth:
+        with capture_logs() as lines, pytest.raises(IssuerUnavailable):
+            await auth.authenticate(bearer())
+    return next(line["reason"] for line in lines if line["action"] == "jwks_fetch_failed")
+
+
+async def test_a_redirect_is_not_followed(issuer):
+    with JwksServer(signing_key()) as other:
+        issuer.answer = lambda handler: respond(handler, b"", 302, {"Location": other.url})
+        assert await unavailable(issuer) == "HTTP status 302"
+    assert other.fetches == 0
+
+
+async def test_an_error_status_is_no_key_set_whatever_its_body_holds(issuer):
+    issuer.answer = lambda handler: respond(handler, json.dumps({"keys": issuer.entries}).encode(), 503)
+    assert await unavailable(issuer) == "HTTP status 503"
+
+
+async def test_a_huge_answer_is_cut_off(issuer):
+    sent = 0
+
+    def endless(handler):
+        nonlocal sent
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            while sent < 200 * MAX_KEY_SET_BYTES:
+                sent += handler.wfile.write(b" " * 65_536)
+        except ConnectionError:
+            pass
+
+    issuer.answer = endless
+    assert await unavailable(issuer) == f"larger than {MAX_KEY_SET_BYTES} bytes"
+    assert sent < 100 * MAX_KEY_SET_BYTES
+
+
+async def test_an_answer_that_does_not_come_is_given_up(issuer):
+    issuer.answer = hang(issuer)
+    assert await unavailable(issuer, jwks_timeout_seconds=0.2) in {"ReadTimeout", "TimeoutError"}
+
+
+async def test_an_answer_that_comes_drop_by_drop_is_given_up_as_a_whole(issuer):
+    def drip(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            while not issuer.released.wait(0.05):
+                handler.wfile.write(b" ")
+        except ConnectionError:
+            pass
+
+    issuer.answer = drip
+    started = time.monotonic()
+    assert await unavailable(issuer, jwks_timeout_seconds=0.3) == "TimeoutError"
+    assert time.monotonic() - started < 3
+
+
+async def test_a_compressed_answer_is_not_unpacked(issuer):
+    issuer.answer = lambda handler: respond(handler, b"\x1f\x8b", 200, {"Content-Encoding": "gzip"})
+    assert await unavailable(issuer) == "compressed although not asked to"
+    assert issuer.requests[0]["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "not JSON"),
+        (b"<html>", "not JSON"),
+        (b"\xff\xfe\xfd", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "no list of keys"),
+        (b"{}", "no list of keys"),
+        (b'{"keys": {"k1": {}}}', "no list of keys"),
+        (b'{"keys": []}', "no usable key"),
+    ],
+)
+async def test_an_answer_that_is_no_key_set_is_a_failed_fetch(issuer, body, reason):
+    issuer.answer = lambda handler: respond(handler, body)
+    assert await unavailable(issuer) == reason
+
+
+async def test_an_empty_key_set_does_not_take_away_the_keys_at_hand(issuer):
+    async with authenticator(issuer, jwks_cache_seconds=0.02, jwks_cooldown_seconds=AT_ONCE) as auth:
+        await auth.authenticate(bearer())
+        issuer.serve()
+        await asyncio.sleep(0.03)
+        assert await auth.authenticate(bearer(sub="bob"))
+
+
+# Entries that cannot be used
+
+
+def private_jwk() -> dict[str, object]:
+    return json.loads(RSAAlgorithm.to_jwk(signing_key("bad").private)) | {"kid": "bad"}
+
+
+BROKEN = {
+    "a private key": lambda: private_jwk(),
+    "a symmetric key": lambda: {"kty": "oct", "k": "c2VjcmV0", "kid": "bad", "alg": "HS256"},
+    "a symmetric key named as RS256": lambda: {"kty": "oct", "k": "c2VjcmV0", "kid": "bad", "alg": "RS256"},
+    "a key for encryption": lambda: signing_key("bad").jwk(use="enc"),
+    "a key only for signing": lambda: signing_key("bad").jwk(use=None, key_ops=["sign"]),
+    "an RSA key of another algorithm": lambda: signing_key("bad").jwk(alg="RS512"),
+    "an RSA key named as HS256": lambda: signing_key("bad").jwk(alg="HS256"),
+    "an RSA key named as none": lambda: signing_key("bad").jwk(alg="none"),
+    "an RSA key named as ES256": lambda: signing_key("bad").jwk(alg="ES256"),
+    "an RSA key with a curve": lambda: signing_key("bad").jwk(crv="P-256"),
+    "an RSA key that is too short": lambda: signing_key("bad", bits=1024).jwk(),
+    "a modulus that is no text": lambda: signing_key("bad").jwk(n=17),
+    "a modulus that is no base64": lambda: signing_key("bad").jwk(n="!!"),
+    "an exponent that is missing": lambda: signing_key("bad").jwk(e=None),
+    "a curve that is not supported": lambda: signing_key("bad", "ES256").jwk(crv="P-384", alg=None),
+    "a point that is not on its curve": lambda: signing_key("bad", "ES256").jwk(x="AAAA", y="AAAA"),
+    "an Ed25519 key of the wrong length": lambda: signing_key("bad", "EdDSA").jwk(x="AAAA"),
+    "a type that is unknown": lambda: signing_key("bad").jwk(kty="XYZ"),
+    "a type that is no text": lambda: signing_key("bad").jwk(kty=["RSA"]),
+    "a kid that is no text": lambda: signing_key("bad").jwk(kid=7),
+    "a kid that is empty": lambda: signing_key("bad").jwk(kid=""),
+    "null": lambda: None,
+    "a text": lambda: "bad",
+    "an empty object": dict,
+}
+
+
+@pytest.mark.filterwarnings("ignore:The RSA key is 1024 bits")
+@pytest.mark.parametrize("name", BROKEN)
+async def test_an_entry_that_cannot_be_used_is_left_out_and_the_others_are_kept(issuer, name):
+    entry = BROKEN[name]()
+    algorithm = (
+        "ES256" if "curve" in name and "RSA" not in name else "EdDSA" if "Ed25519" in name else "RS256"
+    )
+    bits = 1024 if "short" in name else 2048
+    issuer.entries = [entry, signing_key("k1").jwk()]
+    async with authenticator(issuer, jwks_cooldown_seconds=NEVER) as auth:
+        with capture_logs() as lines:
+            assert await auth.authenticate(bearer())
+        token = signing_key("bad", algorithm, bits).token()
+        assert await refuse(auth, f"Bearer {token}") == "unknown_key"
+    assert [line["action"] for line in lines] == ["jwks_key_left_out"]
+    assert "c2VjcmV0" not in str(lines)
+
+
+async def test_keys_beyond_the_limit_are_left_out(issuer):
+    issuer.entries = [signing_key("k1").jwk(), *({} for _ in range(MAX_KEYS)), signing_key("k2").jwk()]
+    async with authenticator(issuer, jwks_cooldown_seconds=NEVER) as auth:
+        assert await auth.authenticate(bearer("k1"))
+        assert await refuse(auth, bearer("k2")) == "unknown_key"
+
+
+async def test_two_keys_of_one_kid_are_told_apart_by_their_type(issuer):
+    issuer.serve(signing_key("same"), signing_key("same", "ES256"))
+    async with authenticator(issuer) as auth:
+        for algorithm in ("RS256", "ES256"):
+            assert await auth.authenticate(f"Bearer {signing_key('same', algorithm).token()}")
+
+
+def hang(server: JwksServer):
+    return lambda handler: server.released.wait(30)

@@ -1,0 +1,36 @@
+"""`python -m worker`: one worker process, with the settings of the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import uvloop
+
+from shared.errors import RelaykitError
+from shared.log import configure
+from shared.settings import Settings, load_settings
+from worker.main import create_worker
+
+
+def main() -> int:
+    try:
+        settings = load_settings()
+        configure(settings.log_level, settings.log_format)
+        uvloop.run(_serve(settings))
+    except RelaykitError as error:
+        print(f"relaykit worker: {error.code}: {error.message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    worker = create_worker(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, worker.drain)
+    await worker.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

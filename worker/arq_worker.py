@@ -1,0 +1,128 @@
+"""arq's worker with another way to the queue: one claim script, a lease, a bell instead of a poll, a fenced finish.
+
+Why each of these, with figures against stock arq, is in docs/decisions/0003-claim-and-lease.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from arq.connections import ArqRedis
+from arq.worker import Retry, Worker, func
+from redis.exceptions import RedisError
+
+from shared.errors import QueueUnavailable
+from shared.log import failure
+from shared.queue import RUN_FUNCTION, Claim, Queue, deserialize, serialize
+from shared.settings import Settings
+from worker.executor import Outcome
+
+BELL_SECONDS = 1.0
+"""How long an idle worker waits for the bell before it looks by itself: a ring can be lost with its connection."""
+OUTAGE_SECONDS = 0.5
+HEALTH_SECONDS = 30
+
+log = structlog.get_logger()
+
+
+class ArqWorker(Worker):
+    """Claims, executes and releases runs. `claims` holds what it has claimed, by run id."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        redis: ArqRedis,
+        queue: Queue,
+        bell: Queue,
+        execute: Callable[[str], Awaitable[Outcome]],
+    ) -> None:
+        async def run(_: dict[Any, Any], run_id: str) -> None:
+            if await execute(run_id) is Outcome.AGAIN:
+                raise Retry
+
+        super().__init__(
+            [func(run, name=RUN_FUNCTION)],  # type: ignore[arg-type]
+            redis_pool=redis,
+            handle_signals=False,
+            max_jobs=settings.max_runs,
+            job_timeout=settings.run_timeout_seconds * 10 + settings.drain_seconds,
+            max_tries=1_000_000,  # the run's row counts attempts
+            keep_result=0,
+            poll_delay=0,
+            health_check_interval=HEALTH_SECONDS,
+            job_serializer=serialize,
+            job_deserializer=deserialize,
+            log_results=False,
+        )
+        self.claims: dict[str, Claim] = {}
+        self._settings = settings
+        self._queue = queue
+        self._bell = bell
+        self._name = uuid4().hex
+        self._claim_number = 0
+
+    async def _poll_iteration(self) -> None:
+        """One turn: forget what ended, claim what is due, wait for the bell or a free slot."""
+        self._forget_done()
+        try:
+            free = self.max_jobs - len(self.tasks)
+            claimed = await self._claim(free) if self.allow_pick_jobs and free > 0 else 0
+            await self.heart_beat()
+            if not self.allow_pick_jobs or free == claimed:
+                await self._wait_for_slot()
+            elif claimed < free:
+                await self._bell.wait_for_bell(BELL_SECONDS)
+        except (QueueUnavailable, RedisError) as error:
+            log.warning("queue unreachable", action="queue_outage", **failure(error))
+            await asyncio.sleep(OUTAGE_SECONDS)
+
+    async def _claim(self, free: int) -> int:
+        self._claim_number += 1
+        token = f"{self._name}:{self._claim_number}"
+        claims = await self._queue.claim(free, self._settings.lease_seconds, token)
+        for claim in claims:
+            self.claims[claim.run_id] = claim
+            self.tasks[claim.run_id] = self.loop.create_task(self.run_job(claim.run_id, 0))
+        return len(claims)
+
+    async def _wait_for_slot(self) -> None:
+        if self.tasks:
+            await asyncio.wait(self.tasks.values(), timeout=BELL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(BELL_SECONDS)
+
+    def _forget_done(self) -> None:
+        for run_id, task in list(self.tasks.items()):
+            if not task.done():
+                continue
+            del self.tasks[run_id]
+            self.claims.pop(run_id, None)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("job failed", action="job_failed", run_id=run_id, **failure(error))
+
+    async def finish_job(
+        self,
+        job_id: str,
+        finish: bool,
+        result_data: bytes | None,
+        result_timeout_s: float | None,
+        keep_result_forever: bool,
+        incr_score: int | None,
+        keep_in_progress: float | None,
+    ) -> None:
+        """Releases the job if the lease is still ours; arq's own would delete a later owner's keys."""
+        await self._release(job_id, done=finish)
+
+    async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
+        """The job's message was gone before it ran: the row is still queued, and is queued again from there."""
+        log.warning("job without a message", action="job_expired", run_id=job_id)
+        await self._release(job_id, done=True)
+
+    async def _release(self, job_id: str, *, done: bool) -> None:
+        claim = self.claims.pop(job_id, None)
+        if claim is not None and not await self._queue.release(claim, done=done):
+            log.warning("lease was lost", action="release_refused", run_id=job_id)

@@ -1,0 +1,161 @@
+"""One attempt: the run half of a request, executed by the user's server into the run's journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, assert_never
+
+import structlog
+from chatkit.actions import Action
+from chatkit.errors import ErrorCode
+from chatkit.types import (
+    ErrorEvent,
+    Page,
+    StreamOptionsEvent,
+    StructuredInputItem,
+    Thread,
+    ThreadItemReplacedEvent,
+    ThreadMetadata,
+    ThreadStreamEvent,
+    ThreadUpdatedEvent,
+    UserMessageItem,
+    WidgetItem,
+)
+from pydantic import TypeAdapter
+
+from shared.chatkit import UserServer
+from shared.errors import Fenced
+from shared.log import failure
+from shared.runs import Kind, Run
+from worker.publisher import RunJournal
+from worker.stop import Stop, StopState, current_stop
+
+Stream = Callable[[], AsyncIterator[ThreadStreamEvent]]
+
+STOP_AGAIN_SECONDS = 5.0
+"""A server that swallows a cancellation is cancelled again this often."""
+
+_ACTION: TypeAdapter[Action[str, Any]] = TypeAdapter(Action[str, Any])
+
+log = structlog.get_logger()
+
+
+class Attempt:
+    """An attempt that can be stopped from the moment it exists."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.last_error: ErrorEvent | None = None
+        """The error that the stream ended with, if it did."""
+        self._state = StopState()
+        self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._producer: asyncio.Task[None] | None = None
+
+    @property
+    def stopped(self) -> Stop | None:
+        return self._state.reason
+
+    def stop(self, reason: Stop) -> None:
+        """Stops the attempt. The first reason stands, but for a lost lease, after which nothing may be written."""
+        if self._state.reason is None or reason is Stop.LOST:
+            self._state.reason = reason
+        if not self._stop_asked.done():
+            self._stop_asked.set_result(None)
+        if self._producer is not None:
+            self._producer.cancel()
+
+    async def execute(self, run: Run, user: UserServer, context: Any, journal: RunJournal) -> None:
+        """Runs the server to its end, or until it is stopped; every event is then in the journal.
+
+        Raises Fenced, and what the server's store raises outside the SDK's own handling.
+        """
+        server = user.server
+        thread = await server.store.load_thread(run.thread_id, context)
+        if run.kind is Kind.CREATE:
+            thread = Thread(**thread.model_dump(), items=Page())
+        stream = await self._stream(run, user, thread, context)
+
+        async def paced() -> AsyncIterator[ThreadStreamEvent]:
+            # the agent is held here, inside the generator: where the SDK hears a cancellation
+            async for event in stream():
+                await journal.room()
+                yield event
+
+        async def produce() -> None:
+            current_stop.set(self._state)
+            async for event in server._process_events(thread, context, paced):
+                self._take(event, run, journal)
+
+        if self._state.reason is None:
+            self._producer = asyncio.create_task(produce(), name=f"produce {run.id}")
+            await self._finished(self._producer, journal)
+        if self._state.reason is Stop.USER and not self._state.told:
+            await server.handle_stream_cancelled(thread, [], context)
+
+    def _take(self, event: ThreadStreamEvent, run: Run, journal: RunJournal) -> None:
+        if isinstance(event, ErrorEvent):
+            self.last_error = event
+        elif isinstance(event, StreamOptionsEvent):
+            if event.stream_options.model_dump() == run.input.get("stream_options"):
+                return  # admission has written the same
+        elif not isinstance(event, ThreadUpdatedEvent):
+            self.last_error = None
+        journal.put(event)
+
+    async def _finished(self, producer: asyncio.Task[None], journal: RunJournal) -> None:
+        await asyncio.wait({producer, journal.refused, self._stop_asked}, return_when=asyncio.FIRST_COMPLETED)
+        if journal.refused.done():
+            self.stop(Stop.LOST)
+        while not producer.done():
+            await asyncio.wait({producer}, timeout=STOP_AGAIN_SECONDS)
+            producer.cancel()
+        try:
+            await producer
+        except asyncio.CancelledError:
+            if self._state.reason is None:
+                # the server cancelled itself: nobody stopped it, and its answer is not whole
+                self.last_error = _interrupted()
+                journal.put(self.last_error)
+        except Fenced:
+            self.stop(Stop.LOST)
+        except Exception as error:
+            log.error("the run failed", action="run_failed", run_id=self.run_id, **failure(error))  # noqa: TRY400
+            self.last_error = _interrupted()
+            journal.put(self.last_error)
+
+    async def _stream(self, run: Run, user: UserServer, thread: ThreadMetadata, context: Any) -> Stream:
+        server = user.server
+        match run.kind:
+            case Kind.CREATE | Kind.MESSAGE | Kind.RETRY:
+                item = await server.store.load_item(run.thread_id, run.input["item_id"], context)
+                if not isinstance(item, UserMessageItem):
+                    raise TypeError("the run's input is not a user message")
+                return lambda: server.respond(thread, item, context)
+            case Kind.CLIENT_TOOL_OUTPUT:
+                return lambda: server.respond(thread, None, context)
+            case Kind.STRUCTURED_INPUT:
+                updated = StructuredInputItem.model_validate(run.input["item"])
+
+                async def answered() -> AsyncIterator[ThreadStreamEvent]:
+                    yield ThreadItemReplacedEvent(item=updated)
+                    async for event in server.respond(thread, None, context):
+                        yield event
+
+                return answered
+            case Kind.ACTION:
+                sender_id = run.input["item_id"]
+                sender = (
+                    await server.store.load_item(run.thread_id, sender_id, context) if sender_id else None
+                )
+                if sender is not None and not isinstance(sender, WidgetItem):
+                    raise TypeError("the sender of the action is not a widget")
+                action = _ACTION.validate_python(run.input["action"])
+                return lambda: server.action(thread, action, sender, context)
+            case _:
+                assert_never(run.kind)
+
+
+def _interrupted() -> ErrorEvent:
+
+    return ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)

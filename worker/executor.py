@@ -1,0 +1,193 @@
+"""From a claim to the end of the run: begin the attempt, execute it, end it. One task a run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import TypeVar
+
+import structlog
+from chatkit.errors import ErrorCode
+from chatkit.types import ErrorEvent, ThreadItemRemovedEvent
+
+from shared.chatkit import UserServer
+from shared.ending import Endings
+from shared.errors import DatabaseUnavailable, Fenced, QueueUnavailable
+from shared.identity import set_current
+from shared.journal import Journals
+from shared.log import failure
+from shared.queue import Queue
+from shared.runs import Run, Runs, Status, request_context
+from shared.settings import Settings
+from shared.token_box import TokenBox
+from worker.attempt import Attempt
+from worker.publisher import Publisher, RunJournal
+from worker.rewind import delete_items, shown_items, stored_items
+from worker.stop import Stop
+
+RETRY_SECONDS = 0.25
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class Outcome(Enum):
+    """What is to become of the job."""
+
+    DONE = "done"
+    AGAIN = "again"
+
+
+class Executor:
+    """Executes runs, each by its id alone: everything else is in its row."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        runs: Runs,
+        journals: Journals,
+        queue: Queue,
+        publisher: Publisher,
+        endings: Endings,
+        user: UserServer,
+    ) -> None:
+        self.attempts: dict[str, Attempt] = {}
+        self._settings = settings
+        self._runs = runs
+        self._journals = journals
+        self._queue = queue
+        self._publisher = publisher
+        self._endings = endings
+        self._user = user
+        self._box = TokenBox(settings.forward_token_key) if settings.forward_token_key else None
+
+    async def execute(self, run_id: str) -> Outcome:
+        """Executes the next attempt of the run; the claim must be held."""
+        structlog.contextvars.bind_contextvars(run_id=run_id)
+        attempt = Attempt(run_id)
+        self.attempts[run_id] = attempt
+        try:
+            return await self._execute(attempt)
+        finally:
+            del self.attempts[run_id]
+
+    async def _execute(self, attempt: Attempt) -> Outcome:
+        run = await self._persist(attempt, lambda: self._runs.start(attempt.run_id))
+        if run is None:
+            await self._complete_ended(attempt)
+            return Outcome.DONE
+        structlog.contextvars.bind_contextvars(thread_id=run.thread_id, attempt=run.attempt)
+        log.info("attempt begins", action="attempt_start", kind=run.kind.value)
+        if run.cancel_requested:
+            attempt.stop(Stop.USER)
+        journal = self._publisher.open(run.id, run.attempt, self._user.server._serialize)
+        timeout = asyncio.get_running_loop().call_later(
+            self._settings.run_timeout_seconds, attempt.stop, Stop.TIMEOUT
+        )
+        try:
+            status, error = await self._attempt(attempt, run, journal)
+        except Fenced:
+            attempt.stop(Stop.LOST)
+            status, error = Status.FAILED, None
+        finally:
+            timeout.cancel()
+        return await self._end(attempt, run, journal, status, error)
+
+    async def _attempt(self, attempt: Attempt, run: Run, journal: RunJournal) -> tuple[Status, str | None]:
+        """Status and error code of the run after it."""
+        token = self._box.open(run.id, run.token) if self._box and run.token else None
+        request = request_context(run, bearer_token=token)
+        set_current(request)
+        context = self._user.context(request)
+        if run.attempt - run.handed_back > self._settings.run_max_attempts:
+            await journal.mark()
+            journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
+            return Status.FAILED, "attempts_exhausted"
+        try:
+            await self._begin(run, journal, context)
+            await attempt.execute(run, self._user, context, journal)
+        except Fenced:
+            raise
+        except Exception as error:
+            log.error("the run failed", action="run_failed", **failure(error))  # noqa: TRY400
+            journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
+            return Status.FAILED, "internal"
+        return self._status(attempt, journal)
+
+    def _status(self, attempt: Attempt, journal: RunJournal) -> tuple[Status, str | None]:
+        match attempt.stopped:
+            case Stop.USER:
+                return Status.CANCELLED, None
+            case Stop.TIMEOUT:
+                journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
+                return Status.FAILED, "timeout"
+            case _ if attempt.last_error is not None:
+                return Status.FAILED, _code(attempt.last_error)
+            case _:
+                return Status.COMPLETED, None
+
+    async def _begin(self, run: Run, journal: RunJournal, context: object) -> None:
+        """The attempt's first entry, which fences the one before, and only then the store."""
+        await journal.mark()
+        if run.attempt == 1:
+            return
+        server = self._user.server
+        stored = await stored_items(server, self._runs, run, context)
+        shown = await shown_items(self._journals, run.id)
+        for item_id in dict.fromkeys([*shown, *reversed(stored)]):
+            journal.put(ThreadItemRemovedEvent(item_id=item_id))
+        await delete_items(server, run, stored, context)
+
+    async def _end(
+        self, attempt: Attempt, run: Run, journal: RunJournal, status: Status, error: str | None
+    ) -> Outcome:
+        if attempt.stopped is Stop.DRAIN:
+            await self._persist(attempt, lambda: self._runs.hand_back(run))
+            log.info("run handed back", action="attempt_handed_back")
+            return Outcome.AGAIN
+        promoted: Run | None = None
+        if attempt.stopped is not Stop.LOST:
+            try:
+                await journal.flush()
+                promoted = await self._persist(attempt, lambda: self._endings.finish_row(run, status, error))
+                journal.end(status.value)
+                await journal.flush()
+            except Fenced:
+                attempt.stop(Stop.LOST)
+        if attempt.stopped is Stop.LOST:
+            log.warning("attempt lost", action="attempt_lost")
+            return Outcome.DONE
+        if promoted is not None:
+            next_id = promoted.id
+            await self._persist(attempt, lambda: self._queue.enqueue(next_id))
+        log.info("attempt ends", action="attempt_end", status=status.value, error=error)
+        return Outcome.DONE
+
+    async def _complete_ended(self, attempt: Attempt) -> None:
+        """The row had ended: what a worker died before writing of it is written now."""
+        ended = await self._persist(attempt, lambda: self._runs.status(attempt.run_id))
+        if ended is None or not ended[0].ended:
+            return
+        status, number, _ = ended
+        ttl = self._settings.journal_ended_ttl_seconds
+        await self._persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
+
+    async def _persist(self, attempt: Attempt, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeats a call through an outage of Redis or PostgreSQL, as long as the lease is held.
+
+        Raises Fenced once it is not.
+        """
+        while True:
+            try:
+                return await call()
+            except (DatabaseUnavailable, QueueUnavailable) as error:
+                log.warning("waiting for a service", action="service_retry", code=error.code)
+                if attempt.stopped is Stop.LOST:
+                    raise Fenced from error
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+def _code(error: ErrorEvent) -> str:
+    return error.code.value if isinstance(error.code, ErrorCode) else error.code

@@ -1,0 +1,145 @@
+"""Wires the worker. The only place of this side that does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from arq.connections import ArqRedis
+from chatkit.server import ChatKitServer
+
+from shared import keys
+from shared.attachments import build_attachment_store
+from shared.chatkit import UserServer, load_server
+from shared.database import Database
+from shared.ending import Endings
+from shared.journal import Journals
+from shared.log import failure
+from shared.queue import Queue, deserialize, serialize
+from shared.redis import UNREACHABLE, Redis, open_redis, translated
+from shared.runs import Runs
+from shared.settings import Settings
+from shared.store import PostgresStore
+from worker.arq_worker import ArqWorker
+from worker.executor import Executor
+from worker.heartbeat import Heartbeat
+from worker.publisher import Publisher
+from worker.stop import Stop, guard
+
+RECONNECT_SECONDS = 0.2
+
+log = structlog.get_logger()
+
+
+def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) -> RunWorker:
+    """A worker that opens nothing until `run`. `server` is taken as it is, instead of CHATKIT_SERVER.
+
+    Raises ServerLoadError.
+    """
+    database = Database(settings)
+    attachment_store = build_attachment_store(settings, database)
+    user = load_server(settings, PostgresStore(database), attachment_store, server)
+    guard(user.server)
+    return RunWorker(settings, database, user)
+
+
+class RunWorker:
+    """One worker process's life: `run` until `drain`."""
+
+    def __init__(self, settings: Settings, database: Database, user: UserServer) -> None:
+        self._settings = settings
+        self._database = database
+        self._user = user
+        self._stopping = asyncio.Event()
+
+    def drain(self) -> None:
+        """Claim nothing more; let runs finish for DRAIN_SECONDS, hand the rest back, end."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serves until `drain`. Raises DatabaseUnavailable or QueueUnavailable where it cannot start."""
+        async with self._opened() as (arq_worker, executor):
+            log.info("worker started", action="worker_start", max_runs=self._settings.max_runs)
+            polling = asyncio.create_task(arq_worker.async_run())
+            stopping = asyncio.create_task(self._stopping.wait())
+            await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if polling.done():
+                stopping.cancel()
+                await polling  # it ends by itself only where it fails
+            await self._drain(arq_worker, executor)
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)
+        log.info("worker stopped", action="worker_stop")
+
+    async def _drain(self, arq_worker: ArqWorker, executor: Executor) -> None:
+        arq_worker.allow_pick_jobs = False
+        log.info("draining", action="worker_drain", runs=len(arq_worker.tasks))
+        if arq_worker.tasks:
+            await asyncio.wait(set(arq_worker.tasks.values()), timeout=self._settings.drain_seconds)
+        for attempt in list(executor.attempts.values()):
+            attempt.stop(Stop.DRAIN)
+        if arq_worker.tasks:
+            await asyncio.wait(set(arq_worker.tasks.values()), timeout=self._settings.lease_seconds)
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[tuple[ArqWorker, Executor]]:
+        settings, database = self._settings, self._database
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(database)
+            commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
+            with translated():
+                await commands.ping()
+            listening = await stack.enter_async_context(
+                open_redis(settings.redis_url, connections=2, reply_timeout_seconds=None)
+            )
+            runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
+            await journals.load_scripts()
+            publisher = Publisher(commands, journals, settings)
+            endings = Endings(settings, database, runs, journals, queue, self._user)
+            executor = Executor(settings, runs, journals, queue, publisher, endings, self._user)
+            redis = ArqRedis(commands.connection_pool, job_serializer=serialize, job_deserializer=deserialize)
+            arq_worker = ArqWorker(settings, redis, queue, Queue(listening), executor.execute)
+            heartbeat = Heartbeat(queue, settings, arq_worker.claims, executor.attempts)
+            loops = [publisher.run(), heartbeat.run(), _hear_signals(listening, executor)]
+            await stack.enter_async_context(_running([asyncio.create_task(loop) for loop in loops], self))
+            yield arq_worker, executor
+
+
+async def _hear_signals(listening: Redis, executor: Executor) -> None:
+    """Stops the attempt that a cancel signal names, if it is here. A missed signal is found by the heartbeat."""
+    while True:
+        try:
+            async with listening.pubsub() as pubsub:
+                await pubsub.subscribe(keys.SIGNALS)
+                while True:
+                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
+                    if message is None:
+                        continue
+                    attempt = executor.attempts.get(message["data"].decode())
+                    if attempt is not None:
+                        attempt.stop(Stop.USER)
+        except UNREACHABLE as error:
+            log.warning("signals interrupted", action="signals_reconnect", **failure(error))
+        await asyncio.sleep(RECONNECT_SECONDS)
+
+
+@asynccontextmanager
+async def _running(loops: list[asyncio.Task[None]], worker: RunWorker) -> AsyncIterator[None]:
+    """Keeps the loops running; one that fails drains the worker, whose runs go to others."""
+
+    def heed(loop: asyncio.Task[None]) -> None:
+        if not loop.cancelled() and (error := loop.exception()) is not None:
+            log.critical("a loop failed", action="loop_failed", **failure(error))
+            worker.drain()
+
+    for loop in loops:
+        loop.add_done_callback(heed)
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)

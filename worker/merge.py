@@ -1,0 +1,70 @@
+"""Events that wait for a flush; neighbouring text deltas of the same item and part become one. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chatkit.types import (
+    AssistantMessageContentPartTextDelta,
+    ThreadItemUpdatedEvent,
+    ThreadStreamEvent,
+)
+
+Serialize = Callable[[ThreadStreamEvent], bytes]
+
+
+class Pending:
+    """Events in their order, as the bytes that the SDK makes of them at the moment they are put.
+
+    A server may change an item after it has yielded it, so only deltas, which are complete in themselves, wait
+    unserialised.
+    """
+
+    __slots__ = ("_delta", "_key", "_ready", "_serialize", "_text", "size")
+
+    def __init__(self, serialize: Serialize) -> None:
+        self._serialize = serialize
+        self._ready: list[bytes] = []
+        self._delta: ThreadItemUpdatedEvent | None = None
+        self._key: tuple[str, int] | None = None
+        self._text: list[str] = []
+        self.size = 0
+        """Roughly the bytes that wait."""
+
+    def __len__(self) -> int:
+        return len(self._ready) + (self._delta is not None)
+
+    def put(self, event: ThreadStreamEvent) -> None:
+        if isinstance(event, ThreadItemUpdatedEvent) and isinstance(
+            event.update, AssistantMessageContentPartTextDelta
+        ):
+            key = (event.item_id, event.update.content_index)
+            if self._delta is None or key != self._key:
+                self._close_delta()
+                self._delta, self._key = event, key
+            self._text.append(event.update.delta)
+            self.size += len(event.update.delta)
+            return
+        self._close_delta()
+        self._add(self._serialize(event))
+
+    def take(self) -> list[bytes]:
+        """All that waits, which then waits no more."""
+        self._close_delta()
+        ready, self._ready, self.size = self._ready, [], 0
+        return ready
+
+    def _close_delta(self) -> None:
+        event = self._delta
+        if event is None:
+            return
+        if len(self._text) > 1:
+            update = event.update.model_copy(update={"delta": "".join(self._text)})
+            event = event.model_copy(update={"update": update})
+        self._delta = self._key = None
+        self._text = []
+        self._add(self._serialize(event))
+
+    def _add(self, payload: bytes) -> None:
+        self._ready.append(payload)
+        self.size += len(payload)

@@ -1,0 +1,196 @@
+"""The publisher: from the events of this worker's runs to their journals, never in the model's way.
+
+One loop flushes all runs that have news in one round trip. What comes in the meantime gathers and goes with the next.
+A flush that failed is sent again with the same ids, which the journal takes once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import structlog
+from chatkit.types import ThreadStreamEvent
+from redis.exceptions import NoScriptError, ResponseError
+
+from shared.errors import Fenced, QueueUnavailable
+from shared.journal import Batch, Cursor, Field, Journals, appended
+from shared.log import failure
+from shared.redis import Redis, translated
+from shared.settings import Settings
+from worker.merge import Pending, Serialize
+
+MAX_PENDING = 512
+"""Entries of one run that wait, beyond which its agent is held."""
+MAX_PENDING_BYTES = 1024 * 1024
+RETRY_SECONDS = 0.1
+
+log = structlog.get_logger()
+
+
+class RunJournal:
+    """One attempt's end of the journal: puts at once, flushes later."""
+
+    def __init__(self, publisher: Publisher, run_id: str, attempt: int, serialize: Serialize) -> None:
+        self.run_id = run_id
+        self.attempt = attempt
+        self.refused: asyncio.Future[Fenced] = asyncio.get_running_loop().create_future()
+        """Done when the journal takes no more from this attempt."""
+        self._publisher = publisher
+        self._pending = Pending(serialize)
+        self._others: list[tuple[Field, bytes]] = []
+        self._in_flight: Batch | None = None
+        self._next_seq = 1
+        self._kept: deque[tuple[int, int, int]] = deque()
+        self._kept_entries = 0
+        self._kept_bytes = 0
+        self._moved = asyncio.Event()
+
+    def put(self, event: ThreadStreamEvent) -> None:
+        """Takes an event. Never waits."""
+        self._pending.put(event)
+        self._publisher.schedule(self)
+
+    async def room(self) -> None:
+        """Waits while more is pending than may be. Raises Fenced."""
+        while len(self._pending) > MAX_PENDING or self._pending.size > MAX_PENDING_BYTES:
+            await self._progress()
+
+    async def mark(self) -> None:
+        """Begins the attempt in the journal: from then on the one before can write no more. Raises Fenced."""
+        self._others.append((Field.MARK, b""))
+        self._publisher.schedule(self)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Waits until everything put is in the journal. Raises Fenced."""
+        while self._in_flight is not None or self._pending or self._others:
+            await self._progress()
+        if self.refused.done():
+            raise self.refused.result()
+
+    def end(self, status: str) -> None:
+        """Puts the end entry, which must be the last."""
+        self._others = [*self._drained(), (Field.END, status.encode())]
+        self._publisher.schedule(self)
+
+    async def _progress(self) -> None:
+        if self.refused.done():
+            raise self.refused.result()
+        await self._moved.wait()
+
+    def _drained(self) -> list[tuple[Field, bytes]]:
+        entries = self._others + [(Field.EVENT, payload) for payload in self._pending.take()]
+        self._others = []
+        return entries
+
+    def next_batch(self, settings: Settings) -> Batch | None:
+        """The batch to send: the one in flight again, else what is pending, if anything."""
+        if self._in_flight is not None or self.refused.done():
+            return self._in_flight
+        entries = self._drained()
+        if not entries:
+            return None
+        ended = entries[-1][0] is Field.END
+        ttl = settings.journal_ended_ttl_seconds if ended else settings.journal_ttl_seconds
+        self._in_flight = Batch(
+            run_id=self.run_id,
+            attempt=self.attempt,
+            first_seq=self._next_seq,
+            entries=entries,
+            ttl_seconds=ttl,
+            oldest_kept=self._oldest_kept(entries, settings),
+        )
+        self._next_seq += len(entries)
+        return self._in_flight
+
+    def took(self, reply: Any) -> None:
+        """Hears what became of the batch in flight."""
+        outcome, _ = appended(reply)
+        self._in_flight = None
+        if outcome != "ok" and not self.refused.done():
+            self.refused.set_result(Fenced(f"The journal refused an entry: {outcome}."))
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    def _oldest_kept(self, entries: list[tuple[Field, bytes]], settings: Settings) -> Cursor | None:
+        size = sum(len(payload) for _, payload in entries)
+        self._kept.append((self._next_seq, len(entries), size))
+        self._kept_entries += len(entries)
+        self._kept_bytes += size
+        oldest = None
+        while len(self._kept) > 1 and (
+            self._kept_entries > settings.journal_max_entries or self._kept_bytes > settings.journal_max_bytes
+        ):
+            _, count, dropped = self._kept.popleft()
+            self._kept_entries -= count
+            self._kept_bytes -= dropped
+            oldest = Cursor(self.attempt, self._kept[0][0])
+        return oldest
+
+
+class Publisher:
+    """Flushes the journals of one worker process. `run` must be running."""
+
+    def __init__(self, redis: Redis, journals: Journals, settings: Settings) -> None:
+        self._redis = redis
+        self._journals = journals
+        self._settings = settings
+        self._dirty: dict[RunJournal, None] = {}
+        self._has_dirty = asyncio.Event()
+
+    def open(self, run_id: str, attempt: int, serialize: Serialize) -> RunJournal:
+        return RunJournal(self, run_id, attempt, serialize)
+
+    def schedule(self, journal: RunJournal) -> None:
+        self._dirty[journal] = None
+        self._has_dirty.set()
+
+    async def run(self) -> None:
+        """Flushes until cancelled; an outage of Redis is waited out."""
+        while True:
+            await self._has_dirty.wait()
+            self._has_dirty.clear()
+            journals, self._dirty = list(self._dirty), {}
+            batches = [
+                (journal, batch)
+                for journal in journals
+                if (batch := journal.next_batch(self._settings)) is not None
+            ]
+            if not batches:
+                continue
+            try:
+                replies = await self._send([batch for _, batch in batches])
+            except QueueUnavailable as error:
+                log.warning(
+                    "journals unreachable", action="publisher_retry", runs=len(batches), **failure(error)
+                )
+                for journal, _ in batches:
+                    self.schedule(journal)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            for (journal, _), reply in zip(batches, replies, strict=True):
+                self._settle(journal, reply)
+
+    def _settle(self, journal: RunJournal, reply: Any) -> None:
+        if isinstance(reply, Exception):
+            log.warning("append failed", action="publisher_append", run_id=journal.run_id, **failure(reply))
+            self.schedule(journal)
+            return
+        journal.took(reply)
+        self.schedule(journal)  # what came while the batch was in flight
+
+    async def _send(self, batches: list[Batch]) -> list[Any]:
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for batch in batches:
+                    self._journals.pipe_append(batch, pipeline)
+                replies = list(await pipeline.execute(raise_on_error=False))
+            if any(isinstance(reply, NoScriptError) for reply in replies):
+                await self._journals.load_scripts()
+            for reply in replies:
+                if isinstance(reply, ResponseError) and not isinstance(reply, NoScriptError):
+                    await asyncio.sleep(RETRY_SECONDS)
+                    break
+            return replies

@@ -1,0 +1,69 @@
+"""Why an attempt stops before its end, and what of it is kept.
+
+The SDK knows one reason for a cancelled stream, the user's stop, and stores a note that says so. A time-out, a drain
+and a lost lease are not that: `guard` gives each what it is.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import Any
+
+from chatkit.server import ChatKitServer
+from chatkit.types import AssistantMessageItem, ThreadItem, ThreadMetadata
+
+
+class Stop(StrEnum):
+    USER = "user"
+    """The user's stop: the partial answer and the SDK's note are kept."""
+    TIMEOUT = "timeout"
+    """RUN_TIMEOUT_SECONDS are over: the partial answer is kept, nobody is said to have stopped it."""
+    DRAIN = "drain"
+    """The worker goes: the run is handed back, and its next attempt begins anew."""
+    LOST = "lost"
+    """The lease is another worker's: nothing may be written."""
+
+
+class StopState:
+    """One attempt's reason to stop, if there is one, and whether the SDK has been told of it."""
+
+    __slots__ = ("reason", "told")
+
+    def __init__(self) -> None:
+        self.reason: Stop | None = None
+        self.told = False
+
+
+current_stop: ContextVar[StopState | None] = ContextVar("relaykit_stop", default=None)
+
+
+def guard(server: ChatKitServer[Any]) -> None:
+    """Makes `server.handle_stream_cancelled` heed the reason of the attempt it is called in."""
+    original = server.handle_stream_cancelled
+
+    async def handle_stream_cancelled(
+        thread: ThreadMetadata, pending_items: list[ThreadItem], context: Any
+    ) -> None:
+        state = current_stop.get()
+        if state is None:
+            await original(thread, pending_items, context)
+            return
+        state.told = True
+        match state.reason:
+            case Stop.USER | None:
+                await original(thread, pending_items, context)
+            case Stop.TIMEOUT:
+                await _keep_partial(server, thread, pending_items, context)
+            case Stop.DRAIN | Stop.LOST:
+                pass
+
+    server.handle_stream_cancelled = handle_stream_cancelled  # type: ignore[method-assign]
+
+
+async def _keep_partial(
+    server: ChatKitServer[Any], thread: ThreadMetadata, pending_items: list[ThreadItem], context: Any
+) -> None:
+    for item in pending_items:
+        if isinstance(item, AssistantMessageItem) and any(part.text.strip() for part in item.content):
+            await server.store.add_thread_item(thread.id, item, context=context)
