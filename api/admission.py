@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from chatkit.types import StreamingReq, StreamOptions, StreamOptionsEvent
+from chatkit.types import StreamingReq, StreamOptions, StreamOptionsEvent, ThreadsRetryAfterItemReq
 
 from api.admit import Admitted, admit
 from shared.chatkit import UserServer
@@ -54,7 +54,7 @@ class Admission:
         A repeated Idempotency-Key gives the run that it made the first time. Raises the errors that
         docs/protocol.md lists for POST /chatkit; after each of them nothing is written.
         """
-        earlier = await self._earlier(submission)
+        earlier = await self._earlier(submission) or await self._answering(submission)
         if earlier is not None:
             return earlier
         set_current(submission.context)
@@ -89,6 +89,16 @@ class Admission:
             raise IdempotencyMismatch
         return run
 
+    async def _answering(self, submission: Submission) -> Run | None:
+        """The active run that a retry asks for again: the stock widget's Retry after a lost network."""
+        request, context = submission.request, submission.context
+        if not isinstance(request, ThreadsRetryAfterItemReq):
+            return None
+        active = await self.runs.active(context.tenant or "", context.user_id, request.params.thread_id)
+        if active is None or active.input.get("item_id") != request.params.item_id:
+            return None
+        return active
+
     @asynccontextmanager
     async def _unit_of_work(self) -> AsyncIterator[None]:
         """With our store the thread, the item and the row are one transaction; a foreign store writes its own way."""
@@ -102,10 +112,9 @@ class Admission:
         policy = self.settings.thread_policy
         may_wait = policy != "reject" and run.kind in MAY_WAIT
         async with self._row_transaction():
-            status = await self.runs.insert(
+            return await self.runs.insert(
                 run, idempotency_key=submission.idempotency_key, allow_waiting=may_wait
             )
-        return status
 
     @asynccontextmanager
     async def _row_transaction(self) -> AsyncIterator[None]:

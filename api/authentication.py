@@ -84,7 +84,7 @@ class Authenticator:
     brings (`jwk`, `jku`, `x5c`) is never looked at. A token without a `kid` is accepted only when exactly one key of
     the issuer fits its algorithm.
 
-    A token that was verified is not verified again (170 to 560 us, for RS256 to ES256 and tokens of 0.3 to 2.5 KB),
+    A token that was verified is not verified again (280 to 680 us for tokens of 0.3 to 2.5 KB, against 8 to 29 us),
     as long as the issuer's key set has not been fetched anew: a key that the issuer withdraws is honoured no longer
     than JWKS_CACHE_SECONDS while the issuer answers, whatever was verified with it.
     """

@@ -56,7 +56,7 @@ async def thread_run(thread_id: str, request: Request) -> Response:
     resources = resources_of(request)
     identity = await authenticated(request)
     if "\x00" in thread_id or len(thread_id) > MAX_ID_CHARS:
-        raise InvalidRequest("thread_id: not an id")
+        raise InvalidRequest(locations=["thread_id: not an id"])
     run = await resources.runs.active(identity.tenant or "", identity.user_id, thread_id)
     return Response(status_code=204) if run is None else JSONResponse(_shown(run))
 

@@ -63,7 +63,9 @@ class Connection:
         Raises InFailedSQLTransactionError where the block swallowed an error of Postgres': nothing of it
         is kept then, for all that COMMIT seems to succeed.
         """
-        if self._raw.is_in_transaction():
+        with translated(self._raw):
+            nested = self._raw.is_in_transaction()
+        if nested:
             self._savepoints += 1
             name = f"s{self._savepoints}"
             begin, end, undo = f"SAVEPOINT {name}", f"RELEASE {name}", f"ROLLBACK TO {name}"
@@ -83,7 +85,7 @@ class Connection:
             async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
                 await self.execute(statement)
         except (DatabaseUnavailable, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            self._raw.terminate()  # which undoes it too
+            _terminate(self._raw)  # which undoes it too
 
     async def close(self) -> None:
         """Lets the statement that is running end; tasks that outlive the block get no further turn."""
@@ -110,11 +112,23 @@ def translated(raw: PoolConnectionProxy) -> Iterator[None]:
     try:
         yield
     except asyncpg.ReadOnlySQLTransactionError as error:  # a primary that became a standby
-        raw.terminate()
+        _terminate(raw)
         raise DatabaseUnavailable from error
     except UNREACHABLE as error:
         raise DatabaseUnavailable from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        if raw.is_closed():
+        if _is_gone(raw):
             raise DatabaseUnavailable from error
         raise
+
+
+def _is_gone(raw: PoolConnectionProxy) -> bool:
+    try:
+        return raw.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken a lost connection back
+        return True
+
+
+def _terminate(raw: PoolConnectionProxy) -> None:
+    if not _is_gone(raw):
+        raw.terminate()

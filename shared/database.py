@@ -90,7 +90,11 @@ class Database:
             yield ambient
             return
         async with self._acquired() as raw:
-            yield Connection(raw)
+            connection = Connection(raw)
+            try:
+                yield connection
+            finally:
+                await connection.close()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

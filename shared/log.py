@@ -9,6 +9,7 @@ from typing import Literal
 import structlog
 
 QUIET = (
+    "arq",
     "asyncio",
     "chatkit",
     "hpack",

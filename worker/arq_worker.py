@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import structlog
 from arq.connections import ArqRedis
+from arq.cron import cron
 from arq.worker import Retry, Worker, func
 from redis.exceptions import RedisError
 
@@ -25,6 +26,7 @@ BELL_SECONDS = 1.0
 """How long an idle worker waits for the bell before it looks by itself: a ring can be lost with its connection."""
 OUTAGE_SECONDS = 0.5
 HEALTH_SECONDS = 30
+REAP_EVERY_SECONDS = 10
 
 log = structlog.get_logger()
 
@@ -39,13 +41,18 @@ class ArqWorker(Worker):
         queue: Queue,
         bell: Queue,
         execute: Callable[[str], Awaitable[Outcome]],
+        reap: Callable[[], Awaitable[None]],
     ) -> None:
         async def run(_: dict[Any, Any], run_id: str) -> None:
             if await execute(run_id) is Outcome.AGAIN:
                 raise Retry
 
+        async def reaper(_: dict[Any, Any]) -> None:
+            await reap()
+
         super().__init__(
-            [func(run, name=RUN_FUNCTION)],  # type: ignore[arg-type]
+            cron_jobs=[cron(reaper, name="reaper", second=set(range(0, 60, REAP_EVERY_SECONDS)))],
+            functions=[func(run, name=RUN_FUNCTION)],  # type: ignore[arg-type]
             redis_pool=redis,
             handle_signals=False,
             max_jobs=settings.max_runs,

@@ -106,7 +106,7 @@ class Executor:
             journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
             return Status.FAILED, "attempts_exhausted"
         try:
-            await self._begin(run, journal, context)
+            await self._persist(attempt, lambda: self._begin(run, journal, context))
             await attempt.execute(run, self._user, context, journal)
         except Fenced:
             raise
@@ -130,7 +130,8 @@ class Executor:
 
     async def _begin(self, run: Run, journal: RunJournal, context: object) -> None:
         """The attempt's first entry, which fences the one before, and only then the store."""
-        await journal.mark()
+        if not journal.marked:
+            await journal.mark()
         if run.attempt == 1:
             return
         server = self._user.server
@@ -157,6 +158,7 @@ class Executor:
             except Fenced:
                 attempt.stop(Stop.LOST)
         if attempt.stopped is Stop.LOST:
+            journal.close()
             log.warning("attempt lost", action="attempt_lost")
             return Outcome.DONE
         if promoted is not None:

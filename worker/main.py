@@ -27,6 +27,7 @@ from worker.arq_worker import ArqWorker
 from worker.executor import Executor
 from worker.heartbeat import Heartbeat
 from worker.publisher import Publisher
+from worker.reaper import Reaper
 from worker.stop import Stop, guard
 
 RECONNECT_SECONDS = 0.2
@@ -76,13 +77,14 @@ class RunWorker:
 
     async def _drain(self, arq_worker: ArqWorker, executor: Executor) -> None:
         arq_worker.allow_pick_jobs = False
-        log.info("draining", action="worker_drain", runs=len(arq_worker.tasks))
-        if arq_worker.tasks:
-            await asyncio.wait(set(arq_worker.tasks.values()), timeout=self._settings.drain_seconds)
+        log.info("draining", action="worker_drain", runs=len(executor.attempts))
+        jobs = set(arq_worker.tasks.values())
+        if jobs:
+            await asyncio.wait(jobs, timeout=self._settings.drain_seconds)
         for attempt in list(executor.attempts.values()):
             attempt.stop(Stop.DRAIN)
-        if arq_worker.tasks:
-            await asyncio.wait(set(arq_worker.tasks.values()), timeout=self._settings.lease_seconds)
+        if jobs:
+            await asyncio.wait(jobs, timeout=self._settings.lease_seconds)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[ArqWorker, Executor]]:
@@ -101,7 +103,9 @@ class RunWorker:
             endings = Endings(settings, database, runs, journals, queue, self._user)
             executor = Executor(settings, runs, journals, queue, publisher, endings, self._user)
             redis = ArqRedis(commands.connection_pool, job_serializer=serialize, job_deserializer=deserialize)
-            arq_worker = ArqWorker(settings, redis, queue, Queue(listening), executor.execute)
+            arq_worker = ArqWorker(
+                settings, redis, queue, Queue(listening), executor.execute, Reaper(runs, queue).reap
+            )
             heartbeat = Heartbeat(queue, settings, arq_worker.claims, executor.attempts)
             loops = [publisher.run(), heartbeat.run(), _hear_signals(listening, executor)]
             await stack.enter_async_context(_running([asyncio.create_task(loop) for loop in loops], self))

@@ -35,6 +35,8 @@ class RunJournal:
     def __init__(self, publisher: Publisher, run_id: str, attempt: int, serialize: Serialize) -> None:
         self.run_id = run_id
         self.attempt = attempt
+        self.marked = False
+        """Whether `mark` was called."""
         self.refused: asyncio.Future[Fenced] = asyncio.get_running_loop().create_future()
         """Done when the journal takes no more from this attempt."""
         self._publisher = publisher
@@ -59,6 +61,7 @@ class RunJournal:
 
     async def mark(self) -> None:
         """Begins the attempt in the journal: from then on the one before can write no more. Raises Fenced."""
+        self.marked = True
         self._others.append((Field.MARK, b""))
         self._publisher.schedule(self)
         await self.flush()
@@ -67,8 +70,6 @@ class RunJournal:
         """Waits until everything put is in the journal. Raises Fenced."""
         while self._in_flight is not None or self._pending or self._others:
             await self._progress()
-        if self.refused.done():
-            raise self.refused.result()
 
     def end(self, status: str) -> None:
         """Puts the end entry, which must be the last."""
@@ -87,7 +88,9 @@ class RunJournal:
 
     def next_batch(self, settings: Settings) -> Batch | None:
         """The batch to send: the one in flight again, else what is pending, if anything."""
-        if self._in_flight is not None or self.refused.done():
+        if self.refused.done():
+            return None
+        if self._in_flight is not None:
             return self._in_flight
         entries = self._drained()
         if not entries:
@@ -109,8 +112,18 @@ class RunJournal:
         """Hears what became of the batch in flight."""
         outcome, _ = appended(reply)
         self._in_flight = None
-        if outcome != "ok" and not self.refused.done():
-            self.refused.set_result(Fenced(f"The journal refused an entry: {outcome}."))
+        if outcome == "ok":
+            self._wake()
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Sends nothing more: the journal is another attempt's."""
+        if not self.refused.done():
+            self.refused.set_result(Fenced())
+        self._wake()
+
+    def _wake(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 

@@ -10,6 +10,7 @@ from chatkit.agents import ThreadItemConverter
 from chatkit.types import (
     ClientToolCallItem,
     HiddenContextItem,
+    StructuredInputItem,
     UserMessageContent,
     UserMessageItem,
     UserMessageTagContent,
@@ -65,6 +66,15 @@ class AssistantConverter(ThreadItemConverter):
         """Its copy text says what is on it; the component tree only costs tokens."""
         shown = item.copy_text or item.widget.model_dump_json(exclude_unset=True, exclude_none=True)
         return _message("The user was shown a card:\n" + block("widget", cut(shown, MAX_BLOCK_CHARS)))
+
+    async def structured_input_to_input(self, item: StructuredInputItem) -> TResponseInputItem:
+        answers = {
+            question.question: "skipped" if question.answer.skipped else question.answer.values
+            for question in item.inputs
+            if question.answer is not None
+        }
+        text = block("answers", cut(_json(answers), MAX_BLOCK_CHARS))
+        return _message(f"The user was asked questions, which are now {item.status}:\n{text}")
 
     async def client_tool_call_to_input(self, item: ClientToolCallItem) -> list[TResponseInputItem] | None:
         """Call and output together, or neither: the model's API refuses a call without its output."""

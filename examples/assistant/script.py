@@ -56,6 +56,11 @@ def _named_tool(heard: Heard, situation: Situation) -> Reply | None:
     return Call(named[1]) if named and named[1] in situation.tools else None
 
 
+def _answers(heard: Heard, situation: Situation) -> Reply | None:
+    answers = [block.text for block in heard.last.blocks if block.kind == "answers"]
+    return Say(f"Thank you. Your answers: `{answers[-1]}`") if answers else None
+
+
 def _failure(heard: Heard, situation: Situation) -> Reply | None:
     if not _asks(heard, r"\berror\b") or _is_question(heard):
         return None
@@ -141,6 +146,7 @@ def _docs(heard: Heard, situation: Situation) -> Reply | None:
 
 
 RULES: tuple[Rule, ...] = (
+    _answers,
     _named_tool,
     _failure,
     _long,
@@ -186,12 +192,14 @@ def _quoted(excerpts: list[dict[str, Any]]) -> str:
 def _seen(message: Message) -> list[str]:
     lines = [f"- an image, {image.partition(';')[0].removeprefix('data:')}" for image in message.images]
     lines += [f"- a file, {name}" for name in message.files]
-    shown = {"attachment": "an attachment", "quote": "a quote", "mention": "a mention of"}
     for block in message.blocks:
-        if block.kind in shown:
-            first_line = next(iter(block.text.splitlines()), "")[:120]
-            text = block.name if block.kind == "mention" else f"{block.name}: {first_line}".removeprefix(": ")
-            lines.append(f"- {shown[block.kind]} {text}" if text else f"- {shown[block.kind]}")
+        first_line = next(iter(block.text.splitlines()), "")[:120]
+        if block.kind == "attachment":
+            lines.append(f"- an attachment, {block.name}: {first_line}")
+        elif block.kind == "mention":
+            lines.append(f"- a mention of {block.name}")
+        elif block.kind == "quote":
+            lines.append(f"- a quote: {first_line}")
     return lines
 
 

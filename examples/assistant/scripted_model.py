@@ -29,6 +29,8 @@ from examples.assistant.script import Call, Reply, Say, Situation, reply_to
 
 DEFAULT_DELTA_SECONDS = 0.02
 """The pace of a "for 30 seconds" where deltas come without any delay."""
+FAILURE_DELAY_SECONDS = 0.1
+"""So that what was said before is seen: the Runner drops what is still queued when its model fails."""
 
 
 class ScriptedFailure(Exception):
@@ -88,6 +90,7 @@ class ScriptedModel(Model):
         for event in message_events(_new_id("msg"), tokens(reply.text)):
             if isinstance(event, ResponseTextDeltaEvent):
                 if said == reply.fails_after:
+                    await asyncio.sleep(FAILURE_DELAY_SECONDS)
                     raise ScriptedFailure
                 await self._wait_until(started + said * self._delta_seconds)
                 said += 1

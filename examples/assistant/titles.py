@@ -54,5 +54,5 @@ def text_of(message: UserMessageItem) -> str:
 def _shortened(text: str) -> str:
     if len(text) <= MAX_TITLE_CHARS:
         return text
-    head = text[: MAX_TITLE_CHARS - 1]
-    return f"{head.rpartition(' ')[0] or head}…"
+    words = text[:MAX_TITLE_CHARS].rpartition(" ")[0]
+    return f"{words or text[: MAX_TITLE_CHARS - 1]}…"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import uuid4
@@ -47,6 +49,7 @@ from chatkit.types import (
 )
 from chatkit.widgets import Button, Card, ListView, ListViewItem, Markdown, Text
 
+import shared.database
 from shared.database import Database
 from shared.identity import RequestContext
 from shared.settings import Settings
@@ -109,6 +112,30 @@ async def insert_run(
             attempt,
             status,
         )
+
+
+async def until_someone_waits_for_a_lock(database: Database, seconds: float = 5) -> None:
+    """Returns once a session of this database waits for a lock that another holds."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < deadline:
+        async with database.connection() as connection:
+            await connection.execute(
+                "SELECT pg_stat_clear_snapshot()"
+            )  # a transaction sees the first one only
+            waiting = await connection.fetchval(
+                """SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+            )
+        if waiting:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"no session waited for a lock within {seconds} s")
+
+
+async def outside(call: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+    """As a task: runs the call on a connection of its own, not in the transaction of the task that started it."""
+    shared.database._ambient.set(None)
+    await call(*arguments)
 
 
 def every_item(thread_id: str, text: str, created_at: datetime) -> list[ThreadItem]:

@@ -139,9 +139,9 @@ async def test_the_keys_are_cached(issuer):
 
 
 async def test_the_keys_are_fetched_again_when_their_time_is_over(issuer):
-    async with authenticator(issuer, jwks_cache_seconds=0.05, jwks_cooldown_seconds=AT_ONCE) as auth:
+    async with authenticator(issuer, jwks_cache_seconds=0.5, jwks_cooldown_seconds=AT_ONCE) as auth:
         await auth.authenticate(bearer())
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.51)
         await auth.authenticate(bearer())
     assert issuer.fetches == 2
 
@@ -233,7 +233,7 @@ async def test_the_keys_are_kept_through_an_outage_however_long_and_the_log_says
 
 async def test_in_an_outage_nobody_with_a_known_key_waits_for_the_issuer(issuer):
     async with authenticator(
-        issuer, jwks_cache_seconds=0.02, jwks_cooldown_seconds=0.02, jwks_timeout_seconds=0.3
+        issuer, jwks_cache_seconds=0.02, jwks_cooldown_seconds=0.02, jwks_timeout_seconds=1.5
     ) as auth:
         await auth.authenticate(bearer())
         issuer.answer = hang(issuer)
@@ -243,7 +243,7 @@ async def test_in_an_outage_nobody_with_a_known_key_waits_for_the_issuer(issuer)
         fetches = issuer.fetches
         started = time.monotonic()
         await auth.authenticate(bearer(sub="bob"))
-        assert time.monotonic() - started < 0.2
+        assert time.monotonic() - started < 1
         await wait_until("a fetch is tried in the background", lambda: issuer.fetches > fetches)
 
 
@@ -355,7 +355,8 @@ async def test_an_empty_key_set_does_not_take_away_the_keys_at_hand(issuer):
 
 
 def private_jwk() -> dict[str, object]:
-    return json.loads(RSAAlgorithm.to_jwk(signing_key("bad").private)) | {"kid": "bad"}
+    entry = json.loads(RSAAlgorithm.to_jwk(signing_key("bad").private))
+    return entry | {"kid": "bad", "key_ops": ["sign", "verify"]}
 
 
 BROKEN = {

@@ -1,0 +1,38 @@
+"""`python -m deploy.local`, which is `make run`: all of Relaykit on this machine, until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from deploy.local.errors import LocalModeError, Stopped
+from deploy.local.supervisor import Processes, run
+from deploy.local.waiting import StopRequest
+
+
+def main() -> int:
+    """0 when it was asked to stop, 1 with a clear message when it could not start or go on."""
+    stop, processes = StopRequest(), Processes()
+
+    def asked_to_stop(number: int, frame: FrameType | None) -> None:
+        if stop.requested:
+            processes.kill()
+        stop.requested = True
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, asked_to_stop)
+    try:
+        run(os.environ, stop, processes)
+    except Stopped:
+        pass
+    except LocalModeError as error:
+        print(f"Relaykit: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

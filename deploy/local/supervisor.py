@@ -1,0 +1,130 @@
+"""Starts everything, watches it, and stops it in order."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from deploy.local.child import Child, stop_all
+from deploy.local.data_directory import DataDirectory, data_directory
+from deploy.local.errors import LocalModeError
+from deploy.local.issuer_key import issuer_key
+from deploy.local.local_settings import LocalSettings, child_environment, read_local_settings
+from deploy.local.ports import port_taken
+from deploy.local.services import services
+from deploy.local.waiting import StopRequest, wait_until, watch
+from shared import keys
+from shared.errors import RelaykitError
+from shared.migrate import migrate
+
+READY_TIMEOUT_SECONDS = 2.0
+STOP_MARGIN_SECONDS = 15.0
+"""What a process may take to stop beyond the time it lets runs finish in."""
+
+
+class Processes:
+    """The API and worker processes of one start."""
+
+    def __init__(self) -> None:
+        self.apis: list[Child] = []
+        self.workers: list[Child] = []
+
+    def all(self) -> list[Child]:
+        return [*self.apis, *self.workers]
+
+    def kill(self) -> None:
+        for child in self.all():
+            child.signal(signal.SIGKILL)
+
+
+def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes) -> None:
+    """Runs until `stop` is set. Fills `processes`, so that an impatient caller can kill them.
+
+    Raises LocalModeError when something cannot start or ends on its own, Stopped when `stop` came while starting.
+    Whichever way it ends, none of the processes it started is left.
+    """
+    settings = read_local_settings(environ)
+    with data_directory(settings.data_dir) as directory:
+        for port in settings.ports:
+            if port_taken(settings.host, port):
+                raise LocalModeError(f"Port {port} of {settings.host} is taken; set PORT to another.")
+        issuer_key(directory)
+        with services(directory, environ, stop) as running:
+            try:
+                migrate(running.database_url)
+            except RelaykitError as error:
+                raise LocalModeError(error.message) from error
+            environment = child_environment(environ, settings, directory, running)
+            before = _workers_listening(running.redis_url)
+            with _started(settings, directory, environment, processes):
+                everything = [*processes.all(), *running.children]
+                wait_until(lambda: _ready(settings), "The API is ready", everything, stop)
+                wait_until(
+                    lambda: _workers_listening(running.redis_url) - before >= settings.workers,
+                    "The workers are ready",
+                    everything,
+                    stop,
+                )
+                print(f"Relaykit is ready: {settings.address}/", flush=True)
+                watch(everything, stop)
+
+
+@contextmanager
+def _started(
+    settings: LocalSettings, directory: DataDirectory, environment: Mapping[str, str], processes: Processes
+) -> Iterator[None]:
+    grace_seconds = _seconds(environment, "DRAIN_SECONDS") + STOP_MARGIN_SECONDS
+    try:
+        for index in range(settings.workers):
+            processes.workers.append(_start("worker", index, directory.path, environment))
+        for index, port in enumerate(settings.ports):
+            processes.apis.append(_start("api", index, directory.path, {**environment, "PORT": str(port)}))
+        yield
+    finally:
+        stop_all(processes.apis, signal.SIGTERM, grace_seconds)
+        stop_all(processes.workers, signal.SIGTERM, grace_seconds)
+
+
+def _start(module: str, index: int, data_dir: Path, environment: Mapping[str, str]) -> Child:
+    return Child.start(
+        f"{module} {index}",
+        [sys.executable, "-m", module],
+        log=data_dir / "logs" / f"{module}-{index}.log",
+        env=environment,
+        death_signal=signal.SIGKILL,
+    )
+
+
+def _ready(settings: LocalSettings) -> bool:
+    return all(_answers_ready(settings.host, port) for port in settings.ports)
+
+
+def _answers_ready(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=READY_TIMEOUT_SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _workers_listening(redis_url: str) -> int:
+    """How many workers hear cancel signals, which a worker does from when it is up until it ends."""
+    with redis.Redis.from_url(redis_url, socket_timeout=READY_TIMEOUT_SECONDS) as client:
+        ((_, count),) = client.pubsub_numsub(keys.SIGNALS)
+        return int(count)
+
+
+def _seconds(environment: Mapping[str, str], name: str) -> float:
+    try:
+        return float(environment[name])
+    except ValueError:
+        raise LocalModeError(f"{name}: must be a number of seconds.") from None

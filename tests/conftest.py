@@ -1,0 +1,80 @@
+"""Real services for every test that names one of these fixtures.
+
+REDIS_URL and DATABASE_URL are used where they are set, else the servers of local mode run in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from deploy.local.services import Services
+from shared.settings import Settings
+from tests.services import Databases, RedisDatabases, temporary_services
+from tests.system import free_port, make_settings
+
+
+@pytest.fixture(scope="session")
+def test_services() -> Iterator[Services]:
+    with temporary_services(os.environ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def redis_server_url(test_services: Services) -> str:
+    """The server, for tests about the server itself; its database is not cleaned."""
+    return test_services.redis_url
+
+
+@pytest.fixture(scope="session")
+def database_server_url(test_services: Services) -> str:
+    """The server, with a database that is not migrated."""
+    return test_services.database_url
+
+
+@pytest.fixture(scope="session")
+def redis_databases(redis_server_url: str) -> RedisDatabases:
+    """For fixtures of a wider scope: `with redis_databases.fresh() as redis_url`."""
+    return RedisDatabases(redis_server_url)
+
+
+@pytest.fixture(scope="session")
+def databases(database_server_url: str) -> Iterator[Databases]:
+    """For fixtures of a wider scope: `with databases.fresh() as database_url`."""
+    made = Databases(database_server_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def redis_url(redis_databases: RedisDatabases) -> Iterator[str]:
+    """An empty Redis database. The test fails when it leaves a key without a time to live."""
+    with redis_databases.fresh() as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(databases: Databases) -> Iterator[str]:
+    """A migrated database with nothing in it."""
+    with databases.fresh() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def issuer_key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The private key of the tests' own issuer."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    file = tmp_path_factory.mktemp("issuer") / "key.pem"
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return file
+
+
+@pytest.fixture
+def settings(redis_url: str, database_url: str, issuer_key_file: Path) -> Settings:
+    """Settings of a system on clean services, which is its own issuer; change them with `model_copy`."""
+    return make_settings(redis_url, database_url, issuer_key_file, free_port())

