@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import structlog
@@ -51,7 +51,7 @@ class ArqWorker(Worker):
             await reap()
 
         super().__init__(
-            cron_jobs=[cron(reaper, name="reaper", second=set(range(0, 60, REAP_EVERY_SECONDS)))],
+            cron_jobs=[cron(cast(Any, reaper), name="reaper", second=set(range(0, 60, REAP_EVERY_SECONDS)))],
             functions=[func(run, name=RUN_FUNCTION)],  # type: ignore[arg-type]
             redis_pool=redis,
             handle_signals=False,

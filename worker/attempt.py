@@ -84,8 +84,12 @@ class Attempt:
 
         async def produce() -> None:
             current_stop.set(self._state)
-            async for event in server._process_events(thread, context, paced):
-                self._take(event, run, journal)
+            events = server._process_events(thread, context, paced)
+            options = await anext(events)
+            if not _was_admitted(options, run):
+                self._take(options, journal)
+            async for event in events:
+                self._take(event, journal)
 
         if self._state.reason is None:
             self._producer = asyncio.create_task(produce(), name=f"produce {run.id}")
@@ -93,18 +97,16 @@ class Attempt:
         if self._state.reason is Stop.USER and not self._state.told:
             await server.handle_stream_cancelled(thread, [], context)
 
-    def _take(self, event: ThreadStreamEvent, run: Run, journal: RunJournal) -> None:
+    def _take(self, event: ThreadStreamEvent, journal: RunJournal) -> None:
         if isinstance(event, ErrorEvent):
             self.last_error = event
-        elif isinstance(event, StreamOptionsEvent):
-            if event.stream_options.model_dump() == run.input.get("stream_options"):
-                return  # admission has written the same
         elif not isinstance(event, ThreadUpdatedEvent):
             self.last_error = None
         journal.put(event)
 
     async def _finished(self, producer: asyncio.Task[None], journal: RunJournal) -> None:
-        await asyncio.wait({producer, journal.refused, self._stop_asked}, return_when=asyncio.FIRST_COMPLETED)
+        first: list[asyncio.Future[Any]] = [producer, journal.refused, self._stop_asked]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if journal.refused.done():
             self.stop(Stop.LOST)
         while not producer.done():
@@ -154,6 +156,13 @@ class Attempt:
                 return lambda: server.action(thread, action, sender, context)
             case _:
                 assert_never(run.kind)
+
+
+def _was_admitted(event: ThreadStreamEvent, run: Run) -> bool:
+    """Whether the SDK's own first event says what admission has written already."""
+    if not isinstance(event, StreamOptionsEvent):
+        return False
+    return event.stream_options.model_dump() == run.input.get("stream_options")
 
 
 def _interrupted() -> ErrorEvent:

@@ -59,10 +59,10 @@ class Child:
         """
         owner = f"{user.uid}:{user.gid}" if user else "-"
         wrapper = [sys.executable, "-I", "-S", str(_WRAPPER), str(int(death_signal)), str(os.getpid()), owner]
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, exist_ok=True)
         with log.open("wb") as output:
             try:
-                process = subprocess.Popen(
+                process = subprocess.Popen(  # noqa: S603  # our own command lines
                     [*wrapper, *map(str, command)],
                     stdin=subprocess.PIPE,
                     stdout=output,
@@ -97,7 +97,7 @@ class Child:
             [f"{self.name} {how}; its last lines ({self._log}):", *(f"    {line}" for line in lines)]
         )
 
-    def signal(self, number: signal.Signals) -> None:
+    def send(self, number: signal.Signals) -> None:
         """Does nothing when the child has ended."""
         self._process.send_signal(number)
 
@@ -111,7 +111,7 @@ class Child:
 
     def stop(self, number: signal.Signals, grace_seconds: float) -> None:
         """Asks it to end with `number`; kills it when it has not ended after `grace_seconds`."""
-        self.signal(number)
+        self.send(number)
         if not self.wait(grace_seconds):
             self._process.kill()
             self._process.wait(KILL_WAIT_SECONDS)
@@ -120,7 +120,7 @@ class Child:
 def stop_all(children: Sequence[Child], number: signal.Signals, grace_seconds: float) -> None:
     """Stops the children side by side, so that they share one grace."""
     for child in children:
-        child.signal(number)
+        child.send(number)
     deadline = time.monotonic() + grace_seconds
     for child in children:
         child.stop(number, max(0.0, deadline - time.monotonic()))

@@ -69,7 +69,6 @@ def _acquire(lock: int, path: Path) -> None:
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
         except BlockingIOError:
             holder = os.pread(lock, 20, 0).decode()
             if holder.isdigit() and _alive(int(holder)):
@@ -77,6 +76,8 @@ def _acquire(lock: int, path: Path) -> None:
             if time.monotonic() > deadline:
                 raise LocalModeError(f"Services of an earlier start still hold {path}.") from None
             time.sleep(0.05)
+        else:
+            return
 
 
 def _alive(pid: int) -> bool:

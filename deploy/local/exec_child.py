@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
         if os.getppid() != int(parent):
             sys.exit("The process that started this one is gone.")
-    os.execv(program, [program, *rest])
+    os.execv(program, [program, *rest])  # noqa: S606  # what this script is for
 
 
 if __name__ == "__main__":

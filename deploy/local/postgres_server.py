@@ -14,8 +14,8 @@ import psycopg
 from deploy.local.child import Child
 from deploy.local.data_directory import DataDirectory
 from deploy.local.errors import LocalModeError
-from deploy.local.postgres_files import PostgresFiles, own_file, own_folder, postgres_files
 from deploy.local.ports import free_port
+from deploy.local.postgres_files import PostgresFiles, own_file, own_folder, postgres_files
 from deploy.local.waiting import StopRequest, wait_until
 
 NAME = "relaykit"

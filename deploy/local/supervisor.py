@@ -40,7 +40,7 @@ class Processes:
 
     def kill(self) -> None:
         for child in self.all():
-            child.signal(signal.SIGKILL)
+            child.send(signal.SIGKILL)
 
 
 def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes) -> None:
@@ -55,6 +55,7 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes) -> 
             if port_taken(settings.host, port):
                 raise LocalModeError(f"Port {port} of {settings.host} is taken; set PORT to another.")
         issuer_key(directory)
+        (directory.path / "attachments").mkdir(mode=0o700, exist_ok=True)
         with services(directory, environ, stop) as running:
             try:
                 migrate(running.database_url)

@@ -24,12 +24,15 @@ from chatkit.types import (
 from examples.assistant.corpus import Section
 
 _MARK = re.compile(r"\[(\d{1,3})\]")
+MAX_MARK_CHARS = 5
 
 
 @dataclass(slots=True)
 class _Part:
-    text: str = ""
-    looked_at: int = 0
+    chars: int = 0
+    """So many came so far."""
+    tail: str = ""
+    """The last of them, as much as may begin a mark."""
     annotations: list[Annotation] = field(default_factory=list)
 
 
@@ -67,13 +70,17 @@ class Citations:
 
     def _marks_in(self, item_id: str, index: int, delta: str) -> Iterator[ThreadStreamEvent]:
         part = self._parts[item_id, index]
-        part.text += delta
-        for mark in _MARK.finditer(part.text, part.looked_at):
-            part.looked_at = mark.end()
+        text = part.tail + delta
+        begins_at = part.chars - len(part.tail)
+        part.chars += len(delta)
+        seen = 0
+        for mark in _MARK.finditer(text):
+            seen = mark.end()
             number = int(mark[1])
             if 1 <= number <= len(self._sources):
                 source = _source(self._sources[number - 1], number, self._docs_url)
-                yield self._added(item_id, index, Annotation(source=source, index=mark.end()))
+                yield self._added(item_id, index, Annotation(source=source, index=begins_at + seen))
+        part.tail = text[max(seen, len(text) - MAX_MARK_CHARS + 1) :]
 
     def _added(self, item_id: str, index: int, annotation: Annotation) -> ThreadStreamEvent:
         """Numbered here, as the model's own annotations share the list with ours."""

@@ -13,6 +13,7 @@ from agents import TResponseInputItem
 from examples.assistant.untrusted import DELIMITER
 
 _BLOCK = re.compile(rf'<{DELIMITER} kind="(\w+)"([^\n]*)>\n(.*?)\n</{DELIMITER}>', re.DOTALL)
+MAX_QUESTION_CHARS = 500
 _NAME = re.compile(r'name="((?:[^"\\]|\\.)*)"')
 
 
@@ -37,6 +38,11 @@ class Message:
     blocks: list[Block] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+
+    @property
+    def question(self) -> str:
+        """As much of the text as the rules look at."""
+        return self.text[:MAX_QUESTION_CHARS].strip()
 
 
 @dataclass(slots=True)

@@ -52,7 +52,7 @@ def reply_to(heard: Heard, situation: Situation) -> Reply:
 
 
 def _named_tool(heard: Heard, situation: Situation) -> Reply | None:
-    named = re.search(r"\b(?:call|use) (?:the )?(?:tool )?`?(\w+)", heard.last.text)
+    named = re.search(r"\b(?:call|use) (?:the )?(?:tool )?`?(\w+)", heard.last.question)
     return Call(named[1]) if named and named[1] in situation.tools else None
 
 
@@ -70,13 +70,13 @@ def _failure(heard: Heard, situation: Situation) -> Reply | None:
 
 def _long(heard: Heard, situation: Situation) -> Reply | None:
     """ "long", "long answer of 30 paragraphs", "very long", "for 30 seconds"."""
-    timed = re.search(r"\bfor (\d+) ?(?:s|seconds?)\b", heard.last.text, re.IGNORECASE)
+    timed = re.search(r"\bfor (\d+) ?(?:s|seconds?)\b", heard.last.question, re.IGNORECASE)
     if not timed and (not _asks(heard, r"\blong\b") or _is_question(heard)):
         return None
     if timed or _asks(heard, r"\bvery long\b"):
         seconds = min(int(timed[1]), MAX_SECONDS) if timed else VERY_LONG_SECONDS
         return Say(timed_answer(round(seconds * situation.deltas_per_second)))
-    wanted = re.search(r"\b(\d+) paragraphs?\b", heard.last.text, re.IGNORECASE)
+    wanted = re.search(r"\b(\d+) paragraphs?\b", heard.last.question, re.IGNORECASE)
     return Say(long_answer(min(int(wanted[1]), MAX_PARAGRAPHS) if wanted else DEFAULT_PARAGRAPHS))
 
 
@@ -90,7 +90,7 @@ def _remember(heard: Heard, situation: Situation) -> Reply | None:
         return None
     if len(heard.messages) < 2:
         return Say("This is your first message, so there is nothing to remember yet.")
-    first = heard.messages[0].text.strip()
+    first = heard.messages[0].question
     earlier = len(heard.messages) - 1
     count = "1 message" if earlier == 1 else f"{earlier} messages"
     return Say(f"Your first message was: “{first}”. I have {count} of yours before this one.")
@@ -128,13 +128,13 @@ def _effect(heard: Heard, situation: Situation) -> Reply | None:
     if _is_question(heard):
         return None
     target = re.search(
-        r"\bhighlight (?:the )?(?:(?:word|text|heading) )?[“\"']?(.+?)[”\"'.!]*$", heard.last.text, re.I
+        r"\bhighlight (?:the )?(?:(?:word|text|heading) )?[“\"']?(.+?)[”\"'.!]*$", heard.last.question, re.I
     )
     if target:
         return Call("highlight", {"text": target[1]})
     if not _asks(heard, r"\bopen\b"):
         return None
-    path = re.search(r"(?<!\S)/\S*", heard.last.text)
+    path = re.search(r"(?<!\S)/\S*", heard.last.question)
     return Call("open_page", {"path": path[0] if path else "/"})
 
 
@@ -142,7 +142,7 @@ def _docs(heard: Heard, situation: Situation) -> Reply | None:
     if _asks(heard, r"\bwhat can (i|you)\b"):
         return None
     asks = _is_question(heard) or _asks(heard, r"\b(docs?|documentation|how|what|search|explain)\b")
-    return Call("search_docs", {"query": heard.last.text[:300]}) if asks else None
+    return Call("search_docs", {"query": heard.last.question[:300]}) if asks else None
 
 
 RULES: tuple[Rule, ...] = (
@@ -217,7 +217,7 @@ def _introduction(heard: Heard) -> Reply:
 
 
 def _asks(heard: Heard, pattern: str) -> bool:
-    return re.search(pattern, heard.last.text, re.IGNORECASE) is not None
+    return re.search(pattern, heard.last.question, re.IGNORECASE) is not None
 
 
 def _is_question(heard: Heard) -> bool:

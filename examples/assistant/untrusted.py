@@ -11,8 +11,9 @@ DELIMITER = "untrusted_data"
 JOINERS = frozenset("\u200c\u200d")
 """Invisible, but emoji and several scripts need them."""
 
-_DELIMITER_LIKE = re.compile(rf"<(?=\s*/?\s*{DELIMITER})", re.IGNORECASE)
-_JWT_LIKE = re.compile(r"\beyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*")
+_DELIMITER_LIKE = re.compile(DELIMITER, re.IGNORECASE)
+_JWT_LIKE = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*)*")
+"""By its beginning alone: a piece of a token is removed too, and the search stays linear."""
 REDACTED = "[removed]"
 
 
@@ -51,7 +52,7 @@ def block(kind: str, text: str, attributes: Mapping[str, str] | None = None) -> 
     head = " ".join(
         f"{name}={json.dumps(_escaped(value), ensure_ascii=False)}" for name, value in shown.items()
     )
-    body = _DELIMITER_LIKE.sub("&lt;", without_controls(text))
+    body = _DELIMITER_LIKE.sub("untrusted data", without_controls(text))
     return f"<{DELIMITER} {head}>\n{body}\n</{DELIMITER}>"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from deploy.local.data_directory import data_directory
 from deploy.local.services import services
 from shared.database import Database, prepared
 from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
@@ -405,7 +406,8 @@ class TestCancellation:
 
 @contextmanager
 def _own_postgres(folder: Path) -> Iterator[str]:
-    with services(folder, {"REDIS_URL": "redis://127.0.0.1:1"}, Event(), durable=False) as running:
+    given = {"REDIS_URL": "redis://127.0.0.1:1"}
+    with data_directory(folder) as directory, services(directory, given, Event(), durable=False) as running:
         yield running.database_url
 
 

@@ -16,11 +16,15 @@ def test_redis_answers_and_is_empty(redis_url: str) -> None:
 
 
 def test_a_key_left_without_ttl_fails_the_test(redis_databases: RedisDatabases) -> None:
-    with pytest.raises(AssertionError, match="leaked-key"), redis_databases.fresh() as url:  # noqa: PT012
-        with redis.Redis.from_url(url) as client:
-            client.set("leaked-key", 1)
+    with pytest.raises(AssertionError, match="leaked-key"):
+        leave_a_key(redis_databases)
     with redis_databases.fresh() as url, redis.Redis.from_url(url) as client:
         assert client.dbsize() == 0, "what a test left behind reached the next"
+
+
+def leave_a_key(redis_databases: RedisDatabases) -> None:
+    with redis_databases.fresh() as url, redis.Redis.from_url(url) as client:
+        client.set("leaked-key", 1)
 
 
 def test_the_queue_may_stay(redis_url: str) -> None:

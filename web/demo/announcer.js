@@ -15,11 +15,12 @@ export class Announcer {
     this.live.replaceChildren(el("p", {}, text));
   }
 
-  /** Shows a text for some seconds, and has it said. */
-  toast(text) {
-    const toast = el("div", { class: "toast" }, text);
+  /** Shows a text or an element for some seconds, and has it said. One that is being used stays. */
+  toast(content) {
+    const toast = el("div", { class: "toast" }, content);
     this.toasts.append(toast);
-    this.say(text);
-    setTimeout(() => toast.remove(), TOAST_MS);
+    this.say(toast.textContent);
+    const leave = () => (toast.matches(":hover, :focus-within") ? setTimeout(leave, TOAST_MS) : toast.remove());
+    setTimeout(leave, TOAST_MS);
   }
 }

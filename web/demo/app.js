@@ -27,6 +27,7 @@ const api = new Api(session);
 const tabs = new Tabs(session);
 const announcer = new Announcer({ live: byId("live"), toasts: byId("toasts") });
 const page = {
+  textRoot: byId("log"),
   setTheme: (theme) => (theme ? (document.documentElement.dataset.theme = theme) : delete document.documentElement.dataset.theme),
   setComposerText: (text) => composer.setText(text),
 };

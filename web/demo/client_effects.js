@@ -1,10 +1,23 @@
+import { el } from "./dom.js";
 import { compareCursors } from "./sse.js";
+
+const HIGHLIGHT = "relaykit";
 
 /**
  * What a server can make this page do: name -> function(data, page), returning what to tell the user.
  * A site puts its own here. An effect is a wish of the server's, so each checks what it is given.
  */
 const EFFECTS = {
+  highlight({ text }, page) {
+    const found = highlight(page.textRoot, String(text ?? ""));
+    return found ? `Highlighted “${text}”` : `“${text}” is not on this page`;
+  },
+  open_page({ path }) {
+    const url = new URL(String(path ?? "/"), location.origin);
+    if (url.origin !== location.origin) return "The assistant wanted to open another site";
+    // A page of its own, when the reader says so: leaving would end the conversation's view.
+    return el("span", {}, "The assistant opens ", el("a", { href: url.href, target: "_blank", rel: "noopener" }, url.pathname));
+  },
   set_theme({ theme }, page) {
     const known = ["light", "dark"].includes(theme) ? theme : null;
     page.setTheme(known);
@@ -14,10 +27,26 @@ const EFFECTS = {
     page.setComposerText(String(text ?? ""));
     return "Filled in the message box";
   },
-  show_message({ text, message }) {
-    return String(text ?? message ?? "");
-  },
 };
+
+/** Marks every place of a text, without touching the elements around it. Returns whether there is one. */
+function highlight(root, text) {
+  const wanted = text.trim().toLowerCase();
+  const ranges = [];
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  while (wanted && walker.nextNode()) {
+    const { currentNode } = walker;
+    const words = currentNode.data.toLowerCase();
+    for (let at = words.indexOf(wanted); at >= 0; at = words.indexOf(wanted, at + wanted.length)) {
+      const range = document.createRange();
+      range.setStart(currentNode, at);
+      range.setEnd(currentNode, at + wanted.length);
+      ranges.push(range);
+    }
+  }
+  CSS.highlights?.set(HIGHLIGHT, new Highlight(...ranges));
+  return ranges.length > 0;
+}
 
 const cursorKey = (runId) => `relaykit.effects.${runId}`;
 
@@ -29,12 +58,11 @@ export class ClientEffects {
     this.announcer = announcer;
   }
 
-  apply(event, { runId, cursor }) {
+  apply({ name, data }, { runId, cursor }) {
     const applied = sessionStorage.getItem(cursorKey(runId));
     if (cursor && applied && compareCursors(cursor, applied) <= 0) return;
     if (cursor) sessionStorage.setItem(cursorKey(runId), cursor);
-    const known = Object.hasOwn(EFFECTS, event.name);
-    const text = known ? EFFECTS[event.name](event.data ?? {}, this.page) : `The assistant sent the effect “${event.name}”`;
-    if (text) this.announcer.toast(text);
+    const known = Object.hasOwn(EFFECTS, name);
+    this.announcer.toast(known ? EFFECTS[name](data ?? {}, this.page) : `The assistant sent the effect “${name}”`);
   }
 }

@@ -17,7 +17,24 @@ const SANITIZE = {
 /** The page has its own headings above an answer's. */
 const HEADING_OFFSET = 2;
 
+/** Raw HTML is shown as the text it is, but for the few tags that tables and formulas need. */
+const HARMLESS_TAG = /^<\/?(br|sub|sup)\s*\/?>$/i;
+
 const marked = new Marked({ gfm: true, breaks: true });
+marked.use({
+  renderer: {
+    html: ({ text, block }) => {
+      if (HARMLESS_TAG.test(text.trim())) return text;
+      return block ? `<p>${escaped(text.trim())}</p>` : escaped(text);
+    },
+  },
+});
+
+function escaped(text) {
+  const element = document.createElement("p");
+  element.textContent = text;
+  return element.innerHTML;
+}
 
 function lowerHeading(token) {
   if (token.type === "heading") token.depth = Math.min(6, token.depth + HEADING_OFFSET);

@@ -64,7 +64,12 @@ export class ThreadView {
     for (const [id, view] of this.#views) if (!wanted.has(id)) this.#forget(id, view);
     let place = this.places.log.firstChild;
     for (const item of items) {
+      const before = this.#views.get(item.id)?.node;
       const { node } = this.#viewOf(item, state);
+      if (before && before !== node) {
+        before.replaceWith(node);
+        if (before === place) place = node;
+      }
       if (node === place) place = place.nextSibling;
       else this.places.log.insertBefore(node, place);
     }
@@ -86,7 +91,6 @@ export class ThreadView {
     const context = { commands: this.commands, imageDomains: state.allowedImageDomains, open };
     const view = { ...ITEM_VIEWS[item.type](item, context), item, open };
     view.node.dataset.item = item.id;
-    if (known) known.node.replaceWith(view.node);
     this.#views.set(item.id, view);
     return view;
   }

@@ -1,0 +1,72 @@
+# Every habit of this repository. Needs Python 3.11 or newer and nothing else; `make` makes the rest.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup run test check migrate api worker lock browser clean
+
+help: ## print this
+	@awk -F ' *## ' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## make the environment in .venv, as locked
+
+run: $(STAMP) ## all of Relaykit on this machine, until Ctrl-C (PORT, WORKERS, API_PROCESSES, DATA_DIR); logs in .relaykit/logs
+	@exec $(BIN)/python -m deploy.local
+
+test: $(STAMP) browser ## every test, on real services (ARGS="-k name tests/unit" for some)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## ruff, its formatter, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+migrate: $(STAMP) ## bring the schema of DATABASE_URL up to date
+	@exec $(BIN)/python -m shared.migrate
+
+api: $(STAMP) ## one API process, with the settings of the environment
+	@exec $(BIN)/python -m api
+
+worker: $(STAMP) ## one worker process, with the settings of the environment
+	@exec $(BIN)/python -m worker
+
+lock: $(STAMP) ## write the lock files anew from pyproject.toml (ARGS=--upgrade for newer versions)
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
+		--group dev --group local pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--constraint requirements-dev.lock pyproject.toml -o requirements.lock
+
+# Headless Chromium for the browser tests. Without it they are skipped and say so; in CI they fail.
+browser:
+	@if command -v chromium >/dev/null || [ -n "$$CHROMIUM" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing chromium for the browser tests."; \
+		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends chromium; } \
+			>/dev/null || echo "chromium could not be installed; the browser tests cannot run." >&2; \
+	else \
+		echo "There is no chromium on PATH (Debian: apt-get install chromium); the browser tests cannot run." >&2; \
+	fi
+
+clean: ## remove the environment, caches and local mode's data
+	@pid=$$(cat .relaykit/lock 2>/dev/null); if [ -n "$$pid" ] && kill -0 "$$pid" 2>/dev/null; then \
+		echo "Relaykit runs here (process $$pid); stop it first." >&2; exit 1; fi
+	@if [ -L .relaykit/postgres ]; then rm -rf "$$(dirname "$$(readlink .relaykit/postgres)")"; fi
+	rm -rf $(VENV) .relaykit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name node_modules -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements-dev.lock Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Relaykit needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make virtual environments (Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements-dev.lock
+	@touch $@

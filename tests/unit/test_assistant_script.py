@@ -1,0 +1,162 @@
+"""The scripted model chooses by what is asked, and its answers come in pieces that make up the whole."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import pytest
+from chatkit.types import (
+    Annotation,
+    AssistantMessageContent,
+    AssistantMessageContentPartAnnotationAdded,
+    AssistantMessageContentPartDone,
+    AssistantMessageContentPartTextDelta,
+    ThreadItemUpdatedEvent,
+    URLSource,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from examples.assistant.citations import Citations
+from examples.assistant.corpus import Section
+from examples.assistant.heard import hear
+from examples.assistant.long_answer import PARAGRAPHS, long_answer, timed_answer, tokens
+from examples.assistant.script import Call, Say, Situation, reply_to
+
+TOOLS = Situation(
+    tools=("search_docs", "show_checklist", "highlight", "open_page", "get_local_time"), deltas_per_second=50
+)
+
+
+def reply(text, situation=TOOLS):
+    return reply_to(hear("", [{"type": "message", "role": "user", "content": text}]), situation)
+
+
+@pytest.mark.parametrize(
+    ("text", "tool"),
+    [
+        ("How is a run cancelled?", "search_docs"),
+        ("what does the docs say about leases", "search_docs"),
+        ("How long does a lease last?", "search_docs"),
+        ("What is the time to live of a journal?", "search_docs"),
+        ("What does error 410 mean?", "search_docs"),
+        ("How do I open a thread?", "search_docs"),
+        ("show me a widget", "show_checklist"),
+        ("A CARD please", "show_checklist"),
+        ("what time is it", "get_local_time"),
+        ("highlight Welcome", "highlight"),
+        ("open the next page", "open_page"),
+    ],
+)
+def test_a_tool_is_chosen(text, tool):
+    chosen = reply(text)
+    assert isinstance(chosen, Call)
+    assert chosen.tool == tool
+
+
+@pytest.mark.parametrize(
+    ("text", "beginning"),
+    [
+        ("hello", "Hello!"),
+        ("", "Hello!"),
+        ("What can you do?", "Hello!"),
+        ("What do you remember?", "This is your first message"),
+        ("a long answer please", "## The way of a message"),
+        ("which page is this", "Your browser told me nothing"),
+    ],
+)
+def test_an_answer_is_chosen(text, beginning):
+    chosen = reply(text)
+    assert isinstance(chosen, Say)
+    assert chosen.text.startswith(beginning)
+
+
+@pytest.mark.parametrize(
+    "text", ["highlight " + "\"'" * 15_000 + "x", " " * 30_000 + "open", "call " * 6_000]
+)
+def test_a_hostile_question_is_answered_in_no_time(text):
+    started = time.process_time()
+    reply(text)
+    assert time.process_time() - started < 0.5
+
+
+def test_a_tool_that_is_not_there_is_not_called():
+    assert isinstance(reply("what time is it", Situation(tools=(), deltas_per_second=50)), Say)
+
+
+@pytest.mark.parametrize(
+    ("text", "deltas"),
+    [
+        ("talk for 30 seconds", 1500),
+        ("go on for 1 second", 50),
+        ("a very long answer", 45 * 50),
+        ("for 9999 seconds", 300 * 50),
+        ("for 0 seconds", 1),
+    ],
+)
+def test_an_answer_of_so_many_seconds_has_so_many_deltas(text, deltas):
+    chosen = reply(text)
+    assert isinstance(chosen, Say)
+    assert len(tokens(chosen.text)) == deltas
+
+
+@pytest.mark.parametrize("paragraphs", [1, len(PARAGRAPHS), 40])
+def test_a_long_answer_has_so_many_paragraphs(paragraphs):
+    text = long_answer(paragraphs)
+    assert f"**{paragraphs}.**" in text
+    assert f"**{paragraphs + 1}.**" not in text
+
+
+def test_the_number_of_paragraphs_is_bounded():
+    chosen = reply("a long answer of 99999999 paragraphs")
+    assert isinstance(chosen, Say)
+    assert "**200.**" in chosen.text
+    assert "**201.**" not in chosen.text
+
+
+@given(st.text())
+def test_tokens_make_up_the_text(text):
+    assert "".join(tokens(text)) == text
+
+
+@given(st.integers(1, 5000))
+def test_a_timed_answer_has_exactly_so_many_tokens(deltas):
+    assert len(tokens(timed_answer(deltas))) == deltas
+
+
+def event(update):
+    return ThreadItemUpdatedEvent(item_id="m", update=update)
+
+
+def delta(text):
+    return event(AssistantMessageContentPartTextDelta(content_index=0, delta=text))
+
+
+SECTION = Section(path="docs/a.md", title="A", anchor="a", text="x")
+
+
+@pytest.mark.parametrize("cuts", [(), (4,), (5,), (6,), (1, 2, 3, 4, 5, 6, 7)])
+def test_a_mark_is_found_wherever_the_deltas_are_cut(cuts):
+    text = "See [1] and [2]."
+    edges = [0, *cuts, len(text)]
+    citations = Citations([SECTION])
+    events = [out for start, end in pairwise(edges) for out in citations.apply(delta(text[start:end]))]
+    added = [e.update for e in events if isinstance(e.update, AssistantMessageContentPartAnnotationAdded)]
+    assert [(u.annotation_index, u.annotation.index, u.annotation.source.title) for u in added] == [
+        (0, 7, "A")
+    ]
+
+
+def test_the_models_own_annotations_are_kept_and_numbered_with_ours():
+    own = Annotation(source=URLSource(title="W", url="https://w.example"), index=3)
+    citations = Citations([SECTION])
+    list(citations.apply(delta("See [1]")))
+    own_added = AssistantMessageContentPartAnnotationAdded(
+        content_index=0, annotation_index=0, annotation=own
+    )
+    [second] = citations.apply(event(own_added))
+    assert second.update.annotation_index == 1
+    content = AssistantMessageContent(text="See [1]", annotations=[])
+    [done] = citations.apply(event(AssistantMessageContentPartDone(content_index=0, content=content)))
+    assert [annotation.source.title for annotation in done.update.content.annotations] == ["A", "W"]
