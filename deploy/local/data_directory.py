@@ -57,9 +57,11 @@ def data_directory(path: Path) -> Iterator[DataDirectory]:
         raise LocalModeError(f"DATA_DIR {path} cannot be used: {error.strerror}") from error
     try:
         _acquire(lock, path)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
-        yield DataDirectory(path, lock)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        try:
+            yield DataDirectory(path, lock)
+        finally:
+            os.ftruncate(lock, 0)
     finally:
         os.close(lock)
 
@@ -70,7 +72,7 @@ def _acquire(lock: int, path: Path) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(lock, 20, 0).decode()
+            holder = os.pread(lock, 20, 0).decode().partition("\n")[0]
             if holder.isdigit() and _alive(int(holder)):
                 raise LocalModeError(f"Relaykit runs already on {path} (process {holder}).") from None
             if time.monotonic() > deadline:

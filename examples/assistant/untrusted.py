@@ -49,11 +49,9 @@ def without_tokens(text: str, token: str | None = None) -> str:
 def block(kind: str, text: str, attributes: Mapping[str, str] | None = None) -> str:
     """`text` between delimiters that nothing inside can imitate."""
     shown = {"kind": kind, **(attributes or {})}
-    head = " ".join(
-        f"{name}={json.dumps(_escaped(value), ensure_ascii=False)}" for name, value in shown.items()
-    )
-    body = _DELIMITER_LIKE.sub("untrusted data", without_controls(text))
-    return f"<{DELIMITER} {head}>\n{body}\n</{DELIMITER}>"
+    values = {name: json.dumps(_escaped(_harmless(value)), ensure_ascii=False) for name, value in shown.items()}
+    head = " ".join(f"{name}={value}" for name, value in values.items())
+    return f"<{DELIMITER} {head}>\n{_harmless(text)}\n</{DELIMITER}>"
 
 
 def json_block(kind: str, value: object) -> str:
@@ -63,3 +61,7 @@ def json_block(kind: str, value: object) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _harmless(text: str) -> str:
+    return _DELIMITER_LIKE.sub("untrusted data", without_controls(text))
