@@ -54,7 +54,7 @@ browser:
 	fi
 
 clean: ## remove the environment, caches and local mode's data
-	@pid=$$(cat .relaykit/lock 2>/dev/null); if [ -n "$$pid" ] && kill -0 "$$pid" 2>/dev/null; then \
+	@pid=$$(head -n 1 .relaykit/lock 2>/dev/null); if [ -n "$$pid" ] && kill -0 "$$pid" 2>/dev/null; then \
 		echo "Relaykit runs here (process $$pid); stop it first." >&2; exit 1; fi
 	@if [ -L .relaykit/postgres ]; then rm -rf "$$(dirname "$$(readlink .relaykit/postgres)")"; fi
 	rm -rf $(VENV) .relaykit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from chatkit.types import StreamingReq, StreamOptions, StreamOptionsEvent, ThreadsRetryAfterItemReq
 
 from api.admit import Admitted, admit
+from api.metrics import ADMITTED
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.ending import Endings
@@ -61,11 +62,10 @@ class Admission:
         context = self.user.context(submission.context)
         reachable = asyncio.create_task(self.queue.ping())
         try:
-            async with self._unit_of_work():
+            async with self._unit_of_work(reachable):
                 admitted = await admit(self.user.server, submission.request, context)
                 options = self.user.server.get_stream_options(admitted.thread, context)
                 run = _row(submission, admitted, options)
-                await reachable
                 status = await self._insert(run, submission)
         except IdempotencyMismatch:
             earlier = await self._earlier(submission)
@@ -73,8 +73,9 @@ class Admission:
                 raise
             return earlier
         finally:
-            reachable.cancel()
+            await asyncio.gather(reachable, return_exceptions=True)
         events = [*admitted.events, StreamOptionsEvent(stream_options=options)]
+        ADMITTED.labels(run.kind.value).inc()
         await self._publish(run, [self.user.server._serialize(event) for event in events], status)
         return run
 
@@ -100,12 +101,17 @@ class Admission:
         return active
 
     @asynccontextmanager
-    async def _unit_of_work(self) -> AsyncIterator[None]:
-        """With our store the thread, the item and the row are one transaction; a foreign store writes its own way."""
+    async def _unit_of_work(self, reachable: Awaitable[None]) -> AsyncIterator[None]:
+        """Writes nothing where Redis is away.
+
+        With our store the thread, the item and the row are one transaction; a foreign store writes its own way.
+        """
         if isinstance(self.user.server.store, PostgresStore):
             async with self.database.transaction():
                 yield
+                await reachable
         else:
+            await reachable
             yield
 
     async def _insert(self, run: Run, submission: Submission) -> Status:

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from api import sse
 from api.errors import error_response
 from api.hub import Subscription
+from api.metrics import STREAMS, STREAMS_CLOSED
 from shared.errors import JournalGone, QueueUnavailable, RelaykitError
 from shared.settings import Settings
 
@@ -73,9 +74,13 @@ class RelayResponse(Response):
                 return
             client = _Client(receive, send, subscription)
             stack.push_async_callback(client.stop_watching)
-            await self._stream(client, subscription)
+            with STREAMS.track_inprogress():
+                reason = await self._stream(client, subscription)
+            STREAMS_CLOSED.labels(reason).inc()
 
-    async def _stream(self, client: _Client, subscription: Subscription) -> None:
+    async def _stream(self, client: _Client, subscription: Subscription) -> str:
+        """Why the stream closed."""
+        reason = "left"
         await client.start(self._run_id)
         try:
             async with asyncio.timeout(self._limits.stall_seconds) as stall:
@@ -85,21 +90,26 @@ class RelayResponse(Response):
                     await client.write(pending)
                     stall.reschedule(None)
                     if subscription.ended:
+                        reason = "ended"
                         break
                     left = self._limits.closes_at - time.time()
                     if left <= 0:
+                        reason = "token"
                         break
                     chunk = await subscription.next(min(self._limits.ping_seconds, left))
                     if chunk is None and subscription.closing:
+                        reason = "drain"
                         break
                     pending = sse.PING if chunk is None else chunk.data
         except TimeoutError:
             log.info("client takes nothing", action="relay_stalled", run_id=self._run_id)
-            return
+            return "stalled"
         except (JournalGone, QueueUnavailable) as error:
             log.info("relay interrupted", action="relay_interrupted", run_id=self._run_id, code=error.code)
+            reason = error.code
         if not client.gone:
             await client.finish(b"" if subscription.ended or self._resumes else sse.INTERRUPTED)
+        return reason
 
 
 class _Client:

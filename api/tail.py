@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.sse import encode
-from shared.journal import Cursor, Entry, Field
+from shared.journal import START, Cursor, Entry, Field
+
+FIRST = Cursor(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,12 @@ class Chunk:
 
 
 def continues(cursor: Cursor, entry: Cursor) -> bool:
-    """Whether `entry` is the next after `cursor`, with no hole between; the seqs of an attempt have none."""
+    """Whether `entry` is the next after `cursor`, with no hole between; the seqs of an attempt have none.
+
+    A journal begins with what admission wrote, so nothing but its first entry follows the start.
+    """
+    if cursor == START:
+        return entry == FIRST
     if entry.attempt == cursor.attempt:
         return entry.seq == cursor.seq + 1
     return entry.attempt > cursor.attempt and entry.seq == 1

@@ -1,11 +1,197 @@
-"""TEMPORARY stand-in so that others can run meanwhile. Persistence helper: overwrite this file with yours."""
+"""Two-phase upload for ChatKit: attachments as rows in PostgreSQL, their bytes behind ATTACHMENTS_URL."""
 
-from typing import Any
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chatkit.store import AttachmentStore, NotFoundError
+from chatkit.types import (
+    Attachment,
+    AttachmentCreateParams,
+    AttachmentUploadDescriptor,
+    FileAttachment,
+    ImageAttachment,
+)
+from pydantic import AnyUrl
+
+from shared.attachment_objects import AttachmentObjects, StoredAttachment, open_object_store
+from shared.database import Database
+from shared.errors import AttachmentNotFound, AttachmentRejected, SettingsError
+from shared.identity import RequestContext, owner_of
+from shared.settings import LOOPBACK_HOSTS, Settings
+from shared.signing import Grant, link
+from shared.store import generate_id
+
+MAX_NAME_CHARS: Final = 255
+UNSENT_SECONDS: Final = 7 * 86_400
+"""How long an upload may wait in a composer before it counts as forgotten."""
+
+RASTER_IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""Image types that cannot carry scripts: the ones a browser is shown in place."""
+
+_INSERT = """
+INSERT INTO attachments (id, tenant, owner, data, declared_bytes) VALUES ($1, $2, $3, $4, $5)
+"""
+_DELETE = "DELETE FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3 RETURNING object_key"
+_DELETE_UNSENT = """
+DELETE FROM attachments WHERE id IN (
+    SELECT id FROM attachments
+    WHERE thread_id IS NULL AND declared_bytes IS NOT NULL AND created_at < now() - $1 * interval '1 second'
+    ORDER BY created_at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+)
+"""
 
 
-class ObjectAttachmentStore:
-    pass
+@dataclass(frozen=True, slots=True)
+class AttachmentRules:
+    """What is accepted, and how its links are signed."""
+
+    max_bytes: int
+    mime_types: frozenset[str]
+    key: str
+    public_url: str
+    upload_seconds: float
 
 
-def build_attachment_store(settings: Any, database: Any) -> Any:
-    return None
+def media_type(mime_type: str) -> str:
+    """`Text/Plain; charset=utf-8` is text/plain."""
+    return mime_type.partition(";")[0].strip().lower()
+
+
+class ObjectAttachmentStore(AttachmentStore[Any]):
+    """The attachment store that a ChatKit server gets where ATTACHMENTS_URL is set.
+
+    The client registers a file, PUTs its bytes to the signed link of `upload_descriptor`, which works once and for
+    ATTACHMENT_URL_SECONDS, and then sends the message that names it. A server reads them with
+    `await self.attachment_store.read(attachment_id, context)`.
+
+    An image's `preview_url` is signed too but does not expire. It is stored in the items of the thread, where a
+    user who comes back after days must find it working, and stays the same, so that browsers cache it. Whoever has
+    the link can see that one image until the attachment or its thread is deleted, or ATTACHMENTS_KEY changed, which
+    ends all links: keep query strings out of access logs.
+
+    Raises NotFoundError for what is absent or someone else's, StorageUnavailable, DatabaseUnavailable.
+    """
+
+    def __init__(
+        self, database: Database, objects: AttachmentObjects, rules: AttachmentRules, *, sweep_unsent: bool
+    ) -> None:
+        self._database = database
+        self._objects = objects
+        self._rules = rules
+        self._sweep_unsent = sweep_unsent
+
+    def generate_attachment_id(self, mime_type: str, context: Any) -> str:
+        return generate_id("attachment")
+
+    async def create_attachment(self, input: AttachmentCreateParams, context: Any) -> Attachment:
+        """Registers a file, for an image of a raster type with a preview. Raises AttachmentRejected."""
+        mime_type = media_type(input.mime_type)
+        self._check(input, mime_type)
+        request = owner_of(context)
+        attachment = self._attachment(input.name, mime_type, context, request)
+        async with self._database.connection() as connection:
+            await connection.execute(
+                _INSERT,
+                attachment.id,
+                request.tenant or "",
+                request.user_id,
+                attachment.model_dump_json(),
+                input.size,
+            )
+        return attachment
+
+    def _check(self, params: AttachmentCreateParams, mime_type: str) -> None:
+        if mime_type not in self._rules.mime_types:
+            raise AttachmentRejected(f"Files of type {mime_type[:100] or 'unknown'} are not accepted.")
+        if not 0 < params.size <= self._rules.max_bytes:
+            raise AttachmentRejected(f"A file has 1 to {self._rules.max_bytes} bytes.")
+        if not 0 < len(params.name) <= MAX_NAME_CHARS:
+            raise AttachmentRejected(f"A file's name has 1 to {MAX_NAME_CHARS} characters.")
+
+    def _attachment(self, name: str, mime_type: str, context: Any, request: RequestContext) -> Attachment:
+        attachment_id = self.generate_attachment_id(mime_type, context)
+        who = attachment_id, request.tenant or "", request.user_id
+        expires = int(time.time() + self._rules.upload_seconds)
+        upload = AttachmentUploadDescriptor(
+            url=self._link(Grant("PUT", *who, expires)), method="PUT", headers={"Content-Type": mime_type}
+        )
+        common: dict[str, Any] = {"id": attachment_id, "name": name, "mime_type": mime_type}
+        if mime_type not in RASTER_IMAGES:
+            return FileAttachment(**common, upload_descriptor=upload)
+        preview_url = self._link(Grant("GET", *who, None))
+        return ImageAttachment(**common, upload_descriptor=upload, preview_url=preview_url)
+
+    def _link(self, grant: Grant) -> AnyUrl:
+        return AnyUrl(link(self._rules.key, self._rules.public_url, grant))
+
+    async def delete_attachment(self, attachment_id: str, context: Any) -> None:
+        """Deletes the attachment and its bytes; `PostgresStore.delete_attachment` after it finds nothing to do."""
+        stored = await self._own(attachment_id, context)
+        async with self._database.connection() as connection:
+            object_key = await connection.fetchval(_DELETE, attachment_id, stored.tenant, stored.owner)
+        if object_key is not None:
+            await self._objects.discard(object_key)
+
+    async def read(self, attachment_id: str, context: Any) -> bytes:
+        """The caller's file, whole: at most ATTACHMENT_MAX_BYTES. Raises AttachmentNotUploaded."""
+        stored = await self._own(attachment_id, context)
+        try:
+            return await self._objects.read(stored)
+        except AttachmentNotFound as error:
+            raise NotFoundError(attachment_id) from error
+
+    async def is_uploaded(self, attachment_id: str, context: Any) -> bool:
+        """Whether the bytes are there; for stores other than PostgresStore, which do not see it."""
+        return (await self._own(attachment_id, context)).object_key is not None
+
+    async def sweep(self, limit: int = 100) -> int:
+        """Removes bytes whose attachment is gone, and uploads that no message took within UNSENT_SECONDS.
+
+        To be called now and then, on one host or on many. Returns the number of objects removed.
+        """
+        if self._sweep_unsent:
+            async with self._database.connection() as connection:
+                await connection.execute(_DELETE_UNSENT, UNSENT_SECONDS, limit)
+        return await self._objects.sweep(limit)
+
+    async def _own(self, attachment_id: str, context: Any) -> StoredAttachment:
+        request = owner_of(context)
+        try:
+            stored = await self._objects.find(attachment_id)
+        except AttachmentNotFound as error:
+            raise NotFoundError(attachment_id) from error
+        if (stored.tenant, stored.owner) != (request.tenant or "", request.user_id):
+            raise NotFoundError(attachment_id)
+        return stored
+
+
+def attachment_rules(settings: Settings) -> AttachmentRules | None:
+    """What the settings say; None where ATTACHMENTS_URL is not set. Raises SettingsError."""
+    if settings.attachments_url is None or settings.attachments_key is None:
+        return None
+    public_url = settings.public_url
+    if public_url is None:
+        if settings.host not in LOOPBACK_HOSTS:
+            raise SettingsError("ATTACHMENTS_URL needs PUBLIC_URL, where HOST is not loopback")
+        public_url = f"http://{settings.host}:{settings.port}"
+    return AttachmentRules(
+        max_bytes=settings.attachment_max_bytes,
+        mime_types=frozenset(map(media_type, settings.attachment_mime_types)),
+        key=settings.attachments_key,
+        public_url=public_url,
+        upload_seconds=settings.attachment_url_seconds,
+    )
+
+
+def build_attachment_store(settings: Settings, database: Database) -> ObjectAttachmentStore | None:
+    """The store that the settings describe; None where ATTACHMENTS_URL is not set. Raises SettingsError."""
+    rules = attachment_rules(settings)
+    if rules is None or settings.attachments_url is None:
+        return None
+    objects = AttachmentObjects(database, open_object_store(settings.attachments_url))
+    # with a store of the server's own nobody tells us which attachments were sent
+    return ObjectAttachmentStore(database, objects, rules, sweep_unsent=settings.chatkit_store == "postgres")

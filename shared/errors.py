@@ -199,6 +199,18 @@ class AttachmentNotUploaded(RelaykitError):
     code = "attachment_not_uploaded"
 
 
+class AttachmentAlreadyUploaded(RelaykitError):
+    """The attachment's bytes have been uploaded before."""
+
+    code = "attachment_already_uploaded"
+
+
+class StorageUnavailable(RelaykitError):
+    """The storage of the attachments cannot be reached."""
+
+    code = "storage_unavailable"
+
+
 class InvalidSignature(RelaykitError):
     """The link is not signed, or its time is over."""
 

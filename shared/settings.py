@@ -138,6 +138,8 @@ class Settings(BaseSettings):
             raise ValueError("FORWARD_TOKEN needs FORWARD_TOKEN_KEY")
         if self.attachments_url and not self.attachments_key:
             raise ValueError("ATTACHMENTS_URL needs ATTACHMENTS_KEY")
+        if self.attachments_key is not None and len(self.attachments_key) < 32:
+            raise ValueError("ATTACHMENTS_KEY is shorter than 32 characters")
         if self.local_issuer_key_file and self.host not in LOOPBACK_HOSTS:
             raise ValueError(
                 "LOCAL_ISSUER_KEY_FILE belongs to local mode, which listens on loopback only; HOST does not"

@@ -162,7 +162,8 @@ class PostgresStore(Store[Any]):
         _found(row, attachment.id)
 
     async def delete_attachment(self, attachment_id: str, context: Any) -> None:
-        _found(await self._row(sql.DELETE_ATTACHMENT, attachment_id, *_owner(context)), attachment_id)
+        """Deletes the attachment, if it is there: the SDK deletes in the attachment store first, ours with the row."""
+        await self._row(sql.DELETE_ATTACHMENT, attachment_id, *_owner(context))
 
     async def _row(self, statement: str, *parameters: object) -> asyncpg.Record | None:
         rows = await self._rows(statement, *parameters)

@@ -49,7 +49,7 @@ async def turn_events(turn: Turn, result: RunResultStreaming) -> AsyncIterator[T
         finished = True
     finally:
         if not finished:
-            pass
+            result.cancel()
             await asyncio.wait({asyncio.ensure_future(_drain(stream, step))}, timeout=STOP_TIMEOUT_SECONDS)
 
 

@@ -123,6 +123,9 @@ class TestRoundTrip:
         sent = attachment.model_copy(update={"thread_id": thread_id})
         await store.save_attachment(sent, ALICE)
         assert await store.load_attachment("atc_1", ALICE) == sent
+        await store.delete_attachment("atc_1", ALICE)
+        with pytest.raises(NotFoundError):
+            await store.load_attachment("atc_1", ALICE)
 
     def test_generated_ids_have_the_prefix_of_the_sdk_and_128_random_bits(self, store: PostgresStore) -> None:
         for kind in get_args(StoreItemType):
@@ -250,7 +253,6 @@ class TestAbsent:
             thread_id, item_id, who
         ),
         "load_attachment": lambda store, who, thread_id, item_id: store.load_attachment("atc_1", who),
-        "delete_attachment": lambda store, who, thread_id, item_id: store.delete_attachment("atc_1", who),
     }
     FOREIGN_WRITES: dict[str, Callable[[PostgresStore, RequestContext, str], Awaitable[Any]]] = {
         "save_thread": lambda store, who, thread_id: store.save_thread(thread(thread_id, title="taken"), who),
@@ -289,6 +291,7 @@ class TestAbsent:
         for write in self.FOREIGN_WRITES.values():
             with pytest.raises(NotFoundError):
                 await write(store, who, thread_id)
+        await store.delete_attachment("atc_1", who)
         assert await store.newest_item_id(thread_id, who) is None
         assert (await store.load_threads(5, None, "desc", who)).data == []
         assert (await store.load_thread(thread_id, ALICE)).title == "Alice's"

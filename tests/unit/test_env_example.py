@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,18 +34,14 @@ def test_values_are_the_defaults() -> None:
 
 
 def test_each_says_what_it_is() -> None:
-    bare = [
-        line
-        for before, line in zip(LINES, LINES[1:], strict=False)
-        if ASSIGNMENT.match(line) and before[:2] != "# "
-    ]
+    bare = [line for before, line in pairwise(LINES) if ASSIGNMENT.match(line) and before[:2] != "# "]
     assert not bare, f"without a comment: {bare}"
 
 
 def test_required_settings_are_marked() -> None:
     marked = {
         line.split("=")[0].lower()
-        for before, line in zip(LINES, LINES[1:], strict=False)
+        for before, line in pairwise(LINES)
         if ASSIGNMENT.match(line) and before.startswith("# Required.")
     }
     assert marked == REQUIRED

@@ -85,7 +85,8 @@ export class Sidebar {
     const tool = (name, label, act) =>
       el("button", { type: "button", class: "icon-button small", "data-key": `${name}:${id}`, "aria-label": `${label} “${title}”`, on: { click: act } }, icon(name));
     const line = el("li", { class: `thread${current ? " current" : ""}` }, open);
-    line.append(tool("write", "Rename", () => this.#rename(thread, line)), tool("trash", "Delete", () => this.#delete(thread)));
+    const rename = tool("write", "Rename", () => this.#rename(thread, line));
+    line.append(el("span", { class: "thread-tools" }, rename, tool("trash", "Delete", () => this.#delete(thread))));
     return line;
   }
 

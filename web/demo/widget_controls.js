@@ -13,6 +13,8 @@ export const CONTROLS = {
   Label: (node, context) => el("label", { class: "w-label", for: fieldId(context, node.fieldName) }, node.value),
 };
 
+const SMALL = new Set(["3xs", "2xs", "xs", "sm"]);
+
 /** What a form holds: `a.b` names nest, a checkbox is a boolean. */
 export function formValues(form) {
   const values = {};
@@ -64,7 +66,7 @@ function button(node, context) {
     "button",
     {
       type: node.submit ? "submit" : "button",
-      class: `button ${look}${node.block ? " block" : ""}${node.color ? ` w-${node.color}` : ""}`,
+      class: ["button", look, node.block && "block", SMALL.has(node.size) && "small", node.color && `w-${node.color}`].filter(Boolean).join(" "),
       disabled: Boolean(node.disabled),
       "aria-label": node.label ? null : node.iconStart ?? node.iconEnd ?? "Button",
       on: { click: press },

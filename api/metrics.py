@@ -1,0 +1,13 @@
+"""What the API counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+ADMITTED = Counter("relaykit_runs_admitted_total", "Runs that were accepted.", ["kind"])
+STREAMS = Gauge("relaykit_streams", "Open streams of this process.")
+STREAMS_CLOSED = Counter(
+    "relaykit_streams_closed_total",
+    "Streams by why they closed: the run's end, the client's leaving, or one of ours.",
+    ["reason"],
+)

@@ -1,0 +1,263 @@
+"""One command starts everything, says so in one line, and leaves nothing behind however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.local_mode import (
+    LocalMode,
+    ProcessId,
+    assert_nothing_runs_in,
+    descendants,
+    named,
+    temporary_data_dir,
+    wait_until,
+)
+from tests.system import Caller, create
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+
+GONE_SECONDS = 10.0
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    with temporary_data_dir() as folder:
+        yield folder
+
+
+@pytest.fixture
+def start(data_dir: Path) -> Iterator[Callable[..., LocalMode]]:
+    """Starts local mode; whatever the test did not end is killed, and its children with it."""
+    started: list[LocalMode] = []
+
+    def one(**environ: str) -> LocalMode:
+        started.append(LocalMode(data_dir, **environ))
+        return started[-1]
+
+    yield one
+    families = [(mode, descendants(mode.process.pid)) for mode in started]
+    for mode, family in families:
+        mode.process.kill()
+        mode.process.wait()
+        wait_until("the killed start's children are gone", lambda: not any(child.alive() for child in family))  # noqa: B023
+
+
+async def signed_in(address: str) -> Caller:
+    client = httpx2.AsyncClient(base_url=address, timeout=30)
+    response = await client.post("/dev/token", json={"sub": "alice", "tenant": None, "ttl_seconds": 600})
+    assert response.status_code == 200, response.text
+    return Caller(client, response.json()["access_token"])
+
+
+async def test_answers_and_keeps_its_data(start: Callable[..., LocalMode]) -> None:
+    """The page, a token and a whole answer through queue and worker; after Ctrl-C and a second start all is there."""
+    first = start()
+    address = first.ready()
+    assert (await httpx2.AsyncClient().get(f"{address}/")).headers["content-type"].startswith("text/html")
+    assert httpx2.get(f"{address}/healthz").status_code == 200
+    caller = await signed_in(address)
+    answer = await caller.stream(create("Hello"))
+    assert answer.end == "completed", answer.raw
+    assert answer.text
+    keys = httpx2.get(f"{address}/dev/jwks.json").json()
+    first.stop(signal.SIGINT)
+
+    second = start()
+    address = second.ready()
+    caller = await signed_in(address)
+    assert await caller.items(answer.thread_id)
+    replayed = await caller.resume(answer.run_id, None)
+    assert replayed.frames == answer.frames, "the journal did not survive the restart"
+    assert httpx2.get(f"{address}/dev/jwks.json").json() == keys
+    second.stop(signal.SIGTERM)
+
+
+async def test_killed_supervisor_leaves_nothing(start: Callable[..., LocalMode], data_dir: Path) -> None:
+    """kill -9 of the supervisor ends all it started, and the next start on the same data works at once."""
+    first = start()
+    first.ready()
+    family = descendants(first.process.pid)
+    assert len(family) >= 4, "Redis, PostgreSQL, API, worker"
+    first.process.kill()
+    wait_until("all are gone", lambda: not any(child.alive() for child in family), GONE_SECONDS)
+
+    second = start()
+    second.ready()
+    second.stop(signal.SIGTERM)
+
+
+async def test_start_after_everything_was_killed(start: Callable[..., LocalMode], data_dir: Path) -> None:
+    """A crash of the machine leaves pid files; they stop no later start."""
+    first = start()
+    first.ready()
+    family = descendants(first.process.pid)
+    first.process.send_signal(signal.SIGSTOP)  # so that it cannot stop anything in order
+    kill_all(family)
+    first.process.kill()
+    wait_until("all are gone", lambda: not any(child.alive() for child in family), GONE_SECONDS)
+    assert (data_dir / "postgres" / "postmaster.pid").exists()
+    # the pid in it belongs to a living process of somebody else by now
+    (data_dir / "postgres" / "postmaster.pid").write_text("1\n")
+
+    second = start()
+    second.ready()
+    second.stop(signal.SIGTERM)
+
+
+def kill_all(family: list[ProcessId]) -> None:
+    for child in family:
+        if child.alive():
+            os.kill(child.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("victim", "name"),
+    [
+        ("-m worker", "worker 0"),
+        ("-m api", "api 0"),
+        ("redis-server", "Redis"),
+        ("bin/postgres", "PostgreSQL"),
+    ],
+)
+async def test_dead_child_stops_all(
+    start: Callable[..., LocalMode], data_dir: Path, victim: str, name: str
+) -> None:
+    """When one process ends on its own, local mode says which, stops the rest and exits non-zero."""
+    mode = start()
+    mode.ready()
+    family = descendants(mode.process.pid)
+    kill_all(named(family, victim)[:1])
+    assert mode.ended() == 1
+    assert mode.complained.startswith(f"Relaykit: {name} was ended by SIGKILL; its last lines (")
+    assert not [child for child in family if child.alive()]
+    assert_nothing_runs_in(data_dir)
+
+
+async def test_several_processes_on_given_services(
+    start: Callable[..., LocalMode], redis_url: str, database_url: str, data_dir: Path
+) -> None:
+    """API_PROCESSES listen on PORT and up, each worker is a process, and services that are given are used."""
+    port = free_pair()
+    given = {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
+    mode = start(PORT=str(port), API_PROCESSES="2", WORKERS="2", **given)
+    assert mode.ready() == f"http://127.0.0.1:{port}"
+    family = descendants(mode.process.pid)
+    assert len(named(family, "-m api")) == 2
+    assert len(named(family, "-m worker")) == 2
+    assert not named(family, "redis-server")
+    assert not named(family, "postgres")
+    for number in (port, port + 1):
+        assert httpx2.get(f"http://127.0.0.1:{number}/readyz").status_code == 200
+    mode.stop(signal.SIGTERM)
+
+
+def free_pair() -> int:
+    """A port that is free together with the next one."""
+    while True:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            try:
+                other.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+
+
+async def test_second_start_is_refused(start: Callable[..., LocalMode], data_dir: Path) -> None:
+    first = start()
+    first.ready()
+    second = start()
+    assert second.ended() == 1
+    assert (
+        second.complained == f"Relaykit: Relaykit runs already on {data_dir} (process {first.process.pid}).\n"
+    )
+    assert not second.said
+    first.stop(signal.SIGTERM)
+
+
+async def test_taken_port_is_named(start: Callable[..., LocalMode], data_dir: Path) -> None:
+    """Nothing is started, and the one line says what to do."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        mode = start(PORT=str(port))
+        assert mode.ended() == 1
+    assert mode.complained == f"Relaykit: Port {port} of 127.0.0.1 is taken; set PORT to another.\n"
+    assert not (data_dir / "postgres").exists()
+    assert_nothing_runs_in(data_dir)
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"PORT": "http"}, "PORT: must be a whole number from 0 to 65535."),
+        ({"API_PROCESSES": "0"}, "API_PROCESSES: must be a whole number from 1 to 64."),
+        ({"WORKERS": "-1"}, "WORKERS: must be a whole number from 0 to 64."),
+        ({"HOST": "0.0.0.0"}, "HOST: local mode listens on loopback only; use 127.0.0.1, ::1 or localhost."),
+        ({"DATA_DIR": "/dev/null/x"}, "DATA_DIR /dev/null/x cannot be used: Not a directory"),
+        ({"DRAIN_SECONDS": "soon"}, "DRAIN_SECONDS: must be a number of seconds."),
+    ],
+)
+async def test_bad_setting_is_one_line(
+    start: Callable[..., LocalMode], environ: dict[str, str], line: str
+) -> None:
+    mode = start(**environ)
+    assert mode.ended() == 1
+    assert mode.complained == f"Relaykit: {line}\n"
+    assert not mode.said
+
+
+async def test_unreachable_database_is_one_line(start: Callable[..., LocalMode], data_dir: Path) -> None:
+    mode = start(DATABASE_URL="postgresql://nobody:secret-password@127.0.0.1:1/none")
+    assert mode.ended() == 1
+    assert mode.complained.startswith("Relaykit: DATABASE_URL: cannot connect")
+    assert mode.complained.count("\n") == 1
+    assert "secret-password" not in mode.complained
+    assert_nothing_runs_in(data_dir)
+
+
+async def test_server_that_does_not_load(
+    start: Callable[..., LocalMode], redis_url: str, database_url: str, data_dir: Path
+) -> None:
+    """The process's own line comes through."""
+    given = {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
+    mode = start(CHATKIT_SERVER="nowhere:Server", **given)
+    assert mode.ended() == 1
+    assert "server_not_loadable" in mode.complained
+    assert not mode.said
+    assert_nothing_runs_in(data_dir)
+
+
+@pytest.mark.parametrize("moment", ["lock", "postgres.new", "postgres/postmaster.pid", "logs/api-0.log"])
+async def test_stop_while_starting(start: Callable[..., LocalMode], data_dir: Path, moment: str) -> None:
+    """Asked to stop before it is ready, it stops as cleanly."""
+    mode = start()
+    wait_until(f"{moment} is there", (data_dir / moment).exists)
+    mode.stop(signal.SIGTERM)
+    assert not mode.said
+
+
+async def test_secrets_are_the_owners_only(start: Callable[..., LocalMode], data_dir: Path) -> None:
+    mode = start()
+    mode.ready()
+    secrets = ["attachments.key", "issuer.pem", "postgres.password", "redis.password"]
+    assert {(data_dir / name).stat().st_mode & 0o777 for name in secrets} == {0o600}
+    passwords = [(data_dir / name).read_text() for name in secrets if name.endswith("password")]
+    for child in descendants(mode.process.pid):
+        command = Path(f"/proc/{child.pid}/cmdline").read_text()
+        assert not any(password in command for password in passwords), "a password is in the process list"
+    assert not any(
+        password in log.read_text() for log in (data_dir / "logs").iterdir() for password in passwords
+    )
+    mode.stop(signal.SIGTERM)

@@ -1,0 +1,116 @@
+"""The SSE codec, judged by a reader written from the WHATWG's description of event streams."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from chatkit.types import ProgressUpdateEvent
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api import sse
+from shared.journal import Cursor, Entry, Field
+from tests.properties.journals import PAYLOADS, journals
+
+quick = settings(deadline=None, max_examples=100)
+
+
+@dataclass(frozen=True)
+class Event:
+    id: str
+    type: str
+    data: str
+
+
+def read(stream: bytes) -> list[Event]:
+    """What an EventSource dispatches (html.spec.whatwg.org, 9.2.6); what the stream's end cuts off is dropped."""
+    lines = re.split(rb"\r\n|\n|\r", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]
+    events: list[Event] = []
+    last_id, kind, data = "", "", ""
+    for line in (line.decode(errors="replace") for line in lines):
+        if not line:
+            if data:
+                events.append(Event(last_id, kind or "message", data.removesuffix("\n")))
+            kind, data = "", ""
+            continue
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            data += value + "\n"
+        elif name == "event":
+            kind = value
+        elif name == "id" and "\0" not in value:
+            last_id = value
+    return events
+
+
+def expected(entries: list[Entry]) -> list[Event]:
+    return [
+        Event(str(entry.cursor), "message", entry.payload.decode())
+        for entry in entries
+        if entry.field is Field.EVENT
+    ]
+
+
+NOISE = st.sampled_from([sse.PING, b"", sse.retry("run_1"), sse.retry("run_2")])
+
+
+@quick
+@given(journals())
+def test_a_reader_sees_the_events_with_their_cursors_and_nothing_else(entries):
+    assert read(b"".join(map(sse.encode, entries))) == expected(entries)
+
+
+@quick
+@given(st.text(max_size=200))
+def test_any_text_arrives_as_it_was(text):
+    """Line breaks of every kind, NUL and U+2028 among them: the SDK's JSON escapes what would break a line."""
+    payload = ProgressUpdateEvent(text=text).model_dump_json().encode()
+    (event,) = read(sse.encode(Entry(Cursor(1, 1), Field.EVENT, payload)))
+    assert event.data.encode() == payload
+    assert ProgressUpdateEvent.model_validate_json(event.data).text == text
+
+
+@quick
+@given(st.lists(st.tuples(st.lists(PAYLOADS, max_size=2), NOISE), max_size=8))
+def test_heartbeats_and_the_reconnection_time_are_invisible(parts):
+    entries: list[Entry] = []
+    stream = b""
+    for payloads, noise in parts:
+        for payload in payloads:
+            entries.append(Entry(Cursor(1, len(entries) + 1), Field.EVENT, payload))
+            stream += sse.encode(entries[-1])
+        stream += noise
+    assert read(stream) == expected(entries)
+
+
+@quick
+@given(st.sampled_from(["completed", "failed", "cancelled"]))
+def test_the_end_and_a_mark_dispatch_nothing(status):
+    end = sse.encode(Entry(Cursor(1, 2), Field.END, status.encode()))
+    assert end == f": end {status}\n\n".encode()
+    assert read(end) == []
+    assert sse.encode(Entry(Cursor(1, 1), Field.MARK, b"")) == b""
+
+
+@quick
+@given(journals(max_attempts=3, max_entries=3))
+def test_a_stream_cut_at_any_byte_gives_whole_events_and_the_cursor_to_go_on_from(entries):
+    """What was read before the cut, and what follows the last id that was read, are together the whole."""
+    stream = b"".join(map(sse.encode, entries))
+    whole = expected(entries)
+    for cut in range(len(stream) + 1):
+        seen = read(stream[:cut])
+        assert seen == whole[: len(seen)]
+        cursor = Cursor.parse(seen[-1].id) if seen else Cursor(0, 0)
+        rest = read(b"".join(sse.encode(entry) for entry in entries if entry.cursor > cursor))
+        assert seen + rest == whole
+
+
+def test_what_interrupts_a_stream_is_an_error_that_can_be_retried_and_moves_no_cursor():
+    entry = Entry(Cursor(1, 1), Field.EVENT, b"{}")
+    before, interruption = read(sse.encode(entry) + sse.INTERRUPTED)
+    assert interruption == Event(
+        before.id, "message", '{"type":"error","code":"stream.error","allow_retry":true}'
+    )
