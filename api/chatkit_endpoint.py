@@ -10,6 +10,8 @@ from chatkit.store import NotFoundError
 from chatkit.types import (
     AttachmentsCreateReq,
     AttachmentsDeleteReq,
+    ItemsListParams,
+    ItemsListReq,
     NonStreamingReq,
     StreamingReq,
     ThreadsDeleteReq,
@@ -115,7 +117,7 @@ def _not_found(request: NonStreamingReq) -> ThreadNotFound | ItemNotFound | Atta
     match request:
         case AttachmentsDeleteReq():
             return AttachmentNotFound()
-        case ThreadsSyncCustomActionReq():
+        case ThreadsSyncCustomActionReq() | ItemsListReq(params=ItemsListParams(after=str())):
             return ItemNotFound("There is no such thread, or no such item in it.")
         case _:
             return ThreadNotFound()

@@ -61,7 +61,7 @@ def parse(body: bytes) -> ParsedRequest:
         raise InvalidRequest(locations=_locations(error)) from None
     params = raw["params"]
     _check_ids(params)
-    _check_limit(params.get("limit"))
+    _check_limit(getattr(request.params, "limit", None))
     given = params.get("input")
     _check_content(request, given)
     inner = given.get("metadata") if isinstance(given, dict) else None
@@ -106,8 +106,8 @@ def _given_ids(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield from ((name, entry) for entry in value if isinstance(entry, str))
 
 
-def _check_limit(limit: Any) -> None:
-    if isinstance(limit, int) and not 0 <= limit <= MAX_PAGE:
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and not 0 <= limit <= MAX_PAGE:
         raise InvalidRequest(locations=[f"params.limit: not within 1 and {MAX_PAGE}"])
 
 

@@ -79,7 +79,7 @@ def open_object_store(url: str) -> ObjectStore:
         if url.startswith("file://"):
             return from_url(url, mkdir=True)
         return from_url(url, retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=20)})
-    except (BaseError, ValueError) as error:
+    except (BaseError, OSError, ValueError) as error:
         raise SettingsError(f"ATTACHMENTS_URL: {str(error).splitlines()[0]}") from error
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import SettingsError
@@ -14,17 +15,22 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
-    """One field a variable: the name is the field's in capitals. `.env.example` lists each with default and unit."""
+    """One field a variable: the name is the field's in capitals. `.env.example` lists each with default and unit.
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    What holds a password or a key is in no repr.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     # Services
-    redis_url: str
-    database_url: str
+    redis_url: str = Field(repr=False)
+    database_url: str = Field(repr=False)
     database_pool_min: int = Field(default=4, ge=1)
     database_pool_max: int = Field(default=16, ge=1)
     database_timeout_seconds: Seconds = 10
@@ -46,7 +52,7 @@ class Settings(BaseSettings):
     jwks_cooldown_seconds: Seconds = 10
     jwks_timeout_seconds: Seconds = 5
     forward_token: bool = False
-    forward_token_key: str | None = None
+    forward_token_key: str | None = Field(default=None, repr=False)
 
     # HTTP
     host: str = "127.0.0.1"
@@ -57,10 +63,10 @@ class Settings(BaseSettings):
 
     # Runs
     max_runs: int = Field(default=100, ge=1)
-    lease_seconds: Seconds = 10
+    lease_seconds: float = Field(default=10, ge=0.1, allow_inf_nan=False)
     run_max_attempts: int = Field(default=3, ge=1)
     run_timeout_seconds: Seconds = 900
-    drain_seconds: float = Field(default=25, ge=0)
+    drain_seconds: float = Field(default=25, ge=0, allow_inf_nan=False)
     thread_policy: Literal["reject", "queue", "interrupt"] = "queue"
 
     # Journal
@@ -72,12 +78,12 @@ class Settings(BaseSettings):
     # Relay
     ping_seconds: Seconds = 15
     stall_seconds: Seconds = 60
-    token_grace_seconds: float = Field(default=300, ge=0)
+    token_grace_seconds: float = Field(default=300, ge=0, allow_inf_nan=False)
     tail_max_bytes: int = Field(default=256 * 1024, ge=1024)
 
     # Attachments
     attachments_url: str | None = None
-    attachments_key: str | None = None
+    attachments_key: str | None = Field(default=None, repr=False)
     attachment_max_bytes: int = Field(default=20 * 1024 * 1024, ge=1)
     attachment_mime_types: CommaList = (
         "image/png",
@@ -129,9 +135,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        unknown = set(self.jwt_algorithms) - ASYMMETRIC_ALGORITHMS
-        if unknown or not self.jwt_algorithms:
-            raise ValueError(f"JWT_ALGORITHMS takes RS256, ES256 and EdDSA, not {sorted(unknown)}")
+        if not self.jwt_algorithms or not ASYMMETRIC_ALGORITHMS.issuperset(self.jwt_algorithms):
+            raise ValueError("JWT_ALGORITHMS takes RS256, ES256 and EdDSA, and at least one of them")
         if self.database_pool_min > self.database_pool_max:
             raise ValueError("DATABASE_POOL_MIN is above DATABASE_POOL_MAX")
         if self.forward_token and not self.forward_token_key:
@@ -155,8 +160,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']).upper() or 'settings'}: {problem['msg']}"
-            for problem in error.errors(include_input=False, include_url=False)
-        )
-        raise SettingsError(problems) from None
+        problems = [_told(problem) for problem in error.errors(include_input=False, include_url=False)]
+        raise SettingsError("; ".join(problems)) from None
+
+
+def _told(problem: ErrorDetails) -> str:
+    text = problem["msg"].removeprefix("Value error, ")
+    name = ".".join(map(str, problem["loc"])).upper()
+    return f"{name}: {text}" if name else text

@@ -27,6 +27,8 @@ from worker.main import RunWorker, create_worker
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_SECONDS = 20.0
+START_SECONDS = 90.0
+"""For a process to start: importing takes seconds of CPU, which many may want at once."""
 
 
 async def wait_until(
@@ -95,7 +97,7 @@ class Answer:
     @property
     def end(self) -> str | None:
         """completed, failed or cancelled; None where the stream closed without its end."""
-        for line in self.raw.decode().splitlines():
+        for line in self.raw.decode().split("\n"):
             if line.startswith(": end "):
                 return line.removeprefix(": end ")
         return None
@@ -120,7 +122,7 @@ class Answer:
 def parse_frames(raw: bytes) -> list[tuple[str, dict[str, Any]]]:
     frames = []
     for block in raw.decode().split("\n\n"):
-        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        lines = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
         if "data" in lines:
             frames.append((lines.get("id", ""), json.loads(lines["data"])))
     return frames
@@ -351,7 +353,7 @@ class Processes(System):
                 except httpx2.TransportError:
                     return False
 
-            await wait_until(f"{url} is ready", ready)
+            await wait_until(f"{url} is ready", ready, START_SECONDS)
         return process
 
 
@@ -363,10 +365,10 @@ async def running_processes(
     async with AsyncExitStack() as stack:
         system = Processes(settings, [], stack, directory=directory)
         try:
-            for _ in range(apis):
-                await system.start_api(**more)
             for _ in range(workers):
                 system.start_worker(**more)
+            for _ in range(apis):
+                await system.start_api(**more)
             yield system
         finally:
             for process in [*system.api_processes, *system.worker_processes]:

@@ -16,16 +16,17 @@ Serialize = Callable[[ThreadStreamEvent], bytes]
 class Pending:
     """Events in their order, as the bytes that the SDK makes of them at the moment they are put.
 
-    A server may change an item after it has yielded it, so only deltas, which are complete in themselves, wait
-    unserialised.
+    A server may change what it has yielded, or yield the same object again: a delta, which alone waits unserialised,
+    is a copy.
     """
 
-    __slots__ = ("_delta", "_key", "_ready", "_serialize", "_text", "size")
+    __slots__ = ("_delta", "_key", "_ready", "_serialize", "_text", "_update", "size")
 
     def __init__(self, serialize: Serialize) -> None:
         self._serialize = serialize
         self._ready: list[bytes] = []
         self._delta: ThreadItemUpdatedEvent | None = None
+        self._update: AssistantMessageContentPartTextDelta | None = None
         self._key: tuple[str, int] | None = None
         self._text: list[str] = []
         self.size = 0
@@ -41,7 +42,9 @@ class Pending:
             key = (event.item_id, event.update.content_index)
             if self._delta is None or key != self._key:
                 self._close_delta()
-                self._delta, self._key = event, key
+                self._key = key
+                self._update = event.update.model_copy()
+                self._delta = event.model_copy(update={"update": self._update})
             self._text.append(event.update.delta)
             self.size += len(event.update.delta)
             return
@@ -55,13 +58,11 @@ class Pending:
         return ready
 
     def _close_delta(self) -> None:
-        event = self._delta
-        if event is None:
+        event, update = self._delta, self._update
+        if event is None or update is None:
             return
-        if len(self._text) > 1:
-            update = event.update.model_copy(update={"delta": "".join(self._text)})
-            event = event.model_copy(update={"update": update})
-        self._delta = self._key = None
+        update.delta = "".join(self._text)
+        self._delta = self._update = self._key = None
         self._text = []
         self._add(self._serialize(event))
 

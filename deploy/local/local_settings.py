@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from shared.settings import LOOPBACK_HOSTS
 
 DEFAULT_DATA_DIR = Path(__file__).parents[2] / ".relaykit"
 MAX_PROCESSES = 64
-DRAIN_SECONDS = "5"
+DRAIN_SECONDS = 5.0
 """Whoever presses Ctrl-C waits for it; a deployment has 25."""
 
 
@@ -25,6 +26,7 @@ class LocalSettings:
     host: str
     ports: tuple[int, ...]
     workers: int
+    drain_seconds: float
     data_dir: Path
 
     @property
@@ -33,7 +35,7 @@ class LocalSettings:
 
 
 def read_local_settings(environ: Mapping[str, str]) -> LocalSettings:
-    """HOST, PORT (0: any free ones), API_PROCESSES, WORKERS and DATA_DIR. Raises LocalModeError."""
+    """HOST, PORT (0: any free ones), API_PROCESSES, WORKERS, DRAIN_SECONDS and DATA_DIR. Raises LocalModeError."""
     host = environ.get("HOST") or "127.0.0.1"
     if host not in LOOPBACK_HOSTS:
         raise LocalModeError("HOST: local mode listens on loopback only; use 127.0.0.1, ::1 or localhost.")
@@ -44,6 +46,7 @@ def read_local_settings(environ: Mapping[str, str]) -> LocalSettings:
         host=host,
         ports=tuple(ports),
         workers=_number(environ, "WORKERS", 1, at_least=0, at_most=MAX_PROCESSES),
+        drain_seconds=_seconds(environ, "DRAIN_SECONDS", DRAIN_SECONDS),
         data_dir=Path(environ.get("DATA_DIR") or DEFAULT_DATA_DIR),
     )
 
@@ -61,7 +64,7 @@ def child_environment(
         "ATTACHMENTS_URL": (directory.path / "attachments").as_uri(),
         "ATTACHMENTS_KEY": directory.secret("attachments.key"),
         "LOG_FORMAT": "console",
-        "DRAIN_SECONDS": DRAIN_SECONDS,
+        "DRAIN_SECONDS": str(settings.drain_seconds),
         "REDIS_URL": services.redis_url,
         "DATABASE_URL": services.database_url,
         "HOST": settings.host,
@@ -75,3 +78,13 @@ def _number(environ: Mapping[str, str], name: str, default: int, *, at_least: in
     if not text.isdecimal() or not at_least <= int(text) <= at_most:
         raise LocalModeError(f"{name}: must be a whole number from {at_least} to {at_most}.")
     return int(text)
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        seconds = float(environ.get(name) or default)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise LocalModeError(f"{name}: must be a number of seconds.")
+    return seconds

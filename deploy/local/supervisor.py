@@ -80,7 +80,7 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes) -> 
 def _started(
     settings: LocalSettings, directory: DataDirectory, environment: Mapping[str, str], processes: Processes
 ) -> Iterator[None]:
-    grace_seconds = _seconds(environment, "DRAIN_SECONDS") + STOP_MARGIN_SECONDS
+    grace_seconds = settings.drain_seconds + STOP_MARGIN_SECONDS
     try:
         for index in range(settings.workers):
             processes.workers.append(_start("worker", index, directory.path, environment))
@@ -122,10 +122,3 @@ def _workers_listening(redis_url: str) -> int:
     with redis.Redis.from_url(redis_url, socket_timeout=READY_TIMEOUT_SECONDS) as client:
         ((_, count),) = client.pubsub_numsub(keys.SIGNALS)
         return int(count)
-
-
-def _seconds(environment: Mapping[str, str], name: str) -> float:
-    try:
-        return float(environment[name])
-    except ValueError:
-        raise LocalModeError(f"{name}: must be a number of seconds.") from None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import logging
 from typing import Any, Protocol, runtime_checkable
 
+from chatkit.store import NotFoundError
 from chatkit.types import Attachment
 from openai.types.responses import (
     ResponseInputContentParam,
@@ -16,8 +16,6 @@ from openai.types.responses import (
 
 from examples.assistant.untrusted import block, cut, one_line
 from shared.identity import RequestContext
-
-logger = logging.getLogger(__name__)
 
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 FILE_TYPES = frozenset({"application/pdf"})
@@ -43,7 +41,10 @@ class AttachmentReader:
         self._bytes_left = MAX_TURN_BYTES
 
     async def content_of(self, attachment: Attachment) -> ResponseInputContentParam:
-        """Never raises for an attachment that is gone or too large: the model is told, and the thread goes on."""
+        """Where a file is gone or too large, the model is told so, and the thread goes on.
+
+        Raises what the store raises when it is away, which is worth a retry.
+        """
         mime_type = attachment.mime_type.partition(";")[0].strip().lower()
         if not _is_understood(mime_type):
             return _note(attachment, "its type cannot be read")
@@ -63,10 +64,7 @@ class AttachmentReader:
         assert self._store is not None
         try:
             return await self._store.read(attachment_id, self._context)
-        except (
-            Exception
-        ) as error:  # each store has errors of its own, and a lost file must not end the thread
-            logger.warning("an attachment could not be read: %s", type(error).__name__)
+        except (NotFoundError, LookupError):
             return None
 
 

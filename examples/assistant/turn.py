@@ -57,6 +57,6 @@ async def _drain(
     stream: AsyncIterator[ThreadStreamEvent], step: asyncio.Future[ThreadStreamEvent] | None
 ) -> None:
     if step is not None:
-        await asyncio.wait({step})
+        await asyncio.gather(step, return_exceptions=True)
     async for _ in stream:
         pass

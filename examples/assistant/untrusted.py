@@ -49,7 +49,9 @@ def without_tokens(text: str, token: str | None = None) -> str:
 def block(kind: str, text: str, attributes: Mapping[str, str] | None = None) -> str:
     """`text` between delimiters that nothing inside can imitate."""
     shown = {"kind": kind, **(attributes or {})}
-    values = {name: json.dumps(_escaped(_harmless(value)), ensure_ascii=False) for name, value in shown.items()}
+    values = {
+        name: json.dumps(_escaped(_harmless(value)), ensure_ascii=False) for name, value in shown.items()
+    }
     head = " ".join(f"{name}={value}" for name, value in values.items())
     return f"<{DELIMITER} {head}>\n{_harmless(text)}\n</{DELIMITER}>"
 

@@ -58,8 +58,11 @@ async def signed_in(address: str) -> Caller:
     return Caller(client, response.json()["access_token"])
 
 
-async def test_answers_and_keeps_its_data(start: Callable[..., LocalMode]) -> None:
-    """The page, a token and a whole answer through queue and worker; after Ctrl-C and a second start all is there."""
+async def test_answers_and_keeps_its_data(start: Callable[..., LocalMode], data_dir: Path) -> None:
+    """The page, a token and a whole answer through queue and worker; after Ctrl-C and a second start all is there.
+
+    Meanwhile another start on the same folder is refused, and no secret is readable by others.
+    """
     first = start()
     address = first.ready()
     assert (await httpx2.AsyncClient().get(f"{address}/")).headers["content-type"].startswith("text/html")
@@ -69,6 +72,13 @@ async def test_answers_and_keeps_its_data(start: Callable[..., LocalMode]) -> No
     assert answer.end == "completed", answer.raw
     assert answer.text
     keys = httpx2.get(f"{address}/dev/jwks.json").json()
+    refused = start()
+    assert refused.ended() == 1
+    assert (
+        refused.complained
+        == f"Relaykit: Relaykit runs already on {data_dir} (process {first.process.pid}).\n"
+    )
+    assert_secrets_are_kept(first, data_dir)
     first.stop(signal.SIGINT)
 
     second = start()
@@ -79,6 +89,31 @@ async def test_answers_and_keeps_its_data(start: Callable[..., LocalMode]) -> No
     assert replayed.frames == answer.frames, "the journal did not survive the restart"
     assert httpx2.get(f"{address}/dev/jwks.json").json() == keys
     second.stop(signal.SIGTERM)
+
+
+SECRETS = ["attachments.key", "issuer.pem", "postgres.password", "redis.password"]
+
+
+def assert_secrets_are_kept(mode: LocalMode, data_dir: Path) -> None:
+    assert {(data_dir / name).stat().st_mode & 0o777 for name in SECRETS} == {0o600}
+    assert not [
+        child
+        for child in descendants(mode.process.pid)
+        for word in passwords(data_dir)
+        if named([child], word)
+    ]
+    assert_logs_have_no_password(data_dir)
+
+
+def assert_logs_have_no_password(data_dir: Path) -> None:
+    for log in (data_dir / "logs").iterdir():
+        assert not any(word[:20] in log.read_text() for word in passwords(data_dir)), (
+            f"a password is in {log.name}"
+        )
+
+
+def passwords(data_dir: Path) -> list[str]:
+    return [(data_dir / name).read_text() for name in SECRETS if name.endswith(("password", "key"))]
 
 
 async def test_killed_supervisor_leaves_nothing(start: Callable[..., LocalMode], data_dir: Path) -> None:
@@ -131,7 +166,10 @@ def kill_all(family: list[ProcessId]) -> None:
 async def test_dead_child_stops_all(
     start: Callable[..., LocalMode], data_dir: Path, victim: str, name: str
 ) -> None:
-    """When one process ends on its own, local mode says which, stops the rest and exits non-zero."""
+    """When one process ends on its own, local mode says which, stops the rest and exits non-zero.
+
+    What the API and the workers then log of their lost services has no password in it.
+    """
     mode = start()
     mode.ready()
     family = descendants(mode.process.pid)
@@ -140,6 +178,7 @@ async def test_dead_child_stops_all(
     assert mode.complained.startswith(f"Relaykit: {name} was ended by SIGKILL; its last lines (")
     assert not [child for child in family if child.alive()]
     assert_nothing_runs_in(data_dir)
+    assert_logs_have_no_password(data_dir)
 
 
 async def test_several_processes_on_given_services(
@@ -171,18 +210,6 @@ def free_pair() -> int:
             except (OSError, OverflowError):
                 continue
             return port
-
-
-async def test_second_start_is_refused(start: Callable[..., LocalMode], data_dir: Path) -> None:
-    first = start()
-    first.ready()
-    second = start()
-    assert second.ended() == 1
-    assert (
-        second.complained == f"Relaykit: Relaykit runs already on {data_dir} (process {first.process.pid}).\n"
-    )
-    assert not second.said
-    first.stop(signal.SIGTERM)
 
 
 async def test_taken_port_is_named(start: Callable[..., LocalMode], data_dir: Path) -> None:
@@ -246,18 +273,3 @@ async def test_stop_while_starting(start: Callable[..., LocalMode], data_dir: Pa
     wait_until(f"{moment} is there", (data_dir / moment).exists)
     mode.stop(signal.SIGTERM)
     assert not mode.said
-
-
-async def test_secrets_are_the_owners_only(start: Callable[..., LocalMode], data_dir: Path) -> None:
-    mode = start()
-    mode.ready()
-    secrets = ["attachments.key", "issuer.pem", "postgres.password", "redis.password"]
-    assert {(data_dir / name).stat().st_mode & 0o777 for name in secrets} == {0o600}
-    passwords = [(data_dir / name).read_text() for name in secrets if name.endswith("password")]
-    for child in descendants(mode.process.pid):
-        command = Path(f"/proc/{child.pid}/cmdline").read_text()
-        assert not any(password in command for password in passwords), "a password is in the process list"
-    assert not any(
-        password in log.read_text() for log in (data_dir / "logs").iterdir() for password in passwords
-    )
-    mode.stop(signal.SIGTERM)

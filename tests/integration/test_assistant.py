@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from chatkit.store import NotFoundError
@@ -31,6 +33,7 @@ from tests.assistant_support import (
     of_type,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 GUIDE = """# Guide
 
 Welcome.
@@ -235,15 +238,8 @@ async def test_an_answer_of_so_many_seconds_takes_them(store, monkeypatch):
     assert 1.9 < time.monotonic() - started < 5
 
 
-async def test_a_stop_in_mid_answer_keeps_the_text_and_leaves_nothing_running(store, monkeypatch):
-    """The events' consumer is cancelled where it waits for the next one, as a worker cancels it."""
-    monkeypatch.setenv("ASSISTANT_DELTA_MS", "5")
-    chat = Chat(AssistantServer(store))
-    complaints = []
-    asyncio.get_running_loop().set_exception_handler(
-        lambda loop, details: complaints.append(details["message"])
-    )
-    before = asyncio.all_tasks()
+async def stopped_in_mid_answer(chat):
+    """The events' consumer, cancelled where it waits for the next one, as a worker cancels it."""
     seen = []
     enough = asyncio.Event()
 
@@ -258,12 +254,37 @@ async def test_a_stop_in_mid_answer_keeps_the_text_and_leaves_nothing_running(st
     consuming.cancel()
     with pytest.raises(asyncio.CancelledError):
         await consuming
+    return seen
+
+
+async def test_a_stop_in_mid_answer_keeps_the_text_and_leaves_nothing_running(store, monkeypatch):
+    monkeypatch.setenv("ASSISTANT_DELTA_MS", "5")
+    chat = Chat(AssistantServer(store))
+    before = asyncio.all_tasks()
+    seen = await stopped_in_mid_answer(chat)
     *_, partial, note = store.of_thread(chat.thread_id)
     assert partial.content[0].text == "".join(deltas_in(seen))
     assert note.type == "sdk_hidden_context"
     assert asyncio.all_tasks() - before == set()
-    assert complaints == []
     assert "“Write a very long answer”" in await chat.answer("What do you remember?")
+
+
+async def test_a_stop_leaves_nothing_for_asyncio_to_complain_about(monkeypatch):
+    """In a process of its own: a lost exception or a pending task is told of when the last reference goes."""
+    monkeypatch.setenv("ASSISTANT_DELTA_MS", "5")
+    program = (
+        "import asyncio\n"
+        "from examples.assistant import AssistantServer\n"
+        "from tests.assistant_support import Chat, MemoryStore\n"
+        "from tests.integration.test_assistant import stopped_in_mid_answer\n"
+        "asyncio.run(stopped_in_mid_answer(Chat(AssistantServer(MemoryStore()))))\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "ignore", "-c", program, cwd=ROOT, stderr=asyncio.subprocess.PIPE
+    )
+    _, complaints = await asyncio.wait_for(process.communicate(), 60)
+    assert complaints.decode() == ""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(("question", "deltas"), [("error please", 0), ("error in the middle", 5)])
@@ -318,6 +339,18 @@ async def test_an_attachment_whose_bytes_are_gone_does_not_end_the_thread(store)
     chat = Chat(server)
     assert "not there any more" in await chat.answer("see", attachments=["atc_1"])
     assert (await chat.answer("hello")).startswith("Hello!")
+
+
+class Away(MemoryAttachments):
+    async def read(self, attachment_id, context):
+        raise ConnectionError
+
+
+async def test_a_storage_that_is_away_is_an_error_that_can_be_retried(store):
+    await store.save_attachment(FileAttachment(id="atc_1", name="c.txt", mime_type="text/plain"), ALICE)
+    events = await Chat(AssistantServer(store, Away({}))).say("see", attachments=["atc_1"])
+    [error] = of_type(events, "error")
+    assert error["allow_retry"] is True
 
 
 async def test_a_store_that_hands_out_no_bytes_is_fine_too(store, chat):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from shared.identity import RequestContext
 from tests.assistant_support import Chat, MemoryStore, deltas_in
 from tests.responses_endpoint import responses_endpoint
 
+ROOT = Path(__file__).resolve().parents[2]
 TOKENS = {"alice": "token-of-alice", "bob": "token-of-bob"}
 
 
@@ -26,6 +28,7 @@ async def mcp_url(monkeypatch):
         "-m",
         "tests.mcp_process",
         *(f"{name}={token}" for name, token in TOKENS.items()),
+        cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )

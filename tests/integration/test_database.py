@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import asyncpg
@@ -18,6 +17,7 @@ import pytest
 
 from deploy.local.data_directory import data_directory
 from deploy.local.services import services
+from deploy.local.waiting import StopRequest
 from shared.database import Database, prepared
 from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
 from shared.migrate import migrate
@@ -318,7 +318,7 @@ class TestTransaction:
         assert await _notes(database) == []
 
     async def test_a_task_that_outlives_it_goes_on_with_the_pool(self, database: Database) -> None:
-        over = asyncio.Event()
+        over = asyncio.StopRequest()
 
         async def later() -> None:
             await over.wait()
@@ -345,7 +345,7 @@ class TestTransaction:
         assert await _notes(database) == [1]
 
     async def test_other_tasks_do_not_see_it_before_its_end(self, database: Database) -> None:
-        begun, over = asyncio.Event(), asyncio.Event()
+        begun, over = asyncio.StopRequest(), asyncio.StopRequest()
 
         async def writer() -> None:
             async with database.transaction():
@@ -407,7 +407,10 @@ class TestCancellation:
 @contextmanager
 def _own_postgres(folder: Path) -> Iterator[str]:
     given = {"REDIS_URL": "redis://127.0.0.1:1"}
-    with data_directory(folder) as directory, services(directory, given, Event(), durable=False) as running:
+    with (
+        data_directory(folder) as directory,
+        services(directory, given, StopRequest(), durable=False) as running,
+    ):
         yield running.database_url
 
 

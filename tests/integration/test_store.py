@@ -264,7 +264,7 @@ class TestAbsent:
         ),
     }
     ANSWERS_WITHOUT_ERROR = frozenset(
-        {"newest_item_id", "load_threads", "generate_thread_id", "generate_item_id"}
+        {"newest_item_id", "load_threads", "delete_attachment", "generate_thread_id", "generate_item_id"}
     )
 
     def test_every_method_of_the_store_stands_here(self) -> None:

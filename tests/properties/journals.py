@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from chatkit.types import ClientEffectEvent, NoticeEvent, ProgressUpdateEvent
 from hypothesis import strategies as st
 
-from chatkit.types import ClientEffectEvent, NoticeEvent, ProgressUpdateEvent
 from shared.journal import Cursor, Entry, Field
 from shared.runs import ENDED
 
@@ -17,20 +17,29 @@ EVENTS = st.one_of(
 )
 PAYLOADS = EVENTS.map(lambda event: event.model_dump_json(exclude_none=True).encode())
 
+SHAPES = st.lists(st.tuples(st.integers(1, 3), st.integers(1, 6)), min_size=1, max_size=4)
+"""For each attempt: how far its number is above the one before, and how many entries it wrote."""
+ENDS = st.sampled_from([None, *sorted(ENDED)])
+
 
 @st.composite
-def journals(draw: st.DrawFn, *, max_attempts: int = 4, max_entries: int = 6) -> list[Entry]:
-    """Admission's entries, then those of some attempts, each begun by a mark; perhaps the end."""
-    numbers = sorted(draw(st.sets(st.integers(1, 6), max_size=max_attempts - 1)))
+def journals(draw: st.DrawFn) -> list[Entry]:
+    """Admission's entries, then those of some attempts, each begun by a mark; perhaps the end.
+
+    An attempt that wrote nothing leaves its number out. Payloads are unlike each other, and of unlike lengths.
+    """
     entries: list[Entry] = []
-    for attempt in (0, *numbers):
-        payloads = draw(st.lists(PAYLOADS, min_size=1, max_size=max_entries))
-        for seq, payload in enumerate(payloads, start=1):
-            is_mark = attempt > 0 and seq == 1
-            field = Field.MARK if is_mark else Field.EVENT
-            entries.append(Entry(Cursor(attempt, seq), field, b"" if is_mark else payload))
-    if draw(st.booleans()):
+    attempt = 0
+    for number, (step, count) in enumerate(draw(SHAPES)):
+        attempt += step if number else 0
+        for seq in range(1, count + 1):
+            if attempt and seq == 1:
+                entries.append(Entry(Cursor(attempt, seq), Field.MARK, b""))
+            else:
+                payload = b'{"n":"%d-%d%s"}' % (attempt, seq, b"." * (17 * len(entries) % 40))
+                entries.append(Entry(Cursor(attempt, seq), Field.EVENT, payload))
+    status = draw(ENDS)
+    if status is not None:
         last = entries[-1].cursor
-        status = draw(st.sampled_from(sorted(ENDED)))
         entries.append(Entry(Cursor(last.attempt, last.seq + 1), Field.END, status.value.encode()))
     return entries

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,9 @@ from shared.journal import START, Cursor
 quick = settings(deadline=None, max_examples=200)
 
 CURSORS = st.builds(Cursor, st.integers(0, 10**9 - 1), st.integers(0, 10**12 - 1))
-NEAR_MISSES = st.text(st.sampled_from("0123456789-+_ .,\t\n\r\x00eExX*$~١५９−"), max_size=12)
+NEAR_MISSES = st.text(
+    st.sampled_from("0123456789-+_ .,\t\n\r\x00eExX*$~\u0661\u096b\uff19\u2212"), max_size=12
+)
 
 
 @quick
@@ -25,7 +29,7 @@ def test_a_cursor_survives_its_text(cursor):
 @given(st.lists(CURSORS))
 def test_the_order_is_by_attempt_and_then_by_seq(cursors):
     assert sorted(cursors) == sorted(cursors, key=lambda cursor: (cursor.attempt, cursor.seq))
-    assert all(START <= cursor for cursor in cursors)
+    assert all(cursor >= START for cursor in cursors)
 
 
 @quick
@@ -50,17 +54,29 @@ def test_a_cursor_with_one_more_character_is_refused(cursor, character, place):
     text = str(cursor)
     place = min(place, len(text))
     changed = text[:place] + character + text[place:]
-    try:
+    with suppress(InvalidCursor):
         assert str(Cursor.parse(changed)) == changed
-    except InvalidCursor:
-        pass
 
 
 @pytest.mark.parametrize(
     "text",
     [
         *("", "-", "1", "1-", "-1", "1-2-3", "01-1", "1-01", "00-0", "-1-1", "1--1", "+1-1", " 1-1", "1-1 "),
-        *("1-1\n", "1.0-1", "1e3-1", "0x1-1", "1_0-1", "١-١", "1-１", "1−1", "$", "*", "+", "(1-1", "1-*"),
+        *(
+            "1-1\n",
+            "1.0-1",
+            "1e3-1",
+            "0x1-1",
+            "1_0-1",
+            "\u0661-\u0661",
+            "1-\uff11",
+            "1\u22121",
+            "$",
+            "*",
+            "+",
+            "(1-1",
+            "1-*",
+        ),
         *("1000000000-0", "0-1000000000000", "9" * 400 + "-1", "null"),
     ],
 )

@@ -1,5 +1,5 @@
 import { ApiError } from "./api.js";
-import { el } from "./dom.js";
+import { el, ownOrigin } from "./dom.js";
 import { icon } from "./icons.js";
 
 /** Files chosen for the next message: registered, uploaded, shown as chips. */
@@ -78,7 +78,7 @@ export class Attachments {
 async function put({ url, method, headers }, file) {
   let response;
   try {
-    response = await fetch(url, { method, headers, body: file, credentials: "omit" });
+    response = await fetch(ownOrigin(url), { method, headers, body: file, credentials: "omit" });
   } catch {
     throw new ApiError({ status: 0, code: "network", message: "the upload failed." });
   }

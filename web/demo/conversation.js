@@ -98,7 +98,7 @@ export class Conversation extends EventTarget {
       const active = await this.api.activeRun(id);
       const page = await this.newestItems(id);
       if (signal.aborted || this.isRunning) return;
-      if (page.data[0]?.id !== this.state.newestStored?.id) this.change((state) => state.loadNewest(page));
+      if (!this.state.equals(page.data)) this.change((state) => state.loadNewest(page));
       if (active) this.follow(active.id);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
@@ -248,8 +248,14 @@ export class Conversation extends EventTarget {
     });
     if (status === "cancelled") this.announcer.say("Stopped");
     const partlyUnseen = ["ended", "gone", "missing"].includes(status);
-    if (partlyUnseen || overlapped || run.touchedOthers) await this.#reload(signal);
+    if (partlyUnseen || overlapped || run.touchedOthers || this.#answeredElsewhere(run)) await this.#reload(signal);
     await this.#next(run, signal);
+  }
+
+  /** A client tool call is completed by a request, not by an event: who did not post it has not seen it. */
+  #answeredElsewhere(run) {
+    const { items, last } = this.state;
+    return run.fromStart && [...items.values()].some((item) => item.status === "pending" && item !== last);
   }
 
   /** The journal is gone but the run may not be over: its end is all that is left to wait for. */

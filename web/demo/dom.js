@@ -37,10 +37,23 @@ export function externalLink(address, ...children) {
   return el("a", { href, target: "_blank", rel: "noopener noreferrer" }, ...children);
 }
 
+const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
+
+/**
+ * An address, on this page's own origin where it names this server by another of its loopback names: local mode
+ * answers to all of them, and the page may only speak to its own origin. Throws TypeError for what is no address.
+ */
+export function ownOrigin(address) {
+  const url = new URL(address, location.href);
+  const sameServer = url.protocol === location.protocol && url.port === location.port;
+  if (sameServer && LOOPBACK.includes(url.hostname) && LOOPBACK.includes(location.hostname)) url.hostname = location.hostname;
+  return url;
+}
+
 /** A source for an <img>: data, blob, own origin, or https. Null for anything else. */
 export function safeImageSource(address) {
   try {
-    const url = new URL(address, location.href);
+    const url = ownOrigin(address);
     if (url.protocol === "data:") return /^data:image\//i.test(address) ? address : null;
     if (url.protocol === "blob:" || url.protocol === "https:" || url.origin === location.origin) return url.href;
     return null;

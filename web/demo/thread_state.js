@@ -16,6 +16,7 @@ export class ThreadState {
   constructor(id = null) {
     this.id = id;
     this.title = null;
+    this.created_at = null;
     this.status = { type: "active" };
     this.allowedImageDomains = [];
   }
@@ -23,6 +24,7 @@ export class ThreadState {
   setThread(thread) {
     this.id = thread.id;
     this.title = thread.title ?? null;
+    this.created_at = thread.created_at;
     this.status = thread.status ?? { type: "active" };
     this.allowedImageDomains = thread.allowed_image_domains ?? [];
   }
@@ -95,12 +97,14 @@ export class ThreadState {
     }
   }
 
-  /** The newest item that the server knows. */
-  get newestStored() {
-    return this.#newest(() => true);
+  /** Whether these newest items, newest first, are known as they are. */
+  equals(newest) {
+    const known = [...this.items.values()].filter((item) => !item.local).reverse();
+    const same = (item, index) => JSON.stringify(item) === JSON.stringify(known[index]);
+    return newest.every(same) && (known.length === newest.length || this.hasEarlier);
   }
 
-  /** The newest one that says something. */
+  /** The newest item that the server knows and that says something. */
   get last() {
     return this.#newest((item) => item.type !== "end_of_turn");
   }

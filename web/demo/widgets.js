@@ -29,6 +29,7 @@ export function renderWidget(root, dispatch) {
     },
   };
   frame.append(render(root, context));
+  for (const label of frame.querySelectorAll("label[for]")) label.control?.removeAttribute("aria-label");
   return frame;
 }
 

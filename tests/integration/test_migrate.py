@@ -1,0 +1,250 @@
+"""shared.migrate: any number of hosts at once, a host that dies, odd URLs, and one clear line."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from shared import migrate as module
+from shared.errors import DatabaseUnavailable, MigrationFailed, SettingsError
+from shared.migrate import ADVISORY_LOCK, MIGRATIONS, migrate
+from tests.services import Databases
+
+ROOT = Path(__file__).parents[2]
+IDS = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
+
+
+@pytest.fixture
+def empty(databases: Databases) -> Iterator[str]:
+    with databases.fresh(migrated=False) as url:
+        yield url
+
+
+def _run(url: str | None) -> subprocess.CompletedProcess[str]:
+    environment = {} if url is None else {"DATABASE_URL": url}
+    return subprocess.run(
+        [sys.executable, "-m", "shared.migrate"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _start(url: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "shared.migrate"],
+        env={"DATABASE_URL": url},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _tables(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    return {row[0] for row in rows}
+
+
+def _applied(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT migration_id FROM _yoyo_migration ORDER BY applied_at_utc"
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _waiting(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _until_waiting(url: str, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while _waiting(url) < count:
+        assert time.monotonic() < deadline, f"never came true: {count} hosts wait for the lock"
+        time.sleep(0.02)
+
+
+class TestOnce:
+    def test_it_applies_all_and_then_nothing(self, empty: str) -> None:
+        assert migrate(empty) == IDS
+        assert {"threads", "items", "attachments", "runs"} <= _tables(empty)
+        assert migrate(empty) == []
+        assert _applied(empty) == IDS
+
+    def test_hosts_that_start_together_apply_each_migration_once(self, empty: str) -> None:
+        """They meet at the lock, which we hold until all of them wait."""
+        with psycopg.connect(empty, autocommit=True) as holder:
+            holder.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            hosts = [_start(empty) for _ in range(5)]
+            _until_waiting(empty, 5)
+        outputs = [host.communicate(timeout=60) for host in hosts]
+        assert [host.returncode for host in hosts] == [0] * 5, outputs
+        lines = sorted(output for output, _ in outputs)
+        assert lines == [f"migrate: applied {', '.join(IDS)}\n"] + ["migrate: nothing to do\n"] * 4
+        assert _applied(empty) == IDS
+
+    def test_a_host_that_dies_with_the_lock_leaves_it_free(self, empty: str) -> None:
+        holder = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "import os, sys, time; from shared import migrate as m;"
+                "b = m._connected(os.environ['DATABASE_URL']); b.take_lock(); b.begin();"
+                "b.execute('CREATE TABLE half_done (id integer)'); print('held', flush=True); time.sleep(600)",
+            ],
+            env={"DATABASE_URL": empty},
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            next_host = _start(empty)
+            _until_waiting(empty, 1)
+            holder.send_signal(signal.SIGKILL)
+            output, errors = next_host.communicate(timeout=60)
+        finally:
+            holder.kill()
+            holder.communicate()
+        assert (next_host.returncode, errors) == (0, "")
+        assert output == f"migrate: applied {', '.join(IDS)}\n"
+        assert "half_done" not in _tables(empty)
+
+    def test_a_lock_that_is_never_freed_is_an_error(
+        self, empty: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "SESSION", "SET lock_timeout = '100ms'")
+        with psycopg.connect(empty, autocommit=True) as holder:
+            holder.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+                migrate(empty)
+        assert migrate(empty) == IDS
+
+    def test_the_lock_of_one_database_does_not_hold_up_another(self, empty: str, database_url: str) -> None:
+        with psycopg.connect(database_url, autocommit=True) as holder:
+            holder.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            assert migrate(empty) == IDS
+
+
+class TestFailure:
+    @pytest.fixture
+    def folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(module, "MIGRATIONS", tmp_path)
+        return tmp_path
+
+    def test_a_migration_that_fails_leaves_nothing_and_is_tried_again(self, empty: str, folder: Path) -> None:
+        name = folder.name  # yoyo keeps ids apart by nothing else
+        (folder / f"{name}_1.sql").write_text("CREATE TABLE one (id integer);")
+        (folder / f"{name}_2.sql").write_text(
+            "CREATE TABLE two (id integer);\nCREATE TABLE one (id integer);"
+        )
+        with pytest.raises(MigrationFailed, match='relation "one" already exists'):
+            migrate(empty)
+        assert {"one", "two"} & _tables(empty) == {"one"}
+        assert _applied(empty) == [f"{name}_1"]
+        (folder / f"{name}_2.sql").write_text("CREATE TABLE two (id integer);")
+        assert migrate(empty) == [f"{name}_2"]
+
+    def test_a_migration_outside_a_transaction_is_possible(self, empty: str, folder: Path) -> None:
+        name = folder.name
+        (folder / f"{name}_1.sql").write_text("CREATE TABLE one (id integer);")
+        (folder / f"{name}_2.sql").write_text(
+            "-- transactional: false\nCREATE INDEX CONCURRENTLY one_id ON one (id);"
+        )
+        assert migrate(empty) == [f"{name}_1", f"{name}_2"]
+        assert _applied(empty) == [f"{name}_1", f"{name}_2"]
+
+
+class TestUrl:
+    def test_a_password_with_special_characters_and_the_short_scheme(
+        self, empty: str, databases: Databases
+    ) -> None:
+        name, password = f"role_{os.getpid()}", "p@ss/w:o?r#d %41&'\\ü"
+        with psycopg.connect(empty, autocommit=True) as owner:
+            literal = psycopg.sql.Literal(password)
+            role = psycopg.sql.Identifier(name)
+            owner.execute(psycopg.sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}").format(role, literal))
+            try:
+                target = conninfo_to_dict(empty)
+                place = (
+                    f"{target['host']}:{target['port']}" if not str(target["host"]).startswith("/") else ""
+                )
+                url = f"postgres://{name}:{quote(password, safe='')}@{place}/{target['dbname']}"
+                if not place:
+                    url += "?" + urlencode({"host": target["host"], "port": target.get("port", 5432)})
+                assert migrate(url) == IDS
+                assert migrate(url.replace("postgres://", "postgresql://")) == []
+            finally:
+                owner.execute(psycopg.sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(role))
+                owner.execute(psycopg.sql.SQL("DROP ROLE {}").format(role))
+
+    def test_host_and_port_in_the_query(self, empty: str) -> None:
+        """As a unix socket's folder is given; here with the address that the server listens on."""
+        target = conninfo_to_dict(empty)
+        query = urlencode(
+            {key: target[key] for key in ("host", "port", "user", "password") if target.get(key)}
+        )
+        assert migrate(f"postgresql:///{target['dbname']}?{query}") == IDS
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "postgresql://u:sec%ret@localhost/db",
+            "mysql://u:secret@h/d",
+            "postgresql://u@h/d?secret=1",
+            "secret",
+        ],
+    )
+    def test_a_malformed_url_is_an_error_that_shows_no_password(self, url: str) -> None:
+        with pytest.raises(SettingsError) as raised:
+            migrate(url)
+        assert raised.value.message == "DATABASE_URL: is not a PostgreSQL URL"
+        assert raised.value.__suppress_context__
+
+
+class TestCommand:
+    def test_it_ends_with_one_line_and_reads_only_its_url(self, empty: str) -> None:
+        first, second = _run(empty), _run(empty)
+        assert (first.returncode, first.stderr) == (0, "")
+        assert first.stdout == f"migrate: applied {', '.join(IDS)}\n"
+        assert (second.returncode, second.stdout, second.stderr) == (0, "migrate: nothing to do\n", "")
+
+    @pytest.mark.parametrize(
+        ("url", "line"),
+        [
+            (None, r"migrate: DATABASE_URL: Field required"),
+            ("postgresql://u:sec%ret@localhost/db", r"migrate: DATABASE_URL: is not a PostgreSQL URL"),
+            (
+                "postgresql://u:secret@127.0.0.1:1/db",
+                r"migrate: DATABASE_URL: cannot connect \(.*refused.*\)",
+            ),
+        ],
+        ids=["absent", "malformed", "away"],
+    )
+    def test_a_failure_is_one_line_on_stderr_without_the_password(self, url: str | None, line: str) -> None:
+        result = _run(url)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert re.fullmatch(line + r"\n", result.stderr)
+        assert "secret" not in result.stderr

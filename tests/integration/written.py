@@ -1,0 +1,38 @@
+"""All that a request can have written: a fingerprint of every table and every Redis key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import asyncpg
+import redis.asyncio
+
+from shared.keys import BELL, QUEUE
+
+TABLES = ("threads", "items", "attachments", "attachment_garbage", "runs")
+
+
+@dataclass(frozen=True)
+class Written:
+    rows: dict[str, tuple[int, str | None]]
+    """Of each table: how many rows, and a hash of all that is in them."""
+    keys: frozenset[str]
+    queued: tuple[str, ...]
+
+
+async def written(database_url: str, redis_url: str) -> Written:
+    """What is there now. The bell is left out: it rings itself silent after a while."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        rows = {}
+        for table in TABLES:
+            row = await connection.fetchrow(
+                f"SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t"
+            )
+            rows[table] = (row[0], row[1])
+    finally:
+        await connection.close()
+    async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
+        keys = frozenset(await client.keys("*")) - {BELL}
+        queued = tuple(await client.zrange(QUEUE, 0, -1))
+    return Written(rows, keys, queued)

@@ -1,0 +1,196 @@
+"""What waits for a flush: nothing lost, nothing reordered, only neighbouring deltas of one item and part joined."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from chatkit.server import ChatKitServer
+from chatkit.types import (
+    AssistantMessageContent,
+    AssistantMessageContentPartAdded,
+    AssistantMessageContentPartDone,
+    AssistantMessageContentPartTextDelta,
+    AssistantMessageItem,
+    ErrorEvent,
+    NoticeEvent,
+    ProgressUpdateEvent,
+    ThreadItemAddedEvent,
+    ThreadItemDoneEvent,
+    ThreadItemRemovedEvent,
+    ThreadItemUpdatedEvent,
+    ThreadStreamEvent,
+    WidgetStreamingTextValueDelta,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from worker.merge import Pending
+
+quick = settings(deadline=None, max_examples=80)
+
+EVENT: TypeAdapter[ThreadStreamEvent] = TypeAdapter(ThreadStreamEvent)
+
+
+class Silent(ChatKitServer[Any]):
+    async def respond(self, thread, input_user_message, context):
+        for event in ():
+            yield event
+
+
+serialize = Silent(store=None)._serialize  # type: ignore[arg-type]
+
+ITEM_IDS = st.sampled_from(["msg_1", "msg_2"])
+PARTS = st.integers(0, 1)
+TEXT = st.text(max_size=6)
+CONTENT = st.builds(AssistantMessageContent, text=TEXT)
+ITEMS = st.builds(
+    AssistantMessageItem,
+    id=ITEM_IDS,
+    thread_id=st.just("thr_1"),
+    created_at=st.datetimes(),
+    content=st.lists(CONTENT, max_size=2),
+)
+DELTAS = st.builds(
+    ThreadItemUpdatedEvent,
+    item_id=ITEM_IDS,
+    update=st.builds(AssistantMessageContentPartTextDelta, content_index=PARTS, delta=TEXT),
+)
+OTHERS = st.one_of(
+    st.builds(ThreadItemAddedEvent, item=ITEMS),
+    st.builds(ThreadItemDoneEvent, item=ITEMS),
+    st.builds(ThreadItemRemovedEvent, item_id=ITEM_IDS),
+    st.builds(ProgressUpdateEvent, text=TEXT),
+    st.builds(NoticeEvent, level=st.just("info"), message=TEXT),
+    st.builds(ErrorEvent, message=TEXT),
+    st.builds(
+        ThreadItemUpdatedEvent,
+        item_id=ITEM_IDS,
+        update=st.one_of(
+            st.builds(AssistantMessageContentPartAdded, content_index=PARTS, content=CONTENT),
+            st.builds(AssistantMessageContentPartDone, content_index=PARTS, content=CONTENT),
+            st.builds(WidgetStreamingTextValueDelta, component_id=ITEM_IDS, delta=TEXT, done=st.booleans()),
+        ),
+    ),
+)
+STEPS = st.lists(st.one_of(DELTAS, DELTAS, OTHERS, st.just("take")), max_size=20)
+
+
+def delta_of(payload: bytes) -> tuple[tuple[str, int], str] | None:
+    """(item and part, text) of a text delta."""
+    event = json.loads(payload)
+    update = event.get("update", {})
+    if update.get("type") != "assistant_message.content_part.text_delta":
+        return None
+    return (event["item_id"], update["content_index"]), update["delta"]
+
+
+def joined(payloads: list[bytes]) -> list[object]:
+    """The payloads with neighbouring deltas of the same item and part made one."""
+    result: list[object] = []
+    for payload in payloads:
+        delta = delta_of(payload)
+        if delta is None:
+            result.append(payload)
+        elif result and isinstance(result[-1], list) and result[-1][0] == delta[0]:
+            result[-1][1] += delta[1]
+        else:
+            result.append([*delta])
+    return result
+
+
+@quick
+@given(STEPS)
+def test_taken_all_together_it_is_what_was_put(steps):
+    """Each event that is no text delta as the SDK's own bytes; of the deltas, the text in its place."""
+    pending = Pending(serialize)
+    taken: list[bytes] = []
+    for step in steps:
+        if step == "take":
+            taken += pending.take()
+        else:
+            pending.put(step)
+    taken += pending.take()
+    assert joined(taken) == joined([serialize(step) for step in steps if step != "take"])
+
+
+@quick
+@given(STEPS)
+def test_one_take_holds_no_two_deltas_that_could_be_one(steps):
+    pending = Pending(serialize)
+    for step in [*steps, "take"]:
+        if step != "take":
+            pending.put(step)
+            continue
+        batch = pending.take()
+        assert len(batch) == len(joined(batch))
+        assert len(pending) == pending.size == 0
+        assert pending.take() == []
+
+
+@quick
+@given(STEPS)
+def test_it_counts_what_waits(steps):
+    """What holds the agent back: at least as many bytes as the entries have text, and as many entries as come out."""
+    pending = Pending(serialize)
+    for step in steps:
+        if step == "take":
+            pending.take()
+        else:
+            pending.put(step)
+    count, size = len(pending), pending.size
+    batch = pending.take()
+    assert count == len(batch)
+    assert size >= sum(len(delta[1]) for delta in map(delta_of, batch) if delta)
+
+
+@quick
+@given(st.lists(DELTAS, min_size=1, max_size=6))
+def test_a_joined_delta_is_serialised_as_the_sdk_would(events):
+    pending = Pending(serialize)
+    for event in events:
+        pending.put(event)
+    for payload in pending.take():
+        assert serialize(EVENT.validate_json(payload)) == payload
+
+
+def spoil(event: ThreadStreamEvent) -> None:
+    """Everything that a server can change of an event that it has yielded."""
+    for name in type(event).model_fields:
+        value = getattr(event, name)
+        if isinstance(value, str) and name != "type":
+            setattr(event, name, "spoilt")
+        elif hasattr(value, "model_fields_set"):
+            spoil(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            setattr(event, name, 99)
+        elif isinstance(value, list):
+            value.append("spoilt")
+
+
+@quick
+@given(STEPS)
+def test_what_a_server_does_to_an_event_afterwards_changes_nothing(steps):
+    pending, undisturbed = Pending(serialize), Pending(serialize)
+    for step in steps:
+        if step == "take":
+            assert pending.take() == undisturbed.take()
+        else:
+            event = step.model_copy(deep=True)
+            undisturbed.put(step)
+            pending.put(event)
+            spoil(event)
+    assert pending.take() == undisturbed.take()
+
+
+def test_one_event_object_can_be_yielded_again_and_again():
+    """A server that keeps one delta event and changes its text each time, or its item."""
+    update = AssistantMessageContentPartTextDelta(content_index=0, delta="")
+    event = ThreadItemUpdatedEvent(item_id="msg_1", update=update)
+    pending = Pending(serialize)
+    for item_id, text in [("msg_1", "a"), ("msg_1", "b"), ("msg_2", "c")]:
+        event.item_id, event.update.delta = item_id, text
+        pending.put(event)
+    event.update.delta = "d"
+    assert [delta_of(payload) for payload in pending.take()] == [(("msg_1", 0), "ab"), (("msg_2", 0), "c")]

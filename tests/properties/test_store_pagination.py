@@ -1,0 +1,200 @@
+"""Pages of items and threads: put together they are the whole, whatever their size, order and what is deleted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from chatkit.store import NotFoundError
+from chatkit.types import Page
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.database import Database
+from shared.identity import RequestContext
+from shared.store import PostgresStore
+from tests.integration.persistence import ALICE, message, settings_for, thread
+
+MAX_ENTRIES = 12
+orders = st.sampled_from(["asc", "desc"])
+examples = settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+class Store:
+    """A PostgresStore with an event loop of its own, as hypothesis calls synchronous tests."""
+
+    def __init__(self, database_url: str) -> None:
+        self._runner = asyncio.Runner()
+        self._stack = AsyncExitStack()
+        database = Database(settings_for(database_url))
+        self.run(self._stack.enter_async_context(database))
+        self.store = PostgresStore(database)
+
+    def run(self, call: Any) -> Any:
+        async def awaited() -> Any:
+            return await call
+
+        return self._runner.run(awaited())
+
+    def close(self) -> None:
+        self.run(self._stack.aclose())
+        self._runner.close()
+
+
+@pytest.fixture
+def opened(database_url: str) -> Iterator[Store]:
+    store = Store(database_url)
+    yield store
+    store.close()
+
+
+async def _walk(load: Callable[[str | None, int], Awaitable[Page[Any]]], sizes: list[int]) -> list[str]:
+    """All ids, page by page, with the sizes in turn."""
+    found: list[str] = []
+    after: str | None = None
+    for turn in range(10 * MAX_ENTRIES):
+        size = sizes[turn % len(sizes)]
+        page = await load(after, size)
+        ids = [entry.id for entry in page.data]
+        assert len(ids) <= size
+        assert page.after == (ids[-1] if page.has_more else None)
+        found += ids
+        if not page.has_more:
+            return found
+        assert len(ids) == size
+        after = page.after
+    raise AssertionError("the pages never end")
+
+
+async def _filled_thread(store: PostgresStore, count: int) -> tuple[str, list[str]]:
+    metadata = thread()
+    await store.save_thread(metadata, ALICE)
+    ids = [f"i{number}" for number in range(count)]
+    for item_id in ids:
+        await store.add_thread_item(metadata.id, message(metadata.id, item_id), ALICE)
+    return metadata.id, ids
+
+
+@examples
+@given(
+    count=st.integers(0, MAX_ENTRIES),
+    sizes=st.lists(st.integers(1, MAX_ENTRIES + 1), min_size=1, max_size=4),
+    order=orders,
+    rewritten=st.lists(st.integers(0, MAX_ENTRIES - 1), max_size=4),
+)
+def test_item_pages_are_the_whole_thread(
+    opened: Store, count: int, sizes: list[int], order: str, rewritten: list[int]
+) -> None:
+    async def check() -> None:
+        store = opened.store
+        thread_id, ids = await _filled_thread(store, count)
+        for number in rewritten:
+            if number < count:
+                await store.save_item(thread_id, message(thread_id, ids[number], "again"), ALICE)
+
+        async def load(after: str | None, size: int) -> Page[Any]:
+            return await store.load_thread_items(thread_id, after, size, order, ALICE)
+
+        assert await _walk(load, sizes) == (ids if order == "asc" else ids[::-1])
+
+    opened.run(check())
+
+
+@examples
+@given(
+    count=st.integers(0, MAX_ENTRIES), sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3), order=orders
+)
+def test_thread_pages_are_all_threads_of_the_owner(
+    opened: Store, count: int, sizes: list[int], order: str
+) -> None:
+    async def check() -> None:
+        store = opened.store
+        owner = RequestContext(user_id=uuid4().hex, tenant="acme")
+        other = RequestContext(user_id=owner.user_id, tenant="globex")
+        ids = []
+        for _ in range(count):
+            metadata = thread()
+            await store.save_thread(metadata, owner)
+            await store.save_thread(thread(), other)
+            ids.append(metadata.id)
+
+        async def load(after: str | None, size: int) -> Page[Any]:
+            return await store.load_threads(size, after, order, owner)
+
+        assert await _walk(load, sizes) == (ids if order == "asc" else ids[::-1])
+
+    opened.run(check())
+
+
+@examples
+@given(data=st.data(), count=st.integers(1, MAX_ENTRIES), size=st.integers(1, 4), order=orders)
+def test_deletions_and_additions_between_pages_neither_repeat_nor_skip(
+    opened: Store, data: st.DataObject, count: int, size: int, order: str
+) -> None:
+    """What stays is seen exactly once and in order; a cursor that was deleted is NotFoundError, not a wrong page."""
+
+    async def check() -> None:
+        store = opened.store
+        thread_id, ids = await _filled_thread(store, count)
+        living, seen, after, added = list(ids), list[str](), None, 0
+        while True:
+            try:
+                page = await store.load_thread_items(thread_id, after, size, order, ALICE)
+            except NotFoundError:
+                assert after not in living
+                return
+            seen += [item.id for item in page.data]
+            if not page.has_more:
+                break
+            after = page.after
+            assert after in living
+            for victim in data.draw(st.lists(st.sampled_from(ids), max_size=2, unique=True)):
+                if victim in living:
+                    await store.delete_thread_item(thread_id, victim, ALICE)
+                    living.remove(victim)
+            if added < 5 and data.draw(st.booleans()):
+                added += 1
+                await store.add_thread_item(thread_id, message(thread_id, f"new{added}"), ALICE)
+        news = [f"new{number}" for number in range(1, added + 1)]
+        ordered = [*ids, *news] if order == "asc" else ids[::-1]
+        assert len(seen) == len(set(seen))
+        assert seen == [item_id for item_id in ordered if item_id in seen]
+        expected = [*living, *news] if order == "asc" else living
+        assert set(expected) <= set(seen)
+
+    opened.run(check())
+
+
+@examples
+@given(
+    count=st.integers(1, MAX_ENTRIES),
+    anchor=st.none() | st.integers(0, MAX_ENTRIES - 1),
+    kept=st.sets(st.integers(0, MAX_ENTRIES - 1), max_size=3),
+    moved=st.none() | st.integers(0, MAX_ENTRIES - 1),
+)
+def test_delete_items_after_takes_exactly_what_is_after_the_anchor(
+    opened: Store, count: int, anchor: int | None, kept: set[int], moved: int | None
+) -> None:
+    async def check() -> None:
+        store = opened.store
+        thread_id, ids = await _filled_thread(store, count)
+        if moved is not None and moved < count:
+            await store.move_to_end(thread_id, ids[moved], ALICE)
+            ids.append(ids.pop(moved))
+        anchor_id = None if anchor is None else f"i{anchor % count}"
+        keep = [f"i{number}" for number in kept]
+        start = 0 if anchor_id is None else ids.index(anchor_id) + 1
+        gone = [item_id for item_id in ids[start:] if item_id not in keep]
+        assert await store.delete_items_after(thread_id, anchor_id, ALICE, keep=keep) == gone
+        page = await store.load_thread_items(thread_id, None, 100, "asc", ALICE)
+        left = [item_id for item_id in ids if item_id not in gone]
+        assert [item.id for item in page.data] == left
+        assert await store.newest_item_id(thread_id, ALICE) == (left[-1] if left else None)
+
+    opened.run(check())

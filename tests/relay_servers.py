@@ -1,0 +1,131 @@
+"""ChatKit servers that answer as the message asks, for the tests of journal, relay, stop and claim.
+
+The message is a `Script` as JSON: the same server then serves an API and a worker in one event loop, and processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from chatkit.server import ChatKitServer
+from chatkit.store import Store
+from chatkit.types import (
+    AssistantMessageContent,
+    AssistantMessageContentPartTextDelta,
+    AssistantMessageItem,
+    ThreadItemAddedEvent,
+    ThreadItemDoneEvent,
+    ThreadItemUpdatedEvent,
+    ThreadMetadata,
+    ThreadStreamEvent,
+    UserMessageItem,
+    UserMessageTextContent,
+)
+
+GATE_POLL_SECONDS = 0.005
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """One answer: `deltas` pieces of text, in `parts` content parts by turns, so that no two neighbours are merged."""
+
+    deltas: int = 10
+    parts: int = 2
+    every_seconds: float = 0
+    gate: str | None = None
+    """A folder: before delta number n of `holds`, the answer waits for the file `n` in it."""
+    holds: list[int] = field(default_factory=list)
+    hold_attempts: int = 1_000
+    """Attempts above this wait for nothing."""
+    swallow: Literal["never", "once", "always"] = "never"
+    """What the server does with a cancellation."""
+    items_before: int = 0
+    """Whole messages that are done before the answer begins."""
+    pad: int = 0
+    """Characters that lengthen each delta."""
+
+    def __str__(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of(cls, message: UserMessageItem | None) -> Script:
+        text = "".join(part.text for part in message.content if isinstance(part, UserMessageTextContent)) if message else ""
+        return cls(**json.loads(text)) if text.startswith("{") else cls()
+
+    def piece(self, attempt: int, number: int) -> str:
+        return f"{attempt}.{number}{'.' * self.pad} "
+
+    def whole(self, attempt: int) -> list[str]:
+        """The text of each part when the answer of this attempt is whole."""
+        return [
+            "".join(self.piece(attempt, number) for number in range(part, self.deltas, self.parts))
+            for part in range(self.parts)
+        ]
+
+
+def open_gate(gate: Path, *numbers: int) -> None:
+    gate.mkdir(exist_ok=True)
+    for number in numbers:
+        (gate / str(number)).touch()
+
+
+class ScriptedAnswers(ChatKitServer[Any]):
+    """Answers each message as its script says."""
+
+    def __init__(self, store: Store[Any] | None = None) -> None:
+        super().__init__(cast(Store[Any], store))
+
+    async def respond(
+        self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        script = Script.of(input_user_message)
+        attempt = context.attempt
+        for _ in range(script.items_before):
+            yield ThreadItemDoneEvent(item=self._item(thread, context, [f"{attempt} before"]))
+        texts = [""] * script.parts
+        item = self._item(thread, context, texts)
+        yield ThreadItemAddedEvent(item=item)
+        for number in range(script.deltas):
+            await self._pause(script, attempt, number)
+            part, piece = number % script.parts, script.piece(attempt, number)
+            texts[part] += piece
+            yield ThreadItemUpdatedEvent(
+                item_id=item.id,
+                update=AssistantMessageContentPartTextDelta(content_index=part, delta=piece),
+            )
+        content = [AssistantMessageContent(text=text, annotations=[]) for text in texts]
+        yield ThreadItemDoneEvent(item=item.model_copy(update={"content": content}))
+
+    def _item(self, thread: ThreadMetadata, context: Any, texts: list[str]) -> AssistantMessageItem:
+        return AssistantMessageItem(
+            id=self.store.generate_item_id("message", thread, context),
+            thread_id=thread.id,
+            created_at=datetime.now(),
+            content=[AssistantMessageContent(text=text, annotations=[]) for text in texts],
+        )
+
+    async def _pause(self, script: Script, attempt: int, number: int) -> None:
+        swallowed = 0
+        while True:
+            try:
+                await self._wait(script, attempt, number)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if script.swallow == "never" or (script.swallow == "once" and swallowed > 1):
+                    raise
+                continue
+            return
+
+    async def _wait(self, script: Script, attempt: int, number: int) -> None:
+        if script.every_seconds:
+            await asyncio.sleep(script.every_seconds)
+        if number in script.holds and script.gate is not None and attempt <= script.hold_attempts:
+            opened = Path(script.gate, str(number))
+            while not opened.exists():
+                await asyncio.sleep(GATE_POLL_SECONDS)
