@@ -15,7 +15,7 @@ from api.metrics import ADMITTED
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.ending import Endings
-from shared.errors import IdempotencyMismatch
+from shared.errors import IdempotencyMismatch, RelaykitError
 from shared.identity import RequestContext, set_current
 from shared.journal import Batch, Field, Journals
 from shared.queue import Queue
@@ -67,7 +67,8 @@ class Admission:
                 options = self.user.server.get_stream_options(admitted.thread, context)
                 run = _row(submission, admitted, options)
                 status = await self._insert(run, submission)
-        except IdempotencyMismatch:
+        except RelaykitError:
+            # the same request may have been admitted meanwhile, which is why this one was refused
             earlier = await self._earlier(submission)
             if earlier is None:
                 raise

@@ -35,13 +35,14 @@ log = structlog.get_logger()
 class Follow:
     """One run that somebody here follows."""
 
-    __slots__ = ("acknowledged", "channel", "news", "run_id", "subscribers", "tail")
+    __slots__ = ("acknowledged", "asked", "channel", "news", "run_id", "subscribers", "tail")
 
     def __init__(self, run_id: str, max_bytes: int) -> None:
         self.run_id = run_id
         self.channel = keys.notices(run_id).encode()
         self.tail = Tail(START, max_bytes)
         self.subscribers = 0
+        self.asked = False
         self.acknowledged = asyncio.Event()
         self.news = asyncio.Event()
 
@@ -54,19 +55,21 @@ class Follow:
 class Subscription:
     """One client's place in a run: a cursor, nothing more."""
 
-    __slots__ = ("_follow", "_hub", "cursor", "ended")
+    __slots__ = ("_follow", "_hub", "_left", "cursor", "ended")
 
     def __init__(self, hub: Hub, follow: Follow, cursor: Cursor) -> None:
         self._hub = hub
         self._follow = follow
+        self._left = False
         self.cursor = cursor
         self.ended = False
 
     async def next(self, timeout_seconds: float) -> Chunk | None:
-        """All that is ready after the cursor, else what comes first; None when nothing comes in time.
+        """All that is ready after the cursor, else what comes first.
 
-        Raises JournalGone where the journal has a hole after the cursor, QueueUnavailable where the client is behind
-        the tail and Redis cannot be read.
+        None when nothing comes in time, the client has left or the process is about to stop. Raises JournalGone where
+        the journal has a hole after the cursor or is gone, QueueUnavailable where the client is behind the tail and
+        Redis cannot be read.
         """
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -76,7 +79,7 @@ class Subscription:
                     if chunk is not None:
                         self.cursor, self.ended = chunk.cursor, chunk.ended
                         return chunk
-                    if self._hub.closing:
+                    if self._hub.closing or self._left:
                         return None
                     await news.wait()
         except TimeoutError:
@@ -87,29 +90,36 @@ class Subscription:
         """Whether this process is about to stop."""
         return self._hub.closing
 
-    def wake(self) -> None:
+    def leave(self) -> None:
+        """The client has left: whoever waits in `next` returns."""
+        self._left = True
         self._follow.wake()
 
     async def _ready(self) -> Chunk | None:
         tail = self._follow.tail
         if self.cursor >= tail.start:
             return tail.after(self.cursor)
-        return chunk_after(
-            self.cursor, await self._hub.journals.read(self._follow.run_id, self.cursor, READ_ENTRIES)
-        )
+        found = await self._hub.journals.read(self._follow.run_id, self.cursor, READ_ENTRIES)
+        if not found:
+            raise JournalGone  # there was something between the cursor and the tail
+        return chunk_after(self.cursor, found)
 
 
 def chunk_after(cursor: Cursor, found: list[Entry]) -> Chunk | None:
-    """Raises JournalGone where what was found does not follow the cursor without a hole."""
+    """What was found, up to the first hole. Raises JournalGone where that is right after the cursor."""
     if not found:
         return None
     frames = []
+    ended = False
     for entry in found:
         if not continues(cursor, entry.cursor):
-            raise JournalGone
+            break
         cursor = entry.cursor
         frames.append(encode(entry))
-    return Chunk(b"".join(frames), cursor, found[-1].field is Field.END)
+        ended = entry.field is Field.END
+    if not frames:
+        raise JournalGone
+    return Chunk(b"".join(frames), cursor, ended)
 
 
 class Hub:
@@ -133,10 +143,12 @@ class Hub:
         """A place in the run after `cursor`; None where the run has ended and nothing follows the cursor.
 
         `expected` says that the journal is there or will come: the run has not ended. Raises JournalGone where the
-        journal is gone, was trimmed before the cursor, or does not reach to it; QueueUnavailable.
+        journal is gone, was trimmed before the cursor, has a hole right after it, or does not reach to it;
+        QueueUnavailable.
         """
-        follow = await self._enter(run_id)
+        follow = self._enter(run_id)
         try:
+            await self._ask(follow)
             yield await self._placed(follow, cursor, expected)
         finally:
             await self._leave(follow)
@@ -157,23 +169,21 @@ class Hub:
     def followed(self) -> int:
         return len(self._follows)
 
-    async def _enter(self, run_id: str) -> Follow:
-        follow = self._follows.get(keys.notices(run_id).encode())
-        if follow is not None:
-            follow.subscribers += 1
-            return follow
-        follow = Follow(run_id, self._tail_max_bytes)
-        follow.subscribers = 1
-        self._follows[follow.channel] = follow
-        try:
-            if self._pubsub is None:
-                raise QueueUnavailable
-            with translated():
-                await self._pubsub.subscribe(follow.channel)
-        except BaseException:
-            await self._leave(follow)
-            raise
+    def _enter(self, run_id: str) -> Follow:
+        channel = keys.notices(run_id).encode()
+        follow = self._follows.setdefault(channel, Follow(run_id, self._tail_max_bytes))
+        follow.subscribers += 1
         return follow
+
+    async def _ask(self, follow: Follow) -> None:
+        """Asks for the run's notices, once; without a connection the listener does so as soon as there is one."""
+        if follow.asked or self._pubsub is None:
+            return
+        follow.asked = True
+        try:
+            await self._pubsub.subscribe(follow.channel)
+        except UNREACHABLE:
+            return  # the listener is about to find out
 
     async def _leave(self, follow: Follow) -> None:
         follow.subscribers -= 1
@@ -193,13 +203,15 @@ class Hub:
                 await follow.acknowledged.wait()
         except TimeoutError:
             raise QueueUnavailable from None
-        bounds = await self.journals.bounds(follow.run_id)
+        bounds = await self.journals.bounds(follow.run_id, cursor)
         if bounds is None:
-            if not expected:
+            if not expected or cursor != START:
                 raise JournalGone
             return Subscription(self, follow, cursor)
-        first, last = bounds
+        first, last, following = bounds
         if not follows(first.cursor, cursor) or cursor > last.cursor:
+            raise JournalGone
+        if following is not None and not continues(cursor, following.cursor):
             raise JournalGone
         if follow.tail.last == START:
             follow.tail.restart(last.cursor, ended=last.field is Field.END)
@@ -215,8 +227,7 @@ class Hub:
         while True:
             try:
                 async with self._notices.pubsub() as pubsub:
-                    await pubsub.subscribe(LOOSE_CHANNEL, *self._follows)
-                    self._pubsub = pubsub
+                    await self._ask_all(pubsub)
                     while True:
                         message = await pubsub.get_message(timeout=None)
                         if message is not None:
@@ -226,6 +237,15 @@ class Hub:
             finally:
                 self._pubsub = None
             await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _ask_all(self, pubsub: PubSub) -> None:
+        asked = dict(self._follows)
+        await pubsub.subscribe(LOOSE_CHANNEL, *asked)
+        self._pubsub = pubsub
+        if came := self._follows.keys() - asked.keys():
+            await pubsub.subscribe(*came)
+        if left := asked.keys() - self._follows.keys():
+            await pubsub.unsubscribe(*left)
 
     def _hear(self, message: dict[str, Any]) -> None:
         follow = self._follows.get(message["channel"])

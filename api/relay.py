@@ -126,7 +126,7 @@ class _Client:
         while (await receive())["type"] != "http.disconnect":
             pass
         self.gone = True
-        subscription.wake()
+        subscription.leave()
 
     async def stop_watching(self) -> None:
         self._watch.cancel()

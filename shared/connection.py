@@ -74,10 +74,11 @@ class Connection:
         try:
             await self.execute(begin)
             yield
+            ended = await self.execute(end)
         except BaseException:
             await self._undo(undo)
             raise
-        if await self.execute(end) == "ROLLBACK":
+        if ended == "ROLLBACK":
             raise asyncpg.InFailedSQLTransactionError("a statement of the transaction failed")
 
     async def _undo(self, statement: str) -> None:

@@ -106,17 +106,21 @@ class Journals:
         with translated():
             return entries(await self._redis.xrange(keys.journal(run_id), f"({after}", "+", count=limit))
 
-    async def bounds(self, run_id: str) -> tuple[Entry, Entry] | None:
-        """The first and the last entry, or None where there is no journal. Raises QueueUnavailable."""
+    async def bounds(self, run_id: str, cursor: Cursor) -> tuple[Entry, Entry, Entry | None] | None:
+        """The first entry, the last, and the first after the cursor; None where there is no journal.
+
+        Raises QueueUnavailable.
+        """
         key = keys.journal(run_id)
         with translated():
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.xrange(key, count=1)
                 pipeline.xrevrange(key, count=1)
-                first, last = await pipeline.execute()
+                pipeline.xrange(key, f"({cursor}", "+", count=1)
+                first, last, following = await pipeline.execute()
         if not first:
             return None
-        return entries(first)[0], entries(last)[0]
+        return entries(first)[0], entries(last)[0], entries(following)[0] if following else None
 
     async def end(self, run_id: str, attempt: int, status: Status, ttl_seconds: float) -> Appended:
         """Writes the end entry after whatever is there; once."""

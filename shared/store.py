@@ -49,8 +49,8 @@ class PostgresStore(Store[Any]):
     `Database.transaction()`, where there is one. Items come in the order in which they were first written, whatever
     their clocks say; writing an item or thread again keeps its place. A page holds 1 to MAX_PAGE_SIZE entries.
 
-    Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced for a
-    write of a run's attempt after a newer one has begun, DatabaseUnavailable.
+    Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
+    attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable.
     """
 
     def __init__(self, database: Database) -> None:

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.services import remove_data
+from tests.services import open_folder, remove_data
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 READY_LINE = re.compile(r"Relaykit is ready: (http://\S+)/\n")
 
 
@@ -116,8 +116,8 @@ def wait_until(what: str, condition: Callable[[], object], timeout_seconds: floa
 
 @contextmanager
 def temporary_data_dir() -> Iterator[Path]:
-    """Removed after the block. Directly below the temporary folder, where every user can go."""
-    folder = Path(tempfile.mkdtemp(prefix="relaykit-local-"))
+    """Removed after the block."""
+    folder = open_folder("relaykit-local-")
     try:
         yield folder
     finally:

@@ -25,7 +25,7 @@ KEYS_WITHOUT_TTL = frozenset({QUEUE})
 @contextmanager
 def temporary_services(environ: Mapping[str, str]) -> Iterator[Services]:
     """REDIS_URL and DATABASE_URL of `environ`, else embedded servers whose data is gone after the block."""
-    folder = Path(tempfile.mkdtemp(prefix="relaykit-test-"))
+    folder = open_folder("relaykit-test-")
     try:
         with (
             data_directory(folder) as directory,
@@ -34,6 +34,13 @@ def temporary_services(environ: Mapping[str, str]) -> Iterator[Services]:
             yield running
     finally:
         remove_data(folder)
+
+
+def open_folder(prefix: str) -> Path:
+    """A DATA_DIR directly below the temporary folder, where root's PostgreSQL can go as another user."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    folder.chmod(0o711)
+    return folder
 
 
 def remove_data(folder: Path) -> None:

@@ -177,8 +177,9 @@ class Caller:
         self, request: dict[str, Any], headers: dict[str, str] | None = None
     ) -> AsyncIterator[httpx2.Response]:
         """A streaming request whose answer the test reads, or leaves, by itself."""
+        content = json.dumps(request).encode()
         async with self.client.stream(
-            "POST", "/chatkit", json=request, headers={**self._headers, **(headers or {})}
+            "POST", "/chatkit", content=content, headers={**self._headers, **(headers or {})}
         ) as response:
             yield response
 

@@ -91,10 +91,11 @@ class Attempt:
             async for event in events:
                 self._take(event, journal)
 
+        complete = False
         if self._state.reason is None:
             self._producer = asyncio.create_task(produce(), name=f"produce {run.id}")
-            await self._finished(self._producer, journal)
-        if self._state.reason is Stop.USER and not self._state.told:
+            complete = await self._finished(self._producer, journal)
+        if self._state.reason is Stop.USER and not self._state.told and not complete:
             await server.handle_stream_cancelled(thread, [], context)
 
     def _take(self, event: ThreadStreamEvent, journal: RunJournal) -> None:
@@ -104,7 +105,8 @@ class Attempt:
             self.last_error = None
         journal.put(event)
 
-    async def _finished(self, producer: asyncio.Task[None], journal: RunJournal) -> None:
+    async def _finished(self, producer: asyncio.Task[None], journal: RunJournal) -> bool:
+        """Whether the server came to its own end: before a stop was heard, or in spite of it."""
         first: list[asyncio.Future[Any]] = [producer, journal.refused, self._stop_asked]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if journal.refused.done():
@@ -125,6 +127,9 @@ class Attempt:
             log.error("the run failed", action="run_failed", run_id=self.run_id, **failure(error))  # noqa: TRY400
             self.last_error = _interrupted()
             journal.put(self.last_error)
+        else:
+            return True
+        return False
 
     async def _stream(self, run: Run, user: UserServer, thread: ThreadMetadata, context: Any) -> Stream:
         server = user.server

@@ -28,7 +28,7 @@ def main() -> int:
         run(os.environ, stop, processes)
     except Stopped:
         pass
-    except LocalModeError as error:
+    except (LocalModeError, OSError) as error:
         print(f"Relaykit: {error}", file=sys.stderr)
         return 1
     return 0

@@ -41,7 +41,7 @@ class DataDirectory:
 
 @contextmanager
 def data_directory(path: Path) -> Iterator[DataDirectory]:
-    """Makes the folder and holds it until the block ends.
+    """Makes the folder, or takes it with the mode it has, and holds it until the block ends.
 
     Services inherit the lock, so that after a supervisor's sudden death it is free only when they are gone too:
     two servers never share the data, and a pid file found under the lock is stale for sure.
@@ -49,9 +49,9 @@ def data_directory(path: Path) -> Iterator[DataDirectory]:
     """
     path = path.absolute()
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         # root's PostgreSQL runs as another user, who must be able to go through
-        path.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise LocalModeError(f"DATA_DIR {path} cannot be used: {error.strerror}") from error

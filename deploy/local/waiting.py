@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from deploy.local.child import Child
 from deploy.local.errors import LocalModeError, Stopped
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 POLL_SECONDS = 0.02
 WATCH_SECONDS = 0.1
 

@@ -158,7 +158,6 @@ def kill_all(family: list[ProcessId]) -> None:
     ("victim", "name"),
     [
         ("-m worker", "worker 0"),
-        ("-m api", "api 0"),
         ("redis-server", "Redis"),
         ("bin/postgres", "PostgreSQL"),
     ],
@@ -252,6 +251,12 @@ async def test_unreachable_database_is_one_line(start: Callable[..., LocalMode],
     assert mode.complained.count("\n") == 1
     assert "secret-password" not in mode.complained
     assert_nothing_runs_in(data_dir)
+
+
+async def test_unreachable_redis_is_one_line(start: Callable[..., LocalMode], database_url: str) -> None:
+    mode = start(DATABASE_URL=database_url, REDIS_URL="redis://:secret-password@127.0.0.1:1/0")
+    assert mode.ended() == 1
+    assert mode.complained == "Relaykit: REDIS_URL: cannot connect (ConnectionError)\n"
 
 
 async def test_server_that_does_not_load(

@@ -15,6 +15,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+import shared.database
 from deploy.local.data_directory import data_directory
 from deploy.local.services import services
 from deploy.local.waiting import StopRequest
@@ -70,9 +71,17 @@ class TestStart:
 
     async def test_the_first_call_finds_its_statement_prepared(self, database_url: str) -> None:
         statement = prepared("SELECT id FROM runs WHERE id = $1 AND owner = $2 /* warmed */")
-        async with Database(settings_for(database_url)) as database, database.connection() as connection:
-            names = await connection.fetch("SELECT statement FROM pg_prepared_statements")
+        try:
+            async with Database(settings_for(database_url)) as database, database.connection() as connection:
+                names = await connection.fetch("SELECT statement FROM pg_prepared_statements")
+        finally:
+            del shared.database._prepared[statement]
         assert statement in [row["statement"] for row in names]
+
+    async def test_preparing_writes_nothing(self, database: Database) -> None:
+        async with database.connection() as connection:
+            for table in ("threads", "items", "attachments", "runs"):
+                assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0
 
     async def test_a_database_that_is_away_is_one_clear_error(self) -> None:
         url = "postgresql://relaykit:secret@127.0.0.1:1/relaykit"
@@ -318,7 +327,7 @@ class TestTransaction:
         assert await _notes(database) == []
 
     async def test_a_task_that_outlives_it_goes_on_with_the_pool(self, database: Database) -> None:
-        over = asyncio.StopRequest()
+        over = asyncio.Event()
 
         async def later() -> None:
             await over.wait()
@@ -345,7 +354,7 @@ class TestTransaction:
         assert await _notes(database) == [1]
 
     async def test_other_tasks_do_not_see_it_before_its_end(self, database: Database) -> None:
-        begun, over = asyncio.StopRequest(), asyncio.StopRequest()
+        begun, over = asyncio.Event(), asyncio.Event()
 
         async def writer() -> None:
             async with database.transaction():
@@ -382,6 +391,8 @@ class TestCancellation:
         self, database: Database
     ) -> None:
         dice = random.Random(7)
+        complaints: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
 
         async def work(number: int) -> None:
             async with database.transaction():
@@ -402,6 +413,7 @@ class TestCancellation:
         async with database.connection(), database.connection(), database.connection():
             pass
         assert await _sessions(database) <= 3
+        assert complaints == []
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from shared import keys
 from tests.followers import Follower, after, asking, body, crowd, cursors, following
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.services import Databases, RedisDatabases
-from tests.system import Answer, Caller, System, create, free_port, make_settings, message, running
+from tests.system import WAIT_SECONDS, Answer, Caller, System, create, free_port, make_settings, message, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,7 +29,13 @@ AT_ONCE = 25
 class Stage:
     system: System
     alice: Caller
+    alice_elsewhere: Caller
+    """The same user at the other API."""
     redis: Redis
+
+    async def resume(self, run_id: str, cursor: str | None) -> Answer:
+        async with asyncio.timeout(WAIT_SECONDS):
+            return await self.alice.resume(run_id, cursor)
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +46,12 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(stage_settings) -> AsyncIterator[Stage]:
-    async with running(stage_settings, ScriptedAnswers) as system, AsyncExitStack() as stack:
-        redis = await stack.enter_async_context(Redis.from_url(stage_settings.redis_url))
-        yield Stage(system, await crowd(system, await system.caller()), redis)
+    async with (
+        running(stage_settings, ScriptedAnswers, apis=2) as system,
+        Redis.from_url(stage_settings.redis_url) as redis,
+    ):
+        alice = await crowd(system, await system.caller())
+        yield Stage(system, alice, await crowd(system, alice, api=1), redis)
 
 
 async def finished(stage: Stage, script: Script | None = None) -> Answer:
@@ -65,7 +74,7 @@ def gated(tmp_path: Path, *holds: int, deltas: int = 10, **more) -> Script:
     return Script(deltas=deltas, gate=str(tmp_path), holds=list(holds), **more)
 
 
-async def code_of(answer: Answer) -> tuple[int, str]:
+def code_of(answer: Answer) -> tuple[int, str]:
     return answer.status, answer.raw.decode().partition('"code":"')[2].partition('"')[0]
 
 
@@ -79,16 +88,16 @@ async def test_every_cursor_of_a_finished_run_gives_the_rest_byte_for_byte(stage
 
     async def check(cursor: str) -> None:
         async with limit:
-            resumed = await stage.alice.resume(whole.run_id, cursor)
-        assert resumed.status == 200
+            resumed = await stage.resume(whole.run_id, cursor)
+        assert resumed.status == 200, resumed.raw
         assert body(resumed.raw) == after(body(whole.raw), cursor), cursor
 
     async with asyncio.TaskGroup() as tasks:
         for cursor in ids[:-1]:
             tasks.create_task(check(cursor))
-    last = await stage.alice.resume(whole.run_id, ids[-1])
+    last = await stage.resume(whole.run_id, ids[-1])
     assert (last.status, last.raw) == (204, b"")
-    start = await stage.alice.resume(whole.run_id, None)
+    start = await stage.resume(whole.run_id, None)
     assert body(start.raw) == body(whole.raw)
 
 
@@ -195,9 +204,9 @@ async def test_a_run_of_someone_else_is_404_whatever_the_cursor(stage):
     other_alice = await stage.system.caller("alice", tenant="other")
     for caller in (bob, other_alice):
         for cursor in (None, cursors(whole.raw)[2], "7-7"):
-            assert await code_of(await caller.resume(whole.run_id, cursor)) == (404, "run_not_found")
-    absent = await stage.alice.resume("run_absent", None)
-    assert await code_of(absent) == (404, "run_not_found")
+            assert code_of(await caller.resume(whole.run_id, cursor)) == (404, "run_not_found")
+    absent = await stage.resume("run_absent", None)
+    assert code_of(absent) == (404, "run_not_found")
     anonymous = await stage.alice.client.get(f"/runs/{whole.run_id}/events")
     assert anonymous.status_code == 401
 
@@ -208,29 +217,29 @@ async def test_a_cursor_beyond_the_journal_is_410(stage, tmp_path):
     last = cursors(whole.raw)[-1]
     attempt, seq = map(int, last.split("-"))
     for cursor in (f"{attempt}-{seq + 2}", f"{attempt}-{seq + 1000}", f"{attempt + 1}-1", "999999999-999999999999"):
-        assert await code_of(await stage.alice.resume(whole.run_id, cursor)) == (410, "journal_gone"), cursor
+        assert code_of(await stage.resume(whole.run_id, cursor)) == (410, "journal_gone"), cursor
     async with held(stage, tmp_path, gated(tmp_path, 5)) as asker:
         await asker.until("five deltas", lambda answer: len(answer.of_type("thread.item.updated")) == 5)
         for cursor in ("1-500", "2-1"):
-            future = await stage.alice.resume(asker.run_id, cursor)
-            assert await code_of(future) == (410, "journal_gone"), cursor
+            future = await stage.resume(asker.run_id, cursor)
+            assert code_of(future) == (410, "journal_gone"), cursor
 
 
 async def test_a_cursor_of_another_run_is_the_position_it_names(stage):
     """Cursors name places, not runs: the answer is what follows that place here, or 410 where there is no such place."""
     short, long = await finished(stage, Script(deltas=4)), await finished(stage, Script(deltas=40))
     shared_cursor = cursors(short.raw)[4]
-    resumed = await stage.alice.resume(long.run_id, shared_cursor)
+    resumed = await stage.resume(long.run_id, shared_cursor)
     assert body(resumed.raw) == after(body(long.raw), shared_cursor)
-    beyond = await stage.alice.resume(short.run_id, cursors(long.raw)[30])
-    assert await code_of(beyond) == (410, "journal_gone")
+    beyond = await stage.resume(short.run_id, cursors(long.raw)[30])
+    assert code_of(beyond) == (410, "journal_gone")
 
 
 async def test_a_journal_that_is_gone_is_410(stage):
     whole = await finished(stage)
     await stage.redis.delete(keys.journal(whole.run_id))
     for cursor in (None, "0-0", *cursors(whole.raw)):
-        assert await code_of(await stage.alice.resume(whole.run_id, cursor)) == (410, "journal_gone"), cursor
+        assert code_of(await stage.resume(whole.run_id, cursor)) == (410, "journal_gone"), cursor
 
 
 async def test_a_journal_that_is_gone_in_mid_run_is_410_to_whoever_has_a_cursor(stage, tmp_path):
@@ -238,8 +247,8 @@ async def test_a_journal_that_is_gone_in_mid_run_is_410_to_whoever_has_a_cursor(
     async with held(stage, tmp_path, gated(tmp_path, 5)) as asker:
         await asker.until("five deltas", lambda answer: len(answer.of_type("thread.item.updated")) == 5)
         await stage.redis.delete(keys.journal(asker.run_id))
-        resumed = await stage.alice.resume(asker.run_id, cursors(asker.raw)[-1])
-        assert await code_of(resumed) == (410, "journal_gone")
+        resumed = await stage.resume(asker.run_id, cursors(asker.raw)[-1])
+        assert code_of(resumed) == (410, "journal_gone")
     assert asker.answer.end == "completed"
     assert [part["text"] for part in asker.answer.of_type("thread.item.done")[-1]["item"]["content"]] == Script().whole(1)
 
@@ -251,9 +260,9 @@ async def test_a_trimmed_journal_is_410_before_the_cut_and_whole_after_it(stage)
     cut = ids.index("1-6")
     await stage.redis.xtrim(keys.journal(whole.run_id), minid="1-6", approximate=False)
     for cursor in (None, *ids[: cut - 1]):
-        assert await code_of(await stage.alice.resume(whole.run_id, cursor)) == (410, "journal_gone"), cursor
+        assert code_of(await stage.resume(whole.run_id, cursor)) == (410, "journal_gone"), cursor
     for cursor in ids[cut - 1 : -1]:
-        resumed = await stage.alice.resume(whole.run_id, cursor)
+        resumed = await stage.resume(whole.run_id, cursor)
         assert body(resumed.raw) == after(body(whole.raw), cursor), cursor
 
 
@@ -264,30 +273,34 @@ async def test_a_hole_in_the_journal_is_told(stage):
     hole = ids.index("1-6")
     await stage.redis.xdel(keys.journal(whole.run_id), ids[hole])
     for cursor in (None, *ids[: hole - 1]):
-        resumed = await stage.alice.resume(whole.run_id, cursor)
+        resumed = await stage.resume(whole.run_id, cursor)
         expected = body(whole.raw) if cursor is None else after(body(whole.raw), cursor)
-        assert resumed.status == 200
+        assert resumed.status == 200, resumed.raw
         assert resumed.end is None
         assert expected.startswith(body(resumed.raw))
         assert cursors(resumed.raw)[-1] == ids[hole - 1], cursor
-    at_the_hole = await stage.alice.resume(whole.run_id, ids[hole - 1])
-    assert await code_of(at_the_hole) == (410, "journal_gone")
-    behind = await stage.alice.resume(whole.run_id, ids[hole])
+    at_the_hole = await stage.resume(whole.run_id, ids[hole - 1])
+    assert code_of(at_the_hole) == (410, "journal_gone")
+    behind = await stage.resume(whole.run_id, ids[hole])
     assert body(behind.raw) == after(body(whole.raw), ids[hole])
 
 
-async def test_a_hole_that_opens_under_a_live_stream_is_told(stage, tmp_path):
-    """A client that joins a live run before the hole gets what is sound, then EOF without the end."""
+async def test_a_hole_that_opens_under_a_live_run_is_told(stage, tmp_path):
+    """A client that joins at another API gets what is sound, then EOF without the end; there, 410."""
     async with held(stage, tmp_path, gated(tmp_path, 8)) as asker:
         await asker.until("eight deltas", lambda answer: len(answer.of_type("thread.item.updated")) == 8)
         ids = cursors(asker.raw)
         hole = ids.index("1-6")
         await stage.redis.xdel(keys.journal(asker.run_id), ids[hole])
-        joined = await stage.alice.resume(asker.run_id, ids[1])
-        assert joined.status == 200
-        assert joined.end is None
-        assert cursors(joined.raw)[-1] == ids[hole - 1]
-        assert await code_of(await stage.alice.resume(asker.run_id, ids[hole - 1])) == (410, "journal_gone")
+        async with following(stage.alice_elsewhere, asker.run_id, ids[1]) as joined:
+            answer = await joined.finished()
+        assert answer.status == 200
+        assert answer.end is None
+        assert cursors(answer.raw) == ids[2:hole]
+        async with following(stage.alice_elsewhere, asker.run_id, ids[hole - 1]) as at_the_hole:
+            assert code_of(await at_the_hole.finished()) == (410, "journal_gone")
+        async with following(stage.alice_elsewhere, asker.run_id, ids[hole]) as behind:
+            await behind.until("what is behind the hole", lambda answer: cursors(answer.raw) == ids[hole + 1 :])
     assert asker.answer.end == "completed"
 
 
@@ -300,7 +313,7 @@ async def test_nothing_after_the_cursor_of_an_ended_run_is_204_and_of_a_live_one
             open_gate(tmp_path, 5)
             assert (await follower.finished()).end == "completed"
             assert follower.body == after((await asker.finished()).raw, newest)
-    ended = await stage.alice.resume(asker.run_id, cursors(asker.raw)[-1])
+    ended = await stage.resume(asker.run_id, cursors(asker.raw)[-1])
     assert (ended.status, ended.raw, ended.headers["x-run-id"]) == (204, b"", asker.run_id)
 
 
@@ -328,5 +341,5 @@ async def test_a_second_message_resumes_like_the_first(stage):
     second = await stage.alice.stream(message(first.thread_id, str(Script(deltas=6))))
     assert second.run_id != first.run_id
     for cursor in cursors(second.raw)[:-1]:
-        resumed = await stage.alice.resume(second.run_id, cursor)
+        resumed = await stage.resume(second.run_id, cursor)
         assert body(resumed.raw) == after(body(second.raw), cursor)

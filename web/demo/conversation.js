@@ -1,6 +1,7 @@
 import { ApiError } from "./api.js";
-import { Backoff, pause } from "./backoff.js";
-import { followRun } from "./run_follower.js";
+import { applyEvent } from "./apply_event.js";
+import { pause } from "./backoff.js";
+import { followRun, postUntilAnswered } from "./run_follower.js";
 import { Run } from "./run.js";
 import { ThreadState } from "./thread_state.js";
 
@@ -124,7 +125,7 @@ export class Conversation extends EventTarget {
     this.#emit("change");
     let response;
     try {
-      response = await this.#post(type, params, run.key);
+      response = await postUntilAnswered(this.api, type, params, run.key);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (!signal.aborted) this.#refused(run, error);
@@ -140,18 +141,6 @@ export class Conversation extends EventTarget {
     if (this.state.id) this.tabs.runStarted(this.state.id, run.id);
     this.#observe(run, { response });
     return true;
-  }
-
-  /** The same body with the same key reaches the same run, so that trying again is safe. */
-  async #post(type, params, key) {
-    const backoff = new Backoff({ maxTries: 4 });
-    for (;;) {
-      try {
-        return await this.api.stream(type, params, key);
-      } catch (error) {
-        if (!error.isTransient || !(await backoff.wait(null, error.retryAfterMs))) throw error;
-      }
-    }
   }
 
   #refused(run, error) {
@@ -184,44 +173,17 @@ export class Conversation extends EventTarget {
   }
 
   #apply(run, event, cursor) {
-    switch (event.type) {
-      case "thread.created":
-      case "thread.updated":
-        this.#applyThread(run, event);
-        break;
-      case "client_effect":
-        this.effects.apply(event, { runId: run.id, cursor });
-        break;
-      case "error":
-        run.failed = true;
-        this.state.putLocal({ ...event, id: `error:${run.id}`, type: "error", again: run.again });
-        break;
-      case "notice":
-        this.state.putLocal({ ...event, id: `notice:${run.id}:${cursor}`, type: "notice" });
-        break;
-      default:
-        this.#applyItem(run, event);
-    }
-    run.observe(event);
+    const { state, effects, announcer } = this;
+    applyEvent({ state, run, event, cursor, effects, announcer });
+    if (event.thread) this.#threadChanged(run, event);
     this.#emit("change");
   }
 
-  #applyThread(run, { type, thread }) {
-    this.state.setThread(thread);
+  #threadChanged(run, { type, thread }) {
     this.#emit("thread");
     if (run.fromStart) return;
     if (type === "thread.created") this.tabs.runStarted(thread.id, run.id);
     this.tabs.threadsChanged();
-  }
-
-  #applyItem(run, event) {
-    const wasDone = event.item && this.state.items.has(event.item.id) && !this.state.open.has(event.item.id);
-    this.state.apply(event);
-    if (event.type !== "thread.item.done") return;
-    if (event.item.type === "user_message") this.state.remove(run.pendingId);
-    if (event.item.type === "assistant_message" && !wasDone) {
-      this.announcer.say(`Assistant: ${event.item.content.map((part) => part.text).join("\n")}`);
-    }
   }
 
   #lost(run, cursor) {

@@ -5,6 +5,21 @@ import { SseParser } from "./sse.js";
 const SILENCE_MS = 45_000;
 
 /**
+ * Posts a streaming request until the server answers it, or says that it will not: the same body with the same key
+ * reaches the same run, so that trying again is safe. Throws ApiError.
+ */
+export async function postUntilAnswered(api, type, params, key) {
+  const backoff = new Backoff({ maxTries: 4 });
+  for (;;) {
+    try {
+      return await api.stream(type, params, key);
+    } catch (error) {
+      if (!error.isTransient || !(await backoff.wait(null, error.retryAfterMs))) throw error;
+    }
+  }
+}
+
+/**
  * Follows one run to its end, over as many connections as it takes.
  *
  * @param {object} options

@@ -29,7 +29,9 @@ export function renderWidget(root, dispatch) {
     },
   };
   frame.append(render(root, context));
-  for (const label of frame.querySelectorAll("label[for]")) label.control?.removeAttribute("aria-label");
+  for (const { htmlFor } of frame.querySelectorAll("label[for]")) {
+    frame.querySelector(`#${CSS.escape(htmlFor)}`)?.removeAttribute("aria-label");
+  }
   return frame;
 }
 
@@ -67,7 +69,7 @@ const COMPONENTS = {
   ListView: listView,
   ListViewItem: listItem,
   Text: (node) => text("p", "w-text", node),
-  Title: (node) => text("h4", "w-title", node),
+  Title: (node) => text("h3", "w-title", node),
   Caption: (node) => text("p", "w-caption", node),
   Markdown: (node) => renderMarkdown(node.value ?? ""),
   Badge: (node) => el("span", { class: `w-badge w-${node.color ?? "secondary"}` }, node.label),

@@ -93,9 +93,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def new_user(
-    browser: Browser, address: str, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., User]]:
+def new_user(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., User]]:
     """Makes users in browsers of their own. At the end none of their pages has had an error in its console."""
     contexts: list[BrowserContext] = []
     users: list[User] = []

@@ -51,9 +51,7 @@ def test_a_reload_in_mid_answer_goes_on_and_ends_as_stored(user: User, shots: Pa
     assert user.answers.last.locator(".answer").inner_html() == shown
 
 
-def test_cut_connections_lose_and_repeat_nothing(
-    new_user: Callable[..., User], proxy: CuttingProxy
-) -> None:
+def test_cut_connections_lose_and_repeat_nothing(new_user: Callable[..., User], proxy: CuttingProxy) -> None:
     user = new_user(at=proxy.address)
     user.allowed_errors.append(r"net::ERR_")
     user.sign_in()
@@ -172,6 +170,19 @@ def test_an_answer_outlives_its_token(new_user: Callable[..., User]) -> None:
     user.wait_for_end()
     assert len(fetched) >= 3
     assert len(resumed) >= 2
+    assert user.copied_answer() == user.stored_answer()
+
+
+def test_a_journal_that_is_gone_still_ends_in_the_stored_answer(user: User) -> None:
+    user.allowed_errors.append("status of 410")
+    gone = {"error": {"code": "journal_gone", "message": "The run's journal is gone."}}
+    user.send("Write a long answer for 4 seconds")
+    user.wait_for_words(50)
+    user.page.route("**/runs/*/events", lambda route: route.fulfill(status=410, json=gone))
+    user.page.reload()
+    expect(user.page.locator("#progress")).to_have_text("Waiting for the answer")
+    user.wait_for_end()
+    expect(user.answers).to_have_count(1)
     assert user.copied_answer() == user.stored_answer()
 
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser
 
 from api.page import DEMO_DIRECTORY
 
+OUTSIDE = ["/demo/../../pyproject.toml", "/demo/%2e%2e/%2e%2e/pyproject.toml", "/demo/", "/demo/none.js"]
 FILES = sorted(str(path.relative_to(DEMO_DIRECTORY)) for path in DEMO_DIRECTORY.rglob("*") if path.is_file())
 
 
@@ -30,7 +31,7 @@ def test_every_file_is_served_under_the_policy(address: str, path: str) -> None:
     assert httpx2.head(f"{address}/{path}").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/demo/../../pyproject.toml", "/demo/%2e%2e/%2e%2e/pyproject.toml", "/demo/", "/demo/none.js"])
+@pytest.mark.parametrize("path", OUTSIDE)
 def test_nothing_outside_the_folder_is_served(address: str, path: str) -> None:
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=10)
     connection.request("GET", path)
@@ -49,7 +50,7 @@ def test_no_file_of_ours_holds_inline_code_or_loads_from_elsewhere() -> None:
 
 
 STREAM = (
-    "retry: 700\n\n: ping\n\nid: 0-1\ndata: {\"a\":\ndata:1}\n\nid: 0-2\r\ndata: zwölf €\r\n\r\n"
+    'retry: 700\n\n: ping\n\nid: 0-1\ndata: {"a":\ndata:1}\n\nid: 0-2\r\ndata: zwölf €\r\n\r\n'
     "event: other\ndata: x\n\n: end completed\n\n"
 )
 EXPECTED = [

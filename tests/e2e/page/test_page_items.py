@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Request, expect
+from playwright.sync_api import Request, Route, expect
 
 from tests.e2e.page.user import User
 
@@ -67,15 +67,20 @@ def test_a_client_tool_runs_here_and_its_output_is_answered_once(user: User) -> 
     assert calls[0]["output"]["time_zone"]
 
 
+def _lose_tool_outputs(route: Route) -> None:
+    is_output = "add_client_tool_output" in (route.request.post_data or "")
+    route.abort() if is_output else route.continue_()
+
+
 def test_a_client_tool_call_that_was_left_unanswered_is_answered_after_a_reload(user: User) -> None:
     held = "**/chatkit"
-    user.page.route(
-        held, lambda route: route.abort() if "add_client_tool_output" in (route.request.post_data or "") else route.continue_()
-    )
+    user.page.route(held, _lose_tool_outputs)
     user.allowed_errors.append(r"net::ERR_FAILED")
     user.send("What time is it?")
     expect(user.page.locator(".tool")).to_be_visible()
-    user.page.wait_for_function("Object.keys(sessionStorage).some(key => key.startsWith('relaykit.tool.'))")
+    user.page.wait_for_function(
+        "() => Object.keys(sessionStorage).some(key => key.startsWith('relaykit.tool.'))"
+    )
     kept = user.page.evaluate("Object.values(sessionStorage).find(value => value.includes('time_zone'))")
     user.page.unroute(held)
     user.page.reload()
@@ -177,9 +182,15 @@ def test_an_answer_runs_nothing_loads_nothing_and_styles_nothing(user: User) -> 
     user.ask("show hostile")
     answer = user.answers.last.locator(".answer")
     expect(answer).to_contain_text("<script>")
-    expect(answer.locator("script, style, form, iframe, img, [onclick], [onerror], [style], [id], [class]:not(.markdown)")).to_have_count(0)
+    expect(
+        answer.locator(
+            "script, style, form, iframe, img, [onclick], [onerror], [style], [id], [class]:not(.markdown)"
+        )
+    ).to_have_count(0)
     expect(answer.locator("a[href^=javascript], a[href^=data]")).to_have_count(0)
-    expect(answer.get_by_role("link", name="leak")).to_have_attribute("href", "https://collector.invalid/?said=secret")
+    expect(answer.get_by_role("link", name="leak")).to_have_attribute(
+        "href", "https://collector.invalid/?said=secret"
+    )
     assert user.page.evaluate("window.pwned") is None
     assert not [url for url in requests if "collector" in url]
 
@@ -213,9 +224,11 @@ def test_an_image_is_previewed_on_every_name_of_this_machine(
         "() => { const c = new OffscreenCanvas(8, 8); c.getContext('2d').fillRect(0, 0, 8, 8);"
         " return c.convertToBlob().then(b => b.arrayBuffer()).then(b => [...new Uint8Array(b)]) }"
     )
-    user.page.locator("#file").set_input_files([{"name": "dot.png", "mimeType": "image/png", "buffer": bytes(pixel)}])
+    user.page.locator("#file").set_input_files(
+        [{"name": "dot.png", "mimeType": "image/png", "buffer": bytes(pixel)}]
+    )
     expect(user.page.locator("#attachments .chip:not(.uploading)")).to_be_visible()
     user.ask("What is this?")
     picture = user.page.locator(".entry.user .chip img")
     expect(picture).to_be_visible()
-    user.page.wait_for_function("document.querySelector('.entry.user .chip img').naturalWidth === 8")
+    user.page.wait_for_function("() => document.querySelector('.entry.user .chip img').naturalWidth === 8")

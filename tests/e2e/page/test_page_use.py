@@ -1,4 +1,4 @@
-"""The page for everyone: by keyboard, on a narrow screen, in the dark, with a screen reader; and its list of threads."""
+"""The page for everyone: by keyboard, on a narrow screen, in the dark, read aloud; and its list of threads."""
 
 from __future__ import annotations
 
