@@ -26,8 +26,6 @@ READ_ENTRIES = 1000
 """Entries in one read: bounds what a reply holds in memory."""
 RECONNECT_SECONDS = 0.2
 SUBSCRIBE_SECONDS = 5.0
-LOOSE_CHANNEL = "relaykit:hub"
-"""Always subscribed, so that the notice connection exists whether or not anybody follows a run."""
 
 log = structlog.get_logger()
 
@@ -240,7 +238,7 @@ class Hub:
 
     async def _ask_all(self, pubsub: PubSub) -> None:
         asked = dict(self._follows)
-        await pubsub.subscribe(LOOSE_CHANNEL, *asked)
+        await pubsub.subscribe(keys.HUB, *asked)
         self._pubsub = pubsub
         if came := self._follows.keys() - asked.keys():
             await pubsub.subscribe(*came)

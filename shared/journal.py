@@ -56,6 +56,8 @@ class Field(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
+    """One of a journal's entries: its place, what it is, and its bytes."""
+
     cursor: Cursor
     field: Field
     payload: bytes

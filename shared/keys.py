@@ -28,6 +28,9 @@ BELL_TTL_SECONDS = 60
 SIGNALS = "relaykit:signals"
 """Channel: the id of a run to be cancelled, heard by every worker."""
 
+HUB = "relaykit:hub"
+"""Channel on which nothing is said: a hub always hears it, so that its connection is there before anybody follows."""
+
 
 def journal(run_id: str) -> str:
     """The run's events, a stream."""

@@ -89,6 +89,7 @@ def _line(error: Exception) -> str:
 
 
 def main() -> int:
+    """Migrates DATABASE_URL and says in one line what was done, or what was wrong; the process's status."""
     database_url = os.environ.get("DATABASE_URL", "")
     try:
         if not database_url:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis.asyncio as redis_asyncio
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -22,6 +25,38 @@ REPLY_TIMEOUT_SECONDS = 5.0
 Redis = redis_asyncio.Redis
 
 
+class FairPool(redis_asyncio.ConnectionPool):
+    """Gives its connections to whoever has asked first; waits up to REPLY_TIMEOUT_SECONDS for a free one.
+
+    redis-py's BlockingConnectionPool lets newcomers overtake: of 25 callers at one connection, with a median wait of
+    5 ms, some waited over 4 s. It also loses a wake-up where the caller that it goes to is cancelled.
+    """
+
+    def __init__(self, *, max_connections: int, **options: Any) -> None:
+        super().__init__(max_connections=max_connections, **options)
+        self._turns = asyncio.Semaphore(max_connections)
+
+    async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise RedisConnectionError("no connection was free in time") from error
+        connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            await self.ensure_connection(connection)
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        try:
+            await super().release(connection)
+        finally:
+            self._turns.release()
+
+
 @asynccontextmanager
 async def open_redis(
     url: str, *, connections: int, reply_timeout_seconds: float | None = REPLY_TIMEOUT_SECONDS
@@ -30,10 +65,9 @@ async def open_redis(
 
     `reply_timeout_seconds=None` is for connections that listen or block on purpose.
     """
-    pool = redis_asyncio.BlockingConnectionPool.from_url(
+    pool = FairPool.from_url(
         url,
         max_connections=connections,
-        timeout=REPLY_TIMEOUT_SECONDS,
         socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
         socket_timeout=reply_timeout_seconds,
         retry=Retry(NoBackoff(), 0),

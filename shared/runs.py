@@ -12,12 +12,15 @@ from uuid import uuid4
 import asyncpg
 from pydantic_core import to_json
 
+from shared import runs_sql as sql
 from shared.database import Database
 from shared.errors import IdempotencyMismatch, RunNotFound, ThreadBusy
 from shared.identity import RequestContext
 
 
 class Status(StrEnum):
+    """Where a run is in its life."""
+
     WAITING = "waiting"
     QUEUED = "queued"
     RUNNING = "running"
@@ -86,78 +89,6 @@ def new_run_id() -> str:
     return f"run_{uuid4().hex}"
 
 
-_COLUMNS = """id, tenant, owner, thread_id, kind, status, attempt, handed_back, anchor_item_id, input, context,
-    token, cancel_requested, error, request_hash"""
-
-_INSERT = """
-INSERT INTO runs (id, tenant, owner, thread_id, kind, input, context, token, anchor_item_id, status,
-                  idempotency_key, request_hash)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-"""
-
-_BY_ID = f"SELECT {_COLUMNS} FROM runs WHERE id = $1 AND tenant = $2 AND owner = $3"  # noqa: S608
-_BY_KEY = f"SELECT {_COLUMNS} FROM runs WHERE tenant = $1 AND owner = $2 AND idempotency_key = $3"  # noqa: S608
-
-_ACTIVE = f"""
-SELECT {_COLUMNS} FROM runs
-WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
-ORDER BY (status = 'waiting'), seq LIMIT 1
-"""  # noqa: S608
-
-_START = f"""
-UPDATE runs SET attempt = attempt + 1, status = 'running', started_at = coalesce(started_at, now())
-WHERE id = $1 AND status = ANY ($2)
-RETURNING {_COLUMNS}
-"""  # noqa: S608
-
-_STATUS = "SELECT status, attempt, error FROM runs WHERE id = $1"
-
-_FINISH = """
-UPDATE runs SET status = $3, error = $4, ended_at = now(), token = NULL
-WHERE id = $1 AND attempt = $2 AND status = ANY ($5)
-RETURNING tenant, owner, thread_id
-"""
-
-_PROMOTE = f"""
-UPDATE runs SET status = 'queued'
-WHERE id = (
-    SELECT id FROM runs
-    WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting'
-    ORDER BY seq LIMIT 1 FOR UPDATE
-)
-RETURNING {_COLUMNS}
-"""  # noqa: S608
-
-_WAITING_ITEMS = """
-SELECT input ->> 'item_id' AS item_id FROM runs
-WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting' AND input ->> 'item_id' IS NOT NULL
-"""
-
-_HAND_BACK = """
-UPDATE runs SET status = 'queued', handed_back = handed_back + 1
-WHERE id = $1 AND attempt = $2 AND status = 'running'
-RETURNING id
-"""
-
-_REQUEST_CANCEL = """
-UPDATE runs SET
-    cancel_requested = true,
-    status = CASE WHEN status = 'running' THEN status ELSE 'cancelled' END,
-    ended_at = CASE WHEN status = 'running' THEN ended_at ELSE now() END,
-    token = CASE WHEN status = 'running' THEN token ELSE NULL END
-WHERE id = $1 AND status IN ('waiting', 'queued', 'running')
-RETURNING status
-"""
-
-_ORPHANED = """
-SELECT id FROM runs
-WHERE status = 'queued' AND queued_at < now() - $1 * interval '1 second'
-ORDER BY queued_at LIMIT $2
-"""
-
-_THREAD_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(31) || $2 || chr(31) || $3, 0))"
-
-
 class Runs:
     """The rows of `runs`. Every call joins the task's transaction, if it has one."""
 
@@ -181,7 +112,7 @@ class Runs:
         else:
             return Status.QUEUED
         async with self._database.connection() as connection:
-            await connection.execute(_THREAD_LOCK, run.tenant, run.owner, run.thread_id)
+            await connection.execute(sql.THREAD_LOCK, run.tenant, run.owner, run.thread_id)
         try:
             await self._insert(run, Status.QUEUED, idempotency_key)
         except _ActiveRunExists:
@@ -193,7 +124,7 @@ class Runs:
         try:
             async with self._database.connection() as connection, connection.transaction():
                 await connection.execute(
-                    _INSERT,
+                    sql.INSERT,
                     run.id,
                     run.tenant,
                     run.owner,
@@ -217,67 +148,68 @@ class Runs:
     async def get(self, run_id: str, tenant: str, owner: str) -> Run:
         """The caller's run. Raises RunNotFound for what is absent or someone else's."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_BY_ID, run_id, tenant, owner)
+            row = await connection.fetchrow(sql.BY_ID, run_id, tenant, owner)
         if row is None:
             raise RunNotFound
         return _run(row)
 
     async def by_idempotency_key(self, tenant: str, owner: str, key: str) -> Run | None:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_BY_KEY, tenant, owner, key)
+            row = await connection.fetchrow(sql.BY_KEY, tenant, owner, key)
         return None if row is None else _run(row)
 
     async def active(self, tenant: str, owner: str, thread_id: str) -> Run | None:
         """The thread's queued or running run, else the first that waits."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_ACTIVE, tenant, owner, thread_id)
+            row = await connection.fetchrow(sql.ACTIVE, tenant, owner, thread_id)
         return None if row is None else _run(row)
 
     async def start(self, run_id: str) -> Run | None:
         """Begins the next attempt and returns the row with its number, or None where the run has ended."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_START, run_id, sources(Status.RUNNING))
+            row = await connection.fetchrow(sql.START, run_id, sources(Status.RUNNING))
         return None if row is None else _run(row)
 
     async def status(self, run_id: str) -> tuple[Status, int, str | None] | None:
         """Status, attempt and error of any run; for the worker, which serves every owner."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_STATUS, run_id)
+            row = await connection.fetchrow(sql.STATUS, run_id)
         return None if row is None else (Status(row["status"]), row["attempt"], row["error"])
 
     async def lock_thread(self, run: Run) -> None:
         """Keeps admissions that would wait, and the ends of others, out until the transaction ends."""
         async with self._database.connection() as connection:
-            await connection.execute(_THREAD_LOCK, run.tenant, run.owner, run.thread_id)
+            await connection.execute(sql.THREAD_LOCK, run.tenant, run.owner, run.thread_id)
 
     async def finish(self, run: Run, status: Status, error: str | None = None) -> bool:
         """Ends the run if `run.attempt` is still its newest; False where it is not, or the run has ended."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(
-                _FINISH, run.id, run.attempt, status.value, error, sources(status)
+                sql.FINISH, run.id, run.attempt, status.value, error, sources(status)
             )
         return row is not None
 
     async def promote_waiting(self, run: Run) -> Run | None:
         """Queues the run that has waited longest behind `run`, which has ended in the same transaction."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(_PROMOTE, run.tenant, run.owner, run.thread_id)
+            row = await connection.fetchrow(sql.PROMOTE, run.tenant, run.owner, run.thread_id)
         return None if row is None else _run(row)
 
     async def waiting_items(self, run: Run) -> set[str]:
         """Ids of the items that admission stored for runs that wait in the thread of `run`."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_WAITING_ITEMS, run.tenant, run.owner, run.thread_id)
-        return {row["item_id"] for row in rows}
+            rows = await connection.fetch(sql.WAITING_INPUTS, run.tenant, run.owner, run.thread_id)
+        # read here: Postgres' own operators refuse a JSON text that holds U+0000 anywhere
+        return {item_id for row in rows if (item_id := json.loads(row["input"]).get("item_id")) is not None}
 
     async def set_anchor(self, run_id: str, item_id: str | None) -> None:
         async with self._database.connection() as connection:
-            await connection.execute("UPDATE runs SET anchor_item_id = $2 WHERE id = $1", run_id, item_id)
+            await connection.execute(sql.SET_ANCHOR, run_id, item_id)
 
     async def hand_back(self, run: Run) -> bool:
         """Queues a running run again at no cost to its attempts; False where another has it."""
         async with self._database.connection() as connection:
-            return await connection.fetchval(_HAND_BACK, run.id, run.attempt) is not None
+            return await connection.fetchval(sql.HAND_BACK, run.id, run.attempt) is not None
 
     async def request_cancel(self, run_id: str) -> Status | None:
         """Notes the stop: a run that has not started is cancelled by it, a running one is still running.
@@ -285,13 +217,13 @@ class Runs:
         None where the run had ended.
         """
         async with self._database.connection() as connection:
-            status = await connection.fetchval(_REQUEST_CANCEL, run_id)
+            status = await connection.fetchval(sql.REQUEST_CANCEL, run_id)
         return None if status is None else Status(status)
 
     async def queued_longer_than(self, seconds: float, limit: int) -> list[str]:
         """Ids of runs that have been queued for `seconds`, oldest first."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_ORPHANED, seconds, limit)
+            rows = await connection.fetch(sql.ORPHANED, seconds, limit)
         return [row["id"] for row in rows]
 
 

@@ -39,7 +39,7 @@ class LocalMode:
 
     def __init__(self, data_dir: Path, **environ: str) -> None:
         self.data_dir = data_dir
-        self._folder = Path(tempfile.mkdtemp(prefix="relaykit-output-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="output-", dir=data_dir))
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
             self.process = subprocess.Popen(

@@ -54,7 +54,8 @@ def data_directory(path: Path) -> Iterator[DataDirectory]:
         path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, exist_ok=True)
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise LocalModeError(f"DATA_DIR {path} cannot be used: {error.strerror}") from error
+        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+        raise LocalModeError(f"DATA_DIR {path} cannot be used: {reason}") from error
     try:
         _acquire(lock, path)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -413,7 +413,7 @@ class TestCancellation:
         async with database.connection(), database.connection(), database.connection():
             pass
         assert await _sessions(database) <= 3
-        assert complaints == []
+        assert not [context for context in complaints if "active transaction" in context["message"]]
 
 
 @contextmanager
@@ -436,7 +436,7 @@ async def _expect_none(database: Database) -> None:
 
 async def _kill(database: Database, pid: int) -> None:
     async with database.connection() as connection:
-        await connection.execute("SELECT pg_terminate_backend($1)", pid)
+        assert await connection.fetchval("SELECT pg_terminate_backend($1, 5000)", pid), "it has not ended"
 
 
 async def _running(database: Database, statement: str) -> int:

@@ -151,8 +151,15 @@ PREPARED: dict[str, tuple[Callable[[Caller], Awaitable[dict[str, Any]]], int]] =
 """For each kind: what to post, and how many items one run of it adds."""
 
 
-@pytest.mark.parametrize("kind", PREPARED)
-@pytest.mark.parametrize("policy", ["queue", "reject", "interrupt"])
+@pytest.mark.parametrize(
+    ("kind", "policy"),
+    [
+        *((kind, "reject") for kind in PREPARED),
+        ("threads.add_user_message", "queue"),
+        ("threads.add_user_message", "interrupt"),
+        ("threads.retry_after_item", "queue"),
+    ],
+)
 async def test_fifty_posts_at_once_to_two_apis(
     settings: Settings, served: Served, kind: str, policy: str
 ) -> None:

@@ -24,3 +24,14 @@ async def test_it(settings):
                 if r.status != 200: bad.append(r.raw)
         await asyncio.gather(*[one(i) for i in range(3000)])
         print("BAD", len(bad), "slowest", sorted(slow)[-5:], "median", sorted(slow)[1500])
+
+from shared.redis import FairPool
+og = FairPool.get_connection
+W=[]
+async def gc(self,*a,**k):
+    t=time.monotonic()
+    try: return await og(self,*a,**k)
+    finally: W.append(time.monotonic()-t)
+FairPool.get_connection=gc
+import atexit
+atexit.register(lambda: print("POOLWAIT", len(W), sorted(W)[len(W)//2], sorted(W)[-5:]))

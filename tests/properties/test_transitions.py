@@ -191,3 +191,17 @@ async def test_the_database_knows_the_same_states(settings):
         )
     assert all(f"'{status.value}'" in definition for status in Status)
     assert definition.count("::text,") + 1 == len(Status), json.dumps(definition)
+
+
+async def test_the_items_of_waiting_runs_are_found_whatever_their_input_holds(settings):
+    """U+0000 among it, which PostgreSQL's own JSON operators refuse anywhere in a text."""
+    async with Database(settings) as database:
+        runs = Runs(database)
+        active = new_run("thr_1")
+        inputs = [{"item_id": "msg_1", "action": {"payload": "\x00"}}, {"item_id": None}, {}]
+        async with database.transaction():
+            await runs.insert(active)
+            for given_input in inputs:
+                waiting = Run(**{**_fields(new_run("thr_1")), "input": given_input})
+                assert await runs.insert(waiting, allow_waiting=True) is Status.WAITING
+        assert await runs.waiting_items(active) == {"msg_1"}

@@ -1,0 +1,78 @@
+"""The statements of Runs. Whatever a run belongs to is found by tenant and owner, but for what a worker does by id."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_COLUMNS: Final = """id, tenant, owner, thread_id, kind, status, attempt, handed_back, anchor_item_id, input, context,
+    token, cancel_requested, error, request_hash"""
+
+INSERT: Final = """
+INSERT INTO runs (id, tenant, owner, thread_id, kind, input, context, token, anchor_item_id, status,
+                  idempotency_key, request_hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+"""
+
+BY_ID: Final = f"SELECT {_COLUMNS} FROM runs WHERE id = $1 AND tenant = $2 AND owner = $3"  # noqa: S608
+BY_KEY: Final = f"SELECT {_COLUMNS} FROM runs WHERE tenant = $1 AND owner = $2 AND idempotency_key = $3"  # noqa: S608
+
+ACTIVE: Final = f"""
+SELECT {_COLUMNS} FROM runs
+WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
+ORDER BY (status = 'waiting'), seq LIMIT 1
+"""  # noqa: S608
+
+START: Final = f"""
+UPDATE runs SET attempt = attempt + 1, status = 'running', started_at = coalesce(started_at, now())
+WHERE id = $1 AND status = ANY ($2)
+RETURNING {_COLUMNS}
+"""  # noqa: S608
+
+STATUS: Final = "SELECT status, attempt, error FROM runs WHERE id = $1"
+
+FINISH: Final = """
+UPDATE runs SET status = $3, error = $4, ended_at = now(), token = NULL
+WHERE id = $1 AND attempt = $2 AND status = ANY ($5)
+RETURNING tenant, owner, thread_id
+"""
+
+PROMOTE: Final = f"""
+UPDATE runs SET status = 'queued'
+WHERE id = (
+    SELECT id FROM runs
+    WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting'
+    ORDER BY seq LIMIT 1 FOR UPDATE
+)
+RETURNING {_COLUMNS}
+"""  # noqa: S608
+
+WAITING_INPUTS: Final = """
+SELECT input FROM runs
+WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting'
+"""
+
+HAND_BACK: Final = """
+UPDATE runs SET status = 'queued', handed_back = handed_back + 1
+WHERE id = $1 AND attempt = $2 AND status = 'running'
+RETURNING id
+"""
+
+REQUEST_CANCEL: Final = """
+UPDATE runs SET
+    cancel_requested = true,
+    status = CASE WHEN status = 'running' THEN status ELSE 'cancelled' END,
+    ended_at = CASE WHEN status = 'running' THEN ended_at ELSE now() END,
+    token = CASE WHEN status = 'running' THEN token ELSE NULL END
+WHERE id = $1 AND status IN ('waiting', 'queued', 'running')
+RETURNING status
+"""
+
+ORPHANED: Final = """
+SELECT id FROM runs
+WHERE status = 'queued' AND queued_at < now() - $1 * interval '1 second'
+ORDER BY queued_at LIMIT $2
+"""
+
+THREAD_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(31) || $2 || chr(31) || $3, 0))"
+
+SET_ANCHOR: Final = "UPDATE runs SET anchor_item_id = $2 WHERE id = $1"
