@@ -11,6 +11,7 @@ import structlog
 QUIET = (
     "arq",
     "asyncio",
+    "asyncpg",
     "chatkit",
     "hpack",
     "httpcore2",
@@ -34,7 +35,7 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         timestamper,
-        structlog.processors.StackInfoRenderer(),
+        _without_exception_text,
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -59,6 +60,20 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
     root.setLevel(number)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def _without_exception_text(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """An exception's text and the values of its frames may quote a user, or hold a secret: neither is rendered."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event.update(failure(error))
+    return event
 
 
 def failure(error: BaseException) -> dict[str, object]:

@@ -64,8 +64,10 @@ class Follower:
 
     @property
     def answer(self) -> Answer:
+        """What has come so far; while the stream is open, without the frame that is not whole yet."""
         assert self.response is not None
-        return Answer(self.response.status_code, self.response.headers, self.raw)
+        raw = self.raw if self.closed else self.raw[: self.raw.rfind(b"\n\n") + 2]
+        return Answer(self.response.status_code, self.response.headers, raw)
 
     @property
     def run_id(self) -> str:

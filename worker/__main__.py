@@ -6,12 +6,15 @@ import asyncio
 import signal
 import sys
 
+import structlog
 import uvloop
 
 from shared.errors import RelaykitError
-from shared.log import configure
+from shared.log import configure, failure
 from shared.settings import Settings, load_settings
 from worker.main import create_worker
+
+log = structlog.get_logger()
 
 
 def main() -> int:
@@ -22,6 +25,9 @@ def main() -> int:
     except RelaykitError as error:
         print(f"relaykit worker: {error.code}: {error.message}", file=sys.stderr)
         return 2
+    except Exception as error:
+        log.critical("the worker failed", action="worker_failed", **failure(error))
+        return 1
     return 0
 
 

@@ -312,7 +312,7 @@ async def test_nothing_after_the_cursor_of_an_ended_run_is_204_and_of_a_live_one
             await follower.until("a heartbeat", lambda answer: b": ping\n\n" in answer.raw)
             open_gate(tmp_path, 5)
             assert (await follower.finished()).end == "completed"
-            assert follower.body == after((await asker.finished()).raw, newest)
+            assert follower.body == after(body((await asker.finished()).raw), newest)
     ended = await stage.resume(asker.run_id, cursors(asker.raw)[-1])
     assert (ended.status, ended.raw, ended.headers["x-run-id"]) == (204, b"", asker.run_id)
 

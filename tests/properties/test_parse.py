@@ -118,10 +118,21 @@ def test_a_valid_request_is_what_the_sdk_makes_of_it(request_):
 
 
 @quick
-@given(REQUESTS)
-def test_metadata_is_joined_and_that_of_the_input_wins(request_):
-    inner = request_["params"].get("input", {}).get("metadata", {})
-    assert parse(encoded(request_)).metadata == {**request_.get("metadata", {}), **inner}
+@given(REQUESTS, METADATA, METADATA)
+def test_metadata_of_both_places_is_joined_and_that_of_the_input_wins(request_, outer, inner):
+    request_["metadata"] = {**outer, "page": "outer"}
+    if "input" in request_["params"]:
+        request_["params"]["input"]["metadata"] = {**inner, "page": "inner"}
+        assert parse(encoded(request_)).metadata == {**outer, **inner, "page": "inner"}
+    else:
+        assert parse(encoded(request_)).metadata == {**outer, "page": "outer"}
+
+
+@pytest.mark.parametrize("kind", ["threads.create", "threads.add_user_message"])
+def test_the_metadata_of_an_input_must_be_an_object(kind):
+    params = {"input": {"content": [], "attachments": ["atc_1"], "inference_options": {}, "metadata": ["x"]}}
+    with pytest.raises(InvalidRequest):
+        parse(encoded({"type": kind, "params": {**params, "thread_id": "thr_1"}}))
 
 
 @quick
@@ -156,6 +167,25 @@ def changed(request: Any, path: tuple[Any, ...], value: Any, *, removed: bool) -
     else:
         parent[path[-1]] = value
     return request
+
+
+def ids(request: Any) -> list[tuple[Any, ...]]:
+    """The places of the ids in a request."""
+    params = request["params"]
+    found = [
+        ("params", name) for name in ("thread_id", "item_id", "attachment_id", "after") if name in params
+    ]
+    found += [("params", "item_ids", place) for place in range(len(params.get("item_ids", ())))]
+    attached = params.get("input", {}).get("attachments", ())
+    return found + [("params", "input", "attachments", place) for place in range(len(attached))]
+
+
+@quick
+@given(REQUESTS, st.sampled_from(["", "\x00", "thr_\x00", "x" * 513]))
+def test_what_can_be_no_id_is_refused_wherever_an_id_stands(request_, value):
+    for path in ids(request_):
+        with pytest.raises(InvalidRequest):
+            parse(encoded(changed(request_, path, value, removed=False)))
 
 
 MISFITS = st.one_of(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api import sse
-from shared.journal import Cursor, Entry, Field
+from shared.journal import START, Cursor, Entry, Field
 from tests.properties.journals import PAYLOADS, journals
 
 quick = settings(deadline=None, max_examples=80)
@@ -23,13 +23,19 @@ class Event:
     data: str
 
 
-def read(stream: bytes) -> list[Event]:
-    """What an EventSource dispatches (html.spec.whatwg.org, 9.2.6); what the stream's end cuts off is dropped."""
+def read(stream: bytes) -> tuple[list[Event], str]:
+    """What an EventSource dispatches, and the id with which it would reconnect where the stream ends.
+
+    After html.spec.whatwg.org, 9.2.6. What the end cuts off is dropped; an id counts from the next empty line on,
+    with or without data before it.
+    """
     lines = re.split(rb"\r\n|\n|\r", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]
     events: list[Event] = []
     last_id, kind, data = "", "", ""
+    kept_id = ""
     for line in (line.decode(errors="replace") for line in lines):
         if not line:
+            kept_id = last_id
             if data:
                 events.append(Event(last_id, kind or "message", data.removesuffix("\n")))
             kind, data = "", ""
@@ -42,7 +48,11 @@ def read(stream: bytes) -> list[Event]:
             kind = value
         elif name == "id" and "\0" not in value:
             last_id = value
-    return events
+    return events, kept_id
+
+
+def dispatched(stream: bytes) -> list[Event]:
+    return read(stream)[0]
 
 
 def expected(entries: list[Entry]) -> list[Event]:
@@ -59,7 +69,7 @@ NOISE = st.sampled_from([sse.PING, b"", sse.retry("run_1"), sse.retry("run_2")])
 @quick
 @given(journals())
 def test_a_reader_sees_the_events_with_their_cursors_and_nothing_else(entries):
-    assert read(b"".join(map(sse.encode, entries))) == expected(entries)
+    assert dispatched(b"".join(map(sse.encode, entries))) == expected(entries)
 
 
 @quick
@@ -67,7 +77,7 @@ def test_a_reader_sees_the_events_with_their_cursors_and_nothing_else(entries):
 def test_any_text_arrives_as_it_was(text):
     """Line breaks of every kind, NUL and U+2028 among them: the SDK's JSON escapes what would break a line."""
     payload = ProgressUpdateEvent(text=text).model_dump_json().encode()
-    (event,) = read(sse.encode(Entry(Cursor(1, 1), Field.EVENT, payload)))
+    (event,) = dispatched(sse.encode(Entry(Cursor(1, 1), Field.EVENT, payload)))
     assert event.data.encode() == payload
     assert ProgressUpdateEvent.model_validate_json(event.data).text == text
 
@@ -82,7 +92,7 @@ def test_heartbeats_and_the_reconnection_time_are_invisible(parts):
             entries.append(Entry(Cursor(1, len(entries) + 1), Field.EVENT, payload))
             stream += sse.encode(entries[-1])
         stream += noise
-    assert read(stream) == expected(entries)
+    assert dispatched(stream) == expected(entries)
 
 
 @quick
@@ -90,27 +100,27 @@ def test_heartbeats_and_the_reconnection_time_are_invisible(parts):
 def test_the_end_and_a_mark_dispatch_nothing(status):
     end = sse.encode(Entry(Cursor(1, 2), Field.END, status.encode()))
     assert end == f": end {status}\n\n".encode()
-    assert read(end) == []
+    assert dispatched(end) == []
     assert sse.encode(Entry(Cursor(1, 1), Field.MARK, b"")) == b""
 
 
 @quick
 @given(journals())
 def test_a_stream_cut_at_any_byte_gives_whole_events_and_the_cursor_to_go_on_from(entries):
-    """What was read before the cut, and what follows the last id that was read, are together the whole."""
+    """What was read before the cut, and what follows the id that the reader comes back with, are together the whole."""
     stream = b"".join(map(sse.encode, entries))
     whole = expected(entries)
     for cut in range(len(stream) + 1):
-        seen = read(stream[:cut])
+        seen, last_id = read(stream[:cut])
         assert seen == whole[: len(seen)]
-        cursor = Cursor.parse(seen[-1].id) if seen else Cursor(0, 0)
-        rest = read(b"".join(sse.encode(entry) for entry in entries if entry.cursor > cursor))
+        cursor = Cursor.parse(last_id) if last_id else START
+        rest = dispatched(b"".join(sse.encode(entry) for entry in entries if entry.cursor > cursor))
         assert seen + rest == whole
 
 
 def test_what_interrupts_a_stream_is_an_error_that_can_be_retried_and_moves_no_cursor():
     entry = Entry(Cursor(1, 1), Field.EVENT, b"{}")
-    before, interruption = read(sse.encode(entry) + sse.INTERRUPTED)
+    before, interruption = dispatched(sse.encode(entry) + sse.INTERRUPTED)
     assert interruption == Event(
         before.id, "message", '{"type":"error","code":"stream.error","allow_retry":true}'
     )
