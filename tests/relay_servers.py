@@ -39,7 +39,7 @@ class Script:
     parts: int = 2
     every_seconds: float = 0
     gate: str | None = None
-    """A folder: before delta number n of `holds`, the answer waits for the file `n` in it."""
+    """A folder: before delta number n of `holds`, attempt a waits for the file `n` or `a-n` in it."""
     holds: list[int] = field(default_factory=list)
     hold_attempts: int = 1_000
     """Attempts above this wait for nothing."""
@@ -69,7 +69,7 @@ class Script:
         ]
 
 
-def open_gate(gate: Path, *numbers: int) -> None:
+def open_gate(gate: Path, *numbers: int | str) -> None:
     gate.mkdir(exist_ok=True)
     for number in numbers:
         (gate / str(number)).touch()
@@ -126,6 +126,6 @@ class ScriptedAnswers(ChatKitServer[Any]):
         if script.every_seconds:
             await asyncio.sleep(script.every_seconds)
         if number in script.holds and script.gate is not None and attempt <= script.hold_attempts:
-            opened = Path(script.gate, str(number))
-            while not opened.exists():
+            gates = [Path(script.gate, name) for name in (str(number), f"{attempt}-{number}")]
+            while not any(gate.exists() for gate in gates):
                 await asyncio.sleep(GATE_POLL_SECONDS)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 import pytest
@@ -101,16 +101,18 @@ def system(settings: Settings, gates: Gates) -> Run:
 class Posted:
     """A post whose answer arrives in the background."""
 
+    tasks: ClassVar[list[asyncio.Task[Answer]]] = []
+
     def __init__(self, caller: Caller, body: dict[str, Any]) -> None:
         self.headers: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         self.raw = b""
         self._task = asyncio.create_task(self._read(caller, body))
+        self.tasks.append(self._task)
 
     async def _read(self, caller: Caller, body: dict[str, Any]) -> Answer:
         async with caller.open_stream(body) as response:
             if response.status_code != 200:
                 await response.aread()
-                self.headers.set_exception(AssertionError(response.text))
                 raise AssertionError(response.text)
             self.headers.set_result(dict(response.headers))
             async for part in response.aiter_bytes():
@@ -118,10 +120,20 @@ class Posted:
             return Answer(response.status_code, response.headers, self.raw)
 
     async def run_id(self) -> str:
-        return (await asyncio.wait_for(self.headers, 20))["x-run-id"]
+        await wait_until("the post is answered", lambda: self.headers.done() or self._task.done())
+        return (self.headers if self.headers.done() else self._task).result()["x-run-id"]
 
     async def answer(self) -> Answer:
         return await asyncio.wait_for(self._task, 20)
+
+
+@pytest.fixture(autouse=True)
+async def posts_are_left() -> AsyncIterator[None]:
+    yield
+    for task in Posted.tasks:
+        task.cancel()
+    await asyncio.gather(*Posted.tasks, return_exceptions=True)
+    Posted.tasks.clear()
 
 
 async def status(caller: Caller, run_id: str) -> str:

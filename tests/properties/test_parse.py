@@ -17,6 +17,8 @@ from api.parse import MAX_PAGE, ParsedRequest, parse
 from shared.errors import EmptyMessage, InvalidJson, InvalidRequest, RelaykitError, UnknownRequestType
 
 quick = settings(deadline=None, max_examples=80)
+few = settings(deadline=None, max_examples=12)
+"""For each type of request."""
 
 SDK: TypeAdapter[ChatKitReq] = TypeAdapter(ChatKitReq)
 REFUSALS = (InvalidJson, UnknownRequestType, InvalidRequest, EmptyMessage)
@@ -89,9 +91,14 @@ PARAMS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         {"audio_base64": st.binary(max_size=9).map(lambda data: base64.b64encode(data).decode())},
     ).map(lambda given: {**given, "mime_type": "audio/webm"}),
 }
-REQUESTS = st.sampled_from(sorted(PARAMS)).flatmap(
-    lambda kind: fields({"type": st.just(kind), "params": PARAMS[kind]}, metadata=METADATA)
-)
+
+
+def requests_of(kind: str) -> st.SearchStrategy[dict[str, Any]]:
+    return fields({"type": st.just(kind), "params": PARAMS[kind]}, metadata=METADATA)
+
+
+KINDS = sorted(PARAMS)
+REQUESTS = st.sampled_from(KINDS).flatmap(requests_of)
 
 
 def encoded(value: Any) -> bytes:
@@ -110,16 +117,19 @@ def test_every_type_of_the_protocol_is_here():
     assert set(PARAMS) == {model.model_fields["type"].default for model in unions}
 
 
-@quick
-@given(REQUESTS)
-def test_a_valid_request_is_what_the_sdk_makes_of_it(request_):
-    body = encoded(request_)
+@pytest.mark.parametrize("kind", KINDS)
+@few
+@given(st.data())
+def test_a_valid_request_is_what_the_sdk_makes_of_it(kind, data):
+    body = encoded(data.draw(requests_of(kind)))
     assert parse(body).request == SDK.validate_json(body)
 
 
-@quick
-@given(REQUESTS, METADATA, METADATA)
-def test_metadata_of_both_places_is_joined_and_that_of_the_input_wins(request_, outer, inner):
+@pytest.mark.parametrize("kind", KINDS)
+@few
+@given(st.data(), METADATA, METADATA)
+def test_metadata_of_both_places_is_joined_and_that_of_the_input_wins(kind, data, outer, inner):
+    request_ = data.draw(requests_of(kind))
     request_["metadata"] = {**outer, "page": "outer"}
     if "input" in request_["params"]:
         request_["params"]["input"]["metadata"] = {**inner, "page": "inner"}
@@ -180,9 +190,11 @@ def ids(request: Any) -> list[tuple[Any, ...]]:
     return found + [("params", "input", "attachments", place) for place in range(len(attached))]
 
 
-@quick
-@given(REQUESTS, st.sampled_from(["", "\x00", "thr_\x00", "x" * 513]))
-def test_what_can_be_no_id_is_refused_wherever_an_id_stands(request_, value):
+@pytest.mark.parametrize("kind", KINDS)
+@few
+@given(st.data(), st.sampled_from(["", "\x00", "thr_\x00", "x" * 513]))
+def test_what_can_be_no_id_is_refused_wherever_an_id_stands(kind, data, value):
+    request_ = data.draw(requests_of(kind))
     for path in ids(request_):
         with pytest.raises(InvalidRequest):
             parse(encoded(changed(request_, path, value, removed=False)))
