@@ -92,14 +92,14 @@ class Admission:
         return run
 
     async def _answering(self, submission: Submission) -> Run | None:
-        """The active run that a retry asks for again: the stock widget's Retry after a lost network."""
+        """The run that a retry asks for again: the stock widget's Retry after a lost network."""
         request, context = submission.request, submission.context
         if not isinstance(request, ThreadsRetryAfterItemReq):
             return None
-        active = await self.runs.active(context.tenant or "", context.user_id, request.params.thread_id)
-        if active is None or active.input.get("item_id") != request.params.item_id:
-            return None
-        return active
+        params = request.params
+        return await self.runs.answering(
+            context.tenant or "", context.user_id, params.thread_id, params.item_id
+        )
 
     @asynccontextmanager
     async def _unit_of_work(self, reachable: Awaitable[None]) -> AsyncIterator[None]:
@@ -143,9 +143,8 @@ class Admission:
         if status is Status.QUEUED:
             await self.queue.enqueue(run.id)
         elif self.settings.thread_policy == "interrupt":
-            active = await self.runs.active(run.tenant, run.owner, run.thread_id)
-            if active is not None and active.id != run.id:
-                await self.endings.cancel(active)
+            for other in await self.runs.unended(run.tenant, run.owner, run.thread_id, before=run.id):
+                await self.endings.cancel(other)
 
 
 def _row(submission: Submission, admitted: Admitted, options: StreamOptions) -> Run:

@@ -156,11 +156,18 @@ async def _build_item(
 ) -> UserMessageItem:
     with _absent(AttachmentNotFound):
         item = await server._build_user_message_item(message, thread, context)
-    if isinstance(server.attachment_store, ObjectAttachmentStore) and any(
-        attachment.upload_descriptor is not None for attachment in item.attachments
-    ):
-        raise AttachmentNotUploaded
+    for attachment in item.attachments:
+        if attachment.upload_descriptor is not None and not await _is_uploaded(
+            server, attachment.id, context
+        ):
+            raise AttachmentNotUploaded
     return item
+
+
+async def _is_uploaded(server: Server, attachment_id: str, context: Any) -> bool:
+    """Ours knows; a foreign store keeps the descriptor that it was given, and a foreign attachment store decides."""
+    store = server.attachment_store
+    return not isinstance(store, ObjectAttachmentStore) or await store.is_uploaded(attachment_id, context)
 
 
 async def _save_item(server: Server, thread: ThreadMetadata, item: UserMessageItem, context: Any) -> None:

@@ -87,12 +87,12 @@ async def _stream(
 
 
 async def _answer(resources: Resources, request: NonStreamingReq, context: RequestContext) -> bytes:
-    set_current(context)
     server = resources.user.server
     if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and server.attachment_store is None:
         raise NotSupported("The server stores no attachments.")
     if isinstance(request, ThreadsDeleteReq):
         await _stop_runs(resources, request.params.thread_id, context)
+    set_current(context)
     try:
         return await server._process_non_streaming(request, resources.user.context(context))
     except NotFoundError as error:
@@ -107,9 +107,7 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
 
 async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:
     """Nothing of a thread goes on once it is deleted."""
-    while run := await resources.runs.active(context.tenant or "", context.user_id, thread_id):
-        if run.cancel_requested:
-            return
+    for run in await resources.runs.unended(context.tenant or "", context.user_id, thread_id):
         await resources.endings.cancel(run)
 
 

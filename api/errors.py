@@ -53,6 +53,8 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.NotSupported: 400,  # not 501: the stock widget sends again what got a 5xx
     errors.AttachmentRejected: 422,
     errors.AttachmentNotUploaded: 409,
+    errors.AttachmentAlreadyUploaded: 409,
+    errors.StorageUnavailable: 503,
     errors.InvalidSignature: 403,
     errors.Fenced: 500,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from chatkit.store import NotFoundError
@@ -71,9 +72,12 @@ class Endings:
         set_current(request_context(promoted))
         context = self.user.context(request_context(promoted))
         store = self.user.server.store
-        if promoted.kind is Kind.MESSAGE and isinstance(store, PostgresStore):
-            await store.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
-        newest = await store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
+        try:
+            if promoted.kind is Kind.MESSAGE and isinstance(store, PostgresStore):
+                await store.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
+            newest = await store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
+        except NotFoundError:
+            return promoted  # the thread was deleted: its attempt finds that out
         await self.runs.set_anchor(promoted.id, newest.data[0].id if newest.data else None)
         return promoted
 
@@ -81,8 +85,6 @@ class Endings:
         """What the SDK does for a stream that is cancelled before its first event, and no run did for it."""
         set_current(request_context(run))
         context = self.user.context(request_context(run))
-        try:
+        with suppress(NotFoundError):  # the thread was deleted
             thread = await self.user.server.store.load_thread(run.thread_id, context)
-        except NotFoundError:
-            return
-        await self.user.server.handle_stream_cancelled(thread, [], context)
+            await self.user.server.handle_stream_cancelled(thread, [], context)

@@ -164,6 +164,23 @@ class Runs:
             row = await connection.fetchrow(sql.ACTIVE, tenant, owner, thread_id)
         return None if row is None else _run(row)
 
+    async def unended(
+        self, tenant: str, owner: str, thread_id: str, *, before: str | None = None
+    ) -> list[Run]:
+        """The thread's runs that have not ended, or those of them that came before the run `before`.
+
+        Those that wait come first, the newest of them first: ended in this order, none begins in between.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(sql.UNENDED, tenant, owner, thread_id, before)
+        return [_run(row) for row in rows]
+
+    async def answering(self, tenant: str, owner: str, thread_id: str, item_id: str) -> Run | None:
+        """The run that answers this message, or waits to do so."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(sql.ANSWERING, tenant, owner, thread_id, item_id)
+        return None if row is None else _run(row)
+
     async def start(self, run_id: str) -> Run | None:
         """Begins the next attempt and returns the row with its number, or None where the run has ended."""
         async with self._database.connection() as connection:
@@ -190,7 +207,10 @@ class Runs:
         return row is not None
 
     async def promote_waiting(self, run: Run) -> Run | None:
-        """Queues the run that has waited longest behind `run`, which has ended in the same transaction."""
+        """Queues the run that has waited longest behind `run`, which has ended in the same transaction.
+
+        None where none waits, or another than `run` was the thread's active one.
+        """
         async with self._database.connection() as connection:
             row = await connection.fetchrow(sql.PROMOTE, run.tenant, run.owner, run.thread_id)
         return None if row is None else _run(row)

@@ -22,6 +22,21 @@ WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'q
 ORDER BY (status = 'waiting'), seq LIMIT 1
 """  # noqa: S608
 
+UNENDED: Final = f"""
+SELECT {_COLUMNS} FROM runs
+WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
+    AND ($4::text IS NULL OR seq < (SELECT seq FROM runs WHERE id = $4))
+ORDER BY (status = 'waiting') DESC, seq DESC
+"""  # noqa: S608
+
+ANSWERING: Final = f"""
+SELECT {_COLUMNS} FROM runs
+WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
+    AND kind IN ('threads.create', 'threads.add_user_message', 'threads.retry_after_item')
+    AND input ->> 'item_id' = $4
+ORDER BY seq LIMIT 1
+"""  # noqa: S608
+
 START: Final = f"""
 UPDATE runs SET attempt = attempt + 1, status = 'running', started_at = coalesce(started_at, now())
 WHERE id = $1 AND status = ANY ($2)
@@ -42,6 +57,9 @@ WHERE id = (
     SELECT id FROM runs
     WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting'
     ORDER BY seq LIMIT 1 FOR UPDATE
+) AND NOT EXISTS (
+    SELECT FROM runs
+    WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('queued', 'running')
 )
 RETURNING {_COLUMNS}
 """  # noqa: S608

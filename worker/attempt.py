@@ -9,6 +9,7 @@ from typing import Any, assert_never
 import structlog
 from chatkit.actions import Action
 from chatkit.errors import ErrorCode
+from chatkit.store import NotFoundError
 from chatkit.types import (
     ErrorEvent,
     Page,
@@ -124,6 +125,8 @@ class Attempt:
         except Fenced:
             self.stop(Stop.LOST)
         except Exception as error:
+            if self._state.reason is Stop.USER and isinstance(error, NotFoundError):
+                raise  # the thread was deleted
             log.error("the run failed", action="run_failed", run_id=self.run_id, **failure(error))  # noqa: TRY400
             self.last_error = _interrupted()
             journal.put(self.last_error)

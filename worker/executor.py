@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import structlog
 from chatkit.errors import ErrorCode
+from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent, ThreadItemRemovedEvent
 
 from shared.chatkit import UserServer
@@ -97,20 +98,22 @@ class Executor:
 
     async def _attempt(self, attempt: Attempt, run: Run, journal: RunJournal) -> tuple[Status, str | None]:
         """Status and error code of the run after it."""
-        token = self._box.open(run.id, run.token) if self._box and run.token else None
-        request = request_context(run, bearer_token=token)
-        set_current(request)
-        context = self._user.context(request)
         if run.attempt - run.handed_back > self._settings.run_max_attempts:
             await journal.mark()
             journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
             return Status.FAILED, "attempts_exhausted"
         try:
+            token = self._box.open(run.id, run.token) if self._box and run.token else None
+            request = request_context(run, bearer_token=token)
+            set_current(request)
+            context = self._user.context(request)
             await self._persist(attempt, lambda: self._begin(run, journal, context))
             await attempt.execute(run, self._user, context, journal)
         except Fenced:
             raise
         except Exception as error:
+            if attempt.stopped is Stop.USER and isinstance(error, NotFoundError):
+                return Status.CANCELLED, None  # the thread was deleted
             log.error("the run failed", action="run_failed", **failure(error))  # noqa: TRY400
             journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
             return Status.FAILED, "internal"

@@ -12,7 +12,7 @@ from arq.connections import ArqRedis
 from chatkit.server import ChatKitServer
 
 from shared import keys
-from shared.attachments import build_attachment_store
+from shared.attachments import ObjectAttachmentStore, build_attachment_store
 from shared.chatkit import UserServer, load_server
 from shared.database import Database
 from shared.ending import Endings
@@ -44,16 +44,23 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
     attachment_store = build_attachment_store(settings, database)
     user = load_server(settings, PostgresStore(database), attachment_store, server)
     guard(user.server)
-    return RunWorker(settings, database, user)
+    return RunWorker(settings, database, user, attachment_store)
 
 
 class RunWorker:
     """One worker process's life: `run` until `drain`."""
 
-    def __init__(self, settings: Settings, database: Database, user: UserServer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        user: UserServer,
+        attachments: ObjectAttachmentStore | None,
+    ) -> None:
         self._settings = settings
         self._database = database
         self._user = user
+        self._attachments = attachments
         self._stopping = asyncio.Event()
 
     def drain(self) -> None:
@@ -103,9 +110,8 @@ class RunWorker:
             endings = Endings(settings, database, runs, journals, queue, self._user)
             executor = Executor(settings, runs, journals, queue, publisher, endings, self._user)
             redis = ArqRedis(commands.connection_pool, job_serializer=serialize, job_deserializer=deserialize)
-            arq_worker = ArqWorker(
-                settings, redis, queue, Queue(listening), executor.execute, Reaper(runs, queue).reap
-            )
+            reaper = Reaper(runs, queue, self._attachments)
+            arq_worker = ArqWorker(settings, redis, queue, Queue(listening), executor.execute, reaper.reap)
             heartbeat = Heartbeat(queue, settings, arq_worker.claims, executor.attempts)
             loops = [publisher.run(), heartbeat.run(), _hear_signals(listening, executor)]
             await stack.enter_async_context(_running([asyncio.create_task(loop) for loop in loops], self))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from shared.attachments import ObjectAttachmentStore
 from shared.queue import Queue
 from shared.runs import Runs
 
@@ -22,11 +23,17 @@ class Reaper:
 
     runs: Runs
     queue: Queue
+    attachments: ObjectAttachmentStore | None
 
     async def reap(self) -> None:
-        """Enqueues the oldest queued rows; a job that is there is left as it is. Safe to run anywhere, at any time."""
+        """Enqueues the oldest queued rows; a job that is there is left as it is. Safe to run anywhere, at any time.
+
+        Also removes the bytes of attachments that are gone.
+        """
         requeued = 0
         for run_id in await self.runs.queued_longer_than(QUEUED_SECONDS, BATCH):
             requeued += await self.queue.enqueue(run_id)
         if requeued:
             log.warning("runs queued again", action="reaper_requeued", runs=requeued)
+        if self.attachments is not None:
+            await self.attachments.sweep()

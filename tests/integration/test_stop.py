@@ -1,0 +1,305 @@
+"""Stop and time-out: whenever they come, row, journal, thread and what the client saw tell the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from shared import keys
+from tests.followers import Follower, asking, crowd, following
+from tests.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.services import Databases, RedisDatabases
+from tests.system import (
+    Answer,
+    Caller,
+    System,
+    create,
+    free_port,
+    make_settings,
+    message,
+    running,
+    wait_until,
+)
+from tests.system import _working as working
+from worker.main import create_worker
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HOLD = 6
+NOTE = "The user cancelled the stream. Stop responding to the prior request."
+
+
+@dataclass
+class Stage:
+    """Two APIs and no worker; a test starts its own."""
+
+    system: System
+    alice: Caller
+    alice_elsewhere: Caller
+    redis: Redis
+    database: asyncpg.Connection
+
+    @asynccontextmanager
+    async def worker(self, **changes) -> AsyncIterator[None]:
+        settings = self.system.settings.model_copy(update=changes)
+        async with working(create_worker(settings, ScriptedAnswers())):
+            yield
+
+    async def row(self, run_id: str) -> asyncpg.Record:
+        return await self.database.fetchrow("SELECT * FROM runs WHERE id = $1", run_id)
+
+    async def notes(self, thread_id: str) -> list[str]:
+        """The SDK's hidden notes, which no client is shown."""
+        rows = await self.database.fetch(
+            "SELECT data ->> 'content' AS content FROM items"
+            " WHERE thread_id = $1 AND data ->> 'type' = 'sdk_hidden_context'",
+            thread_id,
+        )
+        return [row["content"] for row in rows]
+
+    async def queued(self, run_id: str) -> bool:
+        return await self.redis.zscore(keys.QUEUE, run_id) is not None or bool(
+            await self.redis.exists(keys.job(run_id), keys.tries(run_id), keys.lease(run_id))
+        )
+
+    async def off_the_queue(self, run_id: str) -> None:
+        async def gone() -> bool:
+            return not await self.queued(run_id)
+
+        await wait_until("the job is gone from the queue", gone)
+
+
+@pytest.fixture(scope="module")
+def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer_key_file: Path) -> Iterator:
+    with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
+        yield make_settings(redis_url, database_url, issuer_key_file, free_port(), lease_seconds=1)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(stage_settings) -> AsyncIterator[Stage]:
+    async with (
+        running(stage_settings, ScriptedAnswers, apis=2, workers=0) as system,
+        Redis.from_url(stage_settings.redis_url) as redis,
+    ):
+        database = await asyncpg.connect(stage_settings.database_url)
+        alice = await crowd(system, await system.caller())
+        yield Stage(system, alice, await crowd(system, alice, api=1), redis, database)
+        await database.close()
+
+
+def held(tmp_path: Path, **more) -> Script:
+    return Script(**{"deltas": 12, "gate": str(tmp_path), "holds": [HOLD], **more})
+
+
+async def in_mid_answer(asker: Follower) -> Answer:
+    await asker.until("the middle", lambda answer: len(answer.of_type("thread.item.updated")) == HOLD)
+    return asker.answer
+
+
+def seen(answer: Answer) -> list[str]:
+    """The text of each part that the deltas add up to."""
+    parts = ["", ""]
+    for event in answer.of_type("thread.item.updated"):
+        parts[event["update"]["content_index"]] += event["update"]["delta"]
+    return parts
+
+
+async def stored(stage: Stage, answer: Answer) -> list[list[str]]:
+    """The assistant's messages as the thread has them."""
+    items = await stage.alice.items(answer.thread_id)
+    return [
+        [part["text"] for part in item["content"]] for item in items if item["type"] == "assistant_message"
+    ]
+
+
+async def assert_stopped(stage: Stage, answer: Answer) -> None:
+    """The client's stream, the row and the thread agree on a cancelled run whose partial answer is kept."""
+    assert answer.end == "cancelled"
+    assert answer.of_type("error") == []
+    assert (await stage.row(answer.run_id))["status"] == "cancelled"
+    assert await stored(stage, answer) == ([seen(answer)] if any(seen(answer)) else [])
+    assert await stage.notes(answer.thread_id) == [NOTE]
+    await stage.off_the_queue(answer.run_id)
+
+
+async def test_a_stop_before_pick_up_ends_the_run_at_once(stage):
+    """No worker is there: the stream ends cancelled, the note is stored once, the job is gone from the queue."""
+    async with asking(stage.alice, create(str(Script()))) as asker:
+        await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
+        assert await stage.queued(asker.run_id)
+        response = await stage.alice_elsewhere.cancel(asker.run_id)
+        assert (response.status_code, response.json()) == (202, {"id": asker.run_id, "status": "cancelled"})
+        answer = await asker.finished()
+    await assert_stopped(stage, answer)
+    async with stage.worker():
+        again = await stage.alice.stream(message(answer.thread_id, str(Script())))
+        assert again.end == "completed"
+    assert (await stage.row(answer.run_id))["attempt"] == 0
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same API", "another API"])
+async def test_a_stop_in_mid_answer_keeps_what_was_shown(stage, tmp_path, elsewhere):
+    """The partial text is in the thread, word for word what the client saw, and the SDK's note after it."""
+    async with stage.worker(), asking(stage.alice, create(str(held(tmp_path)))) as asker:
+        await in_mid_answer(asker)
+        response = await (stage.alice_elsewhere if elsewhere else stage.alice).cancel(asker.run_id)
+        assert (response.status_code, response.json()["status"]) == (202, "running")
+        answer = await asker.finished()
+        await assert_stopped(stage, answer)
+        assert seen(answer) == Script(deltas=HOLD).whole(1)
+        items = await stage.database.fetch(
+            "SELECT data ->> 'type' AS type FROM items WHERE thread_id = $1 ORDER BY seq", answer.thread_id
+        )
+        assert [row["type"] for row in items] == ["user_message", "assistant_message", "sdk_hidden_context"]
+
+
+async def test_a_stop_that_is_pressed_many_times_is_one_stop(stage, tmp_path):
+    """Twenty at once, from both APIs, and one after the end: 202 each time, one partial answer, one note."""
+    for number in range(5):
+        script = held(tmp_path / str(number))
+        async with stage.worker(), asking(stage.alice, create(str(script))) as asker:
+            await in_mid_answer(asker)
+            responses = await asyncio.gather(
+                *(caller.cancel(asker.run_id) for caller in (stage.alice, stage.alice_elsewhere) * 10)
+            )
+            assert {response.status_code for response in responses} == {202}
+            answer = await asker.finished()
+            await assert_stopped(stage, answer)
+            late = await stage.alice.cancel(asker.run_id)
+            assert (late.status_code, late.json()["status"]) == (202, "cancelled")
+            await assert_stopped(stage, answer)
+
+
+async def test_a_stop_of_a_queued_run_that_is_pressed_many_times_is_one_stop(stage):
+    async with asking(stage.alice, create(str(Script()))) as asker:
+        await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
+        responses = await asyncio.gather(
+            *(caller.cancel(asker.run_id) for caller in (stage.alice, stage.alice_elsewhere) * 10)
+        )
+        assert {(response.status_code, response.json()["status"]) for response in responses} == {
+            (202, "cancelled")
+        }
+        await assert_stopped(stage, await asker.finished())
+
+
+async def test_a_stop_that_races_the_pick_up_is_told_the_same_everywhere(stage):
+    """Sixty runs, each stopped somewhat later after it was asked for: before, during and after its pick-up."""
+    ends: list[str] = []
+
+    async def race(number: int) -> None:
+        script = Script(deltas=4, every_seconds=0.002)
+        async with asking(stage.alice, create(str(script))) as asker:
+            await asker.until("the run has an id", lambda answer: answer.status == 200)
+            await asyncio.sleep(number * 0.0007)
+            assert (await stage.alice_elsewhere.cancel(asker.run_id)).status_code == 202
+            answer = await asker.finished()
+        assert answer.end in ("cancelled", "completed")
+        ends.append(answer.end)
+        row = await stage.row(answer.run_id)
+        assert row["status"] == answer.end
+        notes, texts = await stage.notes(answer.thread_id), await stored(stage, answer)
+        if answer.end == "completed":
+            assert (notes, texts) == ([], [script.whole(1)])
+        else:
+            assert len(notes) <= 1
+            assert texts == ([seen(answer)] if any(seen(answer)) else [])
+            whole = bool(answer.of_type("thread.item.done")[1:])
+            assert notes == [NOTE] or whole
+        await stage.off_the_queue(answer.run_id)
+
+    async with stage.worker():
+        for first in range(0, 60, 6):
+            await asyncio.gather(*(race(number) for number in range(first, first + 6)))
+    assert "cancelled" in ends
+
+
+async def test_a_stop_of_a_finished_run_changes_nothing(stage):
+    async with stage.worker():
+        answer = await stage.alice.stream(create(str(Script())))
+        await stage.off_the_queue(answer.run_id)
+        row, journal = await stage.row(answer.run_id), await stage.redis.xrange(keys.journal(answer.run_id))
+        for caller in (stage.alice, stage.alice_elsewhere):
+            response = await caller.cancel(answer.run_id)
+            assert (response.status_code, response.json()["status"]) == (202, "completed")
+        assert await stage.row(answer.run_id) == row
+        assert await stage.redis.xrange(keys.journal(answer.run_id)) == journal
+        assert await stage.notes(answer.thread_id) == []
+        await stage.redis.delete(keys.journal(answer.run_id))
+        assert (await stage.alice.cancel(answer.run_id)).status_code == 202
+        assert not await stage.redis.exists(keys.journal(answer.run_id))
+
+
+async def test_nobody_stops_the_run_of_someone_else(stage, tmp_path):
+    bob = await stage.system.caller("bob")
+    other_alice = await stage.system.caller("alice", tenant="other")
+    async with stage.worker(), asking(stage.alice, create(str(held(tmp_path)))) as asker:
+        await in_mid_answer(asker)
+        for caller in (bob, other_alice):
+            response = await caller.cancel(asker.run_id)
+            assert (response.status_code, response.json()["error"]["code"]) == (404, "run_not_found")
+        assert (await stage.alice.cancel("run_absent")).status_code == 404
+        open_gate(tmp_path, HOLD)
+        assert (await asker.finished()).end == "completed"
+
+
+async def test_a_server_that_swallows_the_cancellation_is_stopped_at_its_next_event(stage, tmp_path):
+    """It goes on writing to nobody: what it says after the stop reaches neither client nor thread."""
+    script = held(tmp_path, swallow="once")
+    async with stage.worker(), asking(stage.alice, create(str(script))) as asker:
+        before = await in_mid_answer(asker)
+        await stage.alice.cancel(asker.run_id)
+        open_gate(tmp_path, HOLD)
+        answer = await asker.finished()
+        assert seen(answer) == seen(before)
+        await assert_stopped(stage, answer)
+
+
+async def test_a_server_that_swallows_every_cancellation_and_says_nothing_is_left_behind(stage, tmp_path):
+    """The run ends without it; when it wakes at last, its words reach neither client nor thread."""
+    script = held(tmp_path, swallow="always")
+    async with stage.worker(), asking(stage.alice, create(str(script))) as asker:
+        before = await in_mid_answer(asker)
+        await stage.alice.cancel(asker.run_id)
+        answer = await asker.finished()
+        assert seen(answer) == seen(before)
+        await assert_stopped(stage, answer)
+        open_gate(tmp_path, HOLD)
+        again = await stage.alice.stream(message(answer.thread_id, str(Script())))
+        assert again.end == "completed"
+        assert (await stored(stage, answer))[0] == seen(before)
+
+
+async def test_a_run_that_takes_too_long_fails_with_its_partial_answer_and_no_note(stage, tmp_path):
+    """RUN_TIMEOUT_SECONDS: nobody is said to have stopped it."""
+    async with (
+        stage.worker(run_timeout_seconds=1.0),
+        asking(stage.alice, create(str(held(tmp_path)))) as asker,
+    ):
+        answer = await asker.finished()
+        assert answer.end == "failed"
+        assert answer.events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
+        row = await stage.row(answer.run_id)
+        assert (row["status"], row["error"]) == ("failed", "timeout")
+        assert len(answer.of_type("thread.item.updated")) == HOLD
+        assert await stored(stage, answer) == [seen(answer)]
+        assert await stage.notes(answer.thread_id) == []
+        await stage.off_the_queue(answer.run_id)
+
+
+async def test_a_stopped_run_can_be_resumed_to_its_end(stage, tmp_path):
+    """Who comes after the stop sees the same run, end included."""
+    async with stage.worker(), asking(stage.alice, create(str(held(tmp_path)))) as asker:
+        await in_mid_answer(asker)
+        await stage.alice.cancel(asker.run_id)
+        answer = await asker.finished()
+        async with following(stage.alice_elsewhere, asker.run_id) as late:
+            assert (await late.finished()).end == "cancelled"
+            assert late.body == asker.body
