@@ -5,6 +5,7 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
+TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -18,8 +19,8 @@ setup: $(STAMP) ## make the environment in .venv, as locked
 run: $(STAMP) ## all of Relaykit on this machine, until Ctrl-C (PORT, WORKERS, API_PROCESSES, DATA_DIR); logs in .relaykit/logs
 	@exec $(BIN)/python -m deploy.local
 
-test: $(STAMP) browser ## every test, on real services (ARGS="-k name tests/unit" for some)
-	@exec $(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) browser ## every test, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
+	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(ARGS)
 
 check: $(STAMP) ## ruff, its formatter, mypy --strict, import-linter
 	$(BIN)/ruff check .

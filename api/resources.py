@@ -27,6 +27,7 @@ from shared.redis import open_redis, translated
 from shared.runs import Runs
 from shared.settings import Settings
 from shared.store import PostgresStore
+from shared.tasks import end_tasks
 from shared.token_box import TokenBox
 
 log = structlog.get_logger()
@@ -94,8 +95,7 @@ async def _running(hub: Hub) -> AsyncIterator[None]:
         yield
     finally:
         hub.close()
-        loops.cancel()
-        await asyncio.gather(loops, return_exceptions=True)
+        await end_tasks([loops])
 
 
 def _die_if_failed(loops: asyncio.Task[None]) -> None:

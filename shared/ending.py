@@ -52,7 +52,11 @@ class Endings:
         async with self.database.transaction():
             await self.runs.lock_thread(run)
             status = await self.runs.request_cancel(run.id)
-            promoted = await self._promote(run) if status is Status.CANCELLED else None
+            promoted = None
+            if status is Status.CANCELLED:
+                # a run that was handed back has come to a later attempt than the caller may know
+                run = await self.runs.get(run.id, run.tenant, run.owner)
+                promoted = await self._promote(run)
         if status is None:
             return (await self.runs.get(run.id, run.tenant, run.owner)).status
         if status is Status.RUNNING:

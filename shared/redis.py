@@ -83,11 +83,18 @@ async def open_redis(
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns every failure of the driver into QueueUnavailable."""
+    """Turns every failure of the driver into QueueUnavailable, and raises the cancellation that the driver lost.
+
+    redis-py sends through asyncio.wait_for, which in Python 3.11 drops a cancellation that comes together with its
+    result: a loop that is cancelled in that moment would never end.
+    """
     try:
         yield
     except (RedisError, OSError) as error:
         raise QueueUnavailable() from error
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def script(name: str) -> str:

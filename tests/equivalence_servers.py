@@ -512,8 +512,8 @@ class Stopped(Server):
 
     async def respond(self, thread, input_user_message, context):
         place = input_user_message.content[0].text if input_user_message else "answered"
-        if place == "farewell":
-            async for event in self._farewell(thread, context):
+        if place == "quietly":
+            async for event in self._quiet(thread, context):
                 yield event
             return
         async for event in self._part(place, thread, context):
@@ -560,13 +560,13 @@ class Stopped(Server):
                 fields = self.fields("message", thread, context)
                 yield ThreadItemDoneEvent(item=StructuredInputItem(**fields, inputs=[question]))
 
-    async def _farewell(self, thread: ThreadMetadata, context: RequestContext) -> Events:
-        """Hears the stop itself, says a last word and ends as if nothing had happened."""
+    async def _quiet(self, thread: ThreadMetadata, context: RequestContext) -> Events:
+        """Hears the stop itself, notes it in its own way and ends, so that the SDK never learns of it."""
         try:
             async for event in held():
                 yield event
         except asyncio.CancelledError:
-            yield self.done(thread, context, "Goodbye.")
+            await self.store.add_thread_item(thread.id, self.message(thread, context, "Noted."), context)
 
 
 class OwnStop(Stopped):

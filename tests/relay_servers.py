@@ -43,8 +43,8 @@ class Script:
     holds: list[int] = field(default_factory=list)
     hold_attempts: int = 1_000
     """Attempts above this wait for nothing."""
-    swallow: Literal["never", "once", "always"] = "never"
-    """What the server does with a cancellation."""
+    swallow: Literal["never", "once", "always", "raise"] = "never"
+    """What the server does with a cancellation: let it through, go on in spite of it, or raise an error instead."""
     items_before: int = 0
     """Whole messages that are done before the answer begins."""
     pad: int = 0
@@ -115,8 +115,10 @@ class ScriptedAnswers(ChatKitServer[Any]):
         while True:
             try:
                 await self._wait(script, attempt, number)
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 swallowed += 1
+                if script.swallow == "raise":
+                    raise RuntimeError("cancelled") from error
                 if script.swallow == "never" or (script.swallow == "once" and swallowed > 1):
                     raise
                 continue

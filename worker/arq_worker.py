@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, cast
 from uuid import uuid4
 
@@ -20,13 +21,16 @@ from shared.errors import QueueUnavailable
 from shared.log import failure
 from shared.queue import RUN_FUNCTION, Claim, Queue, deserialize, serialize
 from shared.settings import Settings
-from worker.executor import Outcome
+from worker.executor import Executor, Outcome
 
 BELL_SECONDS = 1.0
 """How long an idle worker waits for the bell before it looks by itself: a ring can be lost with its connection."""
 OUTAGE_SECONDS = 0.5
 HEALTH_SECONDS = 30
 REAP_EVERY_SECONDS = 10
+
+_held: ContextVar[Claim] = ContextVar("relaykit_claim")
+"""The claim under which a job's task runs."""
 
 log = structlog.get_logger()
 
@@ -40,11 +44,16 @@ class ArqWorker(Worker):
         redis: ArqRedis,
         queue: Queue,
         bell: Queue,
-        execute: Callable[[str], Awaitable[Outcome]],
+        executor: Executor,
         reap: Callable[[], Awaitable[None]],
     ) -> None:
         async def run(_: dict[Any, Any], run_id: str) -> None:
-            if await execute(run_id) is Outcome.AGAIN:
+            try:
+                outcome = await executor.execute(run_id)
+            except Exception:
+                self._forget_claim(_held.get())  # the run is claimed again when the lease ends by itself
+                raise
+            if outcome is Outcome.AGAIN:
                 raise Retry
 
         async def reaper(_: dict[Any, Any]) -> None:
@@ -69,6 +78,8 @@ class ArqWorker(Worker):
         self._settings = settings
         self._queue = queue
         self._bell = bell
+        self._executor = executor
+        self._claiming = asyncio.Lock()
         self._name = uuid4().hex
         self._claim_number = 0
 
@@ -87,14 +98,38 @@ class ArqWorker(Worker):
             log.warning("queue unreachable", action="queue_outage", **failure(error))
             await asyncio.sleep(OUTAGE_SECONDS)
 
+    async def stop_claiming(self) -> None:
+        """Returns when no claim is under way; there will be no other."""
+        self.allow_pick_jobs = False
+        async with self._claiming:
+            return
+
+    async def jobs_ended(self, timeout_seconds: float) -> None:
+        """Waits for the jobs that run now, up to a time-out."""
+        if self.tasks:
+            await asyncio.wait(self.tasks.values(), timeout=timeout_seconds)
+
     async def _claim(self, free: int) -> int:
-        self._claim_number += 1
-        token = f"{self._name}:{self._claim_number}"
-        claims = await self._queue.claim(free, self._settings.lease_seconds, token)
-        for claim in claims:
-            self.claims[claim.run_id] = claim
-            self.tasks[claim.run_id] = self.loop.create_task(self.run_job(claim.run_id, 0))
+        async with self._claiming:
+            if not self.allow_pick_jobs:
+                return 0
+            self._claim_number += 1
+            token = f"{self._name}:{self._claim_number}"
+            claims = await self._queue.claim(free, self._settings.lease_seconds, token)
+            for claim in claims:
+                earlier = self.tasks.get(claim.run_id)
+                self.claims[claim.run_id] = claim
+                self.tasks[claim.run_id] = self.loop.create_task(self._run(claim, earlier))
         return len(claims)
+
+    async def _run(self, claim: Claim, earlier: asyncio.Task[Any] | None) -> None:
+        """Runs the job under its claim. A worker that slept through its lease may have claimed its own run again: the
+        earlier attempt ends first."""
+        _held.set(claim)
+        if earlier is not None:
+            self._executor.lose(claim.run_id)
+            await asyncio.wait({earlier})
+        await self.run_job(claim.run_id, 0)
 
     async def _wait_for_slot(self) -> None:
         if self.tasks:
@@ -107,7 +142,7 @@ class ArqWorker(Worker):
             if not task.done():
                 continue
             del self.tasks[run_id]
-            self.claims.pop(run_id, None)
+            self.claims.pop(run_id, None)  # of a job that failed before its release
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("job failed", action="job_failed", run_id=run_id, **failure(error))
 
@@ -130,6 +165,13 @@ class ArqWorker(Worker):
         await self._release(job_id, done=True)
 
     async def _release(self, job_id: str, *, done: bool) -> None:
-        claim = self.claims.pop(job_id, None)
-        if claim is not None and not await self._queue.release(claim, done=done):
+        claim = _held.get()
+        if self._forget_claim(claim) and not await self._queue.release(claim, done=done):
             log.warning("lease was lost", action="release_refused", run_id=job_id)
+
+    def _forget_claim(self, claim: Claim) -> bool:
+        """From now on the claim is not renewed; False where it was not, or where a later one has taken its place."""
+        if self.claims.get(claim.run_id) is not claim:
+            return False
+        del self.claims[claim.run_id]
+        return True

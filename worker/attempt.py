@@ -35,7 +35,9 @@ from worker.stop import Stop, StopState, current_stop
 Stream = Callable[[], AsyncIterator[ThreadStreamEvent]]
 
 STOP_AGAIN_SECONDS = 5.0
-"""A server that swallows a cancellation is cancelled again this often."""
+"""A server that has not ended this long after it was cancelled is cancelled again."""
+CANCELLATIONS = 2
+"""After so many it is left behind: the run ends without it."""
 
 _ACTION: TypeAdapter[Action[str, Any]] = TypeAdapter(Action[str, Any])
 
@@ -58,9 +60,13 @@ class Attempt:
         return self._state.reason
 
     def stop(self, reason: Stop) -> None:
-        """Stops the attempt. The first reason stands, but for a lost lease, after which nothing may be written."""
-        if self._state.reason is None or reason is Stop.LOST:
-            self._state.reason = reason
+        """Stops the attempt. The first reason stands, but for a lost lease, after which nothing may be written.
+
+        A stop that is repeated changes nothing: cancelling again would cut short what the SDK keeps of the answer.
+        """
+        if self._state.reason is not None and (reason is not Stop.LOST or self._state.reason is Stop.LOST):
+            return
+        self._state.reason = reason
         if not self._stop_asked.done():
             self._stop_asked.set_result(None)
         if self._producer is not None:
@@ -80,6 +86,8 @@ class Attempt:
         async def paced() -> AsyncIterator[ThreadStreamEvent]:
             # the agent is held here, inside the generator: where the SDK hears a cancellation
             async for event in stream():
+                if self._state.reason is not None:
+                    raise asyncio.CancelledError  # the server swallowed the one that it got
                 await journal.room()
                 yield event
 
@@ -102,6 +110,8 @@ class Attempt:
     def _take(self, event: ThreadStreamEvent, journal: RunJournal) -> None:
         if isinstance(event, ErrorEvent):
             self.last_error = event
+            if self._state.reason is not None:
+                return  # what the server made of its cancellation
         elif not isinstance(event, ThreadUpdatedEvent):
             self.last_error = None
         journal.put(event)
@@ -112,9 +122,8 @@ class Attempt:
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if journal.refused.done():
             self.stop(Stop.LOST)
-        while not producer.done():
-            await asyncio.wait({producer}, timeout=STOP_AGAIN_SECONDS)
-            producer.cancel()
+        if not await self._ended(producer):
+            return False
         try:
             await producer
         except asyncio.CancelledError:
@@ -131,7 +140,20 @@ class Attempt:
             self.last_error = _interrupted()
             journal.put(self.last_error)
         else:
-            return True
+            return self._state.reason is None or self.last_error is None
+        return False
+
+    async def _ended(self, producer: asyncio.Task[None]) -> bool:
+        """Waits for the end of a server that is done or was cancelled; False where it has to be left behind."""
+        for _ in range(CANCELLATIONS):
+            if not producer.done():
+                await asyncio.wait({producer}, timeout=STOP_AGAIN_SECONDS)
+            if producer.done():
+                return True
+            producer.cancel()
+        log.error("the server does not stop", action="attempt_left_behind", run_id=self.run_id)
+        self._state.left_behind = True
+        producer.add_done_callback(_forget)
         return False
 
     async def _stream(self, run: Run, user: UserServer, thread: ThreadMetadata, context: Any) -> Stream:
@@ -173,6 +195,10 @@ def _was_admitted(event: ThreadStreamEvent, run: Run) -> bool:
     return event.stream_options.model_dump() == run.input.get("stream_options")
 
 
-def _interrupted() -> ErrorEvent:
+def _forget(producer: asyncio.Task[None]) -> None:
+    if not producer.cancelled():
+        producer.exception()
 
+
+def _interrupted() -> ErrorEvent:
     return ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import Enum
 from typing import TypeVar
 
@@ -55,6 +56,7 @@ class Executor:
         user: UserServer,
     ) -> None:
         self.attempts: dict[str, Attempt] = {}
+        self._draining = False
         self._settings = settings
         self._runs = runs
         self._journals = journals
@@ -68,11 +70,25 @@ class Executor:
         """Executes the next attempt of the run; the claim must be held."""
         structlog.contextvars.bind_contextvars(run_id=run_id)
         attempt = Attempt(run_id)
+        if self._draining:
+            attempt.stop(Stop.DRAIN)
         self.attempts[run_id] = attempt
         try:
             return await self._execute(attempt)
         finally:
             del self.attempts[run_id]
+
+    def lose(self, run_id: str) -> None:
+        """The run's lease is another's now: its attempt here, if there is one, ends and writes nothing more."""
+        attempt = self.attempts.get(run_id)
+        if attempt is not None:
+            attempt.stop(Stop.LOST)
+
+    def drain(self) -> None:
+        """Stops all attempts, and those that are about to begin: their runs are handed back."""
+        self._draining = True
+        for attempt in self.attempts.values():
+            attempt.stop(Stop.DRAIN)
 
     async def _execute(self, attempt: Attempt) -> Outcome:
         run = await self._persist(attempt, lambda: self._runs.start(attempt.run_id))
@@ -151,19 +167,19 @@ class Executor:
             await self._persist(attempt, lambda: self._runs.hand_back(run))
             log.info("run handed back", action="attempt_handed_back")
             return Outcome.AGAIN
-        promoted: Run | None = None
-        if attempt.stopped is not Stop.LOST:
-            try:
-                await journal.flush()
-                promoted = await self._persist(attempt, lambda: self._endings.finish_row(run, status, error))
-                journal.end(status.value)
-                await journal.flush()
-            except Fenced:
-                attempt.stop(Stop.LOST)
-        if attempt.stopped is Stop.LOST:
+        try:
+            if attempt.stopped is Stop.LOST:
+                raise Fenced
+            await journal.flush()
+            promoted = await self._persist(attempt, lambda: self._endings.finish_row(run, status, error))
+        except Fenced:
+            attempt.stop(Stop.LOST)
             journal.close()
             log.warning("attempt lost", action="attempt_lost")
-            return Outcome.DONE
+            return Outcome.AGAIN  # where the lease is ours after all, nobody else would come for the run
+        journal.end(status.value)
+        with suppress(Fenced):  # the row has ended: whoever has the lease now writes the same end
+            await journal.flush()
         if promoted is not None:
             next_id = promoted.id
             await self._persist(attempt, lambda: self._queue.enqueue(next_id))

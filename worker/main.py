@@ -23,6 +23,7 @@ from shared.redis import UNREACHABLE, Redis, open_redis, translated
 from shared.runs import Runs
 from shared.settings import Settings
 from shared.store import PostgresStore
+from shared.tasks import end_tasks
 from worker.arq_worker import ArqWorker
 from worker.executor import Executor
 from worker.heartbeat import Heartbeat
@@ -78,20 +79,15 @@ class RunWorker:
                 stopping.cancel()
                 await polling  # it ends by itself only where it fails
             await self._drain(arq_worker, executor)
-            polling.cancel()
-            await asyncio.gather(polling, return_exceptions=True)
+            await end_tasks([polling])
         log.info("worker stopped", action="worker_stop")
 
     async def _drain(self, arq_worker: ArqWorker, executor: Executor) -> None:
-        arq_worker.allow_pick_jobs = False
         log.info("draining", action="worker_drain", runs=len(executor.attempts))
-        jobs = set(arq_worker.tasks.values())
-        if jobs:
-            await asyncio.wait(jobs, timeout=self._settings.drain_seconds)
-        for attempt in list(executor.attempts.values()):
-            attempt.stop(Stop.DRAIN)
-        if jobs:
-            await asyncio.wait(jobs, timeout=self._settings.lease_seconds)
+        await arq_worker.stop_claiming()
+        await arq_worker.jobs_ended(self._settings.drain_seconds)
+        executor.drain()
+        await arq_worker.jobs_ended(self._settings.lease_seconds)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[ArqWorker, Executor]]:
@@ -111,7 +107,7 @@ class RunWorker:
             executor = Executor(settings, runs, journals, queue, publisher, endings, self._user)
             redis = ArqRedis(commands.connection_pool, job_serializer=serialize, job_deserializer=deserialize)
             reaper = Reaper(runs, queue, self._attachments)
-            arq_worker = ArqWorker(settings, redis, queue, Queue(listening), executor.execute, reaper.reap)
+            arq_worker = ArqWorker(settings, redis, queue, Queue(listening), executor, reaper.reap)
             heartbeat = Heartbeat(queue, settings, arq_worker.claims, executor.attempts)
             loops = [publisher.run(), heartbeat.run(), _hear_signals(listening, executor)]
             await stack.enter_async_context(_running([asyncio.create_task(loop) for loop in loops], self))
@@ -150,6 +146,4 @@ async def _running(loops: list[asyncio.Task[None]], worker: RunWorker) -> AsyncI
     try:
         yield
     finally:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await end_tasks(loops)

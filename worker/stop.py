@@ -26,13 +26,16 @@ class Stop(StrEnum):
 
 
 class StopState:
-    """One attempt's reason to stop, if there is one, and whether the SDK has been told of it."""
+    """One attempt's reason to stop, if there is one, and what came of it."""
 
-    __slots__ = ("reason", "told")
+    __slots__ = ("left_behind", "reason", "told")
 
     def __init__(self) -> None:
         self.reason: Stop | None = None
         self.told = False
+        """Whether the SDK has been told."""
+        self.left_behind = False
+        """Whether the run went on to its end without a server that would not stop."""
 
 
 current_stop: ContextVar[StopState | None] = ContextVar("relaykit_stop", default=None)
@@ -50,6 +53,8 @@ def guard(server: ChatKitServer[Any]) -> None:
             await original(thread, pending_items, context)
             return
         state.told = True
+        if state.left_behind:
+            return
         match state.reason:
             case Stop.USER | None:
                 await original(thread, pending_items, context)

@@ -1,4 +1,4 @@
--- Renews all leases of one worker.
+-- Renews all leases of one worker, and the time to live of their journals until these have their end.
 --
 -- KEYS[1] queue   then for each run: its lease, its journal, its cancel flag
 -- ARGV[1] lease, ms   ARGV[2] journal's time to live, ms   then for each run: its id, the lease's token
@@ -12,7 +12,10 @@ for i = 1, (#KEYS - 1) / 3 do
   if redis.call('GET', lease) == token then
     redis.call('PEXPIRE', lease, ARGV[1])
     redis.call('ZADD', KEYS[1], 'XX', now_ms + ARGV[1], id)
-    redis.call('PEXPIRE', journal, ARGV[2])
+    local last = redis.call('XREVRANGE', journal, '+', '-', 'COUNT', 1)
+    if last[1] and last[1][2][1] ~= 'end' then
+      redis.call('PEXPIRE', journal, ARGV[2])
+    end
     states[i] = redis.call('EXISTS', cancel) == 1 and 2 or 1
   else
     states[i] = 0

@@ -28,7 +28,7 @@ from shared.store import MAX_PAGE_SIZE, PostgresStore
 from tests import equivalence_servers as servers
 from tests.equivalence_servers import HOLD, Server
 from tests.services import Databases, RedisDatabases
-from tests.system import Answer, Caller, Processes, free_port, make_settings, running_processes, user_input
+from tests.system import Answer, Caller, free_port, make_settings, running_processes, user_input
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -213,13 +213,12 @@ class ThroughTheQueue(Chat):
 class Sides:
     """Both sides, each with a database of its own."""
 
-    system: Processes
+    caller: Caller
     in_process: PostgresStore
     queued: PostgresStore
 
-    async def of(self, server: type[Server]) -> tuple[InProcess, ThroughTheQueue]:
-        caller = await self.system.caller("alice")
-        return InProcess(server, self.in_process), ThroughTheQueue(server, self.queued, caller)
+    def of(self, server: type[Server]) -> tuple[InProcess, ThroughTheQueue]:
+        return InProcess(server, self.in_process), ThroughTheQueue(server, self.queued, self.caller)
 
 
 @asynccontextmanager
@@ -250,7 +249,7 @@ async def sides(
                 _store(settings.model_copy(update={"database_url": other_url}))
             )
             queued = await stack.enter_async_context(_store(settings))
-            yield Sides(system, in_process, queued)
+            yield Sides(await system.caller("alice"), in_process, queued)
 
 
 GENERATED_ID = re.compile(r"\b([a-z]{2,4})_(?:[0-9a-f]{32}|[0-9a-f]{8})\b")
@@ -315,7 +314,7 @@ async def assert_equal(
 
     `fails` says that errors belong to the flow: without it, two servers that fail alike are not equal enough.
     """
-    in_process, queued = await sides.of(server)
+    in_process, queued = sides.of(server)
     await flow(in_process)
     await flow(queued)
     expected_events, expected_rows = await outcome(in_process)
@@ -561,7 +560,7 @@ async def test_an_agent_with_tools(sides, asked):
 
 PLACES = (
     *("at once", "in a message", "in two messages", "in a widget", "in a workflow", "after a change"),
-    "farewell",
+    "quietly",
 )
 
 

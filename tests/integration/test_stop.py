@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from tests.system import (
     wait_until,
 )
 from tests.system import _working as working
+from worker import attempt as worker_attempt
 from worker.main import create_worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,7 +46,7 @@ class Stage:
     alice: Caller
     alice_elsewhere: Caller
     redis: Redis
-    database: asyncpg.Connection
+    database: asyncpg.Pool
 
     @asynccontextmanager
     async def worker(self, **changes) -> AsyncIterator[None]:
@@ -88,11 +89,10 @@ async def stage(stage_settings) -> AsyncIterator[Stage]:
     async with (
         running(stage_settings, ScriptedAnswers, apis=2, workers=0) as system,
         Redis.from_url(stage_settings.redis_url) as redis,
+        asyncpg.create_pool(stage_settings.database_url, min_size=1, max_size=4) as database,
     ):
-        database = await asyncpg.connect(stage_settings.database_url)
         alice = await crowd(system, await system.caller())
         yield Stage(system, alice, await crowd(system, alice, api=1), redis, database)
-        await database.close()
 
 
 def held(tmp_path: Path, **more) -> Script:
@@ -190,35 +190,45 @@ async def test_a_stop_of_a_queued_run_that_is_pressed_many_times_is_one_stop(sta
         await assert_stopped(stage, await asker.finished())
 
 
-async def test_a_stop_that_races_the_pick_up_is_told_the_same_everywhere(stage):
-    """Sixty runs, each stopped somewhat later after it was asked for: before, during and after its pick-up."""
+async def test_a_stop_that_races_the_pick_up_is_told_the_same_everywhere(stage, tmp_path):
+    """A queue of runs behind one slot, and a stop for each of them about when its turn comes: before, during or after."""
+    script = Script(deltas=4, every_seconds=0.002)
     ends: list[str] = []
 
-    async def race(number: int) -> None:
-        script = Script(deltas=4, every_seconds=0.002)
-        async with asking(stage.alice, create(str(script))) as asker:
-            await asker.until("the run has an id", lambda answer: answer.status == 200)
-            await asyncio.sleep(number * 0.0007)
-            assert (await stage.alice_elsewhere.cancel(asker.run_id)).status_code == 202
-            answer = await asker.finished()
-        assert answer.end in ("cancelled", "completed")
-        ends.append(answer.end)
-        row = await stage.row(answer.run_id)
-        assert row["status"] == answer.end
-        notes, texts = await stage.notes(answer.thread_id), await stored(stage, answer)
-        if answer.end == "completed":
-            assert (notes, texts) == ([], [script.whole(1)])
-        else:
-            assert len(notes) <= 1
-            assert texts == ([seen(answer)] if any(seen(answer)) else [])
-            whole = bool(answer.of_type("thread.item.done")[1:])
-            assert notes == [NOTE] or whole
-        await stage.off_the_queue(answer.run_id)
+    async def stop(number: int, asker: Follower) -> None:
+        await asyncio.sleep(number * 0.035)
+        assert (await stage.alice_elsewhere.cancel(asker.run_id)).status_code == 202
+        answer = await asker.finished()
+        ends.append(str(answer.end))
+        await assert_told_the_same(stage, answer, script)
 
-    async with stage.worker():
-        for first in range(0, 60, 6):
-            await asyncio.gather(*(race(number) for number in range(first, first + 6)))
+    for turn in range(5):
+        blocker = held(tmp_path / str(turn))
+        async with stage.worker(max_runs=1), AsyncExitStack() as stack:
+            first = await stack.enter_async_context(asking(stage.alice, create(str(blocker))))
+            await in_mid_answer(first)
+            askers = [
+                await stack.enter_async_context(asking(stage.alice, create(str(script)))) for _ in range(12)
+            ]
+            for asker in askers:
+                await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
+            open_gate(tmp_path / str(turn), HOLD)
+            await asyncio.gather(*(stop(number, asker) for number, asker in enumerate(askers)))
     assert "cancelled" in ends
+
+
+async def assert_told_the_same(stage: Stage, answer: Answer, script: Script) -> None:
+    """Row, thread and stream agree on a run that was cancelled or completed."""
+    row = await stage.row(answer.run_id)
+    assert row["status"] == answer.end
+    notes, texts = await stage.notes(answer.thread_id), await stored(stage, answer)
+    if answer.end == "completed":
+        assert (notes, texts) == ([], [script.whole(1)])
+    else:
+        whole = bool(answer.of_type("thread.item.done")[1:])
+        assert notes == ([] if whole else [NOTE])
+        assert texts == ([seen(answer)] if any(seen(answer)) else [])
+    await stage.off_the_queue(answer.run_id)
 
 
 async def test_a_stop_of_a_finished_run_changes_nothing(stage):
@@ -262,19 +272,61 @@ async def test_a_server_that_swallows_the_cancellation_is_stopped_at_its_next_ev
         await assert_stopped(stage, answer)
 
 
-async def test_a_server_that_swallows_every_cancellation_and_says_nothing_is_left_behind(stage, tmp_path):
+async def test_a_server_that_never_stops_is_left_behind(stage, tmp_path, monkeypatch):
     """The run ends without it; when it wakes at last, its words reach neither client nor thread."""
+    monkeypatch.setattr(worker_attempt, "STOP_AGAIN_SECONDS", 0.3)
     script = held(tmp_path, swallow="always")
     async with stage.worker(), asking(stage.alice, create(str(script))) as asker:
         before = await in_mid_answer(asker)
         await stage.alice.cancel(asker.run_id)
         answer = await asker.finished()
-        assert seen(answer) == seen(before)
-        await assert_stopped(stage, answer)
+        assert (answer.end, seen(answer)) == ("cancelled", seen(before))
+        assert (await stage.row(answer.run_id))["status"] == "cancelled"
+        assert await stage.notes(answer.thread_id) == [NOTE]
+        items = await stage.alice.items(answer.thread_id)
         open_gate(tmp_path, HOLD)
-        again = await stage.alice.stream(message(answer.thread_id, str(Script())))
-        assert again.end == "completed"
-        assert (await stored(stage, answer))[0] == seen(before)
+        await wait_until("the server has come to its end", lambda: not producers())
+        assert await stage.alice.items(answer.thread_id) == items
+        assert await stage.notes(answer.thread_id) == [NOTE]
+        await stage.off_the_queue(answer.run_id)
+
+
+def producers() -> list[str]:
+    return [name for task in asyncio.all_tasks() if (name := task.get_name()).startswith("produce ")]
+
+
+async def test_a_server_that_makes_an_error_of_its_cancellation_is_stopped_all_the_same(stage, tmp_path):
+    """The client is told of the stop and of no error."""
+    script = held(tmp_path, swallow="raise")
+    async with stage.worker(), asking(stage.alice, create(str(script))) as asker:
+        before = await in_mid_answer(asker)
+        await stage.alice.cancel(asker.run_id)
+        answer = await asker.finished()
+    assert (answer.end, seen(answer), answer.of_type("error")) == ("cancelled", seen(before), [])
+    assert await stage.notes(answer.thread_id) == [NOTE]
+    await stage.off_the_queue(answer.run_id)
+
+
+async def test_a_stop_of_a_run_that_waits_leaves_the_one_before_and_the_one_behind_alone(stage, tmp_path):
+    """Three messages of one thread: the second is stopped while it waits, the others are answered in turn."""
+    async with stage.worker():
+        thread = (await stage.alice.stream(create(str(Script(deltas=2))))).thread_id
+        async with (
+            asking(stage.alice, message(thread, str(held(tmp_path)))) as first,
+        ):
+            await in_mid_answer(first)
+            async with asking(stage.alice, message(thread, str(Script(deltas=4)))) as second:
+                await second.until("it waits", lambda answer: answer.of_type("stream_options"))
+                async with asking(stage.alice, message(thread, str(Script(deltas=8)))) as third:
+                    await third.until("it waits", lambda answer: answer.of_type("stream_options"))
+                    response = await stage.alice.cancel(second.run_id)
+                    assert (response.status_code, response.json()["status"]) == (202, "cancelled")
+                    assert (await second.finished()).end == "cancelled"
+                    assert (await stage.row(first.run_id))["status"] == "running"
+                    assert (await stage.row(third.run_id))["status"] == "waiting"
+                    open_gate(tmp_path, HOLD)
+                    assert (await first.finished()).end == "completed"
+                    assert (await third.finished()).end == "completed"
 
 
 async def test_a_run_that_takes_too_long_fails_with_its_partial_answer_and_no_note(stage, tmp_path):
