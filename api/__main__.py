@@ -8,9 +8,9 @@ import sys
 import uvicorn
 
 from api.main import create_app
-from shared.errors import RelaykitError
+from shared.errors import RelaykitError, SettingsError
 from shared.log import configure
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 
 
 class Server(uvicorn.Server):
@@ -23,11 +23,24 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def _bound(settings: Settings) -> socket.socket:
+    """A socket on HOST:PORT that does not listen yet. Raises SettingsError where the address cannot be had."""
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(f"HOST, PORT: cannot listen there ({error.strerror})") from error
+    return listener
+
+
 def main() -> int:
     try:
         settings = load_settings()
         configure(settings.log_level, settings.log_format)
         app = create_app(settings)
+        listener = _bound(settings)
     except RelaykitError as error:
         print(f"relaykit api: {error.code}: {error.message}", file=sys.stderr)
         return 2
@@ -46,7 +59,7 @@ def main() -> int:
         timeout_graceful_shutdown=max(1, int(settings.drain_seconds)),
     )
     server = Server(config)
-    server.run()
+    server.run(sockets=[listener])
     return 0 if server.started else 2
 
 

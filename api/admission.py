@@ -8,14 +8,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from chatkit.types import StreamingReq, StreamOptions, StreamOptionsEvent, ThreadsRetryAfterItemReq
+from chatkit.types import (
+    StreamingReq,
+    StreamOptions,
+    StreamOptionsEvent,
+    ThreadsCreateReq,
+    ThreadsRetryAfterItemReq,
+)
 
 from api.admit import Admitted, admit
 from api.metrics import ADMITTED
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.ending import Endings
-from shared.errors import IdempotencyMismatch, RelaykitError
+from shared.errors import IdempotencyMismatch, RelaykitError, ThreadBusy
 from shared.identity import RequestContext, set_current
 from shared.journal import Batch, Field, Journals
 from shared.queue import Queue
@@ -62,7 +68,7 @@ class Admission:
         context = self.user.context(submission.context)
         reachable = asyncio.create_task(self.queue.ping())
         try:
-            async with self._unit_of_work(reachable):
+            async with self._unit_of_work(submission, reachable):
                 admitted = await admit(self.user.server, submission.request, context)
                 options = self.user.server.get_stream_options(admitted.thread, context)
                 run = _row(submission, admitted, options)
@@ -102,10 +108,11 @@ class Admission:
         )
 
     @asynccontextmanager
-    async def _unit_of_work(self, reachable: Awaitable[None]) -> AsyncIterator[None]:
+    async def _unit_of_work(self, submission: Submission, reachable: Awaitable[None]) -> AsyncIterator[None]:
         """Writes nothing where Redis is away.
 
-        With our store the thread, the item and the row are one transaction; a foreign store writes its own way.
+        With our store the thread, the item and the row are one transaction. A foreign store writes its own way and
+        takes nothing back, so that what can be seen to be refused is refused before.
         """
         if isinstance(self.user.server.store, PostgresStore):
             async with self.database.transaction():
@@ -113,14 +120,26 @@ class Admission:
                 await reachable
         else:
             await reachable
+            await self._refuse_where_busy(submission)
             yield
 
+    async def _refuse_where_busy(self, submission: Submission) -> None:
+        request, context = submission.request, submission.context
+        if isinstance(request, ThreadsCreateReq) or self._may_wait(Kind(request.type)):
+            return
+        active = await self.runs.active(context.tenant or "", context.user_id, request.params.thread_id)
+        if active is not None:
+            raise ThreadBusy(active.id)
+
+    def _may_wait(self, kind: Kind) -> bool:
+        return self.settings.thread_policy != "reject" and kind in MAY_WAIT
+
     async def _insert(self, run: Run, submission: Submission) -> Status:
-        policy = self.settings.thread_policy
-        may_wait = policy != "reject" and run.kind in MAY_WAIT
         async with self._row_transaction():
             return await self.runs.insert(
-                run, idempotency_key=submission.idempotency_key, allow_waiting=may_wait
+                run,
+                idempotency_key=submission.idempotency_key,
+                allow_waiting=self._may_wait(run.kind),
             )
 
     @asynccontextmanager

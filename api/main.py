@@ -19,6 +19,7 @@ from api.page import page_router
 from api.resources import build_user_server, open_resources
 from shared.database import Database
 from shared.errors import RelaykitError
+from shared.log import failure
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -39,6 +40,9 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
                 resources = await stack.enter_async_context(open_resources(settings, database, user))
             except RelaykitError as error:
                 log.error("cannot start", action="api_start", code=error.code, reason=error.message)  # noqa: TRY400
+                raise
+            except Exception as error:
+                log.critical("cannot start", action="api_start", code=RelaykitError.code, **failure(error))
                 raise
             app.state.hub = resources.hub
             log.info("api started", action="api_start", host=settings.host, port=settings.port)

@@ -73,11 +73,13 @@ def _build(
         parameters = inspect.signature(found).parameters
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         server = found(**{key: value for key, value in offered.items() if takes_any or key in parameters})
-    except Exception as error:
-        raise ServerLoadError(f"CHATKIT_SERVER={name}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ServerLoadError(f"CHATKIT_SERVER={name}: {_line(error)}") from error
+    if inspect.iscoroutine(server):
+        server.close()
     if not isinstance(server, ChatKitServer):
         raise ServerLoadError(f"CHATKIT_SERVER={name}: gave a {type(server).__name__}, not a ChatKitServer")
-    if not hasattr(server, "store"):
+    if not hasattr(server, "store") or not hasattr(server, "attachment_store"):
         raise ServerLoadError(f"CHATKIT_SERVER={name}: its constructor does not call super().__init__(store)")
     return server
 
@@ -90,9 +92,13 @@ def _resolve(variable: str, name: str) -> Any:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:
-        raise ServerLoadError(f"{variable}={name}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ServerLoadError(f"{variable}={name}: {_line(error)}") from error
     return found
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _identity(context: RequestContext) -> RequestContext:

@@ -55,7 +55,11 @@ class Script:
 
     @classmethod
     def of(cls, message: UserMessageItem | None) -> Script:
-        text = "".join(part.text for part in message.content if isinstance(part, UserMessageTextContent)) if message else ""
+        text = (
+            "".join(part.text for part in message.content if isinstance(part, UserMessageTextContent))
+            if message
+            else ""
+        )
         return cls(**json.loads(text)) if text.startswith("{") else cls()
 
     def piece(self, attempt: int, number: int) -> str:

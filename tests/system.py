@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -47,10 +48,21 @@ async def wait_until(
         await asyncio.sleep(0.02)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(following: int = 0) -> int:
+    """A port that is free, with as many after it.
+
+    Below the range from which the kernel takes the ports of outgoing connections: one of those would be in use by the
+    time that somebody listens.
+    """
+    while True:
+        first = random.randint(15_000, 30_000)
+        try:
+            for port in range(first, first + following + 1):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
 
 
 def user_input(text: str, attachments: Sequence[str] = (), **more: Any) -> dict[str, Any]:

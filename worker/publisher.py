@@ -70,6 +70,8 @@ class RunJournal:
         """Waits until everything put is in the journal. Raises Fenced."""
         while self._in_flight is not None or self._pending or self._others:
             await self._progress()
+        if self.refused.done():
+            raise self.refused.result()
 
     def end(self, status: str) -> None:
         """Puts the end entry, which must be the last."""

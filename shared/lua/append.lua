@@ -29,7 +29,8 @@ if first == 0 then
   first = known + 1
 end
 local count = (#ARGV - 6) / 2
-if ended and first + count - 1 > known then
+local final = first + count - 1
+if ended and (final > known or (final == known and ARGV[5] ~= '1')) then
   return {'ended', last_attempt, last_seq}
 end
 local seq = known

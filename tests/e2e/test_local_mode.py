@@ -21,7 +21,7 @@ from tests.local_mode import (
     temporary_data_dir,
     wait_until,
 )
-from tests.system import Caller, create
+from tests.system import Caller, create, free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -184,7 +184,7 @@ async def test_several_processes_on_given_services(
     start: Callable[..., LocalMode], redis_url: str, database_url: str, data_dir: Path
 ) -> None:
     """API_PROCESSES listen on PORT and up, each worker is a process, and services that are given are used."""
-    port = free_pair()
+    port = free_port(following=1)
     given = {"REDIS_URL": redis_url, "DATABASE_URL": database_url}
     mode = start(PORT=str(port), API_PROCESSES="2", WORKERS="2", **given)
     assert mode.ready() == f"http://127.0.0.1:{port}"
@@ -196,19 +196,6 @@ async def test_several_processes_on_given_services(
     for number in (port, port + 1):
         assert httpx2.get(f"http://127.0.0.1:{number}/readyz").status_code == 200
     mode.stop(signal.SIGTERM)
-
-
-def free_pair() -> int:
-    """A port that is free together with the next one."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            try:
-                other.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 async def test_taken_port_is_named(start: Callable[..., LocalMode], data_dir: Path) -> None:

@@ -1,4 +1,4 @@
-"""The relay: one run and its many clients, fast, slow, late or gone; and what the loss of a Redis connection costs them."""
+"""The relay: one run and its many clients, fast, slow, late or gone; what a lost Redis connection costs them."""
 
 from __future__ import annotations
 
@@ -226,7 +226,9 @@ async def test_a_lost_notice_connection_loses_and_doubles_nothing(stage):
         async with everybody(stage, asker) as followers:
             killed = 0
             while not asker.closed:
-                killed += await kill(stage.redis, list(filter(listens_to_runs, await connections(stage.redis))))
+                killed += await kill(
+                    stage.redis, list(filter(listens_to_runs, await connections(stage.redis)))
+                )
                 await asyncio.sleep(EVERY_SECONDS)
             assert killed >= 4
             for follower in [asker, *followers]:
@@ -239,7 +241,10 @@ async def test_a_client_that_comes_while_notices_are_away_is_served(stage, tmp_p
     async with asking(stage.alice, create(str(gated(tmp_path, 5)))) as asker:
         await asker.until("five deltas", lambda answer: len(answer.of_type("thread.item.updated")) == 5)
         assert await kill(stage.redis, list(filter(listens, await connections(stage.redis)))) >= 3
-        async with everybody(stage, asker) as followers, asking(stage.alice, create(str(Script()))) as another:
+        async with (
+            everybody(stage, asker) as followers,
+            asking(stage.alice, create(str(Script()))) as another,
+        ):
             for follower in followers:
                 await follower.until("five deltas", lambda answer: b'"1.4 "' in answer.raw)
             assert (await another.finished()).end == "completed"
@@ -251,7 +256,7 @@ async def test_a_client_that_comes_while_notices_are_away_is_served(stage, tmp_p
 
 @pytest.mark.parametrize("which", ["commands", "all"])
 async def test_lost_redis_connections_lose_and_double_nothing(stage, which):
-    """Those of workers and APIs alike are killed in mid-answer. A stream may close without its end; resuming mends it."""
+    """Workers' and APIs' are killed in mid-answer. A stream may close without its end; resuming mends it."""
     script = Script(deltas=PIECES, every_seconds=EVERY_SECONDS)
     async with asking(stage.alice, create(str(script))) as asker:
         await asker.until("the run's start", lambda answer: answer.of_type("thread.item.added"))
@@ -262,9 +267,7 @@ async def test_lost_redis_connections_lose_and_double_nothing(stage, which):
         killed = 0
         while not all(client.done() for client in clients):
             found = await connections(stage.redis)
-            killed += await kill(
-                stage.redis, [one for one in found if which == "all" or not listens(one)]
-            )
+            killed += await kill(stage.redis, [one for one in found if which == "all" or not listens(one)])
             await asyncio.sleep(0.3)
         assert killed >= 8
         journal = await stage.journal(asker.run_id)

@@ -191,7 +191,7 @@ async def test_a_stop_of_a_queued_run_that_is_pressed_many_times_is_one_stop(sta
 
 
 async def test_a_stop_that_races_the_pick_up_is_told_the_same_everywhere(stage, tmp_path):
-    """A queue of runs behind one slot, and a stop for each of them about when its turn comes: before, during or after."""
+    """A queue of runs behind one slot, and a stop for each about when its turn comes: before, during or after."""
     script = Script(deltas=4, every_seconds=0.002)
     ends: list[str] = []
 
@@ -351,7 +351,7 @@ async def test_a_stopped_run_can_be_resumed_to_its_end(stage, tmp_path):
     async with stage.worker(), asking(stage.alice, create(str(held(tmp_path)))) as asker:
         await in_mid_answer(asker)
         await stage.alice.cancel(asker.run_id)
-        answer = await asker.finished()
+        await asker.finished()
         async with following(stage.alice_elsewhere, asker.run_id) as late:
             assert (await late.finished()).end == "cancelled"
             assert late.body == asker.body

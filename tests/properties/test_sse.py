@@ -104,7 +104,7 @@ def test_the_end_and_a_mark_dispatch_nothing(status):
     assert sse.encode(Entry(Cursor(1, 1), Field.MARK, b"")) == b""
 
 
-@quick
+@settings(deadline=None, max_examples=30)
 @given(journals())
 def test_a_stream_cut_at_any_byte_gives_whole_events_and_the_cursor_to_go_on_from(entries):
     """What was read before the cut, and what follows the id that the reader comes back with, are together the whole."""

@@ -1,0 +1,275 @@
+"""The queue's scripts on a real Redis, and what workers make of them: one holder a run, leases, the bell, MAX_RUNS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from itertools import count
+
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.journal import Batch, Field, Journals
+from shared.queue import Claim, Lease, Queue
+from shared.redis import open_redis
+from shared.runs import Status
+from tests.followers import asking, crowd
+from tests.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.system import create, running, wait_until
+
+LEASE = 60.0
+SHORT = 0.15
+
+_tokens = count()
+
+
+def token() -> str:
+    return f"token-{next(_tokens)}"
+
+
+@pytest_asyncio.fixture
+async def redis(redis_url) -> AsyncIterator[Redis]:
+    async with open_redis(redis_url, connections=8) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def queue(redis) -> Queue:
+    return Queue(redis)
+
+
+async def ids(claims: list[Claim]) -> list[str]:
+    return [claim.run_id for claim in claims]
+
+
+async def expired(redis: Redis, run_id: str) -> None:
+    async def gone() -> bool:
+        return not await redis.exists(keys.lease(run_id))
+
+    await wait_until("the lease is over", gone)
+
+
+async def journal_of(redis: Redis, run_id: str) -> None:
+    batch = Batch(run_id=run_id, attempt=0, first_seq=1, entries=[(Field.EVENT, b"{}")], ttl_seconds=50)
+    await Journals(redis).append(batch)
+
+
+# ---- the scripts
+
+
+async def test_of_many_workers_one_gets_a_job(queue):
+    """Forty pollers at once, each with many free slots: every job is claimed exactly once."""
+    jobs = [f"run_{number}" for number in range(30)]
+    for job in jobs:
+        assert await queue.enqueue(job)
+    taken = await asyncio.gather(*(queue.claim(7, LEASE, token()) for _ in range(40)))
+    assert sorted(claim.run_id for claims in taken for claim in claims) == sorted(jobs)
+    assert await queue.claim(100, LEASE, token()) == []
+
+
+async def test_a_claim_takes_at_most_the_free_slots_oldest_first(queue):
+    for number in range(5):
+        await queue.enqueue(f"run_{number}")
+        await asyncio.sleep(0.002)  # the order is that of milliseconds
+    assert await ids(await queue.claim(2, LEASE, token())) == ["run_0", "run_1"]
+    assert await ids(await queue.claim(2, LEASE, token())) == ["run_2", "run_3"]
+    assert await ids(await queue.claim(2, LEASE, token())) == ["run_4"]
+
+
+async def test_a_claimed_job_is_out_of_sight_until_its_lease_ends(queue, redis):
+    await queue.enqueue("run_a")
+    (claim,) = await queue.claim(1, 10.0, token())
+    assert await redis.get(keys.lease("run_a")) == claim.token.encode()
+    seconds, micros = await redis.time()
+    due_in = await redis.zscore(keys.QUEUE, "run_a") / 1000 - (seconds + micros / 1e6)
+    assert 9 < due_in <= 10
+    assert 9_000 < await redis.pttl(keys.lease("run_a")) <= 10_000
+    assert not await queue.enqueue("run_a"), "enqueued again while it runs"
+    assert await queue.claim(1, LEASE, token()) == []
+
+
+async def test_a_job_whose_lease_is_over_is_claimed_by_another(queue, redis):
+    await queue.enqueue("run_a")
+    (first,) = await queue.claim(1, SHORT, token())
+    assert await queue.claim(1, LEASE, token()) == []
+    await expired(redis, "run_a")
+    (second,) = await queue.claim(1, LEASE, token())
+    assert second.token != first.token
+    assert await queue.renew([first, second], LEASE, 1) == [Lease.LOST, Lease.HELD]
+
+
+async def test_a_renewal_keeps_the_lease_and_the_journal(queue, redis):
+    await queue.enqueue("run_a")
+    await journal_of(redis, "run_a")
+    (claim,) = await queue.claim(1, 1.0, token())
+    claimed_at = time.monotonic()
+    while time.monotonic() - claimed_at < 1.5:
+        assert await queue.renew([claim], 1.0, 80) == [Lease.HELD]
+        assert await queue.claim(1, LEASE, token()) == []
+        await asyncio.sleep(0.1)
+    assert 79 <= await redis.ttl(keys.journal("run_a")) <= 80
+    await queue.signal_cancel("run_a", 5)
+    assert await queue.renew([claim], 1.0, 80) == [Lease.CANCEL]
+    await expired(redis, "run_a")
+    assert await queue.renew([claim], SHORT, 80) == [Lease.LOST]
+    assert not await redis.exists(keys.lease("run_a"))
+
+
+async def test_a_renewal_does_not_lengthen_the_life_of_a_journal_that_has_its_end(queue, redis):
+    """Between the end entry and the release of the job a heartbeat may come."""
+    await queue.enqueue("run_a")
+    await journal_of(redis, "run_a")
+    (claim,) = await queue.claim(1, LEASE, token())
+    await Journals(redis).end("run_a", 1, Status.COMPLETED, 30)
+    assert await queue.renew([claim], LEASE, 86_400) == [Lease.HELD]
+    assert await redis.ttl(keys.journal("run_a")) <= 30
+
+
+async def test_only_the_holder_releases(queue, redis):
+    """Neither a stranger nor a holder of former times touches what is the new owner's."""
+    await queue.enqueue("run_a")
+    (stale,) = await queue.claim(1, SHORT, token())
+    await expired(redis, "run_a")
+    (owner,) = await queue.claim(1, LEASE, token())
+    before = await everything(redis)
+    for claim in (stale, Claim("run_a", "stranger")):
+        for done in (True, False):
+            assert not await queue.release(claim, done=done)
+    assert await everything(redis) == before
+    assert await queue.release(owner, done=True)
+    assert await everything(redis) == {keys.BELL: b"list"}
+    assert not await queue.release(owner, done=True)
+    assert not await queue.release(owner, done=False)
+    assert await everything(redis) == {keys.BELL: b"list"}
+
+
+async def test_a_job_that_is_given_back_is_due_at_once_and_rings(queue, redis):
+    await queue.enqueue("run_a")
+    (claim,) = await queue.claim(1, LEASE, token())
+    await redis.delete(keys.BELL)
+    assert await queue.release(claim, done=False)
+    assert await redis.llen(keys.BELL) == 1
+    (again,) = await queue.claim(1, LEASE, token())
+    assert again.run_id == "run_a"
+
+
+async def test_the_queue_holds_json_with_the_runs_id_alone_and_its_keys_expire(queue, redis):
+    """No pickle: a writable Redis must not mean code execution."""
+    await queue.enqueue("run_a")
+    message = json.loads(await redis.get(keys.job("run_a")))
+    assert message.pop("et") > 0
+    assert message == {"t": None, "f": "run", "a": ["run_a"], "k": {}}
+    await queue.claim(1, LEASE, token())
+    await queue.signal_cancel("run_a", 5)
+    for key in await redis.keys():
+        if key.decode() != keys.QUEUE:
+            assert await redis.ttl(key) > 0, key
+    assert await redis.llen(keys.BELL) == 1
+
+
+async def test_the_bell_is_bounded(queue, redis):
+    """Ten thousand runs that nobody waits for do not make a list of ten thousand rings."""
+    async with redis.pipeline(transaction=False) as pipeline:
+        for _ in range(10_000):
+            pipeline.rpush(keys.BELL, "1")
+        await pipeline.execute()
+    await queue.enqueue("run_a")
+    assert await redis.llen(keys.BELL) <= 1000
+
+
+async def everything(redis: Redis) -> dict[str, bytes]:
+    """Every key with its type, or its value where that is a string or the queue's."""
+    found = {}
+    for key in await redis.keys():
+        kind = await redis.type(key)
+        name = key.decode()
+        found[name] = await redis.get(key) if kind == b"string" else kind
+        if name == keys.QUEUE:
+            found[name] = repr(await redis.zrange(key, 0, -1, withscores=True)).encode()
+    return found
+
+
+# ---- workers
+
+
+async def test_an_idle_worker_hears_the_bell(settings):
+    """Twenty jobs one after the other: the median from the ring to the end of the job is under 50 ms."""
+    async with running(settings, ScriptedAnswers) as system:
+        alice = await system.caller()
+        waits = []
+        for _ in range(20):
+            asked_at = time.monotonic()
+            async with asking(alice, create(str(Script(deltas=1)))) as asker:
+                await asker.until("the server begins", lambda answer: answer.of_type("thread.item.added"))
+                waits.append(time.monotonic() - asked_at)
+                await asker.finished()
+        assert statistics.median(waits) < 0.25, waits
+        async with Redis.from_url(settings.redis_url) as redis:
+            queue = Queue(redis)
+            pick_ups = []
+            for number in range(20):
+                await queue.enqueue(f"run_absent_{number}")
+                rung_at = time.monotonic()
+                while await redis.exists(keys.job(f"run_absent_{number}")):
+                    await asyncio.sleep(0.001)
+                pick_ups.append(time.monotonic() - rung_at)
+        assert statistics.median(pick_ups) < 0.05, pick_ups
+
+
+async def test_max_runs_is_respected_and_every_run_has_its_turn(settings, tmp_path):
+    """MAX_RUNS=2 and five runs that hold: never more than two at once, and all five complete."""
+    script = Script(deltas=2, gate=str(tmp_path), holds=[1])
+    async with running(settings.model_copy(update={"max_runs": 2}), ScriptedAnswers) as system:
+        alice = await crowd(system, await system.caller())
+        async with AsyncExitStack() as stack, Redis.from_url(settings.redis_url) as redis:
+            askers = [await stack.enter_async_context(asking(alice, create(str(script)))) for _ in range(5)]
+            for asker in askers:
+                await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
+
+            def begun() -> int:
+                return sum(bool(asker.answer.of_type("thread.item.added")) for asker in askers)
+
+            async def leases() -> int:
+                return len(await redis.keys(keys.lease("run_*")))
+
+            await wait_until("two runs have begun", lambda: begun() == 2)
+            for _ in range(20):
+                assert (begun(), await leases()) == (2, 2)
+                await asyncio.sleep(0.02)
+            open_gate(tmp_path, 1)
+            while not all(asker.closed for asker in askers):
+                assert await leases() <= 2
+                await asyncio.sleep(0.005)
+            assert [(await asker.finished()).end for asker in askers] == ["completed"] * 5
+
+
+async def test_two_workers_share_the_runs_and_each_runs_once(settings):
+    """Sixty runs, two workers: each run has one attempt and one answer."""
+    async with running(settings, ScriptedAnswers, workers=2) as system:
+        alice = await crowd(system, await system.caller())
+        answers = await asyncio.gather(*(alice.stream(create(str(Script(deltas=3)))) for _ in range(60)))
+        for answer in answers:
+            assert answer.end == "completed"
+            assert {cursor.split("-")[0] for cursor, _ in answer.frames} == {"0", "1"}
+            assert len(answer.of_type("thread.item.added")) == 1
+
+
+async def test_a_job_without_its_message_or_without_its_row_leaves_nothing_behind(settings):
+    """A message that expired, an id that no row has: the worker takes both off the queue and goes on."""
+    async with running(settings, ScriptedAnswers) as system, Redis.from_url(settings.redis_url) as redis:
+        alice = await system.caller()
+        queue = Queue(redis)
+        await queue.enqueue("run_nobody")
+        await redis.zadd(keys.QUEUE, {"run_messageless": 1})
+
+        async def gone() -> bool:
+            left = await redis.zcard(keys.QUEUE)
+            return not left and not await redis.keys("arq:*run_*")
+
+        await wait_until("the queue is empty", gone)
+        assert (await alice.stream(create(str(Script())))).end == "completed"
