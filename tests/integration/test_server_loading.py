@@ -1,0 +1,321 @@
+"""What keeps a process from starting is told in one line, and the process ends: it neither waits nor shows a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from api.main import create_app
+from shared.errors import DatabaseUnavailable, QueueUnavailable, RelaykitError, ServerLoadError, SettingsError
+from shared.settings import Settings
+from tests.services import Databases, RedisDatabases
+from tests.system import ROOT, START_SECONDS, environment, free_port, make_settings
+from worker.main import create_worker
+
+SERVER = """
+from chatkit.server import ChatKitServer
+
+class Site(ChatKitServer):
+    async def respond(self, thread, item, context):
+        return
+        yield
+"""
+
+LOADS: dict[str, tuple[str, dict[str, str], str]] = {
+    "no colon": ("", {"chatkit_server": "our_site"}, "not of the form package.module:attribute"),
+    "no attribute": ("", {"chatkit_server": "our_site:"}, "not of the form package.module:attribute"),
+    "no module": ("", {"chatkit_server": ":Site"}, "not of the form package.module:attribute"),
+    "an absent module": ("", {"chatkit_server": "our_sight:Site"}, "No module named 'our_sight'"),
+    "an absent package": ("", {"chatkit_server": "our.site:Site"}, "No module named 'our'"),
+    "a relative module": ("", {"chatkit_server": ".our_site:Site"}, "TypeError"),
+    "an import that fails": ("import no_such_library", {}, "No module named 'no_such_library'"),
+    "a syntax error": ("class Site(:", {}, "SyntaxError: invalid syntax (our_site.py, line 1)"),
+    "an exception of two lines": (
+        "raise RuntimeError('first line\\nsecond line')",
+        {},
+        "RuntimeError: first line second line",
+    ),
+    "an exit": ("import sys; sys.exit('good-bye')", {}, "SystemExit: good-bye"),
+    "an absent attribute": (SERVER, {"chatkit_server": "our_site:Sight"}, "has no attribute 'Sight'"),
+    "an absent attribute within": (
+        SERVER,
+        {"chatkit_server": "our_site:Site.server"},
+        "has no attribute 'server'",
+    ),
+    "a number": ("Site = 3", {}, "neither a ChatKitServer nor callable"),
+    "nothing": ("Site = None", {}, "neither a ChatKitServer nor callable"),
+    "a module": ("import json as Site", {}, "neither a ChatKitServer nor callable"),
+    "another class": ("class Site: pass", {}, "gave a Site, not a ChatKitServer"),
+    "a factory of nothing": ("def Site(store): pass", {}, "gave a NoneType, not a ChatKitServer"),
+    "a factory of a class": (
+        f"{SERVER}\ndef make(): return Site",
+        {"chatkit_server": "our_site:make"},
+        "gave a",
+    ),
+    "a coroutine": ("async def Site(store): pass", {}, "gave a coroutine, not a ChatKitServer"),
+    "a class without respond()": (
+        "from chatkit.server import ChatKitServer\nclass Site(ChatKitServer): pass",
+        {},
+        "abstract",
+    ),
+    "a constructor that raises": (
+        f"{SERVER}\n    def __init__(self, store): raise KeyError('MODEL_KEY\\nis not set')",
+        {},
+        "KeyError",
+    ),
+    "a constructor that wants more": (
+        f"{SERVER}\n    def __init__(self, store, model): pass",
+        {},
+        "missing 1 required positional argument: 'model'",
+    ),
+    "a constructor that calls no other": (
+        f"{SERVER}\n    def __init__(self): pass",
+        {},
+        "does not call super().__init__(store)",
+    ),
+    "a constructor that sets the store alone": (
+        f"{SERVER}\n    def __init__(self, store): self.store = store",
+        {},
+        "does not call super().__init__(store)",
+    ),
+    "a context without a colon": (
+        SERVER,
+        {"chatkit_context": "our_site"},
+        "CHATKIT_CONTEXT=our_site: not of the form",
+    ),
+    "an absent context": (SERVER, {"chatkit_context": "our_site:context"}, "has no attribute 'context'"),
+    "a context that is no function": (
+        f"{SERVER}\nuser = {{}}",
+        {"chatkit_context": "our_site:user"},
+        "not callable",
+    ),
+    "a context of an absent module": (
+        SERVER,
+        {"chatkit_context": "our_context:of"},
+        "No module named 'our_context'",
+    ),
+}
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Forgets afterwards what was imported and where from."""
+    path = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        sys.modules.pop("our_site", None)
+
+
+@pytest.mark.parametrize(("source", "names", "reason"), LOADS.values(), ids=LOADS)
+@pytest.mark.parametrize("side", ["api", "worker"])
+def test_a_server_that_cannot_be_loaded(
+    settings: Settings, tmp_path: Path, side: str, source: str, names: dict[str, str], reason: str
+) -> None:
+    """One line that names the variable, its value and the reason, on either side."""
+    (tmp_path / "our_site.py").write_text(source)
+    given = {"app_dir": tmp_path, "chatkit_server": "our_site:Site", **names}
+    make: Any = create_app if side == "api" else create_worker
+    with importing(), pytest.raises(ServerLoadError) as refused:
+        make(settings.model_copy(update=given))
+    message = refused.value.message
+    (variable, value) = next(iter(names.items()), ("chatkit_server", "our_site:Site"))
+    assert message.startswith(f"{variable.upper()}={value}: ")
+    assert reason in message
+    assert "\n" not in message
+
+
+BAD_VALUES: dict[str, dict[str, str]] = {
+    "FORWARD_TOKEN_KEY": {"forward_token": "true", "forward_token_key": "Geheim7391"},
+    "ATTACHMENTS_URL": {"attachments_url": "ftp://Geheim7391/files", "attachments_key": "k" * 43},
+    "LOCAL_ISSUER_KEY_FILE": {"local_issuer_key_file": "/nowhere/key.pem"},
+    "DATABASE_URL": {"database_url": "postgresql://relaykit:Geheim7391@127.0.0.1:port/db"},
+}
+
+
+@pytest.mark.parametrize("side", ["api", "worker"])
+@pytest.mark.parametrize("variable", BAD_VALUES)
+async def test_a_value_that_is_found_bad_when_it_is_used(
+    settings: Settings, variable: str, side: str
+) -> None:
+    """Still at start: before anything is served, in one line that names the variable and shows no value."""
+    if (variable, side) == ("LOCAL_ISSUER_KEY_FILE", "worker"):
+        pytest.skip("a worker has no issuer")
+    changed = Settings(**{**settings.model_dump(exclude_none=True), **BAD_VALUES[variable]})
+    with pytest.raises(SettingsError) as refused:
+        await start(side, changed)
+    assert refused.value.message.startswith(variable)
+    assert "Geheim7391" not in refused.value.message
+    assert "\n" not in refused.value.message
+
+
+async def start(side: str, settings: Settings) -> None:
+    """As far as being ready to serve."""
+    if side == "worker":
+        await create_worker(settings).run()
+        return
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        raise AssertionError("the API has started")
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[str]:
+    """The address of a server that takes connections and never says a word."""
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read()
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+
+
+@pytest.mark.parametrize("side", ["api", "worker"])
+@pytest.mark.parametrize(
+    ("setting", "scheme", "error"),
+    [("database_url", "postgresql", DatabaseUnavailable), ("redis_url", "redis", QueueUnavailable)],
+)
+async def test_a_service_that_does_not_answer(
+    settings: Settings, silent: str, side: str, setting: str, scheme: str, error: type[RelaykitError]
+) -> None:
+    """It is given up after the time-out; the process does not hang."""
+    changes = {setting: f"{scheme}://{silent}/0", "database_timeout_seconds": 1}
+    started = time.monotonic()
+    with pytest.raises(error):
+        await start(side, settings.model_copy(update=changes))
+    assert time.monotonic() - started < 20
+
+
+# --- as processes
+
+
+@dataclass
+class Ended:
+    code: int
+    output: str
+    errors: str
+    seconds: float
+
+
+def broken_settings(settings: Settings, databases: dict[str, str]) -> dict[str, dict[str, str]]:
+    """For each process: what is wrong in its environment."""
+    nobody = free_port()
+    return {
+        "a server that cannot be loaded": {"CHATKIT_SERVER": "our_site:Site"},
+        "two bad settings": {"LEASE_SECONDS": "soon", "REDIS_URL": "redis://:Geheim7391@localhost:port"},
+        "no database": {"DATABASE_URL": f"postgresql://relaykit:Geheim7391@127.0.0.1:{nobody}/none"},
+        "no Redis": {"REDIS_URL": f"redis://:Geheim7391@127.0.0.1:{nobody}/0"},
+        "no schema": {"DATABASE_URL": databases["empty"]},
+    }
+
+
+CODES = {
+    "a server that cannot be loaded": "server_not_loadable",
+    "two bad settings": "bad_setting",
+    "no database": "database_unavailable",
+    "no Redis": "queue_unavailable",
+    "no schema": "schema_outdated",
+    "a port that is taken": "bad_setting",
+}
+SIDES = ("api", "worker")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ended(
+    databases: Databases,
+    redis_databases: RedisDatabases,
+    issuer_key_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[dict[tuple[str, str], Ended]]:
+    """All processes that cannot start, each once; a few at a time."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "our_site.py").write_text("raise RuntimeError('first line\\nsecond line')")
+    with (
+        databases.fresh() as database_url,
+        databases.fresh(migrated=False) as empty_url,
+        redis_databases.fresh() as redis_url,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        settings = make_settings(redis_url, database_url, issuer_key_file, free_port(), app_dir=folder)
+        settings = settings.model_copy(update={"chatkit_server": "tests.protocol_servers:BareServer"})
+        few = asyncio.Semaphore(os.cpu_count() or 1)
+
+        async def run(side: str, changes: dict[str, str]) -> Ended:
+            async with few:
+                return await _end_of(side, environment(settings, **changes))
+
+        started = {
+            (side, name): asyncio.create_task(run(side, changes))
+            for name, changes in broken_settings(settings, {"empty": empty_url}).items()
+            for side in SIDES
+        }
+        port = str(taken.getsockname()[1])
+        started["api", "a port that is taken"] = asyncio.create_task(run("api", {"PORT": port}))
+        yield {key: await task for key, task in started.items()}
+
+
+async def _end_of(side: str, env: dict[str, str]) -> Ended:
+    began = time.monotonic()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", side),
+        cwd=ROOT,
+        env=env,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            output, errors = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        raise AssertionError(f"{side} did not end: {env}") from None
+    assert process.returncode is not None
+    return Ended(process.returncode, output.decode(), errors.decode(), time.monotonic() - began)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("side", "name"),
+    [(side, name) for name in CODES for side in SIDES if (side, name) != ("worker", "a port that is taken")],
+)
+async def test_a_process_that_cannot_start(ended: dict[tuple[str, str], Ended], side: str, name: str) -> None:
+    """It ends by itself with a code that is not 0, and one line with the error's code on stderr."""
+    end = ended[side, name]
+    assert end.code not in (0, None)
+    (line,) = end.errors.splitlines()
+    assert CODES[name] in line
+    assert "Traceback" not in end.errors + end.output
+    assert "Geheim7391" not in end.errors + end.output
+    assert end.output == ""
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_line_says_what_is_to_be_done(ended: dict[tuple[str, str], Ended]) -> None:
+    """What is wrong, where."""
+    for side in SIDES:
+        assert "CHATKIT_SERVER=our_site:Site: RuntimeError: first line second line" in (
+            ended[side, "a server that cannot be loaded"].errors
+        )
+        bad = ended[side, "two bad settings"].errors
+        assert "LEASE_SECONDS" in bad
+        assert "REDIS_URL" in bad
+        assert "DATABASE_URL" in ended[side, "no database"].errors
+        assert "python -m shared.migrate" in ended[side, "no schema"].errors
+    assert "PORT" in ended["api", "a port that is taken"].errors
