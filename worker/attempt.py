@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 import structlog
 from chatkit.actions import Action
-from chatkit.errors import ErrorCode
+from chatkit.errors import BaseStreamError, ErrorCode
 from chatkit.store import NotFoundError
 from chatkit.types import (
     ErrorEvent,
@@ -85,11 +85,18 @@ class Attempt:
 
         async def paced() -> AsyncIterator[ThreadStreamEvent]:
             # the agent is held here, inside the generator: where the SDK hears a cancellation
-            async for event in stream():
-                if self._state.reason is not None:
-                    raise asyncio.CancelledError  # the server swallowed the one that it got
-                await journal.room()
-                yield event
+            try:
+                async for event in stream():
+                    if self._state.reason is not None:
+                        raise asyncio.CancelledError  # the server swallowed the one that it got
+                    await journal.room()
+                    yield event
+            except (BaseStreamError, Fenced):
+                raise
+            except Exception as error:
+                # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
+                log.error("the server failed", action="server_failed", run_id=self.run_id, **failure(error))
+                raise
 
         async def produce() -> None:
             current_stop.set(self._state)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import structlog
 
 from shared.errors import QueueUnavailable
+from shared.log import failure
 from shared.queue import Claim, Lease, Queue
 from shared.settings import Settings
 from worker.attempt import Attempt
@@ -35,16 +36,18 @@ class Heartbeat:
         self._attempts = attempts
 
     async def run(self) -> None:
+        lease_seconds = self._settings.lease_seconds
         renewed_at = time.monotonic()
         while True:
-            await asyncio.sleep(self._settings.lease_seconds / BEATS_PER_LEASE)
+            await asyncio.sleep(lease_seconds / BEATS_PER_LEASE)
             started_at = time.monotonic()
             claims = list(self._claims.values())
             try:
-                states = await self._renew(claims)
-            except QueueUnavailable as error:
-                log.warning("leases not renewed", action="lease_renew", code=error.code, runs=len(claims))
-                if time.monotonic() - renewed_at > self._settings.lease_seconds:
+                async with asyncio.timeout(max(0, renewed_at + lease_seconds - started_at)):
+                    states = await self._renew(claims)
+            except (QueueUnavailable, TimeoutError) as error:
+                log.warning("leases not renewed", action="lease_renew", runs=len(claims), **failure(error))
+                if time.monotonic() - renewed_at >= lease_seconds:
                     self._stop_all(claims)
                 continue
             renewed_at = started_at

@@ -7,9 +7,10 @@ import json
 import statistics
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 
+import asyncpg
 import pytest_asyncio
 from redis.asyncio import Redis
 
@@ -18,9 +19,11 @@ from shared.journal import Batch, Field, Journals
 from shared.queue import Claim, Lease, Queue
 from shared.redis import open_redis
 from shared.runs import Status
+from shared.settings import Settings
 from tests.followers import asking, crowd
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import create, running, wait_until
+from worker.main import create_worker
 
 LEASE = 60.0
 SHORT = 0.15
@@ -273,3 +276,80 @@ async def test_a_job_without_its_message_or_without_its_row_leaves_nothing_behin
 
         await wait_until("the queue is empty", gone)
         assert (await alice.stream(create(str(Script())))).end == "completed"
+
+
+async def test_drains_at_any_moment_cost_no_run_anything(settings):
+    """Workers come and go while runs are queued, claimed, begun: with one attempt allowed, all of them complete.
+
+    And at once: the lease is so long that a run whose claim a drained worker had kept would be missed.
+    """
+    script = Script(deltas=6, every_seconds=0.01)
+    strict = settings.model_copy(
+        update={"run_max_attempts": 1, "drain_seconds": 0, "lease_seconds": 100, "max_runs": 8}
+    )
+    async with running(strict, ScriptedAnswers, workers=0) as system, AsyncExitStack() as stack:
+        alice = await crowd(system, await system.caller())
+        askers = [await stack.enter_async_context(asking(alice, create(str(script)))) for _ in range(24)]
+        for asker in askers:
+            await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
+        for number in range(10):
+            worker = create_worker(strict, ScriptedAnswers())
+            working = asyncio.create_task(worker.run())
+            await asyncio.sleep(0.05 + 0.011 * number)
+            worker.drain()
+            await working
+        async with running_worker(strict):
+            for asker in askers:
+                assert (await asker.finished()).end == "completed"
+        async with asyncpg.create_pool(settings.database_url, min_size=1, max_size=1) as database:
+            rows = await database.fetch("SELECT attempt, handed_back FROM runs")
+        assert all(row["attempt"] == row["handed_back"] + 1 for row in rows)
+        assert sum(row["handed_back"] for row in rows) > 0
+
+
+async def test_a_redis_that_is_away_for_longer_than_the_lease_costs_one_attempt(settings):
+    """Nobody can show that it holds the lease: the attempt stops, the next one is whole, the client is told."""
+    script = Script(deltas=250, every_seconds=0.01)
+    brief = settings.model_copy(update={"lease_seconds": 0.8})
+    async with running(brief, ScriptedAnswers) as system, Redis.from_url(settings.redis_url) as redis:
+        alice = await system.caller()
+        async with asking(alice, create(str(script))) as asker:
+            await asker.until("the middle", lambda answer: len(answer.of_type("thread.item.updated")) > 20)
+            await redis.execute_command("CLIENT", "PAUSE", "2500", "WRITE")
+            answer = await asker.finished()
+        assert answer.end == "completed"
+        attempts = {cursor.split("-")[0] for cursor, _ in answer.frames}
+        assert attempts == {"0", "1", "2"}
+        (message_done,) = answer.of_type("thread.item.done")[1:]
+        assert [part["text"] for part in message_done["item"]["content"]] == script.whole(2)
+        assert len(answer.of_type("thread.item.removed")) == 1
+        assert [item["id"] for item in await alice.items(answer.thread_id)][1:] == [
+            message_done["item"]["id"]
+        ]
+
+
+async def test_a_queue_that_was_emptied_loses_no_accepted_run(settings, monkeypatch):
+    """The row is the truth: the reaper queues it again."""
+    monkeypatch.setattr("worker.reaper.QUEUED_SECONDS", 0.1)
+    monkeypatch.setattr("worker.arq_worker.REAP_EVERY_SECONDS", 1)
+    async with running(settings, ScriptedAnswers, workers=0) as system, AsyncExitStack() as stack:
+        alice = await system.caller()
+        askers = [await stack.enter_async_context(asking(alice, create(str(Script())))) for _ in range(3)]
+        for asker in askers:
+            await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
+        async with Redis.from_url(settings.redis_url) as redis:
+            await redis.delete(keys.QUEUE, keys.BELL, *(keys.job(asker.run_id) for asker in askers))
+        async with running_worker(settings):
+            for asker in askers:
+                assert (await asker.finished()).end == "completed"
+
+
+@asynccontextmanager
+async def running_worker(settings: Settings) -> AsyncIterator[None]:
+    worker = create_worker(settings, ScriptedAnswers())
+    working = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        worker.drain()
+        await working

@@ -1,96 +1,209 @@
-"""Nothing that a user, a model or an issuer wrote reaches a log, at the most talkative level, in either form."""
+"""No line of any process says what a user or a model wrote: at LOG_LEVEL=debug, in both formats, when all fails."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import json
+import os
+import re
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from shared.settings import Settings
 from tests.system import Caller, Processes, create, message, running_processes, wait_until
 
-SECRET = "s3cret"
+SECRETS = iter(range(1000))
 
 
-def secret(kind: str) -> str:
-    """Unlike anything else in the output; what follows the prefix says where a leak came from."""
-    return f"{SECRET}-{kind}-{uuid4().hex[:6]}"
+class Marks:
+    """Words that stand for what must not be logged, each with what it stood for."""
+
+    def __init__(self) -> None:
+        self.what: dict[str, str] = {}
+
+    def __call__(self, what: str) -> str:
+        mark = f"geheim{next(SECRETS):04d}x{os.urandom(4).hex()}"
+        self.what[mark] = what
+        return mark
 
 
-async def converse(caller: Caller) -> None:
-    """Every way in which a client's words come in, and several in which they go wrong."""
-    caller.headers["Accept-Language"] = "de"
-    metadata = {"userInfo": {"name": secret("metadata")}}
-    answer = await caller.stream({**create(secret("message")), "metadata": metadata})
-    assert answer.end == "completed"
-    thread_id = answer.thread_id
-    failed = await caller.stream({**message(thread_id, "fail " + secret("exception")), "metadata": metadata})
-    assert failed.end == "failed"
-    await caller.stream(message(thread_id, "tool " + secret("arguments")))
-    output = {"thread_id": thread_id, "result": {"found": secret("tool-output")}}
-    await caller.stream({"type": "threads.add_client_tool_output", "params": output})
-    action = {"type": secret("action"), "payload": {"to": secret("payload")}}
+async def converse(alice: Caller, mark: Marks) -> str:
+    """Everything that carries text of the user's, of the model's or of a tool's; the thread's id."""
+    body = create(f"hello {mark('a message')}", metadata={mark("a key of metadata"): mark("metadata")})
+    first = await alice.stream({**body, "metadata": {"page": mark("metadata of the request")}})
+    thread_id = first.thread_id
+    tag = {"type": "input_tag", "id": "t", "text": mark("a tag"), "data": {"x": mark("a tag's data")}}
+    quoted = {
+        "content": [tag],
+        "attachments": [],
+        "quoted_text": mark("a quotation"),
+        "inference_options": {},
+    }
+    await alice.stream(
+        {"type": "threads.add_user_message", "params": {"thread_id": thread_id, "input": quoted}}
+    )
+    await alice.ask({"type": "threads.update", "params": {"thread_id": thread_id, "title": mark("a title")}})
+    await alice.stream(message(thread_id, "tool"), {"Idempotency-Key": mark("an idempotency key")})
+    output = {"thread_id": thread_id, "result": {mark("a key of a tool's output"): mark("a tool's output")}}
+    await alice.stream({"type": "threads.add_client_tool_output", "params": output})
+    await alice.stream(message(thread_id, "questions"))
+    item_id = (await alice.items(thread_id))[-1]["id"]
+    answers = {"why": {"values": [mark("an answer")]}, mark("an unknown question"): {"values": ["x"]}}
+    given = {"thread_id": thread_id, "item_id": item_id, "input": {"answers": answers}}
+    await alice.stream({"type": "threads.add_structured_input", "params": given})
+    file = {"name": mark("a file's name"), "size": 40, "mime_type": "text/plain"}
+    attachment = await alice.ask({"type": "attachments.create", "params": file})
+    upload = urlsplit(attachment["upload_descriptor"]["url"])
+    content = mark("a file's content").ljust(40).encode()
+    sent = await alice.client.put(f"{upload.path}?{upload.query}", content=content)
+    assert sent.status_code == 204, sent.text
+    mark.what[upload.query.partition("signature=")[2]] = "a signature"
+    await alice.stream(message(thread_id, mark("a message with a file"), attachments=[attachment["id"]]))
+    return thread_id
+
+
+async def go_wrong(alice: Caller, mark: Marks, thread_id: str) -> None:
+    """Exceptions that quote the user, out of every method of the server's, and requests that are refused."""
+    for word in ("fail", "chain", "save"):
+        answer = await alice.stream(message(thread_id, f"{word} {mark(f'text of {word}')}"))
+        assert answer.end == "failed", word
+    await alice.stream(message(thread_id, f"forget {mark('text of a task that nobody waits for')}"))
+    action = {"type": mark("an action's type"), "payload": {"x": mark("an action's payload")}}
     params = {"thread_id": thread_id, "action": action}
-    assert (await caller.stream({"type": "threads.custom_action", "params": params})).end == "failed"
-    assert (await caller.post({"type": "threads.sync_custom_action", "params": params})).status_code == 500
-    titled = {"thread_id": thread_id, "title": secret("title")}
-    await caller.ask({"type": "threads.update", "params": titled})
-    await send_what_is_refused(caller, thread_id)
-
-
-async def send_what_is_refused(caller: Caller, thread_id: str) -> None:
-    refused = [
-        ('{"type": "' + secret("not-json")).encode(),
-        {"type": secret("type"), "params": {}},
-        {"type": "threads.list", "params": {"order": secret("field")}},
-        message(secret("thread-id"), secret("unknown-thread")),
-        message(thread_id, secret("attachment"), attachments=[secret("attachment-id")]),
-        {"type": "threads.list", "params": {"after": secret("after")}},
-        {"type": "input.transcribe", "params": {"audio_base64": "c2VjcmV0", "mime_type": secret("mime")}},
+    assert (await alice.stream({"type": "threads.custom_action", "params": params})).end == "failed"
+    failing = [
+        {"type": "threads.sync_custom_action", "params": params},
         {
-            "type": "attachments.create",
-            "params": {"name": secret("name"), "size": 5, "mime_type": secret("mime")},
+            "type": "items.feedback",
+            "params": {"thread_id": thread_id, "item_ids": [mark("an item's id")], "kind": "positive"},
+        },
+        {
+            "type": "input.transcribe",
+            "params": {
+                "audio_base64": base64.b64encode(mark("what was said").encode()).decode(),
+                "mime_type": mark("a type of audio"),
+            },
+        },
+        {**create(mark("a message without options")), "metadata": {"options fail": mark("metadata")}},
+        {
+            **create(mark("a message without a context")),
+            "metadata": {"context fails": "api", "x": mark("it")},
         },
     ]
-    for request in refused:
-        response = await caller.post(request)
-        assert 400 <= response.status_code < 500, response.text
-    good, caller.token = caller.token, f"{caller.token}x"
-    assert (await caller.post(create(secret("unauthenticated")))).status_code == 401
-    caller.token = good
-    assert (await caller.get(f"/runs/{secret('run-id')}")).status_code == 404
-    assert (await caller.get(f"/threads/{secret('thread-path')}/run")).status_code == 204
+    for body in failing:
+        response = await alice.post(body)
+        assert (response.status_code, response.json()["error"]["code"]) == (500, "internal"), body["type"]
+    fails = {"context fails": "worker", "x": mark("metadata of a context that fails in the worker")}
+    answer = await alice.stream({**create(mark("another message")), "metadata": fails})
+    assert answer.end == "failed"
+    refused: list[Any] = [
+        mark("no JSON").encode(),
+        {"type": mark("an unknown type")},
+        {"type": "threads.get_by_id", "params": {"thread_id": mark("an unknown thread")}},
+        {"type": "threads.create", "params": {"input": mark("a wrong input")}},
+        message(thread_id, "x", attachments=[mark("an unknown attachment")]),
+        create("x" * 2_000_000 + mark("the end of a large body")),
+    ]
+    for body in refused:
+        assert 400 <= (await alice.post(body)).status_code < 500
+    bad_token = {"Authorization": f"Bearer {alice.token}{mark('the end of a bad token')}"}
+    assert (await alice.post(create("x"), bad_token)).status_code == 401
+    assert (await alice.get(f"/{mark('a path')}?q={mark('a query')}")).status_code == 404
+    await _speak_no_http(alice, mark)
 
 
-@pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_no_word_of_a_user_and_no_token_is_logged(
-    settings: Settings, tmp_path: Path, log_format: str
+async def _speak_no_http(alice: Caller, mark: Marks) -> None:
+    url = urlsplit(str(alice.client.base_url))
+    reader, writer = await asyncio.open_connection(url.hostname, url.port)
+    writer.write(f"{mark('what is no HTTP')}\r\n\r\n".encode())
+    await reader.read()
+    writer.close()
+    _, writer = await asyncio.open_connection(url.hostname, url.port)
+    head = f"POST /chatkit HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.token}\r\nContent-Length: 999\r\n\r\n"
+    writer.write(f"{head}{mark('half a body')}".encode())
+    await writer.drain()
+    writer.close()
+
+
+def lines_of(system: Processes) -> list[str]:
+    processes = [*system.api_processes, *system.worker_processes]
+    return [line for process in processes for line in process.output.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("of_api", "of_worker"), [("json", "console"), ("console", "json")], ids=["json-console", "console-json"]
+)
+async def test_no_line_says_what_somebody_wrote(
+    settings: Settings, tmp_path: Path, of_api: str, of_worker: str
 ) -> None:
-    environment = {
-        "LOG_LEVEL": "debug",
-        "LOG_FORMAT": log_format,
-        "CHATKIT_SERVER": "tests.log_servers:SecretServer",
-        "FORWARD_TOKEN": "true",
-        "FORWARD_TOKEN_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+    """From start to the end of a drain with a run in it, with the caller's token forwarded."""
+    (tmp_path / "attachments").mkdir()
+    changes = {
+        "chatkit_server": "tests.loud_servers:LoudServer",
+        "chatkit_context": "tests.loud_servers:context",
+        "attachments_url": f"file://{tmp_path}/attachments",
+        "attachments_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),
+        "forward_token": True,
+        "forward_token_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),
+        "log_level": "debug",
+        "drain_seconds": 0,
     }
-    async with running_processes(settings, tmp_path, **environment) as system:
-        caller = await system.caller()
-        token = caller.token
-        await converse(caller)
-        await wait_until(
-            "the worker has logged its runs", lambda: output_of(system).count("attempt_end") >= 5
-        )
-        for process in [*system.api_processes, *system.worker_processes]:
-            process.terminate()
-        output = output_of(system)
-    assert "attempt_start" in output, "the logs of the processes were not seen"
-    assert SECRET not in output, [line for line in output.splitlines() if SECRET in line]
-    for part in token.split("."):
-        assert part not in output, "a part of a token is in a log"
-    assert "MDEyMzQ1Njc4" not in output
-    assert "Traceback" not in output
+    loud, mark = settings.model_copy(update=changes), Marks()
+    async with running_processes(loud, tmp_path, apis=0, workers=0) as system:
+        worker = system.start_worker(LOG_FORMAT=of_worker)
+        api = await system.start_api(LOG_FORMAT=of_api)
+        alice = await system.caller("alice", "acme")
+        thread_id = await converse(alice, mark)
+        await go_wrong(alice, mark, thread_id)
+        async with alice.open_stream(message(thread_id, f"wait {mark('a message in a drain')}")) as response:
+            run_id = response.headers["x-run-id"]
+            await wait_until(
+                "the worker has the run",
+                lambda: any("attempt_start" in line and run_id in line for line in lines_of(system)),
+            )
+            assert await asyncio.to_thread(worker.terminate) == 0
+        await asyncio.to_thread(api.terminate)
+    for part in alice.token.split("."):
+        mark.what[part] = "a part of a token"
+    for name in ("attachments_key", "forward_token_key"):
+        mark.what[changes[name]] = name
+    assert_nothing_is_told(mark, api.output, worker.output)
+    assert_all_was_logged(api.output, worker.output)
+    for form, output in ((of_api, api.output), (of_worker, worker.output)):
+        assert all(_is_of(form, line) for line in output.splitlines())
 
 
-def output_of(system: Processes) -> str:
-    return "".join(process.output for process in [*system.api_processes, *system.worker_processes])
+def assert_nothing_is_told(mark: Marks, *outputs: str) -> None:
+    output = "\n".join(outputs)
+    assert len(mark.what) > 30
+    assert {what for word, what in mark.what.items() if word in output} == set()
+    for word in ("geheim", "input_text", '"params"', "Traceback", "Authorization", "Bearer"):
+        assert word not in output
+
+
+def assert_all_was_logged(of_api: str, of_worker: str) -> None:
+    """What went wrong is there all the same, by its type and place."""
+    for kind in ("LookupError", "AssertionError", "OSError", "RuntimeError", "ValueError"):
+        assert kind in of_api
+    for action in (
+        "worker_start",
+        "attempt_start",
+        "attempt_end",
+        "run_failed",
+        "worker_drain",
+        "worker_stop",
+    ):
+        assert action in of_worker
+    for action in ("api_start", "request_failed", "api_stop"):
+        assert action in of_api
+    assert "loud_servers.py" in of_api
+
+
+def _is_of(form: str, line: str) -> bool:
+    if form == "json":
+        return {"event", "level", "timestamp"} <= set(json.loads(line))
+    return re.match(r"\d{4}-\d\d-\d\d[T ]", line) is not None
