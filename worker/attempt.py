@@ -95,7 +95,7 @@ class Attempt:
                 raise
             except Exception as error:
                 # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
-                log.error("the server failed", action="server_failed", run_id=self.run_id, **failure(error))
+                log.error("the server failed", action="server_failed", run_id=self.run_id, **failure(error))  # noqa: TRY400
                 raise
 
         async def produce() -> None:

@@ -309,7 +309,7 @@ async def test_drains_at_any_moment_cost_no_run_anything(settings):
 
 async def test_a_redis_that_is_away_for_longer_than_the_lease_costs_one_attempt(settings):
     """Nobody can show that it holds the lease: the attempt stops, the next one is whole, the client is told."""
-    script = Script(deltas=250, every_seconds=0.01)
+    script = Script(deltas=160, every_seconds=0.01)
     brief = settings.model_copy(update={"lease_seconds": 0.8})
     async with running(brief, ScriptedAnswers) as system, Redis.from_url(settings.redis_url) as redis:
         alice = await system.caller()
