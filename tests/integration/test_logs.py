@@ -189,10 +189,13 @@ def assert_all_was_logged(of_api: str, of_worker: str) -> None:
     """What went wrong is there all the same, by its type and place."""
     for kind in ("LookupError", "AssertionError", "OSError", "RuntimeError", "ValueError"):
         assert kind in of_api
+    for kind in ("ValueError", "RuntimeError", "LookupError", "PydanticSerializationError"):
+        assert kind in of_worker
     for action in (
         "worker_start",
         "attempt_start",
         "attempt_end",
+        "server_failed",
         "run_failed",
         "worker_drain",
         "worker_stop",
@@ -200,7 +203,8 @@ def assert_all_was_logged(of_api: str, of_worker: str) -> None:
         assert action in of_worker
     for action in ("api_start", "request_failed", "api_stop"):
         assert action in of_api
-    assert "loud_servers.py" in of_api
+    for output in (of_api, of_worker):
+        assert "loud_servers.py" in output
 
 
 def _is_of(form: str, line: str) -> bool:
