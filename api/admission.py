@@ -25,6 +25,7 @@ from shared.errors import IdempotencyMismatch, RelaykitError, ThreadBusy
 from shared.identity import RequestContext, set_current
 from shared.journal import Batch, Field, Journals
 from shared.queue import Queue
+from shared.redis import insist
 from shared.runs import Kind, Run, Runs, Status
 from shared.settings import Settings
 from shared.store import PostgresStore
@@ -158,9 +159,9 @@ class Admission:
             entries=[(Field.EVENT, event) for event in events],
             ttl_seconds=self.settings.journal_ttl_seconds,
         )
-        await self.journals.append(batch)
+        await insist(lambda: self.journals.append(batch))
         if status is Status.QUEUED:
-            await self.queue.enqueue(run.id)
+            await insist(lambda: self.queue.enqueue(run.id))
         elif self.settings.thread_policy == "interrupt":
             for other in await self.runs.unended(run.tenant, run.owner, run.thread_id, before=run.id):
                 await self.endings.cancel(other)

@@ -13,6 +13,7 @@ from shared.errors import Fenced
 from shared.identity import set_current
 from shared.journal import Journals
 from shared.queue import Queue
+from shared.redis import insist
 from shared.runs import Kind, Run, Runs, Status, request_context
 from shared.settings import Settings
 from shared.store import PostgresStore
@@ -60,13 +61,14 @@ class Endings:
         if status is None:
             return (await self.runs.get(run.id, run.tenant, run.owner)).status
         if status is Status.RUNNING:
-            await self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds)
+            await insist(lambda: self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds))
             return status
         await self._note_cancelled(run)
-        await self.write_end(run, Status.CANCELLED)
-        await self.queue.discard(run.id)
+        await insist(lambda: self.write_end(run, Status.CANCELLED))
+        await insist(lambda: self.queue.discard(run.id))
         if promoted is not None:
-            await self.queue.enqueue(promoted.id)
+            next_id = promoted.id
+            await insist(lambda: self.queue.enqueue(next_id))
         return status
 
     async def _promote(self, run: Run) -> Run | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis.asyncio as redis_asyncio
 from redis.asyncio.connection import AbstractConnection
@@ -21,8 +21,12 @@ from shared.errors import QueueUnavailable
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
 CONNECT_TIMEOUT_SECONDS = 2.0
 REPLY_TIMEOUT_SECONDS = 5.0
+INSIST_SECONDS = (0.0, 0.1, 0.4)
+"""Pauses before a call that failed is repeated."""
 
 Redis = redis_asyncio.Redis
+
+T = TypeVar("T")
 
 
 class FairPool(redis_asyncio.ConnectionPool):
@@ -79,6 +83,19 @@ async def open_redis(
     finally:
         await client.aclose()
         await pool.disconnect()
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """The call's result, though a connection is lost on the way: for what must follow something that is committed.
+
+    The call must be safe to repeat. Raises QueueUnavailable where Redis is away for longer than that.
+    """
+    for pause_seconds in INSIST_SECONDS:
+        try:
+            return await call()
+        except QueueUnavailable:
+            await asyncio.sleep(pause_seconds)
+    return await call()
 
 
 @contextmanager

@@ -20,7 +20,8 @@ class Stop(StrEnum):
     TIMEOUT = "timeout"
     """RUN_TIMEOUT_SECONDS are over: the partial answer is kept, nobody is said to have stopped it."""
     DRAIN = "drain"
-    """The worker goes: the run is handed back, and its next attempt begins anew."""
+    """The worker goes: the run is handed back, and its next attempt begins anew. The partial answer is kept till then:
+    a stop may come before."""
     LOST = "lost"
     """The lease is another worker's: nothing may be written."""
 
@@ -58,9 +59,9 @@ def guard(server: ChatKitServer[Any]) -> None:
         match state.reason:
             case Stop.USER | None:
                 await original(thread, pending_items, context)
-            case Stop.TIMEOUT:
+            case Stop.TIMEOUT | Stop.DRAIN:
                 await _keep_partial(server, thread, pending_items, context)
-            case Stop.DRAIN | Stop.LOST:
+            case Stop.LOST:
                 pass
 
     server.handle_stream_cancelled = handle_stream_cancelled  # type: ignore[method-assign]
