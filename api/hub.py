@@ -163,10 +163,6 @@ class Hub:
         for follow in self._follows.values():
             follow.wake()
 
-    @property
-    def followed(self) -> int:
-        return len(self._follows)
-
     def _enter(self, run_id: str) -> Follow:
         channel = keys.notices(run_id).encode()
         follow = self._follows.setdefault(channel, Follow(run_id, self._tail_max_bytes))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
+
+from tests.system import wait_until
 
 
 async def connections(redis: Redis) -> list[dict[str, Any]]:
@@ -38,3 +42,23 @@ async def kill(redis: Redis, clients: list[dict[str, Any]]) -> int:
             continue  # it has gone by itself
         killed += 1
     return killed
+
+
+@asynccontextmanager
+async def writes_held(redis: Redis) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Redis takes no write until the end of the block; what is yielded kills the connections that wait with one.
+
+    Workers wait too, in BLPOP, which counts as a write.
+    """
+    await redis.execute_command("CLIENT", "PAUSE", "60000", "WRITE")
+
+    async def held() -> list[dict[str, Any]]:
+        return [one for one in await connections(redis) if "b" in one["flags"] and "blpop" not in one["cmd"]]
+
+    async def cut() -> None:
+        await kill(redis, await wait_until("somebody waits to write", held))
+
+    try:
+        yield cut
+    finally:
+        await redis.execute_command("CLIENT", "UNPAUSE")

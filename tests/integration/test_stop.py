@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from shared import keys
 from tests.followers import Follower, asking, crowd, following
+from tests.redis_clients import writes_held
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.services import Databases, RedisDatabases
 from tests.system import (
@@ -88,7 +89,7 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
 async def stage(stage_settings) -> AsyncIterator[Stage]:
     async with (
         running(stage_settings, ScriptedAnswers, apis=2, workers=0) as system,
-        Redis.from_url(stage_settings.redis_url) as redis,
+        Redis.from_url(stage_settings.redis_url, single_connection_client=True) as redis,
         asyncpg.create_pool(stage_settings.database_url, min_size=1, max_size=4) as database,
     ):
         alice = await crowd(system, await system.caller())
@@ -344,6 +345,45 @@ async def test_a_run_that_takes_too_long_fails_with_its_partial_answer_and_no_no
         assert await stored(stage, answer) == [seen(answer)]
         assert await stage.notes(answer.thread_id) == []
         await stage.off_the_queue(answer.run_id)
+
+
+async def test_a_run_that_was_handed_back_and_is_stopped_before_it_begins_anew_keeps_what_was_shown(
+    stage, tmp_path
+):
+    """Its worker was drained in mid-answer and there is no other yet."""
+    async with asking(stage.alice, create(str(held(tmp_path)))) as asker:
+        async with stage.worker(drain_seconds=0):
+            await in_mid_answer(asker)
+        assert (await stage.row(asker.run_id))["status"] == "queued"
+        response = await stage.alice_elsewhere.cancel(asker.run_id)
+        assert (response.status_code, response.json()["status"]) == (202, "cancelled")
+        answer = await asker.finished()
+    assert len(answer.of_type("thread.item.updated")) == HOLD
+    await assert_stopped(stage, answer)
+
+
+async def test_a_stop_whose_redis_connection_dies_is_carried_out(stage):
+    """The row is cancelled, the end entry is on its way: it is sent again."""
+    async with asking(stage.alice, create(str(Script()))) as asker:
+        await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
+        async with writes_held(stage.redis) as cut:
+            response = asyncio.create_task(stage.alice_elsewhere.cancel(asker.run_id))
+            await cut()
+        assert (await response).status_code == 202
+        await assert_stopped(stage, await asker.finished())
+
+
+async def test_an_accepted_run_gets_its_journal_and_its_job_though_the_connection_dies(stage):
+    """The row is committed, the journal's first entries are on their way: they are sent again, and the 200 comes."""
+    async with AsyncExitStack() as stack:
+        async with writes_held(stage.redis) as cut:
+            asker = await stack.enter_async_context(asking(stage.alice, create(str(Script()))))
+            await cut()
+        await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
+        async with stage.worker():
+            answer = await asker.finished()
+    assert answer.end == "completed"
+    assert answer.frames[0][0] == "0-1"
 
 
 async def test_a_stopped_run_can_be_resumed_to_its_end(stage, tmp_path):
