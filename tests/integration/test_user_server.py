@@ -12,7 +12,7 @@ from chatkit.store import Store
 
 from shared.chatkit import load_server
 from shared.settings import Settings
-from tests.system import ROOT, Caller, System, create, message, running, running_processes
+from tests.system import ROOT, Caller, System, create, make_settings, message, running, running_processes
 from tests.user_servers import (
     SLOW_WORDS,
     DictServer,
@@ -204,6 +204,12 @@ class _OurAttachments:
     pass
 
 
+def unopened(issuer_key_file: Path, server: str, **more: Any) -> Settings:
+    """Settings of services that nobody will ask."""
+    nowhere = ("redis://127.0.0.1:1", "postgresql://127.0.0.1:1/x")
+    return make_settings(*nowhere, issuer_key_file, 1, chatkit_server=server, **more)
+
+
 @pytest.mark.parametrize(
     ("name", "of_class"),
     [
@@ -215,23 +221,22 @@ class _OurAttachments:
         ("dict_server", DictServer),
     ],
 )
-def test_what_every_form_gets(settings: Settings, tmp_path: Path, name: str, of_class: type) -> None:
+def test_what_every_form_gets(issuer_key_file: Path, tmp_path: Path, name: str, of_class: type) -> None:
     """Our stores, whatever the constructor takes: they are passed where it does, and put there where it does not."""
     store: Store[Any] = _OurStore(str(tmp_path / "ours.db"))
     attachments: Any = _OurAttachments()
-    named = settings.model_copy(update={"chatkit_server": f"{HERE}:{name}"})
-    server = load_server(named, store, attachments).server
+    server = load_server(unopened(issuer_key_file, f"{HERE}:{name}"), store, attachments).server
     assert type(server) is of_class
     assert server.store is store
     assert server.attachment_store is attachments
 
 
-def test_an_own_store_is_kept(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_own_store_is_kept(issuer_key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With CHATKIT_STORE=own neither store is put in the place of what the server has."""
     monkeypatch.setenv("NOTEBOOK", str(tmp_path / "notebook.db"))
-    changes = {"chatkit_server": f"{HERE}:NotebookServer", "chatkit_store": "own"}
+    settings = unopened(issuer_key_file, f"{HERE}:NotebookServer", chatkit_store="own")
     store: Store[Any] = _OurStore(str(tmp_path / "ours.db"))
     attachments: Any = _OurAttachments()
-    server = load_server(settings.model_copy(update=changes), store, attachments).server
+    server = load_server(settings, store, attachments).server
     assert type(server.store) is SqliteStore
     assert server.attachment_store is None
