@@ -34,7 +34,7 @@ from tests.system import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LEASE_SECONDS = 1.5
+LEASE_SECONDS = 4.0
 GRACE_SECONDS = 1.5
 DRAIN_SECONDS = 0.5
 HOLD = 6
