@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, cast
 
@@ -33,6 +33,8 @@ class Claim:
 
     run_id: str
     token: str
+    asked_at: float = field(default=0.0, compare=False)
+    """When it was asked for, by time.monotonic(): the lease is not older."""
 
 
 def serialize(data: Any) -> bytes:
@@ -68,11 +70,12 @@ class Queue:
 
     async def claim(self, free: int, lease_seconds: float, token: str) -> list[Claim]:
         """Takes up to `free` due jobs. `token` must be unlike that of any other claim."""
+        asked_at = time.monotonic()
         with translated():
             taken = await self._claim(
                 keys=[keys.QUEUE, keys.LEASE_PREFIX], args=[free, int(lease_seconds * 1000), token]
             )
-        return [Claim(run_id.decode(), token) for run_id in taken]
+        return [Claim(run_id.decode(), token, asked_at) for run_id in taken]
 
     async def renew(
         self, claims: Sequence[Claim], lease_seconds: float, journal_ttl_seconds: float

@@ -34,25 +34,35 @@ class Heartbeat:
         self._settings = settings
         self._claims = claims
         self._attempts = attempts
+        self._shown_at: dict[Claim, float] = {}
+        """When each lease was last shown to hold, by this process's clock."""
 
     async def run(self) -> None:
-        lease_seconds = self._settings.lease_seconds
-        renewed_at = time.monotonic()
+        beat_seconds = self._settings.lease_seconds / BEATS_PER_LEASE
         while True:
-            await asyncio.sleep(lease_seconds / BEATS_PER_LEASE)
+            await asyncio.sleep(beat_seconds)
             started_at = time.monotonic()
-            claims = list(self._claims.values())
+            claims = self._held(started_at)
+            ends_at = min(self._shown_at.values(), default=started_at) + self._settings.lease_seconds
             try:
-                async with asyncio.timeout(max(0, renewed_at + lease_seconds - started_at)):
+                async with asyncio.timeout(min(beat_seconds, ends_at - started_at)):
                     states = await self._renew(claims)
             except (QueueUnavailable, TimeoutError) as error:
                 log.warning("leases not renewed", action="lease_renew", runs=len(claims), **failure(error))
-                if time.monotonic() - renewed_at >= lease_seconds:
-                    self._stop_all(claims)
+                self._held(time.monotonic())
                 continue
-            renewed_at = started_at
             for claim, state in zip(claims, states, strict=True):
+                self._shown_at[claim] = started_at
                 self._heed(claim, state)
+
+    def _held(self, now: float) -> list[Claim]:
+        """The claims whose lease can still be shown to hold; the attempts of the others are stopped."""
+        shown_at = {claim: self._shown_at.get(claim, claim.asked_at) for claim in self._claims.values()}
+        over = [claim for claim, at in shown_at.items() if at + self._settings.lease_seconds <= now]
+        for claim in over:
+            self._heed(claim, Lease.LOST)
+        self._shown_at = {claim: at for claim, at in shown_at.items() if claim not in over}
+        return list(self._shown_at)
 
     async def _renew(self, claims: list[Claim]) -> list[Lease]:
         if not claims:
@@ -73,8 +83,3 @@ class Heartbeat:
                 attempt.stop(Stop.USER)
             case Lease.HELD:
                 pass
-
-    def _stop_all(self, claims: list[Claim]) -> None:
-        """No lease can be shown to hold any more."""
-        for claim in claims:
-            self._heed(claim, Lease.LOST)

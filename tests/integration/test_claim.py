@@ -307,27 +307,6 @@ async def test_drains_at_any_moment_cost_no_run_anything(settings):
         assert sum(row["handed_back"] for row in rows) > 0
 
 
-async def test_a_redis_that_is_away_for_longer_than_the_lease_costs_one_attempt(settings):
-    """Nobody can show that it holds the lease: the attempt stops, the next one is whole, the client is told."""
-    script = Script(deltas=160, every_seconds=0.01)
-    brief = settings.model_copy(update={"lease_seconds": 0.8})
-    async with running(brief, ScriptedAnswers) as system, Redis.from_url(settings.redis_url) as redis:
-        alice = await system.caller()
-        async with asking(alice, create(str(script))) as asker:
-            await asker.until("the middle", lambda answer: len(answer.of_type("thread.item.updated")) > 20)
-            await redis.execute_command("CLIENT", "PAUSE", "2500", "WRITE")
-            answer = await asker.finished()
-        assert answer.end == "completed"
-        attempts = {cursor.split("-")[0] for cursor, _ in answer.frames}
-        assert attempts == {"0", "1", "2"}
-        (message_done,) = answer.of_type("thread.item.done")[1:]
-        assert [part["text"] for part in message_done["item"]["content"]] == script.whole(2)
-        assert len(answer.of_type("thread.item.removed")) == 1
-        assert [item["id"] for item in await alice.items(answer.thread_id)][1:] == [
-            message_done["item"]["id"]
-        ]
-
-
 async def test_a_queue_that_was_emptied_loses_no_accepted_run(settings, monkeypatch):
     """The row is the truth: the reaper queues it again."""
     monkeypatch.setattr("worker.reaper.QUEUED_SECONDS", 0.1)
