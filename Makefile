@@ -9,18 +9,24 @@ TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test check migrate api worker lock browser clean
+.PHONY: help setup run test test-long chaos check migrate api worker lock browser clean
 
 help: ## print this
-	@awk -F ' *## ' '/^[a-z]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## make the environment in .venv, as locked
 
 run: $(STAMP) ## all of Relaykit on this machine, until Ctrl-C (PORT, WORKERS, API_PROCESSES, DATA_DIR); logs in .relaykit/logs
 	@exec $(BIN)/python -m deploy.local
 
-test: $(STAMP) browser ## every test, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
-	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile $(ARGS)
+test: $(STAMP) browser ## the tests, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
+	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long" $(ARGS)
+
+test-long: $(STAMP) ## the tests that take minutes, most of them of whole processes that are started and killed
+	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m long $(ARGS)
+
+chaos: $(STAMP) ## kill, freeze, restart and cut everything for CHAOS_SECONDS (120) under CHATS (30) clients, then check; SEED
+	@exec $(BIN)/python -m tests.chaos
 
 check: $(STAMP) ## ruff, its formatter, mypy --strict, import-linter
 	$(BIN)/ruff check .

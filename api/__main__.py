@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 
@@ -12,14 +13,22 @@ from shared.errors import RelaykitError, SettingsError
 from shared.log import configure
 from shared.settings import Settings, load_settings
 
+DRAIN_SHARE = 0.8
+"""Of DRAIN_SECONDS; the rest is for what is left."""
+
 
 class Server(uvicorn.Server):
     """Closes the streams first: uvicorn itself would wait for them, and they end with their runs."""
 
+    drain_seconds = 0.0
+    """Over which the closing is spread, so that their clients do not all come back at once."""
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()  # takes no new connections from here on
         hub = getattr(self.config.app.state, "hub", None)  # type: ignore[union-attr]
         if hub is not None:
-            hub.close()
+            await hub.drain(self.drain_seconds)
         await super().shutdown(sockets)
 
 
@@ -56,10 +65,12 @@ def main() -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=max(1, int(settings.drain_seconds)),
+        timeout_graceful_shutdown=max(1, int(settings.drain_seconds * (1 - DRAIN_SHARE))),
     )
     server = Server(config)
-    server.run(sockets=[listener])
+    server.drain_seconds = settings.drain_seconds * DRAIN_SHARE
+    with suppress(SystemExit):  # uvicorn's way to say that the lifespan failed, with a code of its own
+        server.run(sockets=[listener])
     return 0 if server.started else 2
 
 

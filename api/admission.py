@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from chatkit.types import (
     StreamingReq,
     StreamOptions,
@@ -21,17 +21,29 @@ from api.metrics import ADMITTED
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.ending import Endings
-from shared.errors import IdempotencyMismatch, RelaykitError, ThreadBusy
+from shared.errors import (
+    IdempotencyMismatch,
+    QueueFull,
+    QueueUnavailable,
+    RelaykitError,
+    ThreadBusy,
+    TooManyRuns,
+)
 from shared.identity import RequestContext, set_current
-from shared.journal import Batch, Field, Journals
-from shared.queue import Queue
+from shared.journal import Journals
+from shared.log import failure
+from shared.queue import REPEAT_SECONDS, Queue
 from shared.redis import insist
-from shared.runs import Kind, Run, Runs, Status
+from shared.runs import TOO_MANY_RETRY_SECONDS, Kind, Run, Runs, Status
 from shared.settings import Settings
 from shared.store import PostgresStore
 
 MAY_WAIT = frozenset({Kind.MESSAGE, Kind.ACTION})
 """Kinds that make sense behind another run; the others answer something that the active run may change."""
+
+QUEUE_FULL_RETRY_SECONDS = 10.0
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +56,8 @@ class Submission:
     request_hash: bytes
     idempotency_key: str | None
     token: bytes | None
+    max_attempts: int | None
+    queue_is_full: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +73,19 @@ class Admission:
     async def submit(self, submission: Submission) -> Run:
         """Admits the request and queues its run; accepted means that the row is committed.
 
-        A repeated Idempotency-Key gives the run that it made the first time. Raises the errors that
-        docs/protocol.md lists for POST /chatkit; after each of them nothing is written.
+        A repeated Idempotency-Key gives the run that it made the first time; so does the same body without a key, as
+        long as no client has had anything of that run. Raises the errors that docs/protocol.md lists for
+        POST /chatkit; after each of them nothing is written.
         """
         earlier = await self._earlier(submission) or await self._answering(submission)
         if earlier is not None:
             return earlier
+        if submission.queue_is_full:
+            raise QueueFull(retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)
         set_current(submission.context)
         context = self.user.context(submission.context)
-        reachable = asyncio.create_task(self.queue.ping())
         try:
-            async with self._unit_of_work(submission, reachable):
+            async with self._unit_of_work(submission):
                 admitted = await admit(self.user.server, submission.request, context)
                 options = self.user.server.get_stream_options(admitted.thread, context)
                 run = _row(submission, admitted, options)
@@ -80,20 +96,25 @@ class Admission:
             if earlier is None:
                 raise
             return earlier
-        finally:
-            await asyncio.gather(reachable, return_exceptions=True)
         events = [*admitted.events, StreamOptionsEvent(stream_options=options)]
         ADMITTED.labels(run.kind.value).inc()
-        await self._publish(run, [self.user.server._serialize(event) for event in events], status)
+        try:
+            await self._publish(run, [self.user.server._serialize(event) for event in events], status)
+        except QueueUnavailable as error:
+            # accepted is accepted: the reaper queues it, and its worker writes what is missing
+            log.warning("queued later", action="admission_unpublished", run_id=run.id, **failure(error))
         return run
 
     async def _earlier(self, submission: Submission) -> Run | None:
-        if submission.idempotency_key is None:
-            return None
         context = submission.context
-        run = await self.runs.by_idempotency_key(
-            context.tenant or "", context.user_id, submission.idempotency_key
-        )
+        tenant, owner = context.tenant or "", context.user_id
+        if submission.idempotency_key is None:
+            run = await self.runs.same_request(tenant, owner, submission.request_hash, REPEAT_SECONDS)
+            if run is None:
+                return None
+            received, kept = await self.queue.was_received(run.id)
+            return None if received or (run.status.ended and not kept) else run
+        run = await self.runs.by_idempotency_key(tenant, owner, submission.idempotency_key)
         if run is not None and run.request_hash != submission.request_hash:
             raise IdempotencyMismatch
         return run
@@ -109,23 +130,31 @@ class Admission:
         )
 
     @asynccontextmanager
-    async def _unit_of_work(self, submission: Submission, reachable: Awaitable[None]) -> AsyncIterator[None]:
-        """Writes nothing where Redis is away.
+    async def _unit_of_work(self, submission: Submission) -> AsyncIterator[None]:
+        """With our store the thread, the item and the row are one transaction.
 
-        With our store the thread, the item and the row are one transaction. A foreign store writes its own way and
-        takes nothing back, so that what can be seen to be refused is refused before.
+        A foreign store writes its own way and takes nothing back: what can be seen to be refused is refused before,
+        and of simultaneous requests with one key only the first gets to write.
         """
+        context = submission.context
         if isinstance(self.user.server.store, PostgresStore):
             async with self.database.transaction():
                 yield
-                await reachable
+        elif submission.idempotency_key is not None:
+            async with self.queue.alone(context.caller_digest, submission.idempotency_key):
+                if await self._earlier(submission) is not None:
+                    raise IdempotencyMismatch  # admitted meanwhile, which whoever catches this finds out
+                await self._refuse_what_can_be_seen(submission)
+                yield
         else:
-            await reachable
-            await self._refuse_where_busy(submission)
+            await self._refuse_what_can_be_seen(submission)
             yield
 
-    async def _refuse_where_busy(self, submission: Submission) -> None:
+    async def _refuse_what_can_be_seen(self, submission: Submission) -> None:
         request, context = submission.request, submission.context
+        limit = self.settings.caller_max_runs
+        if limit and await self.runs.unended_count(context.tenant or "", context.user_id) >= limit:
+            raise TooManyRuns(retry_after_seconds=TOO_MANY_RETRY_SECONDS)
         if isinstance(request, ThreadsCreateReq) or self._may_wait(Kind(request.type)):
             return
         active = await self.runs.active(context.tenant or "", context.user_id, request.params.thread_id)
@@ -137,10 +166,10 @@ class Admission:
 
     async def _insert(self, run: Run, submission: Submission) -> Status:
         async with self._row_transaction():
-            return await self.runs.insert(
+            return await self.runs.admit(
                 run,
-                idempotency_key=submission.idempotency_key,
-                allow_waiting=self._may_wait(run.kind),
+                may_wait=self._may_wait(run.kind),
+                caller_runs=self.settings.caller_max_runs,
             )
 
     @asynccontextmanager
@@ -152,19 +181,20 @@ class Admission:
                 yield
 
     async def _publish(self, run: Run, events: list[bytes], status: Status) -> None:
-        batch = Batch(
-            run_id=run.id,
-            attempt=0,
-            first_seq=1,
-            entries=[(Field.EVENT, event) for event in events],
-            ttl_seconds=self.settings.journal_ttl_seconds,
-        )
-        await insist(lambda: self.journals.append(batch))
+        ttl_seconds = self.settings.journal_ttl_seconds
+        await insist(lambda: self.journals.admission(run.id, events, ttl_seconds))
         if status is Status.QUEUED:
             await insist(lambda: self.queue.enqueue(run.id))
         elif self.settings.thread_policy == "interrupt":
+            await self._interrupt(run)
+
+    async def _interrupt(self, run: Run) -> None:
+        """Stops what stands before the run; where that fails the run waits, as with `queue`."""
+        try:
             for other in await self.runs.unended(run.tenant, run.owner, run.thread_id, before=run.id):
                 await self.endings.cancel(other)
+        except Exception as error:  # the run is accepted: no error of the POST's
+            log.error("not interrupted", action="admission_interrupt", run_id=run.id, **failure(error))  # noqa: TRY400
 
 
 def _row(submission: Submission, admitted: Admitted, options: StreamOptions) -> Run:
@@ -187,6 +217,8 @@ def _row(submission: Submission, admitted: Admitted, options: StreamOptions) -> 
         cancel_requested=False,
         error=None,
         request_hash=submission.request_hash,
+        idempotency_key=submission.idempotency_key,
+        max_attempts=submission.max_attempts,
     )
 
 

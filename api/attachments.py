@@ -9,10 +9,20 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from api.openapi import Json, refusals
 from shared.attachment_objects import AttachmentObjects, StoredAttachment, open_object_store
 from shared.attachments import RASTER_IMAGES, attachment_rules, media_type
 from shared.database import Database
-from shared.errors import AttachmentAlreadyUploaded, AttachmentRejected, BodyTooLarge
+from shared.errors import (
+    AttachmentAlreadyUploaded,
+    AttachmentNotFound,
+    AttachmentNotUploaded,
+    AttachmentRejected,
+    BodyTooLarge,
+    DatabaseUnavailable,
+    InvalidSignature,
+    StorageUnavailable,
+)
 from shared.settings import Settings
 from shared.signing import Grant, check, parse_expires
 
@@ -26,6 +36,9 @@ HEADERS: Final = {
 }
 """What a user uploaded is shown or saved, and never runs as a page of ours."""
 
+_BYTES: Final[Json] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_LINK_ERRORS: Final = (AttachmentNotFound, InvalidSignature, DatabaseUnavailable, StorageUnavailable)
+
 
 def attachments_router(settings: Settings, database: Database) -> APIRouter:
     """The two routes; none where ATTACHMENTS_URL is not set. Raises SettingsError."""
@@ -36,18 +49,34 @@ def attachments_router(settings: Settings, database: Database) -> APIRouter:
     key = rules.key
     objects = AttachmentObjects(database, open_object_store(settings.attachments_url))
 
-    @router.put("/attachments/{attachment_id}", status_code=204)
+    @router.put(
+        "/attachments/{attachment_id}",
+        status_code=204,
+        responses=refusals(
+            *_LINK_ERRORS, AttachmentAlreadyUploaded, AttachmentRejected, BodyTooLarge, framework=[404]
+        ),
+        openapi_extra={"requestBody": {"required": True, "content": _BYTES}},
+    )
     async def upload(
         attachment_id: str, request: Request, signature: str = "", expires: str | None = None
     ) -> Response:
+        """Takes the bytes, once; the link is that of the attachment's `upload_descriptor`."""
         stored = await objects.find(attachment_id)
         _authorise(key, stored, "PUT", signature, expires)
         _check_headers(request, stored)
         await objects.write(stored, request.stream())
         return Response(status_code=204)
 
-    @router.get("/attachments/{attachment_id}")
+    @router.get(
+        "/attachments/{attachment_id}",
+        response_class=StreamingResponse,
+        responses={
+            200: {"description": "The bytes.", "content": _BYTES},
+            **refusals(*_LINK_ERRORS, AttachmentNotUploaded, framework=[404]),
+        },
+    )
     async def download(attachment_id: str, signature: str = "", expires: str | None = None) -> Response:
+        """The bytes; the link is the attachment's `preview_url`."""
         stored = await objects.find(attachment_id)
         _authorise(key, stored, "GET", signature, expires)
         size_bytes, chunks = await objects.open(stored)
@@ -71,7 +100,15 @@ def content_disposition(name: str, mime_type: str) -> str:
 def _authorise(
     key: str, stored: StoredAttachment, method: Literal["GET", "PUT"], signature: str, expires: str | None
 ) -> None:
-    grant = Grant(method, stored.attachment.id, stored.tenant, stored.owner, parse_expires(expires))
+    """Raises AttachmentNotFound for a link that is not signed: to whoever has none, every attachment is absent.
+
+    Raises InvalidSignature for one whose time is over.
+    """
+    try:
+        grant = Grant(method, stored.attachment.id, stored.tenant, stored.owner, parse_expires(expires))
+        check(key, grant, signature, now_seconds=0)
+    except InvalidSignature:
+        raise AttachmentNotFound from None
     check(key, grant, signature, time.time())
 
 

@@ -23,14 +23,16 @@ from starlette.responses import Response
 
 from api.admission import Submission
 from api.authentication import Identity, locale_of
-from api.caller import authenticated, resources_of, resumes
+from api.caller import authenticated, resources_of
+from api.chatkit_openapi import CHATKIT
 from api.parse import ParsedRequest, parse
-from api.relay import Limits, RelayResponse
+from api.relay import relay
 from api.resources import Resources
 from shared.errors import (
     AttachmentNotFound,
     BodyTooLarge,
     InvalidIdempotencyKey,
+    InvalidRequest,
     ItemMismatch,
     ItemNotFound,
     NotSupported,
@@ -41,20 +43,23 @@ from shared.journal import START
 from shared.runs import new_run_id
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_MAX_ATTEMPTS = re.compile(r"[1-9][0-9]?", re.ASCII)
 _NOT_A_WIDGET = "threads.sync_custom_action requires a widget sender item"
 
 router = APIRouter()
 
 
-@router.post("/chatkit")
+@router.post("/chatkit", **CHATKIT)
 async def chatkit(request: Request) -> Response:
     """Answers JSON, or the events of the run that the request became."""
     resources = resources_of(request)
     identity = await authenticated(request)
     body = await _body(request, resources.settings.max_body_bytes)
     parsed = parse(body)
+    is_streaming = is_streaming_req(parsed.request)
+    queue_is_full = await resources.limits.request(identity, needs_queue=is_streaming)
     if is_streaming_req(parsed.request):
-        return await _stream(request, resources, identity, parsed, parsed.request, body)
+        return await _stream(request, resources, identity, parsed, parsed.request, body, queue_is_full)
     context = _context(request, resources, identity, parsed, run_id=None)
     return Response(await _answer(resources, parsed.request, context), media_type="application/json")
 
@@ -66,6 +71,7 @@ async def _stream(
     parsed: ParsedRequest,
     streaming: StreamingReq,
     body: bytes,
+    queue_is_full: bool,
 ) -> Response:
     run_id = new_run_id()
     box = resources.token_box
@@ -75,15 +81,16 @@ async def _stream(
         request_hash=hashlib.sha256(body).digest(),
         idempotency_key=_idempotency_key(request),
         token=box.seal(run_id, identity.token) if resources.settings.forward_token and box else None,
+        max_attempts=_max_attempts(request),
+        queue_is_full=queue_is_full,
     )
-    run = await resources.admission.submit(submission)
-    can_resume = resumes(request)
-    return RelayResponse(
-        run.id,
-        resources.hub.subscribe(run.id, START, expected=not run.status.ended),
-        Limits.of(resources.settings, expires_at=identity.expires_at, resumes=can_resume),
-        resumes=can_resume,
-    )
+    slot = resources.limits.stream(identity)
+    try:
+        run = await resources.admission.submit(submission)
+    except BaseException:
+        slot.release()
+        raise
+    return relay(request, resources, identity, run, START, slot)
 
 
 async def _answer(resources: Resources, request: NonStreamingReq, context: RequestContext) -> bytes:
@@ -138,6 +145,16 @@ def _idempotency_key(request: Request) -> str | None:
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidIdempotencyKey
     return key
+
+
+def _max_attempts(request: Request) -> int | None:
+    """`Relaykit-Max-Attempts: 1` asks that the run be not executed again; a number above the setting's does nothing."""
+    text = request.headers.get("relaykit-max-attempts")
+    if text is None:
+        return None
+    if not _MAX_ATTEMPTS.fullmatch(text):
+        raise InvalidRequest(locations=["Relaykit-Max-Attempts: a number from 1 to 99"])
+    return int(text)
 
 
 async def _body(request: Request, limit_bytes: int) -> bytes:

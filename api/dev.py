@@ -24,10 +24,24 @@ from starlette.responses import JSONResponse
 
 from api.authentication import MAX_NAME_CHARS
 from api.key_set import MIN_RSA_BITS
-from shared.errors import LocalOnly, SettingsError
+from api.openapi import Json, answer, refusals
+from shared.errors import InvalidJson, InvalidRequest, LocalOnly, SettingsError
 from shared.settings import LOOPBACK_HOSTS, Settings
 
 MAX_TTL_SECONDS = 86_400
+
+_TOKEN: Json = {
+    "type": "object",
+    "properties": {"access_token": {"type": "string"}, "expires_in": {"type": "integer"}},
+    "required": ["access_token", "expires_in"],
+    "additionalProperties": False,
+}
+_KEY_SET: Json = {
+    "type": "object",
+    "properties": {"keys": {"type": "array", "items": {"type": "object"}, "minItems": 1}},
+    "required": ["keys"],
+    "additionalProperties": False,
+}
 
 
 def _printable(text: str) -> str:
@@ -85,13 +99,21 @@ def dev_router(settings: Settings) -> APIRouter:
     issuer = LocalIssuer(settings, settings.local_issuer_key_file)
     router = APIRouter(prefix="/dev", dependencies=[Depends(require_local)])
 
-    @router.post("/token")
+    @router.post(
+        "/token",
+        responses={
+            200: answer("A token, and its life in seconds.", _TOKEN),
+            **refusals(LocalOnly, InvalidJson, InvalidRequest, framework=[400]),
+        },
+    )
     async def token(body: TokenRequest) -> JSONResponse:
+        """A token for whoever is named."""
         answer = {"access_token": issuer.token(body), "expires_in": body.ttl_seconds}
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
-    @router.get("/jwks.json")
+    @router.get("/jwks.json", responses={200: answer("A JWK set.", _KEY_SET), **refusals(LocalOnly)})
     async def key_set() -> JSONResponse:
+        """The keys that the tokens are signed with."""
         return JSONResponse(issuer.key_set)
 
     return router

@@ -10,14 +10,16 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.metrics import REFUSED
 from shared import errors
-from shared.errors import InvalidJson, InvalidRequest, RelaykitError, ThreadBusy, Unauthenticated
+from shared.errors import InvalidJson, InvalidRequest, JournalGone, RelaykitError, ThreadBusy, Unauthenticated
 from shared.log import failure
 
 MAX_LOCATIONS = 20
@@ -46,6 +48,10 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.RunNotFound: 404,
     errors.ItemMismatch: 409,
     errors.ThreadBusy: 409,
+    errors.RateLimited: 429,
+    errors.TooManyRuns: 429,
+    errors.TooManyStreams: 429,
+    errors.QueueFull: 503,
     errors.IdempotencyMismatch: 422,
     errors.InvalidIdempotencyKey: 400,
     errors.InvalidCursor: 400,
@@ -59,12 +65,13 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.Fenced: 500,
 }
 
-_CODE_OF_STATUS: Final[Mapping[int, str]] = {
+CODE_OF_STATUS: Final[Mapping[int, str]] = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
     413: "body_too_large",
 }
+"""The codes of what the framework refuses before a route sees it."""
 
 log = structlog.get_logger()
 
@@ -83,6 +90,7 @@ def error_response(error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return _framework_response(error)
     known = error if isinstance(error, RelaykitError) else RelaykitError()
+    REFUSED.labels(known.code).inc()
     status = status_of(known)
     message = known.message if status < 500 else _says(type(known))
     body: dict[str, Any] = {"code": known.code, "message": message}
@@ -92,6 +100,8 @@ def error_response(error: Exception) -> Response:
     match known:
         case ThreadBusy():
             body["run_id"] = known.run_id
+        case JournalGone(thread_id=str(thread_id)):
+            body["thread_id"] = thread_id
         case InvalidRequest():
             locations = known.locations[:MAX_LOCATIONS]
             body["locations"] = [location[:MAX_LOCATION_CHARS] for location in locations]
@@ -118,7 +128,10 @@ def install_error_handlers(app: FastAPI) -> None:
 async def _handle(request: Request, error: Exception) -> Response:
     if isinstance(error, RelaykitError) and status_of(error) >= 500:
         log.warning("a request failed", action="request_failed", code=error.code, **failure(error))
-    return error_response(error)
+    response = error_response(error)
+    if response.status_code == 405:
+        response.headers["Allow"] = _allowed(request)
+    return response
 
 
 async def _handle_validation(request: Request, error: Exception) -> Response:
@@ -131,6 +144,13 @@ async def _handle_validation(request: Request, error: Exception) -> Response:
     )
 
 
+def _allowed(request: Request) -> str:
+    """The methods of every route on the path; the one that answers 405 knows its own only."""
+    path = getattr(request.scope.get("route"), "path", None)
+    found = (route.methods or () for route in iter_route_contexts(request.app.routes) if route.path == path)
+    return ", ".join(sorted({method for methods in found for method in methods}))
+
+
 def _says(kind: type[RelaykitError]) -> str:
     return (kind.__doc__ or RelaykitError.__doc__ or "").strip().split("\n", 1)[0]
 
@@ -140,7 +160,7 @@ def _framework_response(error: HTTPException) -> Response:
     if status < 200 or status in (204, 304):
         return Response(status_code=status, headers=error.headers)
     phrase = HTTPStatus(status).phrase if status in HTTPStatus.__members__.values() else "The request failed"
-    body = {"code": _CODE_OF_STATUS.get(status, f"http_{status}"), "message": f"{phrase}."}
+    body = {"code": CODE_OF_STATUS.get(status, f"http_{status}"), "message": f"{phrase}."}
     return JSONResponse({"error": body}, status, error.headers)
 
 

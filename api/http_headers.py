@@ -17,6 +17,7 @@ CORS_REQUEST_HEADERS = (
     "Idempotency-Key",
     "Last-Event-ID",
     "Relaykit-Resume",
+    "Relaykit-Max-Attempts",
     "chatkit-frame-instance-id",  # the stock widget's own
 )
 CORS_RESPONSE_HEADERS = ("X-Run-Id", "Retry-After")

@@ -7,117 +7,30 @@ some. A lost notice, or a lost connection, costs a re-read and never an entry.
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
 from redis.asyncio.client import PubSub
+from redis.exceptions import ResponseError
 
-from api.sse import encode
-from api.tail import Chunk, Tail, continues
+from api.subscription import READ_ENTRIES, Follow, Subscription
+from api.tail import continues
 from shared import keys
 from shared.errors import JournalGone, QueueUnavailable
 from shared.journal import START, Cursor, Entry, Field, Journals, entries, follows
+from shared.listen import heard, listening
 from shared.log import failure
 from shared.redis import UNREACHABLE, Redis, translated
 
-READ_ENTRIES = 1000
-"""Entries in one read: bounds what a reply holds in memory."""
 RECONNECT_SECONDS = 0.2
 SUBSCRIBE_SECONDS = 5.0
+STREAMS_CLOSED_PER_SECOND = 200
 
 log = structlog.get_logger()
-
-
-class Follow:
-    """One run that somebody here follows."""
-
-    __slots__ = ("acknowledged", "asked", "channel", "news", "run_id", "subscribers", "tail")
-
-    def __init__(self, run_id: str, max_bytes: int) -> None:
-        self.run_id = run_id
-        self.channel = keys.notices(run_id).encode()
-        self.tail = Tail(START, max_bytes)
-        self.subscribers = 0
-        self.asked = False
-        self.acknowledged = asyncio.Event()
-        self.news = asyncio.Event()
-
-    def wake(self) -> None:
-        """Wakes whoever waits for news; the next wait gets an event of its own."""
-        news, self.news = self.news, asyncio.Event()
-        news.set()
-
-
-class Subscription:
-    """One client's place in a run: a cursor, nothing more."""
-
-    __slots__ = ("_follow", "_hub", "_left", "cursor", "ended")
-
-    def __init__(self, hub: Hub, follow: Follow, cursor: Cursor) -> None:
-        self._hub = hub
-        self._follow = follow
-        self._left = False
-        self.cursor = cursor
-        self.ended = False
-
-    async def next(self, timeout_seconds: float) -> Chunk | None:
-        """All that is ready after the cursor, else what comes first.
-
-        None when nothing comes in time, the client has left or the process is about to stop. Raises JournalGone where
-        the journal has a hole after the cursor or is gone, QueueUnavailable where the client is behind the tail and
-        Redis cannot be read.
-        """
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                while True:
-                    news = self._follow.news
-                    chunk = await self._ready()
-                    if chunk is not None:
-                        self.cursor, self.ended = chunk.cursor, chunk.ended
-                        return chunk
-                    if self._hub.closing or self._left:
-                        return None
-                    await news.wait()
-        except TimeoutError:
-            return None
-
-    @property
-    def closing(self) -> bool:
-        """Whether this process is about to stop."""
-        return self._hub.closing
-
-    def leave(self) -> None:
-        """The client has left: whoever waits in `next` returns."""
-        self._left = True
-        self._follow.wake()
-
-    async def _ready(self) -> Chunk | None:
-        tail = self._follow.tail
-        if self.cursor >= tail.start:
-            return tail.after(self.cursor)
-        found = await self._hub.journals.read(self._follow.run_id, self.cursor, READ_ENTRIES)
-        if not found:
-            raise JournalGone  # there was something between the cursor and the tail
-        return chunk_after(self.cursor, found)
-
-
-def chunk_after(cursor: Cursor, found: list[Entry]) -> Chunk | None:
-    """What was found, up to the first hole. Raises JournalGone where that is right after the cursor."""
-    if not found:
-        return None
-    frames = []
-    ended = False
-    for entry in found:
-        if not continues(cursor, entry.cursor):
-            break
-        cursor = entry.cursor
-        frames.append(encode(entry))
-        ended = entry.field is Field.END
-    if not frames:
-        raise JournalGone
-    return Chunk(b"".join(frames), cursor, ended)
 
 
 class Hub:
@@ -158,15 +71,38 @@ class Hub:
             tasks.create_task(self._read_news())
 
     def close(self) -> None:
-        """Ends every subscription, without the end of its run: clients resume elsewhere."""
+        """Ends every subscription at once, without the end of its run: clients resume elsewhere."""
         self.closing = True
         for follow in self._follows.values():
-            follow.wake()
+            follow.close()
+
+    async def drain(self, seconds: float) -> None:
+        """Ends the subscriptions one run after the other, spread over that time, and those that still come.
+
+        A few are not worth the time: at most STREAMS_CLOSED_PER_SECOND close in a second.
+        """
+        follows = list(self._follows.values())
+        random.shuffle(follows)
+        pause_seconds = min(1 / STREAMS_CLOSED_PER_SECOND, seconds / max(1, len(follows)))
+        started_at = time.monotonic()
+        for number, follow in enumerate(follows):
+            await asyncio.sleep(max(0.0, started_at + number * pause_seconds - time.monotonic()))
+            follow.close()
+        self.close()
+
+    def following(self) -> list[Follow]:
+        """Every run that somebody here follows."""
+        return list(self._follows.values())
+
+    def look(self, follow: Follow) -> None:
+        """Has the run's news read, though nothing said that there is any."""
+        self._mark(follow)
 
     def _enter(self, run_id: str) -> Follow:
         channel = keys.notices(run_id).encode()
         follow = self._follows.setdefault(channel, Follow(run_id, self._tail_max_bytes))
         follow.subscribers += 1
+        follow.closing = self.closing
         return follow
 
     async def _ask(self, follow: Follow) -> None:
@@ -201,17 +137,21 @@ class Hub:
         if bounds is None:
             if not expected or cursor != START:
                 raise JournalGone
-            return Subscription(self, follow, cursor)
+            return Subscription(self.journals, follow, cursor)
         first, last, following = bounds
         if not follows(first.cursor, cursor) or cursor > last.cursor:
             raise JournalGone
-        if following is not None and not continues(cursor, following.cursor):
+        if following is not None and not continues(cursor, following):
             raise JournalGone
         if follow.tail.last == START:
             follow.tail.restart(last.cursor, ended=last.field is Field.END)
-        if last.field is Field.END and cursor >= Cursor(last.cursor.attempt, last.cursor.seq - 1):
+        if (
+            last.field is Field.END
+            and cursor != START
+            and cursor >= Cursor(last.cursor.attempt, last.cursor.seq - 1)
+        ):
             return None
-        return Subscription(self, follow, cursor)
+        return Subscription(self.journals, follow, cursor)
 
     def _mark(self, follow: Follow) -> None:
         self._dirty.add(follow)
@@ -220,13 +160,10 @@ class Hub:
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._notices.pubsub() as pubsub:
-                    await self._ask_all(pubsub)
-                    while True:
-                        message = await pubsub.get_message(timeout=None)
-                        if message is not None:
-                            self._hear(message)
-            except UNREACHABLE as error:
+                async with listening(self._notices, self._ask_all) as pubsub:
+                    async for message in heard(pubsub):
+                        self._hear(message)
+            except QueueUnavailable as error:
                 log.warning("notices interrupted", action="hub_reconnect", **failure(error))
             finally:
                 self._pubsub = None
@@ -265,7 +202,13 @@ class Hub:
                 await asyncio.sleep(RECONNECT_SECONDS)
                 continue
             for follow, reply in zip(dirty, replies, strict=True):
-                self._take(follow, entries(reply))
+                try:
+                    if isinstance(reply, ResponseError):
+                        raise JournalGone
+                    self._take(follow, entries(reply))
+                except JournalGone:
+                    log.error("not a journal", action="hub_read", run_id=follow.run_id)  # noqa: TRY400
+                    follow.lose()
 
     async def _read(self, dirty: list[Follow]) -> list[Any]:
         with translated():
@@ -274,11 +217,12 @@ class Hub:
                     pipeline.xrange(
                         keys.journal(follow.run_id), f"({follow.tail.last}", "+", count=READ_ENTRIES
                     )
-                return list(await pipeline.execute())
+                return list(await pipeline.execute(raise_on_error=False))
 
     def _take(self, follow: Follow, found: list[Entry]) -> None:
         if len(found) == READ_ENTRIES:
             self._mark(follow)
+        follow.heard_at, follow.nobody_since = time.monotonic(), None
         tail = follow.tail
         found = [entry for entry in found if entry.cursor > tail.last]
         if not found:

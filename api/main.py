@@ -12,9 +12,11 @@ from fastapi import FastAPI
 
 from api import chatkit_endpoint, health, runs
 from api.attachments import attachments_router
+from api.chatkit_openapi import request_definitions
 from api.dev import dev_router
 from api.errors import install_error_handlers
 from api.http_headers import add_http_headers
+from api.openapi import describe
 from api.page import page_router
 from api.resources import build_user_server, open_resources
 from shared.database import Database
@@ -49,7 +51,7 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
             yield {"resources": resources}
         log.info("api stopped", action="api_stop")
 
-    app = FastAPI(title="Relaykit", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Relaykit", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.include_router(chatkit_endpoint.router)
     app.include_router(runs.router)
     app.include_router(health.router)
@@ -59,4 +61,5 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
         app.include_router(page_router())
     add_http_headers(app, settings)
     install_error_handlers(app)
+    describe(app, request_definitions)
     return app

@@ -11,3 +11,9 @@ STREAMS_CLOSED = Counter(
     "Streams by why they closed: the run's end, the client's leaving, or one of ours.",
     ["reason"],
 )
+REFUSED = Counter("relaykit_requests_refused_total", "Requests that were answered with an error.", ["code"])
+QUIET = Counter(
+    "relaykit_quiet_runs_total",
+    "Runs of which nothing was heard, by what was found: the end was missing, the journal gone, no worker had it.",
+    ["found"],
+)

@@ -15,6 +15,8 @@ from chatkit.types import (
     StreamingReq,
     ThreadsAddUserMessageReq,
     ThreadsCreateReq,
+    ThreadsCustomActionReq,
+    ThreadsSyncCustomActionReq,
     UserMessageInput,
     UserMessageTextContent,
 )
@@ -82,6 +84,10 @@ def _check_content(request: ChatKitReq, given: Any) -> None:
                 base64.b64decode(request.params.audio_base64, validate=True)
             except (binascii.Error, ValueError):
                 raise InvalidRequest(locations=["params.audio_base64: not base64"]) from None
+        case ThreadsCustomActionReq() | ThreadsSyncCustomActionReq():
+            # absent, it is the default of the SDK's model: a type variable, which nobody can use
+            if not isinstance(request.params.action.type, str):
+                raise InvalidRequest(locations=["params.action.type: missing"])
         case _:
             pass
 

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 
 import structlog
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api import sse
+from api.authentication import Identity
+from api.caller import resumes
 from api.errors import error_response
-from api.hub import Subscription
+from api.limits import Slot
 from api.metrics import STREAMS, STREAMS_CLOSED
+from api.resources import Resources
+from api.subscription import Subscription
 from shared.errors import JournalGone, QueueUnavailable, RelaykitError
+from shared.journal import START, Cursor
+from shared.runs import Run
 from shared.settings import Settings
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Closing:
     """When a stream closes though its run goes on."""
 
     ping_seconds: float
@@ -31,13 +39,29 @@ class Limits:
     """Unix time: the token's end."""
 
     @classmethod
-    def of(cls, settings: Settings, *, expires_at: float, resumes: bool) -> Limits:
+    def of(cls, settings: Settings, *, expires_at: float, resumes: bool) -> Closing:
         grace = 0.0 if resumes else settings.token_grace_seconds
         return cls(
             ping_seconds=settings.ping_seconds,
             stall_seconds=settings.stall_seconds,
             closes_at=expires_at + grace,
         )
+
+
+def relay(
+    request: Request, resources: Resources, identity: Identity, run: Run, cursor: Cursor, slot: Slot
+) -> RelayResponse:
+    """The run from the cursor on, to the caller of this request; gives back `slot` in the end."""
+    can_resume = resumes(request) or cursor > START
+    keyless = run.idempotency_key is None
+    return RelayResponse(
+        run,
+        resources.hub.subscribe(run.id, cursor, expected=not run.status.ended),
+        Closing.of(resources.settings, expires_at=identity.expires_at, resumes=can_resume),
+        slot,
+        resumes=can_resume,
+        received=(lambda: resources.queue.note_received(run.id)) if keyless else None,
+    )
 
 
 class RelayResponse(Response):
@@ -49,25 +73,34 @@ class RelayResponse(Response):
 
     def __init__(
         self,
-        run_id: str,
+        run: Run,
         subscription: AbstractAsyncContextManager[Subscription | None],
-        limits: Limits,
+        closing: Closing,
+        slot: Slot,
         *,
         resumes: bool,
+        received: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`received` is called once, when the client has been sent something of the run."""
         self.status_code = 200
         self.background = None
-        self._run_id = run_id
+        self._run_id, self._thread_id = run.id, run.thread_id
         self._subscription = subscription
-        self._limits = limits
+        self._closing = closing
+        self._slot = slot
         self._resumes = resumes
+        self._received = received
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with AsyncExitStack() as stack:
+            stack.callback(self._slot.release)
             try:
                 subscription = await stack.enter_async_context(self._subscription)
             except RelaykitError as error:
-                await error_response(error)(scope, receive, send)
+                told = JournalGone(self._thread_id) if isinstance(error, JournalGone) else error
+                response = error_response(told)
+                response.headers["X-Run-Id"] = self._run_id
+                await response(scope, receive, send)
                 return
             if subscription is None:
                 await Response(status_code=204, headers={"X-Run-Id": self._run_id})(scope, receive, send)
@@ -75,32 +108,39 @@ class RelayResponse(Response):
             client = _Client(receive, send, subscription)
             stack.push_async_callback(client.stop_watching)
             with STREAMS.track_inprogress():
-                reason = await self._stream(client, subscription)
+                reason = await self._stream(client, subscription, stack)
             STREAMS_CLOSED.labels(reason).inc()
 
-    async def _stream(self, client: _Client, subscription: Subscription) -> str:
+    async def _stream(self, client: _Client, subscription: Subscription, stack: AsyncExitStack) -> str:
         """Why the stream closed."""
         reason = "left"
         await client.start(self._run_id)
         try:
-            async with asyncio.timeout(self._limits.stall_seconds) as stall:
+            async with asyncio.timeout(self._closing.stall_seconds) as stall:
                 pending = sse.retry(self._run_id)
                 while not client.gone:
-                    stall.reschedule(asyncio.get_running_loop().time() + self._limits.stall_seconds)
+                    stall.reschedule(asyncio.get_running_loop().time() + self._closing.stall_seconds)
                     await client.write(pending)
                     stall.reschedule(None)
                     if subscription.ended:
                         reason = "ended"
                         break
-                    left = self._limits.closes_at - time.time()
+                    left = self._closing.closes_at - time.time()
                     if left <= 0:
                         reason = "token"
                         break
-                    chunk = await subscription.next(min(self._limits.ping_seconds, left))
+                    chunk = await subscription.next(min(self._closing.ping_seconds, left))
                     if chunk is None and subscription.closing:
                         reason = "drain"
                         break
-                    pending = sse.PING if chunk is None else chunk.data
+                    if chunk is None:
+                        pending = sse.PING
+                        continue
+                    pending = chunk.data
+                    if self._received is not None:
+                        noting = asyncio.create_task(self._note_received(self._received))
+                        self._received = None
+                        stack.push_async_callback(asyncio.wait, [noting])
         except TimeoutError:
             log.info("client takes nothing", action="relay_stalled", run_id=self._run_id)
             return "stalled"
@@ -110,6 +150,12 @@ class RelayResponse(Response):
         if not client.gone:
             await client.finish(b"" if subscription.ended or self._resumes else sse.INTERRUPTED)
         return reason
+
+    async def _note_received(self, received: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await received()
+        except QueueUnavailable as error:  # the same body sent again would attach to this run
+            log.info("not noted", action="relay_unnoted", run_id=self._run_id, code=error.code)
 
 
 class _Client:

@@ -16,6 +16,8 @@ from api.admission import Admission
 from api.authentication import Authenticator
 from api.hub import Hub
 from api.jwks import JwksClient
+from api.limits import Limits
+from api.watch import Watch
 from shared.attachments import build_attachment_store
 from shared.chatkit import UserServer, load_server
 from shared.database import Database
@@ -44,6 +46,7 @@ class Resources:
     admission: Admission
     authenticator: Authenticator
     user: UserServer
+    limits: Limits
     token_box: TokenBox | None
 
 
@@ -64,7 +67,8 @@ async def open_resources(
         with translated():
             await commands.ping()
         hub = Hub(commands, notices, settings.tail_max_bytes)
-        await stack.enter_async_context(_running(hub))
+        watch = Watch(settings, hub, queue, journals, runs)
+        await stack.enter_async_context(_running(hub, watch))
         yield Resources(
             settings=settings,
             database=database,
@@ -75,6 +79,7 @@ async def open_resources(
             admission=Admission(settings, database, runs, journals, queue, endings, user),
             authenticator=Authenticator(settings, jwks),
             user=user,
+            limits=Limits(settings, queue),
             token_box=TokenBox(settings.forward_token_key) if settings.forward_token_key else None,
         )
 
@@ -88,18 +93,19 @@ def build_user_server(
 
 
 @asynccontextmanager
-async def _running(hub: Hub) -> AsyncIterator[None]:
-    loops = asyncio.create_task(hub.run())
-    loops.add_done_callback(_die_if_failed)
+async def _running(hub: Hub, watch: Watch) -> AsyncIterator[None]:
+    loops = [asyncio.create_task(hub.run()), asyncio.create_task(watch.run())]
+    for loop in loops:
+        loop.add_done_callback(_die_if_failed)
     try:
         yield
     finally:
         hub.close()
-        await end_tasks([loops])
+        await end_tasks(loops)
 
 
-def _die_if_failed(loops: asyncio.Task[None]) -> None:
+def _die_if_failed(loop: asyncio.Task[None]) -> None:
     """A hub that has stopped serves nobody: the process ends, and its orchestrator starts a new one."""
-    if not loops.cancelled() and (error := loops.exception()) is not None:
-        log.critical("the hub failed", action="hub_failed", **failure(error))
+    if not loop.cancelled() and (error := loop.exception()) is not None:
+        log.critical("a loop failed", action="hub_failed", **failure(error))
         signal.raise_signal(signal.SIGTERM)

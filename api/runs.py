@@ -6,9 +6,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from api.authentication import Identity
-from api.caller import authenticated, resources_of, resumes
-from api.relay import Limits, RelayResponse
+from api.caller import authenticated, resources_of
+from api.relay import relay
 from api.resources import Resources
+from api.runs_openapi import ACTIVE, CANCEL, FOLLOW, SHOW
 from shared.errors import InvalidRequest, RunNotFound
 from shared.identity import RequestContext, set_current
 from shared.journal import START, Cursor
@@ -19,29 +20,24 @@ router = APIRouter()
 MAX_ID_CHARS = 512
 
 
-@router.get("/runs/{run_id}/events")
+@router.get("/runs/{run_id}/events", **FOLLOW)
 async def follow_run(run_id: str, request: Request) -> Response:
     """The run's events after the cursor of `Last-Event-ID`, or of `?after=`; from the start without one."""
     resources = resources_of(request)
     identity = await authenticated(request)
     cursor = _cursor(request)
     run = await _own_run(resources, identity, run_id)
-    can_resume = resumes(request) or cursor > START
-    return RelayResponse(
-        run.id,
-        resources.hub.subscribe(run.id, cursor, expected=not run.status.ended),
-        Limits.of(resources.settings, expires_at=identity.expires_at, resumes=can_resume),
-        resumes=can_resume,
-    )
+    return relay(request, resources, identity, run, cursor, resources.limits.stream(identity))
 
 
-@router.get("/runs/{run_id}")
+@router.get("/runs/{run_id}", **SHOW)
 async def show_run(run_id: str, request: Request) -> Response:
+    """The run's status."""
     resources = resources_of(request)
     return JSONResponse(_shown(await _own_run(resources, await authenticated(request), run_id)))
 
 
-@router.post("/runs/{run_id}/cancel")
+@router.post("/runs/{run_id}/cancel", **CANCEL)
 async def cancel_run(run_id: str, request: Request) -> Response:
     """The user's stop: from any host, before, during and after pick-up; repeating it does no harm."""
     resources = resources_of(request)
@@ -50,7 +46,7 @@ async def cancel_run(run_id: str, request: Request) -> Response:
     return JSONResponse({"id": run.id, "status": status.value}, status_code=202)
 
 
-@router.get("/threads/{thread_id}/run")
+@router.get("/threads/{thread_id}/run", **ACTIVE)
 async def thread_run(thread_id: str, request: Request) -> Response:
     """The thread's active run, else 204; whether the thread exists is not told."""
     resources = resources_of(request)

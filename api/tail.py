@@ -21,16 +21,18 @@ class Chunk:
     ended: bool
 
 
-def continues(cursor: Cursor, entry: Cursor) -> bool:
+def continues(cursor: Cursor, entry: Entry) -> bool:
     """Whether `entry` is the next after `cursor`, with no hole between; the seqs of an attempt have none.
 
-    A journal begins with what admission wrote, so nothing but its first entry follows the start.
+    A journal begins with what admission wrote, so nothing but its first entry follows the start. What an attempt
+    showed that was lost since is not taken back, so nothing follows it.
     """
+    attempt, seq = entry.cursor
     if cursor == START:
-        return entry == FIRST
-    if entry.attempt == cursor.attempt:
-        return entry.seq == cursor.seq + 1
-    return entry.attempt > cursor.attempt and entry.seq == 1
+        return entry.cursor == FIRST
+    if attempt == cursor.attempt:
+        return seq == cursor.seq + 1
+    return attempt > cursor.attempt and seq == 1 and not (entry.loses and cursor.attempt > 0)
 
 
 class Tail:
@@ -53,7 +55,7 @@ class Tail:
     def extend(self, entries: Sequence[Entry]) -> bool:
         """Takes entries that follow `last`; False, with the rest not taken, where one does not."""
         for entry in entries:
-            if not continues(self.last, entry.cursor):
+            if not continues(self.last, entry):
                 return False
             frame = encode(entry)
             self._cursors.append(entry.cursor)

@@ -112,7 +112,14 @@ def translated(raw: PoolConnectionProxy) -> Iterator[None]:
     """Raises DatabaseUnavailable for what the driver raises when the server is away."""
     try:
         yield
+    except asyncpg.TransactionRollbackError as error:  # a deadlock's victim: the same again will do
+        raise DatabaseUnavailable from error
     except asyncpg.ReadOnlySQLTransactionError as error:  # a primary that became a standby
+        _terminate(raw)
+        raise DatabaseUnavailable from error
+    except (
+        asyncpg.InternalClientError
+    ) as error:  # the server has ended the session, and the socket not yet closed
         _terminate(raw)
         raise DatabaseUnavailable from error
     except UNREACHABLE as error:

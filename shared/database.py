@@ -19,8 +19,12 @@ from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
 from shared.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-KEEPALIVES = "SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
-"""Of the server's: an idle connection is neither forgotten by a NAT on the way nor kept for a host that went away."""
+SESSION = """
+SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
+SET idle_in_transaction_session_timeout = '30s'
+"""
+"""An idle connection is neither forgotten by a NAT on the way nor kept for a host that went away; a process that is
+frozen in a transaction does not keep its locks."""
 
 _prepared: dict[str, int] = {}
 
@@ -118,6 +122,12 @@ class Database:
                     _ambient.reset(token)
                     await shared.close()
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this task's calls belong to a transaction."""
+        ambient = _ambient.get()
+        return ambient is not None and ambient.open
+
     async def check(self) -> None:
         """One round trip. Raises DatabaseUnavailable."""
         async with self._acquired() as raw:
@@ -131,12 +141,19 @@ class Database:
             raise DatabaseUnavailable("The database pool is not open.")
         try:
             raw = await pool.acquire(timeout=self._settings.database_timeout_seconds)
-        except (*UNREACHABLE, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (
+            *UNREACHABLE,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as error:
             raise DatabaseUnavailable from error
         try:
             yield raw
         finally:
-            with suppress(*UNREACHABLE, asyncpg.InterfaceError):  # asyncpg has ended the connection then
+            with suppress(
+                *UNREACHABLE, asyncpg.InterfaceError, asyncpg.InternalClientError
+            ):  # asyncpg has ended the connection then
                 await pool.release(raw, timeout=RELEASE_TIMEOUT_SECONDS)
 
     def _new_pool(self) -> asyncpg.Pool:
@@ -163,7 +180,7 @@ async def _require_migrations(pool: asyncpg.Pool) -> None:
 
 
 async def _warm(connection: asyncpg.Connection) -> None:
-    await connection.execute(KEEPALIVES)
+    await connection.execute(SESSION)
     for statement, parameters in _prepared.items():
         await connection.fetch(statement, *[None] * parameters)
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
+import structlog
 from chatkit.store import NotFoundError
 
 from shared.chatkit import UserServer
 from shared.database import Database
-from shared.errors import Fenced
+from shared.errors import DatabaseUnavailable, Fenced
 from shared.identity import set_current
 from shared.journal import Journals
+from shared.log import failure
 from shared.queue import Queue
 from shared.redis import insist
-from shared.runs import Kind, Run, Runs, Status, request_context
+from shared.run_context import request_context
+from shared.runs import Kind, Run, Runs, Status
 from shared.settings import Settings
 from shared.store import PostgresStore
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +44,17 @@ class Endings:
             await self.runs.lock_thread(run)
             if not await self.runs.finish(run, status, error):
                 raise Fenced
-            return await self._promote(run)
+            return await self._promoted(run)
 
     async def write_end(self, run: Run, status: Status) -> None:
         """Writes the end entry; once, however often it is called. Raises QueueUnavailable."""
         await self.journals.end(run.id, run.attempt, status, self.settings.journal_ended_ttl_seconds)
+
+    async def promote(self, run: Run) -> Run | None:
+        """Queues the run that has waited longest in the thread of `run`, where nothing is active; returns it."""
+        async with self.database.transaction():
+            await self.runs.lock_thread(run)
+            return await self._promoted(run)
 
     async def cancel(self, run: Run) -> Status:
         """The user's stop. A run that has not started ends here; a running one ends in its worker.
@@ -57,7 +68,7 @@ class Endings:
             if status is Status.CANCELLED:
                 # a run that was handed back has come to a later attempt than the caller may know
                 run = await self.runs.get(run.id, run.tenant, run.owner)
-                promoted = await self._promote(run)
+                promoted = await self._promoted(run)
         if status is None:
             return (await self.runs.get(run.id, run.tenant, run.owner)).status
         if status is Status.RUNNING:
@@ -70,6 +81,17 @@ class Endings:
             next_id = promoted.id
             await insist(lambda: self.queue.enqueue(next_id))
         return status
+
+    async def _promoted(self, run: Run) -> Run | None:
+        """The end of a run does not depend on who waits behind it: what cannot be promoted, the reaper tries again."""
+        try:
+            async with self.database.transaction():
+                return await self._promote(run)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            log.error("not promoted", action="promotion_failed", thread_id=run.thread_id, **failure(error))  # noqa: TRY400
+            return None
 
     async def _promote(self, run: Run) -> Run | None:
         promoted = await self.runs.promote_waiting(run)

@@ -157,6 +157,30 @@ class ThreadBusy(RelaykitError):
         self.run_id = run_id
 
 
+class RateLimited(RelaykitError):
+    """Too many requests of this caller."""
+
+    code = "rate_limited"
+
+
+class TooManyRuns(RelaykitError):
+    """Too many runs of this caller have not ended."""
+
+    code = "too_many_runs"
+
+
+class TooManyStreams(RelaykitError):
+    """This caller has too many streams open."""
+
+    code = "too_many_streams"
+
+
+class QueueFull(RelaykitError):
+    """The queue is full."""
+
+    code = "queue_full"
+
+
 class IdempotencyMismatch(RelaykitError):
     """The Idempotency-Key was used before with another body."""
 
@@ -179,6 +203,10 @@ class JournalGone(RelaykitError):
     """The run's journal is gone or trimmed before the cursor; load the thread instead."""
 
     code = "journal_gone"
+
+    def __init__(self, thread_id: str | None = None) -> None:
+        super().__init__()
+        self.thread_id = thread_id
 
 
 class NotSupported(RelaykitError):

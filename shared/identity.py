@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,9 +30,31 @@ class RequestContext:
     bearer_token: str | None = field(default=None, repr=False)
     """The caller's own token, only with FORWARD_TOKEN=true."""
 
+    forbid: Callable[[], Awaitable[None]] | None = field(default=None, repr=False, compare=False)
+    """What `forbid_next_attempt` does; given by the worker."""
+
+    async def forbid_next_attempt(self) -> None:
+        """From here on the run is not executed again, should its worker be lost: it fails instead.
+
+        For a tool, right before a side effect that must not happen twice and knows no key (else use `call_key`).
+        Raises Fenced where a newer attempt has begun already: the side effect is then not this attempt's to make.
+        Outside a run it does nothing.
+        """
+        if self.forbid is not None:
+            await self.forbid()
+
+    @property
+    def caller_digest(self) -> str:
+        """The caller in a Redis key: the same for the same tenant and user, and not to be read from it."""
+        return caller_digest(self.tenant, self.user_id)
+
     def call_key(self, name: str) -> str:
         """A key for a side effect of this run that is the same in each of its attempts."""
         return f"{self.run_id}:{name}"
+
+
+def caller_digest(tenant: str | None, user_id: str) -> str:
+    return hashlib.sha256(f"{tenant or ''}\x1f{user_id}".encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 _current: ContextVar[RequestContext | None] = ContextVar("relaykit_request_context", default=None)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from redis.asyncio.client import Pipeline
 
 from shared import keys
-from shared.errors import InvalidCursor
+from shared.errors import InvalidCursor, JournalGone
 from shared.redis import Redis, script, translated
 from shared.runs import Status
 
@@ -43,6 +43,10 @@ NEXT_SEQ = 0
 """As the first seq of an append: the one after the journal's last."""
 
 
+LOST = b"lost"
+"""As the payload of a mark: earlier entries were lost, so a client that has seen any attempt must load the thread."""
+
+
 class Field(StrEnum):
     """What an entry is; the one field of its stream record."""
 
@@ -62,9 +66,14 @@ class Entry:
     field: Field
     payload: bytes
 
+    @property
+    def loses(self) -> bool:
+        """Whether an attempt begins here that could not take back what those before it showed."""
+        return self.field is Field.MARK and self.payload == LOST
+
 
 class Appended(NamedTuple):
-    """What an append came to: `outcome` ok, fenced or ended, and the journal's last id."""
+    """What an append came to: `outcome` ok, fenced, ended or empty, and the journal's last id."""
 
     outcome: str
     last: Cursor
@@ -104,14 +113,14 @@ class Journals:
             await self._redis.script_load(self._append.script)
 
     async def read(self, run_id: str, after: Cursor, limit: int) -> list[Entry]:
-        """Up to `limit` entries after the cursor. Raises QueueUnavailable."""
+        """Up to `limit` entries after the cursor. Raises QueueUnavailable, JournalGone."""
         with translated():
             return entries(await self._redis.xrange(keys.journal(run_id), f"({after}", "+", count=limit))
 
     async def bounds(self, run_id: str, cursor: Cursor) -> tuple[Entry, Entry, Entry | None] | None:
         """The first entry, the last, and the first after the cursor; None where there is no journal.
 
-        Raises QueueUnavailable.
+        Raises QueueUnavailable, JournalGone.
         """
         key = keys.journal(run_id)
         with translated():
@@ -123,6 +132,25 @@ class Journals:
         if not first:
             return None
         return entries(first)[0], entries(last)[0], entries(following)[0] if following else None
+
+    async def mark(self, run_id: str, attempt: int, ttl_seconds: float, *, lost: bool = False) -> Appended:
+        """Begins an attempt: from then on the one before can write no more. `empty` where there is no journal."""
+        mark = (Field.MARK, LOST if lost else b"")
+        return await self.append(
+            Batch(run_id=run_id, attempt=attempt, first_seq=1, entries=[mark], ttl_seconds=ttl_seconds)
+        )
+
+    async def admission(self, run_id: str, events: Sequence[bytes], ttl_seconds: float) -> Appended:
+        """Writes what admission has to say: the journal's first entries. Once, however often it is called."""
+        return await self.append(
+            Batch(
+                run_id=run_id,
+                attempt=0,
+                first_seq=1,
+                entries=[(Field.EVENT, event) for event in events],
+                ttl_seconds=ttl_seconds,
+            )
+        )
 
     async def end(self, run_id: str, attempt: int, status: Status, ttl_seconds: float) -> Appended:
         """Writes the end entry after whatever is there; once."""
@@ -149,12 +177,15 @@ def follows(first: Cursor, cursor: Cursor) -> bool:
 
 
 def entries(records: Any) -> list[Entry]:
-    """Entries from the reply to XRANGE."""
+    """Entries from the reply to XRANGE. Raises JournalGone for what no journal of ours holds."""
     result = []
-    for record_id, record in records:
-        attempt, _, seq = record_id.partition(b"-")
-        ((field, payload),) = record.items()
-        result.append(Entry(Cursor(int(attempt), int(seq)), Field(field.decode()), payload))
+    try:
+        for record_id, record in records:
+            attempt, _, seq = record_id.partition(b"-")
+            ((field, payload),) = record.items()
+            result.append(Entry(Cursor(int(attempt), int(seq)), Field(field.decode()), payload))
+    except ValueError:
+        raise JournalGone from None
     return result
 
 

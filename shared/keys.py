@@ -5,6 +5,8 @@ All keys but the queue itself carry a time to live. No command newer than Redis 
 
 from __future__ import annotations
 
+import hashlib
+
 from arq.constants import default_queue_name, in_progress_key_prefix, job_key_prefix, retry_key_prefix
 
 QUEUE = default_queue_name
@@ -32,6 +34,13 @@ HUB = "relaykit:hub"
 """Channel on which nothing is said: a hub always hears it, so that its connection is there before anybody follows."""
 
 
+RATE_PREFIX = "relaykit:rate:"
+"""Of each caller: the time until which its requests are spoken for. Lives until then."""
+
+MISSING_PREFIX = "relaykit:missing:"
+"""When the reaper first saw a run that nobody has: it acts only where that lasts."""
+
+
 def journal(run_id: str) -> str:
     """The run's events, a stream."""
     return f"run:{{{run_id}}}:events"
@@ -45,6 +54,27 @@ def notices(run_id: str) -> str:
 def cancel_flag(run_id: str) -> str:
     """Set when a running run is to be cancelled, for a worker that missed the signal; its heartbeat reads it."""
     return f"run:{{{run_id}}}:cancel"
+
+
+def received(run_id: str) -> str:
+    """Set once a client has had something of the run, so that the same body sent again is another message."""
+    return f"run:{{{run_id}}}:received"
+
+
+def followed(run_id: str) -> str:
+    """Set for as long as somebody follows the run; only where ABANDON_SECONDS is on."""
+    return f"run:{{{run_id}}}:followed"
+
+
+def rate(caller: str) -> str:
+    """`caller` is a digest: names of users stay out of Redis."""
+    return f"{RATE_PREFIX}{caller}"
+
+
+def admitting(caller: str, idempotency_key: str) -> str:
+    """Held while a request with this key is written to a store that is not ours, which takes nothing back."""
+    digest = hashlib.sha256(idempotency_key.encode()).hexdigest()[:32]
+    return f"relaykit:admitting:{caller}:{digest}"
 
 
 def lease(run_id: str) -> str:

@@ -4,27 +4,43 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Any, cast
+from enum import IntEnum, IntFlag
+from typing import Any, NamedTuple, cast
 
 from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
 from shared import keys
+from shared.errors import QueueUnavailable
 from shared.redis import Redis, script, translated
 
 RUN_FUNCTION = "run"
 """The one arq function."""
 
+BURSTS_PER_MINUTE = 4
+"""A caller may send a quarter of a minute's requests at once."""
+ALONE_SECONDS = 30.0
+MISSING_NOTE_MS = 60_000
 
-class Lease(IntEnum):
-    """What a renewal says of a lease."""
+REPEAT_SECONDS = 300
+"""For so long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
+
+
+class Renewal(IntFlag):
+    """What a renewal says of a run."""
 
     LOST = 0
+    """The lease is another's."""
     HELD = 1
     CANCEL = 2
+    """The user has stopped the run."""
+    FOLLOWED = 4
+    """Somebody follows the run; only told where ABANDON_SECONDS is on."""
+    RETAKEN = 8
+    """The lease was gone and nobody's, and is held again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,26 @@ def deserialize(data: bytes) -> Any:
     return json.loads(data)
 
 
+class Pulse(IntEnum):
+    """What a look at a quiet run finds."""
+
+    HELD = 0
+    """Somebody has it, and there is no news."""
+    NOBODY = 1
+    """Nobody has it, and there is no news."""
+    NEWS = 2
+    GONE_HELD = 3
+    """The journal is gone, or ends before what is known; somebody has the run."""
+    GONE_NOBODY = 4
+
+
+class Gate(NamedTuple):
+    """What a request meets: how long its caller has to wait, and how many runs are due that no worker has taken."""
+
+    wait_seconds: float
+    due: int
+
+
 class Queue:
     """Enqueue, claim, renew and release, each one round trip. All raise QueueUnavailable."""
 
@@ -55,6 +91,9 @@ class Queue:
         self._claim = redis.register_script(script("claim"))
         self._renew = redis.register_script(script("renew"))
         self._release = redis.register_script(script("release"))
+        self._gate = redis.register_script(script("gate"))
+        self._pulse = redis.register_script(script("pulse"))
+        self._missing = redis.register_script(script("missing"))
 
     async def enqueue(self, run_id: str) -> bool:
         """Makes the run due now and wakes a worker; False where its job was there."""
@@ -75,19 +114,25 @@ class Queue:
             taken = await self._claim(
                 keys=[keys.QUEUE, keys.LEASE_PREFIX], args=[free, int(lease_seconds * 1000), token]
             )
-        return [Claim(run_id.decode(), token, asked_at) for run_id in taken]
+        return [Claim(run_id.decode(errors="replace"), token, asked_at) for run_id in taken]
 
     async def renew(
         self, claims: Sequence[Claim], lease_seconds: float, journal_ttl_seconds: float
-    ) -> list[Lease]:
+    ) -> list[Renewal]:
         """Renews all leases of a worker and the time to live of their journals."""
         key_list: list[str] = [keys.QUEUE]
         arguments: list[str | int] = [int(lease_seconds * 1000), int(journal_ttl_seconds * 1000)]
         for claim in claims:
-            key_list += (keys.lease(claim.run_id), keys.journal(claim.run_id), keys.cancel_flag(claim.run_id))
+            run_id = claim.run_id
+            key_list += (
+                keys.lease(run_id),
+                keys.journal(run_id),
+                keys.cancel_flag(run_id),
+                keys.followed(run_id),
+            )
             arguments += (claim.run_id, claim.token)
         with translated():
-            return [Lease(state) for state in await self._renew(keys=key_list, args=arguments)]
+            return [Renewal(state) for state in await self._renew(keys=key_list, args=arguments)]
 
     async def release(self, claim: Claim, *, done: bool) -> bool:
         """Gives the job up, for good or to be due again now; False where the lease was lost."""
@@ -103,6 +148,16 @@ class Queue:
                 args=[claim.run_id, claim.token, "done" if done else "again", keys.BELL_TTL_SECONDS],
             )
         return bool(released)
+
+    async def missing(self, run_ids: Sequence[str], patience_seconds: float) -> list[str]:
+        """Those of the runs that have had neither a lease nor a job for so long; the first call begins to count."""
+        patience_ms = int(patience_seconds * 1000)
+        with translated():
+            found = await self._missing(
+                keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.MISSING_PREFIX],
+                args=[patience_ms, 10 * patience_ms + MISSING_NOTE_MS, *run_ids],
+            )
+        return [run_id.decode(errors="replace") for run_id in found]
 
     async def discard(self, run_id: str) -> None:
         """Takes a job that nobody holds off the queue: its run has ended."""
@@ -124,6 +179,67 @@ class Queue:
         """Returns when the bell rings, or after the timeout."""
         with translated():
             await cast(Awaitable[Any], self._redis.blpop([keys.BELL], timeout=cast(int, timeout_seconds)))
+
+    async def note_received(self, run_id: str) -> None:
+        """A client has had something of the run: the same body sent again is another message from now on."""
+        with translated():
+            await self._redis.set(keys.received(run_id), "1", ex=REPEAT_SECONDS)
+
+    async def was_received(self, run_id: str) -> tuple[bool, bool]:
+        """Whether a client has had something of the run, and whether there is a journal to have something of."""
+        with translated():
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.exists(keys.received(run_id))
+                pipeline.exists(keys.journal(run_id))
+                received, kept = await pipeline.execute()
+        return bool(received), bool(kept)
+
+    @asynccontextmanager
+    async def alone(self, caller: str, idempotency_key: str) -> AsyncIterator[None]:
+        """Lets one admission with this key in at a time."""
+        lock = self._redis.lock(
+            keys.admitting(caller, idempotency_key),
+            timeout=ALONE_SECONDS,
+            sleep=0.05,
+            blocking_timeout=ALONE_SECONDS,
+        )
+        with translated():
+            acquired = await lock.acquire()
+        if not acquired:
+            raise QueueUnavailable
+        try:
+            yield
+        finally:
+            with suppress(QueueUnavailable), translated():
+                await lock.release()
+
+    async def gate(self, caller: str, requests_per_minute: int) -> Gate:
+        """Counts a request of the caller. One round trip."""
+        with translated():
+            wait_ms, due = await self._gate(
+                keys=[keys.rate(caller), keys.QUEUE],
+                args=[requests_per_minute, max(1, requests_per_minute // BURSTS_PER_MINUTE)],
+            )
+        return Gate(wait_ms / 1000, due)
+
+    async def pulses(self, known: Sequence[tuple[str, object]]) -> list[Pulse]:
+        """Looks at runs, each with the cursor of the last entry that is known of it."""
+        key_list = [key for run_id, _ in known for key in (keys.lease(run_id), keys.journal(run_id))]
+        with translated():
+            return [
+                Pulse(state)
+                for state in await self._pulse(keys=key_list, args=[str(cursor) for _, cursor in known])
+            ]
+
+    async def note_followed(self, run_ids: Sequence[str], for_seconds: float) -> None:
+        """The runs are followed, for so long unless it is said again."""
+        if not run_ids:
+            return
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for run_id in run_ids:
+                    pipeline.set(keys.followed(run_id), "1", px=int(for_seconds * 1000))
+                await pipeline.execute()
 
     async def ping(self) -> None:
         with translated():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,8 +14,7 @@ from pydantic_core import to_json
 
 from shared import runs_sql as sql
 from shared.database import Database
-from shared.errors import IdempotencyMismatch, RunNotFound, ThreadBusy
-from shared.identity import RequestContext
+from shared.errors import IdempotencyMismatch, RunNotFound, ThreadBusy, TooManyRuns
 
 
 class Status(StrEnum):
@@ -44,6 +43,9 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
 }
+
+TOO_MANY_RETRY_SECONDS = 5.0
+"""After which a caller with too many runs may ask again."""
 
 ENDED = frozenset(status for status in Status if status.ended)
 
@@ -83,6 +85,9 @@ class Run:
     cancel_requested: bool
     error: str | None
     request_hash: bytes | None
+    idempotency_key: str | None = None
+    max_attempts: int | None = None
+    """Of this run alone; None: the setting's."""
 
 
 def new_run_id() -> str:
@@ -95,55 +100,47 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def insert(
-        self, run: Run, *, idempotency_key: str | None = None, allow_waiting: bool = False
+    async def admit(
+        self,
+        run: Run,
+        *,
+        may_wait: bool = False,
+        caller_runs: int = 0,
     ) -> Status:
         """Writes the row as queued, or as waiting behind the thread's active run. Needs a transaction.
 
-        Raises ThreadBusy where a run is active and `allow_waiting` is false, IdempotencyMismatch where the
-        key is taken: look for it first, and again after this.
+        `caller_runs` limits how many runs of the caller have not ended; 0 is no limit. Raises ThreadBusy where a run
+        is active and this may not wait, IdempotencyMismatch where the key is taken (look for its run before and
+        after), TooManyRuns.
         """
-        try:
-            await self._insert(run, Status.QUEUED, idempotency_key)
-        except _ActiveRunExists:
-            if not allow_waiting:
-                active = await self.active(run.tenant, run.owner, run.thread_id)
-                raise ThreadBusy(active.id if active else "") from None
-        else:
-            return Status.QUEUED
         async with self._database.connection() as connection:
-            await connection.execute(sql.THREAD_LOCK, run.tenant, run.owner, run.thread_id)
-        try:
-            await self._insert(run, Status.QUEUED, idempotency_key)
-        except _ActiveRunExists:
-            await self._insert(run, Status.WAITING, idempotency_key)
-            return Status.WAITING
-        return Status.QUEUED
-
-    async def _insert(self, run: Run, status: Status, idempotency_key: str | None) -> None:
-        try:
-            async with self._database.connection() as connection, connection.transaction():
-                await connection.execute(
-                    sql.INSERT,
-                    run.id,
-                    run.tenant,
-                    run.owner,
-                    run.thread_id,
-                    run.kind.value,
-                    _json(run.input),
-                    _json(run.context),
-                    run.token,
-                    run.anchor_item_id,
-                    status.value,
-                    idempotency_key,
-                    run.request_hash,
-                )
-        except asyncpg.UniqueViolationError as error:
-            if error.constraint_name == "runs_active_thread":
-                raise _ActiveRunExists from error
-            if error.constraint_name == "runs_idempotency":
-                raise IdempotencyMismatch from error
-            raise
+            outcome = await connection.fetchval(
+                sql.ADMIT,
+                run.id,
+                run.tenant,
+                run.owner,
+                run.thread_id,
+                run.kind.value,
+                _json(run.input),
+                _json(run.context),
+                run.token,
+                run.anchor_item_id,
+                run.idempotency_key,
+                run.request_hash,
+                run.max_attempts,
+                may_wait,
+                caller_runs,
+            )
+        match outcome:
+            case "key_taken":
+                raise IdempotencyMismatch
+            case "too_many":
+                raise TooManyRuns(retry_after_seconds=TOO_MANY_RETRY_SECONDS)
+            case "busy":
+                active = await self.active(run.tenant, run.owner, run.thread_id)
+                raise ThreadBusy(active.id if active else "")
+            case _:
+                return Status(outcome)
 
     async def get(self, run_id: str, tenant: str, owner: str) -> Run:
         """The caller's run. Raises RunNotFound for what is absent or someone else's."""
@@ -151,18 +148,31 @@ class Runs:
             row = await connection.fetchrow(sql.BY_ID, run_id, tenant, owner)
         if row is None:
             raise RunNotFound
-        return _run(row)
+        return run_of(row)
 
     async def by_idempotency_key(self, tenant: str, owner: str, key: str) -> Run | None:
         async with self._database.connection() as connection:
             row = await connection.fetchrow(sql.BY_KEY, tenant, owner, key)
-        return None if row is None else _run(row)
+        return None if row is None else run_of(row)
+
+    async def same_request(
+        self, tenant: str, owner: str, request_hash: bytes, within_seconds: float
+    ) -> Run | None:
+        """The caller's newest run of the same body that came without a key, not longer ago than that."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(sql.SAME_REQUEST, tenant, owner, request_hash, within_seconds)
+        return None if row is None else run_of(row)
 
     async def active(self, tenant: str, owner: str, thread_id: str) -> Run | None:
         """The thread's queued or running run, else the first that waits."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(sql.ACTIVE, tenant, owner, thread_id)
-        return None if row is None else _run(row)
+        return None if row is None else run_of(row)
+
+    async def unended_count(self, tenant: str, owner: str) -> int:
+        """How many of the caller's runs have not ended."""
+        async with self._database.connection() as connection:
+            return int(await connection.fetchval(sql.UNENDED_COUNT, tenant, owner))
 
     async def unended(
         self, tenant: str, owner: str, thread_id: str, *, before: str | None = None
@@ -173,19 +183,19 @@ class Runs:
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(sql.UNENDED, tenant, owner, thread_id, before)
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     async def answering(self, tenant: str, owner: str, thread_id: str, item_id: str) -> Run | None:
         """The run that answers this message, or waits to do so."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(sql.ANSWERING, tenant, owner, thread_id, item_id)
-        return None if row is None else _run(row)
+        return None if row is None else run_of(row)
 
     async def start(self, run_id: str) -> Run | None:
         """Begins the next attempt and returns the row with its number, or None where the run has ended."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(sql.START, run_id, sources(Status.RUNNING))
-        return None if row is None else _run(row)
+        return None if row is None else run_of(row)
 
     async def status(self, run_id: str) -> tuple[Status, int, str | None] | None:
         """Status, attempt and error of any run; for the worker, which serves every owner."""
@@ -213,7 +223,7 @@ class Runs:
         """
         async with self._database.connection() as connection:
             row = await connection.fetchrow(sql.PROMOTE, run.tenant, run.owner, run.thread_id)
-        return None if row is None else _run(row)
+        return None if row is None else run_of(row)
 
     async def waiting_items(self, run: Run) -> set[str]:
         """Ids of the items that admission stored for runs that wait in the thread of `run`."""
@@ -240,22 +250,24 @@ class Runs:
             status = await connection.fetchval(sql.REQUEST_CANCEL, run_id)
         return None if status is None else Status(status)
 
-    async def queued_longer_than(self, seconds: float, limit: int) -> list[str]:
-        """Ids of runs that have been queued for `seconds`, oldest first."""
+    async def forbid_next_attempt(self, run_id: str, attempt: int) -> bool:
+        """From now on the run is not executed again; False where a newer attempt has begun."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(sql.ORPHANED, seconds, limit)
-        return [row["id"] for row in rows]
+            return await connection.fetchval(sql.FORBID_NEXT_ATTEMPT, run_id, attempt) is not None
 
-
-class _ActiveRunExists(Exception):
-    """The thread has a queued or running run."""
+    async def statuses(self, run_ids: Sequence[str]) -> dict[str, tuple[Status, int]]:
+        """Status and attempt of each run that there is, of any owner."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(sql.STATUSES, run_ids)
+        return {row["id"]: (Status(row["status"]), row["attempt"]) for row in rows}
 
 
 def _json(value: Mapping[str, Any]) -> str:
     return to_json(value, inf_nan_mode="null").decode()
 
 
-def _run(row: asyncpg.Record) -> Run:
+def run_of(row: asyncpg.Record) -> Run:
+    """From a row of `COLUMNS`."""
     return Run(
         id=row["id"],
         tenant=row["tenant"],
@@ -272,20 +284,6 @@ def _run(row: asyncpg.Record) -> Run:
         cancel_requested=row["cancel_requested"],
         error=row["error"],
         request_hash=row["request_hash"],
-    )
-
-
-def request_context(run: Run, *, bearer_token: str | None = None) -> RequestContext:
-    """The context that the run's attempt hands to the server: the same as at admission, with the attempt's number."""
-    context = run.context
-    return RequestContext(
-        user_id=run.owner,
-        tenant=run.tenant or None,
-        claims=context.get("claims", {}),
-        locale=context.get("locale"),
-        metadata=context.get("metadata", {}),
-        request_id=context.get("request_id", ""),
-        run_id=run.id,
-        attempt=run.attempt or None,
-        bearer_token=bearer_token,
+        idempotency_key=row["idempotency_key"],
+        max_attempts=row["max_attempts"],
     )

@@ -4,33 +4,40 @@ from __future__ import annotations
 
 from typing import Final
 
-_COLUMNS: Final = """id, tenant, owner, thread_id, kind, status, attempt, handed_back, anchor_item_id, input, context,
-    token, cancel_requested, error, request_hash"""
+COLUMNS: Final = """id, tenant, owner, thread_id, kind, status, attempt, handed_back, anchor_item_id, input, context,
+    token, cancel_requested, error, request_hash, idempotency_key, max_attempts"""
 
-INSERT: Final = """
-INSERT INTO runs (id, tenant, owner, thread_id, kind, input, context, token, anchor_item_id, status,
-                  idempotency_key, request_hash)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-"""
+ADMIT: Final = "SELECT admit_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 
-BY_ID: Final = f"SELECT {_COLUMNS} FROM runs WHERE id = $1 AND tenant = $2 AND owner = $3"  # noqa: S608
-BY_KEY: Final = f"SELECT {_COLUMNS} FROM runs WHERE tenant = $1 AND owner = $2 AND idempotency_key = $3"  # noqa: S608
+BY_ID: Final = f"SELECT {COLUMNS} FROM runs WHERE id = $1 AND tenant = $2 AND owner = $3"  # noqa: S608
+BY_KEY: Final = f"SELECT {COLUMNS} FROM runs WHERE tenant = $1 AND owner = $2 AND idempotency_key = $3"  # noqa: S608
+
+SAME_REQUEST: Final = f"""
+SELECT {COLUMNS} FROM runs
+WHERE tenant = $1 AND owner = $2 AND request_hash = $3 AND idempotency_key IS NULL
+    AND queued_at > now() - $4 * interval '1 second'
+ORDER BY seq DESC LIMIT 1
+"""  # noqa: S608
 
 ACTIVE: Final = f"""
-SELECT {_COLUMNS} FROM runs
+SELECT {COLUMNS} FROM runs
 WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
 ORDER BY (status = 'waiting'), seq LIMIT 1
 """  # noqa: S608
 
+UNENDED_COUNT: Final = """
+SELECT count(*) FROM runs WHERE tenant = $1 AND owner = $2 AND status IN ('waiting', 'queued', 'running')
+"""
+
 UNENDED: Final = f"""
-SELECT {_COLUMNS} FROM runs
+SELECT {COLUMNS} FROM runs
 WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
     AND ($4::text IS NULL OR seq < (SELECT seq FROM runs WHERE id = $4))
 ORDER BY (status = 'waiting') DESC, seq DESC
 """  # noqa: S608
 
 ANSWERING: Final = f"""
-SELECT {_COLUMNS} FROM runs
+SELECT {COLUMNS} FROM runs
 WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
     AND kind IN ('threads.create', 'threads.add_user_message', 'threads.retry_after_item')
     AND input ->> 'item_id' = $4
@@ -40,7 +47,7 @@ ORDER BY seq LIMIT 1
 START: Final = f"""
 UPDATE runs SET attempt = attempt + 1, status = 'running', started_at = coalesce(started_at, now())
 WHERE id = $1 AND status = ANY ($2)
-RETURNING {_COLUMNS}
+RETURNING {COLUMNS}
 """  # noqa: S608
 
 STATUS: Final = "SELECT status, attempt, error FROM runs WHERE id = $1"
@@ -61,7 +68,7 @@ WHERE id = (
     SELECT FROM runs
     WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('queued', 'running')
 )
-RETURNING {_COLUMNS}
+RETURNING {COLUMNS}
 """  # noqa: S608
 
 WAITING_INPUTS: Final = """
@@ -85,10 +92,10 @@ WHERE id = $1 AND status IN ('waiting', 'queued', 'running')
 RETURNING status
 """
 
-ORPHANED: Final = """
-SELECT id FROM runs
-WHERE status = 'queued' AND queued_at < now() - $1 * interval '1 second'
-ORDER BY queued_at LIMIT $2
+STATUSES: Final = "SELECT id, status, attempt FROM runs WHERE id = ANY ($1)"
+
+FORBID_NEXT_ATTEMPT: Final = """
+UPDATE runs SET max_attempts = attempt - handed_back WHERE id = $1 AND attempt = $2 RETURNING id
 """
 
 THREAD_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(31) || $2 || chr(31) || $3, 0))"

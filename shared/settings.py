@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     redis_url: str = Field(repr=False)
     database_url: str = Field(repr=False)
     database_pool_min: int = Field(default=4, ge=1)
-    database_pool_max: int = Field(default=16, ge=1)
+    database_pool_max: int = Field(default=16, ge=2)
     database_timeout_seconds: Seconds = 10
 
     # The user's server
@@ -67,8 +67,19 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=10, ge=0.1, allow_inf_nan=False)
     run_max_attempts: int = Field(default=3, ge=1)
     run_timeout_seconds: Seconds = 900
+    abandon_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
     drain_seconds: float = Field(default=25, ge=0, allow_inf_nan=False)
     thread_policy: Literal["reject", "queue", "interrupt"] = "queue"
+
+    # Limits; 0 turns one off
+    caller_requests_per_minute: int = Field(default=600, ge=0)
+    caller_max_runs: int = Field(default=50, ge=0)
+    caller_max_streams: int = Field(default=100, ge=0)
+    queue_max_depth: int = Field(default=10_000, ge=0)
+
+    # Retention; 0 keeps for ever
+    retention_days: float = Field(default=0, ge=0, allow_inf_nan=False)
+    run_retention_days: float = Field(default=30, ge=0, allow_inf_nan=False)
 
     # Journal
     journal_ttl_seconds: int = Field(default=86_400, ge=1)
@@ -144,6 +155,8 @@ class Settings(BaseSettings):
             raise ValueError("JWT_ALGORITHMS takes RS256, ES256 and EdDSA, and at least one of them")
         if self.database_pool_min > self.database_pool_max:
             raise ValueError("DATABASE_POOL_MIN is above DATABASE_POOL_MAX")
+        if 0 < self.abandon_seconds < self.lease_seconds:
+            raise ValueError("ABANDON_SECONDS is below LEASE_SECONDS, within which followers are noticed")
         if self.forward_token and not self.forward_token_key:
             raise ValueError("FORWARD_TOKEN needs FORWARD_TOKEN_KEY")
         if self.attachments_url and not self.attachments_key:

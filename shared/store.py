@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, Final, NamedTuple, get_args
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 from uuid import uuid4
 
 import asyncpg
+import structlog
 from chatkit.store import NotFoundError, Store, StoreItemType, default_generate_id
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 from pydantic import TypeAdapter
 
 from shared import store_sql as sql
 from shared.database import Database
-from shared.errors import Fenced
+from shared.errors import DatabaseUnavailable, Fenced
 from shared.identity import owner_of
+from shared.log import failure
+from shared.runs_sql import THREAD_LOCK
 
 MAX_PAGE_SIZE: Final = 10_000
+RETRY_SECONDS: Final = 0.25
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
 
 ITEM: Final[TypeAdapter[ThreadItem]] = TypeAdapter(ThreadItem)
 ATTACHMENT: Final[TypeAdapter[Attachment]] = TypeAdapter(Attachment)
@@ -50,11 +59,13 @@ class PostgresStore(Store[Any]):
     their clocks say; writing an item or thread again keeps its place. A page holds 1 to MAX_PAGE_SIZE entries.
 
     Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
-    attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable.
+    attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable: but where `waits` says
+    so, a call is repeated until PostgreSQL is back, which every one of them can be.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, waits: Callable[[], bool] = lambda: False) -> None:
         self._database = database
+        self._waits = waits
 
     def generate_thread_id(self, context: Any) -> str:
         return generate_id("thread")
@@ -86,9 +97,14 @@ class PostgresStore(Store[Any]):
     async def delete_thread(self, thread_id: str, context: Any) -> None:
         """Deletes the thread, its items and attachments and its ended runs; asks its active runs to stop."""
         owner = _owner(context)
-        async with self._database.transaction():
-            _written(await self._row(sql.LOCK_THREAD, thread_id, *owner, *_fence(context)), thread_id)
-            await self._row(sql.DELETE_THREAD, thread_id, *owner)
+
+        async def delete() -> None:
+            async with self._database.transaction():
+                _written(await self._row(sql.LOCK_THREAD, thread_id, *owner, *_fence(context)), thread_id)
+                await self._row(THREAD_LOCK, *owner, thread_id)  # no run of the thread ends meanwhile
+                await self._row(sql.DELETE_THREAD, thread_id, *owner)
+
+        await self._patiently(delete)
 
     async def load_thread_items(
         self, thread_id: str, after: str | None, limit: int, order: str, context: Any
@@ -123,11 +139,6 @@ class PostgresStore(Store[Any]):
         """Deletes the item, if it is there: the SDK also removes items that were streamed but never stored."""
         row = await self._row(sql.DELETE_ITEM, thread_id, *_owner(context), item_id, *_fence(context))
         _written(row, thread_id)
-
-    async def newest_item_id(self, thread_id: str, context: Any) -> str | None:
-        """The id of the thread's last item; None where there is no item or no such thread."""
-        row = await self._row(sql.NEWEST_ITEM, thread_id, *_owner(context))
-        return None if row is None else str(row["id"])
 
     async def delete_items_after(
         self, thread_id: str, anchor_item_id: str | None, context: Any, *, keep: Collection[str] = ()
@@ -172,8 +183,23 @@ class PostgresStore(Store[Any]):
     async def _rows(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
         if any(isinstance(parameter, str) and "\x00" in parameter for parameter in parameters):
             raise NotFoundError("an id with U+0000")  # no text of Postgres' holds it; JSON has it escaped
-        async with self._database.connection() as connection:
-            return await connection.fetch(statement, *parameters)
+
+        async def fetch() -> list[asyncpg.Record]:
+            async with self._database.connection() as connection:
+                return await connection.fetch(statement, *parameters)
+
+        return await self._patiently(fetch)
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The call again until PostgreSQL is back, where `waits` says so; a lost transaction only as a whole."""
+        while True:
+            try:
+                return await call()
+            except DatabaseUnavailable as error:
+                if self._database.in_transaction or not self._waits():
+                    raise
+                log.warning("waiting for PostgreSQL", action="store_retry", **failure(error))
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 class _Owner(NamedTuple):

@@ -122,10 +122,6 @@ WHERE thread_id = $1 AND tenant = $2 AND owner = $3
 ORDER BY seq DESC LIMIT $4
 """
 
-NEWEST_ITEM: Final = prepared("""
-SELECT id FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 ORDER BY seq DESC LIMIT 1
-""")
-
 DELETE_ITEM: Final = """
 WITH run AS MATERIALIZED (
     SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE

@@ -231,6 +231,9 @@ def make_settings(redis_url: str, database_url: str, key_file: Path, port: int, 
         "port": port,
         "lease_seconds": 5,
         "drain_seconds": 2,
+        "caller_requests_per_minute": 0,
+        "caller_max_runs": 0,
+        "caller_max_streams": 0,
         **more,
     }
     return Settings(**given)

@@ -6,14 +6,12 @@ Why each of these, with figures against stock arq, is in docs/decisions/0003-cla
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import structlog
 from arq.connections import ArqRedis
-from arq.cron import cron
 from arq.worker import Retry, Worker, func
 from redis.exceptions import RedisError
 
@@ -27,7 +25,6 @@ BELL_SECONDS = 1.0
 """How long an idle worker waits for the bell before it looks by itself: a ring can be lost with its connection."""
 OUTAGE_SECONDS = 0.5
 HEALTH_SECONDS = 30
-REAP_EVERY_SECONDS = 10
 
 _held: ContextVar[Claim] = ContextVar("relaykit_claim")
 """The claim under which a job's task runs."""
@@ -45,23 +42,19 @@ class ArqWorker(Worker):
         queue: Queue,
         bell: Queue,
         executor: Executor,
-        reap: Callable[[], Awaitable[None]],
     ) -> None:
-        async def run(_: dict[Any, Any], run_id: str) -> None:
+        async def run(*_: Any, **__: Any) -> None:
+            claim = _held.get()  # the job's id is the run's: what its message says besides is nobody's word
             try:
-                outcome = await executor.execute(run_id)
+                outcome = await executor.execute(claim.run_id)
             except Exception:
-                self._forget_claim(_held.get())  # the run is claimed again when the lease ends by itself
+                self._forget_claim(claim)  # the run is claimed again when the lease ends by itself
                 raise
             if outcome is Outcome.AGAIN:
                 raise Retry
 
-        async def reaper(_: dict[Any, Any]) -> None:
-            await reap()
-
         super().__init__(
-            cron_jobs=[cron(cast(Any, reaper), name="reaper", second=set(range(0, 60, REAP_EVERY_SECONDS)))],
-            functions=[func(run, name=RUN_FUNCTION)],  # type: ignore[arg-type]
+            functions=[func(run, name=RUN_FUNCTION)],
             redis_pool=redis,
             handle_signals=False,
             max_jobs=settings.max_runs,

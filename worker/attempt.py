@@ -30,7 +30,7 @@ from shared.errors import Fenced
 from shared.log import failure
 from shared.runs import Kind, Run
 from worker.publisher import RunJournal
-from worker.stop import Stop, StopState, current_stop
+from worker.stop import Stop, StopState, current_stop, executing
 
 Stream = Callable[[], AsyncIterator[ThreadStreamEvent]]
 
@@ -51,6 +51,8 @@ class Attempt:
         self.run_id = run_id
         self.last_error: ErrorEvent | None = None
         """The error that the stream ended with, if it did."""
+        self.is_last = False
+        """Whether the server has forbidden another attempt."""
         self._state = StopState()
         self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._producer: asyncio.Task[None] | None = None
@@ -58,6 +60,11 @@ class Attempt:
     @property
     def stopped(self) -> Stop | None:
         return self._state.reason
+
+    @property
+    def began(self) -> bool:
+        """Whether the server was called."""
+        return self._producer is not None
 
     def stop(self, reason: Stop) -> None:
         """Stops the attempt. The first reason stands, but for a lost lease, after which nothing may be written.
@@ -77,6 +84,10 @@ class Attempt:
 
         Raises Fenced, and what the server's store raises outside the SDK's own handling.
         """
+        with executing(self._state):
+            await self._execute(run, user, context, journal)
+
+    async def _execute(self, run: Run, user: UserServer, context: Any, journal: RunJournal) -> None:
         server = user.server
         thread = await server.store.load_thread(run.thread_id, context)
         if run.kind is Kind.CREATE:

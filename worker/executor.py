@@ -20,15 +20,19 @@ from shared.identity import set_current
 from shared.journal import Journals
 from shared.log import failure
 from shared.queue import Queue
-from shared.runs import Run, Runs, Status, request_context
+from shared.run_context import request_context
+from shared.runs import Run, Runs, Status
 from shared.settings import Settings
 from shared.token_box import TokenBox
 from worker.attempt import Attempt
 from worker.publisher import Publisher, RunJournal
-from worker.rewind import delete_items, shown_items, stored_items
+from worker.restore import admission_events
+from worker.rewind import delete_items, shown_items
 from worker.stop import Stop
 
 RETRY_SECONDS = 0.25
+EXHAUSTED = "attempts_exhausted"
+"""The error of a run whose workers were lost too often."""
 
 T = TypeVar("T")
 
@@ -114,16 +118,20 @@ class Executor:
 
     async def _attempt(self, attempt: Attempt, run: Run, journal: RunJournal) -> tuple[Status, str | None]:
         """Status and error code of the run after it."""
-        if run.attempt - run.handed_back > self._settings.run_max_attempts:
-            await journal.mark()
-            journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
-            return Status.FAILED, "attempts_exhausted"
         try:
             token = self._box.open(run.id, run.token) if self._box and run.token else None
-            request = request_context(run, bearer_token=token)
+            request = request_context(run, bearer_token=token, forbid=lambda: self._forbid(attempt, run))
             set_current(request)
             context = self._user.context(request)
-            await self._persist(attempt, lambda: self._begin(run, journal, context))
+            if run.attempt - run.handed_back > self._max_attempts(run):
+                with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
+                    await self._persist(attempt, lambda: self._mark(run, journal, context))
+                    journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
+                    await journal.flush()
+                return Status.FAILED, EXHAUSTED
+            await self._persist(attempt, lambda: self._mark(run, journal, context))
+            if run.attempt > 1:
+                await self._persist(attempt, lambda: self._rewind(run, journal, context))
             await attempt.execute(run, self._user, context, journal)
         except Fenced:
             raise
@@ -139,6 +147,8 @@ class Executor:
         match attempt.stopped:
             case Stop.USER:
                 return Status.CANCELLED, None
+            case Stop.ABANDONED:
+                return Status.CANCELLED, "abandoned"
             case Stop.TIMEOUT:
                 journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
                 return Status.FAILED, "timeout"
@@ -147,30 +157,44 @@ class Executor:
             case _:
                 return Status.COMPLETED, None
 
-    async def _begin(self, run: Run, journal: RunJournal, context: object) -> None:
+    async def _mark(self, run: Run, journal: RunJournal, context: object) -> None:
         """The attempt's first entry, which fences the one before, and only then the store."""
-        if not journal.marked:
-            await journal.mark()
-        if run.attempt == 1:
-            return
-        server = self._user.server
-        stored = await stored_items(server, self._runs, run, context)
+        await journal.mark(lambda: admission_events(self._user.server, run, context))
+
+    async def _rewind(self, run: Run, journal: RunJournal, context: object) -> None:
+        """Takes back what the attempts before stored and showed."""
+        deleted = await delete_items(self._user.server, self._endings.database, self._runs, run, context)
         shown = await shown_items(self._journals, run.id)
-        for item_id in dict.fromkeys([*shown, *reversed(stored)]):
+        for item_id in dict.fromkeys([*shown, *deleted]):
             journal.put(ThreadItemRemovedEvent(item_id=item_id))
-        await delete_items(server, run, stored, context)
+
+    def _max_attempts(self, run: Run) -> int:
+        return min(run.max_attempts or self._settings.run_max_attempts, self._settings.run_max_attempts)
+
+    async def _forbid(self, attempt: Attempt, run: Run) -> None:
+        if not await self._persist(attempt, lambda: self._runs.forbid_next_attempt(run.id, run.attempt)):
+            raise Fenced
+        attempt.is_last = True
 
     async def _end(
         self, attempt: Attempt, run: Run, journal: RunJournal, status: Status, error: str | None
     ) -> Outcome:
-        if attempt.stopped is Stop.DRAIN:
+        if (
+            attempt.stopped is Stop.DRAIN
+            and attempt.began
+            and (attempt.is_last or self._max_attempts(run) == 1)
+        ):
+            journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
+            status, error = Status.FAILED, "interrupted"
+        elif attempt.stopped is Stop.DRAIN:
             await self._persist(attempt, lambda: self._runs.hand_back(run))
             log.info("run handed back", action="attempt_handed_back")
             return Outcome.AGAIN
         try:
             if attempt.stopped is Stop.LOST:
                 raise Fenced
-            await journal.flush()
+            if error != EXHAUSTED:
+                await journal.flush()
             promoted = await self._persist(attempt, lambda: self._endings.finish_row(run, status, error))
         except Fenced:
             attempt.stop(Stop.LOST)

@@ -10,7 +10,7 @@ import structlog
 
 from shared.errors import QueueUnavailable
 from shared.log import failure
-from shared.queue import Claim, Lease, Queue
+from shared.queue import Claim, Queue, Renewal
 from shared.settings import Settings
 from worker.attempt import Attempt
 from worker.stop import Stop
@@ -36,6 +36,8 @@ class Heartbeat:
         self._attempts = attempts
         self._shown_at: dict[Claim, float] = {}
         """When each lease was last shown to hold, by this process's clock."""
+        self._followed_at: dict[Claim, float] = {}
+        """When somebody was last seen to follow each run; from the first beat on."""
 
     async def run(self) -> None:
         beat_seconds = self._settings.lease_seconds / BEATS_PER_LEASE
@@ -51,8 +53,11 @@ class Heartbeat:
                 log.warning("leases not renewed", action="lease_renew", runs=len(claims), **failure(error))
                 self._held(time.monotonic())
                 continue
+            self._followed_at = {claim: self._followed_at.get(claim, started_at) for claim in claims}
             for claim, state in zip(claims, states, strict=True):
                 self._shown_at[claim] = started_at
+                if Renewal.FOLLOWED in state:
+                    self._followed_at[claim] = started_at
                 self._heed(claim, state)
 
     def _held(self, now: float) -> list[Claim]:
@@ -60,26 +65,37 @@ class Heartbeat:
         shown_at = {claim: self._shown_at.get(claim, claim.asked_at) for claim in self._claims.values()}
         over = [claim for claim, at in shown_at.items() if at + self._settings.lease_seconds <= now]
         for claim in over:
-            self._heed(claim, Lease.LOST)
+            self._heed(claim, Renewal.LOST)
         self._shown_at = {claim: at for claim, at in shown_at.items() if claim not in over}
         return list(self._shown_at)
 
-    async def _renew(self, claims: list[Claim]) -> list[Lease]:
+    async def _renew(self, claims: list[Claim]) -> list[Renewal]:
         if not claims:
             return []
-        return await self._queue.renew(
+        states = await self._queue.renew(
             claims, self._settings.lease_seconds, self._settings.journal_ttl_seconds
         )
+        for claim, state in zip(claims, states, strict=True):
+            if Renewal.RETAKEN in state:
+                log.warning("lease taken again", action="lease_retaken", run_id=claim.run_id)
+                await self._queue.enqueue(claim.run_id)
+                if self._claims.get(claim.run_id) is not claim:  # released while the renewal was on its way
+                    await self._queue.release(claim, done=False)
+        return states
 
-    def _heed(self, claim: Claim, state: Lease) -> None:
+    def _heed(self, claim: Claim, state: Renewal) -> None:
         attempt = self._attempts.get(claim.run_id)
         if attempt is None or self._claims.get(claim.run_id) is not claim:
             return
-        match state:
-            case Lease.LOST:
-                log.warning("lease lost", action="lease_lost", run_id=claim.run_id)
-                attempt.stop(Stop.LOST)
-            case Lease.CANCEL:
-                attempt.stop(Stop.USER)
-            case Lease.HELD:
-                pass
+        if Renewal.HELD not in state:
+            log.warning("lease lost", action="lease_lost", run_id=claim.run_id)
+            attempt.stop(Stop.LOST)
+        elif Renewal.CANCEL in state:
+            attempt.stop(Stop.USER)
+        elif self._is_abandoned(claim):
+            log.info("nobody follows the run", action="run_abandoned", run_id=claim.run_id)
+            attempt.stop(Stop.ABANDONED)
+
+    def _is_abandoned(self, claim: Claim) -> bool:
+        limit_seconds = self._settings.abandon_seconds
+        return 0 < limit_seconds < self._shown_at[claim] - self._followed_at[claim]

@@ -16,20 +16,22 @@ from shared.attachments import ObjectAttachmentStore, build_attachment_store
 from shared.chatkit import UserServer, load_server
 from shared.database import Database
 from shared.ending import Endings
+from shared.errors import QueueUnavailable
 from shared.journal import Journals
+from shared.listen import heard, listening
 from shared.log import failure
 from shared.queue import Queue, deserialize, serialize
-from shared.redis import UNREACHABLE, Redis, open_redis, translated
+from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, open_redis, translated
 from shared.runs import Runs
 from shared.settings import Settings
 from shared.store import PostgresStore
 from shared.tasks import end_tasks
-from worker.arq_worker import ArqWorker
+from worker.arq_worker import BELL_SECONDS, ArqWorker
 from worker.executor import Executor
 from worker.heartbeat import Heartbeat
 from worker.publisher import Publisher
 from worker.reaper import Reaper
-from worker.stop import Stop, guard
+from worker.stop import Stop, guard, is_executing
 
 RECONNECT_SECONDS = 0.2
 
@@ -43,7 +45,7 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
     """
     database = Database(settings)
     attachment_store = build_attachment_store(settings, database)
-    user = load_server(settings, PostgresStore(database), attachment_store, server)
+    user = load_server(settings, PostgresStore(database, waits=is_executing), attachment_store, server)
     guard(user.server)
     return RunWorker(settings, database, user, attachment_store)
 
@@ -97,8 +99,15 @@ class RunWorker:
             commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
             with translated():
                 await commands.ping()
-            listening = await stack.enter_async_context(
-                open_redis(settings.redis_url, connections=2, reply_timeout_seconds=None)
+            bell = await stack.enter_async_context(
+                open_redis(
+                    settings.redis_url,
+                    connections=1,
+                    reply_timeout_seconds=BELL_SECONDS + REPLY_TIMEOUT_SECONDS,
+                )
+            )
+            signals = await stack.enter_async_context(
+                open_redis(settings.redis_url, connections=1, reply_timeout_seconds=None)
             )
             runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
             await journals.load_scripts()
@@ -106,28 +115,26 @@ class RunWorker:
             endings = Endings(settings, database, runs, journals, queue, self._user)
             executor = Executor(settings, runs, journals, queue, publisher, endings, self._user)
             redis = ArqRedis(commands.connection_pool, job_serializer=serialize, job_deserializer=deserialize)
-            reaper = Reaper(runs, queue, self._attachments)
-            arq_worker = ArqWorker(settings, redis, queue, Queue(listening), executor, reaper.reap)
+            reaper = Reaper(settings, database, queue, endings, self._attachments)
+            arq_worker = ArqWorker(settings, redis, queue, Queue(bell), executor)
             heartbeat = Heartbeat(queue, settings, arq_worker.claims, executor.attempts)
-            loops = [publisher.run(), heartbeat.run(), _hear_signals(listening, executor)]
+            loops = [publisher.run(), heartbeat.run(), reaper.run(), _hear_signals(signals, executor)]
             await stack.enter_async_context(_running([asyncio.create_task(loop) for loop in loops], self))
             yield arq_worker, executor
 
 
-async def _hear_signals(listening: Redis, executor: Executor) -> None:
+async def _hear_signals(redis: Redis, executor: Executor) -> None:
     """Stops the attempt that a cancel signal names, if it is here. A missed signal is found by the heartbeat."""
     while True:
         try:
-            async with listening.pubsub() as pubsub:
-                await pubsub.subscribe(keys.SIGNALS)
-                while True:
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
-                    if message is None:
+            async with listening(redis, lambda pubsub: pubsub.subscribe(keys.SIGNALS)) as pubsub:
+                async for message in heard(pubsub):
+                    if message["type"] != "message":
                         continue
-                    attempt = executor.attempts.get(message["data"].decode())
+                    attempt = executor.attempts.get(message["data"].decode(errors="replace"))
                     if attempt is not None:
                         attempt.stop(Stop.USER)
-        except UNREACHABLE as error:
+        except QueueUnavailable as error:
             log.warning("signals interrupted", action="signals_reconnect", **failure(error))
         await asyncio.sleep(RECONNECT_SECONDS)
 

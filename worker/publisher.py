@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
@@ -59,12 +60,21 @@ class RunJournal:
         while len(self._pending) > MAX_PENDING or self._pending.size > MAX_PENDING_BYTES:
             await self._progress()
 
-    async def mark(self) -> None:
-        """Begins the attempt in the journal: from then on the one before can write no more. Raises Fenced."""
+    async def mark(self, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> None:
+        """Begins the attempt in the journal: from then on the one before can write no more.
+
+        Where the journal is gone, what `admission` gives is written before it. Once; safe to repeat after a failure.
+        Raises Fenced, QueueUnavailable.
+        """
+        if not self.marked:
+            self._take_mark(await self._publisher.mark(self, admission))
+
+    def _take_mark(self, outcome: str) -> None:
+        if outcome != "ok":
+            self.close()
+            raise Fenced
         self.marked = True
-        self._others.append((Field.MARK, b""))
-        self._publisher.schedule(self)
-        await self.flush()
+        self._next_seq = 2
 
     async def flush(self) -> None:
         """Waits until everything put is in the journal. Raises Fenced."""
@@ -161,6 +171,17 @@ class Publisher:
     def schedule(self, journal: RunJournal) -> None:
         self._dirty[journal] = None
         self._has_dirty.set()
+
+    async def mark(self, journal: RunJournal, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> str:
+        """Whether the journal took the mark: ok, fenced or ended."""
+        ttl_seconds = self._settings.journal_ttl_seconds
+        run_id, attempt = journal.run_id, journal.attempt
+        outcome, _ = await self._journals.mark(run_id, attempt, ttl_seconds)
+        while outcome == "empty":
+            log.warning("journal lost", action="journal_restored", run_id=run_id)
+            await self._journals.admission(run_id, await admission(), ttl_seconds)
+            outcome, _ = await self._journals.mark(run_id, attempt, ttl_seconds, lost=attempt > 1)
+        return outcome
 
     async def run(self) -> None:
         """Flushes until cancelled; an outage of Redis is waited out."""

@@ -1,39 +1,110 @@
-"""The reaper: queues again the rows that have no live job. arq's cron runs it on one worker at a time."""
+"""The reaper: makes good what a crash or a lost Redis has left, and deletes what is old. One worker at a time is it."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
 
 from shared.attachments import ObjectAttachmentStore
+from shared.database import Database
+from shared.ending import Endings
+from shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
+from shared.log import failure
 from shared.queue import Queue
-from shared.runs import Runs
+from shared.settings import Settings
+from worker.sweeps import Sweeps
 
-QUEUED_SECONDS = 10.0
-"""A run that was queued this long ago and has not begun may have lost its job."""
-BATCH = 200
+EVERY_SECONDS = 5.0
+QUEUED_SECONDS = 2.0
+"""A run that was queued this long ago has its job, or has lost it."""
+PAGE = 500
+DELETE_AT_ONCE = 500
+DELETE_EVERY = 12
+"""Of this many turns one deletes what is old."""
+LEADER_LOCK = 7_303_014_201
+"""Names the reaper among PostgreSQL's advisory locks; any number that nobody else uses."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Reaper:
-    """The row is the truth: a Redis that was emptied loses no accepted run."""
+    """The row is the truth: a Redis that was emptied loses no accepted run. Safe to run everywhere, at any time."""
 
-    runs: Runs
+    settings: Settings
+    database: Database
     queue: Queue
+    endings: Endings
     attachments: ObjectAttachmentStore | None
 
-    async def reap(self) -> None:
-        """Enqueues the oldest queued rows; a job that is there is left as it is. Safe to run anywhere, at any time.
+    async def run(self) -> None:
+        """Takes a turn every few seconds until cancelled; an outage is waited out."""
+        turn = 0
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            turn += 1
+            try:
+                async with self._leading() as leads:
+                    if leads:
+                        await self.requeue()
+                        if turn % DELETE_EVERY == 0:
+                            await self.delete_old()
+            except (DatabaseUnavailable, QueueUnavailable, StorageUnavailable) as error:
+                log.warning("the reaper waits", action="reaper_retry", code=error.code)
+            except Exception as error:  # a defect here must not take the runs with it
+                log.error("the reaper failed", action="reaper_failed", **failure(error))  # noqa: TRY400
 
-        Also removes the bytes of attachments that are gone.
+    @asynccontextmanager
+    async def _leading(self) -> AsyncIterator[bool]:
+        """Whether no other worker reaps. The lock is a transaction's, so that it goes with the worker that dies."""
+        async with self.database.connection() as connection, connection.transaction():
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '10min'")
+            yield await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LEADER_LOCK)
+
+    async def requeue(self) -> None:
+        """Gives a job to each run that has none: queued, or running and without a lease for as long as one lasts.
+
+        Also queues the first of those that wait in a thread where nothing is active. Raises DatabaseUnavailable,
+        QueueUnavailable.
         """
-        requeued = 0
-        for run_id in await self.runs.queued_longer_than(QUEUED_SECONDS, BATCH):
-            requeued += await self.queue.enqueue(run_id)
-        if requeued:
-            log.warning("runs queued again", action="reaper_requeued", runs=requeued)
+        sweeps = Sweeps(self.database)
+        async for page in sweeps.queued(QUEUED_SECONDS, PAGE):
+            await self._enqueue(await self.queue.missing(page, 0), "queued")
+        async for page in sweeps.running(PAGE):
+            await self._enqueue(await self.queue.missing(page, self.settings.lease_seconds), "running")
+        for run in await sweeps.stranded(PAGE):
+            promoted = await self.endings.promote(run)
+            if promoted is not None:
+                await self._enqueue([promoted.id], "waiting")
+
+    async def delete_old(self) -> None:
+        """Deletes threads and runs past their time, and the bytes of attachments that are gone.
+
+        Raises DatabaseUnavailable, StorageUnavailable.
+        """
+        sweeps, settings = Sweeps(self.database), self.settings
+        if settings.retention_days and settings.chatkit_store == "postgres":
+            days = settings.retention_days
+            await self._delete("threads", lambda: sweeps.forget_threads(days, DELETE_AT_ONCE))
+        if settings.run_retention_days:
+            await self._delete(
+                "runs", lambda: sweeps.forget_runs(settings.run_retention_days, DELETE_AT_ONCE)
+            )
         if self.attachments is not None:
             await self.attachments.sweep()
+
+    async def _enqueue(self, run_ids: list[str], status: str) -> None:
+        for run_id in run_ids:
+            log.warning("run queued again", action="reaper_requeued", run_id=run_id, status=status)
+            await self.queue.enqueue(run_id)
+
+    async def _delete(self, what: str, delete: Callable[[], Awaitable[int]]) -> None:
+        deleted = DELETE_AT_ONCE
+        while deleted == DELETE_AT_ONCE:
+            deleted = await delete()
+            if deleted:
+                log.info("deleted what is old", action="reaper_deleted", what=what, count=deleted)

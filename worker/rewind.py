@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from chatkit.server import ChatKitServer
 from chatkit.store import NotFoundError
 
+from shared.database import Database
 from shared.journal import START, Entry, Field, Journals
 from shared.runs import Run, Runs
+from shared.store import PostgresStore
 
 PAGE = 1000
 
@@ -43,27 +46,36 @@ def _appearances(page: Iterable[Entry]) -> Iterable[tuple[str, bool]]:
                 pass
 
 
-async def stored_items(server: ChatKitServer[Any], runs: Runs, run: Run, context: Any) -> list[str]:
-    """Ids of the thread's items that are newer than the run's anchor and belong to no run that waits.
+async def delete_items(
+    server: ChatKitServer[Any], database: Database, runs: Runs, run: Run, context: Any
+) -> list[str]:
+    """Deletes the thread's items that are newer than the run's anchor and belong to no run that waits; their ids.
 
     Nothing where the anchor is not found: what is newer than it cannot be told.
     """
+    store = server.store
+    if isinstance(store, PostgresStore):
+        with suppress(NotFoundError):
+            async with database.transaction():
+                await runs.lock_thread(run)  # a message that is being admitted behind this run waits for it
+                waiting = await runs.waiting_items(run)
+                return await store.delete_items_after(
+                    run.thread_id, run.anchor_item_id, context, keep=waiting
+                )
+        return []
+    newer = await _newer_items(server, run, context)
+    waiting = await runs.waiting_items(run)  # after the items: a message comes before its run
+    newer = [item_id for item_id in newer if item_id not in waiting]
+    for item_id in newer:
+        with suppress(NotFoundError):
+            await server.store.delete_thread_item(run.thread_id, item_id, context)
+    return newer[::-1]
+
+
+async def _newer_items(server: ChatKitServer[Any], run: Run, context: Any) -> list[str]:
     newer: list[str] = []
-    found = run.anchor_item_id is None
     async for item in server._paginate_thread_items_reverse(run.thread_id, context):
         if item.id == run.anchor_item_id:
-            found = True
-            break
+            return newer
         newer.append(item.id)
-    if not found:
-        return []
-    waiting = await runs.waiting_items(run)
-    return [item_id for item_id in newer if item_id not in waiting]
-
-
-async def delete_items(server: ChatKitServer[Any], run: Run, item_ids: Iterable[str], context: Any) -> None:
-    for item_id in item_ids:
-        try:
-            await server.store.delete_thread_item(run.thread_id, item_id, context)
-        except NotFoundError:
-            continue
+    return newer if run.anchor_item_id is None else []

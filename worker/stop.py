@@ -6,6 +6,8 @@ and a lost lease are not that: `guard` gives each what it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any
@@ -19,6 +21,8 @@ class Stop(StrEnum):
     """The user's stop: the partial answer and the SDK's note are kept."""
     TIMEOUT = "timeout"
     """RUN_TIMEOUT_SECONDS are over: the partial answer is kept, nobody is said to have stopped it."""
+    ABANDONED = "abandoned"
+    """Nobody has followed the run for ABANDON_SECONDS: as with a time-out."""
     DRAIN = "drain"
     """The worker goes: the run is handed back, and its next attempt begins anew. The partial answer is kept till then:
     a stop may come before."""
@@ -40,6 +44,25 @@ class StopState:
 
 
 current_stop: ContextVar[StopState | None] = ContextVar("relaykit_stop", default=None)
+"""In the task of the server alone."""
+
+_executing: ContextVar[StopState | None] = ContextVar("relaykit_executing", default=None)
+
+
+@contextmanager
+def executing(state: StopState) -> Iterator[None]:
+    """What is done in the block, and by the tasks that it starts, belongs to the attempt's execution."""
+    token = _executing.set(state)
+    try:
+        yield
+    finally:
+        _executing.reset(token)
+
+
+def is_executing() -> bool:
+    """Whether the task executes an attempt that still has its lease."""
+    state = _executing.get()
+    return state is not None and state.reason is not Stop.LOST
 
 
 def guard(server: ChatKitServer[Any]) -> None:
@@ -59,7 +82,7 @@ def guard(server: ChatKitServer[Any]) -> None:
         match state.reason:
             case Stop.USER | None:
                 await original(thread, pending_items, context)
-            case Stop.TIMEOUT | Stop.DRAIN:
+            case Stop.TIMEOUT | Stop.ABANDONED | Stop.DRAIN:
                 await _keep_partial(server, thread, pending_items, context)
             case Stop.LOST:
                 pass

@@ -30,9 +30,9 @@ VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "of
 
 @contextmanager
 def postgres_server(
-    directory: DataDirectory, stop: StopRequest, *, durable: bool
+    directory: DataDirectory, stop: StopRequest, *, durable: bool, port: int | None = None
 ) -> Iterator[tuple[Child, str]]:
-    """The running server and the URL of its database, until the block ends.
+    """The running server and the URL of its database, until the block ends. `port` is any free one unless it is given.
 
     It listens on 127.0.0.1 only and asks for a password that is generated at the first start.
     """
@@ -41,7 +41,7 @@ def postgres_server(
     if not files.data.exists():
         _initialise(files, directory, password, stop, durable=durable)
     (files.data / "postmaster.pid").unlink(missing_ok=True)  # stale, as the lock of the folder is ours
-    port = free_port()
+    port = port or free_port()
     options = {
         "listen_addresses": "127.0.0.1",
         "port": str(port),

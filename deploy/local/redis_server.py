@@ -41,16 +41,16 @@ def redis_binary() -> Path:
 
 @contextmanager
 def redis_server(
-    directory: DataDirectory, stop: StopRequest, *, durable: bool
+    directory: DataDirectory, stop: StopRequest, *, durable: bool, port: int | None = None
 ) -> Iterator[tuple[Child, str]]:
-    """The running server and its URL, until the block ends.
+    """The running server and its URL, until the block ends. `port` is any free one unless it is given.
 
     The password goes in through stdin, so that other users of the machine do not find it in the process list.
     """
     folder = directory.path / "redis"
     folder.mkdir(mode=0o700, exist_ok=True)
     password = directory.secret("redis.password")
-    port = free_port()
+    port = port or free_port()
     settings = {
         "bind": "127.0.0.1",
         "port": str(port),

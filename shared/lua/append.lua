@@ -11,6 +11,9 @@
 --   'ok'      all entries are in the journal, now or since an earlier call with the same ids
 --   'fenced'  a newer attempt has written: nothing was appended
 --   'ended'   the journal has its end entry: nothing was appended
+--   'empty'   a mark found no journal: nothing was appended
+-- A mark of a later attempt says 'lost' where the journal does not begin with admission's first entry: what it showed
+-- before cannot be taken back then.
 local attempt = tonumber(ARGV[1])
 local first = tonumber(ARGV[2])
 local last_attempt, last_seq, ended = -1, 0, false
@@ -27,6 +30,11 @@ local known = last_attempt == attempt and last_seq or 0
 if first == 0 then
   if ended then return {'ended', last_attempt, last_seq} end
   first = known + 1
+end
+if ARGV[7] == 'm' and known == 0 then
+  if last_attempt < 0 then return {'empty', 0, 0} end
+  local head = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+  if attempt > 1 and head[1][1] ~= '0-1' then ARGV[8] = 'lost' end
 end
 local count = (#ARGV - 6) / 2
 local final = first + count - 1

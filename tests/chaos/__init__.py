@@ -1,0 +1,1 @@
+"""Chats through real processes while everything is killed, paused, restarted and cut: `make chaos`."""

@@ -130,6 +130,7 @@ async def test_killed_supervisor_leaves_nothing(start: Callable[..., LocalMode],
     second.stop(signal.SIGTERM)
 
 
+@pytest.mark.long
 async def test_start_after_everything_was_killed(start: Callable[..., LocalMode], data_dir: Path) -> None:
     """A crash of the machine leaves pid files; they stop no later start."""
     first = start()
@@ -154,6 +155,7 @@ def kill_all(family: list[ProcessId]) -> None:
             os.kill(child.pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("victim", "name"),
     [
@@ -180,6 +182,7 @@ async def test_dead_child_stops_all(
     assert_logs_have_no_password(data_dir)
 
 
+@pytest.mark.long
 async def test_several_processes_on_given_services(
     start: Callable[..., LocalMode], redis_url: str, database_url: str, data_dir: Path
 ) -> None:
@@ -258,6 +261,7 @@ async def test_server_that_does_not_load(
     assert_nothing_runs_in(data_dir)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["lock", "postgres.new", "postgres/postmaster.pid", "logs/api-0.log"])
 async def test_stop_while_starting(start: Callable[..., LocalMode], data_dir: Path, moment: str) -> None:
     """Asked to stop before it is ready, it stops as cleanly."""

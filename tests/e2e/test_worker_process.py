@@ -231,11 +231,11 @@ async def test_a_worker_that_slept_through_its_lease_takes_its_own_run_again(sta
 
 
 async def test_a_drained_worker_hands_its_run_back_at_no_cost(stage, tmp_path):
-    """SIGTERM in mid-answer, RUN_MAX_ATTEMPTS=1: another worker runs it anew at once, the client has a whole answer."""
+    """SIGTERM in mid-answer: another worker runs it anew at once, the client has a whole answer."""
     script = held(tmp_path)
-    async with asking(stage.alice, create(str(script))) as asker, stage.worker(RUN_MAX_ATTEMPTS=1) as first:
+    async with asking(stage.alice, create(str(script))) as asker, stage.worker() as first:
         before = await in_mid_answer(asker)
-        async with stage.worker(RUN_MAX_ATTEMPTS=1):
+        async with stage.worker():
             started_at = time.monotonic()
             assert await asyncio.to_thread(first.terminate) == 0
             assert time.monotonic() - started_at < DRAIN_SECONDS + 3
@@ -243,6 +243,22 @@ async def test_a_drained_worker_hands_its_run_back_at_no_cost(stage, tmp_path):
             await assert_whole(stage, answer, script, attempt=2)
     assert [event["item_id"] for event in answer.of_type("thread.item.removed")] == list(shown(before))[1:]
     assert (await stage.row(answer.run_id))["handed_back"] == 1
+    assert await hidden_notes(stage, answer.thread_id) == []
+
+
+async def test_a_drained_worker_ends_a_run_that_may_not_be_executed_again(stage, tmp_path):
+    """SIGTERM in mid-answer, RUN_MAX_ATTEMPTS=1: the run fails, with its partial text kept and an error to retry."""
+    async with asking(stage.alice, create(str(held(tmp_path)))) as asker:
+        async with stage.worker(RUN_MAX_ATTEMPTS=1) as worker:
+            await in_mid_answer(asker)
+            assert await asyncio.to_thread(worker.terminate) == 0
+        answer = await asker.finished()
+    assert answer.end == "failed"
+    assert answer.events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
+    row = await stage.row(answer.run_id)
+    assert (row["status"], row["error"], row["attempt"]) == ("failed", "interrupted", 1)
+    kept = [item for item in await stage.alice.items(answer.thread_id) if item["type"] == "assistant_message"]
+    assert texts(kept[-1]) == ["".join(deltas(answer, 1)[part::2]) for part in range(2)]
     assert await hidden_notes(stage, answer.thread_id) == []
 
 

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,14 @@ import httpx2
 import jwt
 import pytest
 import pytest_asyncio
-from chatkit.types import (
-    AssistantMessageContent,
-    AssistantMessageItem,
-    ClientToolCallItem,
-    FileAttachment,
-    InferenceOptions,
-    StructuredInputFreeform,
-    StructuredInputItem,
-    ThreadItem,
-    ThreadMetadata,
-    UserMessageItem,
-    UserMessageTextContent,
-    WidgetItem,
-)
 
 from shared.database import Database
 from shared.identity import RequestContext
 from shared.settings import Settings
 from shared.store import PostgresStore
 from tests.integration.written import Written, written
-from tests.protocol_servers import BareServer, ProtocolServer, card
+from tests.places import Place, add_place, add_thread, add_tool_call
+from tests.protocol_servers import BareServer, ProtocolServer
 from tests.services import Databases, RedisDatabases
 from tests.system import Answer, Caller, create, free_port, make_settings, message, running, user_input
 
@@ -50,19 +36,6 @@ OTHERS = {
     "a user of that name in another tenant": RequestContext(user_id="alice", tenant="globex"),
     "a user of that name without a tenant": RequestContext(user_id="alice"),
 }
-
-
-@dataclass(frozen=True)
-class Place:
-    """A thread of someone's, and an attachment that was uploaded."""
-
-    thread: str
-    user: str
-    assistant: str
-    widget: str
-    pending: str
-    answered: str
-    attachment: str
 
 
 @dataclass(frozen=True)
@@ -123,15 +96,11 @@ async def world(
 async def _furnished(settings: Settings, alice: Caller) -> dict[str, Any]:
     async with Database(settings) as database:
         store = PostgresStore(database)
-        own = await _place(store, ALICE)
-        theirs = {name: await _place(store, context) for name, context in OTHERS.items()}
-        completed = await _thread(store, ALICE)
-        tool_call = ClientToolCallItem(
-            status="completed", call_id="c", name="n", arguments={}, output=1, **_common(completed)
-        )
-        await store.add_thread_item(completed, tool_call, ALICE)
-        empty = await _thread(store, ALICE)
-        busy = await _thread(store, ALICE)
+        own = await add_place(store, ALICE)
+        theirs = {name: await add_place(store, context) for name, context in OTHERS.items()}
+        completed = await add_tool_call(store, ALICE, status="completed", output=1)
+        empty = await add_thread(store, ALICE)
+        busy = await add_thread(store, ALICE)
     async with alice.open_stream(message(busy, "first")) as response:
         busy_run = response.headers["x-run-id"]
     busy_item = (await alice.items(busy))[0]["id"]
@@ -147,40 +116,6 @@ async def _furnished(settings: Settings, alice: Caller) -> dict[str, Any]:
         "busy_item": busy_item,
         "unsent": unsent,
     }
-
-
-_numbers = iter(range(1_000_000))
-
-
-def _common(thread_id: str) -> dict[str, Any]:
-    return {"id": f"item_{next(_numbers)}", "thread_id": thread_id, "created_at": datetime.now()}
-
-
-async def _thread(store: PostgresStore, context: RequestContext) -> str:
-    thread = ThreadMetadata(id=store.generate_thread_id(context), created_at=datetime.now(), title="theirs")
-    await store.save_thread(thread, context)
-    return thread.id
-
-
-async def _place(store: PostgresStore, context: RequestContext) -> Place:
-    thread = await _thread(store, context)
-    question = StructuredInputFreeform(id="q", question="?")
-    items: dict[str, ThreadItem] = {
-        "user": UserMessageItem(
-            content=[UserMessageTextContent(text="hi")],
-            inference_options=InferenceOptions(),
-            **_common(thread),
-        ),
-        "widget": WidgetItem(widget=card(0), **_common(thread)),
-        "pending": StructuredInputItem(inputs=[question], **_common(thread)),
-        "answered": StructuredInputItem(inputs=[question], status="answered", **_common(thread)),
-        "assistant": AssistantMessageItem(content=[AssistantMessageContent(text="ho")], **_common(thread)),
-    }
-    for item in items.values():
-        await store.add_thread_item(thread, item, context)
-    attachment = FileAttachment(id=f"atc_{next(_numbers)}", name="a.txt", mime_type="text/plain")
-    await store.save_attachment(attachment, context)
-    return Place(thread=thread, attachment=attachment.id, **{name: item.id for name, item in items.items()})
 
 
 def request(of_type: str, /, **params: Any) -> dict[str, Any]:
@@ -342,6 +277,13 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         request("threads.custom_action", thread_id="t", action={"type": 7391}),
         "params.action.type",
     ),
+    **{
+        f"the action of {kind} has no type": (
+            request(kind, thread_id="t", action={"payload": MARK}),
+            "params.action.type",
+        )
+        for kind in ("threads.custom_action", "threads.sync_custom_action")
+    },
     "an unknown kind of feedback": (
         request("items.feedback", thread_id="t", item_ids=["i"], kind=MARK),
         "params.kind",

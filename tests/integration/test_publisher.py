@@ -280,12 +280,16 @@ async def test_a_redis_that_is_full_for_a_while_loses_nothing(desk):
 
 
 async def test_an_attempt_that_a_newer_one_has_fenced_publishes_nothing_more(desk):
-    """It is told at its next flush, and waits for nothing."""
+    """It is told at its next flush, and waits for nothing. The journal was lost before: it begins with admission's."""
+
+    async def admission() -> list[bytes]:
+        return [serialize(progress("admitted"))]
+
     stale, fresh = desk.open(1), desk.open(2)
-    await stale.mark()
+    await stale.mark(admission)
     stale.put(progress("stale"))
     await stale.flush()
-    await fresh.mark()
+    await fresh.mark(admission)
     stale.put(progress("too late"))
     with pytest.raises(Fenced):
         await stale.flush()
@@ -297,8 +301,8 @@ async def test_an_attempt_that_a_newer_one_has_fenced_publishes_nothing_more(des
     fresh.put(progress("fresh"))
     fresh.end(Status.COMPLETED.value)
     await fresh.flush()
-    assert await desk.published() == ["stale", "fresh"]
-    assert [str(entry.cursor) for entry in await desk.journal()] == ["1-1", "1-2", "2-1", "2-2", "2-3"]
+    assert await desk.published() == ["admitted", "stale", "fresh"]
+    assert [str(entry.cursor) for entry in await desk.journal()] == ["0-1", "1-1", "1-2", "2-1", "2-2", "2-3"]
 
 
 async def test_nothing_follows_the_end(desk):

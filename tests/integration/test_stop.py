@@ -14,6 +14,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.journal import Journals
 from tests.followers import Follower, asking, crowd, following
 from tests.redis_clients import writes_held
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
@@ -373,11 +374,21 @@ async def test_a_stop_whose_redis_connection_dies_is_carried_out(stage):
         await assert_stopped(stage, await asker.finished())
 
 
-async def test_an_accepted_run_gets_its_journal_and_its_job_though_the_connection_dies(stage):
+async def test_an_accepted_run_gets_its_journal_and_its_job_though_the_connection_dies(stage, monkeypatch):
     """The row is committed, the journal's first entries are on their way: they are sent again, and the 200 comes."""
+    committed, held, admission = asyncio.Event(), asyncio.Event(), Journals.admission
+
+    async def after_it_is_held(journals, *arguments):
+        committed.set()
+        await held.wait()
+        return await admission(journals, *arguments)
+
+    monkeypatch.setattr(Journals, "admission", after_it_is_held)
     async with AsyncExitStack() as stack:
+        asker = await stack.enter_async_context(asking(stage.alice, create(str(Script()))))
+        await committed.wait()
         async with writes_held(stage.redis) as cut:
-            asker = await stack.enter_async_context(asking(stage.alice, create(str(Script()))))
+            held.set()
             await cut()
         await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
         async with stage.worker():

@@ -273,7 +273,7 @@ class TestAbsent:
         ),
     }
     ANSWERS_WITHOUT_ERROR = frozenset(
-        {"newest_item_id", "load_threads", "delete_attachment", "generate_thread_id", "generate_item_id"}
+        {"load_threads", "delete_attachment", "generate_thread_id", "generate_item_id"}
     )
 
     def test_every_method_of_the_store_stands_here(self) -> None:
@@ -304,7 +304,6 @@ class TestAbsent:
             with pytest.raises(NotFoundError):
                 await write(store, who, thread_id)
         await store.delete_attachment("atc_1", who)
-        assert await store.newest_item_id(thread_id, who) is None
         for order, expected in (("asc", own), ("desc", own[::-1])):
             assert (await store.load_threads(5, None, order, who)).data == expected
             assert (await store.load_threads(5, expected[0].id, order, who)).data == expected[1:]
@@ -398,11 +397,6 @@ class TestPages:
 
 
 class TestRunHelpers:
-    async def test_newest_item_id(self, store: PostgresStore) -> None:
-        thread_id, ids = await _thread_of(store, 3)
-        assert await store.newest_item_id(thread_id, ALICE) == ids[-1]
-        assert await store.newest_item_id("thr_absent", ALICE) is None
-
     async def test_delete_items_after_an_anchor_and_after_none(self, store: PostgresStore) -> None:
         thread_id, ids = await _thread_of(store, 5)
         assert await store.delete_items_after(thread_id, ids[1], ALICE, keep=[ids[3]]) == [ids[2], ids[4]]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared import keys
-from shared.journal import NEXT_SEQ, START, Appended, Batch, Cursor, Entry, Field, Journals
+from shared.journal import LOST, NEXT_SEQ, START, Appended, Batch, Cursor, Entry, Field, Journals
 from shared.redis import Redis, open_redis
 from tests.system import wait_until
 
@@ -59,12 +59,18 @@ class Model:
             return Appended("fenced", self.last)
         known = self.last.seq if self.last.attempt == batch.attempt else 0
         first = batch.first_seq if batch.first_seq != NEXT_SEQ else known + 1
+        mark = batch.entries[0][0] is Field.MARK and known == 0
+        if mark and self.last == NOTHING:
+            return Appended("empty", START)
+        is_lost = mark and batch.attempt > 1 and self.kept[0].cursor != (0, 1)
         news = [
-            Entry(Cursor(batch.attempt, first + number), kind, payload)
+            Entry(Cursor(batch.attempt, first + number), kind, LOST if is_lost and number == 0 else payload)
             for number, (kind, payload) in enumerate(batch.entries)
             if first + number > known
         ]
-        if self.ended and (news or batch.first_seq == NEXT_SEQ):
+        is_repeated = not news and batch.entries[-1][0] is Field.END
+        final = first + len(batch.entries) - 1
+        if self.ended and (news or batch.first_seq == NEXT_SEQ or (final == known and not is_repeated)):
             return Appended("ended", self.last)
         if news:
             self.kept += news
@@ -166,12 +172,14 @@ def test_a_journal_has_no_hole_no_double_and_nothing_after_its_end(real, steps):
     async def check() -> None:
         run_id = f"run_{uuid4().hex}"
         journals = Journals(real.redis)
+        await journals.admission(run_id, [b"{}"], 60)
         seen: list[Entry] = []
         for batch in batches([step for step in steps if step[0] != "write" or step[4] is None], run_id):
             await journals.append(batch)
             entries = await journals.read(run_id, START, 1000)
             assert entries[: len(seen)] == seen
             seen = entries
+        assert not any(entry.loses for entry in seen) or seen[0].cursor != (0, 1)
         by_attempt: dict[int, list[int]] = {}
         for entry in seen:
             by_attempt.setdefault(entry.cursor.attempt, []).append(entry.cursor.seq)
@@ -191,14 +199,14 @@ def test_a_batch_of_which_a_part_arrived_is_completed(real, sizes, place, data):
 
     async def check() -> None:
         run_id = f"run_{uuid4().hex}"
-        journals, writer = Journals(real.redis), Writer(run_id, 1)
+        journals, writer = Journals(real.redis), Writer(run_id, 0)
         for size in sizes:
             await journals.append(writer.next(size, ends=False, keeps=None))
         written = writer.next_seq - 1
         first = data.draw(st.integers(1, written + 1))
-        overlapping = Writer(run_id, 1, next_seq=first).next(3, ends=False, keeps=None)
+        overlapping = Writer(run_id, 0, next_seq=first).next(3, ends=False, keeps=None)
         outcome, last = await journals.append(overlapping)
-        assert (outcome, last) == ("ok", Cursor(1, max(written, first + 2)))
+        assert (outcome, last) == ("ok", Cursor(0, max(written, first + 2)))
         entries = await journals.read(run_id, START, 1000)
         assert [entry.cursor.seq for entry in entries] == list(range(1, last.seq + 1))
 
@@ -208,6 +216,7 @@ def test_a_batch_of_which_a_part_arrived_is_completed(real, sizes, place, data):
 async def test_each_append_that_adds_something_is_noticed_and_no_other(redis_url):
     async with open_redis(redis_url, connections=4) as redis:
         journals, writer = Journals(redis), Writer("run_1", 1)
+        await journals.admission("run_1", [b"{}"], 60)
         heard: list[bytes] = []
         async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
 
@@ -229,9 +238,20 @@ async def test_each_append_that_adds_something_is_noticed_and_no_other(redis_url
         assert heard == [b"", b"", b"last"]
 
 
+async def test_a_mark_finds_no_journal(redis_url):
+    """It writes nothing then: what admission said comes first. Beginning again, a later attempt says what was lost."""
+    async with open_redis(redis_url, connections=2) as redis:
+        journals = Journals(redis)
+        assert (await journals.mark("run_1", 2, 60)).outcome == "empty"
+        assert await journals.read("run_1", START, 10) == []
+        await journals.admission("run_1", [b"{}"], 60)
+        assert await journals.mark("run_1", 2, 60, lost=True) == ("ok", Cursor(2, 1))
+        assert [entry.loses for entry in await journals.read("run_1", START, 10)] == [False, True]
+
+
 async def test_the_end_sets_the_time_to_live_anew(redis_url):
     async with open_redis(redis_url, connections=2) as redis:
-        journals, writer = Journals(redis), Writer("run_1", 1)
+        journals, writer = Journals(redis), Writer("run_1", 0)
         await journals.append(writer.next(1, ends=False, keeps=None))
         await redis.pexpire(keys.journal("run_1"), 1_000_000)
         await journals.append(writer.next(1, ends=False, keeps=None))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import copy
 import json
 from typing import Any
 
@@ -15,6 +13,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.parse import MAX_PAGE, ParsedRequest, parse
 from shared.errors import EmptyMessage, InvalidJson, InvalidRequest, RelaykitError, UnknownRequestType
+from tests.properties.chatkit_requests import (
+    JSON,
+    KINDS,
+    METADATA,
+    MISFITS,
+    changed,
+    params_of,
+    places,
+    request_of,
+)
 
 quick = settings(deadline=None, max_examples=80)
 few = settings(deadline=None, max_examples=12)
@@ -23,81 +31,13 @@ few = settings(deadline=None, max_examples=12)
 SDK: TypeAdapter[ChatKitReq] = TypeAdapter(ChatKitReq)
 REFUSALS = (InvalidJson, UnknownRequestType, InvalidRequest, EmptyMessage)
 
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
-)
-METADATA = st.dictionaries(st.sampled_from(["page", "plan", "a", "b"]), JSON, max_size=3)
-IDS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12)
-TEXT = st.text(min_size=1, max_size=12).filter(str.strip)
-
-
-def fields(required: dict[str, Any], **optional: Any) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries(required, optional=optional)
-
-
-CONTENT = st.lists(
-    fields({"type": st.just("input_text"), "text": TEXT})
-    | fields(
-        {"type": st.just("input_tag"), "id": IDS, "text": TEXT, "data": METADATA},
-        group=st.none() | TEXT,
-        interactive=st.booleans(),
-    ),
-    min_size=1,
-    max_size=2,
-)
-INPUT = fields(
-    {"content": CONTENT, "attachments": st.lists(IDS, max_size=2)},
-    quoted_text=st.none() | TEXT,
-    metadata=METADATA,
-).flatmap(
-    lambda given: fields(
-        {"inference_options": fields({}, model=st.none() | TEXT, tool_choice=fields({"id": IDS}))}
-    ).map(lambda options: {**given, **options})
-)
-ANSWERS = fields(
-    {},
-    status=st.sampled_from(["answered", "skipped"]),
-    answers=st.dictionaries(IDS, fields({}, values=st.lists(TEXT, max_size=2), skipped=st.booleans())),
-)
-ACTION = fields({"type": TEXT}, payload=JSON)
-LIMIT = st.none() | st.integers(0, MAX_PAGE)
-ORDER = st.sampled_from(["asc", "desc"])
-
-PARAMS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
-    "threads.create": fields({"input": INPUT}),
-    "threads.add_user_message": fields({"thread_id": IDS, "input": INPUT}),
-    "threads.add_client_tool_output": fields({"thread_id": IDS, "result": JSON}),
-    "threads.add_structured_input": fields({"thread_id": IDS, "item_id": IDS, "input": ANSWERS}),
-    "threads.retry_after_item": fields({"thread_id": IDS, "item_id": IDS}),
-    "threads.custom_action": fields({"thread_id": IDS, "action": ACTION}, item_id=st.none() | IDS),
-    "threads.sync_custom_action": fields({"thread_id": IDS, "action": ACTION}, item_id=st.none() | IDS),
-    "threads.get_by_id": fields({"thread_id": IDS}),
-    "threads.list": fields({}, limit=LIMIT, order=ORDER, after=st.none() | IDS),
-    "threads.update": fields({"thread_id": IDS, "title": st.text(max_size=8)}),
-    "threads.delete": fields({"thread_id": IDS}),
-    "items.list": fields({"thread_id": IDS}, limit=LIMIT, order=ORDER, after=st.none() | IDS),
-    "items.feedback": fields(
-        {"thread_id": IDS, "item_ids": st.lists(IDS), "kind": st.sampled_from(["positive", "negative"])}
-    ),
-    "attachments.create": fields({"name": TEXT, "size": st.integers(0, 10**9), "mime_type": TEXT}),
-    "attachments.delete": fields({"attachment_id": IDS}),
-    "input.transcribe": fields(
-        {"audio_base64": st.binary(max_size=9).map(lambda data: base64.b64encode(data).decode())},
-    ).map(lambda given: {**given, "mime_type": "audio/webm"}),
-}
+PARAMS = params_of()
 
 
 def requests_of(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    return fields({"type": st.just(kind), "params": PARAMS[kind]}, metadata=METADATA)
+    return request_of(kind, PARAMS[kind])
 
 
-KINDS = sorted(PARAMS)
 REQUESTS = st.sampled_from(KINDS).flatmap(requests_of)
 
 
@@ -159,26 +99,6 @@ def test_any_bytes_are_refused_with_a_domain_error(body):
     assert isinstance(outcome(body), REFUSALS)
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, child in inner for place in places(child, (*path, key)))]
-
-
-def changed(request: Any, path: tuple[Any, ...], value: Any, *, removed: bool) -> Any:
-    if not path:
-        return value
-    request = copy.deepcopy(request)
-    parent = request
-    for key in path[:-1]:
-        parent = parent[key]
-    if removed:
-        del parent[path[-1]]
-    else:
-        parent[path[-1]] = value
-    return request
-
-
 def ids(request: Any) -> list[tuple[Any, ...]]:
     """The places of the ids in a request."""
     params = request["params"]
@@ -198,14 +118,6 @@ def test_what_can_be_no_id_is_refused_wherever_an_id_stands(kind, data, value):
     for path in ids(request_):
         with pytest.raises(InvalidRequest):
             parse(encoded(changed(request_, path, value, removed=False)))
-
-
-MISFITS = st.one_of(
-    JSON,
-    st.sampled_from(
-        ["", "\x00", "x" * 513, "5", "500", "-1", 101, -1, 5.0, 500.0, True, False, {}, [], [""], [None]]
-    ),
-)
 
 
 @settings(deadline=None, max_examples=200)
@@ -241,6 +153,13 @@ def test_what_the_sdk_refuses_is_refused_and_nothing_given_is_told(request_, dat
         assert isinstance(error, REFUSALS)
         assert "secret" not in error.message
         assert "secret" not in repr(getattr(error, "locations", ()))
+
+
+@pytest.mark.parametrize("kind", ["threads.custom_action", "threads.sync_custom_action"])
+def test_an_action_without_a_type_is_refused(kind):
+    """The SDK takes it, and gives it a type that is no text."""
+    with pytest.raises(InvalidRequest):
+        parse(encoded({"type": kind, "params": {"thread_id": "thr_1", "action": {"payload": 1}}}))
 
 
 @pytest.mark.parametrize("limit", ['"500"', "500.0", "500", "-1", "101", '"-1"', "1e3"])

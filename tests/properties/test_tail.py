@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from api.hub import chunk_after
 from api.sse import encode
+from api.subscription import chunk_after
 from api.tail import Tail, continues
 from shared.errors import JournalGone
 from shared.journal import START, Cursor, Entry, Field, follows
@@ -88,12 +88,12 @@ def test_a_tail_that_was_restarted_goes_on_behind_the_hole(entries, data):
 def test_each_entry_continues_the_one_before_and_no_earlier_one_of_its_attempt(entries):
     cursors = [START, *(entry.cursor for entry in entries)]
     for place, entry in enumerate(entries):
-        assert continues(cursors[place], entry.cursor)
+        assert continues(cursors[place], entry)
         for earlier in cursors[:place]:
             if entry.cursor.seq > 1 or earlier.attempt == entry.cursor.attempt:
-                assert not continues(earlier, entry.cursor)
+                assert not continues(earlier, entry)
         for later in cursors[place + 1 :]:
-            assert not continues(later, entry.cursor)
+            assert not continues(later, entry)
 
 
 @quick

@@ -115,7 +115,7 @@ class Rows:
     async def insert(self) -> None:
         run = new_run(self._thread_id)
         async with self._database.transaction():
-            await self._runs.insert(run, allow_waiting=True)
+            await self._runs.admit(run, may_wait=True)
         self.ids.append(run.id)
 
     async def do(self, action: str, which: int, *, stale: bool) -> None:
@@ -200,8 +200,8 @@ async def test_the_items_of_waiting_runs_are_found_whatever_their_input_holds(se
         active = new_run("thr_1")
         inputs = [{"item_id": "msg_1", "action": {"payload": "\x00"}}, {"item_id": None}, {}]
         async with database.transaction():
-            await runs.insert(active)
+            await runs.admit(active)
             for given_input in inputs:
                 waiting = Run(**{**_fields(new_run("thr_1")), "input": given_input})
-                assert await runs.insert(waiting, allow_waiting=True) is Status.WAITING
+                assert await runs.admit(waiting, may_wait=True) is Status.WAITING
         assert await runs.waiting_items(active) == {"msg_1"}

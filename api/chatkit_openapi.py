@@ -1,0 +1,101 @@
+"""The description of `POST /chatkit`: the sixteen requests as the SDK's models have them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Final
+
+from chatkit.types import ChatKitReq
+from pydantic import TypeAdapter
+from pydantic.json_schema import PydanticJsonSchemaWarning
+
+from api.openapi import AUTHENTICATED, EVENTS, RESUME_HEADER, RUN_ID_HEADER, TOKEN_ERRORS, Json, refusals
+from shared import errors
+
+REQUEST: Final = "ChatKitRequest"
+_REFERENCE: Final = "#/components/schemas/{model}"
+
+_HEADERS: Final[list[Json]] = [
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Makes a streaming request safe to repeat: the same key with the same body is the same run.",
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    },
+    RESUME_HEADER,
+    {
+        "name": "Relaykit-Max-Attempts",
+        "in": "header",
+        "description": "1: the run is not executed again should its worker be lost.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 99},
+    },
+    {
+        "name": "Accept-Language",
+        "in": "header",
+        "description": "Its first language is the request's locale.",
+        "schema": {"type": "string"},
+    },
+]
+
+CHATKIT: Final[dict[str, Any]] = {
+    "responses": {
+        200: {
+            "description": "JSON for a request that is answered at once, else the events of the run it became.",
+            "headers": RUN_ID_HEADER,
+            "content": {"application/json": {"schema": {"type": "object"}}, **EVENTS},
+        },
+        **refusals(
+            *TOKEN_ERRORS,
+            errors.InvalidJson,
+            errors.UnknownRequestType,
+            errors.NotSupported,
+            errors.InvalidIdempotencyKey,
+            errors.ThreadNotFound,
+            errors.ItemNotFound,
+            errors.AttachmentNotFound,
+            errors.ItemMismatch,
+            errors.ThreadBusy,
+            errors.AttachmentNotUploaded,
+            errors.JournalGone,
+            errors.BodyTooLarge,
+            errors.InvalidRequest,
+            errors.EmptyMessage,
+            errors.IdempotencyMismatch,
+            errors.AttachmentRejected,
+            errors.RateLimited,
+            errors.TooManyRuns,
+            errors.TooManyStreams,
+            errors.QueueFull,
+            errors.QueueUnavailable,
+            errors.StorageUnavailable,
+        ),
+        204: {
+            "description": "The run that the Idempotency-Key made before has ended, and had no event.",
+            "headers": RUN_ID_HEADER,
+        },
+    },
+    "openapi_extra": {
+        **AUTHENTICATED,
+        "parameters": _HEADERS,
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": _REFERENCE.format(model=REQUEST)}}},
+        },
+    },
+}
+"""What stands beside the route."""
+
+
+def request_definitions() -> dict[str, Json]:
+    """The schemas of the sixteen requests, of their union and of all that they hold."""
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", PydanticJsonSchemaWarning
+        )  # a default of the SDK's that is a type variable
+        union = TypeAdapter(ChatKitReq).json_schema(ref_template=_REFERENCE)
+    definitions: dict[str, Json] = union.pop("$defs")
+    for request in union["discriminator"]["mapping"].values():
+        # the SDK's models have a default for it, and their union cannot do without
+        definitions[request.rpartition("/")[2]]["required"].append("type")
+    definitions["Action_str_Any_"]["required"] = ["type"]
+    return {**definitions, REQUEST: union}

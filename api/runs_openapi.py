@@ -1,0 +1,97 @@
+"""The description of the routes over runs."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from api.openapi import (
+    AUTHENTICATED,
+    EVENTS,
+    RESUME_HEADER,
+    RUN_ID_HEADER,
+    TOKEN_ERRORS,
+    Json,
+    answer,
+    refusals,
+)
+from shared.errors import (
+    InvalidCursor,
+    InvalidRequest,
+    JournalGone,
+    QueueUnavailable,
+    RunNotFound,
+    TooManyStreams,
+)
+from shared.runs import Kind, Status
+
+_STATUS: Final[Json] = {"enum": [status.value for status in Status]}
+_RUN: Final[Json] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "thread_id": {"type": "string"},
+        "kind": {"enum": [kind.value for kind in Kind]},
+        "status": _STATUS,
+        "attempt": {"type": "integer", "minimum": 0},
+        "error": {"type": ["string", "null"]},
+    },
+    "required": ["id", "thread_id", "kind", "status", "attempt", "error"],
+    "additionalProperties": False,
+}
+_STOPPED: Final[Json] = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "status": _STATUS},
+    "required": ["id", "status"],
+    "additionalProperties": False,
+}
+_CURSOR: Final[Json] = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
+
+FOLLOW: Final[dict[str, Any]] = {
+    "response_class": Response,
+    "responses": {
+        200: {"description": "The events.", "content": EVENTS, "headers": RUN_ID_HEADER},
+        204: {"description": "The run has ended, and nothing follows the cursor.", "headers": RUN_ID_HEADER},
+        **refusals(
+            *TOKEN_ERRORS,
+            RunNotFound,
+            InvalidCursor,
+            JournalGone,
+            TooManyStreams,
+            QueueUnavailable,
+            framework=[404],
+        ),
+    },
+    "openapi_extra": {
+        **AUTHENTICATED,
+        "parameters": [
+            {"name": "Last-Event-ID", "in": "header", "description": "The cursor.", "schema": _CURSOR},
+            {"name": "after", "in": "query", "description": "The same, without a header.", "schema": _CURSOR},
+            RESUME_HEADER,
+        ],
+    },
+}
+
+SHOW: Final[dict[str, Any]] = {
+    "responses": {200: answer("The run.", _RUN), **refusals(*TOKEN_ERRORS, RunNotFound, framework=[404])},
+    "openapi_extra": AUTHENTICATED,
+}
+
+CANCEL: Final[dict[str, Any]] = {
+    "status_code": 202,
+    "responses": {
+        202: answer("The run, as it is after the stop.", _STOPPED),
+        **refusals(*TOKEN_ERRORS, RunNotFound, QueueUnavailable, framework=[404]),
+    },
+    "openapi_extra": AUTHENTICATED,
+}
+
+ACTIVE: Final[dict[str, Any]] = {
+    "responses": {
+        200: answer("The active run.", _RUN),
+        204: {"description": "No run of the caller's is active there."},
+        **refusals(*TOKEN_ERRORS, InvalidRequest, framework=[404]),
+    },
+    "openapi_extra": AUTHENTICATED,
+}

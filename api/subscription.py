@@ -1,0 +1,137 @@
+"""One client's place in a run, and what the clients of one run share in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from api.sse import encode
+from api.tail import Chunk, Tail, continues
+from shared import keys
+from shared.errors import JournalGone
+from shared.journal import START, Cursor, Entry, Field, Journals
+
+READ_ENTRIES = 1000
+"""Entries in one read: bounds what a reply holds in memory."""
+
+
+class Follow:
+    """One run that somebody here follows."""
+
+    __slots__ = (
+        "acknowledged",
+        "asked",
+        "channel",
+        "closing",
+        "gone",
+        "heard_at",
+        "news",
+        "nobody_since",
+        "run_id",
+        "subscribers",
+        "tail",
+    )
+
+    def __init__(self, run_id: str, max_bytes: int) -> None:
+        self.run_id = run_id
+        self.channel = keys.notices(run_id).encode()
+        self.tail = Tail(START, max_bytes)
+        self.subscribers = 0
+        self.asked = False
+        self.acknowledged = asyncio.Event()
+        self.news = asyncio.Event()
+        self.heard_at = time.monotonic()
+        """When there was news, or a look that found everything in order."""
+        self.nobody_since: float | None = None
+        """Since when no worker has had the run, though it is running."""
+        self.gone = False
+        """Whether what subscribers wait for was lost."""
+        self.closing = False
+        """Whether its streams close, without the end: their clients resume."""
+
+    def lose(self) -> None:
+        """What its subscribers wait for will not come: they are told so."""
+        self.gone = True
+        self.wake()
+
+    def close(self) -> None:
+        """Closes its streams, without the end."""
+        self.closing = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Wakes whoever waits for news; the next wait gets an event of its own."""
+        news, self.news = self.news, asyncio.Event()
+        news.set()
+
+
+class Subscription:
+    """One client's place in a run: a cursor, nothing more."""
+
+    __slots__ = ("_follow", "_journals", "_left", "cursor", "ended")
+
+    def __init__(self, journals: Journals, follow: Follow, cursor: Cursor) -> None:
+        self._journals = journals
+        self._follow = follow
+        self._left = False
+        self.cursor = cursor
+        self.ended = False
+
+    async def next(self, timeout_seconds: float) -> Chunk | None:
+        """All that is ready after the cursor, else what comes first.
+
+        None when nothing comes in time, the client has left or the stream is to close. Raises JournalGone where
+        the journal has a hole after the cursor or is gone, QueueUnavailable where the client is behind the tail and
+        Redis cannot be read.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while True:
+                    news = self._follow.news
+                    chunk = await self._ready()
+                    if chunk is not None:
+                        self.cursor, self.ended = chunk.cursor, chunk.ended
+                        return chunk
+                    if self._follow.gone:
+                        raise JournalGone
+                    if self._follow.closing or self._left:
+                        return None
+                    await news.wait()
+        except TimeoutError:
+            return None
+
+    @property
+    def closing(self) -> bool:
+        """Whether the stream is to close: the process is about to stop, or no worker has the run."""
+        return self._follow.closing
+
+    def leave(self) -> None:
+        """The client has left: whoever waits in `next` returns."""
+        self._left = True
+        self._follow.wake()
+
+    async def _ready(self) -> Chunk | None:
+        tail = self._follow.tail
+        if self.cursor >= tail.start:
+            return tail.after(self.cursor)
+        found = await self._journals.read(self._follow.run_id, self.cursor, READ_ENTRIES)
+        if not found:
+            raise JournalGone  # there was something between the cursor and the tail
+        return chunk_after(self.cursor, found)
+
+
+def chunk_after(cursor: Cursor, found: list[Entry]) -> Chunk | None:
+    """What was found, up to the first hole. Raises JournalGone where that is right after the cursor."""
+    if not found:
+        return None
+    frames = []
+    ended = False
+    for entry in found:
+        if not continues(cursor, entry):
+            break
+        cursor = entry.cursor
+        frames.append(encode(entry))
+        ended = entry.field is Field.END
+    if not frames:
+        raise JournalGone
+    return Chunk(b"".join(frames), cursor, ended)

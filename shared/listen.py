@@ -1,0 +1,57 @@
+"""Listening on a Redis connection that is checked: one that has gone silent half-open would be listened to for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from redis.asyncio.client import PubSub
+
+from shared.errors import QueueUnavailable
+from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, translated
+
+SILENCE_SECONDS = 5.0
+"""After which the connection is asked whether it is there."""
+
+
+@asynccontextmanager
+async def listening(redis: Redis, ask: Callable[[PubSub], Awaitable[None]]) -> AsyncIterator[PubSub]:
+    """A connection that listens to what `ask` subscribes to. Raises QueueUnavailable, also where nobody answers.
+
+    It is left without a farewell: where the other side has gone silent, TLS would wait for one.
+    """
+    pubsub = redis.pubsub()
+    try:
+        with translated():
+            async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
+                await ask(pubsub)
+        yield pubsub
+    finally:
+        with suppress(QueueUnavailable), translated():
+            if pubsub.connection is not None:
+                await pubsub.connection.disconnect(nowait=True)
+        with suppress(QueueUnavailable), translated():
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+
+async def heard(pubsub: PubSub) -> AsyncIterator[dict[str, Any]]:
+    """What comes in on the channels, acknowledgements of subscriptions among it.
+
+    Raises QueueUnavailable where the connection is lost, or has not answered REPLY_TIMEOUT_SECONDS after it was asked.
+    """
+    asked = False
+    while True:
+        with translated():
+            message = await pubsub.get_message(timeout=REPLY_TIMEOUT_SECONDS if asked else SILENCE_SECONDS)
+        if message is not None:
+            asked = False
+            if message["type"] != "pong":
+                yield message
+        elif asked:
+            raise QueueUnavailable
+        else:
+            with translated():
+                await pubsub.ping()
+            asked = True

@@ -1,0 +1,66 @@
+"""What a message asks the server to answer, so that the answer is known from the message alone. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+REVISED = " (revised)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """One answer: `items` messages of `words` deltas each."""
+
+    tag: str
+    """Unlike that of any other message; the first delta of each item begins with it."""
+    items: int = 2
+    words: int = 20
+    pause_ms: int = 50
+    """Before each delta."""
+    quiet_ms: int = 0
+    """Between two items, after the progress event."""
+    revised: bool = False
+    """The last item is replaced by a longer one at the end."""
+
+    def __str__(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def parse(cls, text: str) -> Script:
+        return cls(**json.loads(text))
+
+    def pieces(self, item: int) -> list[str]:
+        return [f"[{self.tag}#{item}]", *(f" {number}" for number in range(1, self.words))]
+
+    def streamed(self, item: int) -> str:
+        """The item's text when its deltas are over."""
+        return "".join(self.pieces(item))
+
+    def text(self, item: int) -> str:
+        """The item's text in the end."""
+        last = self.revised and item == self.items - 1
+        return self.streamed(item) + (REVISED if last else "")
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.text(item) for item in range(self.items)]
+
+
+def text_of(item: Mapping[str, Any]) -> str:
+    """The text of a message item, as the protocol has it in JSON."""
+    return "".join(part.get("text", "") for part in item.get("content", ()))
+
+
+def tag_of(item: Mapping[str, Any]) -> str | None:
+    """The tag of the script that an item belongs to: the user's message, or a piece of its answer."""
+    text = text_of(item)
+    match item.get("type"):
+        case "user_message":
+            return Script.parse(text).tag
+        case "assistant_message" if text.startswith("[") and "#" in text:
+            return text[1:].partition("#")[0]
+        case _:
+            return None

@@ -1,0 +1,86 @@
+"""Redis and PostgreSQL of a chaos run's own: stopped, frozen and started again, always at the same address."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from deploy.local.child import Child
+from deploy.local.data_directory import DataDirectory
+from deploy.local.postgres_server import postgres_server
+from deploy.local.redis_server import redis_server
+from deploy.local.waiting import StopRequest
+from tests.system import free_port
+
+STOP_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+class Service:
+    """One server process. What waits for it runs in a thread of its own, so that the chats go on meanwhile."""
+
+    def __init__(self, name: str, start: Callable[[], AbstractContextManager[tuple[Child, str]]]) -> None:
+        self.name = name
+        self.url = ""
+        self.lock = asyncio.Lock()
+        """Held by the fault that has hold of it."""
+        self._start = start
+        self._stack = ExitStack()
+        self._child: Child | None = None
+        # the kernel ends the server with the thread that started it, so that is one and stays
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def start(self) -> None:
+        await self._in_thread(self._open)
+
+    async def stop(self, number: signal.Signals) -> None:
+        """Ends the server by this signal; its data stays."""
+        await self._in_thread(partial(self._close, number))
+
+    async def close(self) -> None:
+        await self.stop(signal.SIGINT)
+        self._thread.shutdown()
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._child is not None
+        self._child.send(number)
+
+    def _open(self) -> None:
+        self._child, self.url = self._stack.enter_context(self._start())
+
+    def _close(self, number: signal.Signals) -> None:
+        if self._child is not None:
+            self._child.send(signal.SIGCONT)
+            self._child.send(number)
+            assert self._child.wait(STOP_SECONDS), f"{self.name} does not stop"
+            self._child = None
+        self._stack.close()
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def redis_service(directory: DataDirectory) -> Service:
+    """It writes commands down as it takes them, so that a restart in order keeps them all."""
+    return Service("redis", partial(redis_server, directory, StopRequest(), durable=True, port=free_port()))
+
+
+def forget_redis(directory: DataDirectory) -> None:
+    """Removes what a stopped Redis would load again."""
+    folder = Path(directory.path, "redis")
+    shutil.rmtree(folder)
+    folder.mkdir(mode=0o700)
+
+
+def postgres_service(directory: DataDirectory) -> Service:
+    return Service(
+        "postgres", partial(postgres_server, directory, StopRequest(), durable=True, port=free_port())
+    )

@@ -1,0 +1,150 @@
+"""What somebody who can write to Redis cannot do: run code, or end a process with one bad key."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.settings import Settings
+from tests.followers import asking, crowd, following
+from tests.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.system import Caller, System, create, running, wait_until
+
+BAD_JOBS = {
+    "not_json": b"\xff\xfe",
+    "not_a_job": b"[1, 2]",
+    "unknown_function": b'{"t":1,"f":"os.system","a":["x"],"k":{},"et":1}',
+    "wrong_arguments": b'{"t":1,"f":"run","a":[1,2,3],"k":{"y":2},"et":1}',
+    "not_a_run": b'{"t":1,"f":"run","a":["run_absent"],"k":{},"et":1}',
+    "not_an_id": b'{"t":1,"f":"run","a":[{"x":1}],"k":{},"et":1}',
+}
+BAD_ENTRIES: list[dict[str, Any]] = [{"x": "1"}, {"e": "1", "f": "2"}, {b"\xff": b"\xff"}]
+
+
+class Planted:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (os.mkdir, (str(self.path),))
+
+
+@pytest.fixture
+async def system(settings: Settings) -> AsyncIterator[System]:
+    async with running(settings, ScriptedAnswers) as system:
+        yield system
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
+
+
+async def assert_serves(alice: Caller) -> None:
+    assert (await alice.stream(create(str(Script())))).end == "completed"
+
+
+async def test_a_job_is_never_unpickled(system: System, redis: Redis, tmp_path: Path) -> None:
+    planted = tmp_path / "planted"
+    await put_job(
+        redis, "planted", pickle.dumps({"t": 1, "f": "run", "a": (Planted(planted),), "k": {}, "et": 1})
+    )
+    await off_the_queue(redis, "planted")
+    assert not planted.exists()
+    await assert_serves(await system.caller())
+
+
+@pytest.mark.parametrize("name", BAD_JOBS)
+async def test_a_bad_job_costs_the_worker_nothing(system: System, redis: Redis, name: str) -> None:
+    await put_job(redis, name, BAD_JOBS[name])
+    await off_the_queue(redis, name)
+    await assert_serves(await system.caller())
+
+
+async def test_names_that_are_no_text_end_no_loop(system: System, redis: Redis) -> None:
+    """As ids in the queue and as signals."""
+    await redis.zadd(keys.QUEUE, {b"\xff\xfe": 0})
+
+    async def listening() -> bool:
+        return (await redis.pubsub_numsub(keys.SIGNALS))[0][1] == 1
+
+    await wait_until("the worker hears signals", listening)
+    assert await redis.publish(keys.SIGNALS, b"\xff\xfe") == 1
+    await assert_serves(await system.caller())
+    await redis.zrem(keys.QUEUE, b"\xff\xfe")
+    await redis.delete(keys.LEASE_PREFIX.encode() + b"\xff\xfe")
+
+
+@pytest.mark.parametrize("record", BAD_ENTRIES, ids=str)
+async def test_a_bad_entry_costs_its_own_readers_only(
+    system: System, redis: Redis, tmp_path: Path, record: dict[str, Any]
+) -> None:
+    """They are told that the journal is gone; everybody else goes on."""
+    alice = await crowd(system, await system.caller())
+    script = create(str(Script(gate=str(tmp_path), holds=[3], deltas=5)))
+    async with AsyncExitStack() as stack:
+        forged, other = [await stack.enter_async_context(asking(alice, script)) for _ in range(2)]
+        for asker in (forged, other):
+            await asker.until("mid-answer", lambda answer: len(answer.of_type("thread.item.updated")) == 3)
+        await redis.xadd(keys.journal(forged.run_id), record, id="1-1000")
+        await redis.publish(keys.notices(forged.run_id), "")
+        assert (await forged.finished()).end is None
+        async with following(alice, forged.run_id) as late:
+            assert (await late.finished()).status == 410
+        open_gate(tmp_path, 3)
+        assert (await other.finished()).end == "completed"
+    await assert_serves(alice)
+
+
+async def test_a_key_of_the_wrong_type_costs_its_own_run_only(
+    settings: Settings, redis: Redis, tmp_path: Path
+) -> None:
+    """The others keep their leases, in their first attempt, and their clients get their answers."""
+    short = settings.model_copy(update={"lease_seconds": 1.5})
+    async with running(short, ScriptedAnswers) as system, AsyncExitStack() as stack:
+        alice = await crowd(system, await system.caller())
+        script = create(str(Script(gate=str(tmp_path), holds=[3], deltas=5)))
+        broken, other = [await stack.enter_async_context(asking(alice, script)) for _ in range(2)]
+        for asker in (broken, other):
+            await asker.until("mid-answer", lambda answer: len(answer.of_type("thread.item.updated")) == 3)
+        await redis.delete(keys.journal(broken.run_id))
+        await redis.set(keys.journal(broken.run_id), "x", ex=600)
+        await redis.publish(keys.notices(broken.run_id), "")
+        assert (await broken.finished()).end is None
+        renewals = [await redis.pttl(keys.lease(other.run_id))]
+
+        async def renewed_twice() -> bool:
+            renewals.append(await redis.pttl(keys.lease(other.run_id)))
+            return sum(later > sooner for sooner, later in pairwise(renewals)) >= 4
+
+        await wait_until("the other's lease is renewed again and again", renewed_twice)
+        open_gate(tmp_path, 3)
+        answer = await other.finished()
+        assert (answer.end, (await alice.get(f"/runs/{answer.run_id}")).json()["attempt"]) == ("completed", 1)
+        await redis.delete(keys.journal(broken.run_id))
+
+
+async def put_job(redis: Redis, name: str, message: bytes) -> None:
+    await redis.set(keys.job(name), message, ex=60)
+    await redis.zadd(keys.QUEUE, {name: 0})
+    await redis.rpush(keys.BELL, "1")
+    await redis.expire(keys.BELL, 60)
+
+
+async def off_the_queue(redis: Redis, name: str) -> None:
+    async def gone() -> bool:
+        return await redis.zscore(keys.QUEUE, name) is None
+
+    await wait_until("the job is off the queue", gone)
