@@ -43,6 +43,7 @@ from shared.journal import START
 from shared.runs import new_run_id
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEYLESS = b"keyless\x00"
 _MAX_ATTEMPTS = re.compile(r"[1-9][0-9]?", re.ASCII)
 _NOT_A_WIDGET = "threads.sync_custom_action requires a widget sender item"
 
@@ -75,11 +76,12 @@ async def _stream(
 ) -> Response:
     run_id = new_run_id()
     box = resources.token_box
+    key = _idempotency_key(request)
     submission = Submission(
         request=streaming,
         context=_context(request, resources, identity, parsed, run_id=run_id),
-        request_hash=hashlib.sha256(body).digest(),
-        idempotency_key=_idempotency_key(request),
+        request_hash=_request_hash(body, key),
+        idempotency_key=key,
         token=box.seal(run_id, identity.token) if resources.settings.forward_token and box else None,
         max_attempts=_max_attempts(request),
         queue_is_full=queue_is_full,
@@ -145,6 +147,17 @@ def _idempotency_key(request: Request) -> str | None:
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidIdempotencyKey
     return key
+
+
+def _request_hash(body: bytes, key: str | None) -> bytes:
+    """Without a key another one than with it.
+
+    It then finds the run that the same body has made already, but none that was made by an API that does not note what
+    its clients have received: those hash the body alone.
+    """
+    digest = hashlib.sha256(b"" if key is not None else _KEYLESS)
+    digest.update(body)
+    return digest.digest()
 
 
 def _max_attempts(request: Request) -> int | None:

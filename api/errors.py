@@ -73,6 +73,9 @@ CODE_OF_STATUS: Final[Mapping[int, str]] = {
 }
 """The codes of what the framework refuses before a route sees it."""
 
+AWAY_RETRY_SECONDS = 2.0
+"""After which a client may ask again where a service is away."""
+
 log = structlog.get_logger()
 
 
@@ -95,8 +98,11 @@ def error_response(error: Exception) -> Response:
     message = known.message if status < 500 else _says(type(known))
     body: dict[str, Any] = {"code": known.code, "message": message}
     headers: dict[str, str] = {}
+    retry_seconds = AWAY_RETRY_SECONDS if status == 503 else None
     if known.retry_after_seconds is not None:
-        headers["Retry-After"] = str(max(1, math.ceil(known.retry_after_seconds)))
+        retry_seconds = known.retry_after_seconds
+    if retry_seconds is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(retry_seconds)))
     match known:
         case ThreadBusy():
             body["run_id"] = known.run_id

@@ -13,6 +13,10 @@ from shared.journal import START, Cursor, Entry, Field, Journals
 
 READ_ENTRIES = 1000
 """Entries in one read: bounds what a reply holds in memory."""
+FIRST_READ_ENTRIES = 100
+"""Of a client that is behind the tail, before it is known how large the run's entries are."""
+READ_BYTES = 256 * 1024
+"""About what such a client is given at once: it may take none of it, and there may be many."""
 
 
 class Follow:
@@ -68,12 +72,13 @@ class Follow:
 class Subscription:
     """One client's place in a run: a cursor, nothing more."""
 
-    __slots__ = ("_follow", "_journals", "_left", "cursor", "ended")
+    __slots__ = ("_follow", "_journals", "_left", "_read_entries", "cursor", "ended")
 
     def __init__(self, journals: Journals, follow: Follow, cursor: Cursor) -> None:
         self._journals = journals
         self._follow = follow
         self._left = False
+        self._read_entries = FIRST_READ_ENTRIES
         self.cursor = cursor
         self.ended = False
 
@@ -114,9 +119,11 @@ class Subscription:
         tail = self._follow.tail
         if self.cursor >= tail.start:
             return tail.after(self.cursor)
-        found = await self._journals.read(self._follow.run_id, self.cursor, READ_ENTRIES)
+        found = await self._journals.read(self._follow.run_id, self.cursor, self._read_entries)
         if not found:
             raise JournalGone  # there was something between the cursor and the tail
+        entry_bytes = max(1, sum(len(entry.payload) for entry in found) // len(found))
+        self._read_entries = max(1, min(READ_ENTRIES, READ_BYTES // entry_bytes))
         return chunk_after(self.cursor, found)
 
 

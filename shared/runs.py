@@ -225,10 +225,13 @@ class Runs:
             row = await connection.fetchrow(sql.PROMOTE, run.tenant, run.owner, run.thread_id)
         return None if row is None else run_of(row)
 
-    async def waiting_items(self, run: Run) -> set[str]:
-        """Ids of the items that admission stored for runs that wait in the thread of `run`."""
+    async def later_items(self, run: Run) -> set[str]:
+        """Ids of the items that admission stored for the runs that came to the thread after `run`.
+
+        Whatever became of them: a run that was stopped while it waited leaves its message.
+        """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(sql.WAITING_INPUTS, run.tenant, run.owner, run.thread_id)
+            rows = await connection.fetch(sql.LATER_INPUTS, run.tenant, run.owner, run.thread_id, run.id)
         # read here: Postgres' own operators refuse a JSON text that holds U+0000 anywhere
         return {item_id for row in rows if (item_id := json.loads(row["input"]).get("item_id")) is not None}
 

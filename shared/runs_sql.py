@@ -71,9 +71,9 @@ WHERE id = (
 RETURNING {COLUMNS}
 """  # noqa: S608
 
-WAITING_INPUTS: Final = """
+LATER_INPUTS: Final = """
 SELECT input FROM runs
-WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting'
+WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND seq > (SELECT seq FROM runs WHERE id = $4)
 """
 
 HAND_BACK: Final = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 from uuid import uuid4
 
@@ -60,12 +61,18 @@ class PostgresStore(Store[Any]):
 
     Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
     attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable: but where `waits` says
-    so, a call is repeated until PostgreSQL is back, which every one of them can be.
+    so, a call is repeated until PostgreSQL is back, which every one of them can be. Each is one block of `calling`.
     """
 
-    def __init__(self, database: Database, waits: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        database: Database,
+        waits: Callable[[], bool] = lambda: False,
+        calling: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self._database = database
         self._waits = waits
+        self._calling = calling
 
     def generate_thread_id(self, context: Any) -> str:
         return generate_id("thread")
@@ -140,16 +147,16 @@ class PostgresStore(Store[Any]):
         row = await self._row(sql.DELETE_ITEM, thread_id, *_owner(context), item_id, *_fence(context))
         _written(row, thread_id)
 
-    async def delete_items_after(
+    async def take_back(
         self, thread_id: str, anchor_item_id: str | None, context: Any, *, keep: Collection[str] = ()
     ) -> list[str]:
-        """Deletes the items after the anchor, or all without one, except those in `keep`; their ids in order.
+        """Deletes what the run of `context` has added to the thread in its attempts so far; the ids in order.
 
-        Raises NotFoundError where the anchor is gone: then nothing is deleted.
+        Of items that do not say who wrote them, those after the anchor (all, without one) but for `keep`.
         """
         owner, fence = _owner(context), _fence(context)
-        row = await self._row(sql.DELETE_ITEMS_AFTER, thread_id, *owner, anchor_item_id, list(keep), *fence)
-        return list(_written(row, anchor_item_id or thread_id)["ids"])
+        row = await self._row(sql.TAKE_BACK, thread_id, *owner, anchor_item_id, list(keep), *fence)
+        return list(_written(row, thread_id)["ids"])
 
     async def move_to_end(self, thread_id: str, item_id: str, context: Any) -> None:
         """Makes the item the thread's last one."""
@@ -192,14 +199,15 @@ class PostgresStore(Store[Any]):
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """The call again until PostgreSQL is back, where `waits` says so; a lost transaction only as a whole."""
-        while True:
-            try:
-                return await call()
-            except DatabaseUnavailable as error:
-                if self._database.in_transaction or not self._waits():
-                    raise
-                log.warning("waiting for PostgreSQL", action="store_retry", **failure(error))
-            await asyncio.sleep(RETRY_SECONDS)
+        with self._calling():
+            while True:
+                try:
+                    return await call()
+                except DatabaseUnavailable as error:
+                    if self._database.in_transaction or not self._waits():
+                        raise
+                    log.warning("waiting for PostgreSQL", action="store_retry", **failure(error))
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 class _Owner(NamedTuple):

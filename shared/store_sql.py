@@ -91,8 +91,8 @@ WITH thread AS MATERIALIZED (
 ), run AS MATERIALIZED (
     SELECT attempt FROM runs WHERE id = $6 FOR KEY SHARE
 ), written AS (
-    INSERT INTO items (thread_id, tenant, owner, id, data)
-    SELECT thread.id, $2, $3, $4, $5 FROM thread
+    INSERT INTO items (thread_id, tenant, owner, id, data, run_id)
+    SELECT thread.id, $2, $3, $4, $5, coalesce($6, '') FROM thread
     WHERE NOT EXISTS (SELECT FROM run WHERE attempt > $7)
     ON CONFLICT (thread_id, id) DO UPDATE SET data = excluded.data
 )
@@ -134,21 +134,21 @@ SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3)
     EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
 """
 
-DELETE_ITEMS_AFTER: Final = """
+# What has no run_id at all was written by the version before, which told a run's items by what came after its anchor.
+TAKE_BACK: Final = """
 WITH run AS MATERIALIZED (
     SELECT attempt FROM runs WHERE id = $6 FOR KEY SHARE
-), anchor AS (
-    SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
 ), deleted AS (
     DELETE FROM items
     WHERE thread_id = $1 AND tenant = $2 AND owner = $3
-        AND ($4::text IS NULL OR seq > (SELECT seq FROM anchor))
-        AND id <> ALL ($5::text[])
+        AND (run_id = $6 OR run_id IS NULL AND id <> ALL ($5::text[]) AND (
+            $4::text IS NULL
+            OR seq > (SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4)
+        ))
         AND NOT EXISTS (SELECT FROM run WHERE attempt > $7)
     RETURNING id, seq
 )
-SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3)
-        AND ($4::text IS NULL OR EXISTS (SELECT FROM anchor)) AS found,
+SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3) AS found,
     EXISTS (SELECT FROM run WHERE attempt > $7) AS fenced,
     ARRAY (SELECT id FROM deleted ORDER BY seq) AS ids
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -43,6 +44,8 @@ class Script:
     holds: list[int] = field(default_factory=list)
     hold_attempts: int = 1_000
     """Attempts above this wait for nothing."""
+    blocks_attempt: int = 0
+    """This attempt waits without letting its event loop go on, and says so in the file `blocked`."""
     swallow: Literal["never", "once", "always", "raise"] = "never"
     """What the server does with a cancellation: let it through, go on in spite of it, or raise an error instead."""
     items_before: int = 0
@@ -134,4 +137,8 @@ class ScriptedAnswers(ChatKitServer[Any]):
         if number in script.holds and script.gate is not None and attempt <= script.hold_attempts:
             gates = [Path(script.gate, name) for name in (str(number), f"{attempt}-{number}")]
             while not any(gate.exists() for gate in gates):
-                await asyncio.sleep(GATE_POLL_SECONDS)
+                if attempt == script.blocks_attempt:
+                    Path(script.gate, "blocked").touch()
+                    time.sleep(GATE_POLL_SECONDS)  # on purpose
+                else:
+                    await asyncio.sleep(GATE_POLL_SECONDS)

@@ -85,6 +85,11 @@ def message(thread_id: str, text: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def keyed(key: object) -> dict[str, str]:
+    """A header, for a message that is to be another one: the same body without a key attaches to its first run."""
+    return {"Idempotency-Key": str(key)}
+
+
 @dataclass
 class Answer:
     """A streaming answer as it came over the wire."""

@@ -49,23 +49,22 @@ def _appearances(page: Iterable[Entry]) -> Iterable[tuple[str, bool]]:
 async def delete_items(
     server: ChatKitServer[Any], database: Database, runs: Runs, run: Run, context: Any
 ) -> list[str]:
-    """Deletes the thread's items that are newer than the run's anchor and belong to no run that waits; their ids.
+    """Deletes what earlier attempts added to the thread; the ids in order.
 
-    Nothing where the anchor is not found: what is newer than it cannot be told.
+    Our store knows what that is. In a foreign one it is what is newer than the run's anchor and was not stored by the
+    admission of a later run; nothing where the anchor is not found.
     """
     store = server.store
     if isinstance(store, PostgresStore):
         with suppress(NotFoundError):
             async with database.transaction():
                 await runs.lock_thread(run)  # a message that is being admitted behind this run waits for it
-                waiting = await runs.waiting_items(run)
-                return await store.delete_items_after(
-                    run.thread_id, run.anchor_item_id, context, keep=waiting
-                )
+                later = await runs.later_items(run)
+                return await store.take_back(run.thread_id, run.anchor_item_id, context, keep=later)
         return []
     newer = await _newer_items(server, run, context)
-    waiting = await runs.waiting_items(run)  # after the items: a message comes before its run
-    newer = [item_id for item_id in newer if item_id not in waiting]
+    later = await runs.later_items(run)  # after the items: a message comes before its run
+    newer = [item_id for item_id in newer if item_id not in later]
     for item_id in newer:
         with suppress(NotFoundError):
             await server.store.delete_thread_item(run.thread_id, item_id, context)

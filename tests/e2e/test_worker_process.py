@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from shared import keys
 from tests.followers import Follower, asking, crowd
 from tests.relay_servers import Script, open_gate
+from tests.screen import shown, texts
 from tests.services import Databases, RedisDatabases
 from tests.system import (
     Answer,
@@ -112,21 +113,6 @@ async def in_mid_answer(asker: Follower, attempt: int = 1) -> Answer:
         f"attempt {attempt} is in mid-answer", lambda answer: len(deltas(answer, attempt)) == HOLD
     )
     return asker.answer
-
-
-def shown(answer: Answer) -> dict[str, dict[str, Any]]:
-    """The items that a client has on its screen: what was added or done and not removed, by id."""
-    items: dict[str, dict[str, Any]] = {}
-    for event in answer.events:
-        if event["type"] in ("thread.item.added", "thread.item.done"):
-            items[event["item"]["id"]] = event["item"]
-        elif event["type"] == "thread.item.removed":
-            del items[event["item_id"]]
-    return items
-
-
-def texts(item: dict[str, Any]) -> list[str]:
-    return [part["text"] for part in item["content"]]
 
 
 async def assert_whole(stage: Stage, answer: Answer, script: Script, attempt: int) -> None:

@@ -22,7 +22,7 @@ from shared.runs import Status
 from shared.settings import Settings
 from tests.followers import asking, crowd
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import create, running, wait_until
+from tests.system import create, keyed, running, wait_until
 from worker.main import create_worker
 
 LEASE = 60.0
@@ -242,7 +242,10 @@ async def test_max_runs_is_respected_and_every_run_has_its_turn(settings, tmp_pa
     async with running(settings.model_copy(update={"max_runs": 2}), ScriptedAnswers) as system:
         alice = await crowd(system, await system.caller())
         async with AsyncExitStack() as stack, Redis.from_url(settings.redis_url) as redis:
-            askers = [await stack.enter_async_context(asking(alice, create(str(script)))) for _ in range(5)]
+            askers = [
+                await stack.enter_async_context(asking(alice, create(str(script)), keyed(n)))
+                for n in range(5)
+            ]
             for asker in askers:
                 await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
 
@@ -267,7 +270,9 @@ async def test_two_workers_share_the_runs_and_each_runs_once(settings):
     """Sixty runs, two workers: each run has one attempt and one answer."""
     async with running(settings, ScriptedAnswers, workers=2) as system:
         alice = await crowd(system, await system.caller())
-        answers = await asyncio.gather(*(alice.stream(create(str(Script(deltas=3)))) for _ in range(60)))
+        answers = await asyncio.gather(
+            *(alice.stream(create(str(Script(deltas=3))), keyed(n)) for n in range(60))
+        )
         for answer in answers:
             assert answer.end == "completed"
             assert {cursor.split("-")[0] for cursor, _ in answer.frames} == {"0", "1"}
@@ -301,7 +306,9 @@ async def test_drains_at_any_moment_cost_no_run_anything(settings):
     )
     async with running(strict, ScriptedAnswers, workers=0) as system, AsyncExitStack() as stack:
         alice = await crowd(system, await system.caller())
-        askers = [await stack.enter_async_context(asking(alice, create(str(script)))) for _ in range(24)]
+        askers = [
+            await stack.enter_async_context(asking(alice, create(str(script)), keyed(n))) for n in range(24)
+        ]
         for asker in askers:
             await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
         database = await stack.enter_async_context(
@@ -335,7 +342,9 @@ async def test_a_queue_that_was_emptied_loses_no_accepted_run(settings, monkeypa
     monkeypatch.setattr("worker.reaper.EVERY_SECONDS", 0.2)
     async with running(settings, ScriptedAnswers, workers=0) as system, AsyncExitStack() as stack:
         alice = await system.caller()
-        askers = [await stack.enter_async_context(asking(alice, create(str(Script())))) for _ in range(3)]
+        askers = [
+            await stack.enter_async_context(asking(alice, create(str(Script())), keyed(n))) for n in range(3)
+        ]
         for asker in askers:
             await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
         async with Redis.from_url(settings.redis_url) as redis:

@@ -209,9 +209,11 @@ class TestOutage:
                     await database.check()
 
     async def test_a_full_pool_is_unavailable_within_the_timeout(self, database_url: str) -> None:
-        settings = settings_for(database_url, database_pool_max=1, database_timeout_seconds=0.3)
+        settings = settings_for(
+            database_url, database_pool_min=1, database_pool_max=2, database_timeout_seconds=0.3
+        )
         async with Database(settings) as database:
-            async with database.connection():
+            async with database.connection(), database.connection():
                 with pytest.raises(DatabaseUnavailable):
                     await database.check()
             await database.check()

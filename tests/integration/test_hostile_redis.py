@@ -17,7 +17,7 @@ from shared import keys
 from shared.settings import Settings
 from tests.followers import asking, crowd, following
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import Caller, System, create, running, wait_until
+from tests.system import Caller, System, create, keyed, running, wait_until
 
 BAD_JOBS = {
     "not_json": b"\xff\xfe",
@@ -95,7 +95,7 @@ async def test_a_bad_entry_costs_its_own_readers_only(
     alice = await crowd(system, await system.caller())
     script = create(str(Script(gate=str(tmp_path), holds=[3], deltas=5)))
     async with AsyncExitStack() as stack:
-        forged, other = [await stack.enter_async_context(asking(alice, script)) for _ in range(2)]
+        forged, other = [await stack.enter_async_context(asking(alice, script, keyed(n))) for n in range(2)]
         for asker in (forged, other):
             await asker.until("mid-answer", lambda answer: len(answer.of_type("thread.item.updated")) == 3)
         await redis.xadd(keys.journal(forged.run_id), record, id="1-1000")
@@ -116,7 +116,7 @@ async def test_a_key_of_the_wrong_type_costs_its_own_run_only(
     async with running(short, ScriptedAnswers) as system, AsyncExitStack() as stack:
         alice = await crowd(system, await system.caller())
         script = create(str(Script(gate=str(tmp_path), holds=[3], deltas=5)))
-        broken, other = [await stack.enter_async_context(asking(alice, script)) for _ in range(2)]
+        broken, other = [await stack.enter_async_context(asking(alice, script, keyed(n))) for n in range(2)]
         for asker in (broken, other):
             await asker.until("mid-answer", lambda answer: len(answer.of_type("thread.item.updated")) == 3)
         await redis.delete(keys.journal(broken.run_id))

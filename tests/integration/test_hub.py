@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -20,6 +18,7 @@ from tests.followers import Follower, asking, body, crowd, cursors, following
 from tests.redis_clients import connections, kill, listens, listens_to_runs
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.services import Databases, RedisDatabases
+from tests.slow_readers import raw_stream
 from tests.system import Caller, System, create, free_port, make_settings, running, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -158,7 +157,7 @@ async def test_a_slow_reader_loses_nothing_and_holds_nobody_up(stage):
     script = Script(deltas=3000, pad=1000)
     async with asking(stage.alice, create(str(script))) as asker:
         await asker.until("the run's start", lambda answer: answer.of_type("thread.item.added"))
-        reader, writer = await raw_stream(stage, asker.run_id)
+        reader, writer = await raw_stream(stage.system.urls[0], stage.alice, asker.run_id)
         whole = body((await asker.finished()).raw)
         assert len(whole) > 3_000_000
         async with asyncio.timeout(20):
@@ -174,7 +173,7 @@ async def test_a_reader_that_takes_nothing_is_closed_without_the_end(stage, tmp_
     script = gated(tmp_path, 2999, deltas=3000, pad=1000)
     async with asking(stage.alice, create(str(script))) as asker:
         await asker.until("the run's start", lambda answer: answer.of_type("thread.item.added"))
-        reader, writer = await raw_stream(stage, asker.run_id, api=1)
+        reader, writer = await raw_stream(stage.system.urls[1], stage.alice, asker.run_id)
 
         async def followed_elsewhere() -> bool:
             return await stage.followed(asker.run_id) == 2
@@ -191,23 +190,6 @@ async def test_a_reader_that_takes_nothing_is_closed_without_the_end(stage, tmp_
         writer.close()
         assert b": end " not in read
         assert not read.endswith(b"\r\n0\r\n\r\n")
-
-
-async def raw_stream(
-    stage: Stage, run_id: str, api: int = 0
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A client whose socket takes a few KB and that reads when it likes."""
-    address = urlsplit(stage.system.urls[api])
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-    connection.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(connection, (address.hostname, address.port))
-    reader, writer = await asyncio.open_connection(sock=connection, limit=4096)
-    request = f"GET /runs/{run_id}/events HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n"
-    request += "".join(f"{name}: {value}\r\n" for name, value in stage.alice._headers.items())
-    writer.write(request.encode() + b"\r\n")
-    await writer.drain()
-    return reader, writer
 
 
 def unchunked(data: bytes) -> bytes:

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from shared import keys
 from shared.journal import Journals
 from tests.followers import Follower, asking, crowd, following
+from tests.links import Link
 from tests.redis_clients import writes_held
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.services import Databases, RedisDatabases
@@ -25,6 +26,7 @@ from tests.system import (
     System,
     create,
     free_port,
+    keyed,
     make_settings,
     message,
     running,
@@ -210,7 +212,10 @@ async def test_a_stop_that_races_the_pick_up_is_told_the_same_everywhere(stage, 
             first = await stack.enter_async_context(asking(stage.alice, create(str(blocker))))
             await in_mid_answer(first)
             askers = [
-                await stack.enter_async_context(asking(stage.alice, create(str(script)))) for _ in range(12)
+                await stack.enter_async_context(
+                    asking(stage.alice, create(str(script)), keyed(f"{turn}-{n}"))
+                )
+                for n in range(12)
             ]
             for asker in askers:
                 await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
@@ -291,6 +296,26 @@ async def test_a_server_that_never_stops_is_left_behind(stage, tmp_path, monkeyp
         assert await stage.alice.items(answer.thread_id) == items
         assert await stage.notes(answer.thread_id) == [NOTE]
         await stage.off_the_queue(answer.run_id)
+
+
+async def test_what_a_stop_keeps_of_the_answer_waits_for_postgresql_however_long_that_is_away(
+    stage, tmp_path, monkeypatch
+):
+    """The worker alone is cut off from it, for longer than a server is given to end."""
+    monkeypatch.setattr(worker_attempt, "STOP_AGAIN_SECONDS", 0.1)
+    async with (
+        Link(stage.system.settings.database_url) as link,
+        stage.worker(database_url=link.url),
+        asking(stage.alice, create(str(held(tmp_path)))) as asker,
+    ):
+        before = await in_mid_answer(asker)
+        with link.holding():
+            await stage.alice.cancel(asker.run_id)
+            await asyncio.sleep(1)
+            assert not asker.closed
+        answer = await asker.finished()
+        assert seen(answer) == seen(before)
+        await assert_stopped(stage, answer)
 
 
 def producers() -> list[str]:

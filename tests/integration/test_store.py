@@ -255,12 +255,7 @@ class TestAbsent:
             thread_id, item_id, who
         ),
         "move_to_end": lambda store, who, thread_id, item_id: store.move_to_end(thread_id, item_id, who),
-        "delete_items_after": lambda store, who, thread_id, item_id: store.delete_items_after(
-            thread_id, None, who
-        ),
-        "delete_items_after anchor": lambda store, who, thread_id, item_id: store.delete_items_after(
-            thread_id, item_id, who
-        ),
+        "take_back": lambda store, who, thread_id, item_id: store.take_back(thread_id, None, who),
         "load_attachment": lambda store, who, thread_id, item_id: store.load_attachment("atc_1", who),
     }
     FOREIGN_WRITES: dict[str, Callable[[PostgresStore, RequestContext, str], Awaitable[Any]]] = {
@@ -330,8 +325,6 @@ class TestAbsent:
             await store.load_thread_items(thread_id, "msg_absent", 5, "asc", ALICE)
         with pytest.raises(NotFoundError):
             await store.move_to_end(thread_id, "msg_absent", ALICE)
-        with pytest.raises(NotFoundError):
-            await store.delete_items_after(thread_id, "msg_absent", ALICE)
         assert await _ids(store, thread_id) == ids
 
     async def test_deleting_an_absent_item_is_quiet(self, store: PostgresStore) -> None:
@@ -397,13 +390,34 @@ class TestPages:
 
 
 class TestRunHelpers:
-    async def test_delete_items_after_an_anchor_and_after_none(self, store: PostgresStore) -> None:
+    async def test_a_run_takes_back_what_it_has_added_and_nothing_else(
+        self, database: Database, store: PostgresStore
+    ) -> None:
+        """What it has changed stays, and so does what somebody else added meanwhile."""
+        thread_id, ids = await _thread_of(store, 2)
+        await insert_run(database, "run_1", thread_id)
+        writer = in_run("run_1", 1)
+        await store.add_thread_item(thread_id, message(thread_id, "first"), writer)
+        await store.save_item(thread_id, message(thread_id, ids[1], "changed"), writer)
+        await store.add_thread_item(thread_id, message(thread_id, "of the user"), ALICE)
+        await store.add_thread_item(thread_id, message(thread_id, "second"), writer)
+        await store.save_item(thread_id, message(thread_id, "first", "again"), ALICE)
+        assert await store.take_back(thread_id, ids[1], in_run("run_2", 1)) == []
+        assert await store.take_back(thread_id, ids[1], writer) == ["first", "second"]
+        assert await _ids(store, thread_id) == [*ids, "of the user"]
+
+    async def test_of_what_the_version_before_added_it_takes_back_what_follows_the_anchor(
+        self, database: Database, store: PostgresStore
+    ) -> None:
         thread_id, ids = await _thread_of(store, 5)
-        assert await store.delete_items_after(thread_id, ids[1], ALICE, keep=[ids[3]]) == [ids[2], ids[4]]
+        async with database.connection() as connection:
+            await connection.execute("UPDATE items SET run_id = NULL")
+        writer = in_run("run_1", 1)
+        assert await store.take_back(thread_id, "msg_absent", writer) == []
+        assert await store.take_back(thread_id, ids[1], writer, keep=[ids[3]]) == [ids[2], ids[4]]
         assert await _ids(store, thread_id) == [ids[0], ids[1], ids[3]]
-        assert await store.delete_items_after(thread_id, ids[3], ALICE) == []
-        assert await store.delete_items_after(thread_id, None, ALICE) == [ids[0], ids[1], ids[3]]
-        assert await _ids(store, thread_id) == []
+        assert await store.take_back(thread_id, ids[3], writer) == []
+        assert await store.take_back(thread_id, None, writer) == [ids[0], ids[1], ids[3]]
 
     async def test_move_to_end(self, store: PostgresStore) -> None:
         thread_id, ids = await _thread_of(store, 3)
@@ -518,9 +532,7 @@ class TestFence:
         "delete_thread_item": lambda store, who, thread_id, ids: store.delete_thread_item(
             thread_id, ids[0], who
         ),
-        "delete_items_after": lambda store, who, thread_id, ids: store.delete_items_after(
-            thread_id, ids[0], who
-        ),
+        "take_back": lambda store, who, thread_id, ids: store.take_back(thread_id, ids[0], who),
         "move_to_end": lambda store, who, thread_id, ids: store.move_to_end(thread_id, ids[0], who),
         "delete_thread": lambda store, who, thread_id, ids: store.delete_thread(thread_id, who),
     }
@@ -589,7 +601,7 @@ class TestFence:
             await until_someone_waits_for_a_lock(database)
             assert not raised.done()
         await raised
-        assert await store.delete_items_after(thread_id, None, in_run("run_1", 2)) == ["old"]
+        assert await store.take_back(thread_id, None, in_run("run_1", 2)) == ["old"]
 
     async def test_other_changes_of_the_run_do_not_wait_for_writes(
         self, database: Database, store: PostgresStore
@@ -637,6 +649,6 @@ class TestFence:
                 await asyncio.sleep(0)
             async with database.connection() as connection:
                 await connection.execute("UPDATE runs SET attempt = 2 WHERE id = $1", run_id)
-            deleted = await store.delete_items_after(thread_id, ids[0], in_run(run_id, 2))
+            deleted = await store.take_back(thread_id, ids[0], in_run(run_id, 2))
             assert sum(await asyncio.gather(*writers)) == len(deleted)
             assert await _ids(store, thread_id) == ids

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from shared.database import Database
 from shared.identity import RequestContext
 from shared.store import PostgresStore
-from tests.integration.persistence import ALICE, message, settings_for, thread
+from tests.integration.persistence import ALICE, in_run, message, settings_for, thread
 
 MAX_ENTRIES = 12
 orders = st.sampled_from(["asc", "desc"])
@@ -32,9 +32,9 @@ class Store:
     def __init__(self, database_url: str) -> None:
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
-        database = Database(settings_for(database_url))
-        self.run(self._stack.enter_async_context(database))
-        self.store = PostgresStore(database)
+        self.database = Database(settings_for(database_url))
+        self.run(self._stack.enter_async_context(self.database))
+        self.store = PostgresStore(self.database)
 
     def run(self, call: Any) -> Any:
         async def awaited() -> Any:
@@ -176,27 +176,45 @@ def test_deletions_and_additions_between_pages_neither_repeat_nor_skip(
 
 @examples
 @given(
-    count=st.integers(1, MAX_ENTRIES),
+    writers=st.lists(
+        st.sampled_from(["nobody", "run_1", "run_2", "the version before"]), min_size=1, max_size=12
+    ),
     anchor=st.none() | st.integers(0, MAX_ENTRIES - 1),
     kept=st.sets(st.integers(0, MAX_ENTRIES - 1), max_size=3),
     moved=st.none() | st.integers(0, MAX_ENTRIES - 1),
 )
-def test_delete_items_after_takes_exactly_what_is_after_the_anchor(
-    opened: Store, count: int, anchor: int | None, kept: set[int], moved: int | None
+def test_a_run_takes_back_exactly_what_it_has_added(
+    opened: Store, writers: list[str], anchor: int | None, kept: set[int], moved: int | None
 ) -> None:
     async def check() -> None:
-        store = opened.store
+        store, count = opened.store, len(writers)
         thread_id, ids = await _filled_thread(store, count)
+        writer_of = dict(zip(ids, writers, strict=True))
+        for item_id, writer in writer_of.items():
+            await _note_writer(opened.database, thread_id, item_id, writer)
         if moved is not None and moved < count:
             await store.move_to_end(thread_id, ids[moved], ALICE)
             ids.append(ids.pop(moved))
         anchor_id = None if anchor is None else f"i{anchor % count}"
         keep = [f"i{number}" for number in kept]
-        start = 0 if anchor_id is None else ids.index(anchor_id) + 1
-        gone = [item_id for item_id in ids[start:] if item_id not in keep]
-        assert await store.delete_items_after(thread_id, anchor_id, ALICE, keep=keep) == gone
+        after = ids[0 if anchor_id is None else ids.index(anchor_id) + 1 :]
+        unknown = [item_id for item_id in after if item_id not in keep]
+        gone = [
+            item_id
+            for item_id in ids
+            if writer_of[item_id] == "run_1"
+            or (writer_of[item_id] == "the version before" and item_id in unknown)
+        ]
+        assert await store.take_back(thread_id, anchor_id, in_run("run_1", 2), keep=keep) == gone
         page = await store.load_thread_items(thread_id, None, 100, "asc", ALICE)
-        left = [item_id for item_id in ids if item_id not in gone]
-        assert [item.id for item in page.data] == left
+        assert [item.id for item in page.data] == [item_id for item_id in ids if item_id not in gone]
 
     opened.run(check())
+
+
+async def _note_writer(database: Database, thread_id: str, item_id: str, writer: str) -> None:
+    run_id = {"nobody": "", "the version before": None}.get(writer, writer)
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE items SET run_id = $3 WHERE thread_id = $1 AND id = $2", thread_id, item_id, run_id
+        )

@@ -193,7 +193,7 @@ async def test_the_database_knows_the_same_states(settings):
     assert definition.count("::text,") + 1 == len(Status), json.dumps(definition)
 
 
-async def test_the_items_of_waiting_runs_are_found_whatever_their_input_holds(settings):
+async def test_the_items_of_later_runs_are_found_whatever_their_input_holds(settings):
     """U+0000 among it, which PostgreSQL's own JSON operators refuse anywhere in a text."""
     async with Database(settings) as database:
         runs = Runs(database)
@@ -204,4 +204,8 @@ async def test_the_items_of_waiting_runs_are_found_whatever_their_input_holds(se
             for given_input in inputs:
                 waiting = Run(**{**_fields(new_run("thr_1")), "input": given_input})
                 assert await runs.admit(waiting, may_wait=True) is Status.WAITING
-        assert await runs.waiting_items(active) == {"msg_1"}
+        stopped = Run(**{**_fields(new_run("thr_1")), "input": {"item_id": "msg_2"}})
+        await runs.admit(stopped, may_wait=True)
+        await runs.request_cancel(stopped.id)
+        assert await runs.later_items(active) == {"msg_1", "msg_2"}
+        assert await runs.later_items(stopped) == set()

@@ -79,8 +79,9 @@ def test_the_time_to_retry_is_in_whole_seconds_and_never_too_early(seconds, head
     assert response.headers["Retry-After"] == header
 
 
-def test_without_a_time_to_retry_there_is_no_header():
-    assert "Retry-After" not in error_response(IssuerUnavailable()).headers
+def test_what_is_away_may_be_asked_again_soon_and_what_is_wrong_may_not():
+    assert error_response(IssuerUnavailable()).headers["Retry-After"] == "2"
+    assert "Retry-After" not in error_response(RunNotFound()).headers
 
 
 def test_a_busy_thread_names_the_run():

@@ -1,0 +1,180 @@
+"""kill -9 of a worker, at each point of a run: another has the run, and nobody can tell from what is left."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.settings import Settings
+from tests.doomed import Point, process
+from tests.followers import Follower, asking
+from tests.relay_servers import Script, ScriptedAnswers
+from tests.screen import shown, texts
+from tests.system import System, _working, create, message, running, wait_until
+from worker.main import create_worker
+
+LEASE_SECONDS = 1.5
+SCRIPT = Script(deltas=10, items_before=1)
+
+POINTS = {
+    "claimed, and nothing begun": (Point("worker.executor:Executor.execute"), 1),
+    "the row is running, the journal knows nothing": (Point("worker.publisher:Publisher.mark"), 2),
+    "the mark is written, and nothing shown": (Point("worker.publisher:Publisher.mark", "after"), 2),
+    "an item is stored and not shown": (Point("shared.store:PostgresStore.add_thread_item", "after"), 2),
+    "an item is stored and shown": (Point("worker.publisher:RunJournal.took", "after", nth=2), 2),
+    "in mid-answer": (Point("worker.publisher:RunJournal.put", nth=9), 2),
+    "the answer is stored, its end not shown": (
+        Point("shared.store:PostgresStore.add_thread_item", "after", nth=2),
+        2,
+    ),
+    "all is shown, the row is running": (Point("shared.ending:Endings.finish_row"), 2),
+    "the row has ended, the journal not": (Point("shared.ending:Endings.finish_row", "after"), 1),
+    "the journal has its end, the job is there": (Point("shared.queue:Queue.release"), 1),
+}
+"""Each with the attempt in which the run ends."""
+
+
+@pytest.fixture
+def short_lease(settings: Settings) -> Settings:
+    return settings.model_copy(
+        update={"lease_seconds": LEASE_SECONDS, "chatkit_server": "tests.relay_servers:ScriptedAnswers"}
+    )
+
+
+@asynccontextmanager
+async def survivor(system: System) -> AsyncIterator[None]:
+    """Another worker, which goes on where the dead one left."""
+    async with _working(create_worker(system.settings, ScriptedAnswers())):
+        yield
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_worker_killed_at_any_point_costs_nobody_anything(
+    short_lease: Settings, tmp_path: Path, point: str
+) -> None:
+    """Who stayed connected has the whole answer once, and so has the thread; the next message is answered too."""
+    dies_at, attempt = POINTS[point]
+    async with running(short_lease, ScriptedAnswers, workers=0) as system:
+        alice = await system.caller()
+        with process("worker", short_lease, tmp_path / "worker.log", dies_at=dies_at) as doomed:
+            async with asking(alice, create(str(SCRIPT))) as asker:
+                await wait_until("the worker is dead", lambda: not doomed.is_alive())
+                assert doomed.exitcode == -signal.SIGKILL, (tmp_path / "worker.log").read_text()
+                async with survivor(system):
+                    answer = await asker.finished()
+                    await settled(short_lease, asker.run_id)
+                    following = await alice.stream(message(answer.thread_id, str(SCRIPT)))
+        assert (answer.end, following.end) == ("completed", "completed")
+        on_screen = list(shown(answer).values())
+        assert [texts(item) for item in on_screen[1:]] == [[f"{attempt} before"], SCRIPT.whole(attempt)]
+        stored = await alice.items(answer.thread_id)
+        assert [item["id"] for item in stored[:3]] == [item["id"] for item in on_screen]
+        assert [texts(item) for item in stored[1:3]] == [[f"{attempt} before"], SCRIPT.whole(attempt)]
+        assert [texts(item) for item in stored[4:]] == [["1 before"], SCRIPT.whole(1)]
+    assert await row(short_lease, asker.run_id) == ("completed", attempt)
+
+
+async def test_a_run_is_another_workers_within_a_lease_and_a_second(
+    short_lease: Settings, tmp_path: Path
+) -> None:
+    """From the kill to the next attempt's first event, with a worker that stands by."""
+    settings = short_lease.model_copy(update={"lease_seconds": 3.0})
+    script = Script(deltas=10, gate=str(tmp_path), holds=[5], hold_attempts=1)
+    async with running(settings, ScriptedAnswers, workers=0) as system:
+        alice = await system.caller()
+        with process("worker", settings, tmp_path / "worker.log") as doomed:
+            async with asking(alice, create(str(script))) as asker:
+                await asker.until("it is in mid-answer", lambda answer: attempt_of(asker) == 1)
+                async with survivor(system):
+                    doomed.kill()
+                    killed_at = time.monotonic()
+                    await asker.until("the next attempt", lambda answer: attempt_of(asker) == 2)
+                    assert time.monotonic() - killed_at < settings.lease_seconds + 1
+                    assert (await asker.finished()).end == "completed"
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+async def test_a_run_whose_workers_all_die_fails_and_everybody_is_told(
+    short_lease: Settings, tmp_path: Path, attempts: int
+) -> None:
+    """RUN_MAX_ATTEMPTS: an error to retry, then the end; to whoever waits, and to whoever comes later."""
+    settings = short_lease.model_copy(update={"run_max_attempts": attempts})
+    script = Script(deltas=10, gate=str(tmp_path), holds=[5])
+    async with running(settings, ScriptedAnswers, workers=0) as system:
+        alice = await system.caller()
+        async with asking(alice, create(str(script))) as asker:
+            for attempt in range(1, attempts + 1):
+                with process("worker", settings, tmp_path / f"worker-{attempt}.log") as doomed:
+                    await asker.until("it is in mid-answer", lambda _, n=attempt: attempt_of(asker) == n)
+                    doomed.kill()
+            async with survivor(system):
+                answer = await asker.finished()
+                await settled(settings, asker.run_id)
+        later = await alice.resume(answer.run_id, None)
+        retried = await alice.get(f"/runs/{answer.run_id}")
+    assert answer.end == later.end == "failed"
+    assert answer.events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
+    assert later.events == answer.events
+    assert retried.json()["error"] == "attempts_exhausted"
+
+
+async def test_a_message_that_was_stopped_while_it_waited_outlives_the_next_attempt(
+    short_lease: Settings, tmp_path: Path
+) -> None:
+    """The next attempt takes back what the run has added, not what came to the thread meanwhile."""
+    script = Script(deltas=10, items_before=1, gate=str(tmp_path), holds=[5], hold_attempts=1)
+    async with running(short_lease, ScriptedAnswers, workers=0) as system:
+        alice = await system.caller()
+        with process("worker", short_lease, tmp_path / "worker.log") as doomed:
+            async with asking(alice, create(str(script))) as asker:
+                await asker.until("it is in mid-answer", lambda answer: attempt_of(asker) == 1)
+                thread_id = asker.answer.thread_id
+                async with asking(alice, message(thread_id, "stopped")) as waiting:
+                    await waiting.until("it waits", lambda answer: answer.of_type("stream_options"))
+                    assert (await alice.cancel(waiting.run_id)).json()["status"] == "cancelled"
+                    assert (await waiting.finished()).end == "cancelled"
+                doomed.kill()
+                async with survivor(system):
+                    assert (await asker.finished()).end == "completed"
+        stored = [texts(item) for item in await alice.items(thread_id)]
+    assert stored == [[str(script)], ["stopped"], ["2 before"], script.whole(2)]
+    hidden = await rows(short_lease, "SELECT id FROM items WHERE data ->> 'type' = 'sdk_hidden_context'")
+    assert len(hidden) == 1, "the note of the stop"
+
+
+def attempt_of(asker: Follower) -> int:
+    """The attempt whose deltas came last."""
+    frames = [cursor for cursor, event in asker.answer.frames if event["type"] == "thread.item.updated"]
+    return int(frames[-1].partition("-")[0]) if frames else 0
+
+
+async def settled(settings: Settings, run_id: str) -> None:
+    """Nothing of the run is left in the queue."""
+    async with Redis.from_url(settings.redis_url) as redis:
+
+        async def nothing_left() -> bool:
+            left = await redis.exists(keys.lease(run_id), keys.job(run_id), keys.tries(run_id))
+            return not left and await redis.zscore(keys.QUEUE, run_id) is None
+
+        await wait_until("the run's job is gone from the queue", nothing_left)
+
+
+async def row(settings: Settings, run_id: str) -> tuple[str, int]:
+    [found] = await rows(settings, "SELECT status, attempt FROM runs WHERE id = $1", run_id)
+    return found["status"], found["attempt"]
+
+
+async def rows(settings: Settings, statement: str, *parameters: object) -> list[asyncpg.Record]:
+    database = await asyncpg.connect(settings.database_url)
+    try:
+        return await database.fetch(statement, *parameters)
+    finally:
+        await database.close()
