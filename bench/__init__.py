@@ -1,0 +1,1 @@
+"""The benchmarks: each measure with its baseline beside it, interleaved in one run."""
