@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -12,16 +12,18 @@ from chatkit.types import (
     StreamingReq,
     StreamOptions,
     StreamOptionsEvent,
+    ThreadsAddUserMessageReq,
     ThreadsCreateReq,
     ThreadsRetryAfterItemReq,
 )
 
-from api.admit import Admitted, admit
+from api.admit import Admitted, admit, store_message
 from api.metrics import ADMITTED
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.ending import Endings
 from shared.errors import (
+    BodyRepeated,
     IdempotencyMismatch,
     QueueFull,
     QueueUnavailable,
@@ -36,7 +38,7 @@ from shared.queue import REPEAT_SECONDS, Queue
 from shared.redis import insist
 from shared.runs import TOO_MANY_RETRY_SECONDS, Kind, Run, Runs, Status
 from shared.settings import Settings
-from shared.store import PostgresStore
+from shared.store import PostgresStore, thread_json
 
 MAY_WAIT = frozenset({Kind.MESSAGE, Kind.ACTION})
 """Kinds that make sense behind another run; the others answer something that the active run may change."""
@@ -61,6 +63,25 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Submitted:
+    """The run that a request became, or attached to."""
+
+    run: Run
+    events: Sequence[bytes] = ()
+    """The first of its journal, where this request has just written it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A request on its way to a run."""
+
+    run: Run
+    admitted: Admitted
+    events: list[bytes]
+    status: Status = Status.QUEUED
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
     settings: Settings
     database: Database
@@ -70,40 +91,63 @@ class Admission:
     endings: Endings
     user: UserServer
 
-    async def submit(self, submission: Submission) -> Run:
+    async def submit(self, submission: Submission) -> Submitted:
         """Admits the request and queues its run; accepted means that the row is committed.
 
         A repeated Idempotency-Key gives the run that it made the first time; so does the same body without a key, as
         long as no client has had anything of that run. Raises the errors that docs/protocol.md lists for
         POST /chatkit; after each of them nothing is written.
         """
-        earlier = await self._earlier(submission) or await self._answering(submission)
-        if earlier is not None:
-            return earlier
+        at_once = self._fits_one_statement(submission)
+        if submission.queue_is_full or not at_once:
+            earlier = await self._earlier(submission) or await self._answering(submission)
+            if earlier is not None:
+                return Submitted(earlier)
         if submission.queue_is_full:
             raise QueueFull(retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)
         set_current(submission.context)
-        context = self.user.context(submission.context)
         try:
-            async with self._unit_of_work(submission):
-                admitted = await admit(self.user.server, submission.request, context)
-                options = self.user.server.get_stream_options(admitted.thread, context)
-                run = _row(submission, admitted, options)
-                status = await self._insert(run, submission)
+            made = await (self._write_at_once(submission) if at_once else self._write(submission))
         except RelaykitError:
-            # the same request may have been admitted meanwhile, which is why this one was refused
+            # the same request may have been admitted before or meanwhile, which is why this one was refused
             earlier = await self._earlier(submission)
             if earlier is None:
                 raise
-            return earlier
-        events = [*admitted.events, StreamOptionsEvent(stream_options=options)]
-        ADMITTED.labels(run.kind.value).inc()
+            return Submitted(earlier)
+        ADMITTED.labels(made.run.kind.value).inc()
+        return await self._publish(made)
+
+    def _fits_one_statement(self, submission: Submission) -> bool:
+        request = submission.request
+        return (
+            isinstance(request, (ThreadsCreateReq, ThreadsAddUserMessageReq))
+            and not request.params.input.attachments
+            and isinstance(self.user.server.store, PostgresStore)
+        )
+
+    async def _write(self, submission: Submission) -> _Made:
+        context = self.user.context(submission.context)
+        async with self._unit_of_work(submission):
+            made = await self._make(submission, context)
+            await store_message(self.user.server, made.admitted, context)
+            return replace(made, status=await self._insert(made.run, submission))
+
+    async def _write_at_once(self, submission: Submission) -> _Made:
+        made = await self._make(submission, self.user.context(submission.context))
         try:
-            await self._publish(run, [self.user.server._serialize(event) for event in events], status)
-        except QueueUnavailable as error:
-            # accepted is accepted: the reaper queues it, and its worker writes what is missing
-            log.warning("queued later", action="admission_unpublished", run_id=run.id, **failure(error))
-        return run
+            status = await self._insert_message(made, REPEAT_SECONDS)
+        except BodyRepeated:
+            if await self._earlier(submission) is not None:
+                raise
+            status = await self._insert_message(made, 0)
+        return replace(made, status=status)
+
+    async def _make(self, submission: Submission, context: Any) -> _Made:
+        server = self.user.server
+        admitted = await admit(server, submission.request, context)
+        options = server.get_stream_options(admitted.thread, context)
+        events = [*admitted.events, StreamOptionsEvent(stream_options=options)]
+        return _Made(_row(submission, admitted, options), admitted, [server._serialize(e) for e in events])
 
     async def _earlier(self, submission: Submission) -> Run | None:
         context = submission.context
@@ -167,10 +211,20 @@ class Admission:
     async def _insert(self, run: Run, submission: Submission) -> Status:
         async with self._row_transaction():
             return await self.runs.admit(
-                run,
-                may_wait=self._may_wait(run.kind),
-                caller_runs=self.settings.caller_max_runs,
+                run, may_wait=self._may_wait(run.kind), caller_runs=self.settings.caller_max_runs
             )
+
+    async def _insert_message(self, made: _Made, repeat_seconds: float) -> Status:
+        message = made.admitted.message
+        assert message is not None
+        return await self.runs.admit_message(
+            made.run,
+            may_wait=self._may_wait(made.run.kind),
+            caller_runs=self.settings.caller_max_runs,
+            new_thread=thread_json(made.admitted.metadata) if made.admitted.is_new_thread else None,
+            item=message.model_dump_json(),
+            repeat_seconds=repeat_seconds,
+        )
 
     @asynccontextmanager
     async def _row_transaction(self) -> AsyncIterator[None]:
@@ -180,13 +234,23 @@ class Admission:
             async with self.database.transaction():
                 yield
 
-    async def _publish(self, run: Run, events: list[bytes], status: Status) -> None:
-        ttl_seconds = self.settings.journal_ttl_seconds
-        await insist(lambda: self.journals.admission(run.id, events, ttl_seconds))
-        if status is Status.QUEUED:
-            await insist(lambda: self.queue.enqueue(run.id))
-        elif self.settings.thread_policy == "interrupt":
-            await self._interrupt(run)
+    async def _publish(self, made: _Made) -> Submitted:
+        """Accepted is accepted: where Redis is away the reaper queues the run, whose worker writes what is missing."""
+        run, events = made.run, made.events
+        entries = self.journals.admission_call(run.id, events, self.settings.journal_ttl_seconds)
+        try:
+            if made.status is Status.QUEUED:
+                await insist(lambda: self.queue.admit(entries, run.id))
+            else:
+                await insist(
+                    lambda: self.journals.admission(run.id, events, self.settings.journal_ttl_seconds)
+                )
+                if self.settings.thread_policy == "interrupt":
+                    await self._interrupt(run)
+        except QueueUnavailable as error:
+            log.warning("queued later", action="admission_unpublished", run_id=run.id, **failure(error))
+            return Submitted(run)
+        return Submitted(run, events)
 
     async def _interrupt(self, run: Run) -> None:
         """Stops what stands before the run; where that fails the run waits, as with `queue`."""

@@ -1,4 +1,4 @@
-"""The admit half of each streaming request type: it writes what the client sent and produces no answer.
+"""The admit half of each streaming request type: what the client sent, checked and made ready; it produces no answer.
 
 The SDK does this at the head of ChatKitServer._process_streaming_impl, after the 200. Here it comes before, through
 the SDK's own helpers, so that an unknown thread is a 404 and not a broken stream.
@@ -58,10 +58,21 @@ class Admitted:
     anchor_item_id: str | None
     """The newest item after admission: what is newer belongs to an attempt."""
     events: tuple[ThreadStreamEvent, ...] = ()
+    message: UserMessageItem | None = None
+    """The new message, if there is one: whoever asked stores it, and its thread where that is new."""
+    is_new_thread: bool = False
+
+    @property
+    def metadata(self) -> ThreadMetadata:
+        """The thread as a store takes it."""
+        return ThreadMetadata(**self.thread.model_dump())
 
 
 async def admit(server: Server, request: StreamingReq, context: Any) -> Admitted:
-    """Raises ThreadNotFound, ItemNotFound, ItemMismatch, AttachmentNotFound or AttachmentNotUploaded."""
+    """Writes what the request changes in an existing thread; a new message is given back, and not stored.
+
+    Raises ThreadNotFound, ItemNotFound, ItemMismatch, AttachmentNotFound or AttachmentNotUploaded.
+    """
     match request:
         case ThreadsCreateReq():
             return await _create(server, request, context)
@@ -79,20 +90,30 @@ async def admit(server: Server, request: StreamingReq, context: Any) -> Admitted
             assert_never(request)
 
 
+async def store_message(server: Server, admitted: Admitted, context: Any) -> None:
+    """Stores the message and what comes with it."""
+    message = admitted.message
+    if message is None:
+        return
+    if admitted.is_new_thread:
+        await server.store.save_thread(admitted.metadata, context)
+    for attachment in message.attachments:
+        await server.store.save_attachment(attachment, context)
+    await server.store.add_thread_item(admitted.thread.id, message, context)
+
+
 async def _create(server: Server, request: ThreadsCreateReq, context: Any) -> Admitted:
     thread = Thread(id=server.store.generate_thread_id(context), created_at=datetime.now(), items=Page())
     item = await _build_item(server, request.params.input, thread, context)
-    await server.store.save_thread(ThreadMetadata(**thread.model_dump()), context)
     created = ThreadCreatedEvent(thread=server._to_thread_response(thread))
-    await _save_item(server, thread, item, context)
-    return Admitted(thread, {"item_id": item.id}, item.id, (created, ThreadItemDoneEvent(item=item)))
+    events = (created, ThreadItemDoneEvent(item=item))
+    return Admitted(thread, {"item_id": item.id}, item.id, events, item, is_new_thread=True)
 
 
 async def _add_user_message(server: Server, request: ThreadsAddUserMessageReq, context: Any) -> Admitted:
     thread = await _thread(server, request.params.thread_id, context)
     item = await _build_item(server, request.params.input, thread, context)
-    await _save_item(server, thread, item, context)
-    return Admitted(thread, {"item_id": item.id}, item.id, (ThreadItemDoneEvent(item=item),))
+    return Admitted(thread, {"item_id": item.id}, item.id, (ThreadItemDoneEvent(item=item),), item)
 
 
 async def _add_client_tool_output(
@@ -168,12 +189,6 @@ async def _is_uploaded(server: Server, attachment_id: str, context: Any) -> bool
     """Ours knows; a foreign store keeps the descriptor that it was given, and a foreign attachment store decides."""
     store = server.attachment_store
     return not isinstance(store, ObjectAttachmentStore) or await store.is_uploaded(attachment_id, context)
-
-
-async def _save_item(server: Server, thread: ThreadMetadata, item: UserMessageItem, context: Any) -> None:
-    for attachment in item.attachments:
-        await server.store.save_attachment(attachment, context)
-    await server.store.add_thread_item(thread.id, item, context)
 
 
 async def _thread(server: Server, thread_id: str, context: Any) -> ThreadMetadata:

@@ -88,11 +88,11 @@ async def _stream(
     )
     slot = resources.limits.stream(identity)
     try:
-        run = await resources.admission.submit(submission)
+        submitted = await resources.admission.submit(submission)
     except BaseException:
         slot.release()
         raise
-    return relay(request, resources, identity, run, START, slot)
+    return relay(request, resources, identity, submitted.run, START, slot, written=submitted.events)
 
 
 async def _answer(resources: Resources, request: NonStreamingReq, context: RequestContext) -> bytes:

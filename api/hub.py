@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,18 +49,22 @@ class Hub:
 
     @asynccontextmanager
     async def subscribe(
-        self, run_id: str, cursor: Cursor, *, expected: bool
+        self, run_id: str, cursor: Cursor, *, expected: bool, written: Sequence[bytes] = ()
     ) -> AsyncIterator[Subscription | None]:
         """A place in the run after `cursor`; None where the run has ended and nothing follows the cursor.
 
-        `expected` says that the journal is there or will come: the run has not ended. Raises JournalGone where the
+        `expected` says that the journal is there or will come: the run has not ended. `written` are the events that
+        this process has just begun it with, for a subscription from the start. Raises JournalGone where the
         journal is gone, was trimmed before the cursor, has a hole right after it, or does not reach to it;
         QueueUnavailable.
         """
         follow = self._enter(run_id)
         try:
             await self._ask(follow)
-            yield await self._placed(follow, cursor, expected)
+            if written and follow.tail.last == START:
+                yield self._begun(follow, written)
+            else:
+                yield await self._placed(follow, cursor, expected)
         finally:
             await self._leave(follow)
 
@@ -127,6 +131,15 @@ class Hub:
             except UNREACHABLE:
                 return  # the connection is gone, and its subscriptions with it
 
+    def _begun(self, follow: Follow, written: Sequence[bytes]) -> Subscription:
+        """A place before what was written. What comes before the acknowledgement is read after it."""
+        follow.unread = not follow.acknowledged.is_set()
+        first = [Entry(Cursor(0, seq), Field.EVENT, event) for seq, event in enumerate(written, 1)]
+        follow.tail.extend(first)
+        if not follow.unread:
+            self._mark(follow)
+        return Subscription(self.journals, follow, START)
+
     async def _placed(self, follow: Follow, cursor: Cursor, expected: bool) -> Subscription | None:
         try:
             async with asyncio.timeout(SUBSCRIBE_SECONDS):
@@ -184,6 +197,8 @@ class Hub:
             return
         if message["type"] == "subscribe" and not follow.acknowledged.is_set():
             follow.acknowledged.set()
+            if follow.unread:
+                self._mark(follow)
         elif message["type"] in ("subscribe", "message"):
             # a second acknowledgement follows a time without a subscription, in which notices were lost
             self._mark(follow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 
@@ -49,14 +49,24 @@ class Closing:
 
 
 def relay(
-    request: Request, resources: Resources, identity: Identity, run: Run, cursor: Cursor, slot: Slot
+    request: Request,
+    resources: Resources,
+    identity: Identity,
+    run: Run,
+    cursor: Cursor,
+    slot: Slot,
+    *,
+    written: Sequence[bytes] = (),
 ) -> RelayResponse:
-    """The run from the cursor on, to the caller of this request; gives back `slot` in the end."""
+    """The run from the cursor on, to the caller of this request; gives back `slot` in the end.
+
+    `written` are the first events of a journal that has just been made: they need not be read.
+    """
     can_resume = resumes(request) or cursor > START
     keyless = run.idempotency_key is None
     return RelayResponse(
         run,
-        resources.hub.subscribe(run.id, cursor, expected=not run.status.ended),
+        resources.hub.subscribe(run.id, cursor, expected=not run.status.ended, written=written),
         Closing.of(resources.settings, expires_at=identity.expires_at, resumes=can_resume),
         slot,
         resumes=can_resume,
@@ -117,7 +127,7 @@ class RelayResponse(Response):
         await client.start(self._run_id)
         try:
             async with asyncio.timeout(self._closing.stall_seconds) as stall:
-                pending = sse.retry(self._run_id)
+                pending = sse.retry(self._run_id) + subscription.at_hand()
                 while not client.gone:
                     stall.reschedule(asyncio.get_running_loop().time() + self._closing.stall_seconds)
                     await client.write(pending)

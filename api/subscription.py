@@ -34,6 +34,7 @@ class Follow:
         "run_id",
         "subscribers",
         "tail",
+        "unread",
     )
 
     def __init__(self, run_id: str, max_bytes: int) -> None:
@@ -48,6 +49,8 @@ class Follow:
         """When there was news, or a look that found everything in order."""
         self.nobody_since: float | None = None
         """Since when no worker has had the run, though it is running."""
+        self.unread = False
+        """Whether the journal has to be read once notices of it are sure to come."""
         self.gone = False
         """Whether what subscribers wait for was lost."""
         self.closing = False
@@ -104,6 +107,15 @@ class Subscription:
                     await news.wait()
         except TimeoutError:
             return None
+
+    def at_hand(self) -> bytes:
+        """What is ready after the cursor and need not be read, if anything."""
+        tail = self._follow.tail
+        chunk = tail.after(self.cursor) if self.cursor >= tail.start else None
+        if chunk is None:
+            return b""
+        self.cursor, self.ended = chunk.cursor, chunk.ended
+        return chunk.data
 
     @property
     def closing(self) -> bool:

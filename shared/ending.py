@@ -40,6 +40,11 @@ class Endings:
 
         Raises Fenced where a newer attempt has begun or the run has ended already.
         """
+        ended = await self.runs.finish_alone(run, status, error)
+        if ended is not None:
+            if not ended:
+                raise Fenced
+            return None
         async with self.database.transaction():
             await self.runs.lock_thread(run)
             if not await self.runs.finish(run, status, error):

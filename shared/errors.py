@@ -187,6 +187,12 @@ class IdempotencyMismatch(RelaykitError):
     code = "idempotency_mismatch"
 
 
+class BodyRepeated(RelaykitError):
+    """The same body came a moment ago."""
+
+    code = "body_repeated"
+
+
 class InvalidIdempotencyKey(RelaykitError):
     """An Idempotency-Key is 1 to 255 visible ASCII characters."""
 

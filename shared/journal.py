@@ -12,7 +12,7 @@ from redis.asyncio.client import Pipeline
 
 from shared import keys
 from shared.errors import InvalidCursor, JournalGone
-from shared.redis import Redis, script, translated
+from shared.redis import Call, Redis, call, script, translated
 from shared.runs import Status
 
 
@@ -142,18 +142,22 @@ class Journals:
 
     async def admission(self, run_id: str, events: Sequence[bytes], ttl_seconds: float) -> Appended:
         """Writes what admission has to say: the journal's first entries. Once, however often it is called."""
-        return await self.append(
-            Batch(
-                run_id=run_id,
-                attempt=0,
-                first_seq=1,
-                entries=[(Field.EVENT, event) for event in events],
-                ttl_seconds=ttl_seconds,
-            )
+        [reply] = await call(self._redis, self.admission_call(run_id, events, ttl_seconds))
+        return appended(reply)
+
+    def admission_call(self, run_id: str, events: Sequence[bytes], ttl_seconds: float) -> Call:
+        """The same as a call, to go with others."""
+        batch = Batch(
+            run_id=run_id,
+            attempt=0,
+            first_seq=1,
+            entries=[(Field.EVENT, event) for event in events],
+            ttl_seconds=ttl_seconds,
         )
+        return Call(self._append, **_call(batch))
 
     async def end(self, run_id: str, attempt: int, status: Status, ttl_seconds: float) -> Appended:
-        """Writes the end entry after whatever is there; once."""
+        """Writes the end entry after whatever is there; once. `empty` where there is no journal."""
         return await self.append(
             Batch(
                 run_id=run_id,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
 from redis.asyncio.client import PubSub
 
 from shared.errors import QueueUnavailable
@@ -36,6 +37,19 @@ async def listening(redis: Redis, ask: Callable[[PubSub], Awaitable[None]]) -> A
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
+async def _arrived(pubsub: PubSub) -> AsyncIterator[dict[str, Any]]:
+    """What has come with the message before it, at a tenth of what a call of `get_message` costs for each."""
+    parser = pubsub.connection._parser if pubsub.connection is not None else None
+    if not isinstance(parser, _AsyncHiredisParser):
+        return
+    while (response := parser._reader.gets()) is not NOT_ENOUGH_DATA:
+        if isinstance(response, Exception):
+            raise QueueUnavailable from response
+        message = await pubsub.handle_message(response)
+        if message["type"] != "pong":
+            yield message
+
+
 async def heard(pubsub: PubSub) -> AsyncIterator[dict[str, Any]]:
     """What comes in on the channels, acknowledgements of subscriptions among it.
 
@@ -48,6 +62,8 @@ async def heard(pubsub: PubSub) -> AsyncIterator[dict[str, Any]]:
         if message is not None:
             asked = False
             if message["type"] != "pong":
+                yield message
+            async for message in _arrived(pubsub):
                 yield message
         elif asked:
             raise QueueUnavailable

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
@@ -20,10 +22,17 @@ from shared.errors import DatabaseUnavailable, MigrationFailed, RelaykitError, S
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x52454C41594B4954
 """Postgres' key of the lock that one migrating host holds: "RELAYKIT" in ASCII."""
+APPLICATION_NAME = "relaykit-migrate"
 CONNECT_TIMEOUT_SECONDS = 10
-LOCK_TIMEOUT_SECONDS = 600
-SESSION = f"""
-    SET lock_timeout = '{LOCK_TIMEOUT_SECONDS}s';
+PATIENCE_SECONDS = 600.0
+"""For another host to be done, and for the locks of one migration to be had."""
+POLL_SECONDS = 0.25
+LOCK_WAIT_SECONDS = 1.0
+"""For the lock of a table: as long as a migration waits for it, all that came later waits behind it."""
+LOCK_PAUSE_SECONDS = 2.0
+"""Between two tries for such a lock: what has gathered behind it goes first."""
+SESSION = """
+    SET statement_timeout = 0;
     SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3
 """
 """The keepalives let the server see within a minute that a host went away without a word."""
@@ -34,17 +43,18 @@ def migrate(database_url: str) -> list[str]:
 
     Any number of hosts may call this at once: one works, the others wait and then find nothing to do.
     The lock belongs to the connection that also does the work, so a host that dies frees it and leaves
-    nothing half done. Needs a direct connection or a pooler in session mode.
+    nothing half done. Needs a direct connection or a pooler in session mode. The release that is running goes on
+    meanwhile: docs/migrations.md.
 
     Raises SettingsError for a malformed URL, DatabaseUnavailable when the server cannot be reached, refuses
-    or is locked for LOCK_TIMEOUT_SECONDS, MigrationFailed. None shows the password.
+    or is locked for PATIENCE_SECONDS, MigrationFailed. None shows the password.
     """
     with _connected(database_url) as backend:
         try:
             backend.take_lock()
             migrations = backend.to_apply(read_migrations(str(MIGRATIONS)))
             for migration in migrations:
-                backend.apply_whole(migration)
+                backend.apply_patiently(migration)
         except psycopg.OperationalError as error:
             raise DatabaseUnavailable(_line(error)) from error
         except psycopg.Error as error:
@@ -60,22 +70,60 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is not t
         yield
 
     def take_lock(self) -> None:
-        """Waits for the lock of this database, which lasts as long as the connection."""
-        self.execute(SESSION)
-        self.execute("SELECT pg_advisory_lock(:key)", {"key": ADVISORY_LOCK})
-        self.execute("SET lock_timeout = 0")
+        """Waits for the lock of this database, which lasts as long as the connection.
 
-    def apply_whole(self, migration: Migration) -> None:
-        """Applies `migration` and notes it as applied, in one transaction where the file allows one."""
+        By asking again: a host that waited inside a statement would have a snapshot, whose end is what CREATE INDEX
+        CONCURRENTLY of the host with the lock waits for.
+        """
+        self.execute(SESSION)
+        gives_up_at = time.monotonic() + PATIENCE_SECONDS
+        while not self._has_lock():
+            if time.monotonic() > gives_up_at:
+                raise DatabaseUnavailable(f"another host has been migrating for {PATIENCE_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+
+    def _has_lock(self) -> bool:
+        cursor = self.execute("SELECT pg_try_advisory_lock(:key)", {"key": ADVISORY_LOCK})
+        return bool(cursor.fetchone()[0])
+
+    def apply_patiently(self, migration: Migration) -> None:
+        """Applies `migration` in short tries for its locks, so that nobody else waits longer than one of them."""
         migration.load()
-        with self.transaction() if migration.use_transactions else nullcontext():
+        gives_up_at = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self._apply(migration)
+            except (LockNotAvailable, DeadlockDetected):
+                if time.monotonic() > gives_up_at:
+                    raise
+                time.sleep(LOCK_PAUSE_SECONDS)
+            else:
+                return
+
+    def _apply(self, migration: Migration) -> None:
+        """Applies `migration` and notes it as applied, in one transaction where the file allows one.
+
+        Outside a transaction the locks are those of CREATE INDEX CONCURRENTLY: nobody waits behind them.
+        """
+        if migration.use_transactions:
+            self._wait_for_locks(LOCK_WAIT_SECONDS)
+            with self.transaction():
+                migration.process_steps(self, "apply")
+                self.mark_one(migration, log=False)
+        else:
+            self._wait_for_locks(PATIENCE_SECONDS)
             migration.process_steps(self, "apply")
             self.mark_one(migration, log=False)
+
+    def _wait_for_locks(self, seconds: float) -> None:
+        self.execute(f"SET lock_timeout = '{int(seconds * 1000)}ms'")
 
 
 def _connected(database_url: str) -> _Backend:
     try:
-        parameters = conninfo_to_dict(database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS)
+        parameters = conninfo_to_dict(
+            database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS, fallback_application_name=APPLICATION_NAME
+        )
     except psycopg.Error:  # its text may hold a part of the password
         raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
     try:

@@ -15,7 +15,7 @@ from arq.jobs import serialize_job
 
 from shared import keys
 from shared.errors import QueueUnavailable
-from shared.redis import Redis, script, translated
+from shared.redis import Call, Redis, call, script, translated
 
 RUN_FUNCTION = "run"
 """The one arq function."""
@@ -97,15 +97,23 @@ class Queue:
 
     async def enqueue(self, run_id: str) -> bool:
         """Makes the run due now and wakes a worker; False where its job was there."""
+        [added] = await call(self._redis, self.enqueue_call(run_id))
+        return bool(added)
+
+    def enqueue_call(self, run_id: str) -> Call:
+        """The same as a call, to go with others."""
         message = serialize_job(
             RUN_FUNCTION, (run_id,), {}, None, int(time.time() * 1000), serializer=serialize
         )
-        with translated():
-            added = await self._enqueue(
-                keys=[keys.QUEUE, keys.job(run_id), keys.BELL],
-                args=[run_id, message, expires_extra_ms, keys.BELL_TTL_SECONDS],
-            )
-        return bool(added)
+        return Call(
+            self._enqueue,
+            [keys.QUEUE, keys.job(run_id), keys.BELL],
+            [run_id, message, expires_extra_ms, keys.BELL_TTL_SECONDS],
+        )
+
+    async def admit(self, first_entries: Call, run_id: str) -> None:
+        """Writes a journal's first entries, then makes the run due, in one round trip."""
+        await call(self._redis, first_entries, self.enqueue_call(run_id))
 
     async def claim(self, free: int, lease_seconds: float, token: str) -> list[Claim]:
         """Takes up to `free` due jobs. `token` must be unlike that of any other claim."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import redis.asyncio as redis_asyncio
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.errors import QueueUnavailable
@@ -24,9 +26,29 @@ REPLY_TIMEOUT_SECONDS = 5.0
 INSIST_SECONDS = (0.0, 0.1, 0.4)
 """Pauses before a call that failed is repeated."""
 
+CLOSED_TRANSPORT = "the handler is closed"
+"""How uvloop's RuntimeError ends for a write to a connection that was reset."""
+
 Redis = redis_asyncio.Redis
 
 T = TypeVar("T")
+
+
+class _Resettable(AbstractConnection):
+    """Raises redis-py's ConnectionError where the connection was reset since it was last read.
+
+    redis-py takes what uvloop raises then for no error of a connection's, and whoever waits out an outage would fail.
+    """
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            if not str(error).endswith(CLOSED_TRANSPORT):
+                raise
+            raise RedisConnectionError("the connection was reset") from error
 
 
 class FairPool(redis_asyncio.ConnectionPool):
@@ -36,8 +58,15 @@ class FairPool(redis_asyncio.ConnectionPool):
     5 ms, some waited over 4 s. It also loses a wake-up where the caller that it goes to is cancelled.
     """
 
-    def __init__(self, *, max_connections: int, **options: Any) -> None:
-        super().__init__(max_connections=max_connections, **options)
+    def __init__(
+        self,
+        *,
+        max_connections: int,
+        connection_class: type[AbstractConnection] = Connection,
+        **options: Any,
+    ) -> None:
+        resettable = type(connection_class.__name__, (_Resettable, connection_class), {})
+        super().__init__(connection_class=resettable, max_connections=max_connections, **options)
         self._turns = asyncio.Semaphore(max_connections)
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
@@ -112,6 +141,36 @@ def translated() -> Iterator[None]:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a script; safe to repeat."""
+
+    script: AsyncScript
+    keys: Sequence[str]
+    args: Sequence[Any]
+
+
+async def call(redis: Redis, *calls: Call) -> list[Any]:
+    """Calls scripts one after the other, in one round trip, and gives their replies. Raises QueueUnavailable."""
+    with translated():
+        replies = await _called(redis, calls)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            for each in calls:
+                await redis.script_load(each.script.script)
+            replies = await _called(redis, calls)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+    return replies
+
+
+async def _called(redis: Redis, calls: Sequence[Call]) -> list[Any]:
+    async with redis.pipeline(transaction=False) as pipeline:
+        for each in calls:
+            pipeline.evalsha(each.script.sha, len(each.keys), *each.keys, *each.args)
+        return list(await pipeline.execute(raise_on_error=False))
 
 
 def script(name: str) -> str:

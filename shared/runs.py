@@ -14,7 +14,14 @@ from pydantic_core import to_json
 
 from shared import runs_sql as sql
 from shared.database import Database
-from shared.errors import IdempotencyMismatch, RunNotFound, ThreadBusy, TooManyRuns
+from shared.errors import (
+    BodyRepeated,
+    IdempotencyMismatch,
+    RunNotFound,
+    ThreadBusy,
+    ThreadNotFound,
+    TooManyRuns,
+)
 
 
 class Status(StrEnum):
@@ -100,22 +107,40 @@ class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def admit(
-        self,
-        run: Run,
-        *,
-        may_wait: bool = False,
-        caller_runs: int = 0,
-    ) -> Status:
+    async def admit(self, run: Run, *, may_wait: bool = False, caller_runs: int = 0) -> Status:
         """Writes the row as queued, or as waiting behind the thread's active run. Needs a transaction.
 
         `caller_runs` limits how many runs of the caller have not ended; 0 is no limit. Raises ThreadBusy where a run
         is active and this may not wait, IdempotencyMismatch where the key is taken (look for its run before and
         after), TooManyRuns.
         """
+        return await self._admit(sql.ADMIT, run, may_wait, caller_runs)
+
+    async def admit_message(
+        self,
+        run: Run,
+        *,
+        may_wait: bool,
+        caller_runs: int,
+        new_thread: str | None,
+        item: str,
+        repeat_seconds: float,
+    ) -> Status:
+        """The same for a message in our store, in one statement with its item and, where it is new, its thread.
+
+        `item` and `new_thread` are their JSON; the item's id is the run's anchor. Also raises ThreadNotFound, and
+        BodyRepeated where the same body came without a key not longer ago than `repeat_seconds`; 0 does not ask.
+        """
+        return await self._admit(
+            sql.ADMIT_MESSAGE, run, may_wait, caller_runs, new_thread, item, repeat_seconds
+        )
+
+    async def _admit(
+        self, statement: str, run: Run, may_wait: bool, caller_runs: int, *more: object
+    ) -> Status:
         async with self._database.connection() as connection:
             outcome = await connection.fetchval(
-                sql.ADMIT,
+                statement,
                 run.id,
                 run.tenant,
                 run.owner,
@@ -130,8 +155,13 @@ class Runs:
                 run.max_attempts,
                 may_wait,
                 caller_runs,
+                *more,
             )
         match outcome:
+            case "repeated":
+                raise BodyRepeated
+            case "thread_gone":
+                raise ThreadNotFound
             case "key_taken":
                 raise IdempotencyMismatch
             case "too_many":
@@ -215,6 +245,22 @@ class Runs:
                 sql.FINISH, run.id, run.attempt, status.value, error, sources(status)
             )
         return row is not None
+
+    async def finish_alone(self, run: Run, status: Status, error: str | None = None) -> bool | None:
+        """The same in one statement, without a transaction; None, and nothing done, where a run waits behind it."""
+        async with self._database.connection() as connection:
+            outcome = await connection.fetchval(
+                sql.FINISH_ALONE,
+                run.id,
+                run.tenant,
+                run.owner,
+                run.thread_id,
+                run.attempt,
+                status.value,
+                error,
+                sources(status),
+            )
+        return None if outcome == "waiting" else outcome == "ended"
 
     async def promote_waiting(self, run: Run) -> Run | None:
         """Queues the run that has waited longest behind `run`, which has ended in the same transaction.

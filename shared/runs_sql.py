@@ -8,6 +8,9 @@ COLUMNS: Final = """id, tenant, owner, thread_id, kind, status, attempt, handed_
     token, cancel_requested, error, request_hash, idempotency_key, max_attempts"""
 
 ADMIT: Final = "SELECT admit_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+ADMIT_MESSAGE: Final = (
+    "SELECT admit_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+)
 
 BY_ID: Final = f"SELECT {COLUMNS} FROM runs WHERE id = $1 AND tenant = $2 AND owner = $3"  # noqa: S608
 BY_KEY: Final = f"SELECT {COLUMNS} FROM runs WHERE tenant = $1 AND owner = $2 AND idempotency_key = $3"  # noqa: S608
@@ -19,27 +22,42 @@ WHERE tenant = $1 AND owner = $2 AND request_hash = $3 AND idempotency_key IS NU
 ORDER BY seq DESC LIMIT 1
 """  # noqa: S608
 
+# Each of the two has a small index of its own. One condition for both would read all runs that the thread ever had.
+_ACTIVE = "tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('queued', 'running')"
+_WAITING = "tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting'"
+
 ACTIVE: Final = f"""
-SELECT {COLUMNS} FROM runs
-WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
-ORDER BY (status = 'waiting'), seq LIMIT 1
+SELECT {COLUMNS} FROM (
+    (SELECT {COLUMNS} FROM runs WHERE {_ACTIVE})
+    UNION ALL
+    (SELECT {COLUMNS} FROM runs WHERE {_WAITING} ORDER BY seq LIMIT 1)
+) AS unended
+ORDER BY (status = 'waiting') LIMIT 1
 """  # noqa: S608
 
 UNENDED_COUNT: Final = """
-SELECT count(*) FROM runs WHERE tenant = $1 AND owner = $2 AND status IN ('waiting', 'queued', 'running')
+SELECT
+    (SELECT count(*) FROM runs WHERE tenant = $1 AND owner = $2 AND status IN ('queued', 'running'))
+    + (SELECT count(*) FROM runs WHERE tenant = $1 AND owner = $2 AND status = 'waiting')
 """
 
 UNENDED: Final = f"""
-SELECT {COLUMNS} FROM runs
-WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
-    AND ($4::text IS NULL OR seq < (SELECT seq FROM runs WHERE id = $4))
+SELECT {COLUMNS} FROM (
+    (SELECT {COLUMNS}, seq FROM runs WHERE {_ACTIVE})
+    UNION ALL
+    (SELECT {COLUMNS}, seq FROM runs WHERE {_WAITING})
+) AS unended
+WHERE $4::text IS NULL OR seq < (SELECT seq FROM runs WHERE id = $4)
 ORDER BY (status = 'waiting') DESC, seq DESC
 """  # noqa: S608
 
 ANSWERING: Final = f"""
-SELECT {COLUMNS} FROM runs
-WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('waiting', 'queued', 'running')
-    AND kind IN ('threads.create', 'threads.add_user_message', 'threads.retry_after_item')
+SELECT {COLUMNS} FROM (
+    (SELECT {COLUMNS}, seq FROM runs WHERE {_ACTIVE})
+    UNION ALL
+    (SELECT {COLUMNS}, seq FROM runs WHERE {_WAITING})
+) AS unended
+WHERE kind IN ('threads.create', 'threads.add_user_message', 'threads.retry_after_item')
     AND input ->> 'item_id' = $4
 ORDER BY seq LIMIT 1
 """  # noqa: S608
@@ -57,6 +75,8 @@ UPDATE runs SET status = $3, error = $4, ended_at = now(), token = NULL
 WHERE id = $1 AND attempt = $2 AND status = ANY ($5)
 RETURNING tenant, owner, thread_id
 """
+
+FINISH_ALONE: Final = "SELECT finish_run($1, $2, $3, $4, $5, $6, $7, $8)"
 
 PROMOTE: Final = f"""
 UPDATE runs SET status = 'queued'

@@ -52,6 +52,11 @@ def generate_id(kind: StoreItemType) -> str:
     return f"{_PREFIXES[kind]}_{uuid4().hex}"
 
 
+def thread_json(thread: ThreadMetadata) -> str:
+    """A thread as it is stored: without its items."""
+    return thread.model_dump_json(exclude={"items"})
+
+
 class PostgresStore(Store[Any]):
     """The whole of chatkit.store.Store. Every call is the caller's own: what is absent or someone else's is the same.
 
@@ -86,7 +91,7 @@ class PostgresStore(Store[Any]):
 
     async def save_thread(self, thread: ThreadMetadata, context: Any) -> None:
         """Writes the thread without its items. A run cannot bring back its thread once that has been deleted."""
-        data = thread.model_dump_json(exclude={"items"})
+        data = thread_json(thread)
         row = await self._row(sql.SAVE_THREAD, thread.id, *_owner(context), data, *_fence(context))
         _written(row, thread.id)
 

@@ -1,4 +1,4 @@
-"""arq's worker with another way to the queue: one claim script, a lease, a bell instead of a poll, a fenced finish.
+"""arq's worker with another way to the queue: one claim script, a lease, a bell instead of a poll, a fenced release.
 
 Why each of these, with figures against stock arq, is in docs/decisions/0003-claim-and-lease.md.
 """
@@ -6,13 +6,12 @@ Why each of these, with figures against stock arq, is in docs/decisions/0003-cla
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
-from typing import Any
+from typing import Any, assert_never
 from uuid import uuid4
 
 import structlog
 from arq.connections import ArqRedis
-from arq.worker import Retry, Worker, func
+from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
 from shared.errors import QueueUnavailable
@@ -25,9 +24,6 @@ BELL_SECONDS = 1.0
 """How long an idle worker waits for the bell before it looks by itself: a ring can be lost with its connection."""
 OUTAGE_SECONDS = 0.5
 HEALTH_SECONDS = 30
-
-_held: ContextVar[Claim] = ContextVar("relaykit_claim")
-"""The claim under which a job's task runs."""
 
 log = structlog.get_logger()
 
@@ -43,29 +39,16 @@ class ArqWorker(Worker):
         bell: Queue,
         executor: Executor,
     ) -> None:
-        async def run(*_: Any, **__: Any) -> None:
-            claim = _held.get()  # the job's id is the run's: what its message says besides is nobody's word
-            try:
-                outcome = await executor.execute(claim.run_id)
-            except Exception:
-                self._forget_claim(claim)  # the run is claimed again when the lease ends by itself
-                raise
-            if outcome is Outcome.AGAIN:
-                raise Retry
-
         super().__init__(
-            functions=[func(run, name=RUN_FUNCTION)],
+            functions=[func(_never_called, name=RUN_FUNCTION)],
             redis_pool=redis,
             handle_signals=False,
             max_jobs=settings.max_runs,
-            job_timeout=settings.run_timeout_seconds * 10 + settings.drain_seconds,
-            max_tries=1_000_000,  # the run's row counts attempts
             keep_result=0,
             poll_delay=0,
             health_check_interval=HEALTH_SECONDS,
             job_serializer=serialize,
             job_deserializer=deserialize,
-            log_results=False,
         )
         self.claims: dict[str, Claim] = {}
         self._settings = settings
@@ -116,13 +99,28 @@ class ArqWorker(Worker):
         return len(claims)
 
     async def _run(self, claim: Claim, earlier: asyncio.Task[Any] | None) -> None:
-        """Runs the job under its claim. A worker that slept through its lease may have claimed its own run again: the
-        earlier attempt ends first."""
-        _held.set(claim)
+        """Runs the job under its claim; its id is the run's, and what its message says besides is nobody's word.
+
+        A worker that slept through its lease may have claimed its own run again: the earlier attempt ends first.
+        """
         if earlier is not None:
             self._executor.lose(claim.run_id)
             await asyncio.wait({earlier})
-        await self.run_job(claim.run_id, 0)
+        try:
+            outcome = await self._executor.execute(claim.run_id)
+        except Exception:
+            self.jobs_failed += 1
+            self._forget_claim(claim)  # the run is claimed again when the lease ends by itself
+            raise
+        match outcome:
+            case Outcome.DONE:
+                self.jobs_complete += 1
+            case Outcome.AGAIN:
+                self.jobs_retried += 1
+            case _:
+                assert_never(outcome)
+        if self._forget_claim(claim) and not await self._queue.release(claim, done=outcome is Outcome.DONE):
+            log.warning("lease was lost", action="release_refused", run_id=claim.run_id)
 
     async def _wait_for_slot(self) -> None:
         if self.tasks:
@@ -139,32 +137,14 @@ class ArqWorker(Worker):
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.error("job failed", action="job_failed", run_id=run_id, **failure(error))
 
-    async def finish_job(
-        self,
-        job_id: str,
-        finish: bool,
-        result_data: bytes | None,
-        result_timeout_s: float | None,
-        keep_result_forever: bool,
-        incr_score: int | None,
-        keep_in_progress: float | None,
-    ) -> None:
-        """Releases the job if the lease is still ours; arq's own would delete a later owner's keys."""
-        await self._release(job_id, done=finish)
-
-    async def finish_failed_job(self, job_id: str, result_data: bytes | None) -> None:
-        """The job's message was gone before it ran: the row is still queued, and is queued again from there."""
-        log.warning("job without a message", action="job_expired", run_id=job_id)
-        await self._release(job_id, done=True)
-
-    async def _release(self, job_id: str, *, done: bool) -> None:
-        claim = _held.get()
-        if self._forget_claim(claim) and not await self._queue.release(claim, done=done):
-            log.warning("lease was lost", action="release_refused", run_id=job_id)
-
     def _forget_claim(self, claim: Claim) -> bool:
         """From now on the claim is not renewed; False where it was not, or where a later one has taken its place."""
         if self.claims.get(claim.run_id) is not claim:
             return False
         del self.claims[claim.run_id]
         return True
+
+
+async def _never_called(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> None:
+    """arq wants a function for each job; ours go another way."""
+    raise NotImplementedError

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Any, assert_never
 
 import structlog
 from chatkit.actions import Action
 from chatkit.errors import BaseStreamError, ErrorCode
-from chatkit.store import NotFoundError
+from chatkit.store import NotFoundError, Store
 from chatkit.types import (
     ErrorEvent,
     Page,
     StreamOptionsEvent,
     StructuredInputItem,
     Thread,
+    ThreadItem,
     ThreadItemReplacedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
@@ -44,6 +46,14 @@ _ACTION: TypeAdapter[Action[str, Any]] = TypeAdapter(Action[str, Any])
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The thread, and the call of the server that answers in it."""
+
+    thread: ThreadMetadata
+    stream: Stream
+
+
 class Attempt:
     """An attempt that can be stopped from the moment it exists."""
 
@@ -54,6 +64,7 @@ class Attempt:
         self.is_last = False
         """Whether the server has forbidden another attempt."""
         self._state = StopState()
+        self._on_lost: Callable[[], None] | None = None
         self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._producer: asyncio.Task[None] | None = None
 
@@ -74,25 +85,44 @@ class Attempt:
         if self._state.reason is not None and (reason is not Stop.LOST or self._state.reason is Stop.LOST):
             return
         self._state.reason = reason
+        if reason is Stop.LOST and self._on_lost is not None:
+            self._on_lost()
         if not self._stop_asked.done():
             self._stop_asked.set_result(None)
         if self._producer is not None:
             self._producer.cancel()
 
-    async def execute(self, run: Run, user: UserServer, context: Any, journal: RunJournal) -> None:
+    def when_lost(self, call: Callable[[], None] | None) -> None:
+        """Has `call` made when the lease is lost: at once, where it is."""
+        self._on_lost = call
+        if call is not None and self._state.reason is Stop.LOST:
+            call()
+
+    async def prepare(self, run: Run, user: UserServer, context: Any) -> Prepared:
+        """Loads what the run half is called with. Raises what the server's store raises."""
+        with executing(self._state):
+            store = user.server.store
+            thread, item = await asyncio.gather(
+                store.load_thread(run.thread_id, context), _item(store, run, context)
+            )
+        if run.kind is Kind.CREATE:
+            thread = Thread(**thread.model_dump(), items=Page())
+        return Prepared(thread, _stream(run, user, thread, item, context))
+
+    async def execute(
+        self, prepared: Prepared, run: Run, user: UserServer, context: Any, journal: RunJournal
+    ) -> None:
         """Runs the server to its end, or until it is stopped; every event is then in the journal.
 
         Raises Fenced, and what the server's store raises outside the SDK's own handling.
         """
         with executing(self._state):
-            await self._execute(run, user, context, journal)
+            await self._execute(prepared, run, user, context, journal)
 
-    async def _execute(self, run: Run, user: UserServer, context: Any, journal: RunJournal) -> None:
-        server = user.server
-        thread = await server.store.load_thread(run.thread_id, context)
-        if run.kind is Kind.CREATE:
-            thread = Thread(**thread.model_dump(), items=Page())
-        stream = await self._stream(run, user, thread, context)
+    async def _execute(
+        self, prepared: Prepared, run: Run, user: UserServer, context: Any, journal: RunJournal
+    ) -> None:
+        server, thread, stream = user.server, prepared.thread, prepared.stream
 
         async def paced() -> AsyncIterator[ThreadStreamEvent]:
             # the agent is held here, inside the generator: where the SDK hears a cancellation
@@ -162,48 +192,58 @@ class Attempt:
         return False
 
     async def _ended(self, producer: asyncio.Task[None]) -> bool:
-        """Waits for the end of a server that is done or was cancelled; False where it has to be left behind."""
-        for _ in range(CANCELLATIONS):
+        """Waits for the end of a server that is done or was cancelled; False where it has to be left behind.
+
+        What is kept of a stopped answer is not cut short: it waits for PostgreSQL, as the end of the run would.
+        """
+        cancellations = 0
+        while cancellations < CANCELLATIONS:
             if not producer.done():
                 await asyncio.wait({producer}, timeout=STOP_AGAIN_SECONDS)
             if producer.done():
                 return True
-            producer.cancel()
+            if not self._state.keeping:
+                producer.cancel()
+                cancellations += 1
         log.error("the server does not stop", action="attempt_left_behind", run_id=self.run_id)
         self._state.left_behind = True
         producer.add_done_callback(_forget)
         return False
 
-    async def _stream(self, run: Run, user: UserServer, thread: ThreadMetadata, context: Any) -> Stream:
-        server = user.server
-        match run.kind:
-            case Kind.CREATE | Kind.MESSAGE | Kind.RETRY:
-                item = await server.store.load_item(run.thread_id, run.input["item_id"], context)
-                if not isinstance(item, UserMessageItem):
-                    raise TypeError("the run's input is not a user message")
-                return lambda: server.respond(thread, item, context)
-            case Kind.CLIENT_TOOL_OUTPUT:
-                return lambda: server.respond(thread, None, context)
-            case Kind.STRUCTURED_INPUT:
-                updated = StructuredInputItem.model_validate(run.input["item"])
 
-                async def answered() -> AsyncIterator[ThreadStreamEvent]:
-                    yield ThreadItemReplacedEvent(item=updated)
-                    async for event in server.respond(thread, None, context):
-                        yield event
+async def _item(store: Store[Any], run: Run, context: Any) -> ThreadItem | None:
+    """The item that the run is about, where it is about a stored one."""
+    item_id = run.input.get("item_id")
+    return await store.load_item(run.thread_id, item_id, context) if item_id else None
 
-                return answered
-            case Kind.ACTION:
-                sender_id = run.input["item_id"]
-                sender = (
-                    await server.store.load_item(run.thread_id, sender_id, context) if sender_id else None
-                )
-                if sender is not None and not isinstance(sender, WidgetItem):
-                    raise TypeError("the sender of the action is not a widget")
-                action = _ACTION.validate_python(run.input["action"])
-                return lambda: server.action(thread, action, sender, context)
-            case _:
-                assert_never(run.kind)
+
+def _stream(
+    run: Run, user: UserServer, thread: ThreadMetadata, item: ThreadItem | None, context: Any
+) -> Stream:
+    server = user.server
+    match run.kind:
+        case Kind.CREATE | Kind.MESSAGE | Kind.RETRY:
+            if not isinstance(item, UserMessageItem):
+                raise TypeError("the run's input is not a user message")
+            return lambda: server.respond(thread, item, context)
+        case Kind.CLIENT_TOOL_OUTPUT:
+            return lambda: server.respond(thread, None, context)
+        case Kind.STRUCTURED_INPUT:
+            updated = StructuredInputItem.model_validate(run.input["item"])
+
+            async def answered() -> AsyncIterator[ThreadStreamEvent]:
+                yield ThreadItemReplacedEvent(item=updated)
+                async for event in server.respond(thread, None, context):
+                    yield event
+
+            return answered
+        case Kind.ACTION:
+            if item is not None and not isinstance(item, WidgetItem):
+                raise TypeError("the sender of the action is not a widget")
+            action = _ACTION.validate_python(run.input["action"])
+            return lambda: server.action(thread, action, item, context)
+        case _:
+            assert_never(run.kind)
 
 
 def _was_admitted(event: ThreadStreamEvent, run: Run) -> bool:

@@ -23,8 +23,9 @@ from shared.queue import Queue
 from shared.run_context import request_context
 from shared.runs import Run, Runs, Status
 from shared.settings import Settings
+from shared.tasks import end_tasks
 from shared.token_box import TokenBox
-from worker.attempt import Attempt
+from worker.attempt import Attempt, Prepared
 from worker.publisher import Publisher, RunJournal
 from worker.restore import admission_events
 from worker.rewind import delete_items, shown_items
@@ -104,6 +105,7 @@ class Executor:
         if run.cancel_requested:
             attempt.stop(Stop.USER)
         journal = self._publisher.open(run.id, run.attempt, self._user.server._serialize)
+        attempt.when_lost(journal.close)  # what it has not taken by then, it never takes
         timeout = asyncio.get_running_loop().call_later(
             self._settings.run_timeout_seconds, attempt.stop, Stop.TIMEOUT
         )
@@ -129,10 +131,8 @@ class Executor:
                     journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
                     await journal.flush()
                 return Status.FAILED, EXHAUSTED
-            await self._persist(attempt, lambda: self._mark(run, journal, context))
-            if run.attempt > 1:
-                await self._persist(attempt, lambda: self._rewind(run, journal, context))
-            await attempt.execute(run, self._user, context, journal)
+            prepared = await self._begin(attempt, run, journal, context)
+            await attempt.execute(prepared, run, self._user, context, journal)
         except Fenced:
             raise
         except Exception as error:
@@ -156,6 +156,21 @@ class Executor:
                 return Status.FAILED, _code(attempt.last_error)
             case _:
                 return Status.COMPLETED, None
+
+    async def _begin(self, attempt: Attempt, run: Run, journal: RunJournal, context: object) -> Prepared:
+        """Fences the attempt before, takes back what it left, and loads what the server is called with."""
+        if run.attempt > 1:
+            await self._persist(attempt, lambda: self._mark(run, journal, context))
+            await self._persist(attempt, lambda: self._rewind(run, journal, context))
+            return await attempt.prepare(run, self._user, context)
+        preparing = asyncio.create_task(
+            attempt.prepare(run, self._user, context)
+        )  # nothing is there to take back
+        try:
+            await self._persist(attempt, lambda: self._mark(run, journal, context))
+            return await preparing
+        finally:
+            await end_tasks([preparing])
 
     async def _mark(self, run: Run, journal: RunJournal, context: object) -> None:
         """The attempt's first entry, which fences the one before, and only then the store."""
@@ -201,6 +216,7 @@ class Executor:
             journal.close()
             log.warning("attempt lost", action="attempt_lost")
             return Outcome.AGAIN  # where the lease is ours after all, nobody else would come for the run
+        attempt.when_lost(None)
         journal.end(status.value)
         with suppress(Fenced):  # the row has ended: whoever has the lease now writes the same end
             await journal.flush()

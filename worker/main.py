@@ -31,7 +31,7 @@ from worker.executor import Executor
 from worker.heartbeat import Heartbeat
 from worker.publisher import Publisher
 from worker.reaper import Reaper
-from worker.stop import Stop, guard, is_executing
+from worker.stop import Stop, calling_store, guard, is_executing
 
 RECONNECT_SECONDS = 0.2
 
@@ -45,7 +45,8 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
     """
     database = Database(settings)
     attachment_store = build_attachment_store(settings, database)
-    user = load_server(settings, PostgresStore(database, waits=is_executing), attachment_store, server)
+    store = PostgresStore(database, waits=is_executing, calling=calling_store)
+    user = load_server(settings, store, attachment_store, server)
     guard(user.server)
     return RunWorker(settings, database, user, attachment_store)
 

@@ -1,7 +1,8 @@
 """The publisher: from the events of this worker's runs to their journals, never in the model's way.
 
 One loop flushes all runs that have news in one round trip. What comes in the meantime gathers and goes with the next.
-A flush that failed is sent again with the same ids, which the journal takes once.
+Pieces of text wait a moment for those of the other runs; whatever a client waits for goes at once, and so does a piece
+that nothing was sent shortly before. A flush that failed is sent again with the same ids, which the journal takes once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
-from chatkit.types import ThreadStreamEvent
+from chatkit.types import ThreadItemUpdatedEvent, ThreadStreamEvent
 from redis.exceptions import NoScriptError, ResponseError
 
 from shared.errors import Fenced, QueueUnavailable
@@ -25,6 +26,11 @@ from worker.merge import Pending, Serialize
 MAX_PENDING = 512
 """Entries of one run that wait, beyond which its agent is held."""
 MAX_PENDING_BYTES = 1024 * 1024
+LINGER_SECONDS = 0.0025
+"""From one flush to the next, for each run that was in it, where that brings nothing but more pieces of items that are
+shown already: a run that speaks alone waits for nobody, and many wait together, whose pieces are joined meanwhile."""
+MAX_LINGER_SECONDS = 0.05
+"""Twenty times a second text still seems to flow."""
 RETRY_SECONDS = 0.1
 
 log = structlog.get_logger()
@@ -42,6 +48,10 @@ class RunJournal:
         """Done when the journal takes no more from this attempt."""
         self._publisher = publisher
         self._pending = Pending(serialize)
+        self._is_urgent = False
+        """Whether something is pending that should not linger."""
+        self._shows = False
+        """Whether a piece of an item has been sent: the first one of an attempt does not linger."""
         self._others: list[tuple[Field, bytes]] = []
         self._in_flight: Batch | None = None
         self._next_seq = 1
@@ -53,7 +63,14 @@ class RunJournal:
     def put(self, event: ThreadStreamEvent) -> None:
         """Takes an event. Never waits."""
         self._pending.put(event)
-        self._publisher.schedule(self)
+        is_piece = isinstance(event, ThreadItemUpdatedEvent)
+        if not (is_piece and self._shows) or self._is_filling():
+            self._is_urgent = True
+        self._shows = self._shows or is_piece
+        self._publisher.schedule(self, urgent=self._is_urgent)
+
+    def _is_filling(self) -> bool:
+        return len(self._pending) > MAX_PENDING // 2 or self._pending.size > MAX_PENDING_BYTES // 2
 
     async def room(self) -> None:
         """Waits while more is pending than may be. Raises Fenced."""
@@ -79,6 +96,8 @@ class RunJournal:
     async def flush(self) -> None:
         """Waits until everything put is in the journal. Raises Fenced."""
         while self._in_flight is not None or self._pending or self._others:
+            self._is_urgent = True
+            self._publisher.schedule(self, urgent=True)
             await self._progress()
         if self.refused.done():
             raise self.refused.result()
@@ -86,7 +105,8 @@ class RunJournal:
     def end(self, status: str) -> None:
         """Puts the end entry, which must be the last."""
         self._others = [*self._drained(), (Field.END, status.encode())]
-        self._publisher.schedule(self)
+        self._is_urgent = True
+        self._publisher.schedule(self, urgent=True)
 
     async def _progress(self) -> None:
         if self.refused.done():
@@ -96,7 +116,17 @@ class RunJournal:
     def _drained(self) -> list[tuple[Field, bytes]]:
         entries = self._others + [(Field.EVENT, payload) for payload in self._pending.take()]
         self._others = []
+        self._is_urgent = False
         return entries
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is pending, and nothing in flight."""
+        return self._in_flight is None and bool(self._pending or self._others)
+
+    @property
+    def is_urgent(self) -> bool:
+        return self._is_urgent
 
     def next_batch(self, settings: Settings) -> Batch | None:
         """The batch to send: the one in flight again, else what is pending, if anything."""
@@ -163,14 +193,21 @@ class Publisher:
         self._journals = journals
         self._settings = settings
         self._dirty: dict[RunJournal, None] = {}
-        self._has_dirty = asyncio.Event()
+        self._due = asyncio.Event()
+        self._lingering: asyncio.TimerHandle | None = None
+        self._lingers_until = 0.0
+        """By the event loop's clock."""
 
     def open(self, run_id: str, attempt: int, serialize: Serialize) -> RunJournal:
         return RunJournal(self, run_id, attempt, serialize)
 
-    def schedule(self, journal: RunJournal) -> None:
+    def schedule(self, journal: RunJournal, *, urgent: bool) -> None:
+        """Has the journal flushed: now, or with the others a moment after the last flush."""
         self._dirty[journal] = None
-        self._has_dirty.set()
+        if urgent:
+            self._due.set()
+        elif self._lingering is None and not self._due.is_set():
+            self._lingering = asyncio.get_running_loop().call_at(self._lingers_until, self._due.set)
 
     async def mark(self, journal: RunJournal, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> str:
         """Whether the journal took the mark: ok, fenced or ended."""
@@ -186,8 +223,11 @@ class Publisher:
     async def run(self) -> None:
         """Flushes until cancelled; an outage of Redis is waited out."""
         while True:
-            await self._has_dirty.wait()
-            self._has_dirty.clear()
+            await self._due.wait()
+            self._due.clear()
+            if self._lingering is not None:
+                self._lingering.cancel()
+                self._lingering = None
             journals, self._dirty = list(self._dirty), {}
             batches = [
                 (journal, batch)
@@ -196,6 +236,8 @@ class Publisher:
             ]
             if not batches:
                 continue
+            linger_seconds = min(LINGER_SECONDS * len(batches), MAX_LINGER_SECONDS)
+            self._lingers_until = asyncio.get_running_loop().time() + linger_seconds
             try:
                 replies = await self._send([batch for _, batch in batches])
             except QueueUnavailable as error:
@@ -203,7 +245,7 @@ class Publisher:
                     "journals unreachable", action="publisher_retry", runs=len(batches), **failure(error)
                 )
                 for journal, _ in batches:
-                    self.schedule(journal)
+                    self.schedule(journal, urgent=True)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             for (journal, _), reply in zip(batches, replies, strict=True):
@@ -212,10 +254,11 @@ class Publisher:
     def _settle(self, journal: RunJournal, reply: Any) -> None:
         if isinstance(reply, Exception):
             log.warning("append failed", action="publisher_append", run_id=journal.run_id, **failure(reply))
-            self.schedule(journal)
+            self.schedule(journal, urgent=True)
             return
         journal.took(reply)
-        self.schedule(journal)  # what came while the batch was in flight
+        if journal.waits:  # what came while the batch was in flight
+            self.schedule(journal, urgent=journal.is_urgent)
 
     async def _send(self, batches: list[Batch]) -> list[Any]:
         with translated():

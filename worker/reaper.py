@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -16,13 +16,16 @@ from shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavaila
 from shared.log import failure
 from shared.queue import Queue
 from shared.settings import Settings
-from worker.sweeps import Sweeps
+from worker.sweeps import OLDEST, Forgotten, Place, Sweeps
 
 EVERY_SECONDS = 5.0
 QUEUED_SECONDS = 2.0
 """A run that was queued this long ago has its job, or has lost it."""
 PAGE = 500
 DELETE_AT_ONCE = 500
+DELETE_STEPS = 20
+"""So many times DELETE_AT_ONCE old rows are looked at in a turn that deletes; the next one goes on from there, so that
+what is old and stays costs the same however much it is."""
 DELETE_EVERY = 12
 """Of this many turns one deletes what is old."""
 LEADER_LOCK = 7_303_014_201
@@ -40,6 +43,8 @@ class Reaper:
     queue: Queue
     endings: Endings
     attachments: ObjectAttachmentStore | None
+    places: dict[str, Place] = field(default_factory=dict)
+    """Up to where it has looked at what is old."""
 
     async def run(self) -> None:
         """Takes a turn every few seconds until cancelled; an outage is waited out."""
@@ -82,18 +87,17 @@ class Reaper:
                 await self._enqueue([promoted.id], "waiting")
 
     async def delete_old(self) -> None:
-        """Deletes threads and runs past their time, and the bytes of attachments that are gone.
+        """Deletes threads and runs past their time, the next ones of them, and the bytes of attachments that are gone.
 
         Raises DatabaseUnavailable, StorageUnavailable.
         """
         sweeps, settings = Sweeps(self.database), self.settings
         if settings.retention_days and settings.chatkit_store == "postgres":
             days = settings.retention_days
-            await self._delete("threads", lambda: sweeps.forget_threads(days, DELETE_AT_ONCE))
+            await self._delete("threads", lambda place: sweeps.forget_threads(days, place, DELETE_AT_ONCE))
         if settings.run_retention_days:
-            await self._delete(
-                "runs", lambda: sweeps.forget_runs(settings.run_retention_days, DELETE_AT_ONCE)
-            )
+            days_of_runs = settings.run_retention_days
+            await self._delete("runs", lambda place: sweeps.forget_runs(days_of_runs, place, DELETE_AT_ONCE))
         if self.attachments is not None:
             await self.attachments.sweep()
 
@@ -102,9 +106,11 @@ class Reaper:
             log.warning("run queued again", action="reaper_requeued", run_id=run_id, status=status)
             await self.queue.enqueue(run_id)
 
-    async def _delete(self, what: str, delete: Callable[[], Awaitable[int]]) -> None:
-        deleted = DELETE_AT_ONCE
-        while deleted == DELETE_AT_ONCE:
-            deleted = await delete()
+    async def _delete(self, what: str, step: Callable[[Place], Awaitable[Forgotten]]) -> None:
+        for _ in range(DELETE_STEPS):
+            deleted, place = await step(self.places.get(what, OLDEST))
+            self.places[what] = place
             if deleted:
                 log.info("deleted what is old", action="reaper_deleted", what=what, count=deleted)
+            if place == OLDEST:
+                return

@@ -33,7 +33,7 @@ class Stop(StrEnum):
 class StopState:
     """One attempt's reason to stop, if there is one, and what came of it."""
 
-    __slots__ = ("left_behind", "reason", "told")
+    __slots__ = ("left_behind", "reason", "store_calls", "told")
 
     def __init__(self) -> None:
         self.reason: Stop | None = None
@@ -41,6 +41,13 @@ class StopState:
         """Whether the SDK has been told."""
         self.left_behind = False
         """Whether the run went on to its end without a server that would not stop."""
+        self.store_calls = 0
+        """Calls of our store that the execution has under way."""
+
+    @property
+    def keeping(self) -> bool:
+        """Whether what is kept of the stopped answer is being stored: that lasts as long as an outage of PostgreSQL."""
+        return self.told and self.store_calls > 0 and self.reason is not Stop.LOST
 
 
 current_stop: ContextVar[StopState | None] = ContextVar("relaykit_stop", default=None)
@@ -63,6 +70,20 @@ def is_executing() -> bool:
     """Whether the task executes an attempt that still has its lease."""
     state = _executing.get()
     return state is not None and state.reason is not Stop.LOST
+
+
+@contextmanager
+def calling_store() -> Iterator[None]:
+    """The block is a call of our store: the attempt that it belongs to knows of it."""
+    state = _executing.get()
+    if state is None:
+        yield
+        return
+    state.store_calls += 1
+    try:
+        yield
+    finally:
+        state.store_calls -= 1
 
 
 def guard(server: ChatKitServer[Any]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import asyncpg
 
 from shared.database import Database
 from shared.runs import Run, run_of
@@ -12,12 +15,12 @@ from shared.runs_sql import COLUMNS
 QUEUED: Final = """
 SELECT id, queued_at FROM runs
 WHERE status = 'queued' AND queued_at < now() - $1 * interval '1 second'
-    AND ($2::timestamptz IS NULL OR (queued_at, id) > ($2, $3))
+    AND (queued_at, id) > (coalesce($2::timestamptz, '-infinity'), $3)
 ORDER BY queued_at, id LIMIT $4
 """
 
 RUNNING: Final = """
-SELECT id FROM runs WHERE status = 'running' AND ($1::text IS NULL OR id > $1) ORDER BY id LIMIT $2
+SELECT id FROM runs WHERE status = 'running' AND id > $1 ORDER BY id LIMIT $2
 """
 
 # None of these is left by a transaction of ours: finish and promotion are one.
@@ -31,30 +34,51 @@ WHERE status = 'waiting' AND NOT EXISTS (
 ORDER BY tenant, owner, thread_id, seq LIMIT $1
 """  # noqa: S608
 
+# Scalar subqueries with a LIMIT: PostgreSQL would answer EXISTS by reading the other table whole.
 # The newest run of a thread stays as long as the thread: it says when that was last used.
+OLD_RUNS: Final = """
+SELECT id, ended_at AS at,
+    (SELECT true FROM runs AS newer WHERE newer.thread_id = old.thread_id AND newer.seq > old.seq LIMIT 1) IS TRUE
+    OR (SELECT true FROM threads WHERE threads.id = old.thread_id) IS NULL AS forgettable
+FROM runs AS old
+WHERE ended_at < now() - $1 * interval '1 day' AND (ended_at, id) > (coalesce($2::timestamptz, '-infinity'), $3)
+ORDER BY ended_at, id LIMIT $4
+"""
 FORGET_RUNS: Final = """
-DELETE FROM runs WHERE id IN (
-    SELECT id FROM runs AS old
-    WHERE ended_at < now() - $1 * interval '1 day' AND (
-        EXISTS (SELECT FROM runs AS newer WHERE newer.thread_id = old.thread_id AND newer.seq > old.seq)
-        OR NOT EXISTS (SELECT FROM threads WHERE threads.id = old.thread_id)
-    )
-    ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED
-)
-RETURNING id
+DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED) RETURNING id
 """
 
-_UNUSED = """NOT EXISTS (
-    SELECT FROM runs
-    WHERE runs.thread_id = threads.id AND (ended_at IS NULL OR ended_at > now() - $1 * interval '1 day')
-)"""
+_UNUSED = """(
+    SELECT true FROM runs
+    WHERE runs.thread_id = threads.id AND (ended_at IS NULL OR ended_at > now() - $1 * interval '1 day') LIMIT 1
+) IS NULL"""
 
-# Two statements: the second sees what was admitted before the first had the locks, and nothing is admitted after.
-LOCK_OLD_THREADS: Final = f"""
-SELECT id FROM threads WHERE updated_at < now() - $1 * interval '1 day' AND {_UNUSED}
-ORDER BY updated_at LIMIT $2 FOR UPDATE SKIP LOCKED
+OLD_THREADS: Final = f"""
+SELECT id, updated_at AS at, {_UNUSED} AS forgettable FROM threads
+WHERE updated_at < now() - $1 * interval '1 day'
+    AND (updated_at, id) > (coalesce($2::timestamptz, '-infinity'), $3)
+ORDER BY updated_at, id LIMIT $4
 """  # noqa: S608
+# Two statements: the second sees what was admitted before the first had the locks, and nothing is admitted after.
+LOCK_OLD_THREADS: Final = "SELECT id FROM threads WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED"
 FORGET_THREADS: Final = f"DELETE FROM threads WHERE id = ANY ($2) AND {_UNUSED} RETURNING id"  # noqa: S608
+
+
+class Place(NamedTuple):
+    """Up to where the old rows were looked at: the last one's time, and its id."""
+
+    at: datetime | None
+    id: str
+
+
+OLDEST = Place(None, "")
+
+
+class Forgotten(NamedTuple):
+    """What a step came to. `place` is where the next one begins: OLDEST after the last of the old rows."""
+
+    deleted: int
+    place: Place
 
 
 class Sweeps:
@@ -76,7 +100,7 @@ class Sweeps:
 
     async def running(self, page: int) -> AsyncIterator[list[str]]:
         """Ids of all running runs."""
-        last = None
+        last = ""
         while True:
             async with self._database.connection() as connection:
                 rows = await connection.fetch(RUNNING, last, page)
@@ -90,13 +114,25 @@ class Sweeps:
         async with self._database.connection() as connection:
             return [run_of(row) for row in await connection.fetch(STRANDED, limit)]
 
-    async def forget_runs(self, older_than_days: float, limit: int) -> int:
-        """Deletes up to `limit` runs that ended so long ago, but for the newest of each thread; how many."""
+    async def forget_runs(self, older_than_days: float, after: Place, limit: int) -> Forgotten:
+        """Of the next `limit` runs that ended so long ago: deletes all but the newest of each thread."""
         async with self._database.connection() as connection:
-            return len(await connection.fetch(FORGET_RUNS, older_than_days, limit))
+            old = await connection.fetch(OLD_RUNS, older_than_days, *after, limit)
+            forgotten = await connection.fetch(FORGET_RUNS, _forgettable(old))
+        return Forgotten(len(forgotten), _place(old, limit))
 
-    async def forget_threads(self, older_than_days: float, limit: int) -> int:
-        """Deletes up to `limit` threads that nobody has used for so long, with all that is in them; how many."""
+    async def forget_threads(self, older_than_days: float, after: Place, limit: int) -> Forgotten:
+        """Of the next `limit` threads that old: deletes those that nobody has used since, with all that is in them."""
         async with self._database.transaction() as connection:
-            old = [row["id"] for row in await connection.fetch(LOCK_OLD_THREADS, older_than_days, limit)]
-            return len(await connection.fetch(FORGET_THREADS, older_than_days, old))
+            old = await connection.fetch(OLD_THREADS, older_than_days, *after, limit)
+            locked = [row["id"] for row in await connection.fetch(LOCK_OLD_THREADS, _forgettable(old))]
+            forgotten = await connection.fetch(FORGET_THREADS, older_than_days, locked)
+        return Forgotten(len(forgotten), _place(old, limit))
+
+
+def _forgettable(old: list[asyncpg.Record]) -> list[str]:
+    return [row["id"] for row in old if row["forgettable"]]
+
+
+def _place(old: list[asyncpg.Record], limit: int) -> Place:
+    return Place(old[-1]["at"], old[-1]["id"]) if len(old) == limit else OLDEST

@@ -11,7 +11,7 @@
 --   'ok'      all entries are in the journal, now or since an earlier call with the same ids
 --   'fenced'  a newer attempt has written: nothing was appended
 --   'ended'   the journal has its end entry: nothing was appended
---   'empty'   a mark found no journal: nothing was appended
+--   'empty'   a mark, or an end whose seq is 0, found no journal: nothing was appended
 -- A mark of a later attempt says 'lost' where the journal does not begin with admission's first entry: what it showed
 -- before cannot be taken back then.
 local attempt = tonumber(ARGV[1])
@@ -28,6 +28,7 @@ if last_attempt > attempt then
 end
 local known = last_attempt == attempt and last_seq or 0
 if first == 0 then
+  if last_attempt < 0 then return {'empty', 0, 0} end
   if ended then return {'ended', last_attempt, last_seq} end
   first = known + 1
 end

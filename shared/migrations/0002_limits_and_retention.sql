@@ -1,13 +1,9 @@
--- One statement that admits a run, under the caller's limit; what the reaper needs to find what is old.
+-- One statement that admits a run, under the caller's limit; how often a run may be executed.
 -- depends: 0001_initial
 
-ALTER TABLE runs ADD COLUMN max_attempts integer CHECK (max_attempts >= 1);
-
--- The same body again, sent without a key.
-CREATE INDEX runs_keyless_request ON runs (tenant, owner, request_hash) WHERE idempotency_key IS NULL;
-CREATE INDEX runs_running ON runs (id) WHERE status = 'running';
-CREATE INDEX runs_ended ON runs (ended_at) WHERE ended_at IS NOT NULL;
-CREATE INDEX threads_by_update ON threads (updated_at);
+ALTER TABLE runs ADD COLUMN max_attempts integer;
+-- In two steps: a check that comes with its column reads the whole table while nobody else can.
+ALTER TABLE runs ADD CONSTRAINT runs_max_attempts_check CHECK (max_attempts >= 1) NOT VALID;
 
 -- Writes a run's row as queued, or as waiting behind the thread's active run, and says which; or writes nothing and
 -- says why: 'busy' the thread has an active run and the run may not wait, 'key_taken' by another run, 'too_many' of

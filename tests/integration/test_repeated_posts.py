@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.journal import Journals
+from shared.queue import Queue
 from shared.settings import Settings
 from tests.followers import body, crowd
 from tests.integration.test_limits import state
@@ -70,16 +70,16 @@ async def test_a_post_that_failed_after_the_commit_attaches_when_it_comes_again(
 ) -> None:
     """Without a key, as the stock widget posts again: one run, and the stream from its first entry."""
     monkeypatch.setattr("worker.reaper.EVERY_SECONDS", 0.2)
-    admission = Journals.admission
+    admit = Queue.admit
     failed = []
 
-    async def fails_once(journals: Journals, run_id: str, events: Any, ttl_seconds: float) -> Any:
+    async def fails_once(queue: Queue, first_entries: Any, run_id: str) -> None:
         if not failed:
             failed.append(run_id)
             raise RuntimeError("the process is going down")
-        return await admission(journals, run_id, events, ttl_seconds)
+        await admit(queue, first_entries, run_id)
 
-    monkeypatch.setattr(Journals, "admission", fails_once)
+    monkeypatch.setattr(Queue, "admit", fails_once)
     alice, elsewhere = await system.caller(), await system.caller(api=1)
     request = create(str(Script()))
     assert (await alice.post(request)).status_code == 500
@@ -172,15 +172,15 @@ async def test_a_repetition_that_was_answered_is_the_last_that_attaches(
     first = await alice.stream(create(str(Script())))
     yes = message(first.thread_id, "yes")
     with monkeypatch.context() as patch:
-        admission = Journals.admission
+        admit = Queue.admit
         failures = iter([RuntimeError("the process is going down")])
 
-        async def fails_once(journals: Journals, *arguments: Any) -> Any:
+        async def fails_once(queue: Queue, *arguments: Any) -> None:
             if (error := next(failures, None)) is not None:
                 raise error
-            return await admission(journals, *arguments)
+            await admit(queue, *arguments)
 
-        patch.setattr(Journals, "admission", fails_once)
+        patch.setattr(Queue, "admit", fails_once)
         assert (await alice.post(yes)).status_code == 500
 
         async def answered() -> bool:
