@@ -5,11 +5,12 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
+BENCH_STAMP := $(VENV)/.bench
 TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-long chaos check migrate api worker lock browser clean
+.PHONY: help setup run test test-long chaos bench check migrate api worker lock browser clean
 
 help: ## print this
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +28,9 @@ test-long: $(STAMP) ## the tests that take minutes, most of them of whole proces
 
 chaos: $(STAMP) ## kill, freeze, restart and cut everything for CHAOS_SECONDS (120) under CHATS (30) clients, then check; SEED
 	@exec $(BIN)/python -m tests.chaos
+
+bench: $(BENCH_STAMP) ## the benchmarks, each beside its baseline (QUICK=1: under three minutes; ONLY=latency,relay for some)
+	@exec $(BIN)/python -m bench
 
 check: $(STAMP) ## ruff, its formatter, mypy --strict, import-linter
 	$(BIN)/ruff check .
@@ -48,6 +52,8 @@ lock: $(STAMP) ## write the lock files anew from pyproject.toml (ARGS=--upgrade 
 		--group dev --group local pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--constraint requirements-dev.lock pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
+		--constraint requirements-dev.lock --group bench -o requirements-bench.lock
 
 # Headless Chromium for the browser tests. Without it they are skipped and say so; in CI they fail.
 browser:
@@ -76,4 +82,9 @@ $(STAMP): requirements-dev.lock Makefile
 	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock
+	@touch $@
+
+# Beside what setup installs, which removes it again: hence after it.
+$(BENCH_STAMP): requirements-bench.lock $(STAMP)
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements-bench.lock
 	@touch $@

@@ -26,7 +26,7 @@ def load(job: Job) -> Seen:
 def loading(job: Job) -> Iterator[Callable[[], Seen]]:
     """The same, while the block does something else. With `hold` it begins once all streams have begun."""
     client = subprocess.Popen(
-        [sys.executable, "-m", "bench.load"],
+        [sys.executable, "-m", "bench.streams"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -52,6 +52,8 @@ class Measure:
     spread: float | None = None
     """Half the distance between the quartiles of the repetitions, in `unit`."""
     note: str = ""
+    points: Sequence[Mapping[str, float | str]] = ()
+    """What a plot draws of it: its curve, point by point."""
 
     @property
     def ratio(self) -> float | None:

@@ -1,0 +1,61 @@
+"""The measures, one family a file, and what each of these files offers.
+
+    def measure(scale: Scale) -> list[Measure]: ...
+
+It starts what it needs (`bench.stack.stack()`), ends all of it, and returns its lines of the table, each with the baseline
+that it measured beside it: ours and the baseline by turns, in rounds of one run. `measure` names begin with the family:
+`relay.held_3000_clients`. A family that takes more than about 15 s with `scale.quick`, or two minutes without, is too long.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bench.results import Measure
+
+T = TypeVar("T")
+
+Family = Callable[["Scale"], list[Measure]]
+
+FAMILIES = (
+    "latency",
+    "pickup",
+    "relay",
+    "single",
+    "publisher",
+    "whole_stack",
+    "cost",
+    "idle",
+    "resume",
+    "growth",
+    "scale",
+)
+"""In the order in which they run and stand in the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is measured: enough to see that it works, or enough to believe the figures."""
+
+    quick: bool
+
+    def of(self, quick: T, full: T) -> T:
+        """The one or the other."""
+        return quick if self.quick else full
+
+
+def family(name: str) -> Family:
+    """The family's function. Raises LookupError for a name that is none, and for a module that is not there."""
+    if name not in FAMILIES:
+        raise LookupError(f"no measure family {name!r}; there are {', '.join(FAMILIES)}")
+    module = f"bench.measures.{name}"
+    try:
+        found: Family = importlib.import_module(module).measure
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise LookupError(f"{module} is not there") from error
+    return found

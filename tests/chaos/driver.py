@@ -20,9 +20,11 @@ from shared.tasks import end_tasks
 from tests.chaos import checks, evidence
 from tests.chaos.chats import Chat
 from tests.chaos.evidence import Archive
-from tests.chaos.faults import FAULTS, Fault, Step, plan
+from tests.chaos.fault import Fault, Step, plan
+from tests.chaos.faults import FAULTS
 from tests.chaos.record import Evidence, Loss
 from tests.chaos.report import Outcome
+from tests.chaos.routes import Route, Routes
 from tests.chaos.services import postgres_service, redis_service
 from tests.chaos.slots import Slot, close_all, kept
 from tests.chaos.stage import Stage
@@ -91,16 +93,15 @@ async def _staged(logs: Path) -> AsyncIterator[Stage]:
         async with AsyncExitStack() as stack:
             directory = stack.enter_context(data_directory(folder))
             jwks = stack.enter_context(JwksServer(KEY))
-            stage = Stage(directory, LEASE_SECONDS, redis_service(directory), postgres_service(directory))
-            for service in (stage.redis, stage.postgres):
+            routes = await stack.enter_async_context(Routes())
+            redis, postgres = redis_service(directory), postgres_service(directory)
+            stage = Stage(directory, LEASE_SECONDS, redis, postgres, routes)
+            for service in (redis, postgres):
                 await service.start()
                 stack.push_async_callback(service.close)
-            await asyncio.to_thread(migrate, stage.postgres.url)
-            ports = [free_port() for _ in range(APIS)]
-            settings = _settings(stage, jwks)
-            stage.apis = [_slot("api", n, settings, logs, PORT=str(port)) for n, port in enumerate(ports, 1)]
-            stage.workers = [_slot("worker", n, settings, logs) for n in range(1, WORKERS + 1)]
-            stage.urls = [f"http://127.0.0.1:{port}" for port in ports]
+            await asyncio.to_thread(migrate, postgres.url)
+            stage.apis = [await _api(stage, jwks, logs, number) for number in range(1, APIS + 1)]
+            stage.workers = [await _worker(stage, jwks, logs, number) for number in range(1, WORKERS + 1)]
             await stack.enter_async_context(kept(stage.slots))
             await _ready(stage)
             yield stage
@@ -108,11 +109,26 @@ async def _staged(logs: Path) -> AsyncIterator[Stage]:
         remove_data(folder)
 
 
-def _settings(stage: Stage, jwks: JwksServer) -> Settings:
+async def _api(stage: Stage, jwks: JwksServer, logs: Path, number: int) -> Slot:
+    redis_url = await stage.routes.open(Route.API_REDIS, stage.redis.url)
+    database_url = await stage.routes.open(Route.API_POSTGRES, stage.postgres.url)
+    port = free_port()
+    stage.urls.append(await stage.routes.open(Route.CLIENT_API, f"http://127.0.0.1:{port}"))
+    settings = _settings(jwks, redis_url, database_url)
+    return Slot(f"api-{number}", "api", environment(settings, PORT=str(port)), logs)
+
+
+async def _worker(stage: Stage, jwks: JwksServer, logs: Path, number: int) -> Slot:
+    redis_url = await stage.routes.open(Route.WORKER_REDIS, stage.redis.url)
+    database_url = await stage.routes.open(Route.WORKER_POSTGRES, stage.postgres.url)
+    return Slot(f"worker-{number}", "worker", environment(_settings(jwks, redis_url, database_url)), logs)
+
+
+def _settings(jwks: JwksServer, redis_url: str, database_url: str) -> Settings:
     return settings_for(
         jwks,
-        redis_url=stage.redis.url,
-        database_url=stage.postgres.url,
+        redis_url=redis_url,
+        database_url=database_url,
         database_pool_min=2,
         database_pool_max=10,
         chatkit_server="tests.chaos.server:ChaosServer",
@@ -123,10 +139,6 @@ def _settings(stage: Stage, jwks: JwksServer) -> Settings:
         stall_seconds=20,
         tail_max_bytes=4096,
     )
-
-
-def _slot(module: str, number: int, settings: Settings, logs: Path, **more: str) -> Slot:
-    return Slot(f"{module}-{number}", module, environment(settings, **more), logs)
 
 
 async def _ready(stage: Stage) -> None:
@@ -219,6 +231,7 @@ async def _check(stage: Stage, archive: Archive, outcome: Outcome) -> None:
         )
         outcome.losses += checks.losses(found)
         await close_all(stage.slots)
+        await stage.routes.closed()
         outcome.losses += await evidence.endless_keys(redis)
         outcome.losses += await evidence.sessions_left(database)
     outcome.refused_starts = sum(slot.refused_starts for slot in stage.slots)

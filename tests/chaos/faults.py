@@ -1,36 +1,19 @@
-"""The faults. Each is one function that does its harm and has undone it when it returns; a seed gives their order."""
+"""The faults: those of processes and services here, and those of the links between them."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from random import Random
 
+from tests.chaos.fault import Fault
+from tests.chaos.link_faults import LINK_FAULTS
 from tests.chaos.services import Service, forget_redis
 from tests.chaos.stage import PRODUCT, Stage
-
-Act = Callable[[Stage, Random], Awaitable[None]]
 
 MAX_FREEZE_SECONDS = 6.0
 """Of Redis: more than what a call waits for its reply."""
 MAX_AWAY_SECONDS = 3.0
-
-
-@dataclass(frozen=True)
-class Fault:
-    name: str
-    act: Act
-
-
-@dataclass(frozen=True)
-class Step:
-    """One fault of a plan, `after_seconds` after the one before."""
-
-    number: int
-    after_seconds: float
-    fault: Fault
 
 
 # --- workers
@@ -176,13 +159,5 @@ FAULTS = (
     Fault("PostgreSQL: sessions ended", kill_postgres_sessions),
     Fault("PostgreSQL: restarted", restart_postgres_fast),
     Fault("PostgreSQL: immediate shutdown", restart_postgres_immediate),
+    *LINK_FAULTS,
 )
-
-
-def plan(random: Random, faults: tuple[Fault, ...], every_seconds: float, rounds: float) -> Iterator[Step]:
-    """So many rounds, each with every fault once in a new order."""
-    number = 0
-    while number < rounds * len(faults):
-        for fault in random.sample(faults, len(faults)):
-            yield Step(number, random.uniform(0, 2 * every_seconds), fault)
-            number += 1

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 
 from deploy.local.data_directory import DataDirectory
 from tests.chaos.record import Outage
+from tests.chaos.routes import Routes
 from tests.chaos.services import Service
 from tests.chaos.slots import Slot
 
@@ -26,16 +27,17 @@ REDIS_SECONDS = 20.0
 
 @dataclass
 class Stage:
-    """Processes, services, and the streams that clients have open."""
+    """Processes, services, the network between them, and the streams that clients have open."""
 
     directory: DataDirectory
     lease_seconds: float
     redis: Service
     postgres: Service
+    routes: Routes
     apis: list[Slot] = field(default_factory=list)
     workers: list[Slot] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
-    """Of the APIs."""
+    """Of the APIs, as clients reach them."""
     streams: set[Task[None]] = field(default_factory=set)
     """Each reads one stream; cancelled, its client closes the socket."""
     data_losses: list[Outage] = field(default_factory=list)

@@ -9,7 +9,7 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.report import lines, loss_lines
 
 SEED = 7
-EVERY_SECONDS = 1.2
+EVERY_SECONDS = 0.6
 
 
 async def test_nothing_is_lost_while_everything_is_killed_frozen_restarted_and_cut(tmp_path: Path) -> None:

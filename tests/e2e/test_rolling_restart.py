@@ -32,6 +32,7 @@ class Client:
 
     callers: list[Caller]
     number: int
+    script: Script = SCRIPT
     read: bytes = b""
     run_id: str = ""
     closed_at: list[float] = field(default_factory=list)
@@ -57,7 +58,7 @@ class Client:
         else:
             headers = {**caller._headers, "Idempotency-Key": f"client-{self.number}"}
             request = caller.client.build_request(
-                "POST", "/chatkit", json=create(str(SCRIPT)), headers=headers
+                "POST", "/chatkit", json=create(str(self.script)), headers=headers
             )
         try:
             response = await caller.client.send(request, stream=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.link_connection import Direction
+from tests.link_connection import RESET_ON_CLOSE, Direction
 from tests.links import Link
 from tests.system import free_port, wait_until
 
@@ -225,6 +226,20 @@ async def test_a_server_that_is_not_there_resets_the_client() -> None:
         with pytest.raises(ConnectionResetError):
             await reader.read()
         await wait_until("the link has no connection", lambda: link.connections == 0)
+
+
+async def test_a_reset_that_was_held_reaches_the_server_after_its_own_end(pair: Pair) -> None:
+    client, server = await pair.both()
+    with pair.link.holding(Direction.UP):
+        sock = client.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        client.writer.close()
+        await client.writer.wait_closed()
+        server.writer.write_eof()
+        assert await server.hears_nothing()
+    with pytest.raises(ConnectionResetError):
+        await server.end()
+    await pair.until_closed()
 
 
 async def test_a_receiver_that_does_not_read_holds_the_sender_and_loses_nothing(pair: Pair) -> None:

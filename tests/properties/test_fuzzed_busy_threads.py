@@ -22,6 +22,8 @@ STREAMING = [
     *("threads.add_structured_input", "threads.retry_after_item", "threads.custom_action"),
 ]
 
+ANY_JSON = frozenset({"result", "payload", "data"})
+
 
 @pytest.fixture(scope="module", params=["queue", "reject", "interrupt"])
 def world(
@@ -53,7 +55,7 @@ def with_something_odd(request: dict[str, Any]) -> dict[str, Any]:
     """U+0000 wherever any JSON may stand: no text of PostgreSQL's holds it."""
     request.setdefault("metadata", {})["odd"] = "<odd>"
     for path in places(request):
-        if path and path[-1] in ("result", "payload", "data"):
+        if path and path[-1] in ANY_JSON and not ANY_JSON.intersection(path[:-1]):
             request = changed(request, path, {"odd": "<odd>"}, removed=False)
     return request
 
