@@ -9,47 +9,58 @@ from chatkit.types import (
     ThreadItemUpdatedEvent,
     ThreadStreamEvent,
 )
+from pydantic_core import to_json
 
 Serialize = Callable[[ThreadStreamEvent], bytes]
+
+_TEXT = "\x01\x02\x03relaykit\x03\x02\x01"
+_MARK = to_json(_TEXT)
 
 
 class Pending:
     """Events in their order, as the bytes that the SDK makes of them at the moment they are put.
 
-    A server may change what it has yielded, or yield the same object again: a delta, which alone waits unserialised,
-    is a copy.
+    A server may change what it has yielded, or yield the same object again: of a delta, which alone waits unserialised,
+    the text is kept. All deltas of one item and part are the same bytes around their text, so these are made once.
     """
 
-    __slots__ = ("_delta", "_key", "_ready", "_serialize", "_text", "_update", "size")
+    __slots__ = ("_around", "_key", "_open", "_ready", "_serialize", "_text", "size")
 
     def __init__(self, serialize: Serialize) -> None:
         self._serialize = serialize
         self._ready: list[bytes] = []
-        self._delta: ThreadItemUpdatedEvent | None = None
-        self._update: AssistantMessageContentPartTextDelta | None = None
         self._key: tuple[str, int] | None = None
+        self._around = (b"", b"")
+        """What stands before and behind the text of a delta of `_key`."""
+        self._open = False
+        """Whether deltas of `_key` wait to be joined."""
         self._text: list[str] = []
         self.size = 0
         """Roughly the bytes that wait."""
 
     def __len__(self) -> int:
-        return len(self._ready) + (self._delta is not None)
+        return len(self._ready) + self._open
 
     def put(self, event: ThreadStreamEvent) -> None:
-        if isinstance(event, ThreadItemUpdatedEvent) and isinstance(
-            event.update, AssistantMessageContentPartTextDelta
-        ):
-            key = (event.item_id, event.update.content_index)
-            if self._delta is None or key != self._key:
-                self._close_delta()
-                self._key = key
-                self._update = event.update.model_copy()
-                self._delta = event.model_copy(update={"update": self._update})
-            self._text.append(event.update.delta)
-            self.size += len(event.update.delta)
-            return
-        self._close_delta()
-        self._add(self._serialize(event))
+        """Raises what the SDK raises for what it cannot serialise."""
+        if type(event) is ThreadItemUpdatedEvent and type(event.update) is AssistantMessageContentPartTextDelta:
+            self._put_delta(event, event.update)
+        else:
+            self._close_delta()
+            self._add(self._serialize(event))
+
+    def _put_delta(self, event: ThreadItemUpdatedEvent, update: AssistantMessageContentPartTextDelta) -> None:
+        key = (event.item_id, update.content_index)
+        if key != self._key:
+            self._close_delta()
+            self._key = key
+            before, _, behind = self._serialize(_marked(event)).partition(_MARK)
+            self._around = (before, behind)
+        if not update.delta.isascii():
+            update.delta.encode()  # half of a surrogate pair is no JSON: here its server hears of it
+        self._open = True
+        self._text.append(update.delta)
+        self.size += len(update.delta)
 
     def take(self) -> list[bytes]:
         """All that waits, which then waits no more."""
@@ -58,14 +69,19 @@ class Pending:
         return ready
 
     def _close_delta(self) -> None:
-        event, update = self._delta, self._update
-        if event is None or update is None:
+        if not self._open:
             return
-        update.delta = "".join(self._text)
-        self._delta = self._update = self._key = None
+        before, behind = self._around
+        payload = before + to_json("".join(self._text)) + behind
+        self._open = False
         self._text = []
-        self._add(self._serialize(event))
+        self._add(payload)
 
     def _add(self, payload: bytes) -> None:
         self._ready.append(payload)
         self.size += len(payload)
+
+
+def _marked(event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
+    """A copy whose text is the mark, which no id can hold: JSON has it with its control characters escaped."""
+    return event.model_copy(update={"update": event.update.model_copy(update={"delta": _TEXT})})
