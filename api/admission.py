@@ -36,7 +36,8 @@ from shared.journal import Journals
 from shared.log import failure
 from shared.queue import REPEAT_SECONDS, Queue
 from shared.redis import insist
-from shared.runs import TOO_MANY_RETRY_SECONDS, Kind, Run, Runs, Status
+from shared.run_rows import TOO_MANY_RETRY_SECONDS, Runs
+from shared.runs import Kind, Run, Status
 from shared.settings import Settings
 from shared.store import PostgresStore, thread_json
 
@@ -114,6 +115,8 @@ class Admission:
             if earlier is None:
                 raise
             return Submitted(earlier)
+        if isinstance(made, Submitted):
+            return made
         ADMITTED.labels(made.run.kind.value).inc()
         return await self._publish(made)
 
@@ -132,13 +135,15 @@ class Admission:
             await store_message(self.user.server, made.admitted, context)
             return replace(made, status=await self._insert(made.run, submission))
 
-    async def _write_at_once(self, submission: Submission) -> _Made:
+    async def _write_at_once(self, submission: Submission) -> _Made | Submitted:
         made = await self._make(submission, self.user.context(submission.context))
         try:
             status = await self._insert_message(made, REPEAT_SECONDS)
         except BodyRepeated:
-            if await self._earlier(submission) is not None:
-                raise
+            # decided here, once: asked again, the answer may be another
+            earlier = await self._earlier(submission)
+            if earlier is not None:
+                return Submitted(earlier)
             status = await self._insert_message(made, 0)
         return replace(made, status=status)
 

@@ -53,6 +53,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.TooManyStreams: 429,
     errors.QueueFull: 503,
     errors.IdempotencyMismatch: 422,
+    errors.BodyRepeated: 409,
     errors.InvalidIdempotencyKey: 400,
     errors.InvalidCursor: 400,
     errors.JournalGone: 410,

@@ -1,7 +1,8 @@
 """The hub: follows each run once, however many clients do, over one connection for notices and one for reads.
 
-The stream is the only truth. A notice says that a run has news; one round trip then reads the news of all that have
-some. A lost notice, or a lost connection, costs a re-read and never an entry.
+The stream is the only truth. A notice says that a run has news, and brings them where they are short; where they do not
+follow what is known here, one round trip reads the news of all runs that have some. A lost notice, or a lost
+connection, costs a re-read and never an entry.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from api.subscription import READ_ENTRIES, Follow, Subscription
 from api.tail import continues
 from shared import keys
 from shared.errors import JournalGone, QueueUnavailable
-from shared.journal import START, Cursor, Entry, Field, Journals, entries, follows
+from shared.journal import START, Cursor, Entry, Field, Journals, entries, follows, noticed
 from shared.listen import heard, listening
 from shared.log import failure
 from shared.redis import UNREACHABLE, Redis, translated
@@ -199,8 +200,21 @@ class Hub:
             follow.acknowledged.set()
             if follow.unread:
                 self._mark(follow)
-        elif message["type"] in ("subscribe", "message"):
+        elif message["type"] == "message":
+            self._take_notice(follow, message["data"])
+        elif message["type"] == "subscribe":
             # a second acknowledgement follows a time without a subscription, in which notices were lost
+            self._mark(follow)
+
+    def _take_notice(self, follow: Follow, data: bytes) -> None:
+        """Takes what a notice brings, if that is what comes next; else it is read."""
+        try:
+            found = noticed(data)
+        except JournalGone:
+            found = []
+        if found and follow.tail.last != START and continues(follow.tail.last, found[0]):
+            self._take(follow, found)
+        else:
             self._mark(follow)
 
     async def _read_news(self) -> None:
@@ -221,6 +235,8 @@ class Hub:
                     if isinstance(reply, ResponseError):
                         raise JournalGone
                     self._take(follow, entries(reply))
+                    if len(reply) == READ_ENTRIES:
+                        self._mark(follow)
                 except JournalGone:
                     log.error("not a journal", action="hub_read", run_id=follow.run_id)  # noqa: TRY400
                     follow.lose()
@@ -235,8 +251,6 @@ class Hub:
                 return list(await pipeline.execute(raise_on_error=False))
 
     def _take(self, follow: Follow, found: list[Entry]) -> None:
-        if len(found) == READ_ENTRIES:
-            self._mark(follow)
         follow.heard_at, follow.nobody_since = time.monotonic(), None
         tail = follow.tail
         found = [entry for entry in found if entry.cursor > tail.last]

@@ -26,7 +26,7 @@ from shared.journal import Journals
 from shared.log import failure
 from shared.queue import Queue
 from shared.redis import open_redis, translated
-from shared.runs import Runs
+from shared.run_rows import Runs
 from shared.settings import Settings
 from shared.store import PostgresStore
 from shared.tasks import end_tasks

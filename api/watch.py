@@ -19,7 +19,8 @@ from shared.errors import DatabaseUnavailable, QueueUnavailable
 from shared.journal import Journals
 from shared.log import failure
 from shared.queue import Pulse, Queue
-from shared.runs import Runs, Status
+from shared.run_rows import Runs
+from shared.runs import Status
 from shared.settings import Settings
 
 MAX_TICK_SECONDS = 5.0

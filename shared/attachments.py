@@ -36,12 +36,12 @@ INSERT INTO attachments (id, tenant, owner, data, declared_bytes) VALUES ($1, $2
 """
 _DELETE = "DELETE FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3 RETURNING object_key"
 _DELETE_UNSENT = """
-DELETE FROM attachments WHERE id IN (
+DELETE FROM attachments WHERE id = ANY (ARRAY (
     SELECT id FROM attachments
     WHERE thread_id IS NULL AND declared_bytes IS NOT NULL AND created_at < now() - $1 * interval '1 second'
     ORDER BY created_at LIMIT $2
     FOR UPDATE SKIP LOCKED
-)
+))
 """
 
 

@@ -17,7 +17,8 @@ from shared.log import failure
 from shared.queue import Queue
 from shared.redis import insist
 from shared.run_context import request_context
-from shared.runs import Kind, Run, Runs, Status
+from shared.run_rows import Runs
+from shared.runs import Kind, Run, Status
 from shared.settings import Settings
 from shared.store import PostgresStore
 

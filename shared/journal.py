@@ -193,6 +193,25 @@ def entries(records: Any) -> list[Entry]:
     return result
 
 
+def noticed(data: bytes) -> list[Entry]:
+    """Entries from a notice; none where it carries none. Raises JournalGone for what no notice of ours holds."""
+    result = []
+    position = 0
+    try:
+        while position < len(data):
+            head_end = data.index(b"\n", position)
+            record_id, field, length = data[position:head_end].split(b" ")
+            attempt, _, seq = record_id.partition(b"-")
+            position = head_end + 1 + int(length)
+            entry = Entry(
+                Cursor(int(attempt), int(seq)), Field(field.decode()), data[head_end + 1 : position]
+            )
+            result.append(entry)
+    except ValueError:
+        raise JournalGone from None
+    return result
+
+
 def appended(reply: Any) -> Appended:
     outcome, attempt, seq = reply
     return Appended(outcome.decode(), Cursor(int(attempt), int(seq)))

@@ -62,10 +62,22 @@ WHERE kind IN ('threads.create', 'threads.add_user_message', 'threads.retry_afte
 ORDER BY seq LIMIT 1
 """  # noqa: S608
 
+# With what our store has of the run's thread and of its anchor, which a first attempt is about to ask for.
 START: Final = f"""
-UPDATE runs SET attempt = attempt + 1, status = 'running', started_at = coalesce(started_at, now())
-WHERE id = $1 AND status = ANY ($2)
-RETURNING {COLUMNS}
+WITH started AS (
+    UPDATE runs SET attempt = attempt + 1, status = 'running', started_at = coalesce(started_at, now())
+    WHERE id = $1 AND status = ANY ($2)
+    RETURNING {COLUMNS}
+)
+SELECT {COLUMNS}, (
+        SELECT data FROM threads
+        WHERE threads.id = started.thread_id AND threads.tenant = started.tenant AND threads.owner = started.owner
+    ) AS thread, (
+        SELECT data FROM items
+        WHERE items.thread_id = started.thread_id AND items.id = started.anchor_item_id
+            AND items.tenant = started.tenant AND items.owner = started.owner
+    ) AS anchor
+FROM started
 """  # noqa: S608
 
 STATUS: Final = "SELECT status, attempt, error FROM runs WHERE id = $1"

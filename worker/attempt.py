@@ -31,6 +31,7 @@ from shared.chatkit import UserServer
 from shared.errors import Fenced
 from shared.log import failure
 from shared.runs import Kind, Run
+from shared.store import ITEM, PostgresStore
 from worker.publisher import RunJournal
 from worker.stop import Stop, StopState, current_stop, executing
 
@@ -101,10 +102,7 @@ class Attempt:
     async def prepare(self, run: Run, user: UserServer, context: Any) -> Prepared:
         """Loads what the run half is called with. Raises what the server's store raises."""
         with executing(self._state):
-            store = user.server.store
-            thread, item = await asyncio.gather(
-                store.load_thread(run.thread_id, context), _item(store, run, context)
-            )
+            thread, item = _loaded(user.server.store, run) or await _load(user.server.store, run, context)
         if run.kind is Kind.CREATE:
             thread = Thread(**thread.model_dump(), items=Page())
         return Prepared(thread, _stream(run, user, thread, item, context))
@@ -211,10 +209,26 @@ class Attempt:
         return False
 
 
-async def _item(store: Store[Any], run: Run, context: Any) -> ThreadItem | None:
-    """The item that the run is about, where it is about a stored one."""
+def _loaded(store: Store[Any], run: Run) -> tuple[ThreadMetadata, ThreadItem] | None:
+    """What came with the row of a first attempt: the message that is to be answered is the anchor."""
+    if (
+        not isinstance(store, PostgresStore)
+        or run.attempt > 1
+        or run.anchor_item_id != run.input.get("item_id")
+    ):
+        return None
+    if run.thread is None or run.anchor is None:
+        return None
+    return ThreadMetadata.model_validate_json(run.thread), ITEM.validate_json(run.anchor)
+
+
+async def _load(store: Store[Any], run: Run, context: Any) -> tuple[ThreadMetadata, ThreadItem | None]:
+    """The thread, and the item that the run is about, where it is about a stored one."""
     item_id = run.input.get("item_id")
-    return await store.load_item(run.thread_id, item_id, context) if item_id else None
+    thread = store.load_thread(run.thread_id, context)
+    if not item_id:
+        return await thread, None
+    return await asyncio.gather(thread, store.load_item(run.thread_id, item_id, context))
 
 
 def _stream(

@@ -21,7 +21,8 @@ from shared.journal import Journals
 from shared.log import failure
 from shared.queue import Queue
 from shared.run_context import request_context
-from shared.runs import Run, Runs, Status
+from shared.run_rows import Runs
+from shared.runs import Run, Status
 from shared.settings import Settings
 from shared.tasks import end_tasks
 from shared.token_box import TokenBox

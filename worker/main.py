@@ -22,7 +22,7 @@ from shared.listen import heard, listening
 from shared.log import failure
 from shared.queue import Queue, deserialize, serialize
 from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, open_redis, translated
-from shared.runs import Runs
+from shared.run_rows import Runs
 from shared.settings import Settings
 from shared.store import PostgresStore
 from shared.tasks import end_tasks

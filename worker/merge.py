@@ -43,7 +43,10 @@ class Pending:
 
     def put(self, event: ThreadStreamEvent) -> None:
         """Raises what the SDK raises for what it cannot serialise."""
-        if type(event) is ThreadItemUpdatedEvent and type(event.update) is AssistantMessageContentPartTextDelta:
+        if (
+            type(event) is ThreadItemUpdatedEvent
+            and type(event.update) is AssistantMessageContentPartTextDelta
+        ):
             self._put_delta(event, event.update)
         else:
             self._close_delta()

@@ -12,7 +12,8 @@ from chatkit.store import NotFoundError
 
 from shared.database import Database
 from shared.journal import START, Entry, Field, Journals
-from shared.runs import Run, Runs
+from shared.run_rows import Runs
+from shared.runs import Run
 from shared.store import PostgresStore
 
 PAGE = 1000

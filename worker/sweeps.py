@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from shared.database import Database
-from shared.runs import Run, run_of
+from shared.run_rows import run_of
+from shared.runs import Run
 from shared.runs_sql import COLUMNS
 
 QUEUED: Final = """
@@ -45,7 +46,9 @@ WHERE ended_at < now() - $1 * interval '1 day' AND (ended_at, id) > (coalesce($2
 ORDER BY ended_at, id LIMIT $4
 """
 FORGET_RUNS: Final = """
-DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED) RETURNING id
+DELETE FROM runs
+WHERE id = ANY (ARRAY (SELECT id FROM runs WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED))
+RETURNING id
 """
 
 _UNUSED = """(

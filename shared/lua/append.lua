@@ -2,7 +2,8 @@
 --
 -- KEYS[1]  the journal
 -- ARGV[1]  attempt            ARGV[2]  seq of the first entry, or 0: the one after the last
--- ARGV[3]  channel to notify  ARGV[4]  time to live, ms
+-- ARGV[3]  channel to notify, of the entries themselves (`<id> <field> <length>\n<payload>` each) where they are short
+-- ARGV[4]  time to live, ms
 -- ARGV[5]  '1': the last entry is the end (the time to live is set anew)
 -- ARGV[6]  oldest id to keep, or ''
 -- ARGV[7..] pairs: field, payload
@@ -43,10 +44,14 @@ if ended and (final > known or (final == known and ARGV[5] ~= '1')) then
   return {'ended', last_attempt, last_seq}
 end
 local seq = known
+local news, size = {}, 0
 for i = 0, count - 1 do
   if first + i > known then
     seq = first + i
-    redis.call('XADD', KEYS[1], attempt .. '-' .. seq, ARGV[7 + 2 * i], ARGV[8 + 2 * i])
+    local id, field, payload = attempt .. '-' .. seq, ARGV[7 + 2 * i], ARGV[8 + 2 * i]
+    redis.call('XADD', KEYS[1], id, field, payload)
+    news[#news + 1] = id .. ' ' .. field .. ' ' .. #payload .. '\n' .. payload
+    size = size + #payload
   end
 end
 if seq > known then
@@ -56,6 +61,6 @@ if seq > known then
   if last_attempt < 0 or ARGV[5] == '1' then
     redis.call('PEXPIRE', KEYS[1], ARGV[4])
   end
-  redis.call('PUBLISH', ARGV[3], '')
+  redis.call('PUBLISH', ARGV[3], size <= 65536 and table.concat(news) or '')
 end
 return {'ok', attempt, seq}

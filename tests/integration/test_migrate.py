@@ -1,23 +1,19 @@
-"""shared.migrate: any number of hosts at once, a host that dies, odd URLs, and one clear line."""
+"""shared.migrate: any number of hosts at once, a host that dies, files that fail."""
 
 from __future__ import annotations
 
-import os
-import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 
 from shared import migrate as module
-from shared.errors import DatabaseUnavailable, MigrationFailed, SettingsError
+from shared.errors import DatabaseUnavailable, MigrationFailed
 from shared.migrate import ADVISORY_LOCK, APPLICATION_NAME, MIGRATIONS, migrate
 from tests.services import Databases
 
@@ -29,19 +25,6 @@ IDS = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
 def empty(databases: Databases) -> Iterator[str]:
     with databases.fresh(migrated=False) as url:
         yield url
-
-
-def _run(url: str | None) -> subprocess.CompletedProcess[str]:
-    environment = {} if url is None else {"DATABASE_URL": url}
-    return subprocess.run(
-        [sys.executable, "-m", "shared.migrate"],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def _start(url: str) -> subprocess.Popen[str]:
@@ -198,76 +181,3 @@ class TestFailure:
         assert migrate(empty) == [f"{name}_2"]
         with psycopg.connect(empty) as connection:
             assert not connection.execute("SELECT FROM pg_index WHERE NOT indisvalid").fetchall()
-
-
-class TestUrl:
-    def test_a_password_with_special_characters_and_the_short_scheme(
-        self, empty: str, databases: Databases
-    ) -> None:
-        name, password = f"role_{os.getpid()}", "p@ss/w:o?r#d %41&'\\ü"
-        with psycopg.connect(empty, autocommit=True) as owner:
-            literal = psycopg.sql.Literal(password)
-            role = psycopg.sql.Identifier(name)
-            owner.execute(psycopg.sql.SQL("CREATE ROLE {} LOGIN SUPERUSER PASSWORD {}").format(role, literal))
-            try:
-                target = conninfo_to_dict(empty)
-                place = (
-                    f"{target['host']}:{target['port']}" if not str(target["host"]).startswith("/") else ""
-                )
-                url = f"postgres://{name}:{quote(password, safe='')}@{place}/{target['dbname']}"
-                if not place:
-                    url += "?" + urlencode({"host": target["host"], "port": target.get("port", 5432)})
-                assert migrate(url) == IDS
-                assert migrate(url.replace("postgres://", "postgresql://")) == []
-            finally:
-                owner.execute(psycopg.sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(role))
-                owner.execute(psycopg.sql.SQL("DROP ROLE {}").format(role))
-
-    def test_host_and_port_in_the_query(self, empty: str) -> None:
-        """As a unix socket's folder is given; here with the address that the server listens on."""
-        target = conninfo_to_dict(empty)
-        query = urlencode(
-            {key: target[key] for key in ("host", "port", "user", "password") if target.get(key)}
-        )
-        assert migrate(f"postgresql:///{target['dbname']}?{query}") == IDS
-
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "postgresql://u:sec%ret@localhost/db",
-            "mysql://u:secret@h/d",
-            "postgresql://u@h/d?secret=1",
-            "secret",
-        ],
-    )
-    def test_a_malformed_url_is_an_error_that_shows_no_password(self, url: str) -> None:
-        with pytest.raises(SettingsError) as raised:
-            migrate(url)
-        assert raised.value.message == "DATABASE_URL: is not a PostgreSQL URL"
-        assert raised.value.__suppress_context__
-
-
-class TestCommand:
-    def test_it_ends_with_one_line_and_reads_only_its_url(self, empty: str) -> None:
-        first, second = _run(empty), _run(empty)
-        assert (first.returncode, first.stderr) == (0, "")
-        assert first.stdout == f"migrate: applied {', '.join(IDS)}\n"
-        assert (second.returncode, second.stdout, second.stderr) == (0, "migrate: nothing to do\n", "")
-
-    @pytest.mark.parametrize(
-        ("url", "line"),
-        [
-            (None, r"migrate: DATABASE_URL: Field required"),
-            ("postgresql://u:sec%ret@localhost/db", r"migrate: DATABASE_URL: is not a PostgreSQL URL"),
-            (
-                "postgresql://u:secret@127.0.0.1:1/db",
-                r"migrate: DATABASE_URL: cannot connect \(.*refused.*\)",
-            ),
-        ],
-        ids=["absent", "malformed", "away"],
-    )
-    def test_a_failure_is_one_line_on_stderr_without_the_password(self, url: str | None, line: str) -> None:
-        result = _run(url)
-        assert (result.returncode, result.stdout) == (1, "")
-        assert re.fullmatch(line + r"\n", result.stderr)
-        assert "secret" not in result.stderr

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from shared import keys
 from shared.database import Database
 from shared.identity import RequestContext
-from shared.runs import Runs
+from shared.run_rows import Runs
 from shared.settings import Settings
 from tests.followers import Follower, asking
 from tests.relay_servers import Script, ScriptedAnswers

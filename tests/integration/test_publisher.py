@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from shared import keys
 from shared.errors import Fenced
-from shared.journal import Batch, Cursor, Entry, Field, Journals, entries
+from shared.journal import Batch, Cursor, Entry, Field, Journals, entries, noticed
 from shared.redis import open_redis
 from shared.runs import Status
 from tests.followers import asking, body, crowd
@@ -372,11 +372,18 @@ async def test_one_run_that_redis_refuses_does_not_hold_up_the_others(desk):
 
 
 async def test_every_append_is_told_on_the_runs_channel(desk):
-    """The notice carries nothing: the stream is the only truth."""
+    """With what was appended, as long as that is short: a reader whose last entry it follows need not read."""
     async with desk.observer.client() as listener, listener.pubsub() as pubsub:
         await pubsub.subscribe(keys.notices(RUN))
         journal = desk.open()
         journal.put(progress("one"))
+        await journal.flush()
+        async with asyncio.timeout(5):
+            while (message := await pubsub.get_message(ignore_subscribe_messages=True, timeout=1)) is None:
+                pass
+        [entry] = noticed(message["data"])
+        assert [entry] == await desk.journal()
+        journal.put(progress("x" * 70_000))
         await journal.flush()
         async with asyncio.timeout(5):
             while (message := await pubsub.get_message(ignore_subscribe_messages=True, timeout=1)) is None:

@@ -23,7 +23,8 @@ from shared.identity import RequestContext, set_current
 from shared.journal import Journals
 from shared.queue import Queue
 from shared.redis import open_redis
-from shared.runs import Kind, Run, Runs, Status, new_run_id
+from shared.run_rows import Runs
+from shared.runs import Kind, Run, Status, new_run_id
 from shared.settings import Settings
 from shared.store import PostgresStore
 from tests.relay_servers import ScriptedAnswers

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared import keys
-from shared.journal import LOST, NEXT_SEQ, START, Appended, Batch, Cursor, Entry, Field, Journals
+from shared.journal import LOST, NEXT_SEQ, START, Appended, Batch, Cursor, Entry, Field, Journals, noticed
 from shared.redis import Redis, open_redis
 from tests.system import wait_until
 
@@ -60,7 +60,7 @@ class Model:
         known = self.last.seq if self.last.attempt == batch.attempt else 0
         first = batch.first_seq if batch.first_seq != NEXT_SEQ else known + 1
         mark = batch.entries[0][0] is Field.MARK and known == 0
-        if mark and self.last == NOTHING:
+        if self.last == NOTHING and (mark or batch.first_seq == NEXT_SEQ):
             return Appended("empty", START)
         is_lost = mark and batch.attempt > 1 and self.kept[0].cursor != (0, 1)
         news = [
@@ -235,7 +235,10 @@ async def test_each_append_that_adds_something_is_noticed_and_no_other(redis_url
             await journals.append(end_of("run_1", 1))
             await redis.publish(keys.notices("run_1"), b"last")
             await wait_until("both notices and the last word are heard", lambda: hear(3))
-        assert heard == [b"", b"", b"last"]
+        assert heard[2:] == [b"last"]
+        assert [entry for data in heard[:2] for entry in noticed(data)] == await journals.read(
+            "run_1", Cursor(1, 0), 9
+        )
 
 
 async def test_a_mark_finds_no_journal(redis_url):

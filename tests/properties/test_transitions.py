@@ -15,7 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from shared.database import Database
-from shared.runs import ENDED, TRANSITIONS, Kind, Run, Runs, Status, sources
+from shared.run_rows import Runs
+from shared.runs import ENDED, TRANSITIONS, Kind, Run, Status, sources
 
 quick = hypothesis_settings(
     deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -26,6 +26,7 @@ AT_START_OR_IN_A_WORKER = {
     errors.MigrationFailed,
     errors.TokenUnreadable,
     errors.Fenced,
+    errors.BodyRepeated,
 }
 """What no route raises."""
 

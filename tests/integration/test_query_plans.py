@@ -1,0 +1,78 @@
+"""Every statement on tables that have grown: on an index, and with work that does not grow with them.
+
+Counted, never timed: the tables that PostgreSQL reads from end to end, in the plan itself or in a function or trigger
+that it calls, and the pages that it looks at. Each with the parameters in hand and without, as both happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import psycopg
+import pytest
+
+from bench.explained import PlanMode, work
+from bench.rows import Size, fill
+from bench.statements import Case, cases, found
+from tests.services import Databases
+
+SIZE = Size(runs=20_000, long_items=5_000, long_runs=3_000, active=50)
+
+PAGES = 100
+"""Of 8 KiB, looked at by a statement that is not named below. Most need 3 to 25."""
+
+PAGES_OF: dict[str, int] = {
+    # the reaper's, of up to 500 rows
+    "sweeps.OLD_RUNS": 4_000,
+    "sweeps.FORGET_RUNS": 5_000,
+    "sweeps.OLD_THREADS": 2_500,
+    "sweeps.LOCK_OLD_THREADS": 1_500,
+    "sweeps.FORGET_THREADS": 5_000,
+    "attachments._DELETE_UNSENT": 1_000,
+    # as many as the thread has: a run that waits, and a next attempt, look through the thread's runs or items
+    "runs_sql.ADMIT (busy thread)": 300,
+    "runs_sql.ADMIT_MESSAGE (busy thread)": 300,
+    "runs_sql.LATER_INPUTS": 300,
+    "store_sql.TAKE_BACK": 600,
+}
+"""By statement or case: a little above what it is today."""
+
+
+@pytest.fixture(scope="module")
+def database(databases: Databases) -> Iterator[psycopg.Connection[Any]]:
+    with databases.fresh() as url:
+        fill(url, SIZE)
+        with psycopg.connect(url, autocommit=True) as connection:
+            yield connection
+
+
+def test_no_statement_is_forgotten() -> None:
+    """A new one needs a case in bench/statements.py."""
+    assert found().keys() == {case.name for case in cases(SIZE)}
+
+
+@pytest.mark.parametrize("mode", get_args(PlanMode))
+@pytest.mark.parametrize("case", cases(SIZE), ids=lambda case: case.title)
+def test_it_stays_on_an_index_and_small(
+    database: psycopg.Connection[Any], case: Case, mode: PlanMode
+) -> None:
+    work(database, case, mode)  # a function is planned at its first call, from the catalog's pages
+    done = work(database, case, mode)
+    assert not done.read_whole, f"{case.title} reads whole tables: {done.plan}"
+    bound = PAGES_OF.get(case.title, PAGES_OF.get(case.name, PAGES))
+    assert done.pages <= bound, f"{case.title} looks at {done.pages} pages instead of {bound}: {done.plan}"
+
+
+def test_a_statement_without_an_index_would_be_seen(
+    database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the statement itself, and in a function that it calls."""
+    unindexed = "SELECT count(*) FROM runs WHERE error = $1"
+    monkeypatch.setattr(Case, "sql", unindexed)
+    assert work(database, Case("", ("x",)), "force_generic_plan").read_whole == {"runs"}
+    database.execute(
+        f"CREATE FUNCTION count_errors(text) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN ({unindexed}); END $$"
+    )
+    monkeypatch.setattr(Case, "sql", "SELECT count_errors($1)")
+    assert work(database, Case("", ("x",)), "force_generic_plan").read_whole == {"runs"}
