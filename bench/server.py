@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
@@ -39,6 +40,10 @@ class Script:
     """Before the first delta, after the item is shown."""
     parts: Literal[1, 2] = 1
     """With 2, deltas go to two content parts by turns, so that no two neighbours can be merged."""
+    paced: bool = False
+    """Deltas at the process's pace, without an end; nothing above counts."""
+    set_pace: float | None = None
+    """Not an answer: from now on all that are paced make so many deltas a second each."""
 
     def __str__(self) -> str:
         return json.dumps(asdict(self))
@@ -55,6 +60,9 @@ class BenchServer(ChatKitServer[Any]):
     ) -> AsyncIterator[ThreadStreamEvent]:
         assert input_user_message is not None
         script = Script(**json.loads(input_user_message.content[0].text))
+        if script.set_pace is not None:
+            PACE.set(script.set_pace)
+            return
         item = AssistantMessageItem(
             id=self.store.generate_item_id("message", thread, context),
             thread_id=thread.id,
@@ -62,6 +70,9 @@ class BenchServer(ChatKitServer[Any]):
             content=[AssistantMessageContent(text="", annotations=[]) for _ in range(script.parts)],
         )
         yield ThreadItemAddedEvent(item=item)
+        if script.paced:
+            async for delta in PACE.stamps():
+                yield _delta(item, 0, delta)
         if script.hold_seconds:
             await asyncio.sleep(script.hold_seconds)
         texts: list[list[str]] = [[] for _ in range(script.parts)]
@@ -72,15 +83,46 @@ class BenchServer(ChatKitServer[Any]):
             part = number % script.parts
             delta = stamp()
             texts[part].append(delta)
-            yield ThreadItemUpdatedEvent(
-                item_id=item.id,
-                update=AssistantMessageContentPartTextDelta(content_index=part, delta=delta),
-            )
+            yield _delta(item, part, delta)
         content = [AssistantMessageContent(text="".join(text), annotations=[]) for text in texts]
         yield ThreadItemDoneEvent(item=item.model_copy(update={"content": content}))
 
     def get_stream_options(self, thread: ThreadMetadata, context: Any) -> StreamOptions:
         return StreamOptions(allow_cancel=True)
+
+
+class Pace:
+    """How fast the paced answers of this process are."""
+
+    def __init__(self) -> None:
+        self._per_second = 0.0
+        self._changed = asyncio.Event()
+
+    def set(self, per_second: float) -> None:
+        self._per_second = per_second
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def stamps(self) -> AsyncIterator[str]:
+        """A stamp whenever one is due; what is late is made up for, until the pace changes."""
+        while True:
+            changed, per_second = self._changed, self._per_second
+            if not per_second:
+                await changed.wait()
+                continue
+            due_at = time.monotonic() + random.random() / per_second  # noqa: S311  # not all at the same moment
+            while changed is self._changed:
+                await asyncio.sleep(max(0.0, due_at - time.monotonic()))
+                yield stamp()
+                due_at += 1 / per_second
+
+
+PACE = Pace()
+
+
+def _delta(item: AssistantMessageItem, part: int, delta: str) -> ThreadItemUpdatedEvent:
+    update = AssistantMessageContentPartTextDelta(content_index=part, delta=delta)
+    return ThreadItemUpdatedEvent(item_id=item.id, update=update)
 
 
 def stamp() -> str:

@@ -1,0 +1,195 @@
+"""Every statement that the product sends, with parameters that are hard on it, for the rows of bench/rows.py.
+
+A case is named for its constant, `runs_sql.ACTIVE`. `found()` names the statements that the product has, so that none
+is forgotten here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Final
+
+from bench.rows import CALLER, LONG_THREAD, OLD_DAYS, Size
+from shared import attachment_objects, attachments, runs_sql, store_sql
+from shared.attachments import UNSENT_SECONDS
+from shared.queue import REPEAT_SECONDS
+from shared.runs import Status, sources
+from worker import reaper, sweeps
+
+MODULES: Final = (runs_sql, store_sql, attachments, attachment_objects, sweeps)
+VERBS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
+PAGE: Final = 20
+"""Items of a thread, and threads, that a ChatKit client asks for at once."""
+
+Parameter = str | int | float | None | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A statement with its parameters. `what` tells two cases of one statement apart."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    what: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} ({self.what})" if self.what else self.name
+
+    @property
+    def sql(self) -> str:
+        return found()[self.name]
+
+
+def found() -> dict[str, str]:
+    """All SQL texts of the product, by module and constant."""
+    return {
+        f"{_short(module)}.{name}": value
+        for module in MODULES
+        for name, value in vars(module).items()
+        if isinstance(value, str) and value.lstrip().startswith(VERBS)
+    }
+
+
+def cases(size: Size) -> list[Case]:
+    """One case of each statement at least, for a database of that size."""
+    return [*_of_runs(size), *_of_sweeps(size), *_of_the_store(size), *_of_attachments(size)]
+
+
+def _of_runs(size: Size) -> list[Case]:
+    running = f"run_long_{size.long_runs}"
+    queued, waiting = f"run_{size.threads - size.active}_7", "run_waiting_0"
+    thread = (*CALLER, LONG_THREAD)
+    behind = _owned(size, size.threads)
+    new: tuple[Parameter, ...] = ("run_new", *CALLER, "thr_new", "threads.create", "{}", "{}", None)
+    busy: tuple[Parameter, ...] = (*new[:3], LONG_THREAD, *new[4:])
+    return [
+        Case("runs_sql.ADMIT", (*new, None, "key_new", "\\x01", 3, "true", 50), "of a caller with a limit"),
+        Case("runs_sql.ADMIT", (*busy, None, None, "\\x01", 3, "true", 0), "busy thread"),
+        Case("runs_sql.ADMIT", (*busy, None, None, "\\x01", 3, "false", 0), "refused"),
+        Case(
+            "runs_sql.ADMIT_MESSAGE",
+            (*new, "msg_a", None, "\\x01", 3, "true", 50, "{}", "{}", REPEAT_SECONDS),
+        ),
+        Case(
+            "runs_sql.ADMIT_MESSAGE",
+            (*busy, "msg_a", None, "\\x01", 3, "true", 0, None, "{}", 0),
+            "busy thread",
+        ),
+        Case("runs_sql.BY_ID", (running, *CALLER)),
+        Case("runs_sql.BY_KEY", (*CALLER, "key_run_10_2")),
+        Case("runs_sql.SAME_REQUEST", (*CALLER, "\\x02", REPEAT_SECONDS)),
+        Case("runs_sql.ACTIVE", thread),
+        Case("runs_sql.ACTIVE", (*behind, f"thr_{size.threads}"), "one waits behind it"),
+        Case("runs_sql.UNENDED_COUNT", CALLER),
+        Case("runs_sql.UNENDED", (*thread, None)),
+        Case("runs_sql.UNENDED", (*thread, running), "before a run"),
+        Case("runs_sql.ANSWERING", (*thread, "msg_none")),
+        Case("runs_sql.START", (queued, sources(Status.RUNNING))),
+        Case("runs_sql.STATUS", (running,)),
+        Case("runs_sql.FINISH", (running, 1, "completed", None, sources(Status.COMPLETED))),
+        Case(
+            "runs_sql.FINISH_ALONE",
+            (running, *thread, 1, "completed", None, sources(Status.COMPLETED)),
+        ),
+        Case("runs_sql.PROMOTE", (*behind, f"thr_{size.threads}")),
+        Case("runs_sql.LATER_INPUTS", (*thread, running)),
+        Case("runs_sql.HAND_BACK", (running, 1)),
+        Case("runs_sql.REQUEST_CANCEL", (waiting,)),
+        Case("runs_sql.STATUSES", ([running, queued, waiting],)),
+        Case("runs_sql.FORBID_NEXT_ATTEMPT", (running, 1)),
+        Case("runs_sql.THREAD_LOCK", thread),
+        Case("runs_sql.SET_ANCHOR", (running, "msg_1")),
+    ]
+
+
+def _of_sweeps(size: Size) -> list[Case]:
+    page = reaper.DELETE_AT_ONCE
+    stays, goes = OLD_DAYS, OLD_DAYS // 2
+    old = [f"run_{thread}_1" for thread in range(1, 1 + page)]
+    return [
+        Case("sweeps.QUEUED", (reaper.QUEUED_SECONDS, None, "", reaper.PAGE)),
+        Case("sweeps.QUEUED", (reaper.QUEUED_SECONDS, "9999-01-01", "", reaper.PAGE), "last page"),
+        Case("sweeps.RUNNING", ("", reaper.PAGE)),
+        Case("sweeps.RUNNING", (f"run_{size.threads}", reaper.PAGE), "last page"),
+        Case("sweeps.STRANDED", (reaper.PAGE,)),
+        Case("sweeps.OLD_RUNS", (stays, None, "", page), "all stay"),
+        Case("sweeps.OLD_RUNS", (goes, "-infinity", "", page), "most go"),
+        Case("sweeps.FORGET_RUNS", (old,)),
+        Case("sweeps.OLD_THREADS", (stays, None, "", page)),
+        Case("sweeps.LOCK_OLD_THREADS", ([f"thr_{number}" for number in range(1, 1 + page)],)),
+        Case("sweeps.FORGET_THREADS", (stays, [f"thr_{number}" for number in range(1, 1 + page)])),
+    ]
+
+
+def _of_the_store(size: Size) -> list[Case]:
+    fence: tuple[Parameter, ...] = (f"run_long_{size.long_runs}", 1)
+    of_caller, in_thread = (LONG_THREAD, *CALLER), (LONG_THREAD, *CALLER)
+    first, middle = "msg_1", f"msg_{size.long_items // 2}"
+    tenant_less = f"thr_{size.threads // 20 * 10}"
+    return [
+        Case("store_sql.LOAD_THREAD", of_caller),
+        Case("store_sql.SAVE_THREAD", (*of_caller, "{}", *fence)),
+        Case("store_sql.SAVE_THREAD", ("thr_new", *CALLER, "{}", None, None), "a new one"),
+        Case("store_sql.THREADS_ASC", (*CALLER, PAGE)),
+        Case("store_sql.THREADS_DESC", (*CALLER, PAGE)),
+        Case("store_sql.THREADS_ASC_AFTER", (*CALLER, PAGE, tenant_less)),
+        Case("store_sql.THREADS_DESC_AFTER", (*CALLER, PAGE, tenant_less)),
+        Case("store_sql.LOCK_THREAD", (*of_caller, *fence)),
+        Case("store_sql.DELETE_THREAD", ("thr_10", *CALLER)),
+        Case("store_sql.WRITE_ITEM", (*in_thread, "msg_new", "{}", *fence)),
+        Case("store_sql.LOAD_ITEM", (*in_thread, middle)),
+        Case("store_sql.ITEMS_ASC", (*in_thread, PAGE)),
+        Case("store_sql.ITEMS_DESC", (*in_thread, PAGE)),
+        Case("store_sql.ITEMS_ASC_AFTER", (*in_thread, PAGE, middle)),
+        Case("store_sql.ITEMS_DESC_AFTER", (*in_thread, PAGE, middle)),
+        Case("store_sql.DELETE_ITEM", (*in_thread, middle, *fence)),
+        Case("store_sql.TAKE_BACK", (*in_thread, f"msg_{size.long_items}", [first], *fence)),
+        Case("store_sql.MOVE_TO_END", (*in_thread, first, *fence)),
+        Case("store_sql.LOAD_ATTACHMENT", ("atc_10", *CALLER)),
+        Case("store_sql.SAVE_ATTACHMENT", ("atc_new", *CALLER, "{}", LONG_THREAD)),
+        Case("store_sql.DELETE_ATTACHMENT", ("atc_10", *CALLER)),
+    ]
+
+
+def _of_attachments(size: Size) -> list[Case]:
+    return [
+        Case("attachments._INSERT", ("atc_new", *CALLER, "{}", 1000)),
+        Case("attachments._DELETE", ("atc_10", *CALLER)),
+        Case("attachments._DELETE_UNSENT", (UNSENT_SECONDS, 100)),
+        Case("attachment_objects._FIND", ("atc_10",)),
+        Case("attachment_objects._NOTE_GARBAGE", ("key_new", 3600)),
+        Case("attachment_objects._COMPLETE", ("atc_10", "gone_10", 1000)),
+        Case("attachment_objects._FORGET_GARBAGE", ("gone_10",)),
+        Case("attachment_objects._DUE_GARBAGE", (100,)),
+        Case("attachment_objects._POSTPONE_GARBAGE", ("gone_10", 3600)),
+    ]
+
+
+def _owned(size: Size, thread: int) -> tuple[str, str]:
+    """Tenant and owner of a thread by its number; a multiple of ten is the caller's."""
+    assert thread % 10 == 0, size
+    return CALLER
+
+
+def literal(value: Parameter) -> str:
+    """As an argument of EXECUTE, which gives it the type that the statement needs."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, list):
+        return literal("{" + ",".join(value) + "}")
+    text = str(value).replace("'", "''")
+    return f"'{text}'"
+
+
+def literals(values: Sequence[Parameter]) -> str:
+    return ", ".join(map(literal, values))
+
+
+def _short(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+__all__: Any = ["Case", "cases", "found", "literals"]

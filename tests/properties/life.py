@@ -1,0 +1,247 @@
+"""A Relaykit that does one thing at a time, for the test of the life of runs: real rows, a real Redis, and actors that
+go on when they are told to. Its time passes when it is told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, cast
+
+from chatkit.server import ChatKitServer
+from chatkit.store import NotFoundError
+from chatkit.types import StreamingReq, ThreadMetadata, ThreadStreamEvent, UserMessageItem
+
+from api.admission import Admission, Submission, Submitted
+from api.parse import parse
+from api.watch import Watch
+from shared import keys
+from shared.chatkit import UserServer
+from shared.database import Database
+from shared.ending import Endings
+from shared.errors import RelaykitError
+from shared.identity import RequestContext, set_current
+from shared.journal import Journals
+from shared.queue import Queue
+from shared.redis import Redis
+from shared.run_rows import Runs
+from shared.settings import Settings
+from shared.store import PostgresStore
+from tests.properties.life_client import StillHub
+from worker.reaper import Reaper
+
+LEASE_SECONDS = 60
+"""Long enough that none ends by itself: here time passes only when it is told to."""
+WAIT_SECONDS = 10.0
+HOSTS = 2
+"""API processes that clients follow runs at."""
+
+Work = Callable[["Process"], Coroutine[Any, Any, Any]]
+
+SHIFT = """
+-- Lets time pass for all that Redis knows of it.
+-- KEYS[1] queue  ARGV[1] ms  ARGV[2] prefix of what the reaper notes
+local ms = tonumber(ARGV[1])
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local left = redis.call('PTTL', key)
+  if left >= 0 and left <= ms then
+    redis.call('DEL', key)
+  elseif left >= 0 then
+    redis.call('PEXPIRE', key, left - ms)
+  end
+  if string.sub(key, 1, #ARGV[2]) == ARGV[2] and left > ms then
+    redis.call('SET', key, string.format('%d', redis.call('GET', key) - ms), 'KEEPTTL')
+  end
+end
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  redis.call('ZINCRBY', KEYS[1], -ms, id)
+end
+"""
+
+
+class Process:
+    """Somebody's work, done up to the next gate each time that it is told to go on. Never told again, it has died."""
+
+    def __init__(self, work: Work) -> None:
+        self._told: asyncio.Queue[str] = asyncio.Queue()
+        self._stands = asyncio.Event()
+        self._task = asyncio.create_task(self._run(work))
+        self.outcome: Any = None
+        """What the work came to, once it is done: its result, or the error that is a caller's answer."""
+
+    @property
+    def done(self) -> bool:
+        return self._task.done()
+
+    async def gate(self) -> str:
+        """Waits to be told to go on; with what."""
+        self._stands.set()
+        return await self._told.get()
+
+    async def go_on(self, what: str = "") -> None:
+        """Returns when the process stands at its next gate or is done. Raises what it did not expect."""
+        if not self.done:
+            self._stands.clear()
+            self._told.put_nowait(what)
+        await self.stands()
+
+    async def stands(self) -> None:
+        await self._stands.wait()
+        if self.done:
+            await self._task
+
+    async def kill(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, work: Work) -> None:
+        try:
+            self.outcome = await work(self)
+        except (RelaykitError, NotFoundError) as error:
+            self.outcome = error
+        finally:
+            self._stands.set()
+
+
+class Gated:
+    """A service whose every call waits at the gate of the process that makes it."""
+
+    def __init__(self, service: object, process: Process) -> None:
+        self._service, self._process = service, process
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._service, name)
+        if not inspect.iscoroutinefunction(call):
+            return call
+
+        async def gated(*args: Any, **named: Any) -> Any:
+            await self._process.gate()
+            return await call(*args, **named)
+
+        return gated
+
+
+class Mute(ChatKitServer[Any]):
+    """What it would answer, the test says in its place."""
+
+    async def respond(
+        self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        for event in ():
+            yield event
+
+
+class World:
+    """The services that all share, and what an API process and a reaper do with them."""
+
+    def __init__(self, settings: Settings, redis: Redis, database: Database) -> None:
+        self.settings, self.redis, self.database = settings, redis, database
+        self.queue, self.journals, self.runs = Queue(redis), Journals(redis), Runs(database)
+        self.store = PostgresStore(database)
+        self.user = UserServer(Mute(self.store), lambda context: context)
+        self.hubs = [StillHub(redis, settings.tail_max_bytes) for _ in range(HOSTS)]
+        self._shift = redis.register_script(SHIFT)
+        self._pubsub = redis.pubsub()
+
+    async def __aenter__(self) -> World:
+        await self._pubsub.psubscribe(keys.notices("*"))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pubsub.aclose()
+
+    async def clear(self) -> None:
+        """As at first: nothing is there."""
+        await self.redis.flushdb()
+        async with self.database.connection() as connection:
+            await connection.execute("DELETE FROM runs; DELETE FROM threads")
+        self.hubs = [StillHub(self.redis, self.settings.tail_max_bytes) for _ in self.hubs]
+
+    async def send_notices(self) -> None:
+        """What has been published so far is on its way to the hosts."""
+        await self._pubsub.ping()
+        while (message := await self._pubsub.get_message(timeout=WAIT_SECONDS)) is not None:
+            if message["type"] == "pong":
+                return
+            if message["type"] == "pmessage":
+                for hub in self.hubs:
+                    hub.send({**message, "type": "message"})
+        raise AssertionError("Redis does not answer")
+
+    async def pass_time(self, seconds: float) -> None:
+        await self._shift(keys=[keys.QUEUE], args=[int(seconds * 1000), keys.MISSING_PREFIX])
+
+    def gated(self, service: Any, process: Process) -> Any:
+        return cast(Any, Gated(service, process))
+
+    def endings(self, process: Process | None = None) -> Endings:
+        """Those of a process; without one, such as wait for nobody."""
+        journals, queue = self.journals, self.queue
+        if process is not None:
+            journals, queue = self.gated(journals, process), self.gated(queue, process)
+        return Endings(self.settings, self.database, self.runs, journals, queue, self.user)
+
+    def post(self, raw: bytes, policy: str, owner: str, run_id: str, **more: Any) -> Work:
+        """A streaming request, as the endpoint submits it."""
+        submission = Submission(
+            request=cast(StreamingReq, parse(raw).request),
+            context=RequestContext(user_id=owner, run_id=run_id),
+            request_hash=hashlib.sha256(raw).digest(),
+            token=None,
+            queue_is_full=False,
+            **more,
+        )
+        settings = self.settings.model_copy(update={"thread_policy": policy})
+
+        async def work(process: Process) -> Submitted:
+            endings = self.endings(process)
+            return await Admission(
+                settings, self.database, self.runs, endings.journals, endings.queue, endings, self.user
+            ).submit(submission)
+
+        return work
+
+    def cancel(self, run_id: str, owner: str) -> Work:
+        """The user's stop, as the endpoint does it."""
+
+        async def work(process: Process) -> Any:
+            run = await self.runs.get(run_id, "", owner)
+            await process.gate()
+            return await self.endings(process).cancel(run)
+
+        return work
+
+    def delete_thread(self, thread_id: str, owner: str) -> Work:
+        """As the endpoint does it: what goes on in the thread is stopped first."""
+
+        async def work(process: Process) -> None:
+            context = RequestContext(user_id=owner)
+            for run in await self.runs.unended("", owner, thread_id):
+                await self.endings(process).cancel(run)
+            await process.gate()
+            set_current(context)
+            await self.store.delete_thread(thread_id, context)
+
+        return work
+
+    def reap(self) -> Work:
+        """One turn of a reaper; there may be two at a time, where the one has lost its connection."""
+
+        async def work(process: Process) -> None:
+            endings = self.endings(process)
+            await Reaper(self.settings, self.database, endings.queue, endings, None).requeue()
+
+        return work
+
+    def watch(self, hub: StillHub) -> Work:
+        """A tick of the relay of one host."""
+
+        async def work(process: Process) -> None:
+            endings = self.endings(process)
+            watch = Watch(self.settings, hub, endings.queue, endings.journals, self.runs)
+            if quiet := [follow for follow in hub.following() if not (follow.tail.ended or follow.gone)]:
+                await watch._look(quiet)
+
+        return work

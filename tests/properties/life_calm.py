@@ -1,0 +1,79 @@
+"""The life of runs once nothing happens any more that should not: what was accepted comes to its end."""
+
+from __future__ import annotations
+
+from shared import keys
+from tests.properties.life import HOSTS, LEASE_SECONDS
+from tests.properties.life_acts import Life
+from tests.properties.life_worker import Job, Worker
+
+MAX_ROUNDS = 40
+MAX_STEPS = 60
+
+
+async def calm(life: Life) -> None:
+    """Reapers reap and an honest worker works until there is nothing left to do; then every run is read to its end."""
+    worker = Worker(life.world, f"calm{len(life.workers)}")
+    life.workers.append(worker)
+    for _ in range(MAX_ROUNDS):
+        await life.step(life.time_passes(LEASE_SECONDS))
+        await life.step(life.reap(MAX_STEPS))
+        await life.step(worker.claim(100))
+        for job in worker.unfinished:
+            await _finish(life, job)
+        ended = all(row.status.ended for row in life.record.rows.values())
+        if ended and not await life.world.redis.exists(keys.QUEUE):
+            break
+    else:
+        raise AssertionError(f"it does not become calm: {life.record.rows}")
+    for number in range(len(life.record.rows)):
+        await life.step(life.follow(number, number % HOSTS))
+    for place in range(len(life.clients)):
+        await _read_to_the_end(life, place)
+
+
+async def _finish(life: Life, job: Job) -> None:
+    answer = iter(["show", "flush", "text", "keep"])
+    for _ in range(MAX_STEPS):
+        if job.process.done:
+            return
+        answers = job.rewound
+        await life.step(job.go_on(next(answer, "finish") if answers else ""))
+    raise AssertionError(f"the job of {job.run} does not end")
+
+
+async def _read_to_the_end(life: Life, place: int) -> None:
+    client = life.clients[place]
+    for number in range(MAX_STEPS):
+        if client.done or client.run_id not in life.record.rows:
+            return
+        if not client.connected:
+            await life.step(life.reconnect(place, number % HOSTS))
+        elif number % 3 == 2:
+            for host in range(HOSTS):
+                await life.step(life.tick(host, MAX_STEPS))
+        else:
+            await life.step(life.read(place, hears=True))
+    raise AssertionError(f"{client} waits for ever")
+
+
+async def wake_all(life: Life) -> None:
+    """Those who slept through it all go on, each to his end."""
+    for _ in range(MAX_STEPS):
+        for process in list(life.processes):
+            await life.step(process.go_on())
+        for job in life.jobs:
+            await life.step(job.go_on("finish"))
+        if not life.processes and not life.jobs:
+            return
+    raise AssertionError("somebody does not come to his end")
+
+
+async def check_end(life: Life) -> None:
+    """Every run has ended and says so; no lease and no job is left, and what is left expires."""
+    life.record.check_calm()
+    redis = life.world.redis
+    left = sorted(await redis.keys("*"))
+    assert not [key for key in left if await redis.ttl(key) == -1], left
+    prefixes = (keys.QUEUE, keys.LEASE_PREFIX, keys.JOB_PREFIX)
+    assert not [key for key in left if key.decode().startswith(prefixes)], left
