@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -19,7 +20,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import REFUSED
 from shared import errors
-from shared.errors import InvalidJson, InvalidRequest, JournalGone, RelaykitError, ThreadBusy, Unauthenticated
+from shared.errors import (
+    InvalidJson,
+    InvalidRequest,
+    JournalGone,
+    RelaykitError,
+    Stopping,
+    ThreadBusy,
+    Unauthenticated,
+)
 from shared.log import failure
 
 MAX_LOCATIONS = 20
@@ -33,6 +42,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.SchemaOutdated: 503,
     errors.MigrationFailed: 500,
     errors.QueueUnavailable: 503,
+    errors.Stopping: 503,
     errors.Unauthenticated: 401,
     errors.IssuerUnavailable: 503,
     errors.TokenUnreadable: 500,
@@ -197,6 +207,10 @@ class _CatchAll:
             await self._app(scope, receive, noting_send)
         except ClientDisconnect:
             return
+        except asyncio.CancelledError:
+            if not begun:  # it outlasts the drain: uvicorn gives it up, and would answer 500
+                await error_response(Stopping())(scope, receive, send)
+            raise
         except Exception as error:
             log.error("a request failed", action="request_failed", code=RelaykitError.code, **failure(error))  # noqa: TRY400
             if not begun:

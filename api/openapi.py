@@ -68,12 +68,12 @@ _MORE_FIELDS: Final[dict[str, Json]] = {
 
 
 def refusals(*kinds: type[RelaykitError], framework: Sequence[int] = ()) -> Responses:
-    """The `responses` of a route that can raise these errors; every route can fail as `internal`, too.
+    """The `responses` of a route that can raise these errors; every route can fail as `internal` or `stopping`, too.
 
     `framework` are the statuses of what is refused before the route sees it: 404 where the path has a parameter, since
     it is another path when that holds a slash.
     """
-    raised: tuple[type[RelaykitError], ...] = (*kinds, RelaykitError)
+    raised: tuple[type[RelaykitError], ...] = (*kinds, errors.Stopping, RelaykitError)
     codes: dict[int, dict[str, str]] = {}
     for kind in raised:
         codes.setdefault(STATUS[kind], {})[kind.code] = _first_line(kind)

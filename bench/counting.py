@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 
@@ -23,8 +23,18 @@ class Counter:
 
     def count(self) -> Seen:
         """What comes within the seconds of the job, from now on. Raises RuntimeError where a stream was refused."""
+        return self.begin()()
+
+    def begin(self) -> Callable[[], Seen]:
+        """The same, while something else is done: what it gives waits for the seconds to end."""
         for client in self._clients:
             _say(client, "count")
+        for client in self._clients:
+            if _line(client) != "counting\n":
+                raise RuntimeError("a load client does not count")
+        return self._finish
+
+    def _finish(self) -> Seen:
         seen = merged([Seen(**json.loads(_line(client))) for client in self._clients])
         if seen.failed:
             raise RuntimeError(f"{seen.failed} streams were refused")
@@ -35,7 +45,10 @@ class Counter:
 def counting(
     requests: Sequence[Request], seconds: float, *, clients: int = 1, opens_at_once: int = 100
 ) -> Iterator[Counter]:
-    """All streams are open in the block, and cut at its end. `clients` is the number of load clients that share them."""
+    """All streams are open in the block, and cut at its end; with 0 `seconds` a count lasts until all have ended.
+
+    `clients` is the number of load clients that share them.
+    """
     with ExitStack() as stack:
         shares = [list(requests[number::clients]) for number in range(clients)]
         processes = [stack.enter_context(_client()) for _ in shares]

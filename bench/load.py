@@ -39,7 +39,8 @@ class Job:
     hold: bool = False
     """Print `ready` when all have begun; the counting starts with the next line on stdin."""
     windows: bool = False
-    """After the first answer, count `seconds` anew and answer for each further line on stdin, until that ends."""
+    """After the first answer, count `seconds` anew and answer for each further line on stdin, until that ends. Before
+    each answer, print `counting` when that begins."""
     opens_at_once: int = 100
     """Streams that have been asked for and have not begun."""
 

@@ -142,6 +142,8 @@ class Streams:
         seen = self._seen
         for stream in self._streams:
             stream.seen, stream.counting = seen, True
+        if self._job.windows:
+            print("counting", flush=True)
         started_at, used = time.monotonic(), _cpu_seconds()
         if self._job.seconds:
             await asyncio.sleep(self._job.seconds)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -53,3 +54,28 @@ def cpu_seconds(pids: list[int]) -> float:
 
 def resident_bytes(pid: int) -> int:
     return int(psutil.Process(pid).memory_info().rss)
+
+
+def connections_to(pid: int, port: int) -> int:
+    """Established TCP connections of the process to that port."""
+    found = psutil.Process(pid).net_connections(kind="tcp")
+    return sum(1 for each in found if each.status == psutil.CONN_ESTABLISHED and each.raddr[1] == port)
+
+
+@contextmanager
+def peak_resident(pid: int, every_seconds: float = 0.02) -> Iterator[Callable[[], int]]:
+    """The most memory that the process has had since the block began, looked at so often."""
+    peak, ended = resident_bytes(pid), threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not ended.wait(every_seconds):
+            peak = max(peak, resident_bytes(pid))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield lambda: peak
+    finally:
+        ended.set()
+        watching.join()

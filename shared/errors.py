@@ -53,6 +53,12 @@ class QueueUnavailable(RelaykitError):
     code = "queue_unavailable"
 
 
+class Stopping(RelaykitError):
+    """The API process stops before it could answer; another one can."""
+
+    code = "stopping"
+
+
 class Unauthenticated(RelaykitError):
     """The request carries no valid bearer token."""
 

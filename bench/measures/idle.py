@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import redis
+from urllib.parse import urlsplit
 
 from bench.clients import follows, posts
 from bench.counting import counting
@@ -21,14 +21,14 @@ from bench.load import Request
 from bench.measures import Scale
 from bench.results import Goal, Measure, Of
 from bench.server import Script
-from bench.stack import Process, Stack, stack
-from bench.usage import cpu_seconds, resident_bytes
+from bench.stack import Process, stack
+from bench.usage import connections_to, measured, resident_bytes
 
 WARM_CLIENTS = 200
 LOAD_CLIENTS = 2
 OTHER_FILES = 1_000
 """Of a process, beside its clients' sockets."""
-SETTLE_SECONDS = 1.0
+COUNT_SECONDS = 0.1
 MEMORY_GOAL = Goal(Of.VALUE, at_most=10)
 CONNECTIONS_GOAL = Goal(Of.VALUE, at_most=2)
 
@@ -37,28 +37,85 @@ CONNECTIONS_GOAL = Goal(Of.VALUE, at_most=2)
 class Idle:
     """Of one process with its clients."""
 
-    kib_per_client: float
+    kb_per_client: float
+    """1,000 bytes."""
     cpu_share: float
     """Of a core, with all connected and nothing sent."""
     connect_seconds: float
+    """Until all were."""
+    redis_connections: int
+    redis_connections_before: int
+    """With no client."""
+    client_share: float
+    """Of a core, of the busiest load client while nothing was sent."""
 
 
 def measure(scale: Scale) -> list[Measure]:
-    clients = min(scale.of(1_000, 10_000), resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES)
-    idle_seconds = scale.of(2.0, 20.0)
+    clients = min(scale.of(500, 10_000), resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES)
+    seconds = scale.of(2.0, 30.0)
     with stack() as services:
+        port = urlsplit(services.services.redis_url).port or 0
         api, base = services.api(), services.in_process()
+        with feeding(services, WARM_CLIENTS + clients) as feeder:
+            ours = _idle(api, follows(api.url, feeder.run_ids, services), seconds, port)
         set_pace(base, 0)
-        with feeding(services, clients) as feeder:
-            requests = follows(api.url, feeder.run_ids, services)
-            _warm(requests)
-            with redis.Redis.from_url(services.services.redis_url) as client:
-                before = _connections(client)
-                with_none = _of_api(client, api)
-                ours, added = _idle(api, requests, idle_seconds, client)
-        theirs, _ = _idle(base, _warm(posts(base.url, Script(paced=True), clients)), idle_seconds)
-    return _measures(clients, ours, theirs, with_none, with_none + added - before)
+        theirs = _idle(base, posts(base.url, Script(paced=True), WARM_CLIENTS + clients), seconds, port)
+    return _measures(clients, ours, theirs)
 
 
-def _measures(clients: int, ours: Idle, theirs: Idle, connections_before: int, connections: int) -> list[Measure]:
-    raise NotImplementedError
+def _idle(server: Process, requests: Sequence[Request], seconds: float, redis_port: int) -> Idle:
+    """Clients that came and went before have made the process as large as it is without any."""
+    with counting(requests[:WARM_CLIENTS], COUNT_SECONDS):
+        pass
+    connections, before = connections_to(server.pid, redis_port), resident_bytes(server.pid)
+    with counting(requests[WARM_CLIENTS:], COUNT_SECONDS, clients=LOAD_CLIENTS) as counter:
+        after = resident_bytes(server.pid)
+        with measured({"server": [server.pid]}) as usage:
+            time.sleep(seconds)
+        seen = counter.count()
+        return Idle(
+            kb_per_client=(after - before) / (len(requests) - WARM_CLIENTS) / 1_000,
+            cpu_share=usage.total / seconds,
+            connect_seconds=seen.opened_seconds,
+            redis_connections=connections_to(server.pid, redis_port),
+            redis_connections_before=connections,
+            client_share=seen.cpu_share,
+        )
+
+
+def _measures(clients: int, ours: Idle, theirs: Idle) -> list[Measure]:
+    return [
+        Measure(
+            measure=f"idle.memory_{clients}_clients",
+            value=ours.kb_per_client,
+            unit="kB/client",
+            baseline=theirs.kb_per_client,
+            against="in-process",
+            goal=MEMORY_GOAL,
+            note="of the API process, over what it has without clients; each follows a run of its own",
+        ),
+        Measure(
+            measure=f"idle.redis_connections_{clients}_clients",
+            value=ours.redis_connections,
+            unit="connections",
+            goal=CONNECTIONS_GOAL,
+            note=f"of the API process; {ours.redis_connections_before} without clients",
+        ),
+        Measure(
+            measure=f"idle.cpu_{clients}_clients",
+            value=ours.cpu_share * 100,
+            unit="% of a core",
+            baseline=theirs.cpu_share * 100,
+            against="in-process",
+            note=f"ours looks after quiet runs and sends a ping to each client every 15 s, the baseline does nothing. "
+            f"Busiest load client {ours.client_share:.0%} of a core",
+        ),
+        Measure(
+            measure=f"idle.connect_{clients}_clients",
+            value=ours.connect_seconds,
+            unit="s",
+            baseline=theirs.connect_seconds,
+            against="in-process, a POST each",
+            note="until all are connected and have had their first byte, 100 at a time, from two load clients",
+        ),
+    ]

@@ -64,7 +64,7 @@ def measure(scale: Scale) -> list[Measure]:
         services.worker()
         _round(services, api, base, WARM_POSTS, 4)
         for posters in (1, 10, 50):
-            rounds, count = scale.of((2, max(20, 3 * posters)), (8, 100 if posters == 1 else 20 * posters))
+            rounds, count = scale.of((2, max(20, 2 * posters)), (8, 100 if posters == 1 else 20 * posters))
             ours, theirs = Side(), Side()
             for _ in range(rounds):
                 mine, other = _round(services, api, base, count, posters)

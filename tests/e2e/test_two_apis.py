@@ -17,10 +17,21 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from tests.followers import Follower, after, asking, body, crowd, cursors, following
+from tests.links import Link
 from tests.redis_clients import connections
 from tests.relay_servers import Script, open_gate
 from tests.services import Databases, RedisDatabases
-from tests.system import Caller, Process, Processes, create, free_port, make_settings, running_processes
+from tests.system import (
+    Caller,
+    Process,
+    Processes,
+    create,
+    free_port,
+    keyed,
+    make_settings,
+    running_processes,
+    wait_until,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -45,9 +56,9 @@ class Stage:
         return sum(client["addr"] in addresses for client in await connections(self.redis))
 
     @asynccontextmanager
-    async def third_api(self) -> AsyncIterator[tuple[Process, Caller]]:
-        """Another API process, and alice at it."""
-        process = await self.system.start_api()
+    async def third_api(self, **more: str) -> AsyncIterator[tuple[Process, Caller]]:
+        """Another API process, with `more` in its environment, and alice at it."""
+        process = await self.system.start_api(**more)
         try:
             yield process, await crowd(self.system, self.alice, api=len(self.system.urls) - 1)
         finally:
@@ -80,6 +91,12 @@ async def stage(stage_settings, tmp_path_factory) -> AsyncIterator[Stage]:
 
 def held(tmp_path: Path, deltas: int = 12) -> Script:
     return Script(deltas=deltas, gate=str(tmp_path), holds=[HOLD])
+
+
+def has_clients(process: Process) -> bool:
+    sockets = psutil.Process(process.popen.pid).net_connections("tcp")
+    ports = {one.laddr.port for one in sockets if one.status == psutil.CONN_LISTEN}
+    return any(one.raddr and one.laddr.port in ports for one in sockets)
 
 
 async def in_mid_answer(follower: Follower) -> None:
@@ -183,6 +200,22 @@ async def test_an_api_that_is_drained_closes_its_streams_and_their_clients_go_on
             assert (await rest.finished()).end == "completed"
         whole = body((await stage.alice_elsewhere.resume(closed.run_id, None)).raw)
         assert body(closed.raw) + rest.body == whole
+
+
+async def test_an_api_that_stops_while_a_request_waits_for_redis_says_so(stage):
+    """SIGTERM while Redis does not answer it: what outlasts the drain is a 503 of its own, which the client repeats."""
+    async with (
+        Link(stage.system.settings.redis_url) as link,
+        stage.third_api(REDIS_URL=link.url) as (process, alice),
+    ):
+        with link.holding():
+            asking = asyncio.create_task(alice.post(create(str(Script())), keyed("stopping")))
+            await wait_until("the API has its connection", lambda: has_clients(process))
+            assert await asyncio.to_thread(process.terminate) in (0, -signal.SIGTERM), process.output
+            response = await asking
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "stopping")
+        assert int(response.headers["retry-after"]) >= 1
+    assert (await stage.alice.stream(create(str(Script())), keyed("stopping"))).end == "completed"
 
 
 async def test_an_api_that_is_killed_takes_no_run_with_it(stage, tmp_path):

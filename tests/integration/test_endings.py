@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 
 from shared import keys
 from shared.ending import Endings
-from shared.journal import Journals
 from shared.queue import Queue
 from shared.settings import Settings
 from tests.followers import asking, crowd
@@ -87,13 +86,13 @@ async def test_a_run_that_is_stopped_before_its_journal_begins_answers_with_its_
     settings: Settings, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the commit and admission's entries, from elsewhere."""
-    admission, stopped = Journals.admission, asyncio.Event()
+    admit, stopped = Queue.admit, asyncio.Event()
 
-    async def late(journals: Journals, *arguments: Any) -> Any:
+    async def late(queue: Queue, *arguments: Any) -> None:
         await stopped.wait()
-        return await admission(journals, *arguments)
+        await admit(queue, *arguments)
 
-    monkeypatch.setattr(Journals, "admission", late)
+    monkeypatch.setattr(Queue, "admit", late)
     async with running(settings, ScriptedAnswers, workers=0) as system:
         alice = await crowd(system, await system.caller())
         posting = asyncio.create_task(alice.stream(create("hello")))

@@ -179,6 +179,26 @@ async def test_old_runs_are_deleted_but_for_the_newest_of_each_thread(bench: Ben
     assert gone not in await bench.ids("runs")
 
 
+async def test_what_is_old_and_stays_does_not_hide_what_is_to_go(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A turn looks at a few old rows only, and the next one goes on behind them, in the end from the beginning."""
+    monkeypatch.setattr(reaper_module, "DELETE_AT_ONCE", 2)
+    monkeypatch.setattr(reaper_module, "DELETE_STEPS", 1)
+    for number in range(3):
+        stays = await bench.thread(f"thr_{number}", days_old=9)
+        await bench.run(stays, Status.COMPLETED, days_old=9)
+    gone = [await bench.run(f"thr_gone{number}", Status.FAILED, days_old=8) for number in range(2)]
+    seen = []
+    for _ in range(3):
+        await bench.reaper.delete_old()
+        seen.append(len(await bench.ids("runs") & set(gone)))
+    assert seen == [2, 1, 0]
+    again = await bench.run("thr_gone", Status.FAILED, days_old=10)
+    await bench.reaper.delete_old()
+    assert again not in await bench.ids("runs")
+
+
 async def test_threads_that_nobody_uses_are_deleted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old by its own change and by its newest run; more than one go takes."""
     monkeypatch.setattr(reaper_module, "DELETE_AT_ONCE", 2)

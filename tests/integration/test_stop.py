@@ -14,7 +14,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.journal import Journals
+from shared.queue import Queue
 from tests.followers import Follower, asking, crowd, following
 from tests.links import Link
 from tests.redis_clients import writes_held
@@ -401,17 +401,17 @@ async def test_a_stop_whose_redis_connection_dies_is_carried_out(stage):
 
 async def test_an_accepted_run_gets_its_journal_and_its_job_though_the_connection_dies(stage, monkeypatch):
     """The row is committed, the journal's first entries are on their way: they are sent again, and the 200 comes."""
-    committed, held, admission = asyncio.Event(), asyncio.Event(), Journals.admission
+    committed, held, admit = asyncio.Event(), asyncio.Event(), Queue.admit
 
-    async def after_it_is_held(journals, *arguments):
+    async def after_it_is_held(queue, *arguments):
         committed.set()
         await held.wait()
-        return await admission(journals, *arguments)
+        await admit(queue, *arguments)
 
-    monkeypatch.setattr(Journals, "admission", after_it_is_held)
+    monkeypatch.setattr(Queue, "admit", after_it_is_held)
     async with AsyncExitStack() as stack:
         asker = await stack.enter_async_context(asking(stage.alice, create(str(Script()))))
-        await committed.wait()
+        await wait_until("the row is committed", committed.is_set)
         async with writes_held(stage.redis) as cut:
             held.set()
             await cut()

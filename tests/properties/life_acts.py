@@ -164,10 +164,12 @@ class Life:
     async def worker(self, which: int, what: str) -> None:
         job = one_of(self.jobs, which)
         match what:
-            case "lease ends":
+            case "lease ends" | "taken over":
                 now, _ = await self.world.redis.time()
                 await self.world.redis.delete(keys.lease(job.run_id))
                 await self.world.redis.zadd(keys.QUEUE, {job.run_id: now * 1000}, xx=True)
+                if what == "taken over":
+                    await self.workers[self.workers.index(job.worker) - 1].claim(1)
             case "heartbeat":
                 await job.worker.beat()
             case "dies":

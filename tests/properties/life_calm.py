@@ -12,7 +12,7 @@ MAX_STEPS = 60
 
 
 async def calm(life: Life) -> None:
-    """Reapers reap and an honest worker works until there is nothing left to do; then every run is read to its end."""
+    """Reapers reap and an honest worker works until there is nothing left to do."""
     worker = Worker(life.world, f"calm{len(life.workers)}")
     life.workers.append(worker)
     for _ in range(MAX_ROUNDS):
@@ -26,10 +26,6 @@ async def calm(life: Life) -> None:
             break
     else:
         raise AssertionError(f"it does not become calm: {life.record.rows}")
-    for number in range(len(life.record.rows)):
-        await life.step(life.follow(number, number % HOSTS))
-    for place in range(len(life.clients)):
-        await _read_to_the_end(life, place)
 
 
 async def _finish(life: Life, job: Job) -> None:
@@ -40,6 +36,14 @@ async def _finish(life: Life, job: Job) -> None:
         answers = job.rewound
         await life.step(job.go_on(next(answer, "finish") if answers else ""))
     raise AssertionError(f"the job of {job.run} does not end")
+
+
+async def read_all(life: Life) -> None:
+    """Every client reads to the end, and so does another one who comes to each run late."""
+    for number in range(len(life.record.rows)):
+        await life.step(life.follow(number, number % HOSTS))
+    for place in range(len(life.clients)):
+        await _read_to_the_end(life, place)
 
 
 async def _read_to_the_end(life: Life, place: int) -> None:

@@ -49,7 +49,7 @@ async def _assert_store_refuses(world: World, run: Run) -> None:
     for write in (
         lambda: store.add_thread_item(thread, item, context),
         lambda: store.delete_thread_item(thread, item.id, context),
-        lambda: store.delete_items_after(thread, None, context),
+        lambda: store.take_back(thread, None, context),
         lambda: store.save_thread(ThreadMetadata(id=thread, created_at=datetime.now(), title="stale"), context),
         lambda: store.delete_thread(thread, context),
     ):

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import event
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from shared.database import Database
 from shared.redis import open_redis
@@ -25,7 +25,7 @@ from shared.settings import Settings
 from tests.fuzzing import examples
 from tests.properties.life import HOSTS, LEASE_SECONDS, World
 from tests.properties.life_acts import Life, one_of
-from tests.properties.life_calm import calm, check_end, wake_all
+from tests.properties.life_calm import calm, check_end, read_all, wake_all
 from tests.properties.life_worker import ACTIONS
 from worker import reaper
 
@@ -88,6 +88,15 @@ class LifeOfRuns(RuleBasedStateMachine):
         self._runner.run(self.life.step(step))
         self._failed = False
 
+    @initialize(runs=st.integers(1, 3), steps=st.integers(0, 6))
+    def begin(self, runs, steps):
+        """Some messages of a thread were posted, and the first of them is on its way."""
+        for number in range(runs):
+            self._do(self.life.post("alice", 0, "queue", None, f"{number}", once=False, steps=3))
+        self._do(self.life.workers[0].claim(1))
+        for _ in range(steps):
+            self._do(self.life.jobs[0].go_on("show"))
+
     @rule(
         owner=OWNERS,
         slot=SLOTS,
@@ -122,9 +131,9 @@ class LifeOfRuns(RuleBasedStateMachine):
                 self._do(job.go_on(action))
 
     @precondition(lambda self: self.life.jobs)
-    @rule(which=ANY, what=st.sampled_from(["lease ends", "lease ends", "heartbeat", "dies", "drains"]))
+    @rule(which=ANY, what=st.sampled_from(["taken over", "taken over", "lease ends", "heartbeat", "dies", "drains"]))
     def worker(self, which, what):
-        """Its lease ends where it is too slow for it, and alive."""
+        """A lease ends where its worker is too slow for it, and alive."""
         self._do(self.life.worker(which, what))
 
     @precondition(lambda self: self.life.stale)
@@ -186,7 +195,7 @@ class LifeOfRuns(RuleBasedStateMachine):
     def teardown(self) -> None:
         """It becomes calm; then those who slept wake, and it becomes calm again."""
         try:
-            for phase in () if self._failed else (calm, wake_all, calm, check_end):
+            for phase in () if self._failed else (calm, wake_all, calm, read_all, check_end):
                 self._runner.run(phase(self.life))
             for what in self.life.happened:
                 event(what)
