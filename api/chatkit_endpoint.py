@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Any
 from uuid import uuid4
 
 from chatkit.store import NotFoundError
 from chatkit.types import (
     AttachmentsCreateReq,
     AttachmentsDeleteReq,
+    ItemFeedbackParams,
+    ItemsFeedbackReq,
     ItemsListParams,
     ItemsListReq,
     NonStreamingReq,
@@ -103,6 +106,8 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         await _stop_runs(resources, request.params.thread_id, context)
     set_current(context)
     try:
+        if isinstance(request, ItemsFeedbackReq):
+            await _check_items(resources, request.params, resources.user.context(context))
         return await server._process_non_streaming(request, resources.user.context(context))
     except NotFoundError as error:
         raise _not_found(request) from error
@@ -112,6 +117,17 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         if isinstance(request, ThreadsSyncCustomActionReq) and error.args == (_NOT_A_WIDGET,):
             raise ItemMismatch("The sender of the action is not a widget.") from error
         raise
+
+
+async def _check_items(resources: Resources, given: ItemFeedbackParams, context: Any) -> None:
+    """The SDK hands these ids to the user's own code without a look at whose they are."""
+    store = resources.user.server.store
+    await store.load_thread(given.thread_id, context)
+    try:
+        for item_id in dict.fromkeys(given.item_ids):
+            await store.load_item(given.thread_id, item_id, context)
+    except NotFoundError as error:
+        raise ItemNotFound from error
 
 
 async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:

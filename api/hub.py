@@ -19,7 +19,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import ResponseError
 
 from api.subscription import READ_ENTRIES, Follow, Subscription
-from api.tail import continues
+from api.tail import adjoins, continues
 from shared import keys
 from shared.errors import JournalGone, QueueUnavailable
 from shared.journal import START, Cursor, Entry, Field, Journals, entries, follows, noticed
@@ -212,7 +212,7 @@ class Hub:
             found = noticed(data)
         except JournalGone:
             found = []
-        if found and follow.tail.last != START and continues(follow.tail.last, found[0]):
+        if found and adjoins(follow.tail.last, found[0]):
             self._take(follow, found)
         else:
             self._mark(follow)

@@ -35,6 +35,8 @@ _TYPES = frozenset(
 _IDS = frozenset({"thread_id", "item_id", "attachment_id", "after"})
 _ID_LISTS = frozenset({"item_ids", "attachments"})
 MAX_PAGE = 100
+MAX_IDS = 100
+"""Of one request: each of them is looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,8 @@ def _given_ids(params: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if name in _IDS and isinstance(value, str):
             yield name, value
         elif name in _ID_LISTS and isinstance(value, list):
+            if len(value) > MAX_IDS:
+                raise InvalidRequest(locations=[f"params.{name}: more than {MAX_IDS}"])
             yield from ((name, entry) for entry in value if isinstance(entry, str))
 
 

@@ -35,6 +35,16 @@ def continues(cursor: Cursor, entry: Entry) -> bool:
     return attempt > cursor.attempt and seq == 1 and not (entry.loses and cursor.attempt > 0)
 
 
+def adjoins(cursor: Cursor, entry: Entry) -> bool:
+    """Whether `entry` is sure to be the very next after `cursor`, the last one known.
+
+    The beginning of a later attempt is not: more of the one before, or a third between the two, may not be known. Only
+    of what admission wrote all is known, or nothing.
+    """
+    attempts = (cursor.attempt, entry.cursor.attempt)
+    return cursor != START and continues(cursor, entry) and (attempts[0] == attempts[1] or attempts == (0, 1))
+
+
 class Tail:
     """Holds all that came after `start`, up to `last`. Bounded in bytes: the oldest half is dropped beyond that.
 

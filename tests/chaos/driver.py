@@ -231,7 +231,7 @@ async def _check(stage: Stage, archive: Archive, outcome: Outcome) -> None:
         )
         outcome.losses += checks.losses(found)
         await close_all(stage.slots)
-        await stage.routes.closed()
+        await stage.routes.quiet()
         outcome.losses += await evidence.endless_keys(redis)
         outcome.losses += await evidence.sessions_left(database)
     outcome.refused_starts = sum(slot.refused_starts for slot in stage.slots)

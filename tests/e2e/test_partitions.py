@@ -40,7 +40,7 @@ from tests.system import (
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LEASE_SECONDS = 3.0
-DATABASE_SECONDS = 2.0
+DATABASE_SECONDS = 1.5
 DELAY_SECONDS = 0.05
 HOLD = 6
 DELTAS = 12

@@ -288,6 +288,10 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         request("items.feedback", thread_id="t", item_ids=["i"], kind=MARK),
         "params.kind",
     ),
+    "more ids than one request may name": (
+        request("items.feedback", thread_id="t", item_ids=["i"] * 101, kind="positive"),
+        "params.item_ids",
+    ),
     "ids are a text": (
         request("items.feedback", thread_id="t", item_ids=MARK, kind="positive"),
         "params.item_ids",

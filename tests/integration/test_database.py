@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -24,7 +25,7 @@ from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
 from shared.migrate import migrate
 from shared.store import PostgresStore
 from tests.integration.persistence import ALICE, message, outside, settings_for, thread
-from tests.integration.tcp_proxy import TcpProxy
+from tests.links import Link
 from tests.services import remove_data
 
 TABLE = "CREATE TABLE notes (id integer PRIMARY KEY)"
@@ -93,8 +94,8 @@ class TestStart:
         assert "\n" not in raised.value.message
 
     async def test_a_database_that_does_not_exist_is_one_clear_error(self, database_url: str) -> None:
-        async with TcpProxy(database_url) as proxy:
-            url = proxy.database_url.rpartition("/")[0] + "/absent"
+        async with Link(database_url) as link:
+            url = urlsplit(link.url)._replace(path="/absent").geturl()
             with pytest.raises(DatabaseUnavailable, match='database "absent" does not exist'):
                 async with Database(settings_for(url)):
                     pass
@@ -102,11 +103,11 @@ class TestStart:
     async def test_a_server_that_does_not_answer_is_an_error_within_the_timeout(
         self, database_url: str
     ) -> None:
-        async with TcpProxy(database_url) as proxy:
-            proxy.freeze()
+        async with Link(database_url) as link:
+            link.hold()
             begun = time.monotonic()
             with pytest.raises(DatabaseUnavailable):
-                async with Database(settings_for(proxy.database_url, database_timeout_seconds=0.5)):
+                async with Database(settings_for(link.url, database_timeout_seconds=0.5)):
                     pass
             assert time.monotonic() - begun < 2
 
@@ -152,15 +153,15 @@ class TestOutage:
     async def test_a_cut_connection_is_unavailable_and_the_next_call_after_it_works(
         self, database_url: str
     ) -> None:
-        async with TcpProxy(database_url) as proxy:
-            settings = settings_for(proxy.database_url, database_timeout_seconds=2)
+        async with Link(database_url) as link:
+            settings = settings_for(link.url, database_timeout_seconds=2)
             async with Database(settings) as database:
                 await database.check()
-                await proxy.cut()
+                link.refuse()
                 for _ in range(3):
                     with pytest.raises(DatabaseUnavailable):
                         await database.check()
-                await proxy.listen()
+                await link.listen()
                 await database.check()
 
     async def test_a_connection_cut_in_a_statement_is_unavailable(self, database: Database) -> None:
@@ -187,17 +188,17 @@ class TestOutage:
         assert await _notes(database) == []
 
     async def test_a_server_that_freezes_is_unavailable_within_the_timeout(self, database_url: str) -> None:
-        async with TcpProxy(database_url) as proxy:
-            settings = settings_for(proxy.database_url, database_timeout_seconds=0.5)
+        async with Link(database_url) as link:
+            settings = settings_for(link.url, database_timeout_seconds=0.5)
             async with Database(settings) as database:
 
                 async def in_a_transaction() -> None:
                     async with database.transaction() as connection:
-                        proxy.freeze()
+                        link.hold()
                         await connection.execute("SELECT 1")
 
                 async def outside_of_one() -> None:
-                    proxy.freeze()
+                    link.hold()
                     await database.check()
 
                 for call in (outside_of_one, in_a_transaction):
@@ -205,7 +206,7 @@ class TestOutage:
                     with pytest.raises(DatabaseUnavailable):
                         await call()
                     assert time.monotonic() - begun < 0.5 + 2 * 1.0 + 0.5
-                    proxy.thaw()
+                    link.release()
                     await database.check()
 
     async def test_a_full_pool_is_unavailable_within_the_timeout(self, database_url: str) -> None:
@@ -226,9 +227,9 @@ class TestOutage:
         try:
             with _own_postgres(folder) as url:
                 migrate(url)
-                proxy = TcpProxy(url)
-                await proxy.listen()
-                settings = settings_for(proxy.database_url, database_pool_min=3, database_timeout_seconds=3)
+                link = Link(url)
+                await link.listen()
+                settings = settings_for(link.url, database_pool_min=3, database_timeout_seconds=3)
                 database = await Database(settings).__aenter__()
                 store, kept = PostgresStore(database), thread(title="kept")
                 await store.save_thread(kept, ALICE)
@@ -239,12 +240,12 @@ class TestOutage:
                         await store.load_thread(kept.id, ALICE)
                 assert time.monotonic() - begun < 2
                 with _own_postgres(folder) as url:
-                    proxy.serve(url)
+                    link.serve(url)
                     assert await store.load_thread(kept.id, ALICE) == kept
                     await store.add_thread_item(kept.id, message(kept.id), ALICE)
             finally:
                 await database.__aexit__(None, None, None)
-                await proxy.cut()
+                link.refuse()
         finally:
             remove_data(folder)
 

@@ -77,10 +77,7 @@ async def go_wrong(alice: Caller, mark: Marks, thread_id: str) -> None:
     assert (await alice.stream({"type": "threads.custom_action", "params": params})).end == "failed"
     failing = [
         {"type": "threads.sync_custom_action", "params": params},
-        {
-            "type": "items.feedback",
-            "params": {"thread_id": thread_id, "item_ids": [mark("an item's id")], "kind": "positive"},
-        },
+        {"type": "items.feedback", "params": {"thread_id": thread_id, "item_ids": [], "kind": "positive"}},
         {
             "type": "input.transcribe",
             "params": {
@@ -104,6 +101,10 @@ async def go_wrong(alice: Caller, mark: Marks, thread_id: str) -> None:
         mark("no JSON").encode(),
         {"type": mark("an unknown type")},
         {"type": "threads.get_by_id", "params": {"thread_id": mark("an unknown thread")}},
+        {
+            "type": "items.feedback",
+            "params": {"thread_id": thread_id, "item_ids": [mark("an item's id")], "kind": "positive"},
+        },
         {"type": "threads.create", "params": {"input": mark("a wrong input")}},
         message(thread_id, "x", attachments=[mark("an unknown attachment")]),
         create("x" * 2_000_000 + mark("the end of a large body")),

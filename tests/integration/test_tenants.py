@@ -52,9 +52,6 @@ STRANGERS = {
 }
 
 
-UNCHECKED = pytest.mark.xfail(strict=True, reason="add_feedback is given ids that nobody has checked")
-
-
 class TrustingServer(ProtocolServer):
     """Takes it that whatever it is given is the caller's own."""
 
@@ -168,7 +165,7 @@ def without_ids(text: str, resources: Resources) -> str:
 @pytest.mark.parametrize("stranger", STRANGERS)
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=UNCHECKED) if name.startswith("items.feedback") else name for name in CELLS],
+    CELLS,
 )
 async def test_someone_elses_is_as_good_as_absent(
     world: World, caplog: pytest.LogCaptureFixture, name: str, stranger: str

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from api.sse import encode
 from api.subscription import chunk_after
-from api.tail import Tail, continues
+from api.tail import Tail, adjoins, continues
 from shared.errors import JournalGone
 from shared.journal import START, Cursor, Entry, Field, follows
 from tests.properties.journals import journals
@@ -94,6 +94,19 @@ def test_each_entry_continues_the_one_before_and_no_earlier_one_of_its_attempt(e
                 assert not continues(earlier, entry)
         for later in cursors[place + 1 :]:
             assert not continues(later, entry)
+
+
+@quick
+@given(journals())
+def test_what_adjoins_a_cursor_is_the_very_next_entry(entries):
+    """Which it cannot know where a later attempt begins; of what admission wrote all is known, or nothing."""
+    cursors = [START, *(entry.cursor for entry in entries)]
+    for place, entry in enumerate(entries):
+        admitted = place > 0 and cursors[place].attempt == 0
+        for earlier in cursors[:place]:
+            assert not adjoins(earlier, entry) or (admitted and earlier.attempt == 0)
+        known = entry.cursor.attempt == cursors[place].attempt or (admitted and entry.cursor.attempt == 1)
+        assert adjoins(cursors[place], entry) == (place > 0 and known)
 
 
 @quick

@@ -1,0 +1,33 @@
+"""Notices that are lost between others: what they would have brought is read."""
+
+from __future__ import annotations
+
+from shared.journal import START, Batch, Field, Journals
+from shared.redis import open_redis
+from tests.properties.life_client import Client, StillHub
+
+
+async def test_a_notice_of_a_later_attempt_does_not_hide_what_is_not_known(redis_url: str) -> None:
+    """It follows what is known, and so would what was lost before it."""
+    async with open_redis(redis_url, connections=3) as redis, redis.pubsub() as pubsub:
+        journals, hub, client = Journals(redis), StillHub(redis, 10_000), Client("run_1", "alice", [])
+        await pubsub.psubscribe("*")
+        await journals.admission("run_1", [b'{"type":"a"}'], 60)
+        await client.connect(hub, expected=True)
+        await client.read()
+        for attempt in (1, 2):
+            marked = [(Field.MARK, b""), (Field.EVENT, b'{"type":"%d"}' % attempt)]
+            await journals.append(
+                Batch(run_id="run_1", attempt=attempt, first_seq=1, entries=marked, ttl_seconds=60)
+            )
+        await pubsub.ping()
+        notices = []
+        while (message := await pubsub.get_message(timeout=10)) is not None and message["type"] != "pong":
+            notices += [{**message, "type": "message"}] if message["type"] == "pmessage" else []
+        hub.send(notices[-1])
+        await hub.hear()
+        await client.read()
+        await client.disconnect()
+        assert [cursor for cursor, _ in client.frames] == [
+            entry.cursor for entry in await journals.read("run_1", START, 10) if entry.field is Field.EVENT
+        ]
