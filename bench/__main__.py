@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from bench import machine, plots, record
 from bench.measures import FAMILIES, Scale, family
@@ -34,7 +34,7 @@ def main() -> int:
         print(f"{name}: {time.monotonic() - started_at:.0f} s", flush=True)
         print(table(found), flush=True)
         measured += found
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     record.write(measured, families=names, quick=scale.quick, measured_at=now, machine=machine.describe())
     drawn = plots.draw(record.read())
     print(f"{record.LATEST.relative_to(record.ROOT)}; {len(drawn)} plots in {plots.IMAGES.relative_to(record.ROOT)}")

@@ -41,6 +41,8 @@ class Job:
     windows: bool = False
     """After the first answer, count `seconds` anew and answer for each further line on stdin, until that ends. Before
     each answer, print `counting` when that begins."""
+    until_first_delta: bool = False
+    """Close each stream as soon as it has a delta."""
     opens_at_once: int = 100
     """Streams that have been asked for and have not begun."""
 
@@ -53,6 +55,8 @@ class Seen:
     """From sending the request to the first byte of the body."""
     first_delta: list[float] = field(default_factory=list)
     """To the first delta."""
+    back: list[float] = field(default_factory=list)
+    """From the beginning of the job to the first delta."""
     first_event: list[float] = field(default_factory=list)
     """To the first event that respond() made."""
     whole: list[float] = field(default_factory=list)

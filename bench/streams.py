@@ -27,9 +27,11 @@ STAMP_DIGITS = 19
 class Stream(asyncio.Protocol):
     """One response: counts, and parses no more than it has to."""
 
-    def __init__(self, request: Request, seen: Seen) -> None:
+    def __init__(self, request: Request, seen: Seen, job: Job, job_began_at: int) -> None:
         loop = asyncio.get_running_loop()
         self._request = request
+        self._job = job
+        self._job_began_at = job_began_at
         self.seen = seen
         self._sent_at = 0
         self._head = b""
@@ -68,6 +70,8 @@ class Stream(asyncio.Protocol):
         if data.endswith(b"0\r\n\r\n"):
             self.seen.whole.append((now - self._sent_at) / 1e6)
             self.close()
+        elif self._has_delta and self._job.until_first_delta:
+            self.close()
 
     def _count(self, data: bytes, now: int) -> None:
         seen = self.seen
@@ -85,6 +89,7 @@ class Stream(asyncio.Protocol):
         if not self._has_delta:
             self._has_delta = True
             seen.first_delta.append((now - self._sent_at) / 1e6)
+            seen.back.append((now - self._job_began_at) / 1e6)
             if (end := data.find(b'"type":"thread.item.done"', first)) >= 0:
                 self._answer_over = True
                 data = data[:end]
@@ -116,17 +121,24 @@ class Streams:
         self._streams: list[Stream] = []
         self._opening = asyncio.Semaphore(min(job.at_once, job.opens_at_once))
         self._places = asyncio.Semaphore(job.at_once)
-        self._started_at = time.monotonic()
+        self._began_at = time.monotonic_ns()
         self._following = [asyncio.create_task(self._follow(request)) for request in job.requests]
 
     async def _follow(self, request: Request) -> None:
         async with self._places:
             async with self._opening:
-                stream = await _open(request, self._seen)
+                stream = await self._open(request)
                 stream.counting = not (self._job.warm_seconds or self._job.hold)
                 self._streams.append(stream)
                 await stream.begun
             await stream.ended
+
+    async def _open(self, request: Request) -> Stream:
+        parts = urlsplit(request.url)
+        _, stream = await asyncio.get_running_loop().create_connection(
+            lambda: Stream(request, self._seen, self._job, self._began_at), parts.hostname, parts.port
+        )
+        return stream
 
     async def begun(self) -> None:
         """Returns when all have. Raises OSError where one cannot connect."""
@@ -135,7 +147,7 @@ class Streams:
                 if task.done():
                     task.result()
             await asyncio.sleep(0.02)
-        self._seen.opened_seconds = time.monotonic() - self._started_at
+        self._seen.opened_seconds = (time.monotonic_ns() - self._began_at) / 1e9
 
     async def count(self) -> Seen:
         """What comes from now on, for the job's seconds or to the end of all."""
@@ -178,14 +190,6 @@ async def run(job: Job) -> AsyncIterator[Seen]:
 
 async def _line() -> str:
     return await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-
-
-async def _open(request: Request, seen: Seen) -> Stream:
-    parts = urlsplit(request.url)
-    _, stream = await asyncio.get_running_loop().create_connection(
-        lambda: Stream(request, seen), parts.hostname, parts.port
-    )
-    return stream
 
 
 def _cpu_seconds() -> float:

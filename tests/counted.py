@@ -1,0 +1,66 @@
+"""Work that is counted: statements to PostgreSQL, writes to sockets, memory of a process."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from asyncio import selector_events
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import pytest
+
+import shared.database
+
+
+@contextmanager
+def counted_statements() -> Iterator[Counter[str]]:
+    """Counts what the pools that open in the block say to PostgreSQL, by text; `clear` it where counting begins."""
+    counts: Counter[str] = Counter()
+    warm = shared.database._warm
+
+    async def warm_and_listen(connection: asyncpg.Connection) -> None:
+        await warm(connection)
+        connection.add_query_logger(lambda said: counts.update([" ".join(said.query.split())]))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shared.database, "_warm", warm_and_listen)
+        yield counts
+
+
+@dataclass
+class Writes:
+    """What one port has sent."""
+
+    count: int = 0
+    bytes: int = 0
+    of_each: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def counted_writes(port: int) -> Iterator[Writes]:
+    """Counts the writes to connections that were accepted on this port by a server in this event loop."""
+    writes = Writes()
+    transport_class: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
+    write = transport_class.write
+
+    def counting(transport: asyncio.Transport, data: bytes) -> None:
+        if transport.get_extra_info("sockname")[1] == port:
+            writes.count += 1
+            writes.bytes += len(data)
+            writes.of_each.append(len(data))
+        write(transport, data)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(transport_class, "write", counting)
+        yield writes
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory of a process, as the system sees it."""
+    done = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True)
+    return int(done.stdout) * 1024
