@@ -1,7 +1,7 @@
 """`python -m bench`: measures, prints the table, writes bench/results/latest.json and draws the plots.
 
 QUICK=1 measures just enough to see that it works. ONLY=latency,relay measures some families and keeps what
-latest.json holds of the others. PEERS=1 measures systems of the same kind as well, in an environment of their own.
+latest.json holds of the others. A family that fails is told and takes nothing from the others.
 """
 
 from __future__ import annotations
@@ -9,36 +9,45 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from datetime import UTC, datetime
 
 from bench import machine, plots, record
-from bench.measures import FAMILIES, Scale, family
-from bench.results import Measure
+from bench.measures import FAMILIES, Family, Scale, family
 from bench.table import table
 
 
 def main() -> int:
     scale = Scale(quick=os.environ.get("QUICK", "") not in ("", "0"))
     names = _names(os.environ.get("ONLY", ""))
-    if os.environ.get("PEERS", "") not in ("", "0"):
-        names.append("peers")
     try:
         families = [(name, family(name)) for name in names]
     except LookupError as error:
         print(f"bench: {error.args[0]}", file=sys.stderr)
         return 2
-    measured: list[Measure] = []
-    for name, measure in families:
-        started_at = time.monotonic()
-        found = measure(scale)
-        print(f"{name}: {time.monotonic() - started_at:.0f} s", flush=True)
-        print(table(found), flush=True)
-        measured += found
-    now = datetime.now(UTC)
-    record.write(measured, families=names, quick=scale.quick, measured_at=now, machine=machine.describe())
+    machine.allow_many_files()
+    failed = [name for name, measure in families if not _measured(name, measure, scale)]
     drawn = plots.draw(record.read())
-    print(f"{record.LATEST.relative_to(record.ROOT)}; {len(drawn)} plots in {plots.IMAGES.relative_to(record.ROOT)}")
-    return 0
+    where = record.LATEST.relative_to(record.ROOT)
+    print(f"{where}; {len(drawn)} plots in {plots.IMAGES.relative_to(record.ROOT)}")
+    if failed:
+        print(f"bench: failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _measured(name: str, measure: Family, scale: Scale) -> bool:
+    """Whether the family could be measured; what it found is kept at once."""
+    started_at = time.monotonic()
+    try:
+        found = measure(scale)
+    except Exception:  # the others are measured all the same
+        print(f"{name}: failed", flush=True)
+        traceback.print_exc()
+        return False
+    print(f"{name}: {time.monotonic() - started_at:.0f} s\n{table(found)}\n", flush=True)
+    now = datetime.now(UTC)
+    record.write(found, families=[name], quick=scale.quick, measured_at=now, machine=machine.describe())
+    return True
 
 
 def _names(only: str) -> list[str]:

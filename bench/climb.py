@@ -1,4 +1,4 @@
-"""The highest rate that is held: doubled until it is not, then found between the two. Pure but for what `attempt` does."""
+"""The highest rate that is held: doubled until it is not, then found between the two. Pure, `attempt` aside."""
 
 from __future__ import annotations
 
@@ -28,7 +28,13 @@ class Step:
 
 
 def climb(
-    attempt: Callable[[float], Step], start: float, top: float, *, max_p99: float, refinements: int, tries: int
+    attempt: Callable[[float], Step],
+    start: float,
+    top: float,
+    *,
+    max_p99: float,
+    refinements: int,
+    tries: int,
 ) -> list[Step]:
     """Every step taken. One that is not held is tried again, `tries` in all: something else may have run there.
 

@@ -117,5 +117,3 @@ def as_point(step: Step, system: str, clients: int) -> dict[str, float | str]:
         "client_share": step.client_share,
         **cpu,
     }
-
-

@@ -1,6 +1,7 @@
 """The feeder: writes journals as a worker does, with no agent before it, so that the relay is what is measured.
 
-`python -m bench.feeder` takes the runs on stdin and prints `ready`; then it takes orders, one JSON a line, and answers each:
+`python -m bench.feeder` takes the runs on stdin and prints `ready`; then it takes orders, one JSON a line, and answers
+each:
 
     {"rate": 20000}                      so many deltas a second over all runs in turn, until the next order; 0 stops
     {"burst": 10000, "per_append": 100}  so many deltas into each run, as fast as Redis takes them

@@ -81,7 +81,8 @@ def _rows(stack: Stack, count: int) -> list[str]:
     run_ids = [new_run_id() for _ in range(count)]
     with psycopg.connect(stack.services.database_url) as connection, connection.cursor() as cursor:
         cursor.executemany(
-            ROWS, [(run_id, OWNER, thread_of(run_id), Kind.CREATE, Status.RUNNING, run_id) for run_id in run_ids]
+            ROWS,
+            [(run_id, OWNER, thread_of(run_id), Kind.CREATE, Status.RUNNING, run_id) for run_id in run_ids],
         )
     return run_ids
 

@@ -126,5 +126,5 @@ def _delta(item: AssistantMessageItem, part: int, delta: str) -> ThreadItemUpdat
 
 
 def stamp() -> str:
-    """CLOCK_MONOTONIC in ns, which all processes of a machine share, as a delta's text. Load clients count the tildes."""
+    """CLOCK_MONOTONIC in ns, the same in all processes, as a delta's text; load clients count the tildes."""
     return f"~{time.monotonic_ns():019d} "

@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +66,7 @@ class Stack:
     def postgres_pid(self) -> int:
         return self.services.children[1].pid
 
-    def start(self, module: str, *, serves: bool, port: int = 0, **more: str) -> Process:
+    def start(self, module: str, more: Mapping[str, str], *, serves: bool, port: int = 0) -> Process:
         """`python -m module`; one that serves is ready. `more` goes into its environment."""
         port = port or free_port("127.0.0.1")
         environ = {**self.environ, **more, **({"PORT": str(port)} if serves else {})}
@@ -86,13 +86,13 @@ class Stack:
         return process
 
     def api(self, **more: str) -> Process:
-        api = self.start("api", serves=True, port=0 if self.apis else self.issuer_port, **more)
+        api = self.start("api", more, serves=True, port=0 if self.apis else self.issuer_port)
         self.apis.append(api)
         return api
 
     def worker(self, **more: str) -> Process:
         """Ready once it says so in its log."""
-        process = self.start("worker", serves=False, **more)
+        process = self.start("worker", more, serves=False)
         log = self.directory.path / "logs" / f"{process.child.name}.log"
         wait_until(
             lambda: "worker started" in log.read_text(errors="replace"),
@@ -104,7 +104,7 @@ class Stack:
 
     def in_process(self, **more: str) -> Process:
         """Baseline (a)."""
-        return self.start("bench.baselines.in_process", serves=True, **more)
+        return self.start("bench.baselines.in_process", more, serves=True)
 
     def token(self) -> str:
         """A token of the caller `bench`, from the first API."""

@@ -1,7 +1,7 @@
 """A load client: a process of its own that opens streams, counts what comes and how late, and says how busy it was.
 
-`python -m bench.streams` takes one job as JSON on stdin and answers with JSON on stdout. Raw sockets: what a stream costs
-here is little beside what it costs the server, and `cpu_share` of the answer shows it.
+`python -m bench.streams` takes one job as JSON on stdin and answers with JSON on stdout. Raw sockets: what a stream
+costs here is little beside what it costs the server, and `cpu_share` of the answer shows it.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ class Streams:
     async def _open(self, request: Request) -> Stream:
         parts = urlsplit(request.url)
         _, stream = await asyncio.get_running_loop().create_connection(
-            lambda: Stream(request, self._seen, self._job, self._began_at), parts.hostname, parts.port
+            lambda: Stream(request, self._seen, self._job, self._began_at),
+            parts.hostname or "",
+            parts.port or 80,
         )
         return stream
 

@@ -1,9 +1,8 @@
-"""Work that is counted: statements to PostgreSQL, writes to sockets, memory of a process."""
+"""Work that is counted: statements to PostgreSQL, writes to sockets."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from asyncio import selector_events
 from collections import Counter
 from collections.abc import Iterator
@@ -36,9 +35,7 @@ def counted_statements() -> Iterator[Counter[str]]:
 class Writes:
     """What one port has sent."""
 
-    count: int = 0
-    bytes: int = 0
-    of_each: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
 
 
 @contextmanager
@@ -50,17 +47,9 @@ def counted_writes(port: int) -> Iterator[Writes]:
 
     def counting(transport: asyncio.Transport, data: bytes) -> None:
         if transport.get_extra_info("sockname")[1] == port:
-            writes.count += 1
-            writes.bytes += len(data)
-            writes.of_each.append(len(data))
+            writes.sizes.append(len(data))
         write(transport, data)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(transport_class, "write", counting)
         yield writes
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory of a process, as the system sees it."""
-    done = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True)
-    return int(done.stdout) * 1024

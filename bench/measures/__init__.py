@@ -2,9 +2,9 @@
 
     def measure(scale: Scale) -> list[Measure]: ...
 
-It starts what it needs (`bench.stack.stack()`), ends all of it, and returns its lines of the table, each with the baseline
-that it measured beside it: ours and the baseline by turns, in rounds of one run. `measure` names begin with the family:
-`relay.held_3000_clients`. A family that takes more than about 15 s with `scale.quick`, or two minutes without, is too long.
+It starts what it needs (`bench.stack.stack()`), ends all of it, and returns its lines of the table, each with the
+baseline that it measured beside it: ours and the baseline by turns, in rounds of one run. `measure` names begin with
+the family: `relay.held_3000_clients`. More than about 15 s with `scale.quick`, or two minutes without, is too long.
 """
 
 from __future__ import annotations
@@ -22,15 +22,11 @@ Family = Callable[["Scale"], list[Measure]]
 
 FAMILIES = (
     "latency",
-    "pickup",
     "relay",
     "single",
-    "publisher",
     "whole_stack",
-    "cost",
     "idle",
     "resume",
-    "growth",
     "scale",
 )
 """In the order in which they run and stand in the table."""

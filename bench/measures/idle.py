@@ -1,4 +1,4 @@
-"""Connected clients that are sent nothing: memory and Redis connections of one API process, its CPU, and the time to connect.
+"""Connected clients that are sent nothing: memory, Redis connections and CPU of one API, and the time to connect.
 
 Each client follows a run of its own, one that is running and quiet: the dearest case, for clients of one run share what
 is kept of it. Beside it as many answers of the in-process server that have begun and wait. Ours come back with a GET,

@@ -75,7 +75,7 @@ def _at(
     for _ in range(rounds):
         _climb(fed(services, [api], clients, window), ours, scale)
         _climb(in_process(services, base, clients, window), plain, scale)
-    blocked = services.start("bench.baselines.blocked_xread", serves=True)
+    blocked = services.start("bench.baselines.blocked_xread", {}, serves=True)
     _climb(fed(services, [blocked], clients, window), xread, scale)
     blocked.kill()  # its clients' connections have no end of their own
     points = [as_point(step, each.system, clients) for each in (ours, plain, xread) for step in each.steps]
@@ -98,9 +98,7 @@ def _at(
 def _climb(system: AbstractContextManager[Driven], climbed: Climbed, scale: Scale) -> None:
     with system as driven:
         top, refinements, tries = scale.of((2 * START, 0, 1), (TOP, 2, 2))
-        climbed.take(
-            climb(driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries)
-        )
+        climbed.take(climb(driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries))
 
 
 def _held(

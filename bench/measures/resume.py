@@ -51,7 +51,9 @@ def _reconnect(services: Stack, api: Process, runs: int, times: int) -> list[Mea
         back = follows(api.url, feeder.run_ids, services, delta_cursor(reached - MISSED))
         job = Job([back[number % runs] for number in range(times)], until_first_delta=True)
         seen = load(job)
-    note = f"{times} clients, one after the other, with {runs} runs live at {PER_RUN_PER_SECOND:g} deltas/s each"
+    note = (
+        f"{times} clients, one after the other, with {runs} runs live at {PER_RUN_PER_SECOND:g} deltas/s each"
+    )
     return [
         _times("reconnect_first_byte", seen.first_byte, f"{note}; busy {seen.cpu_share:.0%} of a core"),
         _times("reconnect_caught_up", seen.first_delta, f"{note}; to the first of what was missed"),

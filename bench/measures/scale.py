@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from bench.climb import Step, best, climb
 from bench.clients import load, posts
+from bench.climb import Step, best, climb
 from bench.driven import Window, as_point, fed, told
 from bench.load import Job
 from bench.measures import Scale
 from bench.results import Measure
 from bench.server import Script
-from bench.stack import Stack, stack
+from bench.stack import Process, Stack, stack
 from bench.usage import groups, measured
 
 MAX_P99 = 20.0
@@ -38,9 +38,7 @@ def _apis(counts: tuple[int, ...], scale: Scale) -> list[Measure]:
             while len(services.apis) < count:
                 services.api()
             with fed(services, services.apis, clients, window) as driven:
-                steps = climb(
-                    driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries
-                )
+                steps = climb(driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries)
             found[count] = best(steps, MAX_P99)
     one = found[1]
     return [
@@ -74,11 +72,12 @@ def _workers(counts: tuple[int, ...], scale: Scale) -> list[Measure]:
     found: dict[int, Worked] = {}
     with stack() as services:
         api = services.api()
-        workers = {}
         for count in counts:
-            while len(workers) < count:
-                workers[f"worker_{len(workers)}"] = services.worker(MAX_RUNS=str(RUNS // count))
-            found[count] = _worked(services, {"api": api, **workers}, scale.of(500, 5_000))
+            # no worker can take the runs of another
+            workers = [services.worker(MAX_RUNS=str(RUNS // count)) for _ in range(count)]
+            found[count] = _worked(services, api, workers, scale.of(500, 5_000))
+            for worker in workers:
+                worker.stop()
     return [
         Measure(
             measure=f"scale.workers_{count}",
@@ -92,3 +91,18 @@ def _workers(counts: tuple[int, ...], scale: Scale) -> list[Measure]:
         )
         for count, worked in found.items()
     ]
+
+
+def _worked(services: Stack, api: Process, workers: list[Process], deltas: int) -> Worked:
+    requests = posts(api.url, Script(deltas=deltas, parts=2), RUNS, services)
+    pids = {**groups(services, api=api), "workers": [worker.pid for worker in workers]}
+    with measured(pids) as usage:
+        seen = load(Job(requests, at_once=RUNS))
+    if seen.deltas != RUNS * deltas:
+        raise RuntimeError(f"{seen.deltas} deltas of {RUNS * deltas} came")
+    cpu_us = {name: used / seen.deltas * 1e6 for name, used in usage.cpu_seconds.items()}
+    return Worked(seen.deltas / seen.seconds, cpu_us, seen.cpu_share)
+
+
+def _cores() -> str:
+    return f"{os.cpu_count()} cores for all processes"

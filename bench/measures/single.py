@@ -31,8 +31,12 @@ def measure(scale: Scale) -> list[Measure]:
         relayed = [_relayed(services, api, deltas) for _ in range(rounds)]
     baseline = statistics.median(joined_base)
     return [
-        _measure("whole_stack", joined, baseline, "API, queue and worker; deltas that wait together are joined"),
-        _measure("whole_stack_unjoined", apart, statistics.median(apart_base), "no two neighbours can be joined"),
+        _measure(
+            "whole_stack", joined, baseline, "API, queue and worker; deltas that wait together are joined"
+        ),
+        _measure(
+            "whole_stack_unjoined", apart, statistics.median(apart_base), "no two neighbours can be joined"
+        ),
         _measure(
             "relay",
             relayed,

@@ -50,11 +50,15 @@ class Life:
         await self._settle()
 
     async def _settle(self) -> None:
-        for worker in self.workers:
-            self.record.rewound |= {
-                (job.run_id, job.run.attempt) for job in worker.jobs if job.run is not None and job.rewound
-            }
+        attempts = [(job, job.run) for worker in self.workers for job in worker.jobs if job.run is not None]
+        for job, run in attempts:
+            self.record.put.setdefault(run.id, {}).update(job.put)
+            if job.rewound:
+                self.record.rewound.add((run.id, run.attempt))
         await self.record.observe()
+        for job, run in attempts:
+            row = self.record.rows.get(run.id)
+            assert not job.ended or row is None or row.attempt == run.attempt, f"{run} has ended {row}"
         await self.world.send_notices()
         for run_id, asked in self._posts.values():
             if run_id in self.record.rows:

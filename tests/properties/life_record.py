@@ -45,6 +45,8 @@ class Record:
     journals: dict[str, list[Entry]] = field(default_factory=dict)
     written: dict[str, dict[Cursor, Entry]] = field(default_factory=dict)
     """All that was ever in each run's journal."""
+    put: dict[str, dict[Cursor, tuple[Field, bytes]]] = field(default_factory=dict)
+    """What attempts have sent to each run's journal."""
     accepted: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
     """Threads."""
@@ -133,6 +135,10 @@ class Record:
             assert last.cursor.attempt <= row.attempt, (row, last)
             if last.field is Field.END:
                 assert last.payload.decode() == row.status, (row, last)
+        put = self.put.get(run_id, {})
+        for entry in journal:
+            of_attempt = entry.cursor.attempt > 0 and entry.field is Field.EVENT
+            assert not of_attempt or put.get(entry.cursor) == (entry.field, entry.payload), f"{entry} was not put"
         written = self.written.setdefault(run_id, {})
         for entry in journal:
             known = written.setdefault(entry.cursor, entry)

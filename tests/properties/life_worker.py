@@ -23,6 +23,7 @@ from chatkit.types import (
 )
 
 from shared.errors import Fenced
+from shared.journal import Cursor, Field
 from shared.queue import Claim
 from shared.run_context import request_context
 from shared.runs import Run, Status
@@ -92,6 +93,10 @@ class Job:
         self.stopped: Stop | None = None
         self.rewound = False
         """Whether nothing of an earlier attempt is left where this one has looked."""
+        self.ended = False
+        """Whether it has ended the run's row."""
+        self.put: dict[Cursor, tuple[Field, bytes]] = {}
+        """All that it has sent to the journal."""
         self.worker, self._world = worker, worker.world
         self._earlier = earlier
         self._items: list[AssistantMessageItem] = []
@@ -219,6 +224,8 @@ class Job:
             if journal.refused.done():
                 raise journal.refused.result()
             return False
+        for number, entry in enumerate(batch.entries):
+            self.put[Cursor(batch.attempt, batch.first_seq + number)] = entry
         if how == "half":
             batch = replace(batch, entries=batch.entries[: (len(batch.entries) + 1) // 2])
         (reply,) = await journal._publisher._send([batch])
@@ -251,6 +258,7 @@ class Job:
                 await self._flush_all(process, journal)
             await process.gate()
             promoted = await endings.finish_row(run, status, error)
+            self.ended = True
         except Fenced:
             self.stop(Stop.LOST)
             journal.close()

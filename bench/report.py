@@ -1,0 +1,83 @@
+"""`python -m bench.report`: writes what was measured last into the marked section of docs/performance.md.
+
+So the page shows no figure but those that were measured.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from bench.measures import FAMILIES
+from bench.record import ROOT, Record, family_of, read
+from bench.table import number
+
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN = "<!-- figures: begin, written by `python -m bench.report` -->"
+END = "<!-- figures: end -->"
+
+
+def main() -> int:
+    record = read()
+    if not record:
+        print("bench: nothing was measured: `make bench` first", file=sys.stderr)
+        return 2
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        print(f"bench: {PAGE.relative_to(ROOT)} has no section between the marks", file=sys.stderr)
+        return 2
+    PAGE.write_text(f"{before}{BEGIN}\n\n{figures(record)}\n{END}{after}")
+    print(f"{PAGE.relative_to(ROOT)}: {len(record)} measures")
+    return 0
+
+
+def figures(record: Record) -> str:
+    """The goals, then each family with its notes, as markdown."""
+    parts = [_measured(record), _table([one for one in record if one["goal"]], "### Goals")]
+    for name in FAMILIES:
+        found = [one for one in record if family_of(one) == name]
+        if found:
+            parts += [_table(found, f"### {name}"), _notes(found)]
+    return "\n".join(parts)
+
+
+def _measured(record: Record) -> str:
+    """When and on what; a quick run is called one."""
+    lines = []
+    for said in dict.fromkeys((one["measured_at"][:10], one["machine"], one["quick"]) for one in record):
+        day, machine, quick = said
+        line = f"Measured on {day} with {machine}."
+        if quick:
+            names = dict.fromkeys(family_of(one) for one in record if one["quick"])
+            line += f" A quick run, which shows only that it works: {', '.join(names)}."
+        lines.append(line + "\n")
+    return "\n".join(lines)
+
+
+def _table(found: Record, title: str) -> str:
+    head = "| measure | ours | baseline | ratio | goal | met | p50 | p99 | spread |"
+    return "\n".join([f"{title}\n", head, "|---" * 9 + "|", *map(_row, found), ""])
+
+
+def _row(one: dict[str, Any]) -> str:
+    against = f" ({one['against']})" if one["against"] else ""
+    baseline = "-" if one["baseline"] is None else f"{number(one['baseline'])}{against}"
+    cells = [
+        f"`{one['measure']}`",
+        f"{number(one['value'])} {one['unit']}",
+        baseline,
+        "-" if one["ratio"] is None else f"{one['ratio']:.2f}x",
+        one["goal"] or "-",
+        {None: "-", True: "yes", False: "**no**"}[one["met"]],
+        *(number(one[name]) for name in ("p50", "p99", "spread")),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _notes(found: Record) -> str:
+    return "\n".join([*(f"- `{one['measure']}`: {one['note']}" for one in found if one["note"]), ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
