@@ -43,7 +43,7 @@ def work(connection: psycopg.Connection[Any], case: Case, mode: PlanMode) -> Wor
         try:
             before = _scans(connection)
             row = connection.execute(
-                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained ({literals(case.parameters)})"
+                f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) EXECUTE explained ({literals(case.parameters)})"
             ).fetchone()
             after = _scans(connection)
         finally:

@@ -10,12 +10,13 @@ from typing import Any
 import matplotlib as mpl
 
 mpl.use("svg")
-from matplotlib import pyplot  # after the choice of what draws
+from matplotlib import pyplot, ticker  # after the choice of what draws
 
 from bench.record import ROOT, Record
 
 IMAGES = ROOT / "docs" / "images"
-COLOURS = {"relaykit": "#1f5fbf", "in-process": "#d9822b", "a blocked XREAD a client": "#7a7a7a"}
+BETTER, WORSE = "#1f5fbf", "#d9822b"
+COLOURS = {"relaykit": BETTER, "in-process": WORSE, "a blocked XREAD a client": "#7a7a7a"}
 MAX_P99 = 20.0
 mpl.rcParams.update(
     {"svg.hashsalt": "relaykit", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
@@ -34,11 +35,25 @@ def _ratios(record: Record) -> Path | None:
     if not compared:
         return None
     with _saved("ratios", 1, (9, 1 + 0.3 * len(compared))) as (path, [axes]):
-        axes.barh([one["measure"] for one in compared], [one["ratio"] for one in compared], color="#1f5fbf")
+        names, beyond = [one["measure"] for one in compared], [one["ratio"] - 1 for one in compared]
+        axes.barh(names, beyond, left=1, color=[BETTER if _is_better(one) else WORSE for one in compared])
         axes.axvline(1, color="black", linewidth=0.8)
         axes.set_xscale("log")
-        axes.set_xlabel("ours / baseline")
+        _plain(axes.xaxis)
+        axes.set_xlabel("ours / baseline; blue is better, orange is not")
     return path
+
+
+def _is_better(one: dict[str, Any]) -> bool:
+    """More of events/s is better, less of all else."""
+    return bool(one["ratio"] > 1 if one["unit"] == "events/s" else one["ratio"] < 1)
+
+
+def _plain(axis: Any) -> None:
+    """Numbers as people write them, where a logarithmic axis would have powers."""
+    axis.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
 
 
 def _latency(record: Record) -> Path | None:
@@ -55,6 +70,7 @@ def _latency(record: Record) -> Path | None:
             axes.plot(places, [p["p99"] for p in own], "_", color="black", markersize=16)
         axes.set_xticks(range(len(posters)), [f"{number} at once" for number in posters])
         axes.set_yscale("log")
+        _plain(axes.yaxis)
         axes.set_ylabel("POST to first event, ms (line: p99)")
         axes.legend()
     return path
@@ -75,6 +91,8 @@ def _relay(record: Record) -> Path | None:
             axes.axhline(MAX_P99, color="black", linewidth=0.8, linestyle=":")
             axes.set_xscale("log")
             axes.set_yscale("log")
+            _plain(axes.xaxis)
+            _plain(axes.yaxis)
             axes.set_title(f"{points[0]['clients']:,} clients")
             axes.set_xlabel("events/s delivered")
         all_axes[0].set_ylabel("p99, ms")

@@ -51,7 +51,7 @@ class Idle:
 
 
 def measure(scale: Scale) -> list[Measure]:
-    clients = min(scale.of(500, 10_000), resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES)
+    clients = min(scale.of(300, 10_000), resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES)
     seconds = scale.of(2.0, 30.0)
     with stack() as services:
         port = urlsplit(services.services.redis_url).port or 0

@@ -58,7 +58,7 @@ class Climbed:
 
 
 def measure(scale: Scale) -> list[Measure]:
-    window = Window(*scale.of((0.5, 1.5), (1.0, 3.0)))
+    window = Window(*scale.of((0.3, 1.0), (1.0, 3.0)))
     found = []
     with stack() as services:
         api, base = services.api(), services.in_process()

@@ -26,27 +26,29 @@ RUNS = 40
 
 def measure(scale: Scale) -> list[Measure]:
     counts = scale.of((1, 2), (1, 2, 4))
-    return [*_apis(counts, scale), *_workers(counts, scale)]
+    with stack() as services:
+        services.api()
+        workers = _workers(services, counts, scale)  # while there is one API
+        return [*_apis(services, counts, scale), *workers]
 
 
-def _apis(counts: tuple[int, ...], scale: Scale) -> list[Measure]:
-    clients, window = scale.of(100, 1_000), Window(*scale.of((0.5, 1.0), (1.0, 3.0)))
+def _apis(services: Stack, counts: tuple[int, ...], scale: Scale) -> list[Measure]:
+    clients, window = scale.of(100, 1_000), Window(*scale.of((0.3, 1.0), (1.0, 3.0)))
     top, tries, refinements = scale.of((START, 1, 0), (TOP, 2, 1))
     found: dict[int, Step | None] = {}
-    with stack() as services:
-        for count in counts:
-            while len(services.apis) < count:
-                services.api()
-            with fed(services, services.apis, clients, window) as driven:
-                steps = climb(driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries)
-            found[count] = best(steps, MAX_P99)
+    for count in counts:
+        while len(services.apis) < count:
+            services.api()
+        with fed(services, services.apis, clients, window) as driven:
+            steps = climb(driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries)
+        found[count] = best(steps, MAX_P99)
     one = found[1]
     return [
         Measure(
             measure=f"scale.apis_{count}",
             value=step.delivered if step else 0.0,
             unit="events/s",
-            baseline=one.delivered if one else None,
+            baseline=one.delivered if one and count > 1 else None,
             against="1 API process",
             p50=step.p50 if step else None,
             p99=step.p99 if step else None,
@@ -68,22 +70,20 @@ class Worked:
     client_share: float
 
 
-def _workers(counts: tuple[int, ...], scale: Scale) -> list[Measure]:
+def _workers(services: Stack, counts: tuple[int, ...], scale: Scale) -> list[Measure]:
     found: dict[int, Worked] = {}
-    with stack() as services:
-        api = services.api()
-        for count in counts:
-            # no worker can take the runs of another
-            workers = [services.worker(MAX_RUNS=str(RUNS // count)) for _ in range(count)]
-            found[count] = _worked(services, api, workers, scale.of(500, 5_000))
-            for worker in workers:
-                worker.stop()
+    for count in counts:
+        # no worker can take the runs of another
+        workers = [services.worker(MAX_RUNS=str(RUNS // count)) for _ in range(count)]
+        found[count] = _worked(services, services.apis[0], workers, scale.of(500, 5_000))
+        for worker in workers:
+            worker.stop()
     return [
         Measure(
             measure=f"scale.workers_{count}",
             value=worked.per_second,
             unit="events/s",
-            baseline=found[1].per_second,
+            baseline=found[1].per_second if count > 1 else None,
             against="1 worker process",
             note=f"{RUNS} runs as fast as they go, through the whole stack, {_cores()}. CPU per event, us: "
             + ", ".join(f"{name} {used:.0f}" for name, used in worked.cpu_us.items())

@@ -22,7 +22,7 @@ PER_APPEND = 100
 
 
 def measure(scale: Scale) -> list[Measure]:
-    deltas, rounds = scale.of((10_000, 2), (50_000, 5))
+    deltas, rounds = scale.of((5_000, 2), (50_000, 5))
     with stack() as services:
         api, base = services.api(), services.in_process()
         services.worker()

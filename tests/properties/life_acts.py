@@ -102,7 +102,10 @@ class Life:
         if text == "retry" and items:
             params = {"thread_id": thread, "item_id": items[-1]}
             return {"type": "threads.retry_after_item", "params": params}
-        return {"type": "threads.add_user_message", "params": {"thread_id": thread, "input": user_input(text)}}
+        return {
+            "type": "threads.add_user_message",
+            "params": {"thread_id": thread, "input": user_input(text)},
+        }
 
     async def _answered(self, outcome: Any, run_id: str, asked: dict[str, Any]) -> None:
         """A refusal has written nothing; an answer is the caller's own new run, or one that he may attach to."""

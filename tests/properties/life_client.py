@@ -74,7 +74,7 @@ class Client:
         return self.told is not None
 
     async def connect(self, hub: StillHub, *, expected: bool, written: Sequence[bytes] = ()) -> None:
-        """`expected`: the run has not ended. `written`: its first events, where his own request has just written them."""
+        """`expected`: the run has not ended. `written`: its first events, where his own request has written them."""
         connection = hub.subscribe(self.run_id, self.last_id, expected=expected, written=written)
         try:
             self._subscription = await connection.__aenter__()

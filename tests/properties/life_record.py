@@ -84,7 +84,8 @@ class Record:
         for was in self.rows.values():
             now = rows.get(was.id)
             if now is None:
-                assert was.status.ended and was.thread_id in self.deleted, f"forgotten: {was}"
+                assert was.status.ended, f"forgotten: {was}"
+                assert was.thread_id in self.deleted, f"forgotten: {was}"
                 continue
             if now.status is not was.status:
                 assert now.status in TRANSITIONS[was.status], (was, now)
@@ -94,6 +95,8 @@ class Record:
             if was.status is Status.WAITING and now.status is Status.QUEUED:
                 before = [row for row in _in_thread(rows, now, Status.WAITING) if row.seq < now.seq]
                 assert not before, f"{now} has overtaken {before}"
+        keyed = [(row.owner, row.idempotency_key) for row in rows.values() if row.idempotency_key]
+        assert len(keyed) == len(set(keyed)), f"a key has two runs: {rows}"
         for row in rows.values():
             active = _in_thread(rows, row, *ACTIVE)
             assert len(active) <= 1, active
@@ -138,7 +141,9 @@ class Record:
         put = self.put.get(run_id, {})
         for entry in journal:
             of_attempt = entry.cursor.attempt > 0 and entry.field is Field.EVENT
-            assert not of_attempt or put.get(entry.cursor) == (entry.field, entry.payload), f"{entry} was not put"
+            assert not of_attempt or put.get(entry.cursor) == (entry.field, entry.payload), (
+                f"{entry} was not put"
+            )
         written = self.written.setdefault(run_id, {})
         for entry in journal:
             known = written.setdefault(entry.cursor, entry)

@@ -45,12 +45,16 @@ async def assert_powerless(world: World, job: Job, record: Record) -> None:
 
 async def _assert_store_refuses(world: World, run: Run) -> None:
     store, context, thread = world.store, request_context(run), run.thread_id
-    item = AssistantMessageItem(id=f"{run.id}/{run.attempt}/9", thread_id=thread, created_at=datetime.now(), content=[])
+    item = AssistantMessageItem(
+        id=f"{run.id}/{run.attempt}/9", thread_id=thread, created_at=datetime.now(), content=[]
+    )
     for write in (
         lambda: store.add_thread_item(thread, item, context),
         lambda: store.delete_thread_item(thread, item.id, context),
         lambda: store.take_back(thread, None, context),
-        lambda: store.save_thread(ThreadMetadata(id=thread, created_at=datetime.now(), title="stale"), context),
+        lambda: store.save_thread(
+            ThreadMetadata(id=thread, created_at=datetime.now(), title="stale"), context
+        ),
         lambda: store.delete_thread(thread, context),
     ):
         with pytest.raises((Fenced, NotFoundError)):
@@ -83,9 +87,8 @@ async def _assert_queue_refuses(world: World, job: Job) -> None:
 async def _everything(world: World) -> object:
     """All that is written anywhere, without what time changes."""
     async with world.database.connection() as connection:
-        rows = [
-            await connection.fetch(f"SELECT t::text FROM {table} t ORDER BY 1") for table in ("threads", "items", "runs")
-        ]
+        tables = ("threads", "items", "runs")
+        rows = [await connection.fetch(f"SELECT t::text FROM {table} t ORDER BY 1") for table in tables]
     found = {}
     for key in sorted(await world.redis.keys("*")):
         match await world.redis.type(key):

@@ -1,4 +1,4 @@
-"""Workers for the test of the life of runs: they do what worker/executor.py does, one step at a time, with the product's
+"""Workers for the test of the life of runs: they do what worker/executor.py does, a step at a time, with the product's
 journal, publisher, heartbeat and rewind. A worker may be asleep at any of its gates.
 """
 

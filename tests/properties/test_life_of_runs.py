@@ -59,7 +59,12 @@ class Real:
 @pytest.fixture
 def real(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Real]:
     monkeypatch.setattr(reaper, "QUEUED_SECONDS", 0)  # the rows' clock does not pass by itself either
-    more = {"lease_seconds": LEASE_SECONDS, "database_pool_min": 1, "database_pool_max": 3, "journal_max_entries": 14}
+    more = {
+        "lease_seconds": LEASE_SECONDS,
+        "database_pool_min": 1,
+        "database_pool_max": 3,
+        "journal_max_entries": 14,
+    }
     given = settings.model_copy(update=more)
     with asyncio.Runner() as runner:
         opened = _opened(given)
@@ -137,7 +142,10 @@ class LifeOfRuns(RuleBasedStateMachine):
                 self._do(job.go_on(action))
 
     @precondition(lambda self: self.life.jobs)
-    @rule(which=ANY, what=st.sampled_from(["taken over", "taken over", "lease ends", "heartbeat", "dies", "drains"]))
+    @rule(
+        which=ANY,
+        what=st.sampled_from(["taken over", "taken over", "lease ends", "heartbeat", "dies", "drains"]),
+    )
     def worker(self, which, what):
         """A lease ends where its worker is too slow for it, and alive."""
         self._do(self.life.worker(which, what))
