@@ -13,7 +13,7 @@ import traceback
 from datetime import UTC, datetime
 
 from bench import machine, plots, record
-from bench.measures import FAMILIES, Family, Scale, family
+from bench.measures import FAMILIES, Family, Scale, family, present
 from bench.table import table
 
 
@@ -51,10 +51,12 @@ def _measured(name: str, measure: Family, scale: Scale) -> bool:
 
 
 def _names(only: str) -> list[str]:
-    """The families asked for, in the order of FAMILIES; all of them where none is."""
+    """The families asked for, in the order of FAMILIES; all that are there where none is."""
     asked = [name.strip() for name in only.split(",") if name.strip()]
+    if not asked:
+        return present()
     unknown = [name for name in asked if name not in FAMILIES]
-    return [name for name in FAMILIES if name in asked or not asked] + unknown
+    return [name for name in FAMILIES if name in asked] + unknown
 
 
 if __name__ == "__main__":

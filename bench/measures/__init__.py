@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TypeVar
 
 from bench.results import Measure
@@ -22,11 +23,15 @@ Family = Callable[["Scale"], list[Measure]]
 
 FAMILIES = (
     "latency",
+    "pickup",
     "relay",
     "single",
+    "publisher",
     "whole_stack",
+    "cost",
     "idle",
     "resume",
+    "growth",
     "scale",
 )
 """In the order in which they run and stand in the table."""
@@ -41,6 +46,11 @@ class Scale:
     def of(self, quick: T, full: T) -> T:
         """The one or the other."""
         return quick if self.quick else full
+
+
+def present() -> list[str]:
+    """The families whose module is there, in order."""
+    return [name for name in FAMILIES if find_spec(f"{__name__}.{name}") is not None]
 
 
 def family(name: str) -> Family:
