@@ -10,7 +10,7 @@ TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-long chaos bench check migrate api worker lock browser clean
+.PHONY: help setup run test test-long fuzz chaos bench check migrate api worker lock browser clean
 
 help: ## print this
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ test: $(STAMP) browser ## the tests, on real services (ARGS="-k name tests/unit"
 
 test-long: $(STAMP) ## the tests that take minutes, most of them of whole processes that are started and killed
 	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m long $(ARGS)
+
+fuzz: $(STAMP) ## the property tests with FUZZ_EXAMPLES (1000) examples each, for a quarter of an hour (ARGS="-k life" for some)
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --timeout 0 tests/properties $(ARGS)
 
 chaos: $(STAMP) ## kill, freeze, restart and cut everything for CHAOS_SECONDS (120) under CHATS (30) clients, then check; SEED
 	@exec $(BIN)/python -m tests.chaos

@@ -127,7 +127,10 @@ class RelayResponse(Response):
         await client.start(self._run_id)
         try:
             async with asyncio.timeout(self._closing.stall_seconds) as stall:
-                pending = sse.retry(self._run_id) + subscription.at_hand()
+                at_hand = subscription.at_hand()
+                if at_hand:
+                    self._note(stack)
+                pending = sse.retry(self._run_id) + at_hand
                 while not client.gone:
                     stall.reschedule(asyncio.get_running_loop().time() + self._closing.stall_seconds)
                     await client.write(pending)
@@ -147,10 +150,7 @@ class RelayResponse(Response):
                         pending = sse.PING
                         continue
                     pending = chunk.data
-                    if self._received is not None:
-                        noting = asyncio.create_task(self._note_received(self._received))
-                        self._received = None
-                        stack.push_async_callback(asyncio.wait, [noting])
+                    self._note(stack)
         except TimeoutError:
             log.info("client takes nothing", action="relay_stalled", run_id=self._run_id)
             return "stalled"
@@ -160,6 +160,12 @@ class RelayResponse(Response):
         if not client.gone:
             await client.finish(b"" if subscription.ended or self._resumes else sse.INTERRUPTED)
         return reason
+
+    def _note(self, stack: AsyncExitStack) -> None:
+        if self._received is not None:
+            noting = asyncio.create_task(self._note_received(self._received))
+            self._received = None
+            stack.push_async_callback(asyncio.wait, [noting])
 
     async def _note_received(self, received: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -25,9 +25,12 @@ def continues(cursor: Cursor, entry: Entry) -> bool:
     """Whether `entry` is the next after `cursor`, with no hole between; the seqs of an attempt have none.
 
     A journal begins with what admission wrote, so nothing but its first entry follows the start. What an attempt
-    showed that was lost since is not taken back, so nothing follows it.
+    showed that was lost since is not taken back, so nothing follows it. No attempt begins with its end: where it seems
+    to, what the attempt had to say was lost.
     """
     attempt, seq = entry.cursor
+    if seq == 1 and entry.field is Field.END:
+        return False
     if cursor == START:
         return entry.cursor == FIRST
     if attempt == cursor.attempt:

@@ -44,7 +44,8 @@ NEXT_SEQ = 0
 
 
 LOST = b"lost"
-"""As the payload of a mark: earlier entries were lost, so a client that has seen any attempt must load the thread."""
+"""As the payload of a mark, written by append.lua: earlier entries were lost, so a client that has seen any attempt
+must load the thread."""
 
 
 class Field(StrEnum):
@@ -133,11 +134,16 @@ class Journals:
             return None
         return entries(first)[0], entries(last)[0], entries(following)[0] if following else None
 
-    async def mark(self, run_id: str, attempt: int, ttl_seconds: float, *, lost: bool = False) -> Appended:
+    async def mark(self, run_id: str, attempt: int, ttl_seconds: float) -> Appended:
         """Begins an attempt: from then on the one before can write no more. `empty` where there is no journal."""
-        mark = (Field.MARK, LOST if lost else b"")
         return await self.append(
-            Batch(run_id=run_id, attempt=attempt, first_seq=1, entries=[mark], ttl_seconds=ttl_seconds)
+            Batch(
+                run_id=run_id,
+                attempt=attempt,
+                first_seq=1,
+                entries=[(Field.MARK, b"")],
+                ttl_seconds=ttl_seconds,
+            )
         )
 
     async def admission(self, run_id: str, events: Sequence[bytes], ttl_seconds: float) -> Appended:

@@ -1,11 +1,7 @@
-"""Ground for fuzzing: a Relaykit in a thread of its own, since hypothesis' examples are plain functions.
-
-FUZZ_EXAMPLES sets how many examples each property gets; without it, few enough for `make test`.
-"""
+"""Ground for fuzzing: a Relaykit in a thread of its own, since hypothesis' examples are plain functions."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,27 +11,12 @@ import httpx2
 from anyio.from_thread import start_blocking_portal
 from chatkit.actions import Action
 from chatkit.types import AudioInput, TranscriptionResult, WidgetItem
-from hypothesis import HealthCheck
-from hypothesis import settings as hypothesis_settings
 
 from shared.identity import RequestContext
 from shared.settings import Settings
 from tests.protocol_servers import ProtocolServer
 from tests.services import Databases, RedisDatabases
-from tests.system import ROOT, WAIT_SECONDS, System, free_port, make_settings, running
-
-__all__ = ["GIVEN", "ROOT", "FuzzedServer", "examples", "fresh_settings", "served", "signed_in"]
-
-GIVEN = int(os.environ.get("FUZZ_EXAMPLES") or 0)
-
-
-def examples(count: int) -> hypothesis_settings:
-    """`count` examples, or FUZZ_EXAMPLES."""
-    return hypothesis_settings(
-        deadline=None,
-        max_examples=GIVEN or count,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    )
+from tests.system import WAIT_SECONDS, System, free_port, make_settings, running
 
 
 class FuzzedServer(ProtocolServer):

@@ -217,7 +217,7 @@ class Publisher:
         while outcome == "empty":
             log.warning("journal lost", action="journal_restored", run_id=run_id)
             await self._journals.admission(run_id, await admission(), ttl_seconds)
-            outcome, _ = await self._journals.mark(run_id, attempt, ttl_seconds, lost=attempt > 1)
+            outcome, _ = await self._journals.mark(run_id, attempt, ttl_seconds)
         return outcome
 
     async def run(self) -> None:

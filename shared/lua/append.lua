@@ -13,8 +13,9 @@
 --   'fenced'  a newer attempt has written: nothing was appended
 --   'ended'   the journal has its end entry: nothing was appended
 --   'empty'   a mark, or an end whose seq is 0, found no journal: nothing was appended
--- A mark of a later attempt says 'lost' where the journal does not begin with admission's first entry: what it showed
--- before cannot be taken back then.
+-- A mark of a later attempt says 'lost' where the journal does not begin with admission's first entry, or does not hold
+-- the beginning of the attempt that wrote last: what was shown before cannot all be taken back then. Where attempts
+-- before that one are not whole, its own mark says so.
 local attempt = tonumber(ARGV[1])
 local first = tonumber(ARGV[2])
 local last_attempt, last_seq, ended = -1, 0, false
@@ -35,8 +36,12 @@ if first == 0 then
 end
 if ARGV[7] == 'm' and known == 0 then
   if last_attempt < 0 then return {'empty', 0, 0} end
-  local head = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
-  if attempt > 1 and head[1][1] ~= '0-1' then ARGV[8] = 'lost' end
+  local function is_first(id) -- of the entries from the beginning of its attempt on
+    return redis.call('XRANGE', KEYS[1], string.match(id, '^%d+-') .. '0', '+', 'COUNT', 1)[1][1] == id
+  end
+  if attempt > 1 and not (last_attempt > 0 and is_first('0-1') and is_first(last_attempt .. '-1')) then
+    ARGV[8] = 'lost'
+  end
 end
 local count = (#ARGV - 6) / 2
 local final = first + count - 1

@@ -50,10 +50,14 @@ BEGIN
         IF _status = 'queued' THEN
             -- the end of the active run, which queues those that wait, takes this lock too
             PERFORM pg_advisory_xact_lock(hashtextextended(_tenant || chr(31) || _owner || chr(31) || _thread_id, 0));
+            -- in two parts, each of which has a small index: together they would read all that the thread ever had
             _status := CASE WHEN EXISTS (
                 SELECT FROM runs
                 WHERE tenant = _tenant AND owner = _owner AND thread_id = _thread_id
-                    AND status IN ('waiting', 'queued', 'running')
+                    AND status IN ('queued', 'running')
+            ) OR EXISTS (
+                SELECT FROM runs
+                WHERE tenant = _tenant AND owner = _owner AND thread_id = _thread_id AND status = 'waiting'
             ) THEN 'waiting' ELSE 'queued' END;
         END IF;
     END LOOP;

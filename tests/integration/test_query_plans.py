@@ -30,9 +30,7 @@ PAGES_OF: dict[str, int] = {
     "sweeps.LOCK_OLD_THREADS": 1_500,
     "sweeps.FORGET_THREADS": 5_000,
     "attachments._DELETE_UNSENT": 1_000,
-    # as many as the thread has: a run that waits, and a next attempt, look through the thread's runs or items
-    "runs_sql.ADMIT (busy thread)": 300,
-    "runs_sql.ADMIT_MESSAGE (busy thread)": 300,
+    # as many as the thread has: a next attempt looks through its runs and items
     "runs_sql.LATER_INPUTS": 300,
     "store_sql.TAKE_BACK": 600,
 }

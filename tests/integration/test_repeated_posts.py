@@ -104,6 +104,24 @@ async def test_the_same_words_again_are_another_message(system: System) -> None:
     assert len([item for item in await alice.items(first.thread_id) if item["type"] == "user_message"]) == 4
 
 
+async def test_the_same_words_again_are_another_message_though_nobody_has_answered_yet(
+    settings: Settings,
+) -> None:
+    """What admission wrote is something."""
+    async with (
+        running(settings, ScriptedAnswers, workers=0) as system,
+        Redis.from_url(settings.redis_url) as redis,
+    ):
+        alice = await system.caller()
+        runs = []
+        for _ in range(2):
+            async with alice.open_stream(create("yes")) as response:
+                runs.append(response.headers["x-run-id"])
+                assert b"thread.created" in await anext(response.aiter_raw())
+                await wait_until("it is noted", lambda: redis.exists(keys.received(runs[-1])))
+        assert len(set(runs)) == 2
+
+
 async def test_the_same_words_of_somebody_else_are_their_own(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,7 +47,7 @@ class Writer:
         self.outcome, _ = await journals.mark(self.run_id, self.attempt, 60)
         if self.outcome == "empty":
             await journals.admission(self.run_id, [b"{}"], 60)
-            self.outcome, _ = await journals.mark(self.run_id, self.attempt, 60, lost=self.attempt > 1)
+            self.outcome, _ = await journals.mark(self.run_id, self.attempt, 60)
         self.next_seq = 2
 
     async def _append(self, entries: list[tuple[Field, bytes]]) -> None:

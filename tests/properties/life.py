@@ -4,14 +4,13 @@ go on when they are told to. Its time passes when it is told to.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import inspect
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import pytest
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError
 from chatkit.types import StreamingReq, ThreadMetadata, ThreadStreamEvent, UserMessageItem
 
 from api.admission import Admission, Submission, Submitted
@@ -21,24 +20,24 @@ from shared import keys
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.ending import Endings
-from shared.errors import RelaykitError
 from shared.identity import RequestContext, set_current
 from shared.journal import Journals
 from shared.queue import Queue
-from shared.redis import Redis
+from shared.redis import Redis, open_redis
 from shared.run_rows import Runs
 from shared.settings import Settings
 from shared.store import PostgresStore
 from tests.properties.life_client import StillHub
-from worker.reaper import Reaper
+from tests.properties.life_process import Gated, Process, Work
+from worker import reaper
 
 LEASE_SECONDS = 60
 """Long enough that none ends by itself: here time passes only when it is told to."""
+MAX_ENTRIES = 14
+"""Of a journal."""
 WAIT_SECONDS = 10.0
 HOSTS = 2
 """API processes that clients follow runs at."""
-
-Work = Callable[["Process"], Coroutine[Any, Any, Any]]
 
 SHIFT = """
 -- Lets time pass for all that Redis knows of it.
@@ -59,68 +58,6 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   redis.call('ZINCRBY', KEYS[1], -ms, id)
 end
 """
-
-
-class Process:
-    """Somebody's work, done up to the next gate each time that it is told to go on. Never told again, it has died."""
-
-    def __init__(self, work: Work) -> None:
-        self._told: asyncio.Queue[str] = asyncio.Queue()
-        self._stands = asyncio.Event()
-        self._task = asyncio.create_task(self._run(work))
-        self.outcome: Any = None
-        """What the work came to, once it is done: its result, or the error that is a caller's answer."""
-
-    @property
-    def done(self) -> bool:
-        return self._task.done()
-
-    async def gate(self) -> str:
-        """Waits to be told to go on; with what."""
-        self._stands.set()
-        return await self._told.get()
-
-    async def go_on(self, what: str = "") -> None:
-        """Returns when the process stands at its next gate or is done. Raises what it did not expect."""
-        if not self.done:
-            self._stands.clear()
-            self._told.put_nowait(what)
-        await self.stands()
-
-    async def stands(self) -> None:
-        await self._stands.wait()
-        if self.done:
-            await self._task
-
-    async def kill(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self, work: Work) -> None:
-        try:
-            self.outcome = await work(self)
-        except (RelaykitError, NotFoundError) as error:
-            self.outcome = error
-        finally:
-            self._stands.set()
-
-
-class Gated:
-    """A service whose every call waits at the gate of the process that makes it."""
-
-    def __init__(self, service: object, process: Process) -> None:
-        self._service, self._process = service, process
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._service, name)
-        if not inspect.iscoroutinefunction(call):
-            return call
-
-        async def gated(*args: Any, **named: Any) -> Any:
-            await self._process.gate()
-            return await call(*args, **named)
-
-        return gated
 
 
 class Mute(ChatKitServer[Any]):
@@ -231,7 +168,7 @@ class World:
 
         async def work(process: Process) -> None:
             endings = self.endings(process)
-            await Reaper(self.settings, self.database, endings.queue, endings, None).requeue()
+            await reaper.Reaper(self.settings, self.database, endings.queue, endings, None).requeue()
 
         return work
 
@@ -245,3 +182,23 @@ class World:
                 await watch._look(quiet)
 
         return work
+
+
+@asynccontextmanager
+async def open_world(settings: Settings) -> AsyncIterator[World]:
+    """With leases that do not end by themselves, and journals that are trimmed soon."""
+    more = {
+        "lease_seconds": LEASE_SECONDS,
+        "database_pool_min": 1,
+        "database_pool_max": 3,
+        "journal_max_entries": MAX_ENTRIES,
+    }
+    given = settings.model_copy(update=more)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reaper, "QUEUED_SECONDS", 0)  # the rows' clock does not pass by itself either
+        async with (
+            Database(given) as database,
+            open_redis(given.redis_url, connections=3) as redis,
+            World(given, redis, database) as world,
+        ):
+            yield world

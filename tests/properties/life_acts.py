@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
@@ -13,11 +12,13 @@ from shared import keys
 from shared.errors import RelaykitError
 from shared.journal import Field
 from shared.runs import Run
-from tests.properties.life import HOSTS, Process, World
+from tests.properties.life import HOSTS, World
 from tests.properties.life_client import Client
+from tests.properties.life_job import Job
+from tests.properties.life_process import Process
 from tests.properties.life_record import Record, Row
 from tests.properties.life_stale import assert_powerless
-from tests.properties.life_worker import Job, Worker
+from tests.properties.life_worker import Worker
 from tests.system import user_input
 
 TICK_SECONDS = 0.002
@@ -41,7 +42,6 @@ class Life:
         """Since Redis was emptied."""
         self._posts: dict[Process, tuple[str, dict[str, Any]]] = {}
         self._posted = 0
-        self.happened: Counter[str] = Counter()
 
     async def step(self, act: Awaitable[Any]) -> None:
         self.calm_steps += 1
@@ -112,21 +112,19 @@ class Life:
         if not isinstance(outcome, Submitted):
             assert isinstance(outcome, RelaykitError), repr(outcome)
             assert outcome.code in REFUSALS, f"{outcome.code} is no answer to a request"
-            self.happened[f"refused: {outcome.code}"] += 1
             assert run_id not in self.record.accepted
             return
         run = outcome.run
         assert run.owner == asked["owner"]
         assert (run.id == run_id) == (run_id in self.record.accepted)
-        if run.id == run_id:
-            self.happened["accepted"] += 1
-        else:
-            self.happened["attached"] += 1
+        if run.id != run_id:
             asked_for = (asked["key"], hashlib.sha256(asked["body"]).digest())
             assert (run.idempotency_key, run.request_hash) == asked_for or b"retry" in asked["body"]
         self.clients.append(Client(run.id, run.owner, []))
         hub = self.world.hubs[self._posted % HOSTS]
         await self.clients[-1].connect(hub, expected=not run.status.ended, written=outcome.events)
+        if self.clients[-1].frames:
+            await self.world.queue.note_received(run.id)
         self.record.check_client(self.clients[-1])
 
     async def cancel(self, which: int, steps: int) -> None:
@@ -187,7 +185,6 @@ class Life:
     async def try_everything(self, which: int) -> None:
         job = one_of(self.stale, which)
         await assert_powerless(self.world, job, self.record)
-        self.happened["stale attempts"] += 1
 
     async def time_passes(self, seconds: float) -> None:
         await self.world.pass_time(seconds)
@@ -200,7 +197,6 @@ class Life:
         await self.world.redis.flushdb()
         self.record.lose(self.record.journals)
         self.calm_steps = 0
-        self.happened["Redis emptied"] += 1
 
     async def close(self) -> None:
         for client in self.clients:

@@ -5,10 +5,20 @@ from __future__ import annotations
 from shared import keys
 from tests.properties.life import HOSTS, LEASE_SECONDS
 from tests.properties.life_acts import Life
-from tests.properties.life_worker import Job, Worker
+from tests.properties.life_job import Job
+from tests.properties.life_worker import Worker
 
 MAX_ROUNDS = 40
 MAX_STEPS = 60
+
+
+async def to_the_end(life: Life) -> None:
+    """It becomes calm; then those who slept wake, and it becomes calm again. Whatever was accepted has ended then."""
+    await calm(life)
+    await wake_all(life)
+    await calm(life)
+    await read_all(life)
+    await check_end(life)
 
 
 async def calm(life: Life) -> None:

@@ -146,6 +146,9 @@ class Record:
             )
         written = self.written.setdefault(run_id, {})
         for entry in journal:
+            if entry.field is Field.END and entry.cursor.seq == 1:
+                assert run_id in self.lost, f"{entry} is all that is known of its attempt"
+                continue
             known = written.setdefault(entry.cursor, entry)
             assert known == entry or known.field is entry.field is Field.MARK, (known, entry)
         self.journals[run_id] = journal

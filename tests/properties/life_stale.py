@@ -16,8 +16,8 @@ from shared.queue import Renewal
 from shared.run_context import request_context
 from shared.runs import ENDED, Run
 from tests.properties.life import LEASE_SECONDS, World
+from tests.properties.life_job import Job
 from tests.properties.life_record import Record
-from tests.properties.life_worker import Job
 
 TTL_SECONDS = 3600.0
 

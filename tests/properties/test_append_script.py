@@ -9,15 +9,17 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import keys
 from shared.journal import LOST, NEXT_SEQ, START, Appended, Batch, Cursor, Entry, Field, Journals, noticed
 from shared.redis import Redis, open_redis
+from shared.runs import Status
+from tests.examples import examples
 from tests.system import wait_until
 
-quick = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = examples(80)
 
 T = TypeVar("T")
 
@@ -62,7 +64,7 @@ class Model:
         mark = batch.entries[0][0] is Field.MARK and known == 0
         if self.last == NOTHING and (mark or batch.first_seq == NEXT_SEQ):
             return Appended("empty", START)
-        is_lost = mark and batch.attempt > 1 and self.kept[0].cursor != (0, 1)
+        is_lost = mark and batch.attempt > 1 and not self._is_whole()
         news = [
             Entry(Cursor(batch.attempt, first + number), kind, LOST if is_lost and number == 0 else payload)
             for number, (kind, payload) in enumerate(batch.entries)
@@ -79,6 +81,11 @@ class Model:
             oldest = batch.oldest_kept or START
             self.kept = [entry for entry in self.kept if entry.cursor >= oldest]
         return Appended("ok", self.last)
+
+    def _is_whole(self) -> bool:
+        """Whether it holds its beginning and that of the attempt that wrote last, if one did."""
+        cursors = [entry.cursor for entry in self.kept]
+        return cursors[0] == (0, 1) and self.last.attempt > 0 and (self.last.attempt, 1) in cursors
 
 
 @dataclass
@@ -179,7 +186,8 @@ def test_a_journal_has_no_hole_no_double_and_nothing_after_its_end(real, steps):
             entries = await journals.read(run_id, START, 1000)
             assert entries[: len(seen)] == seen
             seen = entries
-        assert not any(entry.loses for entry in seen) or seen[0].cursor != (0, 1)
+        by_whom = [entry.cursor.attempt for entry in seen]
+        assert not any(entry.loses and set(by_whom[:place]) != {0} for place, entry in enumerate(seen))
         by_attempt: dict[int, list[int]] = {}
         for entry in seen:
             by_attempt.setdefault(entry.cursor.attempt, []).append(entry.cursor.seq)
@@ -248,8 +256,31 @@ async def test_a_mark_finds_no_journal(redis_url):
         assert (await journals.mark("run_1", 2, 60)).outcome == "empty"
         assert await journals.read("run_1", START, 10) == []
         await journals.admission("run_1", [b"{}"], 60)
-        assert await journals.mark("run_1", 2, 60, lost=True) == ("ok", Cursor(2, 1))
+        assert await journals.mark("run_1", 2, 60) == ("ok", Cursor(2, 1))
         assert [entry.loses for entry in await journals.read("run_1", START, 10)] == [False, True]
+
+
+async def test_a_mark_says_what_was_lost_before_it(redis_url):
+    """Though what admission wrote is there again: of an attempt the beginning is not, or nothing at all."""
+    async with open_redis(redis_url, connections=2) as redis:
+        journals, writer = Journals(redis), Writer("run_1", 1)
+        await journals.admission("run_1", [b"{}"], 60)
+        await journals.append(writer.next(2, ends=False, keeps=None))
+        await redis.flushdb()
+        await journals.admission("run_1", [b"{}"], 60)
+        await journals.append(writer.next(1, ends=False, keeps=None))
+        for attempt in (2, 3):
+            await journals.mark("run_1", attempt, 60)
+        marks = [entry for entry in await journals.read("run_1", START, 10) if entry.field is Field.MARK]
+        assert [(entry.cursor, entry.loses) for entry in marks] == [((2, 1), True), ((3, 1), False)]
+
+
+async def test_an_end_finds_no_journal(redis_url):
+    """It writes nothing: a journal that is the end alone would be an answer that says nothing."""
+    async with open_redis(redis_url, connections=2) as redis:
+        journals = Journals(redis)
+        assert (await journals.end("run_1", 1, Status.COMPLETED, 60)).outcome == "empty"
+        assert await journals.read("run_1", START, 10) == []
 
 
 async def test_the_end_sets_the_time_to_live_anew(redis_url):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidCursor
 from shared.journal import START, Cursor
+from tests.examples import examples
 
-quick = settings(deadline=None, max_examples=200)
+quick = examples(200)
 
 CURSORS = st.builds(Cursor, st.integers(0, 10**9 - 1), st.integers(0, 10**12 - 1))
 NEAR_MISSES = st.text(

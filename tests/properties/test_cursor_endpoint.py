@@ -17,7 +17,8 @@ from shared import keys
 from shared.errors import InvalidCursor
 from shared.journal import START, Cursor
 from tests.documented import assert_documented_error
-from tests.fuzzing import examples, fresh_settings, served, signed_in
+from tests.examples import examples
+from tests.fuzzing import fresh_settings, served, signed_in
 from tests.properties.test_cursor import CURSORS, NEAR_MISSES
 from tests.raw_http import NOT_HTTP, RawAnswer, raw_request
 from tests.services import Databases, RedisDatabases

@@ -17,15 +17,16 @@ import httpx2
 import pytest
 
 from shared.settings import Settings
-from tests.fuzzing import GIVEN, ROOT, fresh_settings, served, signed_in
+from tests.examples import GIVEN
+from tests.fuzzing import fresh_settings, served, signed_in
 from tests.integration.written import Written, written
 from tests.services import Databases, RedisDatabases
-from tests.system import Answer, create
+from tests.system import ROOT, Answer, create
 
 EXAMPLES = 12
 NOT_CHECKED = "positive_data_acceptance,negative_data_rejection"
 """ChatKit takes "5" for a number, and a message with nothing in it is refused though its schema is kept."""
-TIMEOUT_SECONDS = 600
+TIMEOUT_SECONDS = 600 + GIVEN
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples, fresh_settings
+from tests.examples import examples
+from tests.fuzzing import fresh_settings
 from tests.properties.chatkit_requests import KINDS, changed, places
 from tests.properties.fuzz_world import FuzzWorld, fuzz_world
 from tests.services import Databases, RedisDatabases

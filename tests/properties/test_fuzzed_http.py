@@ -14,7 +14,8 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from tests.documented import assert_documented_error
-from tests.fuzzing import examples, fresh_settings, served, signed_in
+from tests.examples import examples
+from tests.fuzzing import fresh_settings, served, signed_in
 from tests.raw_http import NOT_HTTP, RawAnswer, raw_request
 from tests.services import Databases, RedisDatabases
 from tests.system import Answer, create

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.fuzzing import examples, fresh_settings
+from tests.examples import examples
+from tests.fuzzing import fresh_settings
 from tests.properties.chatkit_requests import (
     MISFITS,
     changed,

@@ -8,13 +8,11 @@ every run that was accepted comes to its end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import event
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,15 +23,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.database import Database
-from shared.redis import open_redis
 from shared.settings import Settings
-from tests.fuzzing import examples
-from tests.properties.life import HOSTS, LEASE_SECONDS, World
+from tests.examples import examples
+from tests.properties.life import HOSTS, LEASE_SECONDS, World, open_world
 from tests.properties.life_acts import Life, one_of
-from tests.properties.life_calm import calm, check_end, read_all, wake_all
-from tests.properties.life_worker import ACTIONS
-from worker import reaper
+from tests.properties.life_calm import to_the_end
+from tests.properties.life_job import ACTIONS
 
 STEPS = 50
 WORKERS = 3
@@ -57,32 +52,14 @@ class Real:
 
 
 @pytest.fixture
-def real(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Real]:
-    monkeypatch.setattr(reaper, "QUEUED_SECONDS", 0)  # the rows' clock does not pass by itself either
-    more = {
-        "lease_seconds": LEASE_SECONDS,
-        "database_pool_min": 1,
-        "database_pool_max": 3,
-        "journal_max_entries": 14,
-    }
-    given = settings.model_copy(update=more)
+def real(settings: Settings) -> Iterator[Real]:
     with asyncio.Runner() as runner:
-        opened = _opened(given)
+        opened = open_world(settings)
         world = runner.run(opened.__aenter__())
         try:
             yield Real(runner, world)
         finally:
             runner.run(opened.__aexit__(None, None, None))
-
-
-@asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[World]:
-    async with (
-        Database(settings) as database,
-        open_redis(settings.redis_url, connections=3) as redis,
-        World(settings, redis, database) as world,
-    ):
-        yield world
 
 
 class LifeOfRuns(RuleBasedStateMachine):
@@ -207,17 +184,14 @@ class LifeOfRuns(RuleBasedStateMachine):
         self.life.world.hubs[host].notices.clear()
 
     def teardown(self) -> None:
-        """It becomes calm; then those who slept wake, and it becomes calm again."""
         try:
-            for phase in () if self._failed else (calm, wake_all, calm, read_all, check_end):
-                self._runner.run(phase(self.life))
-            for what in self.life.happened:
-                event(what)
+            if not self._failed:
+                self._runner.run(to_the_end(self.life))
         finally:
             self._runner.run(self.life.close())
 
 
 def test_whatever_happens_in_whatever_order(real: Real) -> None:
     run_state_machine_as_test(
-        lambda: LifeOfRuns(real), settings=hypothesis_settings(examples(30), stateful_step_count=STEPS)
+        lambda: LifeOfRuns(real), settings=hypothesis_settings(examples(40), stateful_step_count=STEPS)
     )

@@ -22,13 +22,14 @@ from chatkit.types import (
     ThreadStreamEvent,
     WidgetStreamingTextValueDelta,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from tests.examples import examples
 from worker.merge import Pending
 
-quick = settings(deadline=None, max_examples=80)
+quick = examples(80)
 
 EVENT: TypeAdapter[ThreadStreamEvent] = TypeAdapter(ThreadStreamEvent)
 

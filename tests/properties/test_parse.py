@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from chatkit.types import ChatKitReq, NonStreamingReq, StreamingReq
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from api.parse import MAX_PAGE, ParsedRequest, parse
 from shared.errors import EmptyMessage, InvalidJson, InvalidRequest, RelaykitError, UnknownRequestType
+from tests.examples import examples
 from tests.properties.chatkit_requests import (
     JSON,
     KINDS,
@@ -24,8 +25,8 @@ from tests.properties.chatkit_requests import (
     request_of,
 )
 
-quick = settings(deadline=None, max_examples=80)
-few = settings(deadline=None, max_examples=12)
+quick = examples(80)
+few = examples(12)
 """For each type of request."""
 
 SDK: TypeAdapter[ChatKitReq] = TypeAdapter(ChatKitReq)
@@ -120,7 +121,7 @@ def test_what_can_be_no_id_is_refused_wherever_an_id_stands(kind, data, value):
             parse(encoded(changed(request_, path, value, removed=False)))
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(REQUESTS, MISFITS, st.booleans(), st.data())
 def test_a_request_with_one_thing_changed_is_refused_or_is_what_the_sdk_makes_of_it(
     request_, value, removed, data

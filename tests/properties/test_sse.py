@@ -6,14 +6,15 @@ import re
 from dataclasses import dataclass
 
 from chatkit.types import ProgressUpdateEvent
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api import sse
 from shared.journal import START, Cursor, Entry, Field
+from tests.examples import examples
 from tests.properties.journals import PAYLOADS, journals
 
-quick = settings(deadline=None, max_examples=80)
+quick = examples(80)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def test_the_end_and_a_mark_dispatch_nothing(status):
     assert sse.encode(Entry(Cursor(1, 1), Field.MARK, b"")) == b""
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(journals())
 def test_a_stream_cut_at_any_byte_gives_whole_events_and_the_cursor_to_go_on_from(entries):
     """What was read before the cut, and what follows the id that the reader comes back with, are together the whole."""

@@ -11,19 +11,18 @@ from uuid import uuid4
 import pytest
 from chatkit.store import NotFoundError
 from chatkit.types import Page
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.database import Database
 from shared.identity import RequestContext
 from shared.store import PostgresStore
+from tests.examples import examples
 from tests.integration.persistence import ALICE, in_run, message, settings_for, thread
 
 MAX_ENTRIES = 12
 orders = st.sampled_from(["asc", "desc"])
-examples = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+few = examples(40)
 
 
 class Store:
@@ -81,7 +80,7 @@ async def _filled_thread(store: PostgresStore, count: int) -> tuple[str, list[st
     return metadata.id, ids
 
 
-@examples
+@few
 @given(
     count=st.integers(0, MAX_ENTRIES),
     sizes=st.lists(st.integers(1, MAX_ENTRIES + 1), min_size=1, max_size=4),
@@ -106,7 +105,7 @@ def test_item_pages_are_the_whole_thread(
     opened.run(check())
 
 
-@examples
+@few
 @given(
     count=st.integers(0, MAX_ENTRIES), sizes=st.lists(st.integers(1, 5), min_size=1, max_size=3), order=orders
 )
@@ -136,7 +135,7 @@ def test_thread_pages_are_all_threads_of_the_owner(
     opened.run(check())
 
 
-@examples
+@few
 @given(data=st.data(), count=st.integers(1, MAX_ENTRIES), size=st.integers(1, 4), order=orders)
 def test_deletions_and_additions_between_pages_neither_repeat_nor_skip(
     opened: Store, data: st.DataObject, count: int, size: int, order: str
@@ -174,7 +173,7 @@ def test_deletions_and_additions_between_pages_neither_repeat_nor_skip(
     opened.run(check())
 
 
-@examples
+@few
 @given(
     writers=st.lists(
         st.sampled_from(["nobody", "run_1", "run_2", "the version before"]), min_size=1, max_size=12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from api.sse import encode
@@ -10,9 +10,10 @@ from api.subscription import chunk_after
 from api.tail import Tail, adjoins, continues
 from shared.errors import JournalGone
 from shared.journal import START, Cursor, Entry, Field, follows
+from tests.examples import examples
 from tests.properties.journals import journals
 
-quick = settings(deadline=None, max_examples=80)
+quick = examples(80)
 
 
 def sent(entries: list[Entry]) -> bytes:
@@ -94,6 +95,15 @@ def test_each_entry_continues_the_one_before_and_no_earlier_one_of_its_attempt(e
                 assert not continues(earlier, entry)
         for later in cursors[place + 1 :]:
             assert not continues(later, entry)
+
+
+@quick
+@given(journals(), st.integers(0, 9))
+def test_an_end_that_an_attempt_begins_with_continues_nothing(entries, more):
+    """What came between is lost. An attempt that had nothing to say has its mark before its end."""
+    last = entries[-1].cursor
+    end = Entry(Cursor(last.attempt + more, 1), Field.END, b"completed")
+    assert not any(continues(cursor, end) for cursor in [START, *(entry.cursor for entry in entries)])
 
 
 @quick

@@ -10,17 +10,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.database import Database
 from shared.run_rows import Runs
 from shared.runs import ENDED, TRANSITIONS, Kind, Run, Status, sources
+from tests.examples import examples
 
-quick = hypothesis_settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = examples(60)
 
 STATUSES = st.sampled_from(list(Status))
 

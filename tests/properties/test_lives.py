@@ -1,0 +1,139 @@
+"""Lives of runs that went wrong once, step by step: what test_life_of_runs.py, or a look at it, has found."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from shared.settings import Settings
+from tests.properties.life import LEASE_SECONDS, open_world
+from tests.properties.life_acts import Life
+from tests.properties.life_calm import to_the_end
+from tests.properties.life_job import Job
+
+WORKERS = 3
+RUN = "run_0001"
+
+
+@pytest_asyncio.fixture
+async def life(settings: Settings) -> AsyncIterator[Life]:
+    async with open_world(settings) as world:
+        life = Life(world, WORKERS)
+        try:
+            yield life
+        finally:
+            await life.close()
+
+
+async def post(life: Life, *, steps: int) -> None:
+    """With three steps it is queued, and followed by its caller."""
+    await life.step(life.post("alice", 0, "queue", None, "a", once=False, steps=steps))
+
+
+async def claimed(life: Life, worker: int = 0) -> Job:
+    await life.step(life.workers[worker].claim(1))
+    return life.workers[worker].unfinished[-1]
+
+
+async def executing(life: Life, job: Job) -> Job:
+    """It has begun, and nothing of an attempt before is left."""
+    while not job.rewound:
+        await life.step(job.go_on(""))
+    return job
+
+
+async def tell(life: Life, job: Job, *actions: str) -> None:
+    for action in actions:
+        await life.step(job.go_on(action))
+
+
+async def completed(life: Life, job: Job) -> None:
+    while not job.process.done:
+        await life.step(job.go_on("finish"))
+
+
+async def requeue(life: Life) -> None:
+    """What a worker had that is gone."""
+    for _ in range(2):
+        await life.step(life.time_passes(LEASE_SECONDS))
+        await life.step(life.reap(9))
+
+
+async def test_an_item_that_nobody_remembers_is_not_shown_for_ever(life: Life) -> None:
+    """A worker dies between what admission wrote, written again, and its mark: the attempt after that one says that
+    something was lost, though the journal begins as it should.
+    """
+    await post(life, steps=3)
+    await tell(life, await executing(life, await claimed(life)), "show", "flush")
+    await life.step(life.read(0, hears=True))
+    await life.step(life.empty_redis())
+    await life.step(life.workers[0].kill())
+    await requeue(life)
+    job = await claimed(life, worker=1)
+    while not life.record.journals[RUN]:
+        await life.step(job.go_on(""))
+    await life.step(life.workers[1].kill())
+    assert {entry.cursor.attempt for entry in life.record.journals[RUN]} == {0}
+    await to_the_end(life)
+
+
+async def test_an_api_that_slept_does_not_hide_what_was_lost(life: Life) -> None:
+    """It writes what admission has to say when an attempt was lost with Redis that had shown something."""
+    await post(life, steps=0)
+    await life.step(life.reap(9))
+    await tell(life, await executing(life, await claimed(life)), "show", "flush")
+    await life.step(life.follow(0, 0))
+    await life.step(life.read(0, hears=True))
+    await life.step(life.empty_redis())
+    await life.step(life.workers[0].kill())
+    await life.step(life.go_on(0))
+    assert {entry.cursor.attempt for entry in life.record.journals[RUN]} == {0}
+    await to_the_end(life)
+
+
+async def test_an_api_that_slept_does_not_make_a_lost_answer_an_empty_one(life: Life) -> None:
+    """It begins the journal of a run anew that has completed and was lost with Redis; then the end is written again."""
+    await post(life, steps=0)
+    await life.step(life.reap(9))
+    job = await executing(life, await claimed(life))
+    await tell(life, job, "show", "flush")
+    await completed(life, job)
+    await life.step(life.empty_redis())
+    await life.step(life.go_on(0))
+    await to_the_end(life)
+    assert {client.told for client in life.clients if client.run_id == RUN} == {"gone"}
+
+
+async def test_an_attempt_that_slept_does_not_make_a_part_the_whole(life: Life) -> None:
+    """What it sends at last is all that there is, since the attempt that completed the run was lost with Redis."""
+    await post(life, steps=3)
+    job = await executing(life, await claimed(life))
+    await tell(life, job, "show", "flush", "text", "reply lost")
+    await life.step(life.read(0, hears=True))
+    await life.step(life.worker(0, "taken over"))
+    await completed(life, life.jobs[-1])
+    await life.step(life.empty_redis())
+    await tell(life, job, "flush")
+    assert {entry.cursor.attempt for entry in life.record.journals[RUN]} == {1}
+    await to_the_end(life)
+    assert {client.told for client in life.clients} == {"gone"}
+
+
+async def test_a_stop_after_a_loss_does_not_hide_what_was_lost(life: Life) -> None:
+    """Its end alone would tell a client who had half of what admission wrote that this was all."""
+    await post(life, steps=3)
+    await life.step(life.empty_redis())
+    await life.step(life.cancel(0, 9))
+    await to_the_end(life)
+    assert life.record.journals[RUN] == []
+
+
+async def test_the_same_body_is_attached_or_another_message(life: Life) -> None:
+    """Whether it was received is asked once: in between it may be."""
+    await post(life, steps=0)
+    life.threads.clear()  # as the widget sends it again, which knows of no thread yet
+    await post(life, steps=1)
+    await life.step(life.go_on(0))
+    await to_the_end(life)
+    assert life.record.accepted == {RUN}
