@@ -44,7 +44,7 @@ def loading(job: Job) -> Iterator[Callable[[], Seen]]:
             stdin.flush()
         seen = Seen(**json.loads(stdout.readline()))
         if seen.failed:
-            raise RuntimeError(f"{seen.failed} streams were refused")
+            raise RuntimeError(f"{seen.failed} streams were refused: {seen.refusal[0]}")
         return seen
 
     try:

@@ -37,7 +37,7 @@ class Counter:
     def _finish(self) -> Seen:
         seen = merged([Seen(**json.loads(_line(client))) for client in self._clients])
         if seen.failed:
-            raise RuntimeError(f"{seen.failed} streams were refused")
+            raise RuntimeError(f"{seen.failed} streams were refused: {seen.refusal[0]}")
         return seen
 
 

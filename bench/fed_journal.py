@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, cast
 
-from chatkit.store import Store
-from chatkit.types import (
-    AssistantMessageContent,
-    AssistantMessageContentPartTextDelta,
-    AssistantMessageItem,
-    Page,
-    Thread,
-    ThreadCreatedEvent,
-    ThreadItemAddedEvent,
-    ThreadItemUpdatedEvent,
-    ThreadStreamEvent,
-)
 from redis.asyncio.client import Pipeline
 
 from bench.pipe import Pipe
-from bench.server import BenchServer, stamp
+from bench.stamp import stamp
 from shared import keys
 from shared.journal import Batch, Field, Journals
 from shared.redis import Redis, script
@@ -33,9 +20,6 @@ HOLDER = "bench"
 ENTRIES_BEFORE = 2
 """Of the attempt: the mark and the item."""
 
-_PLACE = "@place@"
-
-_server = BenchServer(cast(Store[Any], None))
 _journals = Journals(Redis())
 """Connected to nothing: it only knows the calls."""
 
@@ -43,29 +27,21 @@ _journals = Journals(Redis())
 class FedJournal:
     """Writes into a pipe; what it has written is on its way when that is flushed."""
 
-    def __init__(self, run_id: str) -> None:
-        self._run_id = run_id
-        self._next_seq = 1
-        item_id = f"msg_{run_id}"
-        self._item = AssistantMessageItem(
-            id=item_id,
-            thread_id=thread_of(run_id),
-            created_at=datetime.now(),
-            content=[AssistantMessageContent(text="", annotations=[])],
+    def __init__(self, events: dict[str, Any]) -> None:
+        """`events` is a FedEvents as a dict."""
+        self._run_id: str = events["run_id"]
+        self._created, self._added, self._before, self._after = (
+            events[name].encode() for name in ("created", "added", "before", "after")
         )
-        delta = AssistantMessageContentPartTextDelta(content_index=0, delta=_PLACE)
-        self._before, _, self._after = _bytes(
-            ThreadItemUpdatedEvent(item_id=item_id, update=delta)
-        ).partition(_PLACE.encode())
+        self._next_seq = 1
 
     def begin(self, pipe: Pipe) -> None:
         """The script, the lease, admission's entry, the attempt's mark, and the item that the deltas belong to."""
         pipe.command("SCRIPT", "LOAD", script("append"))
         pipe.command("SET", keys.lease(self._run_id), HOLDER, "PX", LEASE_MS)
-        thread = Thread(id=thread_of(self._run_id), created_at=datetime.now(), items=Page())
-        self._write(pipe, 0, 1, [(Field.EVENT, _bytes(ThreadCreatedEvent(thread=thread)))])
+        self._write(pipe, 0, 1, [(Field.EVENT, self._created)])
         self._put(pipe, [(Field.MARK, b"")])
-        self._put(pipe, [(Field.EVENT, _bytes(ThreadItemAddedEvent(item=self._item)))])
+        self._put(pipe, [(Field.EVENT, self._added)])
 
     def append(self, pipe: Pipe, deltas: int) -> None:
         """So many deltas in one append."""
@@ -92,15 +68,6 @@ class FedJournal:
         _journals.pipe_append(batch, cast(Pipeline, pipe))
 
 
-def thread_of(run_id: str) -> str:
-    """A thread of its own for each run."""
-    return f"thr_{run_id}"
-
-
 def delta_cursor(number: int) -> str:
     """The place of the nth delta, from 1, of any journal here."""
     return f"{ATTEMPT}-{ENTRIES_BEFORE + number}"
-
-
-def _bytes(event: ThreadStreamEvent) -> bytes:
-    return _server._serialize(event)

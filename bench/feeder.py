@@ -121,9 +121,10 @@ class Feeder:
             await self._flush()
 
 
-async def serve(run_ids: list[str], line: Callable[[], Awaitable[str]]) -> None:
+async def serve(runs: list[dict[str, Any]], line: Callable[[], Awaitable[str]]) -> None:
+    """`runs` are FedEvents as dicts."""
     async with open_pipe(os.environ["REDIS_URL"]) as pipe:
-        feeder = Feeder(pipe, [FedJournal(run_id) for run_id in run_ids])
+        feeder = Feeder(pipe, [FedJournal(run) for run in runs])
         await feeder.begin()
         feeding = asyncio.create_task(feeder.feed())
         print("ready", flush=True)

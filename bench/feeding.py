@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 import psycopg
 
-from bench.fed_journal import thread_of
+from bench.fed_events import events_of
 from bench.feeder import Fed
 from bench.stack import ROOT, Stack
 from shared.runs import Kind, Status, new_run_id
@@ -70,7 +71,8 @@ def feeding(stack: Stack, runs: int) -> Iterator[FeederProcess]:
     )
     try:
         feeder = FeederProcess(process, run_ids)
-        if feeder.say(json.dumps(run_ids)) != "ready\n":
+        events = [asdict(events_of(run_id, _thread_of(run_id))) for run_id in run_ids]
+        if feeder.say(json.dumps(events)) != "ready\n":
             raise RuntimeError("the feeder is not ready")
         yield feeder
     finally:
@@ -82,9 +84,14 @@ def _rows(stack: Stack, count: int) -> list[str]:
     with psycopg.connect(stack.services.database_url) as connection, connection.cursor() as cursor:
         cursor.executemany(
             ROWS,
-            [(run_id, OWNER, thread_of(run_id), Kind.CREATE, Status.RUNNING, run_id) for run_id in run_ids],
+            [(run_id, OWNER, _thread_of(run_id), Kind.CREATE, Status.RUNNING, run_id) for run_id in run_ids],
         )
     return run_ids
+
+
+def _thread_of(run_id: str) -> str:
+    """A thread of its own for each run."""
+    return f"thr_{run_id}"
 
 
 def _end(process: subprocess.Popen[str]) -> None:

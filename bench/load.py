@@ -43,6 +43,8 @@ class Job:
     each answer, print `counting` when that begins."""
     until_first_delta: bool = False
     """Close each stream as soon as it has a delta."""
+    retry_seconds: float = 0
+    """After about so long a stream that was refused is asked for again; 0: it has failed."""
     opens_at_once: int = 100
     """Streams that have been asked for and have not begun."""
 
@@ -67,6 +69,11 @@ class Seen:
     bytes: int = 0
     reads: int = 0
     failed: int = 0
+    """Streams that were refused, for good."""
+    retried: int = 0
+    """Refusals after which the stream was asked for again."""
+    refusal: list[str] = field(default_factory=list)
+    """The first of them."""
     opened_seconds: float = 0
     """Until all streams had begun; 0 without `hold`."""
     seconds: float = 0

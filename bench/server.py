@@ -26,6 +26,8 @@ from chatkit.types import (
     UserMessageItem,
 )
 
+from bench.stamp import stamp
+
 DELTA_CHARS = 21
 
 
@@ -123,8 +125,3 @@ PACE = Pace()
 def _delta(item: AssistantMessageItem, part: int, delta: str) -> ThreadItemUpdatedEvent:
     update = AssistantMessageContentPartTextDelta(content_index=part, delta=delta)
     return ThreadItemUpdatedEvent(item_id=item.id, update=update)
-
-
-def stamp() -> str:
-    """CLOCK_MONOTONIC in ns, the same in all processes, as a delta's text; load clients count the tildes."""
-    return f"~{time.monotonic_ns():019d} "

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,8 @@ class Stack:
     processes: list[Process] = field(default_factory=list)
     apis: list[Process] = field(default_factory=list)
     _token: str = ""
+    _waits: list[Callable[[], None]] | None = None
+    """Within `starting`: for what is not yet ready."""
 
     @property
     def redis_pid(self) -> int:
@@ -82,8 +85,29 @@ class Stack:
         process = Process(child, f"http://127.0.0.1:{port}" if serves else "")
         self.processes.append(process)
         if serves:
-            wait_until(lambda: _answers(f"{process.url}/readyz"), f"{name} is ready", [child], StopRequest())
+            self._await(child, lambda: _answers(f"{process.url}/readyz"))
         return process
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """What is started in the block starts side by side, and is ready at its end."""
+        waits: list[Callable[[], None]] = []
+        self._waits = waits
+        try:
+            yield
+        finally:
+            self._waits = None
+        for wait in waits:
+            wait()
+
+    def _await(self, child: Child, is_ready: Callable[[], bool]) -> None:
+        def wait() -> None:
+            wait_until(is_ready, f"{child.name} is ready", [child], StopRequest())
+
+        if self._waits is None:
+            wait()
+        else:
+            self._waits.append(wait)
 
     def api(self, **more: str) -> Process:
         api = self.start("api", more, serves=True, port=0 if self.apis else self.issuer_port)
@@ -94,12 +118,7 @@ class Stack:
         """Ready once it says so in its log."""
         process = self.start("worker", more, serves=False)
         log = self.directory.path / "logs" / f"{process.child.name}.log"
-        wait_until(
-            lambda: "worker started" in log.read_text(errors="replace"),
-            "the worker is ready",
-            [process.child],
-            StopRequest(),
-        )
+        self._await(process.child, lambda: "worker started" in log.read_text(errors="replace"))
         return process
 
     def in_process(self, **more: str) -> Process:
@@ -121,10 +140,15 @@ class Stack:
 
 @contextmanager
 def stack(**more: str) -> Iterator[Stack]:
-    """Fresh services with the schema in them; `more` goes into the environment of all processes."""
+    """Fresh services with the schema in them; `more` goes into the environment of all processes.
+
+    Their data and logs are gone after the block.
+    """
     folder = Path(tempfile.mkdtemp(prefix="relaykit-bench-"))
     folder.chmod(0o711)
-    with ExitStack() as ending, data_directory(folder) as directory:
+    with ExitStack() as ending:
+        ending.callback(_remove, folder)
+        directory = ending.enter_context(data_directory(folder))
         issuer_key(directory)
         running = ending.enter_context(services(directory, {}, StopRequest(), durable=True))
         migrate(running.database_url)
@@ -137,6 +161,14 @@ def stack(**more: str) -> Iterator[Stack]:
                 process.child.send(signal.SIGTERM)
             for process in found.processes:
                 process.stop()
+
+
+def _remove(folder: Path) -> None:
+    """As root, PostgreSQL keeps its data elsewhere, as another user."""
+    data = folder / "postgres"
+    if data.is_symlink():
+        shutil.rmtree(data.resolve().parent)
+    shutil.rmtree(folder)
 
 
 def _environ(directory: DataDirectory, running: Services, issuer_port: int) -> dict[str, str]:

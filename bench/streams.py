@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import resource
 import sys
 import time
@@ -38,6 +39,7 @@ class Stream(asyncio.Protocol):
         self._in_body = self._has_delta = self._has_event = self._answer_over = False
         self._transport: Any = None
         self.counting = True
+        self.refused = False
         self.begun: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
 
@@ -55,7 +57,13 @@ class Stream(asyncio.Protocol):
                 return
             self._in_body = True
             if not head.startswith(b"HTTP/1.1 200"):
-                self.seen.failed += 1
+                self.refused = True
+                if self._job.retry_seconds:
+                    self.seen.retried += 1
+                else:
+                    self.seen.failed += 1
+                if not self.seen.refusal:
+                    self.seen.refusal.append(f"{head.decode(errors='replace').splitlines()[0]} {data!r}")
                 self.close()
                 return
         if not data:
@@ -126,12 +134,18 @@ class Streams:
 
     async def _follow(self, request: Request) -> None:
         async with self._places:
-            async with self._opening:
-                stream = await self._open(request)
-                stream.counting = not (self._job.warm_seconds or self._job.hold)
-                self._streams.append(stream)
-                await stream.begun
+            while (stream := await self._begin(request)).refused and self._job.retry_seconds:
+                self._streams.remove(stream)
+                await asyncio.sleep(self._job.retry_seconds * (0.5 + random.random()))  # noqa: S311
             await stream.ended
+
+    async def _begin(self, request: Request) -> Stream:
+        async with self._opening:
+            stream = await self._open(request)
+            stream.counting = not (self._job.warm_seconds or self._job.hold)
+            self._streams.append(stream)
+            await stream.begun
+        return stream
 
     async def _open(self, request: Request) -> Stream:
         parts = urlsplit(request.url)
@@ -171,9 +185,14 @@ class Streams:
         return seen
 
     async def close(self) -> None:
+        """Cuts what is open, and gives up what is not. Raises OSError where one could not connect."""
+        for task in self._following:
+            task.cancel()
+        for outcome in await asyncio.gather(*self._following, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome
         for stream in self._streams:
             stream.close()
-        await asyncio.gather(*self._following)
 
 
 async def run(job: Job) -> AsyncIterator[Seen]:
@@ -181,7 +200,9 @@ async def run(job: Job) -> AsyncIterator[Seen]:
     if job.hold:
         await streams.begun()
         print("ready", flush=True)
-        await _line()
+        if not await _line():  # nobody wants to count
+            await streams.close()
+            return
     if job.warm_seconds:
         await asyncio.sleep(job.warm_seconds)
     yield await streams.count()

@@ -26,6 +26,8 @@ from bench.usage import connections_to, measured, resident_bytes
 
 WARM_CLIENTS = 200
 LOAD_CLIENTS = 2
+BASELINE_CLIENTS = 3_000
+"""At most: its POSTs take several times as long, and what a client costs it does not depend on how many there are."""
 OTHER_FILES = 1_000
 """Of a process, beside its clients' sockets."""
 COUNT_SECONDS = 0.1
@@ -41,6 +43,7 @@ class Idle:
     """1,000 bytes."""
     cpu_share: float
     """Of a core, with all connected and nothing sent."""
+    clients: int
     connect_seconds: float
     """Until all were."""
     redis_connections: int
@@ -55,11 +58,13 @@ def measure(scale: Scale) -> list[Measure]:
     seconds = scale.of(2.0, 30.0)
     with stack() as services:
         port = urlsplit(services.services.redis_url).port or 0
-        api, base = services.api(), services.in_process()
+        with services.starting():
+            api, base = services.api(), services.in_process()
         with feeding(services, WARM_CLIENTS + clients) as feeder:
             ours = _idle(api, follows(api.url, feeder.run_ids, services), seconds, port)
         set_pace(base, 0)
-        theirs = _idle(base, posts(base.url, Script(paced=True), WARM_CLIENTS + clients), seconds, port)
+        fewer = min(clients, BASELINE_CLIENTS)
+        theirs = _idle(base, posts(base.url, Script(paced=True), WARM_CLIENTS + fewer), seconds, port)
     return _measures(clients, ours, theirs)
 
 
@@ -76,6 +81,7 @@ def _idle(server: Process, requests: Sequence[Request], seconds: float, redis_po
         return Idle(
             kb_per_client=(after - before) / (len(requests) - WARM_CLIENTS) / 1_000,
             cpu_share=usage.total / seconds,
+            clients=len(requests) - WARM_CLIENTS,
             connect_seconds=seen.opened_seconds,
             redis_connections=connections_to(server.pid, redis_port),
             redis_connections_before=connections,
@@ -92,7 +98,8 @@ def _measures(clients: int, ours: Idle, theirs: Idle) -> list[Measure]:
             baseline=theirs.kb_per_client,
             against="in-process",
             goal=MEMORY_GOAL,
-            note="of the API process, over what it has without clients; each follows a run of its own",
+            note="of the API process, over what it has without clients; each follows a run of its own. "
+            f"In-process with {theirs.clients} clients",
         ),
         Measure(
             measure=f"idle.redis_connections_{clients}_clients",
@@ -107,15 +114,17 @@ def _measures(clients: int, ours: Idle, theirs: Idle) -> list[Measure]:
             unit="% of a core",
             baseline=theirs.cpu_share * 100,
             against="in-process",
-            note=f"ours looks after quiet runs and sends a ping to each client every 15 s, the baseline does nothing. "
+            note=f"ours looks after quiet runs and sends a ping to each client every 15 s; the baseline, with "
+            f"{theirs.clients} clients, does nothing. "
             f"Busiest load client {ours.client_share:.0%} of a core",
         ),
         Measure(
             measure=f"idle.connect_{clients}_clients",
-            value=ours.connect_seconds,
-            unit="s",
-            baseline=theirs.connect_seconds,
+            value=ours.connect_seconds * 1_000 / ours.clients,
+            unit="ms/client",
+            baseline=theirs.connect_seconds * 1_000 / theirs.clients,
             against="in-process, a POST each",
-            note="until all are connected and have had their first byte, 100 at a time, from two load clients",
+            note=f"until all are connected and have had their first byte, 100 at a time: {ours.connect_seconds:.1f} s; "
+            f"in-process {theirs.connect_seconds:.1f} s for {theirs.clients}",
         ),
     ]

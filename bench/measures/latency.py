@@ -60,11 +60,11 @@ class Side:
 def measure(scale: Scale) -> list[Measure]:
     measures = []
     with stack() as services:
-        api, base = services.api(), services.in_process()
-        services.worker()
+        with services.starting():
+            api, base, _ = services.api(), services.in_process(), services.worker()
         _round(services, api, base, WARM_POSTS, 4)
         for posters in (1, 10, 50):
-            rounds, count = scale.of((2, max(20, 2 * posters)), (8, 100 if posters == 1 else 20 * posters))
+            rounds, count = scale.of((2, max(20, 2 * posters)), (8, max(100, 4 * posters)))
             ours, theirs = Side(), Side()
             for _ in range(rounds):
                 mine, other = _round(services, api, base, count, posters)

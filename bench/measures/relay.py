@@ -58,10 +58,11 @@ class Climbed:
 
 
 def measure(scale: Scale) -> list[Measure]:
-    window = Window(*scale.of((0.3, 1.0), (1.0, 3.0)))
+    window = Window(*scale.of((0.3, 1.0), (0.7, 2.0)))
     found = []
     with stack() as services:
-        api, base = services.api(), services.in_process()
+        with services.starting():
+            api, base = services.api(), services.in_process()
         for clients in scale.of((200,), (100, 1_000, GOAL_CLIENTS)):
             rounds = scale.of(1, 2 if clients == GOAL_CLIENTS else 1)
             found += _at(services, api, base, clients, window, rounds, scale)
@@ -97,7 +98,9 @@ def _at(
 
 def _climb(system: AbstractContextManager[Driven], climbed: Climbed, scale: Scale) -> None:
     with system as driven:
-        top, refinements, tries = scale.of((2 * START, 0, 1), (TOP, 2, 2))
+        top, refinements, tries = scale.of(
+            (2 * START, 0, 1), (TOP, 2 if climbed.clients == GOAL_CLIENTS else 1, 2)
+        )
         climbed.take(climb(driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries))
 
 

@@ -28,6 +28,8 @@ MISSED = 5
 REPLAYED = 10_000
 PER_APPEND = 100
 SETTLE_SECONDS = 2.0
+RETRY_SECONDS = 1.0
+"""After which a client of the storm that was refused comes again."""
 MEMORY_GOAL = Goal(Of.RATIO, at_most=1.2)
 
 
@@ -37,7 +39,7 @@ def measure(scale: Scale) -> list[Measure]:
         return [
             *_reconnect(services, api, scale.of(100, LIVE_RUNS), scale.of(50, 500)),
             _replay(services, api, scale.of(5, 50)),
-            *_storms(services, api, scale.of(300, 3_000), scale.of(1, 3), scale.of(4.0, 12.0)),
+            *_storms(services, api, scale.of(300, 3_000), scale.of(1, 3), scale.of(3.0, 20.0)),
         ]
 
 
@@ -87,7 +89,11 @@ def _storms(services: Stack, api: Process, clients: int, times: int, seconds: fl
     back = [value for storm in storms for value in storm.seen.back]
     peak = max(storm.peak_bytes for storm in storms)
     busiest = max(storm.seen.cpu_share for storm in storms)
-    note = f"{times} times {clients} clients, {MISSED} deltas behind; load client {busiest:.0%} of a core"
+    refused = sum(storm.seen.retried for storm in storms)
+    note = (
+        f"{times} times {clients} clients, {MISSED} deltas behind; {refused} were refused at first and came again; "
+        f"load client {busiest:.0%} of a core"
+    )
     return [
         _times("storm_first_byte", [value for storm in storms for value in storm.seen.first_byte], note),
         _times(f"storm_{clients}_clients_caught_up", back, f"since the first of them came back. {note}"),
@@ -123,6 +129,7 @@ def _storm(services: Stack, api: Process, clients: int, seconds: float) -> Storm
             at_once=clients,
             opens_at_once=clients,
             seconds=seconds,
+            retry_seconds=RETRY_SECONDS,
         )
         with peak_resident(api.pid) as peak, loading(job) as finish:
             first.close()  # the old streams are cut while the new client starts

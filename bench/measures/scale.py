@@ -33,12 +33,13 @@ def measure(scale: Scale) -> list[Measure]:
 
 
 def _apis(services: Stack, counts: tuple[int, ...], scale: Scale) -> list[Measure]:
-    clients, window = scale.of(100, 1_000), Window(*scale.of((0.3, 1.0), (1.0, 3.0)))
+    clients, window = scale.of(100, 1_000), Window(*scale.of((0.3, 1.0), (0.7, 2.0)))
     top, tries, refinements = scale.of((START, 1, 0), (TOP, 2, 1))
     found: dict[int, Step | None] = {}
     for count in counts:
-        while len(services.apis) < count:
-            services.api()
+        with services.starting():
+            while len(services.apis) < count:
+                services.api()
         with fed(services, services.apis, clients, window) as driven:
             steps = climb(driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries)
         found[count] = best(steps, MAX_P99)
@@ -73,11 +74,12 @@ class Worked:
 def _workers(services: Stack, counts: tuple[int, ...], scale: Scale) -> list[Measure]:
     found: dict[int, Worked] = {}
     for count in counts:
-        # no worker can take the runs of another
-        workers = [services.worker(MAX_RUNS=str(RUNS // count)) for _ in range(count)]
+        with services.starting():
+            # no worker can take the runs of another
+            workers = [services.worker(MAX_RUNS=str(RUNS // count)) for _ in range(count)]
         found[count] = _worked(services, services.apis[0], workers, scale.of(500, 5_000))
         for worker in workers:
-            worker.stop()
+            worker.kill()
     return [
         Measure(
             measure=f"scale.workers_{count}",

@@ -24,8 +24,8 @@ PER_APPEND = 100
 def measure(scale: Scale) -> list[Measure]:
     deltas, rounds = scale.of((5_000, 2), (50_000, 5))
     with stack() as services:
-        api, base = services.api(), services.in_process()
-        services.worker()
+        with services.starting():
+            api, base, _ = services.api(), services.in_process(), services.worker()
         joined, joined_base = _whole(services, api, base, deltas, rounds, 1)
         apart, apart_base = _whole(services, api, base, deltas, rounds, 2)
         relayed = [_relayed(services, api, deltas) for _ in range(rounds)]
