@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import uvicorn
 
+from api.http_protocol import HttpProtocol
 from api.main import create_app
 from shared.errors import RelaykitError, SettingsError
 from shared.log import configure
@@ -58,7 +59,7 @@ def main() -> int:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -48,26 +47,33 @@ class Hub:
         self._dirty: set[Follow] = set()
         self._has_dirty = asyncio.Event()
 
-    @asynccontextmanager
     async def subscribe(
         self, run_id: str, cursor: Cursor, *, expected: bool, written: Sequence[bytes] = ()
-    ) -> AsyncIterator[Subscription | None]:
-        """A place in the run after `cursor`; None where the run has ended and nothing follows the cursor.
+    ) -> Subscription | None:
+        """A place in the run after `cursor`, to be given back with `leave`.
 
-        `expected` says that the journal is there or will come: the run has not ended. `written` are the events that
-        this process has just begun it with, for a subscription from the start. Raises JournalGone where the
-        journal is gone, was trimmed before the cursor, has a hole right after it, or does not reach to it;
-        QueueUnavailable.
+        None where the run has ended and nothing follows the cursor. `expected` says that the journal is there or will
+        come: the run has not ended. `written` are the events that this process has just begun it with, for a
+        subscription from the start. Raises JournalGone where the journal is gone, was trimmed before the cursor,
+        has a hole right after it, or does not reach to it; QueueUnavailable.
         """
         follow = self._enter(run_id)
         try:
             await self._ask(follow)
             if written and follow.tail.last == START:
-                yield self._begun(follow, written)
+                subscription: Subscription | None = self._begun(follow, written)
             else:
-                yield await self._placed(follow, cursor, expected)
-        finally:
+                subscription = await self._placed(follow, cursor, expected)
+        except BaseException:
             await self._leave(follow)
+            raise
+        if subscription is None:
+            await self._leave(follow)
+        return subscription
+
+    async def leave(self, subscription: Subscription) -> None:
+        """Follows the run no more, where nobody else here does."""
+        await self._leave(subscription.follow)
 
     async def run(self) -> None:
         """Listens and reads until cancelled; survives the loss of Redis."""
@@ -134,7 +140,7 @@ class Hub:
 
     def _begun(self, follow: Follow, written: Sequence[bytes]) -> Subscription:
         """A place before what was written. What comes before the acknowledgement is read after it."""
-        follow.unread = not follow.acknowledged.is_set()
+        follow.unread = not follow.acknowledged
         first = [Entry(Cursor(0, seq), Field.EVENT, event) for seq, event in enumerate(written, 1)]
         follow.tail.extend(first)
         if not follow.unread:
@@ -144,7 +150,7 @@ class Hub:
     async def _placed(self, follow: Follow, cursor: Cursor, expected: bool) -> Subscription | None:
         try:
             async with asyncio.timeout(SUBSCRIBE_SECONDS):
-                await follow.acknowledged.wait()
+                await follow.acknowledgement()
         except TimeoutError:
             raise QueueUnavailable from None
         bounds = await self.journals.bounds(follow.run_id, cursor)
@@ -196,8 +202,8 @@ class Hub:
         follow = self._follows.get(message["channel"])
         if follow is None:
             return
-        if message["type"] == "subscribe" and not follow.acknowledged.is_set():
-            follow.acknowledged.set()
+        if message["type"] == "subscribe" and not follow.acknowledged:
+            follow.acknowledge()
             if follow.unread:
                 self._mark(follow)
         elif message["type"] == "message":

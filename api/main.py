@@ -11,6 +11,7 @@ from chatkit.server import ChatKitServer
 from fastapi import FastAPI
 
 from api import chatkit_endpoint, health, runs
+from api.application import Application
 from api.attachments import attachments_router
 from api.chatkit_openapi import request_definitions
 from api.dev import dev_router
@@ -51,7 +52,9 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
             yield {"resources": resources}
         log.info("api stopped", action="api_stop")
 
-    app = FastAPI(title="Relaykit", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = Application(
+        title="Relaykit", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.include_router(chatkit_endpoint.router)
     app.include_router(runs.router)
     app.include_router(health.router)

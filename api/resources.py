@@ -17,6 +17,7 @@ from api.authentication import Authenticator
 from api.hub import Hub
 from api.jwks import JwksClient
 from api.limits import Limits
+from api.streams import Streams
 from api.watch import Watch
 from shared.attachments import build_attachment_store
 from shared.chatkit import UserServer, load_server
@@ -42,6 +43,7 @@ class Resources:
     runs: Runs
     queue: Queue
     hub: Hub
+    streams: Streams
     endings: Endings
     admission: Admission
     authenticator: Authenticator
@@ -68,13 +70,15 @@ async def open_resources(
             await commands.ping()
         hub = Hub(commands, notices, settings.tail_max_bytes)
         watch = Watch(settings, hub, queue, journals, runs)
-        await stack.enter_async_context(_running(hub, watch))
+        streams = Streams(settings, hub)
+        await stack.enter_async_context(_running(hub, watch, streams))
         yield Resources(
             settings=settings,
             database=database,
             runs=runs,
             queue=queue,
             hub=hub,
+            streams=streams,
             endings=endings,
             admission=Admission(settings, database, runs, journals, queue, endings, user),
             authenticator=Authenticator(settings, jwks),
@@ -93,8 +97,8 @@ def build_user_server(
 
 
 @asynccontextmanager
-async def _running(hub: Hub, watch: Watch) -> AsyncIterator[None]:
-    loops = [asyncio.create_task(hub.run()), asyncio.create_task(watch.run())]
+async def _running(hub: Hub, watch: Watch, streams: Streams) -> AsyncIterator[None]:
+    loops = [asyncio.create_task(each.run()) for each in (hub, watch, streams)]
     for loop in loops:
         loop.add_done_callback(_die_if_failed)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from api.sse import encode
 from api.tail import Chunk, Tail, continues
@@ -23,13 +24,14 @@ class Follow:
     """One run that somebody here follows."""
 
     __slots__ = (
+        "_acknowledgement",
+        "_listeners",
         "acknowledged",
         "asked",
         "channel",
         "closing",
         "gone",
         "heard_at",
-        "news",
         "nobody_since",
         "run_id",
         "subscribers",
@@ -43,8 +45,11 @@ class Follow:
         self.tail = Tail(START, max_bytes)
         self.subscribers = 0
         self.asked = False
-        self.acknowledged = asyncio.Event()
-        self.news = asyncio.Event()
+        self.acknowledged = False
+        """Whether all notices from now on are sure to come."""
+        self._acknowledgement: asyncio.Event | None = None
+        """Where somebody waits for it: an event is larger than all the rest."""
+        self._listeners: list[Callable[[], None]] = []
         self.heard_at = time.monotonic()
         """When there was news, or a look that found everything in order."""
         self.nobody_since: float | None = None
@@ -66,51 +71,59 @@ class Follow:
         self.closing = True
         self.wake()
 
+    def acknowledge(self) -> None:
+        self.acknowledged = True
+        if self._acknowledgement is not None:
+            self._acknowledgement.set()
+            self._acknowledgement = None
+
+    async def acknowledgement(self) -> None:
+        """Waits until it is acknowledged."""
+        if not self.acknowledged:
+            if self._acknowledgement is None:
+                self._acknowledgement = asyncio.Event()
+            await self._acknowledgement.wait()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Calls the listener whenever there is news, or its end; it does not call back."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        self._listeners.remove(listener)
+
     def wake(self) -> None:
-        """Wakes whoever waits for news; the next wait gets an event of its own."""
-        news, self.news = self.news, asyncio.Event()
-        news.set()
+        for listener in self._listeners:
+            listener()
 
 
 class Subscription:
     """One client's place in a run: a cursor, nothing more."""
 
-    __slots__ = ("_follow", "_journals", "_left", "_read_entries", "cursor", "ended")
+    __slots__ = ("_journals", "_read_entries", "cursor", "ended", "follow")
 
     def __init__(self, journals: Journals, follow: Follow, cursor: Cursor) -> None:
         self._journals = journals
-        self._follow = follow
-        self._left = False
+        self.follow = follow
         self._read_entries = FIRST_READ_ENTRIES
         self.cursor = cursor
         self.ended = False
 
-    async def next(self, timeout_seconds: float) -> Chunk | None:
-        """All that is ready after the cursor, else what comes first.
+    async def ready(self) -> Chunk | None:
+        """All that is ready after the cursor; None, at once, where that is nothing.
 
-        None when nothing comes in time, the client has left or the stream is to close. Raises JournalGone where
-        the journal has a hole after the cursor or is gone, QueueUnavailable where the client is behind the tail and
-        Redis cannot be read.
+        Raises JournalGone where the journal has a hole after the cursor or is gone, QueueUnavailable where the client
+        is behind the tail and Redis cannot be read.
         """
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                while True:
-                    news = self._follow.news
-                    chunk = await self._ready()
-                    if chunk is not None:
-                        self.cursor, self.ended = chunk.cursor, chunk.ended
-                        return chunk
-                    if self._follow.gone:
-                        raise JournalGone
-                    if self._follow.closing or self._left:
-                        return None
-                    await news.wait()
-        except TimeoutError:
-            return None
+        chunk = await self._read()
+        if chunk is not None:
+            self.cursor, self.ended = chunk.cursor, chunk.ended
+        elif self.follow.gone:
+            raise JournalGone
+        return chunk
 
     def at_hand(self) -> bytes:
         """What is ready after the cursor and need not be read, if anything."""
-        tail = self._follow.tail
+        tail = self.follow.tail
         chunk = tail.after(self.cursor) if self.cursor >= tail.start else None
         if chunk is None:
             return b""
@@ -118,20 +131,19 @@ class Subscription:
         return chunk.data
 
     @property
+    def run_id(self) -> str:
+        return self.follow.run_id
+
+    @property
     def closing(self) -> bool:
         """Whether the stream is to close: the process is about to stop, or no worker has the run."""
-        return self._follow.closing
+        return self.follow.closing
 
-    def leave(self) -> None:
-        """The client has left: whoever waits in `next` returns."""
-        self._left = True
-        self._follow.wake()
-
-    async def _ready(self) -> Chunk | None:
-        tail = self._follow.tail
+    async def _read(self) -> Chunk | None:
+        tail = self.follow.tail
         if self.cursor >= tail.start:
             return tail.after(self.cursor)
-        found = await self._journals.read(self._follow.run_id, self.cursor, self._read_entries)
+        found = await self._journals.read(self.run_id, self.cursor, self._read_entries)
         if not found:
             raise JournalGone  # there was something between the cursor and the tail
         entry_bytes = max(1, sum(len(entry.payload) for entry in found) // len(found))

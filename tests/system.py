@@ -22,6 +22,7 @@ import uvicorn
 from chatkit.server import ChatKitServer
 
 from api.__main__ import Server
+from api.http_protocol import HttpProtocol
 from api.main import create_app
 from shared.settings import Settings
 from worker.main import RunWorker, create_worker
@@ -273,6 +274,7 @@ async def _serving(settings: Settings, server: ChatKitServer[Any] | None, port: 
         app,
         host="127.0.0.1",
         port=port,
+        http=HttpProtocol,
         log_config=None,
         access_log=False,
         ws="none",

@@ -35,7 +35,7 @@ STATEMENTS_OF_REAPER = 7
 # For any number of runs: a heartbeat of their worker, a tick of the watch at the API that follows them.
 COMMANDS_OF_HEARTBEAT, COMMANDS_OF_TICK = 1, 1
 # Resident memory of an API process for a client that waits, each with a run of its own.
-BYTES_OF_CLIENT = 40 * 1024
+BYTES_OF_CLIENT = 12 * 1024
 
 HELD = 20
 CLIENTS = 300

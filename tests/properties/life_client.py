@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from api.hub import Hub
@@ -13,9 +12,6 @@ from shared.errors import JournalGone
 from shared.journal import START, Cursor, entries
 from shared.redis import Redis
 from tests.system import parse_frames
-
-WAIT_SECONDS = 10.0
-"""For what is ready, or is not: nobody waits here."""
 
 
 class StillHub(Hub):
@@ -27,7 +23,7 @@ class StillHub(Hub):
 
     def _enter(self, run_id: str) -> Follow:
         follow = super()._enter(run_id)
-        follow.acknowledged.set()
+        follow.acknowledge()
         return follow
 
     def send(self, notice: dict[str, Any]) -> None:
@@ -59,7 +55,6 @@ class Client:
         self.hub: StillHub | None = None
         """Where he is connected."""
         self._subscription: Subscription | None = None
-        self._connection: AbstractAsyncContextManager[Subscription | None] | None = None
 
     @property
     def last_id(self) -> Cursor:
@@ -75,30 +70,27 @@ class Client:
 
     async def connect(self, hub: StillHub, *, expected: bool, written: Sequence[bytes] = ()) -> None:
         """`expected`: the run has not ended. `written`: its first events, where his own request has written them."""
-        connection = hub.subscribe(self.run_id, self.last_id, expected=expected, written=written)
         try:
-            self._subscription = await connection.__aenter__()
+            subscription = await hub.subscribe(self.run_id, self.last_id, expected=expected, written=written)
         except JournalGone:
             self.told = "gone"
             return
-        self._connection, self.hub = connection, hub
-        if self._subscription is None:
-            await self.disconnect()
+        if subscription is None:
             self.told = "nothing"
         else:
-            self._subscription.leave()  # it is asked for what is ready, and never waits
-            await self._take(self._subscription.at_hand())
+            self._subscription, self.hub = subscription, hub
+            await self._take(subscription.at_hand())
 
     async def disconnect(self) -> None:
-        if self._connection is not None:
-            await self._connection.__aexit__(None, None, None)
-        self._connection = self._subscription = self.hub = None
+        if self._subscription is not None and self.hub is not None:
+            await self.hub.leave(self._subscription)
+        self._subscription = self.hub = None
 
     async def read(self) -> bool:
         """Takes what is ready; whether there was something."""
         assert self._subscription is not None
         try:
-            chunk = await self._subscription.next(WAIT_SECONDS)
+            chunk = await self._subscription.ready()
         except JournalGone:
             await self.disconnect()  # without the end; he is told when he comes again
             return False

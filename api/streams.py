@@ -1,0 +1,223 @@
+"""The open streams of this process.
+
+Nobody waits for news, which are pushed, nor for the time, which one loop keeps for all: a stream that is idle costs
+what one waiting task holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.types import Receive, Send
+
+from api import sse
+from api.hub import Hub
+from api.limits import Slot
+from api.metrics import STREAMS, STREAMS_CLOSED
+from api.subscription import Subscription
+from shared.errors import JournalGone, QueueUnavailable
+from shared.log import failure
+from shared.settings import Settings
+from shared.tasks import end_tasks
+
+MAX_LOOK_SECONDS = 1.0
+LOOKS = 8
+"""At each stream in the shortest of the times that it may be due after."""
+
+log = structlog.get_logger()
+
+
+class Streams:
+    """All of them, and their clock. `run` must be running."""
+
+    def __init__(self, settings: Settings, hub: Hub) -> None:
+        self.hub = hub
+        self.ping_seconds = settings.ping_seconds
+        self.stall_seconds = settings.stall_seconds
+        self._open: set[Stream] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, stream: Stream) -> None:
+        self._open.add(stream)
+        STREAMS.inc()
+
+    def discard(self, stream: Stream, reason: str) -> None:
+        self._open.discard(stream)
+        STREAMS.dec()
+        STREAMS_CLOSED.labels(reason).inc()
+
+    async def run(self) -> None:
+        """Looks at every stream about once a second until cancelled."""
+        pause_seconds = min(MAX_LOOK_SECONDS, min(self.ping_seconds, self.stall_seconds) / LOOKS)
+        while True:
+            await asyncio.sleep(pause_seconds)
+            now, unix_time = asyncio.get_running_loop().time(), time.time()
+            for stream in list(self._open):
+                stream.look(now, unix_time)
+
+
+class Stream:
+    """One client's stream, once its head is sent.
+
+    Two tasks at most: `run` waits for the client to leave, and a pump that sends what is ready lives as long as there
+    is something.
+    """
+
+    __slots__ = (
+        "_closes_at",
+        "_given_up",
+        "_is_over",
+        "_noting",
+        "_pump",
+        "_reason",
+        "_received",
+        "_resumes",
+        "_running",
+        "_send",
+        "_sending_since",
+        "_slot",
+        "_streams",
+        "_subscription",
+        "_wrote_at",
+    )
+
+    def __init__(
+        self,
+        streams: Streams,
+        subscription: Subscription,
+        slot: Slot,
+        *,
+        closes_at: float,
+        resumes: bool,
+        received: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        self._streams, self._subscription, self._slot = streams, subscription, slot
+        self._closes_at = closes_at
+        self._resumes, self._received = resumes, received
+        self._reason: str | None = None
+        """Why it closes, where that is not the client's leaving."""
+        self._pump: asyncio.Task[None] | None = None
+        self._noting: asyncio.Task[None] | None = None
+        self._sending_since: float | None = None
+        """Since when the client has not taken what is being written."""
+        self._wrote_at = 0.0
+        self._given_up = self._is_over = False
+
+    async def run(self, receive: Receive, send: Send) -> None:
+        """Streams until the client has left or the response is complete."""
+        running = self._running = asyncio.current_task()
+        self._send = send
+        self._wrote_at = asyncio.get_running_loop().time()
+        self._streams.add(self)
+        self._subscription.follow.listen(self._poke)
+        self._pump = asyncio.create_task(self._begin())
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except asyncio.CancelledError:
+            if running is None or not self._given_up:
+                raise
+            running.uncancel()
+        finally:
+            self._is_over = True
+            self._subscription.follow.unlisten(self._poke)
+            self._streams.discard(self, self._reason or "left")
+            await self.close()
+
+    async def close(self) -> None:
+        """Gives back all that it has; the response is not completed."""
+        self._slot.release()
+        if self._pump is not None:
+            await end_tasks([self._pump])
+        if self._noting is not None:
+            await self._noting
+        await self._streams.hub.leave(self._subscription)
+
+    def look(self, now: float, unix_time: float) -> None:
+        """Does what is due though there is no news; `now` is the loop's."""
+        if self._sending_since is None:
+            if unix_time >= self._closes_at or now - self._wrote_at >= self._streams.ping_seconds:
+                self._poke()
+        elif now - self._sending_since >= self._streams.stall_seconds:
+            log.info("client takes nothing", action="relay_stalled", run_id=self._subscription.run_id)
+            self._give_up("stalled")
+
+    def _poke(self) -> None:
+        """There is something to do, or it may be."""
+        if self._pump is None and self._reason is None:
+            self._pump = asyncio.create_task(self._work())
+
+    async def _begin(self) -> None:
+        at_hand = self._subscription.at_hand()
+        if at_hand:
+            self._note_received()
+        await self._work(sse.retry(self._subscription.run_id) + at_hand)
+
+    async def _work(self, data: bytes = b"") -> None:
+        """Sends `data`, then all that is ready; closes the stream where it is time to."""
+        try:
+            try:
+                await self._send_ready(data)
+            except (JournalGone, QueueUnavailable) as error:
+                run_id = self._subscription.run_id
+                log.info("relay interrupted", action="relay_interrupted", run_id=run_id, code=error.code)
+                await self._finish(error.code)
+        except Exception as error:
+            log.error("a stream failed", action="relay_failed", **failure(error))  # noqa: TRY400
+            self._give_up("failed")
+        self._pump = None
+
+    async def _send_ready(self, data: bytes) -> None:
+        subscription = self._subscription
+        while True:
+            if data:
+                await self._write(data)
+            if subscription.ended:
+                return await self._finish("ended")
+            if time.time() >= self._closes_at:
+                return await self._finish("token")
+            chunk = await subscription.ready()
+            if chunk is not None:
+                self._note_received()
+                data = chunk.data
+            elif subscription.closing:
+                return await self._finish("drain")
+            elif asyncio.get_running_loop().time() - self._wrote_at >= self._streams.ping_seconds:
+                data = sse.PING
+            else:
+                return None
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        loop = asyncio.get_running_loop()
+        self._sending_since = loop.time()
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._sending_since, self._wrote_at = None, loop.time()
+
+    async def _finish(self, reason: str) -> None:
+        self._reason = reason
+        is_whole = self._subscription.ended or self._resumes
+        await self._write(b"" if is_whole else sse.INTERRUPTED, more=False)
+
+    def _give_up(self, reason: str) -> None:
+        """Closes the connection without the response's proper end."""
+        if self._running is not None and not (self._given_up or self._is_over):
+            self._reason, self._given_up = reason, True
+            self._running.cancel()
+
+    def _note_received(self) -> None:
+        if self._received is not None:
+            self._noting = asyncio.create_task(self._note(self._received))
+            self._received = None
+
+    async def _note(self, received: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await received()
+        except QueueUnavailable as error:  # the same body sent again would attach to this run
+            run_id = self._subscription.run_id
+            log.info("not noted", action="relay_unnoted", run_id=run_id, code=error.code)
+        self._noting = None
