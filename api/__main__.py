@@ -11,6 +11,7 @@ import uvicorn
 from api.http_protocol import HttpProtocol
 from api.main import create_app
 from shared.errors import RelaykitError, SettingsError
+from shared.garbage import settle
 from shared.log import configure
 from shared.settings import Settings, load_settings
 
@@ -50,6 +51,7 @@ def main() -> int:
         settings = load_settings()
         configure(settings.log_level, settings.log_format)
         app = create_app(settings)
+        settle()
         listener = _bound(settings)
     except RelaykitError as error:
         print(f"relaykit api: {error.code}: {error.message}", file=sys.stderr)

@@ -37,6 +37,8 @@ class Streams:
         self.hub = hub
         self.ping_seconds = settings.ping_seconds
         self.stall_seconds = settings.stall_seconds
+        self.loop = asyncio.get_running_loop()
+        """Kept: asyncio.create_task asks the kernel which process this is, each time."""
         self._open: set[Stream] = set()
 
     def __len__(self) -> int:
@@ -56,7 +58,7 @@ class Streams:
         pause_seconds = min(MAX_LOOK_SECONDS, min(self.ping_seconds, self.stall_seconds) / LOOKS)
         while True:
             await asyncio.sleep(pause_seconds)
-            now, unix_time = asyncio.get_running_loop().time(), time.time()
+            now, unix_time = time.monotonic(), time.time()
             for stream in list(self._open):
                 stream.look(now, unix_time)
 
@@ -112,10 +114,10 @@ class Stream:
         """Streams until the client has left or the response is complete."""
         running = self._running = asyncio.current_task()
         self._send = send
-        self._wrote_at = asyncio.get_running_loop().time()
+        self._wrote_at = time.monotonic()
         self._streams.add(self)
         self._subscription.follow.listen(self._poke)
-        self._pump = asyncio.create_task(self._begin())
+        self._pump = self._streams.loop.create_task(self._begin())
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass
@@ -139,7 +141,7 @@ class Stream:
         await self._streams.hub.leave(self._subscription)
 
     def look(self, now: float, unix_time: float) -> None:
-        """Does what is due though there is no news; `now` is the loop's."""
+        """Does what is due though there is no news; `now` is of the monotonic clock."""
         if self._sending_since is None:
             if unix_time >= self._closes_at or now - self._wrote_at >= self._streams.ping_seconds:
                 self._poke()
@@ -150,7 +152,7 @@ class Stream:
     def _poke(self) -> None:
         """There is something to do, or it may be."""
         if self._pump is None and self._reason is None:
-            self._pump = asyncio.create_task(self._work())
+            self._pump = self._streams.loop.create_task(self._work())
 
     async def _begin(self) -> None:
         at_hand = self._subscription.at_hand()
@@ -187,16 +189,15 @@ class Stream:
                 data = chunk.data
             elif subscription.closing:
                 return await self._finish("drain")
-            elif asyncio.get_running_loop().time() - self._wrote_at >= self._streams.ping_seconds:
+            elif time.monotonic() - self._wrote_at >= self._streams.ping_seconds:
                 data = sse.PING
             else:
                 return None
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
-        loop = asyncio.get_running_loop()
-        self._sending_since = loop.time()
+        self._sending_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        self._sending_since, self._wrote_at = None, loop.time()
+        self._sending_since, self._wrote_at = None, time.monotonic()
 
     async def _finish(self, reason: str) -> None:
         self._reason = reason
@@ -211,7 +212,7 @@ class Stream:
 
     def _note_received(self) -> None:
         if self._received is not None:
-            self._noting = asyncio.create_task(self._note(self._received))
+            self._noting = self._streams.loop.create_task(self._note(self._received))
             self._received = None
 
     async def _note(self, received: Callable[[], Awaitable[None]]) -> None:

@@ -59,8 +59,10 @@ class Field(StrEnum):
     """The run's status at its end. The last entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+_FIELDS = {field.value.encode(): field for field in Field}
+
+
+class Entry(NamedTuple):
     """One of a journal's entries: its place, what it is, and its bytes."""
 
     cursor: Cursor
@@ -193,8 +195,8 @@ def entries(records: Any) -> list[Entry]:
         for record_id, record in records:
             attempt, _, seq = record_id.partition(b"-")
             ((field, payload),) = record.items()
-            result.append(Entry(Cursor(int(attempt), int(seq)), Field(field.decode()), payload))
-    except ValueError:
+            result.append(Entry(Cursor(int(attempt), int(seq)), _FIELDS[field], payload))
+    except (ValueError, KeyError):
         raise JournalGone from None
     return result
 
@@ -209,11 +211,9 @@ def noticed(data: bytes) -> list[Entry]:
             record_id, field, length = data[position:head_end].split(b" ")
             attempt, _, seq = record_id.partition(b"-")
             position = head_end + 1 + int(length)
-            entry = Entry(
-                Cursor(int(attempt), int(seq)), Field(field.decode()), data[head_end + 1 : position]
-            )
-            result.append(entry)
-    except ValueError:
+            cursor = Cursor(int(attempt), int(seq))
+            result.append(Entry(cursor, _FIELDS[field], data[head_end + 1 : position]))
+    except (ValueError, KeyError):
         raise JournalGone from None
     return result
 

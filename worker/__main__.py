@@ -10,6 +10,7 @@ import structlog
 import uvloop
 
 from shared.errors import RelaykitError
+from shared.garbage import settle
 from shared.log import configure, failure
 from shared.settings import Settings, load_settings
 from worker.main import create_worker
@@ -33,6 +34,7 @@ def main() -> int:
 
 async def _serve(settings: Settings) -> None:
     worker = create_worker(settings)
+    settle()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, worker.drain)
     await worker.run()
