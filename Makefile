@@ -10,7 +10,7 @@ TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-long fuzz chaos bench check migrate api worker lock browser clean
+.PHONY: help setup run test test-long fuzz chaos bench soak check migrate api worker lock browser clean
 
 help: ## print this
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ chaos: $(STAMP) ## kill, freeze, restart and cut everything for CHAOS_SECONDS (1
 
 bench: $(BENCH_STAMP) ## the benchmarks, each beside its baseline (QUICK=1: under three minutes; ONLY=latency,relay for some)
 	@exec $(BIN)/python -m bench
+
+soak: $(BENCH_STAMP) ## half of what one worker holds, for SOAK_SECONDS (3600): what grows
+	@exec $(BIN)/python -m bench.soak
 
 check: $(STAMP) ## ruff, its formatter, mypy --strict, import-linter
 	$(BIN)/ruff check .

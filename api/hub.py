@@ -181,8 +181,9 @@ class Hub:
         while True:
             try:
                 async with listening(self._notices, self._ask_all) as pubsub:
-                    async for message in heard(pubsub):
-                        self._hear(message)
+                    async for messages in heard(pubsub):
+                        for message in messages:
+                            self._hear(message)
             except QueueUnavailable as error:
                 log.warning("notices interrupted", action="hub_reconnect", **failure(error))
             finally:
@@ -202,12 +203,12 @@ class Hub:
         follow = self._follows.get(message["channel"])
         if follow is None:
             return
-        if message["type"] == "subscribe" and not follow.acknowledged:
+        if message["type"] == "message":
+            self._take_notice(follow, message["data"])
+        elif message["type"] == "subscribe" and not follow.acknowledged:
             follow.acknowledge()
             if follow.unread:
                 self._mark(follow)
-        elif message["type"] == "message":
-            self._take_notice(follow, message["data"])
         elif message["type"] == "subscribe":
             # a second acknowledgement follows a time without a subscription, in which notices were lost
             self._mark(follow)
@@ -259,9 +260,10 @@ class Hub:
     def _take(self, follow: Follow, found: list[Entry]) -> None:
         follow.heard_at, follow.nobody_since = time.monotonic(), None
         tail = follow.tail
-        found = [entry for entry in found if entry.cursor > tail.last]
-        if not found:
-            return
+        if not found or found[0].cursor <= tail.last:
+            found = [entry for entry in found if entry.cursor > tail.last]
+            if not found:
+                return
         if not tail.extend(found):
             # a hole: whoever stands before it finds it in Redis and is told; the tail goes on behind it
             tail.restart(found[-1].cursor, ended=found[-1].field is Field.END)

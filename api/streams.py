@@ -175,17 +175,20 @@ class Stream:
         self._pump = None
 
     async def _send_ready(self, data: bytes) -> None:
-        subscription = self._subscription
+        subscription, send = self._subscription, self._send
         while True:
             if data:
-                await self._write(data)
+                self._sending_since = time.monotonic()
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+                self._sending_since, self._wrote_at = None, time.monotonic()
             if subscription.ended:
                 return await self._finish("ended")
             if time.time() >= self._closes_at:
                 return await self._finish("token")
             chunk = await subscription.ready()
             if chunk is not None:
-                self._note_received()
+                if self._received is not None:
+                    self._note_received()
                 data = chunk.data
             elif subscription.closing:
                 return await self._finish("drain")
@@ -194,15 +197,13 @@ class Stream:
             else:
                 return None
 
-    async def _write(self, data: bytes, *, more: bool = True) -> None:
-        self._sending_since = time.monotonic()
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
-        self._sending_since, self._wrote_at = None, time.monotonic()
-
     async def _finish(self, reason: str) -> None:
         self._reason = reason
         is_whole = self._subscription.ended or self._resumes
-        await self._write(b"" if is_whole else sse.INTERRUPTED, more=False)
+        last = b"" if is_whole else sse.INTERRUPTED
+        self._sending_since = time.monotonic()
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        self._sending_since = None
 
     def _give_up(self, reason: str) -> None:
         """Closes the connection without the response's proper end."""

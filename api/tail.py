@@ -48,20 +48,29 @@ def adjoins(cursor: Cursor, entry: Entry) -> bool:
     return cursor != START and continues(cursor, entry) and (attempts[0] == attempts[1] or attempts == (0, 1))
 
 
+_ATTEMPT = 1 << 48
+"""Larger than any seq."""
+
+
+def _place(cursor: Cursor) -> int:
+    return cursor.attempt * _ATTEMPT + cursor.seq
+
+
 class Tail:
     """Holds all that came after `start`, up to `last`. Bounded in bytes: the oldest half is dropped beyond that.
 
     A subscriber is a cursor into it. One whose cursor is before `start` reads from Redis instead.
     """
 
-    __slots__ = ("_cursors", "_frames", "_max_bytes", "_size", "ended", "last", "start")
+    __slots__ = ("_frames", "_max_bytes", "_places", "_size", "ended", "last", "start")
 
     def __init__(self, start: Cursor, max_bytes: int, *, ended: bool = False) -> None:
         self.start = start
         self.last = start
         self.ended = ended
         self._max_bytes = max_bytes
-        self._cursors: list[Cursor] = []
+        self._places: list[int] = []
+        """The cursors of the frames, each as one number: the collector does not look at numbers."""
         self._frames: list[bytes] = []
         self._size = 0
 
@@ -71,7 +80,7 @@ class Tail:
             if not continues(self.last, entry):
                 return False
             frame = encode(entry)
-            self._cursors.append(entry.cursor)
+            self._places.append(_place(entry.cursor))
             self._frames.append(frame)
             self._size += len(frame)
             self.last = entry.cursor
@@ -82,7 +91,7 @@ class Tail:
 
     def restart(self, start: Cursor, *, ended: bool) -> None:
         """Forgets everything: what comes next follows `start`."""
-        self._cursors.clear()
+        self._places.clear()
         self._frames.clear()
         self._size = 0
         self.start = self.last = start
@@ -90,8 +99,8 @@ class Tail:
 
     def after(self, cursor: Cursor) -> Chunk | None:
         """All that follows the cursor, or None where that is nothing. The cursor is not before `start`."""
-        index = bisect_right(self._cursors, cursor)
-        if index == len(self._cursors):
+        index = bisect_right(self._places, _place(cursor))
+        if index == len(self._places):
             return None
         return Chunk(b"".join(self._frames[index:]), self.last, self.ended)
 
@@ -100,6 +109,6 @@ class Tail:
         while self._size > self._max_bytes // 2:
             self._size -= len(self._frames[dropped])
             dropped += 1
-        self.start = self._cursors[dropped - 1]
-        del self._cursors[:dropped]
+        self.start = Cursor(*divmod(self._places[dropped - 1], _ATTEMPT))
+        del self._places[:dropped]
         del self._frames[:dropped]

@@ -37,21 +37,24 @@ async def listening(redis: Redis, ask: Callable[[PubSub], Awaitable[None]]) -> A
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
-async def _arrived(pubsub: PubSub) -> AsyncIterator[dict[str, Any]]:
-    """What has come with the message before it, at a tenth of what a call of `get_message` costs for each."""
+async def _arrived(pubsub: PubSub) -> list[dict[str, Any]]:
+    """What has come with the message before it, at a twentieth of what a call of `get_message` costs for each."""
     parser = pubsub.connection._parser if pubsub.connection is not None else None
+    messages: list[dict[str, Any]] = []
     if not isinstance(parser, _AsyncHiredisParser):
-        return
+        return messages
     while (response := parser._reader.gets()) is not NOT_ENOUGH_DATA:
         if isinstance(response, Exception):
             raise QueueUnavailable from response
-        message = await pubsub.handle_message(response)
-        if message["type"] != "pong":
-            yield message
+        if response[0] == b"message":
+            messages.append({"type": "message", "channel": response[1], "data": response[2]})
+        else:
+            messages.append(await pubsub.handle_message(response))
+    return messages
 
 
-async def heard(pubsub: PubSub) -> AsyncIterator[dict[str, Any]]:
-    """What comes in on the channels, acknowledgements of subscriptions among it.
+async def heard(pubsub: PubSub) -> AsyncIterator[list[dict[str, Any]]]:
+    """What comes in on the channels, acknowledgements of subscriptions among it; together what has come together.
 
     Raises QueueUnavailable where the connection is lost, or has not answered REPLY_TIMEOUT_SECONDS after it was asked.
     """
@@ -61,10 +64,7 @@ async def heard(pubsub: PubSub) -> AsyncIterator[dict[str, Any]]:
             message = await pubsub.get_message(timeout=REPLY_TIMEOUT_SECONDS if asked else SILENCE_SECONDS)
         if message is not None:
             asked = False
-            if message["type"] != "pong":
-                yield message
-            async for message in _arrived(pubsub):
-                yield message
+            yield [each for each in (message, *await _arrived(pubsub)) if each["type"] != "pong"]
         elif asked:
             raise QueueUnavailable
         else:

@@ -129,15 +129,19 @@ async def _hear_signals(redis: Redis, executor: Executor) -> None:
     while True:
         try:
             async with listening(redis, lambda pubsub: pubsub.subscribe(keys.SIGNALS)) as pubsub:
-                async for message in heard(pubsub):
-                    if message["type"] != "message":
-                        continue
-                    attempt = executor.attempts.get(message["data"].decode(errors="replace"))
-                    if attempt is not None:
-                        attempt.stop(Stop.USER)
+                async for messages in heard(pubsub):
+                    for message in messages:
+                        if message["type"] == "message":
+                            _signal(executor, message["data"])
         except QueueUnavailable as error:
             log.warning("signals interrupted", action="signals_reconnect", **failure(error))
         await asyncio.sleep(RECONNECT_SECONDS)
+
+
+def _signal(executor: Executor, data: bytes) -> None:
+    attempt = executor.attempts.get(data.decode(errors="replace"))
+    if attempt is not None:
+        attempt.stop(Stop.USER)
 
 
 @asynccontextmanager
