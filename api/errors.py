@@ -43,6 +43,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.MigrationFailed: 500,
     errors.QueueUnavailable: 503,
     errors.Stopping: 503,
+    errors.Overloaded: 503,
     errors.Unauthenticated: 401,
     errors.IssuerUnavailable: 503,
     errors.TokenUnreadable: 500,

@@ -29,6 +29,11 @@ class HttpProtocol(HttpToolsProtocol):
         if self.cycle is not None:
             _lighten(self.cycle.message_event)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The parser and the protocol know each other, and would wait for the collector."""
+        super().connection_lost(exc)
+        self.parser = None  # type: ignore[assignment]
+
 
 def _lighten(event: asyncio.Event) -> None:
     """Where nobody waits for it yet."""

@@ -20,6 +20,7 @@ from api.http_headers import add_http_headers
 from api.openapi import describe
 from api.page import page_router
 from api.resources import build_user_server, open_resources
+from api.turns import take_turns
 from shared.database import Database
 from shared.errors import RelaykitError
 from shared.log import failure
@@ -64,5 +65,6 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
         app.include_router(page_router())
     add_http_headers(app, settings)
     install_error_handlers(app)
+    take_turns(app)
     describe(app, request_definitions)
     return app

@@ -59,6 +59,12 @@ class Stopping(RelaykitError):
     code = "stopping"
 
 
+class Overloaded(RelaykitError):
+    """So many clients have come back at once that this one would wait too long."""
+
+    code = "overloaded"
+
+
 class Unauthenticated(RelaykitError):
     """The request carries no valid bearer token."""
 

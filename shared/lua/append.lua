@@ -13,9 +13,30 @@
 --   'fenced'  a newer attempt has written: nothing was appended
 --   'ended'   the journal has its end entry: nothing was appended
 --   'empty'   a mark, or an end whose seq is 0, found no journal: nothing was appended
+-- An end seals the stream: Redis itself refuses whatever comes after it, and what a newer attempt has gone before.
 -- A mark of a later attempt says 'lost' where the journal does not begin with admission's first entry, or does not hold
 -- the beginning of the attempt that wrote last: what was shown before cannot all be taken back then. Where attempts
 -- before that one are not whole, its own mark says so.
+if ARGV[7] == 'e' and ARGV[5] == '' and ARGV[2] ~= '0' then
+  -- the most frequent case by far, at half of the cost: events that follow what is there
+  local seq, id = ARGV[2], ARGV[1] .. '-' .. ARGV[2]
+  if type(redis.pcall('XADD', KEYS[1], 'NOMKSTREAM', id, 'e', ARGV[8])) == 'string' then
+    local news = {id .. ' e ' .. #ARGV[8] .. '\n' .. ARGV[8]}
+    local size = #ARGV[8]
+    for i = 9, #ARGV, 2 do
+      seq = seq + 1
+      id = ARGV[1] .. '-' .. seq
+      redis.call('XADD', KEYS[1], id, ARGV[i], ARGV[i + 1])
+      news[#news + 1] = id .. ' ' .. ARGV[i] .. ' ' .. #ARGV[i + 1] .. '\n' .. ARGV[i + 1]
+      size = size + #ARGV[i + 1]
+    end
+    if ARGV[6] ~= '' then
+      redis.call('XTRIM', KEYS[1], 'MINID', ARGV[6])
+    end
+    redis.call('PUBLISH', ARGV[3], size <= 65536 and table.concat(news) or '')
+    return {'ok', tonumber(ARGV[1]), tonumber(seq)}
+  end
+end
 local attempt = tonumber(ARGV[1])
 local first = tonumber(ARGV[2])
 local last_attempt, last_seq, ended = -1, 0, false
@@ -62,6 +83,9 @@ end
 if seq > known then
   if ARGV[6] ~= '' then
     redis.call('XTRIM', KEYS[1], 'MINID', ARGV[6])
+  end
+  if ARGV[5] == '1' then
+    redis.pcall('XSETID', KEYS[1], '18446744073709551615-18446744073709551615')
   end
   if last_attempt < 0 or ARGV[5] == '1' then
     redis.call('PEXPIRE', KEYS[1], ARGV[4])
