@@ -142,6 +142,7 @@ class Stream:
 
     def look(self, now: float, unix_time: float) -> None:
         """Does what is due though there is no news; `now` is of the monotonic clock."""
+        self._subscription.follow.tail.shrink()
         if self._sending_since is None:
             if unix_time >= self._closes_at or now - self._wrote_at >= self._streams.ping_seconds:
                 self._poke()

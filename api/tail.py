@@ -48,6 +48,8 @@ def adjoins(cursor: Cursor, entry: Entry) -> bool:
     return cursor != START and continues(cursor, entry) and (attempts[0] == attempts[1] or attempts == (0, 1))
 
 
+SHRUNK = 8
+"""What a burst may fill is so many times what is kept of it."""
 _ATTEMPT = 1 << 48
 """Larger than any seq."""
 
@@ -57,7 +59,8 @@ def _place(cursor: Cursor) -> int:
 
 
 class Tail:
-    """Holds all that came after `start`, up to `last`. Bounded in bytes: the oldest half is dropped beyond that.
+    """Holds all that came after `start`, up to `last`. Bounded in bytes: the oldest half is dropped beyond that, and
+    more where it is asked to shrink.
 
     A subscriber is a cursor into it. One whose cursor is before `start` reads from Redis instead.
     """
@@ -86,8 +89,13 @@ class Tail:
             self.last = entry.cursor
             self.ended = entry.field is Field.END
         if self._size > self._max_bytes:
-            self._drop_older()
+            self._drop_older(self._max_bytes // 2)
         return True
+
+    def shrink(self) -> None:
+        """Keeps what somebody may come back for after a moment. Whoever takes his time reads from Redis."""
+        if self._size > self._max_bytes // SHRUNK:
+            self._drop_older(self._max_bytes // SHRUNK)
 
     def restart(self, start: Cursor, *, ended: bool) -> None:
         """Forgets everything: what comes next follows `start`."""
@@ -104,9 +112,9 @@ class Tail:
             return None
         return Chunk(b"".join(self._frames[index:]), self.last, self.ended)
 
-    def _drop_older(self) -> None:
+    def _drop_older(self, max_bytes: int) -> None:
         dropped = 0
-        while self._size > self._max_bytes // 2:
+        while self._size > max_bytes:
             self._size -= len(self._frames[dropped])
             dropped += 1
         self.start = Cursor(*divmod(self._places[dropped - 1], _ATTEMPT))

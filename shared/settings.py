@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     ping_seconds: Seconds = 15
     stall_seconds: Seconds = 60
     token_grace_seconds: float = Field(default=300, ge=0, allow_inf_nan=False)
-    tail_max_bytes: int = Field(default=32 * 1024, ge=1024)
+    tail_max_bytes: int = Field(default=256 * 1024, ge=1024)
 
     # Attachments
     attachments_url: str | None = None

@@ -229,7 +229,7 @@ def test_an_error_event_is_a_loss(evidence: Evidence) -> None:
     frames, journal = evidence.turns[0].frames, evidence.journals["run 0.0"].entries
     error = dumped({"type": "error"})
     frames[-1] = replace(frames[-1], data=error)
-    journal[-2] = replace(journal[-2], payload=error)
+    journal[-2] = journal[-2]._replace(payload=error)
     assert SHOWN in broken(evidence)
 
 

@@ -41,6 +41,8 @@ def test_from_any_cursor_not_before_its_start_a_tail_gives_exactly_the_rest(entr
     for batch in pieces(data, entries[begin:]):
         assert tail.extend(batch)
         taken += batch
+        if data.draw(st.booleans()):
+            tail.shrink()
         assert tail.last == (taken[-1].cursor if taken else start)
         assert tail.ended == bool(taken and taken[-1].field is Field.END)
         kept = tail.after(tail.start)
