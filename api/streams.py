@@ -41,9 +41,6 @@ class Streams:
         """Kept: asyncio.create_task asks the kernel which process this is, each time."""
         self._open: set[Stream] = set()
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     def add(self, stream: Stream) -> None:
         self._open.add(stream)
         STREAMS.inc()
@@ -134,11 +131,13 @@ class Stream:
     async def close(self) -> None:
         """Gives back all that it has; the response is not completed."""
         self._slot.release()
-        if self._pump is not None:
-            await end_tasks([self._pump])
-        if self._noting is not None:
-            await self._noting
-        await self._streams.hub.leave(self._subscription)
+        try:
+            if self._pump is not None:
+                await end_tasks([self._pump])
+            if self._noting is not None:
+                await asyncio.wait([self._noting])
+        finally:
+            await self._streams.hub.leave(self._subscription)
 
     def look(self, now: float, unix_time: float) -> None:
         """Does what is due though there is no news; `now` is of the monotonic clock."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -14,7 +15,8 @@ from shared.errors import Overloaded
 MAX_RETURNING = 256
 """Requests on their way to a stream: more would not be faster, and each holds about 20 KB until it streams."""
 MAX_WAIT_SECONDS = 10.0
-RETRY_SECONDS = 2.0
+RETRY_SECONDS = (1.0, 5.0)
+"""Between these, so that those who are sent away do not come back all at once again."""
 
 
 def take_turns(app: FastAPI) -> None:
@@ -35,7 +37,8 @@ class _Turns:
             async with asyncio.timeout(MAX_WAIT_SECONDS):
                 await self._places.acquire()
         except TimeoutError:
-            await error_response(Overloaded(retry_after_seconds=RETRY_SECONDS))(scope, receive, send)
+            retry_seconds = random.uniform(*RETRY_SECONDS)  # noqa: S311
+            await error_response(Overloaded(retry_after_seconds=retry_seconds))(scope, receive, send)
             return
         try:
             await self._app(scope, receive, send)

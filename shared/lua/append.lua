@@ -18,7 +18,7 @@
 -- the beginning of the attempt that wrote last: what was shown before cannot all be taken back then. Where attempts
 -- before that one are not whole, its own mark says so.
 if ARGV[7] == 'e' and ARGV[5] == '' and ARGV[2] ~= '0' then
-  -- the most frequent case by far, at half of the cost: events that follow what is there
+  -- the most frequent case by far, at two thirds of the cost: events that follow what is there
   local seq, id = ARGV[2], ARGV[1] .. '-' .. ARGV[2]
   if type(redis.pcall('XADD', KEYS[1], 'NOMKSTREAM', id, 'e', ARGV[8])) == 'string' then
     local news = {id .. ' e ' .. #ARGV[8] .. '\n' .. ARGV[8]}

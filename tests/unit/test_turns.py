@@ -67,7 +67,7 @@ async def test_who_would_wait_too_long_is_told_to_come_again(monkeypatch: pytest
     first = asyncio.create_task(api.get("/runs/1/events"))
     await wait_until("it has begun", lambda: api.begun)
     status, headers = await api.get("/runs/2/events")
-    assert (status, headers[b"retry-after"]) == (503, b"2")
+    assert (status, 1 <= int(headers[b"retry-after"]) <= 5) == (503, True)
     api.go.set()
     assert (await first)[0] == 200
     assert (await api.get("/runs/2/events"))[0] == 200  # the turn that was not taken is nobody's
