@@ -64,6 +64,8 @@ class Attempt:
         """The error that the stream ended with, if it did."""
         self.is_last = False
         """Whether the server has forbidden another attempt."""
+        self.began = False
+        """Whether the server was called."""
         self._state = StopState()
         self._on_lost: Callable[[], None] | None = None
         self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -72,11 +74,6 @@ class Attempt:
     @property
     def stopped(self) -> Stop | None:
         return self._state.reason
-
-    @property
-    def began(self) -> bool:
-        """Whether the server was called."""
-        return self._producer is not None
 
     def stop(self, reason: Stop) -> None:
         """Stops the attempt. The first reason stands, but for a lost lease, after which nothing may be written.
@@ -148,8 +145,14 @@ class Attempt:
 
         complete = False
         if self._state.reason is None:
-            self._producer = asyncio.create_task(produce(), name=f"produce {run.id}")
-            complete = await self._finished(self._producer, journal)
+            self.began = True
+            producer = self._producer = asyncio.create_task(produce(), name=f"produce {run.id}")
+            try:
+                complete = await self._finished(producer, journal)
+            finally:
+                if producer.done():
+                    # its context has the caller's, which knows this attempt: the three would wait for the collector
+                    self._producer = None
         if self._state.reason is Stop.USER and not self._state.told and not complete:
             await server.handle_stream_cancelled(thread, [], context)
 

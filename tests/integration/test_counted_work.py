@@ -7,9 +7,10 @@ happens, a little more. A change that needs more on purpose raises the bound, an
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -97,6 +98,27 @@ def within(found: float, bound: float, what: str, counts: Counter[str]) -> None:
     assert found <= bound, f"{what}: {found:g} instead of {bound:g}: {dict(counts.most_common())}"
 
 
+@contextmanager
+def uncollected() -> Iterator[list[object]]:
+    """Gives, after the block, what has become unreachable in it without being freed: cycles."""
+    garbage: list[object] = []
+    gc.collect()
+    gc.disable()
+    try:
+        yield garbage
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        garbage += gc.garbage
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+def is_ours(each: object) -> bool:
+    return type(each).__module__.partition(".")[0] in ("api", "shared", "worker")
+
+
 async def settled(commands: Commands, seconds: float = 0.2) -> None:
     """Returns when nothing has been asked for a while: what follows the end of a stream is counted too."""
     before = -1
@@ -136,6 +158,14 @@ class TestRun:
             )
         asked = commands.asked.total() - COMMANDS * RUNS
         within(asked / (RUNS * script.deltas), COMMANDS_A_DELTA, "commands", commands.asked)
+
+    async def test_nothing_of_a_run_waits_for_the_garbage_collector(self, stage: Stage) -> None:
+        with uncollected() as garbage:
+            for _ in range(RUNS):
+                await stage.answered()
+            await asyncio.sleep(0.2)
+        ours = Counter(type(each).__qualname__ for each in garbage if is_ours(each))
+        assert not ours, f"of {RUNS} runs there were left {ours}"
 
 
 class TestRelay:
