@@ -1,4 +1,5 @@
-# Every habit of this repository. Needs Python 3.11 or newer and nothing else; `make` makes the rest.
+# Every habit of this repository. Needs Python 3.11 or newer; `make` makes the rest. The browser packages in web/ need
+# Node.js 20.19 or newer besides: without it they are left out, and what leaves them out says so.
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -6,11 +7,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 BENCH_STAMP := $(VENV)/.bench
+WEB_STAMP := web/node_modules/.complete
+WEB_BUILT := web/.built
+WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o -path web/demo -prune -o -type f ! -name .built -print)
 TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-long fuzz chaos bench soak check migrate api worker lock browser clean
+.PHONY: help setup run test test-long fuzz chaos bench soak check web web-test web-check migrate api worker lock browser clean
 
 help: ## print this
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +24,7 @@ setup: $(STAMP) ## make the environment in .venv, as locked
 run: $(STAMP) ## all of Relaykit on this machine, until Ctrl-C (PORT, WORKERS, API_PROCESSES, DATA_DIR); logs in .relaykit/logs
 	@exec $(BIN)/python -m deploy.local
 
-test: $(STAMP) browser ## the tests, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
+test: $(STAMP) browser $(if $(ARGS),,web-test) ## the tests, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
 	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long" $(ARGS)
 
 test-long: $(STAMP) ## the tests that take minutes, most of them of whole processes that are started and killed
@@ -38,11 +42,33 @@ bench: $(BENCH_STAMP) ## the benchmarks, each beside its baseline (QUICK=1: a fe
 soak: $(BENCH_STAMP) ## half of what one worker holds, for SOAK_SECONDS (3600): what grows
 	@exec $(BIN)/python -m bench.soak
 
-check: $(STAMP) ## ruff, its formatter, mypy --strict, import-linter
+check: $(STAMP) web-check ## ruff, its formatter, mypy --strict, import-linter; biome and tsc for web/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+web: $(WEB_BUILT) ## build the browser packages
+
+web-test: ## the tests of the browser packages that need no browser, and the build that the others need
+	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent test)
+
+web-check:
+	@$(call with_node,$(WEB_STAMP) && npm --prefix web --silent run check)
+
+# $(call with_node,target && command), or a word that there is no Node.js; in CI that fails.
+define with_node
+if command -v npm >/dev/null || [ -n "$$CI" ]; then $(MAKE) --no-print-directory $(1); \
+else echo "There is no Node.js: the browser packages are left out." >&2; fi
+endef
+
+$(WEB_BUILT): $(WEB_STAMP) $(WEB_FILES)
+	@npm --prefix web --silent run build
+	@touch $@
+
+$(WEB_STAMP): web/package-lock.json web/package.json
+	@npm --prefix web --silent ci
+	@touch $@
 
 migrate: $(STAMP) ## bring the schema of DATABASE_URL up to date
 	@exec $(BIN)/python -m shared.migrate
@@ -61,23 +87,28 @@ lock: $(STAMP) ## write the lock files anew from pyproject.toml (ARGS=--upgrade 
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
 		--constraint requirements-dev.lock --group bench -o requirements-bench.lock
 
-# Headless Chromium for the browser tests. Without it they are skipped and say so; in CI they fail.
+# Headless Chromium for the browser tests, and nginx. Without them they are skipped and say so; in CI they fail.
 browser:
-	@if command -v chromium >/dev/null || [ -n "$$CHROMIUM" ]; then exit 0; fi; \
+	@missing=; \
+	command -v chromium >/dev/null || [ -n "$$CHROMIUM" ] || missing="chromium"; \
+	PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "Installing chromium for the browser tests."; \
-		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends chromium; } \
-			>/dev/null || echo "chromium could not be installed; the browser tests cannot run." >&2; \
+		echo "Installing for the browser tests: $$missing"; \
+		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $$missing; } \
+			>/dev/null || echo "It could not be installed; browser tests will be left out." >&2; \
 	else \
-		echo "There is no chromium on PATH (Debian: apt-get install chromium); the browser tests cannot run." >&2; \
+		echo "Not on PATH, so browser tests will be left out (Debian: apt-get install $$missing)." >&2; \
 	fi
 
 clean: ## remove the environment, caches and local mode's data
 	@pid=$$(head -n 1 .relaykit/lock 2>/dev/null); if [ -n "$$pid" ] && kill -0 "$$pid" 2>/dev/null; then \
 		echo "Relaykit runs here (process $$pid); stop it first." >&2; exit 1; fi
 	@if [ -L .relaykit/postgres ]; then rm -rf "$$(dirname "$$(readlink .relaykit/postgres)")"; fi
-	rm -rf $(VENV) .relaykit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find . -name node_modules -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(WEB_BUILT) .relaykit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find web -name node_modules -prune -o -name dist -type d -prune -exec rm -rf {} +
+	rm -rf web/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements-dev.lock Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext
 
 from tests.e2e.page.cutting_proxy import CuttingProxy
 from tests.e2e.page.user import User
@@ -22,15 +21,6 @@ from tests.system import ROOT, free_port
 
 READY_SECONDS = 90
 STOP_SECONDS = 40
-CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="package")
@@ -78,18 +68,6 @@ def _printed_address(process: subprocess.Popen[str]) -> str:
         if match := re.search(r"ready: (http://\S+?)/?\s*$", line):
             return match[1]
     raise AssertionError(f"local mode printed no address: {''.join(printed)}")
-
-
-@pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not executable:
-        assert not os.environ.get("CI"), "CI runs the browser tests; install chromium"
-        pytest.skip("chromium is not installed: the browser tests are skipped")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -1,0 +1,59 @@
+"""Answers `<words> at <words a second>` with that, and tells the page context that came along in the first word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from chatkit.server import ChatKitServer
+from chatkit.types import (
+    AssistantMessageContent,
+    AssistantMessageContentPartTextDelta,
+    AssistantMessageItem,
+    ThreadItemAddedEvent,
+    ThreadItemDoneEvent,
+    ThreadItemUpdatedEvent,
+    ThreadMetadata,
+    ThreadStreamEvent,
+    UserMessageItem,
+)
+
+from shared.identity import RequestContext
+
+
+class ClientServer(ChatKitServer[RequestContext]):
+    async def respond(
+        self, thread: ThreadMetadata, item: UserMessageItem | None, context: RequestContext
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        assert item is not None
+        words, _, per_second = "".join(part.text for part in item.content).partition(" at ")
+        message = AssistantMessageItem(
+            id=self.store.generate_item_id("message", thread, context),
+            thread_id=thread.id,
+            created_at=datetime.now(),
+            content=[],
+        )
+        yield ThreadItemAddedEvent(item=message)
+        text = f"{_asked_from(context)}: "
+        yield _delta(message, text)
+        started_at = asyncio.get_running_loop().time()
+        for number in range(int(words)):
+            await asyncio.sleep(started_at + number / int(per_second) - asyncio.get_running_loop().time())
+            word = f"wörd{number} "
+            text += word
+            yield _delta(message, word)
+        done = message.model_copy(update={"content": [AssistantMessageContent(text=text)]})
+        yield ThreadItemDoneEvent(item=done)
+
+
+def _asked_from(context: RequestContext) -> str:
+    page: dict[str, Any] = context.metadata.get("pageContext") or {}
+    return f"{page.get('path')} {page.get('headings')}"
+
+
+def _delta(message: AssistantMessageItem, text: str) -> ThreadItemUpdatedEvent:
+    return ThreadItemUpdatedEvent(
+        item_id=message.id, update=AssistantMessageContentPartTextDelta(content_index=0, delta=text)
+    )

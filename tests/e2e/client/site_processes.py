@@ -1,0 +1,132 @@
+"""A site on the client: API and worker processes, and in front of them nginx, which also has the page's files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from shared.settings import Settings
+from tests.local_mode import wait_until
+from tests.system import ROOT, Process, free_port, start_process
+
+PAGE = ROOT / "tests" / "e2e" / "client" / "site"
+CLIENT = ROOT / "web" / "client" / "dist"
+
+CONFIGURATION = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
+events {{ worker_connections 512; }}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  types {{ text/html html; text/javascript js; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location /site/ {{ alias {page}/; index index.html; }}
+    location /client/ {{ alias {client}/; }}
+    location / {{
+      proxy_pass http://127.0.0.1:{api_port};
+      proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
+    }}
+  }}
+}}
+"""
+
+
+def required(program: str) -> str:
+    """The program's path. Where it is missing CI fails, and the test is skipped elsewhere."""
+    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        assert not os.environ.get("CI"), f"CI runs the tests of the client; install {program}"
+        pytest.skip(f"{program} is not installed: the tests of the client are skipped")
+    return found
+
+
+@dataclass
+class Nginx:
+    """Listens on `port` for as long as the site lives, whatever becomes of the API behind it."""
+
+    port: int
+    folder: Path
+    popen: subprocess.Popen[bytes] | None = None
+
+    def pass_to(self, api_port: int) -> None:
+        """From now on to the API at this port; connections that are open stay where they are."""
+        text = CONFIGURATION.format(
+            folder=self.folder, port=self.port, api_port=api_port, page=PAGE, client=CLIENT
+        )
+        (self.folder / "nginx.conf").write_text(text)
+        if self.popen is not None:
+            self.popen.send_signal(signal.SIGHUP)
+            return
+        command = [required("nginx"), "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
+        self.popen = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        if self.popen is not None:
+            self.popen.terminate()
+            self.popen.wait(10)
+
+
+@dataclass
+class Site:
+    settings: Settings
+    folder: Path
+    nginx: Nginx
+    api: Process | None = None
+    worker: Process | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.nginx.port}"
+
+    def start_api(self) -> None:
+        """On a port that none was on before; nginx passes to it once it is ready."""
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/healthz"
+        api = self.api = start_process("api", self.settings, self.folder / f"api-{port}.log", PORT=str(port))
+        wait_until("the API answers", lambda: _answers(api, url))
+        self.nginx.pass_to(port)
+        wait_until("nginx passes to it", lambda: _answers(api, f"{self.address}/healthz"))
+
+    def start_worker(self) -> None:
+        self.worker = start_process("worker", self.settings, self.folder / "worker.log")
+
+    def stop(self) -> None:
+        for process in (self.api, self.worker):
+            if process is not None and process.popen.poll() is None:
+                process.kill()
+        self.nginx.stop()
+
+
+@contextmanager
+def site_of(settings: Settings, folder: Path) -> Iterator[Site]:
+    """`settings.port` is nginx's."""
+    required("nginx")
+    if not CLIENT.joinpath("index.js").exists():
+        assert not os.environ.get("CI"), "CI runs the tests of the client; run `make web`"
+        pytest.skip("the client is not built (make web): its tests are skipped")
+    folder.chmod(0o755)
+    site = Site(settings, folder, Nginx(settings.port, folder))
+    try:
+        site.start_worker()
+        site.start_api()
+        yield site
+    finally:
+        site.stop()
+
+
+def _answers(api: Process, url: str) -> bool:
+    assert api.popen.poll() is None, api.output
+    try:
+        return httpx2.get(url).status_code == 200
+    except httpx2.TransportError:
+        return False

@@ -1,0 +1,193 @@
+"""An answer goes on through whatever happens: a real Chromium, the client, real processes behind nginx.
+
+Answers are long enough for all that is done to them, and many visitors have theirs at once, to wait once for all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.e2e.client.site_processes import Site, site_of
+from tests.e2e.client.visitor import Visitor
+from tests.e2e.page.cutting_proxy import CuttingProxy
+from tests.local_mode import wait_until
+from tests.services import Databases, RedisDatabases
+from tests.system import free_port, make_settings
+
+OFFLINE_SECONDS = 10
+CUT_EVERY_SECONDS = 5.0
+WORDS = 600
+ANSWER = f"{WORDS} at 40"
+"""Fifteen seconds."""
+FEWER_WORDS = 300
+
+
+@pytest.fixture(scope="module")
+def site(
+    redis_databases: RedisDatabases,
+    databases: Databases,
+    issuer_key_file,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
+        settings = make_settings(
+            redis_url,
+            database_url,
+            issuer_key_file,
+            free_port(),
+            chatkit_server="tests.e2e.client.server:ClientServer",
+            jwt_leeway_seconds=0,
+        )
+        with site_of(settings, tmp_path_factory.mktemp("site")) as running:
+            yield running
+
+
+@pytest.fixture
+def visitors(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
+    """Makes visitors. At the end none of their pages has had an error of its own."""
+    made: list[Visitor] = []
+
+    def visitor(name: str, at: str | None = None, *, ttl_seconds: int = 600) -> Visitor:
+        made.append(Visitor(browser, at or site.address, name, ttl_seconds=ttl_seconds))
+        return made[-1].visit()
+
+    yield visitor
+    errors = {visitor.name: visitor.errors for visitor in made if visitor.errors}
+    for each in made:
+        each.context.close()
+    assert errors == {}
+
+
+def assert_whole(
+    site: Site, visitor: Visitor, page: Page | None = None, *, words: int = WORDS, flickers: bool = False
+) -> None:
+    """What the page shows is what is stored, to the last word, and never was anything else on the way there."""
+    visitor.await_end(page)
+    text = visitor.text(page)
+    assert text == visitor.stored_text(site.address), visitor.name
+    assert text.endswith(f"wörd{words - 1} "), visitor.name
+    assert visitor.known("errors", page) == [], visitor.name
+    if not flickers:
+        assert visitor.known("flickers", page) == [], visitor.name
+
+
+def causes(visitor: Visitor) -> list[str]:
+    """Why the page had to connect anew."""
+    told = visitor.known("telemetry")
+    return [happened["cause"] for happened in told if happened["type"] == "reconnecting"]
+
+
+def test_what_happens_to_the_browser_costs_no_word(site: Site, visitors: Callable[..., Visitor]) -> None:
+    with CuttingProxy(site.address) as wire, CuttingProxy(site.address) as impatient:
+        offline = visitors("offline", wire.address)
+        cut = visitors("cut", impatient.address)
+        frozen, expired = visitors("frozen"), visitors("expired", ttl_seconds=4)
+        reloaded, tabs, left = visitors("reloaded"), visitors("tabs"), visitors("left")
+        everybody = [offline, cut, frozen, expired, reloaded, tabs, left]
+        for each in everybody:
+            each.send(ANSWER)
+        for each in everybody:
+            each.await_words(20)
+
+        cutting = threading.Event()
+
+        def cut_on() -> None:
+            while not cutting.wait(CUT_EVERY_SECONDS):
+                impatient.cut()
+
+        threading.Thread(target=cut_on, daemon=True).start()
+        offline.context.set_offline(True)
+        wire.go_down()
+        lifecycle = frozen.context.new_cdp_session(frozen.page)
+        lifecycle.send("Page.setWebLifecycleState", {"state": "frozen"})
+        reloaded.page.reload()
+        second = tabs.second_tab()
+        left.page.goto("about:blank")
+        left_url = f"/site/index.html?user=left&ttl=600&thread={_thread_of(left, site)}"
+
+        reloaded.await_ready().await_words(200)
+        lifecycle.send("Page.setWebLifecycleState", {"state": "active"})
+        cut.page.wait_for_timeout(OFFLINE_SECONDS * 1000 - 5_000)
+        wire.come_back()
+        offline.context.set_offline(False)
+        left.page.goto(left_url)
+
+        assert_whole(site, offline)
+        assert_whole(site, cut)
+        cutting.set()
+        for each in (frozen, expired, reloaded, tabs, left):
+            assert_whole(site, each)
+        assert_whole(site, tabs, second)
+        assert offline.known("states").count("idle") == 1
+        assert {"offline", "reconnecting"} & set(offline.known("states"))
+        assert len(causes(cut)) >= 2
+        assert expired.known("tokens") >= 3
+        assert causes(reloaded) == []
+
+
+def _thread_of(visitor: Visitor, site: Site) -> str:
+    """The newest thread of a visitor who has left the page."""
+    listed = visitor.ask(site.address, "/chatkit", {"type": "threads.list", "params": {"limit": 1}})
+    thread_id: str = listed["data"][0]["id"]
+    return thread_id
+
+
+def test_what_happens_to_the_servers_costs_no_word(site: Site, visitors: Callable[..., Visitor]) -> None:
+    ada, bob = visitors("ada"), visitors("bob")
+    for each in (ada, bob):
+        each.send(f"{FEWER_WORDS} at 40")
+    ada.await_words(20)
+    assert site.api is not None
+    site.api.kill()
+    ada.page.wait_for_function("site.states.includes('reconnecting')")
+    site.start_api()
+    for each in (ada, bob):
+        assert_whole(site, each, words=FEWER_WORDS)
+        assert causes(each)
+
+
+def test_a_lost_worker_is_the_only_reason_to_take_words_back(
+    site: Site, visitors: Callable[..., Visitor]
+) -> None:
+    visitor = visitors("lost")
+    visitor.send(f"{FEWER_WORDS} at 80")
+    visitor.await_words(20)
+    assert site.worker is not None
+    site.worker.kill()
+    site.start_worker()
+    visitor.page.wait_for_function("site.flickers.length > 0", timeout=30_000)
+    visitor.await_words(20)
+    assert_whole(site, visitor, words=FEWER_WORDS, flickers=True)
+    [[before, after]] = visitor.known("flickers")
+    assert before
+    assert after is None, "the words went away all at once"
+
+
+def test_stop_keeps_what_was_written(site: Site, visitors: Callable[..., Visitor]) -> None:
+    visitor = visitors("stopped")
+    visitor.send(ANSWER)
+    visitor.await_words(20)
+    visitor.page.get_by_role("button", name="Stop").click()
+    visitor.await_end()
+    wait_until("the run is over", lambda: visitor.active_run(site.address) is None)
+    shown, stored = visitor.text(), visitor.stored_text(site.address)
+    assert "wörd20 " in stored
+    assert f"wörd{WORDS - 1} " not in stored
+    assert stored.startswith(shown)
+    assert visitor.known("telemetry").count({"type": "stopped", "runId": _run_id(visitor)}) == 1
+
+
+def _run_id(visitor: Visitor) -> str:
+    [run_id] = {told["runId"] for told in visitor.known("telemetry") if told["type"] == "first_event"}
+    return run_id
+
+
+def test_the_page_is_told_in_every_message(visitors: Callable[..., Visitor]) -> None:
+    visitor = visitors("context")
+    visitor.send("1 at 10")
+    visitor.await_words(0)
+    assert visitor.text().startswith("/site/index.html ['Support', 'Orders & returns']: ")

@@ -1,0 +1,12 @@
+const CURSOR = /^(\d+)-(\d+)$/;
+
+/**
+ * Whether the entry `id` comes after `cursor`. Both are `<attempt>-<seq>`, compared as two numbers; what is not of
+ * that form comes after everything, for nothing is known against it.
+ */
+export function isAfter(id: string, cursor: string | null): boolean {
+  const [left, right] = [CURSOR.exec(id), CURSOR.exec(cursor ?? "")];
+  if (left === null || right === null) return true;
+  const attempts = Number(left[1]) - Number(right[1]);
+  return attempts > 0 || (attempts === 0 && Number(left[2]) > Number(right[2]));
+}

@@ -1,0 +1,159 @@
+import { retryAfterMs } from "./backoff.js";
+import { Passing, Refusal } from "./failures.js";
+import { asRecord } from "./protocol.js";
+import type { Tokens } from "./tokens.js";
+
+/** What is worth another try: nothing says that it cannot work. */
+const PASSING_STATUSES = new Set([408, 425, 429, 502, 503, 504]);
+/** With these the server, or what stands before it, has not begun. */
+const NOT_BEGUN_STATUSES = new Set([425, 429, 503]);
+
+const MAX_ERROR_MS = 5_000;
+
+export const EVENT_STREAM = "text/event-stream";
+export const JSON_TYPE = "application/json";
+
+export interface Outgoing {
+  readonly url: string;
+  readonly method: string;
+  readonly headers?: Headers;
+  readonly body?: string;
+  readonly keepalive?: boolean;
+  /** The media type that an answer with a body must have. */
+  readonly expects: typeof EVENT_STREAM | typeof JSON_TYPE;
+  /** Ends the request, and after it the reading of the answer's body. */
+  readonly signal: AbortSignal;
+  /** For the head of the answer. */
+  readonly timeoutMs: number;
+}
+
+/** Requests to the API, with the site's credentials. */
+export class Http {
+  constructor(
+    private readonly fetch: () => typeof globalThis.fetch,
+    private readonly tokens: Tokens | null,
+    private readonly extraHeaders: () => Promise<Headers>,
+    private readonly credentials: RequestCredentials,
+    private readonly onSignInRequired: () => void,
+  ) {}
+
+  /**
+   * The answer, once its head is there: 2xx, and of the expected type unless it has no body. Raises `Passing`,
+   * `Refusal`, or the signal's reason. A 401 is answered with another token first.
+   */
+  async send(outgoing: Outgoing): Promise<Response> {
+    const token = await this.#token((tokens) => tokens.current());
+    let answer = await this.#once(outgoing, token);
+    if (answer.response.status === 401 && this.tokens !== null) {
+      answer.abort();
+      const another = await this.#token((tokens) => tokens.after(token));
+      answer = await this.#once(outgoing, another);
+    }
+    return this.#accepted(outgoing, answer);
+  }
+
+  /** `headers` with the site's own and the token, for a request that somebody else sends. */
+  async authorized(headers: Headers): Promise<Headers> {
+    return this.#headers(headers, await this.#token((tokens) => tokens.current()));
+  }
+
+  async #token(ask: (tokens: Tokens) => Promise<string | null>): Promise<string | null> {
+    if (this.tokens === null) return null;
+    let token: string | null;
+    try {
+      token = await ask(this.tokens);
+    } catch (error) {
+      throw new Passing("token", false, 0, null, error);
+    }
+    if (token === null) {
+      this.onSignInRequired();
+      throw new Refusal(401, "signed_out");
+    }
+    return token;
+  }
+
+  async #headers(given: Headers | undefined, token: string | null): Promise<Headers> {
+    const headers = new Headers(given);
+    for (const [name, value] of await this.extraHeaders()) headers.set(name, value);
+    if (token !== null) headers.set("authorization", `Bearer ${token}`);
+    return headers;
+  }
+
+  async #once(outgoing: Outgoing, token: string | null): Promise<Answer> {
+    const { url, method, body, keepalive, signal, timeoutMs } = outgoing;
+    const headers = await this.#headers(outgoing.headers, token);
+    headers.set("accept", outgoing.expects);
+    signal.throwIfAborted();
+    const request = new AbortController();
+    signal.addEventListener("abort", () => request.abort(signal.reason), { signal: request.signal });
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      request.abort();
+    }, timeoutMs);
+    try {
+      const response = await this.fetch()(url, {
+        method,
+        headers,
+        credentials: this.credentials,
+        // A redirect would take the credentials elsewhere.
+        redirect: "manual",
+        cache: "no-store",
+        signal: request.signal,
+        ...(body === undefined ? {} : { body }),
+        ...(keepalive ? { keepalive } : {}),
+      });
+      return { response, abort: () => request.abort() };
+    } catch (error) {
+      signal.throwIfAborted();
+      throw new Passing(isLate ? "timeout" : "network", true, 0, null, error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #accepted(outgoing: Outgoing, { response, abort }: Answer): Promise<Response> {
+    const { status } = response;
+    if (response.ok) {
+      if (status === 204 || isOf(response, outgoing.expects)) return response;
+      abort();
+      throw new Passing("content_type", true);
+    }
+    if (response.type === "opaqueredirect" || (status >= 300 && status < 400)) {
+      abort();
+      this.onSignInRequired();
+      throw new Refusal(status, "redirected");
+    }
+    const { code, said, threadId } = await errorOf(response, abort);
+    if (PASSING_STATUSES.has(status)) {
+      throw new Passing("status", !NOT_BEGUN_STATUSES.has(status), retryAfterMs(response.headers), code);
+    }
+    if (status === 401) this.onSignInRequired();
+    throw new Refusal(status, code ?? (status === 401 ? "unauthenticated" : "http"), said, threadId);
+  }
+}
+
+interface Answer {
+  readonly response: Response;
+  /** Gives the connection back, and ends the reading of the body. */
+  readonly abort: () => void;
+}
+
+async function errorOf(
+  response: Response,
+  abort: () => void,
+): Promise<{ code: string | null; said: string; threadId: string | null }> {
+  const late = setTimeout(abort, MAX_ERROR_MS);
+  // A body that is no JSON, or does not come to its end, takes nothing from what the status says.
+  const body: unknown = isOf(response, JSON_TYPE) ? await response.json().catch(() => null) : null;
+  clearTimeout(late);
+  abort();
+  const error = asRecord(asRecord(body).error);
+  const text = (value: unknown): string | null => (typeof value === "string" && value !== "" ? value : null);
+  return { code: text(error.code), said: text(error.message) ?? "", threadId: text(error.thread_id) };
+}
+
+export function isOf(response: Response, mediaType: string): boolean {
+  const [given = ""] = (response.headers.get("content-type") ?? "").split(";");
+  return given.trim().toLowerCase() === mediaType;
+}

@@ -1,0 +1,72 @@
+/** The request types of the ChatKit protocol that are answered with a stream (openai-chatkit, `StreamingReq`). */
+const STREAMING = new Set([
+  "threads.create",
+  "threads.add_user_message",
+  "threads.add_client_tool_output",
+  "threads.add_structured_input",
+  "threads.retry_after_item",
+  "threads.custom_action",
+]);
+
+/** Those that may reach the server twice without being done twice. */
+const REPEATABLE = new Set([
+  "threads.get_by_id",
+  "threads.list",
+  "items.list",
+  "threads.update",
+  "threads.delete",
+  "attachments.create",
+  "attachments.delete",
+]);
+
+/** Those after which there is nothing left: a repeated one finds nothing, and that is what it was for. */
+const DELETING = new Set(["threads.delete", "attachments.delete"]);
+
+/** A ChatKit request, as far as the client looks into it. */
+export interface ChatKitRequest {
+  readonly type: string;
+  readonly params?: Record<string, unknown> | undefined;
+  readonly metadata?: Record<string, unknown> | undefined;
+}
+
+export const isStreaming = (type: string): boolean => STREAMING.has(type);
+export const isRepeatable = (type: string): boolean => REPEATABLE.has(type);
+export const isDeleting = (type: string): boolean => DELETING.has(type);
+
+/** The request in a body, or null where that is none: an upload, say. */
+export function parsed(body: unknown): ChatKitRequest | null {
+  if (typeof body !== "string") return null;
+  try {
+    const request: unknown = JSON.parse(body);
+    return isRecord(request) && typeof request.type === "string" ? (request as unknown as ChatKitRequest) : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The request with `metadata` in both places that there are: at the top, which every type has, and in `params.input`,
+ * which only messages have. What the request brings itself wins.
+ */
+export function withMetadata(request: ChatKitRequest, metadata: Record<string, unknown>): ChatKitRequest {
+  const { params } = request;
+  const input = params?.input;
+  return {
+    ...request,
+    metadata: { ...metadata, ...request.metadata },
+    ...(isRecord(input)
+      ? { params: { ...params, input: { ...input, metadata: { ...metadata, ...asRecord(input.metadata) } } } }
+      : {}),
+  };
+}
+
+export function threadIdOf(request: ChatKitRequest): string | null {
+  const id = request.params?.thread_id;
+  return typeof id === "string" ? id : null;
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export const asRecord = (value: unknown): Record<string, unknown> => (isRecord(value) ? value : {});

@@ -1,0 +1,36 @@
+/** Where the API is, and to whom its credentials may go. */
+export class Urls {
+  readonly chatkit: URL;
+  /** `<beside the ChatKit endpoint>/runs`, without a slash at its end. */
+  readonly runs: string;
+  /** The same of `threads`. */
+  readonly threads: string;
+  readonly #trusted: ReadonlySet<string>;
+
+  /** Raises TypeError for a URL that is none, or a relative one where there is no page. */
+  constructor(chatkit: string, base: string | undefined, trustedOrigins: readonly string[]) {
+    this.chatkit = absolute(chatkit);
+    const directory =
+      base === undefined ? new URL(".", this.chatkit) : absolute(base.endsWith("/") ? base : `${base}/`);
+    this.runs = new URL("runs", directory).href;
+    this.threads = new URL("threads", directory).href;
+    this.#trusted = new Set([
+      this.chatkit.origin,
+      directory.origin,
+      ...trustedOrigins.map((each) => new URL(each).origin),
+    ]);
+  }
+
+  isChatKit(url: URL): boolean {
+    return url.origin === this.chatkit.origin && url.pathname === this.chatkit.pathname;
+  }
+
+  /** Whether the site's credentials may go there. */
+  isTrusted(url: URL): boolean {
+    return this.#trusted.has(url.origin);
+  }
+}
+
+export function absolute(url: string): URL {
+  return new URL(url, typeof location === "undefined" ? undefined : location.href);
+}

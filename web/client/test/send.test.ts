@@ -1,0 +1,178 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { answer, Backend, json, refusing, resetting } from "./backend.js";
+import { chat, entriesOf, errorOf, until } from "./chat.js";
+
+let backend: Backend;
+beforeEach(async () => {
+  backend = await Backend.start();
+  backend.entries = answer(3);
+});
+afterEach(() => backend.stop());
+
+const html = (response: import("node:http").ServerResponse): void => {
+  response.writeHead(200, { "content-type": "text/html" }).end("<h1>Sign in to the café's network</h1>");
+};
+
+describe("a message", () => {
+  it("is answered with the run's events, each at its cursor", async () => {
+    const { post } = chat(backend);
+    const response = await post("threads.create");
+    expect(response.status).toBe(200);
+    expect(response.headers.get("content-type")).toBe("text/event-stream");
+    expect(response.headers.get("x-run-id")).toBe("run-1");
+    expect(await entriesOf(response)).toEqual(backend.entries);
+  });
+
+  it("carries the site's headers, metadata in both places, and a key of its own", async () => {
+    const { post } = chat(backend, {
+      headers: () => ({ "x-site": "shop" }),
+      metadata: () => ({ pageContext: { path: "/cart" }, userInfo: { id: "site" } }),
+    });
+    await entriesOf(await post("threads.create", { input: { text: "hi", metadata: { userInfo: { id: "own" } } } }));
+    await entriesOf(await post("threads.retry_after_item", { item_id: "i" }));
+    const [first, second] = backend.asked;
+    expect(JSON.parse(first?.body ?? "")).toEqual({
+      type: "threads.create",
+      metadata: { pageContext: { path: "/cart" }, userInfo: { id: "site" } },
+      params: {
+        input: { text: "hi", metadata: { pageContext: { path: "/cart" }, userInfo: { id: "own" } } },
+      },
+    });
+    expect(JSON.parse(second?.body ?? "").metadata.pageContext).toEqual({ path: "/cart" });
+    expect(first?.headers["x-site"]).toBe("shop");
+    expect(first?.headers["relaykit-resume"]).toBe("1");
+    expect(first?.headers["idempotency-key"]).toMatch(/^[0-9a-f]{32}$/);
+    expect(second?.headers["idempotency-key"]).not.toBe(first?.headers["idempotency-key"]);
+  });
+
+  it("is sent again with the same key and body until it is answered", async () => {
+    backend.faults.push(
+      resetting,
+      refusing(502, "x"),
+      refusing(503, "queue_full"),
+      html,
+      refusing(429, "rate_limited"),
+    );
+    const { post, told } = chat(backend);
+    expect(await entriesOf(await post("threads.create"))).toEqual(backend.entries);
+    expect(new Set(backend.asked.map(({ headers, body }) => `${headers["idempotency-key"]} ${body}`)).size).toBe(1);
+    expect(backend.asked).toHaveLength(6);
+    expect(told).toContainEqual(expect.objectContaining({ type: "answered", request: "threads.create", tries: 6 }));
+  });
+
+  it("waits as long as Retry-After says", async () => {
+    backend.faults.push(refusing(503, "stopping", {}, { "retry-after": "1" }));
+    const { post } = chat(backend, { limits: { maxWaitMs: 300 } });
+    const startedAt = Date.now();
+    await post("threads.create");
+    expect(Date.now() - startedAt).toBeGreaterThanOrEqual(1_000);
+  });
+
+  it.each([
+    ["an error of the site's server, in its words", refusing(422, "attachment_rejected"), "said attachment_rejected"],
+    ["a busy thread, in words to act on", refusing(409, "thread_busy"), /still being written/],
+    [
+      "an answer that is no JSON",
+      (r: import("node:http").ServerResponse) => void r.writeHead(400).end("?"),
+      /could not/,
+    ],
+  ])("that is refused becomes an error event: %s", async (_, fault, message) => {
+    backend.faults.push(fault);
+    const { post } = chat(backend);
+    const response = await post("threads.create");
+    expect(response.status).toBe(200);
+    const error = await errorOf(response);
+    expect(error.message).toEqual(typeof message === "string" ? message : expect.stringMatching(message));
+    expect(error.allow_retry).toBe(false);
+    expect(backend.asked).toHaveLength(1);
+  });
+
+  it("that never arrived is said to be not sent, and that may have arrived is not", async () => {
+    backend.faults.push(...Array(6).fill(refusing(503, "queue_full")), ...Array(6).fill(resetting));
+    const { post } = chat(backend);
+    expect((await errorOf(await post("threads.create"))).message).toMatch(/was not sent/);
+    expect((await errorOf(await post("threads.create"))).message).toMatch(/see whether your message was sent/);
+    await backend.stop();
+    expect((await errorOf(await post("threads.create"))).message).toMatch(/see whether your message was sent/);
+  });
+
+  it("speaks the site's own words where it has some", async () => {
+    backend.faults.push(refusing(409, "thread_busy"));
+    const { post } = chat(backend, { messages: { thread_busy: "Bitte warten." } });
+    expect((await errorOf(await post("threads.create"))).message).toBe("Bitte warten.");
+  });
+
+  it("goes on without what the site's hooks could not say", async () => {
+    const hurt = () => {
+      throw new Error("a hook of the site");
+    };
+    const reported: unknown[] = [];
+    const original = console.error;
+    console.error = (error) => reported.push(error);
+    try {
+      const { post } = chat(backend, { metadata: hurt, onTelemetry: hurt });
+      expect(await entriesOf(await post("threads.create"))).toEqual(backend.entries);
+    } finally {
+      console.error = original;
+    }
+    expect(reported.length).toBeGreaterThan(1);
+  });
+
+  it("is answered by a server without runs as that answers it", async () => {
+    backend.faults.push((response) => {
+      response.writeHead(200, { "content-type": "text/event-stream" }).end('data: {"type":"error"}\n\n: odd');
+    });
+    const response = await chat(backend).post("threads.create");
+    expect(await response.text()).toBe('data: {"type":"error"}\n\n: odd');
+  });
+
+  it("may come as a Request", async () => {
+    const { fetch } = chat(backend, { metadata: () => ({ a: 1 }) });
+    const request = new Request(`${backend.url}/chatkit`, { method: "POST", body: '{"type":"threads.create"}' });
+    expect(await entriesOf(await fetch(request))).toEqual(backend.entries);
+    expect(JSON.parse(backend.asked[0]?.body ?? "").metadata).toEqual({ a: 1 });
+  });
+});
+
+describe("a request that is answered with JSON", () => {
+  it("is sent again where that does no harm", async () => {
+    backend.faults.push(resetting, html, refusing(502, "x"));
+    const response = await chat(backend).post("threads.list");
+    expect(await response.json()).toEqual({ data: [] });
+  });
+
+  it("is not sent again where the site's code may have run", async () => {
+    backend.faults.push(resetting);
+    await expect(chat(backend).post("items.feedback")).rejects.toThrow(TypeError);
+    expect(backend.asked).toHaveLength(1);
+  });
+
+  it("is sent again where the site's code has not run", async () => {
+    backend.faults.push(refusing(503, "stopping"), (response) => json(response, 200, {}));
+    expect((await chat(backend).post("items.feedback")).status).toBe(200);
+  });
+
+  it("has deleted what a second try cannot find", async () => {
+    backend.faults.push(resetting, refusing(404, "thread_not_found"), refusing(404, "thread_not_found"));
+    const { post } = chat(backend);
+    expect((await post("threads.delete")).status).toBe(200);
+    expect((await post("threads.delete")).status).toBe(404);
+  });
+
+  it("is refused with the server's status and code", async () => {
+    backend.faults.push(refusing(404, "thread_not_found"));
+    const response = await chat(backend).post("threads.get_by_id");
+    expect(response.status).toBe(404);
+    expect(await response.json()).toEqual({ error: { code: "thread_not_found", message: "said thread_not_found" } });
+  });
+
+  it("ends with its signal", async () => {
+    backend.faults.push(() => {});
+    const aborting = new AbortController();
+    const asked = chat(backend).post("threads.list", {}, { signal: aborting.signal });
+    await until("it was asked", () => backend.asked.length === 1);
+    aborting.abort();
+    await expect(asked).rejects.toThrow("abort");
+    expect(backend.asked).toHaveLength(1);
+  });
+});

@@ -1,0 +1,157 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { expiry, Tokens } from "../src/tokens.js";
+import { answer, Backend } from "./backend.js";
+import { chat, entriesOf, errorOf, jwt, until } from "./chat.js";
+
+let backend: Backend;
+beforeEach(async () => {
+  backend = await Backend.start();
+  backend.entries = answer(3);
+});
+afterEach(() => backend.stop());
+
+describe("the token", () => {
+  it("is asked for again when the server refuses it, and only then", async () => {
+    const asked: (string | null)[] = [];
+    const tokens = [jwt(600, "old"), jwt(600, "new")];
+    backend.token = tokens[1] ?? null;
+    const { post } = chat(backend, {
+      getToken: ({ refused }) => {
+        asked.push(refused);
+        return tokens[asked.length - 1] ?? null;
+      },
+    });
+    await entriesOf(await post("threads.create"));
+    await post("threads.list");
+    expect(asked).toEqual([null, tokens[0]]);
+  });
+
+  it("that ends in mid-answer is replaced, and the answer goes on", async () => {
+    backend.end = null;
+    backend.token = "one";
+    let current = "one";
+    const { post } = chat(backend, { getToken: () => current });
+    const entries = entriesOf(await post("threads.create"));
+    current = "two";
+    backend.token = "two";
+    backend.cut();
+    await until("the client is back", () => backend.paths("GET").length > 0);
+    backend.finish("completed");
+    expect(await entries).toEqual(backend.entries);
+  });
+
+  it("is none: nothing is sent, and the page is told", async () => {
+    const told: true[] = [];
+    const { post } = chat(backend, { getToken: () => null, onSignInRequired: () => void told.push(true) });
+    expect((await errorOf(await post("threads.create"))).message).toMatch(/signed out/);
+    expect((await post("threads.list")).status).toBe(401);
+    expect(backend.asked).toEqual([]);
+    expect(told).toHaveLength(2);
+  });
+
+  it("that is refused twice ends it", async () => {
+    backend.token = "right";
+    const { post } = chat(backend, { getToken: () => "wrong" });
+    expect((await errorOf(await post("threads.create"))).message).toMatch(/signed out/);
+    expect(backend.asked).toHaveLength(2);
+  });
+
+  it("that cannot be fetched for a moment is asked for again", async () => {
+    let asked = 0;
+    const { post } = chat(backend, {
+      getToken: () => {
+        asked += 1;
+        if (asked < 3) throw new TypeError("the issuer is away");
+        return "fine";
+      },
+    });
+    expect(await entriesOf(await post("threads.create"))).toEqual(backend.entries);
+  });
+
+  it("goes to no other origin, and to our own", async () => {
+    const other = await Backend.start();
+    const { fetch } = chat(backend, { getToken: () => "secret", headers: { "x-site": "shop" } });
+    try {
+      await fetch(`${other.url}/upload`, { method: "PUT", body: "bytes" });
+      await fetch(`${backend.url}/attachments/1`, {
+        method: "PUT",
+        body: "bytes",
+        headers: { "content-type": "image/png" },
+      });
+    } finally {
+      await other.stop();
+    }
+    expect(other.asked[0]?.headers).not.toHaveProperty("authorization");
+    expect(other.asked[0]?.headers).not.toHaveProperty("x-site");
+    expect(backend.asked[0]?.headers).toMatchObject({ authorization: "Bearer secret", "content-type": "image/png" });
+    expect(backend.asked[0]?.body).toBe("bytes");
+  });
+
+  it("does not follow a redirect", async () => {
+    const other = await Backend.start();
+    backend.faults.push((response) => void response.writeHead(307, { location: `${other.url}/chatkit` }).end());
+    const told: true[] = [];
+    const { post } = chat(backend, { getToken: () => "secret", onSignInRequired: () => void told.push(true) });
+    try {
+      expect((await errorOf(await post("threads.create"))).message).toMatch(/sign in again/);
+    } finally {
+      await other.stop();
+    }
+    expect(other.asked).toEqual([]);
+    expect(told).toHaveLength(1);
+  });
+});
+
+describe("Tokens", () => {
+  it("keeps a JWT until shortly before its end, and nothing else", async () => {
+    let now = Date.now();
+    let asked = 0;
+    const tokens = new Tokens(
+      () => {
+        asked += 1;
+        return asked < 3 ? jwt(600 + (now - Date.now()) / 1000) : "opaque";
+      },
+      () => now,
+    );
+    await tokens.current();
+    now += 560_000;
+    await tokens.current();
+    expect(asked).toBe(1);
+    now += 20_000;
+    await tokens.current();
+    expect(asked).toBe(2);
+    now += 600_000;
+    await tokens.current();
+    await tokens.current();
+    expect(asked).toBe(4);
+  });
+
+  it("asks once for all who wait", async () => {
+    let asked = 0;
+    const tokens = new Tokens(async () => {
+      asked += 1;
+      return jwt(600);
+    });
+    const [first] = await Promise.all([tokens.current(), tokens.current(), tokens.after(null)]);
+    expect(asked).toBe(1);
+    const [second, third] = await Promise.all([tokens.after(first ?? null), tokens.after(first ?? null)]);
+    expect(second).toBe(third);
+    expect(asked).toBe(2);
+  });
+
+  it("gives nobody the token of who was signed in before", async () => {
+    let name = "ada";
+    const tokens = new Tokens(() => jwt(600, name));
+    const before = await tokens.current();
+    name = "bob";
+    tokens.forget();
+    expect(await tokens.current()).not.toBe(before);
+  });
+
+  it.each(["", "a.b", "a.b.c", "..", "opaque", `a.${btoa('{"exp":"soon"}')}.c`, `a.${btoa("null")}.c`])(
+    "knows no end of %j",
+    (token) => {
+      expect(expiry(token)).toBeNull();
+    },
+  );
+});
