@@ -20,6 +20,7 @@ from tests.system import ROOT, Process, free_port, start_process
 
 PAGE = ROOT / "tests" / "e2e" / "client" / "site"
 CLIENT = ROOT / "web" / "client" / "dist"
+REACT_SITE = ROOT / "web" / "react-vite" / "dist"
 
 CONFIGURATION = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
@@ -32,6 +33,7 @@ http {{
     listen 127.0.0.1:{port};
     location /site/ {{ alias {page}/; index index.html; }}
     location /client/ {{ alias {client}/; }}
+    location /react/ {{ alias {react}/; index index.html; }}
     location / {{
       proxy_pass http://127.0.0.1:{api_port};
       proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
@@ -61,7 +63,7 @@ class Nginx:
     def pass_to(self, api_port: int) -> None:
         """From now on to the API at this port; connections that are open stay where they are."""
         text = CONFIGURATION.format(
-            folder=self.folder, port=self.port, api_port=api_port, page=PAGE, client=CLIENT
+            folder=self.folder, port=self.port, api_port=api_port, page=PAGE, client=CLIENT, react=REACT_SITE
         )
         (self.folder / "nginx.conf").write_text(text)
         if self.popen is not None:
@@ -111,9 +113,9 @@ class Site:
 def site_of(settings: Settings, folder: Path) -> Iterator[Site]:
     """`settings.port` is nginx's."""
     required("nginx")
-    if not CLIENT.joinpath("index.js").exists():
-        assert not os.environ.get("CI"), "CI runs the tests of the client; run `make web`"
-        pytest.skip("the client is not built (make web): its tests are skipped")
+    if not (CLIENT / "index.js").exists() or not (REACT_SITE / "index.html").exists():
+        assert not os.environ.get("CI"), "CI runs the tests of the browser packages; run `make web`"
+        pytest.skip("the browser packages are not built (make web): their tests are skipped")
     folder.chmod(0o755)
     site = Site(settings, folder, Nginx(settings.port, folder))
     try:

@@ -6,17 +6,14 @@ Answers are long enough for all that is done to them, and many visitors have the
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
-from tests.e2e.client.site_processes import Site, site_of
+from tests.e2e.client.site_processes import Site
 from tests.e2e.client.visitor import Visitor
 from tests.e2e.page.cutting_proxy import CuttingProxy
 from tests.local_mode import wait_until
-from tests.services import Databases, RedisDatabases
-from tests.system import free_port, make_settings
 
 OFFLINE_SECONDS = 10
 CUT_EVERY_SECONDS = 5.0
@@ -24,42 +21,6 @@ WORDS = 600
 ANSWER = f"{WORDS} at 40"
 """Fifteen seconds."""
 FEWER_WORDS = 300
-
-
-@pytest.fixture(scope="module")
-def site(
-    redis_databases: RedisDatabases,
-    databases: Databases,
-    issuer_key_file,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Site]:
-    with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
-        settings = make_settings(
-            redis_url,
-            database_url,
-            issuer_key_file,
-            free_port(),
-            chatkit_server="tests.e2e.client.server:ClientServer",
-            jwt_leeway_seconds=0,
-        )
-        with site_of(settings, tmp_path_factory.mktemp("site")) as running:
-            yield running
-
-
-@pytest.fixture
-def visitors(browser: Browser, site: Site) -> Iterator[Callable[..., Visitor]]:
-    """Makes visitors. At the end none of their pages has had an error of its own."""
-    made: list[Visitor] = []
-
-    def visitor(name: str, at: str | None = None, *, ttl_seconds: int = 600) -> Visitor:
-        made.append(Visitor(browser, at or site.address, name, ttl_seconds=ttl_seconds))
-        return made[-1].visit()
-
-    yield visitor
-    errors = {visitor.name: visitor.errors for visitor in made if visitor.errors}
-    for each in made:
-        each.context.close()
-    assert errors == {}
 
 
 def assert_whole(

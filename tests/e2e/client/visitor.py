@@ -34,6 +34,13 @@ class Visitor:
         if message.type in ("error", "warning") and not NETWORK.search(message.text):
             self.errors.append(message.text)
 
+    def serve_chatkit_script(self, code: str) -> None:
+        """What OpenAI's CDN would give, which no test asks."""
+        self.context.route(
+            "https://cdn.platform.openai.com/**",
+            lambda route: route.fulfill(content_type="text/javascript", body=code),
+        )
+
     def visit(self) -> Self:
         self.page.goto(f"/site/index.html?user={self.name}&ttl={self.ttl_seconds}")
         return self.await_ready()

@@ -8,6 +8,7 @@ import { asRecord } from "./protocol.js";
 import { type SseEvent, SseSplitter } from "./sse.js";
 import type { Surroundings } from "./surroundings.js";
 import type { Telemetry } from "./telemetry.js";
+import type { Urls } from "./urls.js";
 
 export type RunStatus = "completed" | "failed" | "cancelled";
 
@@ -25,7 +26,8 @@ export type Ending =
 /** What the following of a run needs of its client. */
 export interface Means {
   readonly http: Http;
-  readonly runsUrl: string;
+  /** Raises TypeError where they cannot be made out. */
+  readonly urls: () => Urls;
   readonly connection: Connection;
   readonly surroundings: Surroundings;
   readonly limits: Limits;
@@ -63,7 +65,7 @@ export class Follower {
   }
 
   get url(): string {
-    return `${this.means.runsUrl}/${encodeURIComponent(this.runId)}`;
+    return `${this.means.urls().runs}/${encodeURIComponent(this.runId)}`;
   }
 
   /**

@@ -22,6 +22,9 @@ const REPEATABLE = new Set([
 /** Those after which there is nothing left: a repeated one finds nothing, and that is what it was for. */
 const DELETING = new Set(["threads.delete", "attachments.delete"]);
 
+/** The custom action that `resumeInWidget` may send through the stock widget, and that never reaches the server. */
+export const RESUME_ACTION = "relaykit.resume";
+
 /** A ChatKit request, as far as the client looks into it. */
 export interface ChatKitRequest {
   readonly type: string;
@@ -70,3 +73,11 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 export const asRecord = (value: unknown): Record<string, unknown> => (isRecord(value) ? value : {});
+
+/** The run that the page asks to go on with, in the guise of a custom action. */
+export function resumedRunId(asked: ChatKitRequest): string | null {
+  if (asked.type !== "threads.custom_action") return null;
+  const action = asRecord(asked.params?.action);
+  const runId = asRecord(action.payload).run_id;
+  return action.type === RESUME_ACTION && typeof runId === "string" ? runId : null;
+}

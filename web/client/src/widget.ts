@@ -1,5 +1,6 @@
 import { readEvents } from "./events.js";
-import { type ChatKitFetch, RESUME_ACTION } from "./fetch.js";
+import type { ChatKitFetch } from "./options.js";
+import { RESUME_ACTION } from "./protocol.js";
 import { report } from "./telemetry.js";
 
 /** What is needed of the stock element (`OpenAIChatKit` of @openai/chatkit), or of one that is like it. */

@@ -175,6 +175,12 @@ describe("Stop", () => {
     expect(backend.asked).toHaveLength(1);
   });
 
+  it("before anything is sent sends nothing", async () => {
+    const signal = AbortSignal.abort();
+    await expect(chat(backend).post("threads.create", {}, { signal })).rejects.toThrow("abort");
+    expect(backend.asked).toEqual([]);
+  });
+
   it("after the end is none", async () => {
     backend.entries = whole;
     const stopping = new AbortController();
@@ -225,9 +231,14 @@ describe("resumeThread", () => {
 
   it("stops it", async () => {
     backend.end = null;
-    const run = await chat(backend).fetch.resumeThread("thread-1");
-    await run?.stop();
+    const { fetch } = chat(backend);
+    await (await fetch.resumeThread("thread-1"))?.stop();
     expect(backend.cancelled).toBe(true);
+    backend.cancelled = false;
+    expect(await fetch.stopThread("thread-1")).toBe(true);
+    expect(backend.cancelled).toBe(true);
+    backend.end = "cancelled";
+    expect(await fetch.stopThread("thread-1")).toBe(false);
   });
 
   it("raises what the server refuses", async () => {

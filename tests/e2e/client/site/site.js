@@ -120,6 +120,8 @@ async function follow(response, stopRun) {
 async function send(text) {
   const input = { content: [{ type: "input_text", text }], attachments: [], inference_options: {} };
   const stopping = new AbortController();
+  // What leaves with the page may abort what it waits for; that stops no run.
+  addEventListener("pagehide", () => stopping.abort());
   const asked = site.threadId
     ? request("threads.add_user_message", { thread_id: site.threadId, input })
     : request("threads.create", { input });

@@ -1,0 +1,113 @@
+"""The React example, built for production: @openai/chatkit-react on the hook, with a stand-in for the stock element."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from tests.e2e.client.site_processes import PAGE, Site
+from tests.e2e.client.visitor import WAIT_MS, Visitor
+from tests.e2e.page.cutting_proxy import CuttingProxy
+
+WORDS = 200
+ANSWER = f"{WORDS} at 40"
+"""Five seconds."""
+
+
+@pytest.fixture
+def signed_in(browser: Browser, site: Site, request: pytest.FixtureRequest):
+    """Signs a visitor in to the example. At the end its page has had no error of its own."""
+    made: list[Visitor] = []
+
+    def sign_in(at: str | None = None) -> Visitor:
+        visitor = Visitor(browser, at or site.address, request.node.name)
+        made.append(visitor)
+        visitor.serve_chatkit_script((PAGE / "stock_element.js").read_text())
+        visitor.page.goto("/react/")
+        visitor.page.get_by_label("Your name").fill(visitor.name)
+        visitor.page.get_by_role("button", name="Sign in").click()
+        expect(visitor.page.get_by_label("Message to the assistant")).to_be_visible()
+        return visitor
+
+    yield sign_in
+    errors = [error for visitor in made for error in visitor.errors]
+    for visitor in made:
+        visitor.context.close()
+    assert errors == []
+
+
+def ask(page: Page, text: str) -> None:
+    page.get_by_label("Message to the assistant").fill(text)
+    page.get_by_role("button", name="Ask").click()
+
+
+def await_word(visitor: Visitor, number: int) -> None:
+    expect(visitor.page.locator("[data-type=assistant_message]").last).to_contain_text(
+        f"wörd{number} ", timeout=WAIT_MS
+    )
+
+
+def thread_id(visitor: Visitor) -> str:
+    found: str = visitor.page.evaluate("sessionStorage.getItem('thread')")
+    return found
+
+
+def shown_errors(visitor: Visitor) -> list[str]:
+    found: list[str] = visitor.page.evaluate("document.querySelector('openai-chatkit').errors")
+    return found
+
+
+def test_a_cut_answer_is_whole_and_posted_once(site: Site, signed_in: Callable[..., Visitor]) -> None:
+    with CuttingProxy(site.address) as wire:
+        visitor = signed_in(wire.address)
+        ask(visitor.page, ANSWER)
+        await_word(visitor, 10)
+        wire.go_down()
+        expect(visitor.page.get_by_text("Connection lost")).to_be_visible()
+        wire.come_back()
+        await_word(visitor, WORDS - 1)
+        expect(visitor.page.get_by_text("Connection lost")).to_be_hidden()
+        text = visitor.page.locator("[data-type=assistant_message]").inner_text()
+        assert text.count("wörd50 ") == 1
+        assert text.startswith("/react/ ['Shop']: ")
+        assert shown_errors(visitor) == []
+        assert visitor.page.evaluate("document.querySelector('openai-chatkit').posts") == 1
+
+
+def test_a_reload_shows_the_answer_once_it_is_finished(signed_in: Callable[..., Visitor]) -> None:
+    visitor = signed_in()
+    ask(visitor.page, ANSWER)
+    await_word(visitor, 10)
+    visitor.page.reload()
+    expect(visitor.page.locator("[data-type=user_message]")).to_have_count(1)
+    expect(visitor.page.locator("[data-type=assistant_message]")).to_have_count(0)
+    await_word(visitor, WORDS - 1)
+    assert shown_errors(visitor) == []
+
+
+def test_stop_ends_the_run_of_the_open_thread(site: Site, signed_in: Callable[..., Visitor]) -> None:
+    visitor = signed_in()
+    ask(visitor.page, ANSWER)
+    await_word(visitor, 10)
+    visitor.page.get_by_role("button", name="Stop the answer").click()
+    expect(visitor.page.locator("output")).to_be_empty()
+    assert visitor.ask(site.address, f"/threads/{thread_id(visitor)}/run", None) is None
+    assert f"wörd{WORDS - 1} " not in visitor.page.locator("[data-type=assistant_message]").inner_text()
+
+
+def test_a_script_that_does_not_come_is_told(browser: Browser, site: Site) -> None:
+    visitor = Visitor(browser, site.address, "blocked")
+
+    def refuse(route: Route) -> None:
+        route.abort()
+
+    visitor.context.route("https://cdn.platform.openai.com/**", refuse)
+    visitor.page.goto("/react/")
+    visitor.page.get_by_label("Your name").fill(visitor.name)
+    visitor.page.clock.install()
+    visitor.page.get_by_role("button", name="Sign in").click()
+    visitor.page.clock.run_for(16_000)
+    expect(visitor.page.get_by_role("alert")).to_contain_text("could not be loaded")
+    visitor.context.close()

@@ -1,0 +1,187 @@
+import { answerOf, failedAnswer } from "./answer.js";
+import { Passing, Refusal } from "./failures.js";
+import { Follower, type Means } from "./follow.js";
+import { EVENT_STREAM, JSON_TYPE } from "./http.js";
+import { randomKey } from "./ids.js";
+import type { Given } from "./incoming.js";
+import { MESSAGES, type Messages, messageFor } from "./messages.js";
+import type { ChatKitFetchOptions, ResumedRun } from "./options.js";
+import { Post, Unanswered } from "./post.js";
+import { asRecord, type ChatKitRequest } from "./protocol.js";
+import { codeOf } from "./refused.js";
+import { report, tell } from "./telemetry.js";
+
+/** What a page does with runs: begin one, follow it, stop it. */
+export class Runs {
+  readonly #messages: Messages;
+
+  constructor(
+    private readonly means: Means,
+    private readonly options: ChatKitFetchOptions,
+  ) {
+    this.#messages = { ...MESSAGES, ...options.messages };
+  }
+
+  /** Sends what begins a run, until it is answered; the answer is the run's, or says what is in the way of one. */
+  async begin(asked: ChatKitRequest, request: Given): Promise<Response> {
+    const { connection, limits } = this.means;
+    request.signal?.throwIfAborted();
+    const beganAtMs = Date.now();
+    const headers = new Headers(request.headers);
+    headers.set("relaykit-resume", "1");
+    if (!headers.has("idempotency-key")) headers.set("idempotency-key", randomKey());
+    const own = new AbortController();
+    const outgoing = {
+      ...request,
+      headers,
+      expects: EVENT_STREAM,
+      signal: own.signal,
+      timeoutMs: limits.answerMs,
+    } as const;
+    const post = new Post(this.means, outgoing);
+    const key = Symbol("run");
+    connection.set(key, "connecting");
+    let response: Response;
+    try {
+      response = await this.#unlessAborted(post, request.signal, own);
+    } catch (error) {
+      connection.set(key, null);
+      request.signal?.throwIfAborted();
+      return this.#notSent(error);
+    }
+    this.means.tell({ type: "answered", request: asked.type, tries: post.tries, ms: Date.now() - beganAtMs });
+    const runId = response.headers.get("x-run-id");
+    if (runId !== null) return this.follow(runId, response, request.signal, beganAtMs, key);
+    // A server without runs, which cannot resume: its answer as it is.
+    connection.set(key, null);
+    request.signal?.addEventListener("abort", () => own.abort(request.signal?.reason));
+    return response;
+  }
+
+  /**
+   * The run as one unbroken answer. An abort of `signal` before its end is the user's Stop.
+   *
+   * @param first an answer that is open already
+   */
+  follow(
+    runId: string,
+    first: Response | null,
+    signal: AbortSignal | null,
+    beganAtMs: number = Date.now(),
+    key: symbol = Symbol("run"),
+  ): Response {
+    const followed = new AbortController();
+    const follower = new Follower(this.means, runId, null, followed.signal, beganAtMs, key);
+    const onAbort = () => {
+      followed.abort(signal?.reason);
+      if (this.#isStop(signal?.reason)) this.#cancel(runId).catch(report);
+    };
+    const over = () => signal?.removeEventListener("abort", onAbort);
+    const response = this.#answer(follower, first, followed, over);
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener("abort", onAbort);
+    return response;
+  }
+
+  /** See `ChatKitFetch.resumeThread`. */
+  async resume(threadId: string, signal?: AbortSignal): Promise<ResumedRun | null> {
+    const beganAtMs = Date.now();
+    const runId = await this.#active(threadId, signal);
+    if (runId === null) return null;
+    const followed = new AbortController();
+    signal?.addEventListener("abort", () => followed.abort(signal.reason), { signal: followed.signal });
+    const follower = new Follower(this.means, runId, null, followed.signal, beganAtMs);
+    return {
+      runId,
+      response: this.#answer(follower, null, followed, () => {}),
+      stop: () => this.#cancel(runId),
+    };
+  }
+
+  /** See `ChatKitFetch.stopThread`. */
+  async stop(threadId: string): Promise<boolean> {
+    const runId = await this.#active(threadId);
+    if (runId !== null) await this.#cancel(runId);
+    return runId !== null;
+  }
+
+  /** The answer. Where the user stops while nobody has answered, the run is stopped as soon as its id is known. */
+  #unlessAborted(post: Post, signal: AbortSignal | null, own: AbortController): Promise<Response> {
+    const answered = post.answered();
+    if (signal === null) return answered;
+    return new Promise((resolve, reject) => {
+      const onAbort = () => {
+        reject(signal.reason);
+        if (this.#isStop(signal.reason) && post.mayHaveArrived) {
+          answered
+            .then((response) => this.#stopAnswered(response, own))
+            .catch(() => {
+              // Refused or never answered: there is no run to stop.
+            });
+        } else {
+          own.abort(signal.reason);
+        }
+      };
+      answered.finally(() => signal.removeEventListener("abort", onAbort)).then(resolve, reject);
+      if (signal.aborted) onAbort();
+      else signal.addEventListener("abort", onAbort);
+    });
+  }
+
+  async #stopAnswered(response: Response, own: AbortController): Promise<void> {
+    const runId = response.headers.get("x-run-id");
+    own.abort();
+    if (runId !== null) await this.#cancel(runId).catch(report);
+  }
+
+  #answer(follower: Follower, first: Response | null, followed: AbortController, over: () => void): Response {
+    const { onReload } = this.options;
+    return answerOf(follower, first, () => followed.abort(), {
+      messages: this.#messages,
+      tell: this.means.tell,
+      reload: (gap) => {
+        tell(onReload, gap);
+        return onReload !== undefined;
+      },
+      over: () => {
+        over();
+        followed.abort();
+      },
+    });
+  }
+
+  async #active(threadId: string, signal?: AbortSignal): Promise<string | null> {
+    const response = await new Post(this.means, {
+      url: `${this.means.urls().threads}/${encodeURIComponent(threadId)}/run`,
+      method: "GET",
+      expects: JSON_TYPE,
+      signal: signal ?? new AbortController().signal,
+      timeoutMs: this.means.limits.answerMs,
+    }).answered();
+    return response.status === 204 ? null : String(asRecord(await response.json()).id);
+  }
+
+  /** The user's Stop, which outlives the page. */
+  async #cancel(runId: string): Promise<void> {
+    await new Post(this.means, {
+      url: `${this.means.urls().runs}/${encodeURIComponent(runId)}/cancel`,
+      method: "POST",
+      keepalive: true,
+      expects: JSON_TYPE,
+      signal: new AbortController().signal,
+      timeoutMs: this.means.limits.answerMs,
+    }).answered();
+    this.means.tell({ type: "stopped", runId });
+  }
+
+  #isStop(reason: unknown): boolean {
+    return !this.means.surroundings.isLeaving && (this.options.isStop?.(reason) ?? true);
+  }
+
+  #notSent(error: unknown): Response {
+    if (!(error instanceof Refusal || error instanceof Unanswered || error instanceof Passing)) throw error;
+    const code = codeOf(error);
+    this.means.tell({ type: "failed", code, runId: null });
+    return failedAnswer(messageFor(code, error instanceof Refusal ? error.said : "", this.#messages), false);
+  }
+}

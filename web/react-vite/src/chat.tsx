@@ -1,0 +1,48 @@
+import { ChatKit } from "@openai/chatkit-react";
+import { useRelaykitChat } from "@relaykit/react";
+import { fetchToken } from "./sign_in.js";
+
+const THREAD = "thread";
+
+export function Chat({ user, onSignOut }: { user: string; onSignOut: () => void }) {
+  const chat = useRelaykitChat({
+    connect: {
+      url: "/chatkit",
+      user,
+      getToken: () => fetchToken(user),
+      metadata: () => ({ userInfo: { id: user, name: user } }),
+    },
+    // OpenAI checks it on any host but localhost.
+    domainKey: import.meta.env.VITE_CHATKIT_DOMAIN_KEY ?? "local",
+    initialThread: sessionStorage.getItem(THREAD),
+    history: { enabled: true },
+    onThreadChange: ({ threadId }) => {
+      if (threadId === null) sessionStorage.removeItem(THREAD);
+      else sessionStorage.setItem(THREAD, threadId);
+    },
+  });
+  return (
+    <section aria-label="Chat">
+      <p>
+        Signed in as {user}. <output>{STATES[chat.connection]}</output>{" "}
+        <button type="button" onClick={() => void chat.stop()}>
+          Stop the answer
+        </button>{" "}
+        <button type="button" onClick={onSignOut}>
+          Sign out
+        </button>
+      </p>
+      {chat.isSignInRequired && <p role="alert">Your session is over. Sign out and in again.</p>}
+      {chat.script === "error" && <p role="alert">ChatKit could not be loaded. Is its script blocked?</p>}
+      {chat.script === "ready" && <ChatKit control={chat.control} style={{ height: "36rem", width: "100%" }} />}
+    </section>
+  );
+}
+
+const STATES = {
+  idle: "",
+  connecting: "Sending …",
+  open: "Answering …",
+  reconnecting: "Connection lost: going on in a moment …",
+  offline: "No network: the answer goes on once it is back.",
+} as const;
