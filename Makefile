@@ -9,7 +9,7 @@ STAMP := $(VENV)/.complete
 BENCH_STAMP := $(VENV)/.bench
 WEB_STAMP := web/node_modules/.complete
 WEB_BUILT := web/.built
-WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o -path web/demo -prune -o -type f ! -name .built -print)
+WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o -name .next -prune -o -path web/demo -prune -o -type f ! -name .built ! -name next-env.d.ts -print)
 TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
@@ -106,7 +106,7 @@ clean: ## remove the environment, caches and local mode's data
 		echo "Relaykit runs here (process $$pid); stop it first." >&2; exit 1; fi
 	@if [ -L .relaykit/postgres ]; then rm -rf "$$(dirname "$$(readlink .relaykit/postgres)")"; fi
 	rm -rf $(VENV) $(WEB_BUILT) .relaykit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find web -name node_modules -prune -o -name dist -type d -prune -exec rm -rf {} +
+	find web -name node_modules -prune -o \( -name dist -o -name .next \) -type d -prune -exec rm -rf {} +
 	rm -rf web/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

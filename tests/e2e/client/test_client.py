@@ -152,3 +152,40 @@ def test_the_page_is_told_in_every_message(visitors: Callable[..., Visitor]) -> 
     visitor.send("1 at 10")
     visitor.await_words(0)
     assert visitor.text().startswith("/site/index.html ['Support', 'Orders & returns']: ")
+
+
+def test_the_page_context_is_bounded_and_keeps_secrets_of_the_address_to_itself(
+    site: Site, visitors: Callable[..., Visitor]
+) -> None:
+    page = visitors("bounded").page
+    page.goto(f"{site.address}/site/index.html?user=bounded#access_token=secret")
+    found = page.evaluate(
+        """async () => {
+            const { pageContext } = await import("/client/index.js");
+            document.title = "x".repeat(5_000);
+            const main = document.querySelector("main");
+            for (let i = 0; i < 20; i++) main.insertAdjacentHTML("beforeend", `<h3> heading \n ${i}</h3><h2> </h2>`);
+            return pageContext();
+        }"""
+    )
+    assert found["url"] == f"{site.address}/site/index.html?user=bounded"
+    assert found["path"] == "/site/index.html"
+    assert found["description"] == "What the tests of the client look at."
+    assert len(found["title"]) == 300
+    assert found["headings"] == ["Support", "Orders & returns", "heading 0", "heading 1", "heading 2"]
+
+
+def test_whether_the_element_is_there_is_told_as_it_changes(visitors: Callable[..., Visitor]) -> None:
+    seen = visitors("ready").page.evaluate(
+        """async () => {
+            const { chatKitReady } = await import("/client/index.js");
+            const ready = chatKitReady({ element: "late-element", timeoutMs: 50 });
+            const seen = [ready.state];
+            await new Promise((resolve) => ready.subscribe(() => resolve(seen.push(ready.state))));
+            const come = new Promise((resolve) => ready.subscribe(() => resolve(seen.push(ready.state))));
+            customElements.define("late-element", class extends HTMLElement {});
+            await come;
+            return [...seen, chatKitReady({ element: "late-element" }).state];
+        }"""
+    )
+    assert [*dict.fromkeys(seen)] == ["pending", "error", "ready"]

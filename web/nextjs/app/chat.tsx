@@ -1,0 +1,64 @@
+"use client";
+
+import { ChatKit } from "@openai/chatkit-react";
+import { useRelaykitChat } from "@relaykit/react";
+import { useRouter } from "next/navigation";
+import { useSyncExternalStore } from "react";
+
+const THREAD = "thread";
+const never = () => () => {};
+
+/** The chat, in the browser alone: what it remembers of the last visit is there. */
+export function Chat({ user }: { user: string }) {
+  const isInBrowser = useSyncExternalStore(
+    never,
+    () => true,
+    () => false,
+  );
+  return isInBrowser ? <OpenChat user={user} /> : null;
+}
+
+function OpenChat({ user }: { user: string }) {
+  const router = useRouter();
+  const chat = useRelaykitChat({
+    // No token: the cookie signs in, and this site's own routes put the token to each request.
+    connect: { url: "/api/chatkit", user, metadata: () => ({ userInfo: { id: user, name: user } }) },
+    // OpenAI checks it on any host but localhost.
+    domainKey: process.env.NEXT_PUBLIC_CHATKIT_DOMAIN_KEY ?? "local",
+    initialThread: sessionStorage.getItem(THREAD),
+    history: { enabled: true },
+    onThreadChange: ({ threadId }) => {
+      if (threadId === null) sessionStorage.removeItem(THREAD);
+      else sessionStorage.setItem(THREAD, threadId);
+    },
+  });
+  const signOut = async () => {
+    await fetch("/api/session", { method: "DELETE" });
+    sessionStorage.removeItem(THREAD);
+    router.refresh();
+  };
+  return (
+    <section aria-label="Chat">
+      <p>
+        Signed in as {user}. <output>{STATES[chat.connection]}</output>{" "}
+        <button type="button" onClick={() => void chat.stop()}>
+          Stop the answer
+        </button>{" "}
+        <button type="button" onClick={() => void signOut()}>
+          Sign out
+        </button>
+      </p>
+      {chat.isSignInRequired && <p role="alert">Your session is over. Sign out and in again.</p>}
+      {chat.script === "error" && <p role="alert">ChatKit could not be loaded. Is its script blocked?</p>}
+      {chat.script === "ready" && <ChatKit control={chat.control} style={{ height: "36rem", width: "100%" }} />}
+    </section>
+  );
+}
+
+const STATES = {
+  idle: "",
+  connecting: "Sending …",
+  open: "Answering …",
+  reconnecting: "Connection lost: going on in a moment …",
+  offline: "No network: the answer goes on once it is back.",
+} as const;

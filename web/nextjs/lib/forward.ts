@@ -1,0 +1,69 @@
+import { isForeign } from "./same_site";
+import { sessionToken } from "./session";
+import { settings } from "./settings";
+
+/** What the API reads of a request. The cookie is not among it. */
+const REQUEST_HEADERS = [
+  "accept",
+  "accept-language",
+  "chatkit-frame-instance-id",
+  "content-type",
+  "idempotency-key",
+  "last-event-id",
+  "relaykit-max-attempts",
+  "relaykit-resume",
+];
+const RESPONSE_HEADERS = ["allow", "content-disposition", "content-type", "retry-after", "x-run-id"];
+/** The answer to a POST that the browser would not wait for either. */
+const NO_BODY = new Set([204, 304]);
+
+/**
+ * Passes the request on to Relaykit with the token out of the cookie, and its answer back as it comes: a stream is not
+ * held back, its ids go through, and when the browser leaves, the request to the API ends too.
+ */
+export async function forward(request: Request, path: string): Promise<Response> {
+  if (isForeign(request)) return refusal(403, "cross_site", "This request came from another site.");
+  const token = await sessionToken();
+  if (token === null) return refusal(401, "unauthenticated", "Sign in first.");
+  const headers = new Headers({ authorization: `Bearer ${token}` });
+  for (const name of REQUEST_HEADERS) {
+    const value = request.headers.get(name);
+    if (value !== null) headers.set(name, value);
+  }
+  let answer: Response;
+  try {
+    answer = await fetch(`${settings.apiUrl}${path}${new URL(request.url).search}`, {
+      method: request.method,
+      headers,
+      body: request.body,
+      // Of a body that is a stream fetch asks for this.
+      ...(request.body === null ? {} : { duplex: "half" }),
+      redirect: "manual",
+      cache: "no-store",
+      signal: request.signal,
+    } as RequestInit);
+  } catch (error) {
+    if (request.signal.aborted) throw error;
+    console.error("relaykit cannot be reached", { path, error: (error as Error).message });
+    return refusal(502, "bad_gateway", "The chat cannot be reached.");
+  }
+  return new Response(NO_BODY.has(answer.status) ? null : answer.body, {
+    status: answer.status,
+    headers: passed(answer.headers),
+  });
+}
+
+function passed(given: Headers): Headers {
+  // `no-transform` keeps what stands between from compressing the stream, and so from holding it back.
+  const headers = new Headers({ "cache-control": "no-store, no-transform", "x-accel-buffering": "no" });
+  for (const name of RESPONSE_HEADERS) {
+    const value = given.get(name);
+    if (value !== null) headers.set(name, value);
+  }
+  return headers;
+}
+
+/** In the shape of Relaykit's own errors. */
+export function refusal(status: number, code: string, message: string): Response {
+  return Response.json({ error: { code, message } }, { status, headers: { "cache-control": "no-store" } });
+}
