@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -30,3 +31,10 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def shots() -> Path | None:
+    """Where to keep screenshots for a person to look at; None unless SCREENSHOTS names a folder."""
+    folder = os.environ.get("SCREENSHOTS")
+    return Path(folder) if folder else None

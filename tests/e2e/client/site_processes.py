@@ -28,7 +28,7 @@ events {{ worker_connections 512; }}
 http {{
   access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  types {{ text/html html; text/javascript js; }}
+  types {{ text/html html; text/javascript js; text/css css; }}
   server {{
     listen 127.0.0.1:{port};
     location /site/ {{ alias {page}/; index index.html; }}

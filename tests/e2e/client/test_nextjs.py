@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -87,6 +88,15 @@ def test_stop_goes_through(visitor: Visitor) -> None:
     expect(visitor.page.locator("output")).to_be_empty()
     text = visitor.page.locator("[data-type=assistant_message]").inner_text()
     assert f"wörd{WORDS - 1} " not in text
+
+
+def test_the_page_serves_everybody(visitor: Visitor, shots: Path | None) -> None:
+    ask(visitor.page, "60 at 200")
+    await_word(visitor, 59)
+    visitor.assert_accessible()
+    visitor.picture(shots, "nextjs-wide")
+    visitor.assert_fits(360)
+    visitor.picture(shots, "nextjs-narrow")
 
 
 def test_javascript_sees_no_token(visitor: Visitor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
@@ -95,6 +96,19 @@ def test_stop_ends_the_run_of_the_open_thread(site: Site, signed_in: Callable[..
     expect(visitor.page.locator("output")).to_be_empty()
     assert visitor.ask(site.address, f"/threads/{thread_id(visitor)}/run", None) is None
     assert f"wörd{WORDS - 1} " not in visitor.page.locator("[data-type=assistant_message]").inner_text()
+
+
+def test_the_page_serves_everybody(signed_in: Callable[..., Visitor], shots: Path | None) -> None:
+    visitor = signed_in()
+    ask(visitor.page, "60 at 200")
+    await_word(visitor, 59)
+    visitor.assert_accessible()
+    assert visitor.page.locator("main").evaluate("main => getComputedStyle(main).maxWidth") != "none", (
+        "unstyled"
+    )
+    visitor.picture(shots, "react-wide")
+    visitor.assert_fits(360)
+    visitor.picture(shots, "react-narrow")
 
 
 def test_a_script_that_does_not_come_is_told(browser: Browser, site: Site) -> None:

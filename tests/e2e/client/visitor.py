@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, Self
 
 import httpx2
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
+AXE = Path(__file__).parents[3] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 WAIT_MS = 40_000
 # What Chromium itself says of requests that failed, whether or not the page minds.
 NETWORK = re.compile(r"Failed to load resource|net::ERR_")
@@ -78,6 +80,29 @@ class Visitor:
     def known(self, what: str, page: Page | None = None) -> Any:
         """A member of the page's `site`."""
         return (page or self.page).evaluate(f"site.{what}")
+
+    def assert_accessible(self) -> None:
+        """axe finds nothing on the page, in the light and in the dark."""
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            self.page.evaluate(AXE.read_text())
+            found = self.page.evaluate("axe.run().then(({violations}) => violations)")
+            said = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
+            assert said == [], f"{self.name}, {scheme}"
+
+    def assert_fits(self, width: int) -> None:
+        self.page.set_viewport_size({"width": width, "height": 740})
+        too_wide = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert too_wide <= 0, f"{self.name}: {too_wide} px too wide for {width}"
+
+    def picture(self, folder: Path | None, name: str) -> None:
+        """For a person to look at, where there is a folder for it."""
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            self.page.screenshot(path=folder / f"{name}-{scheme}.png")
 
     def stored_text(self, at: str) -> str:
         """Of the last answer, as the server has it."""

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext
@@ -100,10 +99,3 @@ def user(new_user: Callable[..., User]) -> User:
 def proxy(address: str) -> Iterator[CuttingProxy]:
     with CuttingProxy(address) as running:
         yield running
-
-
-@pytest.fixture
-def shots() -> Path | None:
-    """Where to keep screenshots for a person to look at; None unless SCREENSHOTS names a folder."""
-    folder = os.environ.get("SCREENSHOTS")
-    return Path(folder) if folder else None

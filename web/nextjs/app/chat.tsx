@@ -39,18 +39,19 @@ function OpenChat({ user }: { user: string }) {
   };
   return (
     <section aria-label="Chat">
-      <p>
-        Signed in as {user}. <output>{STATES[chat.connection]}</output>{" "}
+      <div className="bar">
+        <span>Signed in as {user}.</span>
+        <output>{STATES[chat.connection]}</output>
         <button type="button" onClick={() => void chat.stop()}>
           Stop the answer
-        </button>{" "}
+        </button>
         <button type="button" onClick={() => void signOut()}>
           Sign out
         </button>
-      </p>
+      </div>
       {chat.isSignInRequired && <p role="alert">Your session is over. Sign out and in again.</p>}
       {chat.script === "error" && <p role="alert">ChatKit could not be loaded. Is its script blocked?</p>}
-      {chat.script === "ready" && <ChatKit control={chat.control} style={{ height: "36rem", width: "100%" }} />}
+      {chat.script === "ready" && <ChatKit control={chat.control} />}
     </section>
   );
 }

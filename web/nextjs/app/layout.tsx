@@ -1,6 +1,7 @@
 import type { Metadata } from "next";
 import Script from "next/script";
 import type { ReactNode } from "react";
+import "./style.css";
 
 export const metadata: Metadata = { title: "Shop", description: "A Next.js site with ChatKit on Relaykit" };
 

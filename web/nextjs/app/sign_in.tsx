@@ -13,7 +13,7 @@ export function SignIn() {
     if (response.ok) router.refresh();
   };
   return (
-    <form action={signIn}>
+    <form className="bar" action={signIn}>
       <label>
         Your name <input name="name" required />
       </label>

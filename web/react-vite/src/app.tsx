@@ -18,7 +18,7 @@ export function App() {
 
 function SignIn({ onName }: { onName: (name: string) => void }) {
   return (
-    <form action={(data) => onName(String(data.get("name")))}>
+    <form className="bar" action={(data) => onName(String(data.get("name")))}>
       <label>
         Your name <input name="name" required />
       </label>
