@@ -212,3 +212,7 @@ def test_bytes_and_errors_of_the_api_go_through(nextjs: str, visitor: Visitor) -
     answer = httpx2.put(f"{nextjs}/api/attachments/none", content=b"bytes" * 1000, headers=cookie)
     assert answer.status_code == 404
     assert answer.json()["error"]["code"]
+    shown = httpx2.get(f"{nextjs}/api/attachments/none?signed=no", headers={"sec-fetch-site": "cross-site"})
+    assert shown.json() == answer.json(), (
+        "a signed link is shown in the frame of another site, without the cookie"
+    )

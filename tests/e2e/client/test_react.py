@@ -51,7 +51,7 @@ def await_word(visitor: Visitor, number: int) -> None:
 
 
 def thread_id(visitor: Visitor) -> str:
-    found: str = visitor.page.evaluate("sessionStorage.getItem('thread')")
+    found: str = visitor.page.evaluate("name => sessionStorage.getItem(`thread of ${name}`)", visitor.name)
     return found
 
 

@@ -13,18 +13,13 @@ export interface AnswerHooks {
   /** Whether somebody was there to be told that the thread must be loaded anew. */
   readonly reload: (gap: { runId: string; threadId: string | null }) => boolean;
   readonly tell: (happened: Telemetry) => void;
-  /** Nothing more comes: from here on an abort means nothing. */
+  /** Nothing more comes, or nobody reads it: from here on an abort means nothing. */
   readonly over: () => void;
 }
 
-/**
- * The run's events as one unbroken answer: it ends after the run's end, or after an `error` event that says why not.
- *
- * @param first what has been answered already
- * @param leave ends the following when the reader goes away
- */
-export function answerOf(follower: Follower, first: Response | null, leave: () => void, hooks: AnswerHooks): Response {
-  const events = follower.events(first);
+/** The run's events as one unbroken answer: it ends after the run's end, or after an `error` event that says why not. */
+export function answerOf(follower: Follower, hooks: AnswerHooks): Response {
+  const events = follower.events();
   const encoder = new TextEncoder();
   const body = new ReadableStream<Uint8Array>(
     {
@@ -39,8 +34,6 @@ export function answerOf(follower: Follower, first: Response | null, leave: () =
       },
       cancel() {
         hooks.over();
-        follower.close();
-        leave();
       },
     },
     { highWaterMark: 0 },
@@ -71,8 +64,8 @@ function lastWords(runId: string, ending: Ending, hooks: AnswerHooks): SseEvent[
     case "gone":
       return hooks.reload({ runId, threadId: ending.threadId }) ? [] : failed("journal_gone");
     case "refused":
-      return failed(ending.refusal.code, ending.refusal.said);
+      return failed(ending.refusal.code === "http" ? "connection_lost" : ending.refusal.code, ending.refusal.said);
     case "lost":
-      return failed("connection_lost");
+      return failed(ending.code === "too_many_streams" ? ending.code : "connection_lost");
   }
 }

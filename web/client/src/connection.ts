@@ -1,7 +1,10 @@
+import type { Surroundings } from "./surroundings.js";
+import { tell } from "./telemetry.js";
+
 /**
  * What a page can show of its connection. `idle`: no answer is on its way. `connecting`: a message is being sent.
- * `open`: events come. `reconnecting`: the connection was lost and is being made anew. `offline`: the same, and the
- * browser says that there is no network.
+ * `open`: events come. `reconnecting`: the connection was lost and is being made anew. `offline`: something is to be
+ * sent or connected, and the browser says that there is no network.
  */
 export type ConnectionState = "idle" | "connecting" | "open" | "reconnecting" | "offline";
 
@@ -12,8 +15,10 @@ export class Connection {
   readonly #lines = new Map<symbol, Line>();
   readonly #listeners = new Set<() => void>();
   #state: ConnectionState = "idle";
+  /** The network is listened to while there is a line. */
+  #listening: AbortController | null = null;
 
-  constructor(private readonly isOffline: () => boolean) {}
+  constructor(private readonly surroundings: Surroundings) {}
 
   get state(): ConnectionState {
     return this.#state;
@@ -29,15 +34,28 @@ export class Connection {
   set(key: symbol, line: Line | null): void {
     if (line === null) this.#lines.delete(key);
     else this.#lines.set(key, line);
+    if (this.#lines.size === 0) {
+      this.#listening?.abort();
+      this.#listening = null;
+    } else if (this.#listening === null) {
+      this.#listening = new AbortController();
+      this.surroundings.whenNetworkChanges(() => this.#look(), this.#listening.signal);
+    }
+    this.#look();
+  }
+
+  #look(): void {
     const state = this.#worst();
     if (state === this.#state) return;
     this.#state = state;
-    for (const listener of [...this.#listeners]) listener();
+    for (const listener of [...this.#listeners]) tell(listener);
   }
 
   #worst(): ConnectionState {
     const lines = new Set(this.#lines.values());
-    if (lines.has("reconnecting")) return this.isOffline() ? "offline" : "reconnecting";
+    const isUnderWay = lines.has("reconnecting") || lines.has("connecting");
+    if (isUnderWay && this.surroundings.isOffline) return "offline";
+    if (lines.has("reconnecting")) return "reconnecting";
     if (lines.has("connecting")) return "connecting";
     return lines.has("open") ? "open" : "idle";
   }

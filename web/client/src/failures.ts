@@ -1,5 +1,5 @@
 /** Why a try failed that the next one may mend. */
-export type Cause = "network" | "timeout" | "status" | "content_type" | "token" | "silence" | "closed";
+export type Cause = "network" | "timeout" | "status" | "content_type" | "token" | "headers" | "silence" | "closed";
 
 /** The next try may work. */
 export class Passing extends Error {

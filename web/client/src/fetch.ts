@@ -4,6 +4,7 @@ import type { Means } from "./follow.js";
 import { Http, JSON_TYPE } from "./http.js";
 import { type Given, given } from "./incoming.js";
 import { LIMITS } from "./limits.js";
+import { Live } from "./live.js";
 import type { ChatKitFetch, ChatKitFetchOptions } from "./options.js";
 import { Post } from "./post.js";
 import {
@@ -17,7 +18,7 @@ import {
 } from "./protocol.js";
 import { codeOf, refused } from "./refused.js";
 import { Runs } from "./runs.js";
-import { Surroundings } from "./surroundings.js";
+import { surroundings } from "./surroundings.js";
 import { report, tell } from "./telemetry.js";
 import { Tokens } from "./tokens.js";
 import { absolute, Urls } from "./urls.js";
@@ -32,7 +33,7 @@ export function createChatKitFetch(options: ChatKitFetchOptions): ChatKitFetch {
     connection: client.means.connection,
     resumeThread: (threadId: string, { signal }: { signal?: AbortSignal } = {}) => client.runs.resume(threadId, signal),
     stopThread: (threadId: string) => client.runs.stop(threadId),
-    forgetToken: () => client.tokens?.forget(),
+    end: () => client.end(),
   });
 }
 
@@ -43,8 +44,8 @@ class Client {
   #madeUrls: Urls | null = null;
 
   constructor(private readonly options: ChatKitFetchOptions) {
-    this.tokens = options.getToken === undefined ? null : new Tokens(options.getToken);
-    const surroundings = new Surroundings();
+    const limits = { ...LIMITS, ...options.limits };
+    this.tokens = options.getToken === undefined ? null : new Tokens(options.getToken, limits.answerMs);
     this.means = {
       http: new Http(
         () => this.#send,
@@ -54,9 +55,10 @@ class Client {
         () => tell(options.onSignInRequired),
       ),
       urls: () => this.#urls,
-      connection: new Connection(() => surroundings.isOffline),
-      surroundings,
-      limits: { ...LIMITS, ...options.limits },
+      connection: new Connection(surroundings()),
+      surroundings: surroundings(),
+      live: new Live(),
+      limits,
       tell: (happened) => tell(options.onTelemetry, happened),
     };
     this.runs = new Runs(this.means, options);
@@ -78,24 +80,27 @@ class Client {
   /** An upload, or whatever else: our credentials go along to our own origins only. */
   async #elsewhere(url: URL, input: RequestInfo | URL, init: RequestInit): Promise<Response> {
     if (!this.#urls.isTrusted(url)) return this.#send(input, init);
-    const headers = new Headers(init.headers ?? (input instanceof Request ? input.headers : undefined));
+    const request = input instanceof Request ? input : null;
+    const signal = init.signal ?? request?.signal ?? new AbortController().signal;
+    let headers: Headers;
     try {
-      const authorized = await this.means.http.authorized(headers);
-      return await this.#send(input, { credentials: this.#credentials, ...init, headers: authorized });
+      headers = await this.means.http.authorized(new Headers(init.headers ?? request?.headers), signal);
     } catch (error) {
       return refused(error);
     }
+    // A redirect would take the headers elsewhere.
+    return this.#send(input, { credentials: this.#credentials, ...init, headers, redirect: "error" });
   }
 
   async #json(asked: ChatKitRequest, request: Given): Promise<Response> {
     const { limits } = this.means;
-    const signal = request.signal ?? new AbortController().signal;
+    const own = this.means.live.open(request.signal);
     // Not all may be done twice, and what may not runs the site's own code.
     const mayRepeat = isRepeatable(asked.type);
     const timeoutMs = mayRepeat ? limits.answerMs : UNBOUNDED_MS;
     const post = new Post(
       this.means,
-      { ...request, expects: JSON_TYPE, signal, timeoutMs },
+      { ...request, expects: JSON_TYPE, signal: own.signal, timeoutMs },
       (failure) => mayRepeat || !failure.mayHaveArrived,
     );
     const beganAtMs = Date.now();
@@ -104,13 +109,20 @@ class Client {
       this.means.tell({ type: "answered", request: asked.type, tries: post.tries, ms: Date.now() - beganAtMs });
       return response;
     } catch (error) {
-      signal.throwIfAborted();
+      own.signal.throwIfAborted();
       if (error instanceof Refusal && error.status === 404 && post.tries > 1 && isDeleting(asked.type)) {
         return Response.json({});
       }
       this.means.tell({ type: "failed", code: codeOf(error), runId: null });
-      return refused(error);
+      return refused(error, mayRepeat);
+    } finally {
+      own.abort();
     }
+  }
+
+  end(): void {
+    this.tokens?.forget();
+    this.means.live.endAll();
   }
 
   async #metadata(): Promise<Record<string, unknown>> {

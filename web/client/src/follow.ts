@@ -4,6 +4,7 @@ import { isAfter } from "./cursor.js";
 import { Passing, Refusal } from "./failures.js";
 import { EVENT_STREAM, type Http, JSON_TYPE } from "./http.js";
 import type { Limits } from "./limits.js";
+import type { Live } from "./live.js";
 import { asRecord } from "./protocol.js";
 import { type SseEvent, SseSplitter } from "./sse.js";
 import type { Surroundings } from "./surroundings.js";
@@ -26,6 +27,7 @@ export type Ending =
 /** What the following of a run needs of its client. */
 export interface Means {
   readonly http: Http;
+  readonly live: Live;
   /** Raises TypeError where they cannot be made out. */
   readonly urls: () => Urls;
   readonly connection: Connection;
@@ -40,14 +42,15 @@ const POLL_MS = 2_000;
 
 /** Follows one run to its end, over as many connections as that takes. */
 export class Follower {
-  #cursor: string | null;
+  #cursor: string | null = null;
   #reconnects = 0;
   #isBegun = false;
+  #wasSilent = false;
   readonly #backoff: Backoff;
 
   /**
    * @param runId which run
-   * @param cursor go on after it; null for all there is
+   * @param first an answer that is open already: that of the POST which began the run
    * @param signal ends the following and leaves the run alone
    * @param beganAtMs when its user began to wait
    * @param key of its line of the connection, where it has one already
@@ -55,12 +58,11 @@ export class Follower {
   constructor(
     private readonly means: Means,
     readonly runId: string,
-    cursor: string | null,
+    private readonly first: Response | null,
     private readonly signal: AbortSignal,
     private readonly beganAtMs: number = Date.now(),
     private readonly key: symbol = Symbol("run"),
   ) {
-    this.#cursor = cursor;
     this.#backoff = new Backoff(means.limits.followTries, means.limits.maxWaitMs);
   }
 
@@ -70,13 +72,11 @@ export class Follower {
 
   /**
    * The run's events, each once, in order and whole, and the server's comments between them, as they come; those that
-   * came together are given together. Raises the signal's reason.
-   *
-   * @param first an answer that is open already: that of the POST which began the run
+   * came together are given together. Raises the signal's reason. To be called once.
    */
-  async *events(first: Response | null): AsyncGenerator<SseEvent[], Ending> {
+  async *events(): AsyncGenerator<SseEvent[], Ending> {
     try {
-      const ending = yield* this.#connections(first);
+      const ending = yield* this.#connections();
       if (ending.kind === "ended") {
         this.means.tell({
           type: "ended",
@@ -94,10 +94,12 @@ export class Follower {
   /** Nobody reads its events any more. */
   close(): void {
     this.means.connection.set(this.key, null);
+    // Nobody has begun to read it either; one that is broken is gone by itself.
+    if (this.first?.body?.locked === false) this.first.body.cancel().catch(() => {});
   }
 
-  async *#connections(first: Response | null): AsyncGenerator<SseEvent[], Ending> {
-    let response = first;
+  async *#connections(): AsyncGenerator<SseEvent[], Ending> {
+    let response = this.first;
     let lostAtMs: number | null = null;
     for (;;) {
       let failure: Passing;
@@ -118,16 +120,16 @@ export class Follower {
         lostAtMs = null;
         const ending = yield* this.#read(response, connection.signal);
         if (ending !== null) return ending;
-        failure = new Passing("closed", true);
+        failure = new Passing(this.#wasSilent ? "silence" : "closed", true);
       } catch (error) {
         this.signal.throwIfAborted();
-        if (error instanceof Refusal) {
-          if (error.status !== 410) return { kind: "refused", refusal: error };
+        if (error instanceof Refusal && error.status === 410) {
           this.#say({ type: "gap", cursor: this.#cursor });
           await this.#untilOver();
           return { kind: "gone", threadId: error.threadId };
         }
-        failure = error instanceof Passing ? error : new Passing("network", true, 0, null, error);
+        if (error instanceof Refusal && !isOfTheWay(error)) return { kind: "refused", refusal: error };
+        failure = asPassing(error);
       } finally {
         connection.abort();
       }
@@ -186,7 +188,11 @@ export class Follower {
 
   /** Heartbeats come all the time: a connection that is silent for long is dead, whatever the browser believes. */
   async #withinSilence<T>(read: Promise<T>, leave: () => void): Promise<T> {
-    const timer = setTimeout(leave, this.means.limits.silenceMs);
+    this.#wasSilent = false;
+    const timer = setTimeout(() => {
+      this.#wasSilent = true;
+      leave();
+    }, this.means.limits.silenceMs);
     try {
       return await read;
     } finally {
@@ -210,11 +216,11 @@ export class Follower {
 
   /** False when it is time to give up. Without a network no try counts. */
   async #wait(failure: Passing): Promise<boolean> {
-    const waitMs = this.#backoff.next(failure.retryAfterMs, !this.means.surroundings.isOffline);
-    if (waitMs === null) return false;
+    const wait = this.#backoff.next(failure.retryAfterMs, !this.means.surroundings.isOffline);
+    if (wait === null) return false;
     this.means.connection.set(this.key, "reconnecting");
-    this.#say({ type: "reconnecting", cursor: this.#cursor, cause: failure.why, waitMs });
-    await this.means.surroundings.pause(waitMs, this.signal);
+    this.#say({ type: "reconnecting", cursor: this.#cursor, cause: failure.why, waitMs: wait.ms });
+    await this.means.surroundings.pause(wait, this.signal);
     return true;
   }
 
@@ -234,12 +240,11 @@ export class Follower {
         const run = asRecord(await (await http.send(request)).json());
         if (OVER.has(String(run.status))) return;
         this.#backoff.reset();
-        await surroundings.pause(POLL_MS, this.signal);
+        await surroundings.pause({ ms: POLL_MS, atLeastMs: 0 }, this.signal);
       } catch (error) {
         this.signal.throwIfAborted();
-        if (error instanceof Refusal) return;
-        const failure = error instanceof Passing ? error : new Passing("network", true, 0, null, error);
-        if (!(await this.#wait(failure))) return;
+        if (error instanceof Refusal && !isOfTheWay(error)) return;
+        if (!(await this.#wait(asPassing(error)))) return;
       }
     }
   }
@@ -247,6 +252,17 @@ export class Follower {
   #say(happened: DistributiveOmit<Telemetry, "runId">): void {
     this.means.tell({ ...happened, runId: this.runId } as Telemetry);
   }
+}
+
+/** A refusal that says nothing of the run: a defect, or a 404 of somebody who stands in the server's place. */
+function isOfTheWay({ status, code }: Refusal): boolean {
+  return status >= 500 || (status === 404 && code === "http");
+}
+
+function asPassing(error: unknown): Passing {
+  if (error instanceof Passing) return error;
+  if (error instanceof Refusal) return new Passing("status", false, 0, error.code);
+  return new Passing("network", true, 0, null, error);
 }
 
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never;

@@ -1,14 +1,15 @@
 import { retryAfterMs } from "./backoff.js";
 import { Passing, Refusal } from "./failures.js";
 import { asRecord } from "./protocol.js";
+import { report } from "./telemetry.js";
 import type { Tokens } from "./tokens.js";
 
-/** What is worth another try: nothing says that it cannot work. */
-const PASSING_STATUSES = new Set([408, 425, 429, 502, 503, 504]);
+/** What is worth another try, besides 5xx: nothing says that it cannot work. */
+const PASSING_STATUSES = new Set([408, 425, 429]);
 /** With these the server, or what stands before it, has not begun. */
 const NOT_BEGUN_STATUSES = new Set([425, 429, 503]);
-
-const MAX_ERROR_MS = 5_000;
+/** The server's own word for a defect of its own: the same request meets it again. */
+const DEFECT = "internal";
 
 export const EVENT_STREAM = "text/event-stream";
 export const JSON_TYPE = "application/json";
@@ -23,8 +24,10 @@ export interface Outgoing {
   readonly expects: typeof EVENT_STREAM | typeof JSON_TYPE;
   /** Ends the request, and after it the reading of the answer's body. */
   readonly signal: AbortSignal;
-  /** For the head of the answer. */
+  /** For the head of the answer, and for a body that is JSON. */
   readonly timeoutMs: number;
+  /** Called right before something leaves. */
+  readonly onSend?: () => void;
 }
 
 /** Requests to the API, with the site's credentials. */
@@ -38,31 +41,33 @@ export class Http {
   ) {}
 
   /**
-   * The answer, once its head is there: 2xx, and of the expected type unless it has no body. Raises `Passing`,
-   * `Refusal`, or the signal's reason. A 401 is answered with another token first.
+   * The answer, once its head is there, or all of it where it is JSON: 2xx, and of the expected type unless it has no
+   * body. Raises `Passing`, `Refusal`, or the signal's reason. A 401 is answered with another token first.
    */
   async send(outgoing: Outgoing): Promise<Response> {
-    const token = await this.#token((tokens) => tokens.current());
+    const token = await this.#token(outgoing.signal, (tokens) => tokens.current());
     let answer = await this.#once(outgoing, token);
     if (answer.response.status === 401 && this.tokens !== null) {
       answer.abort();
-      const another = await this.#token((tokens) => tokens.after(token));
+      const another = await this.#token(outgoing.signal, (tokens) => tokens.after(token));
       answer = await this.#once(outgoing, another);
     }
     return this.#accepted(outgoing, answer);
   }
 
   /** `headers` with the site's own and the token, for a request that somebody else sends. */
-  async authorized(headers: Headers): Promise<Headers> {
-    return this.#headers(headers, await this.#token((tokens) => tokens.current()));
+  async authorized(headers: Headers, signal: AbortSignal): Promise<Headers> {
+    const token = await this.#token(signal, (tokens) => tokens.current());
+    return this.#headers(headers, token);
   }
 
-  async #token(ask: (tokens: Tokens) => Promise<string | null>): Promise<string | null> {
+  async #token(signal: AbortSignal, ask: (tokens: Tokens) => Promise<string | null>): Promise<string | null> {
     if (this.tokens === null) return null;
     let token: string | null;
     try {
-      token = await ask(this.tokens);
+      token = await unlessAborted(ask(this.tokens), signal);
     } catch (error) {
+      signal.throwIfAborted();
       throw new Passing("token", false, 0, null, error);
     }
     if (token === null) {
@@ -74,8 +79,13 @@ export class Http {
 
   async #headers(given: Headers | undefined, token: string | null): Promise<Headers> {
     const headers = new Headers(given);
-    for (const [name, value] of await this.extraHeaders()) headers.set(name, value);
-    if (token !== null) headers.set("authorization", `Bearer ${token}`);
+    try {
+      for (const [name, value] of await this.extraHeaders()) headers.set(name, value);
+      if (token !== null) headers.set("authorization", `Bearer ${token}`);
+    } catch (error) {
+      report(error);
+      throw new Passing("headers", false, 0, null, error);
+    }
     return headers;
   }
 
@@ -92,6 +102,7 @@ export class Http {
       request.abort();
     }, timeoutMs);
     try {
+      outgoing.onSend?.();
       const response = await this.fetch()(url, {
         method,
         headers,
@@ -103,8 +114,10 @@ export class Http {
         ...(body === undefined ? {} : { body }),
         ...(keepalive ? { keepalive } : {}),
       });
-      return { response, abort: () => request.abort() };
+      const isStream = response.ok && isOf(response, EVENT_STREAM);
+      return { response: isStream ? response : await whole(response), abort: () => request.abort() };
     } catch (error) {
+      request.abort();
       signal.throwIfAborted();
       throw new Passing(isLate ? "timeout" : "network", true, 0, null, error);
     } finally {
@@ -114,18 +127,20 @@ export class Http {
 
   async #accepted(outgoing: Outgoing, { response, abort }: Answer): Promise<Response> {
     const { status } = response;
+    const isExpected = isOf(response, outgoing.expects);
+    if (response.ok && isExpected && outgoing.expects === EVENT_STREAM) return response;
+    // All there is has been read: what belongs to the request goes.
+    abort();
     if (response.ok) {
-      if (status === 204 || isOf(response, outgoing.expects)) return response;
-      abort();
+      if (status === 204 || isExpected) return response;
       throw new Passing("content_type", true);
     }
     if (response.type === "opaqueredirect" || (status >= 300 && status < 400)) {
-      abort();
       this.onSignInRequired();
       throw new Refusal(status, "redirected");
     }
-    const { code, said, threadId } = await errorOf(response, abort);
-    if (PASSING_STATUSES.has(status)) {
+    const { code, said, threadId } = await errorOf(response);
+    if (PASSING_STATUSES.has(status) || (status >= 500 && code !== DEFECT)) {
       throw new Passing("status", !NOT_BEGUN_STATUSES.has(status), retryAfterMs(response.headers), code);
     }
     if (status === 401) this.onSignInRequired();
@@ -139,18 +154,29 @@ interface Answer {
   readonly abort: () => void;
 }
 
-async function errorOf(
-  response: Response,
-  abort: () => void,
-): Promise<{ code: string | null; said: string; threadId: string | null }> {
-  const late = setTimeout(abort, MAX_ERROR_MS);
-  // A body that is no JSON, or does not come to its end, takes nothing from what the status says.
+/** The same answer with its body read. One without a body, or to a redirect that was not followed, as it is. */
+async function whole(response: Response): Promise<Response> {
+  if (response.body === null || response.type === "opaqueredirect") return response;
+  const { status, statusText, headers } = response;
+  return new Response(await response.arrayBuffer(), { status, statusText, headers });
+}
+
+async function errorOf(response: Response): Promise<{ code: string | null; said: string; threadId: string | null }> {
+  // A body that is no JSON takes nothing from what the status says.
   const body: unknown = isOf(response, JSON_TYPE) ? await response.json().catch(() => null) : null;
-  clearTimeout(late);
-  abort();
   const error = asRecord(asRecord(body).error);
   const text = (value: unknown): string | null => (typeof value === "string" && value !== "" ? value : null);
   return { code: text(error.code), said: text(error.message) ?? "", threadId: text(error.thread_id) };
+}
+
+/** The promise, or the signal's reason if that is sooner. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const over = new AbortController();
+    signal.addEventListener("abort", () => reject(signal.reason), { signal: over.signal });
+    promise.then(resolve, reject).finally(() => over.abort());
+    if (signal.aborted) reject(signal.reason);
+  });
 }
 
 export function isOf(response: Response, mediaType: string): boolean {

@@ -36,6 +36,8 @@ export interface ChatKitFetchOptions {
 /** A run that is being followed again. */
 export interface ResumedRun {
   readonly runId: string;
+  /** The answer of this same fetch to the message that began it is on its way already. */
+  readonly isFollowed: boolean;
   /** Its events from the first one, as one unbroken stream; `readEvents` reads it. */
   readonly response: Response;
   /** The user's Stop. */
@@ -55,6 +57,9 @@ export interface ChatKitFetch {
   resumeThread(threadId: string, options?: { readonly signal?: AbortSignal }): Promise<ResumedRun | null>;
   /** The user's Stop of whatever run the thread has active; false where it has none. Raises as `resumeThread` does. */
   stopThread(threadId: string): Promise<boolean>;
-  /** Somebody else signs in: the token that is kept is dropped. */
-  forgetToken(): void;
+  /**
+   * Somebody else signs in, or the page is done with the chat: the token is dropped, and all that is under way ends
+   * with an AbortError. No run is stopped. What comes later is served as ever.
+   */
+  end(): void;
 }

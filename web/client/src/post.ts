@@ -27,23 +27,27 @@ export class Post {
     private readonly mayRepeat: (failure: Passing) => boolean = () => true,
   ) {}
 
-  /** Raises `Refusal`, `Unanswered`, or the reason of the request's signal. */
+  /** Raises `Refusal`, `Unanswered`, or the reason of the request's signal. Without a network no try counts. */
   async answered(): Promise<Response> {
     const { http, limits, surroundings } = this.means;
     const backoff = new Backoff(limits.postTries - 1, limits.maxWaitMs);
-    let maybe = false;
     for (;;) {
+      const earlier = this.mayHaveArrived;
+      const isOffline = surroundings.isOffline;
       this.tries += 1;
-      this.mayHaveArrived = true;
       try {
-        return await http.send(this.outgoing);
+        return await http.send({
+          ...this.outgoing,
+          onSend: () => {
+            this.mayHaveArrived = true;
+          },
+        });
       } catch (error) {
         if (!(error instanceof Passing)) throw error;
-        maybe ||= error.mayHaveArrived;
-        this.mayHaveArrived = maybe;
-        const waitMs = this.mayRepeat(error) ? backoff.next(error.retryAfterMs) : null;
-        if (waitMs === null) throw new Unanswered(error, maybe);
-        await surroundings.pause(waitMs, this.outgoing.signal);
+        this.mayHaveArrived = earlier || (error.mayHaveArrived && !isOffline);
+        const wait = this.mayRepeat(error) ? backoff.next(error.retryAfterMs, !isOffline) : null;
+        if (wait === null) throw new Unanswered(error, this.mayHaveArrived);
+        await surroundings.pause(wait, this.outgoing.signal);
       }
     }
   }

@@ -14,6 +14,8 @@ import { report, tell } from "./telemetry.js";
 /** What a page does with runs: begin one, follow it, stop it. */
 export class Runs {
   readonly #messages: Messages;
+  /** The ids of the runs whose answers are on their way here. */
+  readonly #followed = new Map<AbortController, string>();
 
   constructor(
     private readonly means: Means,
@@ -30,7 +32,7 @@ export class Runs {
     const headers = new Headers(request.headers);
     headers.set("relaykit-resume", "1");
     if (!headers.has("idempotency-key")) headers.set("idempotency-key", randomKey());
-    const own = new AbortController();
+    const own = this.means.live.open();
     const outgoing = {
       ...request,
       headers,
@@ -47,21 +49,25 @@ export class Runs {
     } catch (error) {
       connection.set(key, null);
       request.signal?.throwIfAborted();
+      own.signal.throwIfAborted();
+      own.abort();
       return this.#notSent(error);
     }
     this.means.tell({ type: "answered", request: asked.type, tries: post.tries, ms: Date.now() - beganAtMs });
     const runId = response.headers.get("x-run-id");
-    if (runId !== null) return this.follow(runId, response, request.signal, beganAtMs, key);
+    if (runId !== null) return this.follow(runId, response, request.signal, beganAtMs, key, own);
     // A server without runs, which cannot resume: its answer as it is.
     connection.set(key, null);
-    request.signal?.addEventListener("abort", () => own.abort(request.signal?.reason));
-    return response;
+    request.signal?.addEventListener("abort", () => own.abort(request.signal?.reason), { signal: own.signal });
+    const read = new TransformStream<Uint8Array, Uint8Array>({ flush: () => own.abort() });
+    return new Response(response.body?.pipeThrough(read) ?? null, response);
   }
 
   /**
    * The run as one unbroken answer. An abort of `signal` before its end is the user's Stop.
    *
    * @param first an answer that is open already
+   * @param followed ends the following, and with it the answer that is open
    */
   follow(
     runId: string,
@@ -69,15 +75,15 @@ export class Runs {
     signal: AbortSignal | null,
     beganAtMs: number = Date.now(),
     key: symbol = Symbol("run"),
+    followed: AbortController = this.means.live.open(),
   ): Response {
-    const followed = new AbortController();
-    const follower = new Follower(this.means, runId, null, followed.signal, beganAtMs, key);
+    const follower = new Follower(this.means, runId, first, followed.signal, beganAtMs, key);
     const onAbort = () => {
       followed.abort(signal?.reason);
       if (this.#isStop(signal?.reason)) this.#cancel(runId).catch(report);
     };
-    const over = () => signal?.removeEventListener("abort", onAbort);
-    const response = this.#answer(follower, first, followed, over);
+    followed.signal.addEventListener("abort", () => signal?.removeEventListener("abort", onAbort));
+    const response = this.#answer(follower, followed);
     if (signal?.aborted) onAbort();
     else signal?.addEventListener("abort", onAbort);
     return response;
@@ -88,12 +94,13 @@ export class Runs {
     const beganAtMs = Date.now();
     const runId = await this.#active(threadId, signal);
     if (runId === null) return null;
-    const followed = new AbortController();
-    signal?.addEventListener("abort", () => followed.abort(signal.reason), { signal: followed.signal });
+    const isFollowed = [...this.#followed.values()].includes(runId);
+    const followed = this.means.live.open(signal);
     const follower = new Follower(this.means, runId, null, followed.signal, beganAtMs);
     return {
       runId,
-      response: this.#answer(follower, null, followed, () => {}),
+      isFollowed,
+      response: this.#answer(follower, followed),
       stop: () => this.#cancel(runId),
     };
   }
@@ -122,6 +129,7 @@ export class Runs {
           own.abort(signal.reason);
         }
       };
+      own.signal.addEventListener("abort", () => reject(own.signal.reason));
       answered.finally(() => signal.removeEventListener("abort", onAbort)).then(resolve, reject);
       if (signal.aborted) onAbort();
       else signal.addEventListener("abort", onAbort);
@@ -134,19 +142,22 @@ export class Runs {
     if (runId !== null) await this.#cancel(runId).catch(report);
   }
 
-  #answer(follower: Follower, first: Response | null, followed: AbortController, over: () => void): Response {
+  #answer(follower: Follower, followed: AbortController): Response {
     const { onReload } = this.options;
-    return answerOf(follower, first, () => followed.abort(), {
+    const { runId } = follower;
+    this.#followed.set(followed, runId);
+    followed.signal.addEventListener("abort", () => {
+      this.#followed.delete(followed);
+      follower.close();
+    });
+    return answerOf(follower, {
       messages: this.#messages,
       tell: this.means.tell,
       reload: (gap) => {
         tell(onReload, gap);
         return onReload !== undefined;
       },
-      over: () => {
-        over();
-        followed.abort();
-      },
+      over: () => followed.abort(),
     });
   }
 

@@ -15,23 +15,28 @@ export class Tokens {
   #token: string | null = null;
   #renewAtMs = 0;
   #asking: Promise<string | null> | null = null;
+  #askedAfter: string | null = null;
 
+  /** @param timeoutMs for one question; one that takes longer has failed */
   constructor(
     private readonly getToken: GetToken,
+    private readonly timeoutMs: number = 30_000,
     private readonly now: () => number = Date.now,
   ) {}
 
-  current(): Promise<string | null> {
-    if (this.#token !== null && this.now() < this.#renewAtMs) return Promise.resolve(this.#token);
-    return this.#ask(null);
+  async current(): Promise<string | null> {
+    return this.#kept ?? (await (this.#asking ?? this.#ask(null)));
   }
 
   /** Another one than `refused`, which the server answered with 401. */
-  after(refused: string | null): Promise<string | null> {
-    if (this.#token !== refused && this.#token !== null && this.now() < this.#renewAtMs) {
-      return Promise.resolve(this.#token);
-    }
-    return this.#ask(refused);
+  async after(refused: string | null): Promise<string | null> {
+    const kept = this.#kept;
+    if (kept !== null && kept !== refused) return kept;
+    if (this.#asking === null) return await this.#ask(refused);
+    if (this.#askedAfter === refused) return await this.#asking;
+    // Who asks already does not know that it was refused, and may get it once more.
+    const shared = await this.#asking;
+    return shared === refused ? await this.after(refused) : shared;
   }
 
   /** Somebody else signs in. */
@@ -40,9 +45,12 @@ export class Tokens {
     this.#asking = null;
   }
 
+  get #kept(): string | null {
+    return this.now() < this.#renewAtMs ? this.#token : null;
+  }
+
   #ask(refused: string | null): Promise<string | null> {
-    if (this.#asking !== null) return this.#asking;
-    const asking = (async () => await this.getToken({ refused }))()
+    const asking: Promise<string | null> = this.#answer(refused)
       .then((token) => {
         if (this.#asking === asking) this.#keep(token);
         return token;
@@ -51,7 +59,20 @@ export class Tokens {
         if (this.#asking === asking) this.#asking = null;
       });
     this.#asking = asking;
+    this.#askedAfter = refused;
     return asking;
+  }
+
+  async #answer(refused: string | null): Promise<string | null> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error("getToken took too long")), this.timeoutMs);
+    });
+    try {
+      return await Promise.race([this.getToken({ refused }), late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #keep(token: string | null): void {

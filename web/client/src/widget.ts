@@ -21,10 +21,14 @@ export interface ResumeInWidgetOptions {
 /** After these the thread on the server is another one than before. */
 const STORED = new Set(["thread.item.done", "thread.item.removed", "thread.item.replaced", "thread.updated"]);
 
+/** What each widget follows; one that is told to follow again leaves what it followed before. */
+const following = new WeakMap<Widget, AbortController>();
+
 /**
  * Lets the stock widget show the run that its thread has active, after a reload: the widget fetches the thread as the
  * run's items are finished, and once more at its end. Runs that wait in the same thread follow. Resolves when none is
- * left; raises where the server cannot be reached or refuses.
+ * left, when the widget shows the run by itself, and when it is to follow another thread; raises where the server cannot be reached
+ * or refuses.
  */
 export async function resumeInWidget(
   fetch: ChatKitFetch,
@@ -32,11 +36,38 @@ export async function resumeInWidget(
   threadId: string,
   { signal, live = false }: ResumeInWidgetOptions = {},
 ): Promise<void> {
+  following.get(widget)?.abort();
+  const leaving = new AbortController();
+  following.set(widget, leaving);
+  const onAbort = () => leaving.abort(signal?.reason);
+  signal?.addEventListener("abort", onAbort, { signal: leaving.signal });
+  if (signal?.aborted) onAbort();
+  try {
+    await followed(fetch, widget, threadId, leaving.signal, live);
+  } catch (error) {
+    if (!leaving.signal.aborted) throw error;
+    signal?.throwIfAborted();
+  } finally {
+    leaving.abort();
+    if (following.get(widget) === leaving) following.delete(widget);
+  }
+}
+
+async function followed(
+  fetch: ChatKitFetch,
+  widget: Widget,
+  threadId: string,
+  signal: AbortSignal,
+  live: boolean,
+): Promise<void> {
   const seen = new Set<string>();
   for (;;) {
-    const run = await fetch.resumeThread(threadId, signal === undefined ? {} : { signal });
+    const run = await fetch.resumeThread(threadId, { signal });
     // The row of a run that has ended may be active for a moment longer.
-    if (run === null || seen.has(run.runId)) return;
+    if (run === null || run.isFollowed || seen.has(run.runId)) {
+      await run?.response.body?.cancel();
+      return;
+    }
     seen.add(run.runId);
     if (live) {
       await run.response.body?.cancel();
@@ -76,8 +107,12 @@ class Updates {
   async #run(): Promise<void> {
     do {
       this.#again = false;
-      // The next one, or the one at the end, brings what this one could not.
-      await this.fetch().catch(report);
+      try {
+        await this.fetch();
+      } catch (error) {
+        // The next one, or the one at the end, brings what this one could not.
+        report(error);
+      }
     } while (this.#again);
   }
 }

@@ -44,6 +44,9 @@ describe("an answer whose connection is cut", () => {
     backend.faults.push(
       resetting,
       refusing(502, "x"),
+      refusing(500, "internal"),
+      (response) => void response.writeHead(522).end(),
+      (response) => void response.writeHead(404).end("default backend - 404"),
       (response) => void response.writeHead(200, { "content-type": "text/html" }).end("<p>"),
       (response) => void response.writeHead(200, { "content-type": "text/event-stream" }).end(),
       refusing(503, "overloaded"),
@@ -73,6 +76,7 @@ describe("an answer whose connection is cut", () => {
     const { post, told } = chat(backend, { limits: { ...QUICK, silenceMs: 50 } });
     const entries = entriesOf(await post("threads.create"));
     await until("it came back", () => told.some((each) => each.type === "reconnected"));
+    expect(told).toContainEqual(expect.objectContaining({ type: "reconnecting", cause: "silence" }));
     backend.append(...whole);
     backend.finish("completed");
     expect(await entries).toEqual(whole);
@@ -175,6 +179,18 @@ describe("Stop", () => {
     expect(backend.asked).toHaveLength(1);
   });
 
+  it("while the token is being fetched sends nothing", async () => {
+    let give = (_: string) => {};
+    const getToken = () => new Promise<string>((resolve) => (give = resolve));
+    const stopping = new AbortController();
+    const asked = chat(backend, { getToken }).post("threads.create", {}, { signal: stopping.signal });
+    stopping.abort();
+    await expect(asked).rejects.toThrow("abort");
+    give("token");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(backend.asked).toEqual([]);
+  });
+
   it("before anything is sent sends nothing", async () => {
     const signal = AbortSignal.abort();
     await expect(chat(backend).post("threads.create", {}, { signal })).rejects.toThrow("abort");
@@ -214,6 +230,25 @@ describe("Stop", () => {
   });
 });
 
+describe("end", () => {
+  it("ends all that is under way, stops no run, and serves what comes later", async () => {
+    backend.end = null;
+    const { fetch, post } = chat(backend);
+    const following = entriesOf(await post("threads.create"));
+    backend.faults.push(() => {});
+    const sending = post("threads.create");
+    await until("both are under way", () => backend.asked.length === 2);
+    fetch.end();
+    await expect(following).rejects.toThrow("Another user");
+    await expect(sending).rejects.toThrow("Another user");
+    expect(fetch.connection.state).toBe("idle");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(backend.cancelled).toBe(false);
+    backend.end = "completed";
+    expect(await entriesOf(await post("threads.create"))).toEqual(backend.entries);
+  });
+});
+
 describe("resumeThread", () => {
   it("follows the active run from its first event", async () => {
     backend.end = null;
@@ -239,6 +274,35 @@ describe("resumeThread", () => {
     expect(backend.cancelled).toBe(true);
     backend.end = "cancelled";
     expect(await fetch.stopThread("thread-1")).toBe(false);
+  });
+
+  it("tells that this page has the answer already", async () => {
+    backend.end = null;
+    const { fetch, post } = chat(backend);
+    const entries = entriesOf(await post("threads.create"));
+    for (let i = 0; i < 2; i++) {
+      const run = await fetch.resumeThread("thread-1");
+      expect(run?.isFollowed).toBe(true);
+      await run?.response.body?.cancel();
+    }
+    backend.finish("completed");
+    await entries;
+    backend.end = null;
+    expect((await fetch.resumeThread("thread-1"))?.isFollowed).toBe(false);
+  });
+
+  it("in the stock widget follows one thread at a time", async () => {
+    backend.end = null;
+    const { fetch, told } = chat(backend);
+    const widget = { fetchUpdates: async () => {}, sendCustomAction: async () => {} };
+    const first = resumeInWidget(fetch, widget, "thread-1");
+    await until("it follows", () => backend.asked.length === 2);
+    const second = resumeInWidget(fetch, widget, "thread-1");
+    await first;
+    await until("the second one follows", () => backend.asked.length === 4);
+    backend.finish("completed");
+    await second;
+    expect(told.filter((each) => each.type === "ended")).toHaveLength(1);
   });
 
   it("raises what the server refuses", async () => {

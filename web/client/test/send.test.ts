@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { answer, Backend, json, refusing, resetting } from "./backend.js";
 import { chat, entriesOf, errorOf, until } from "./chat.js";
 
@@ -96,6 +96,33 @@ describe("a message", () => {
     expect((await errorOf(await post("threads.create"))).message).toMatch(/see whether your message was sent/);
   });
 
+  it.each([500, 520, 504])("is sent again after a %d of who stands before the server", async (status) => {
+    backend.faults.push((response) => void response.writeHead(status).end("<h1>Oh</h1>"));
+    expect(await entriesOf(await chat(backend).post("threads.create"))).toEqual(backend.entries);
+  });
+
+  it("meets a defect of the server once", async () => {
+    backend.faults.push(refusing(500, "internal"));
+    expect((await errorOf(await chat(backend).post("threads.create"))).message).toBe("said internal");
+    expect(backend.asked).toHaveLength(1);
+  });
+
+  it("waits for the network as long as there is none", async () => {
+    const { post, fetch } = chat(backend);
+    backend.faults.push(...Array(20).fill(resetting));
+    vi.stubGlobal("navigator", { onLine: false });
+    try {
+      const asked = post("threads.create");
+      await until("it was tried more often than it is with a network", () => backend.asked.length > 10);
+      expect(fetch.connection.state).toBe("offline");
+      vi.unstubAllGlobals();
+      backend.faults.length = 0;
+      expect(await entriesOf(await asked)).toEqual(backend.entries);
+    } finally {
+      vi.unstubAllGlobals();
+    }
+  });
+
   it("speaks the site's own words where it has some", async () => {
     backend.faults.push(refusing(409, "thread_busy"));
     const { post } = chat(backend, { messages: { thread_busy: "Bitte warten." } });
@@ -116,6 +143,20 @@ describe("a message", () => {
       console.error = original;
     }
     expect(reported.length).toBeGreaterThan(1);
+  });
+
+  it("is told to be not sent where the site's headers cannot be made", async () => {
+    const original = console.error;
+    console.error = () => {};
+    try {
+      const headers = () => {
+        throw new Error("a hook of the site");
+      };
+      expect((await errorOf(await chat(backend, { headers }).post("threads.create"))).message).toMatch(/not sent/);
+    } finally {
+      console.error = original;
+    }
+    expect(backend.asked).toEqual([]);
   });
 
   it("is answered by a server without runs as that answers it", async () => {
@@ -139,6 +180,22 @@ describe("a request that is answered with JSON", () => {
     backend.faults.push(resetting, html, refusing(502, "x"));
     const response = await chat(backend).post("threads.list");
     expect(await response.json()).toEqual({ data: [] });
+  });
+
+  it("is sent again where its answer was cut", async () => {
+    backend.faults.push((response) => {
+      response.writeHead(200, { "content-type": "application/json", "content-length": "100" });
+      response.write('{"data": [');
+      setTimeout(() => response.destroy(), 20);
+    });
+    expect(await (await chat(backend).post("threads.list")).json()).toEqual({ data: [] });
+  });
+
+  it("is never answered with what makes the widget send it again", async () => {
+    backend.faults.push(refusing(500, "internal"));
+    const response = await chat(backend).post("items.feedback");
+    expect(response.status).toBe(400);
+    expect((await response.json()).error.code).toBe("internal");
   });
 
   it("is not sent again where the site's code may have run", async () => {

@@ -87,6 +87,18 @@ describe("the token", () => {
     expect(backend.asked[0]?.body).toBe("bytes");
   });
 
+  it("does not follow an upload's redirect", async () => {
+    const other = await Backend.start();
+    backend.faults.push((response) => void response.writeHead(307, { location: `${other.url}/upload` }).end());
+    const { fetch } = chat(backend, { headers: { "x-key": "secret" } });
+    try {
+      await expect(fetch(`${backend.url}/upload`, { method: "PUT", body: "bytes" })).rejects.toThrow(TypeError);
+    } finally {
+      await other.stop();
+    }
+    expect(other.asked).toEqual([]);
+  });
+
   it("does not follow a redirect", async () => {
     const other = await Backend.start();
     backend.faults.push((response) => void response.writeHead(307, { location: `${other.url}/chatkit` }).end());
@@ -111,6 +123,7 @@ describe("Tokens", () => {
         asked += 1;
         return asked < 3 ? jwt(600 + (now - Date.now()) / 1000) : "opaque";
       },
+      1_000,
       () => now,
     );
     await tokens.current();
@@ -137,6 +150,29 @@ describe("Tokens", () => {
     const [second, third] = await Promise.all([tokens.after(first ?? null), tokens.after(first ?? null)]);
     expect(second).toBe(third);
     expect(asked).toBe(2);
+  });
+
+  it("asks again where who asked already did not know of the refusal", async () => {
+    let renewed = "old";
+    const given: (() => void)[] = [];
+    const tokens = new Tokens(async ({ refused }) => {
+      await new Promise<void>((resolve) => given.push(resolve));
+      if (refused !== null) renewed = "new";
+      return renewed;
+    });
+    const current = tokens.current();
+    const after = [tokens.after("old"), tokens.after("old")];
+    given[0]?.();
+    expect(await current).toBe("old");
+    await until("it is asked once more", () => given.length === 2);
+    given[1]?.();
+    expect(await Promise.all(after)).toEqual(["new", "new"]);
+  });
+
+  it("waits for the site's answer no longer than it may take", async () => {
+    const tokens = new Tokens(() => new Promise(() => {}), 20);
+    await expect(tokens.current()).rejects.toThrow("too long");
+    await expect(tokens.current()).rejects.toThrow("too long");
   });
 
   it("gives nobody the token of who was signed in before", async () => {

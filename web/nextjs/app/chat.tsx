@@ -3,9 +3,10 @@
 import { ChatKit } from "@openai/chatkit-react";
 import { useRelaykitChat } from "@relaykit/react";
 import { useRouter } from "next/navigation";
-import { useSyncExternalStore } from "react";
+import { useState, useSyncExternalStore } from "react";
 
-const THREAD = "thread";
+/** Where the open thread is remembered: for each user apart, and once for each look at the page. */
+const key = (user: string) => `thread of ${user}`;
 const never = () => () => {};
 
 /** The chat, in the browser alone: what it remembers of the last visit is there. */
@@ -20,21 +21,21 @@ export function Chat({ user }: { user: string }) {
 
 function OpenChat({ user }: { user: string }) {
   const router = useRouter();
+  const [initialThread] = useState(() => sessionStorage.getItem(key(user)));
   const chat = useRelaykitChat({
     // No token: the cookie signs in, and this site's own routes put the token to each request.
     connect: { url: "/api/chatkit", user, metadata: () => ({ userInfo: { id: user, name: user } }) },
     // OpenAI checks it on any host but localhost.
     domainKey: process.env.NEXT_PUBLIC_CHATKIT_DOMAIN_KEY ?? "local",
-    initialThread: sessionStorage.getItem(THREAD),
+    initialThread,
     history: { enabled: true },
     onThreadChange: ({ threadId }) => {
-      if (threadId === null) sessionStorage.removeItem(THREAD);
-      else sessionStorage.setItem(THREAD, threadId);
+      if (threadId === null) sessionStorage.removeItem(key(user));
+      else sessionStorage.setItem(key(user), threadId);
     },
   });
   const signOut = async () => {
     await fetch("/api/session", { method: "DELETE" });
-    sessionStorage.removeItem(THREAD);
     router.refresh();
   };
   return (

@@ -13,8 +13,17 @@ const REQUEST_HEADERS = [
   "relaykit-max-attempts",
   "relaykit-resume",
 ];
-const RESPONSE_HEADERS = ["allow", "content-disposition", "content-type", "retry-after", "x-run-id"];
-/** The answer to a POST that the browser would not wait for either. */
+/** The last three keep what a user has uploaded from ever running as a page of this site. */
+const RESPONSE_HEADERS = [
+  "allow",
+  "retry-after",
+  "x-run-id",
+  "content-type",
+  "content-disposition",
+  "content-security-policy",
+  "cross-origin-resource-policy",
+  "x-content-type-options",
+];
 const NO_BODY = new Set([204, 304]);
 
 /**
@@ -25,7 +34,15 @@ export async function forward(request: Request, path: string): Promise<Response>
   if (isForeign(request)) return refusal(403, "cross_site", "This request came from another site.");
   const token = await sessionToken();
   if (token === null) return refusal(401, "unauthenticated", "Sign in first.");
-  const headers = new Headers({ authorization: `Bearer ${token}` });
+  return pass(request, path, new Headers({ authorization: `Bearer ${token}` }));
+}
+
+/** The same for a link that Relaykit has signed, which needs no token: the widget shows it from another site's frame. */
+export function forwardSigned(request: Request, path: string): Promise<Response> {
+  return pass(request, path, new Headers());
+}
+
+async function pass(request: Request, path: string, headers: Headers): Promise<Response> {
   for (const name of REQUEST_HEADERS) {
     const value = request.headers.get(name);
     if (value !== null) headers.set(name, value);

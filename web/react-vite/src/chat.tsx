@@ -1,10 +1,13 @@
 import { ChatKit } from "@openai/chatkit-react";
 import { useRelaykitChat } from "@relaykit/react";
+import { useState } from "react";
 import { fetchToken } from "./sign_in.js";
 
-const THREAD = "thread";
+/** Where the open thread is remembered: for each user apart, and once for each look at the page. */
+const key = (user: string) => `thread of ${user}`;
 
 export function Chat({ user, onSignOut }: { user: string; onSignOut: () => void }) {
+  const [initialThread] = useState(() => sessionStorage.getItem(key(user)));
   const chat = useRelaykitChat({
     connect: {
       url: "/chatkit",
@@ -14,11 +17,11 @@ export function Chat({ user, onSignOut }: { user: string; onSignOut: () => void 
     },
     // OpenAI checks it on any host but localhost.
     domainKey: import.meta.env.VITE_CHATKIT_DOMAIN_KEY ?? "local",
-    initialThread: sessionStorage.getItem(THREAD),
+    initialThread,
     history: { enabled: true },
     onThreadChange: ({ threadId }) => {
-      if (threadId === null) sessionStorage.removeItem(THREAD);
-      else sessionStorage.setItem(THREAD, threadId);
+      if (threadId === null) sessionStorage.removeItem(key(user));
+      else sessionStorage.setItem(key(user), threadId);
     },
   });
   return (

@@ -1,5 +1,5 @@
 import { type ChatKitFetch, type ChatKitFetchOptions, createChatKitFetch, pageContext } from "@relaykit/client";
-import { useMemo } from "react";
+import { useEffect, useMemo } from "react";
 import { useLatest } from "./use_latest.js";
 
 export interface UseChatKitFetchOptions extends ChatKitFetchOptions {
@@ -9,19 +9,27 @@ export interface UseChatKitFetchOptions extends ChatKitFetchOptions {
   readonly withoutPageContext?: boolean;
 }
 
-/** A fetch for ChatKit that stays the same as long as the user and the URLs do; of the rest the latest is used. */
+/**
+ * A fetch for ChatKit that stays the same as long as the user and the addresses do. Of its callbacks and headers the latest
+ * are used; `limits`, `messages`, `trustedOrigins` and `fetch` are those that it was made with. What is under way for a user
+ * ends when another one is signed in, or when the component goes; no run is stopped by that.
+ */
 export function useChatKitFetch(options: UseChatKitFetchOptions): ChatKitFetch {
   const latest = useLatest(options);
-  const { url, baseUrl, user } = options;
+  const { url, baseUrl, credentials, user } = options;
   const withToken = options.getToken !== undefined;
   const withReload = options.onReload !== undefined;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another user is another fetch
-  return useMemo(() => {
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another user is another fetch, and the rest is read when it is used
+  const fetch = useMemo(() => {
     const now = () => latest.current;
     return createChatKitFetch({
-      ...now(),
-      url,
-      ...(withToken ? { getToken: (asked) => now().getToken?.(asked) ?? null } : {}),
+      ...options,
+      ...(withToken
+        ? {
+            // A request of one user never goes out with the token of the next.
+            getToken: (asked) => (now().user === user ? (now().getToken?.(asked) ?? null) : null),
+          }
+        : {}),
       ...(withReload ? { onReload: (gap) => now().onReload?.(gap) } : {}),
       headers: async () => {
         const { headers } = now();
@@ -35,5 +43,7 @@ export function useChatKitFetch(options: UseChatKitFetchOptions): ChatKitFetch {
       onTelemetry: (happened) => now().onTelemetry?.(happened),
       isStop: (reason) => now().isStop?.(reason) ?? true,
     });
-  }, [url, baseUrl, user, withToken, withReload, latest]);
+  }, [url, baseUrl, credentials, user, withToken, withReload]);
+  useEffect(() => () => fetch.end(), [fetch]);
+  return fetch;
 }

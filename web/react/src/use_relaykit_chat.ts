@@ -33,7 +33,7 @@ export interface UseRelaykitChatReturn extends UseChatKitReturn {
   /** Somebody has to sign in; false again with another user, and once the server has answered one. */
   readonly isSignInRequired: boolean;
   readonly threadId: string | null;
-  /** Stops the run of the open thread, whoever began it; false where there is none. */
+  /** Stops the run of the open thread, whoever began it; false where there is none, or where it failed: see `onError`. */
   stop(): Promise<boolean>;
 }
 
@@ -43,7 +43,7 @@ export function useRelaykitChat(options: UseRelaykitChatOptions): UseRelaykitCha
   const latest = useLatest(options);
   const [threadId, setThreadId] = useState(chatKit.initialThread ?? null);
   const [isSignInRequired, setSignInRequired] = useState(false);
-  const fetchUpdates = useRef<() => Promise<void>>(async () => {});
+  const element = useRef<UseChatKitReturn | null>(null);
 
   const fetch = useChatKitFetch({
     ...connect,
@@ -57,13 +57,20 @@ export function useRelaykitChat(options: UseRelaykitChatOptions): UseRelaykitCha
     },
     onReload: (gap) => {
       connect.onReload?.(gap);
-      void fetchUpdates.current();
+      return element.current?.fetchUpdates();
     },
   });
 
-  const resuming = useRef<{ threadId: string; ending: AbortController } | null>(null);
-  const resumeIn = useRef<(opened: string) => void>(() => {});
+  const resuming = useRef<AbortController | null>(null);
   const isResponding = useRef(false);
+  const resumeIn = (opened: string) => {
+    if (resume === "off" || isResponding.current || element.current === null) return;
+    resuming.current ??= new AbortController();
+    const { signal } = resuming.current;
+    resumeInWidget(fetch, element.current, opened, { signal, live: resume === "live" }).catch((error: unknown) => {
+      if (!signal.aborted) latest.current.onError?.({ error: asError(error) });
+    });
+  };
 
   const chat = useChatKit({
     ...chatKit,
@@ -73,7 +80,7 @@ export function useRelaykitChat(options: UseRelaykitChatOptions): UseRelaykitCha
       chatKit.onThreadChange?.(event);
     },
     onThreadLoadEnd: (event) => {
-      resumeIn.current(event.threadId);
+      resumeIn(event.threadId);
       chatKit.onThreadLoadEnd?.(event);
     },
     onResponseStart: () => {
@@ -87,35 +94,34 @@ export function useRelaykitChat(options: UseRelaykitChatOptions): UseRelaykitCha
   });
 
   useEffect(() => {
-    fetchUpdates.current = chat.fetchUpdates;
-    resumeIn.current = (opened) => {
-      if (resume === "off" || isResponding.current || resuming.current?.threadId === opened) return;
-      resuming.current?.ending.abort();
-      const now = { threadId: opened, ending: new AbortController() };
-      resuming.current = now;
-      resumeInWidget(fetch, chat, opened, { signal: now.ending.signal, live: resume === "live" })
-        .catch((error: unknown) => {
-          if (!now.ending.signal.aborted) latest.current.onError?.({ error: asError(error) });
-        })
-        .finally(() => {
-          if (resuming.current === now) resuming.current = null;
-        });
-    };
+    element.current = chat;
   });
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a fetch is that of one user, and what one follows is no other's
+  const before = useRef(fetch);
   useEffect(() => {
-    setSignInRequired(false);
+    if (before.current !== fetch) {
+      // Another user: what the one before had open and was waiting for is none of theirs.
+      before.current = fetch;
+      isResponding.current = false;
+      setSignInRequired(false);
+      setThreadId(null);
+      if (chat.ref.current !== null) void chat.setThreadId(null);
+    }
     return () => {
-      resuming.current?.ending.abort();
+      resuming.current?.abort();
       resuming.current = null;
     };
-  }, [fetch]);
+  }, [fetch, chat.ref, chat.setThreadId]);
 
-  const stop = useCallback(
-    async () => (threadId === null ? false : await fetch.stopThread(threadId)),
-    [fetch, threadId],
-  );
+  const stop = useCallback(async () => {
+    if (threadId === null) return false;
+    try {
+      return await fetch.stopThread(threadId);
+    } catch (error) {
+      latest.current.onError?.({ error: asError(error) });
+      return false;
+    }
+  }, [fetch, threadId, latest]);
 
   return {
     ...chat,

@@ -1,4 +1,4 @@
-import { forward } from "../../../../lib/forward";
+import { forwardSigned } from "../../../../lib/forward";
 
 interface Context {
   readonly params: Promise<{ id: string }>;
@@ -6,7 +6,7 @@ interface Context {
 
 /** The bytes of an attachment, where PUBLIC_URL of Relaykit is this site's `/api`: its signed links lead here then. */
 async function attachment(request: Request, { params }: Context): Promise<Response> {
-  return forward(request, `/attachments/${encodeURIComponent((await params).id)}`);
+  return forwardSigned(request, `/attachments/${encodeURIComponent((await params).id)}`);
 }
 
 export const GET = attachment;
