@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.e2e.client.site_processes import PAGE, Site
+from tests.e2e.client.site_processes import PAGE, Site, required
 from tests.e2e.client.visitor import WAIT_MS, Visitor
 from tests.e2e.page.cutting_proxy import CuttingProxy
+from tests.system import ROOT
 
 WORDS = 200
 ANSWER = f"{WORDS} at 40"
@@ -109,6 +112,44 @@ def test_the_page_serves_everybody(signed_in: Callable[..., Visitor], shots: Pat
     visitor.picture(shots, "react-wide")
     visitor.assert_fits(360)
     visitor.picture(shots, "react-narrow")
+
+
+def test_another_user_in_place_gets_nothing_of_the_one_before(
+    browser: Browser, site: Site, tmp_path: Path
+) -> None:
+    folder = ROOT / "web" / "react" / "test" / "page"
+    vite = ROOT / "web" / "node_modules" / "vite" / "bin" / "vite.js"
+    build = [required("node"), str(vite), "build", str(folder), "--base", "./", "--outDir", str(tmp_path)]
+    subprocess.run([*build, "--logLevel", "error"], check=True)
+    ada = Visitor(browser, site.address, "ada-before-bob")
+    ada.serve_chatkit_script((PAGE / "stock_element.js").read_text())
+
+    def give(route: Route) -> None:
+        route.fulfill(path=tmp_path / urlsplit(route.request.url).path.removeprefix("/built/"))
+
+    ada.context.route("**/built/**", give)
+    page = ada.page
+    page.goto("/built/index.html?user=ada-before-bob&user=bob-after-ada")
+    ask(page, ANSWER)
+    await_word(ada, 10)
+    [thread] = ada.ask(site.address, "/chatkit", {"type": "threads.list", "params": {}})["data"]
+    expect(page.get_by_label("Thread")).to_have_text(thread["id"])
+
+    page.get_by_role("button", name="Be Bob").click()
+    expect(page.get_by_label("Thread")).to_have_text("none")
+    expect(page.get_by_label("Connection")).to_have_text("idle")
+    expect(page.locator("[data-type]")).to_have_count(0)
+    assert ada.ask(site.address, f"/threads/{thread['id']}/run", None)["status"] == "running"
+
+    ask(page, "20 at 40")
+    await_word(ada, 19)
+    bob = Visitor(browser, site.address, "bob-after-ada")
+    [his] = bob.ask(site.address, "/chatkit", {"type": "threads.list", "params": {}})["data"]
+    expect(page.get_by_label("Thread")).to_have_text(his["id"])
+    assert len(ada.ask(site.address, "/chatkit", {"type": "threads.list", "params": {}})["data"]) == 1
+    for each in (ada, bob):
+        each.context.close()
+    assert ada.errors == []
 
 
 def test_a_script_that_does_not_come_is_told(browser: Browser, site: Site) -> None:
