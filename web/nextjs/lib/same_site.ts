@@ -8,5 +8,5 @@ export function isForeign(request: Request): boolean {
   // An older browser: it says at least where a request that can change something comes from.
   const origin = request.headers.get("origin");
   if (origin === null) return false;
-  return URL.parse(origin)?.host !== request.headers.get("host");
+  return !URL.canParse(origin) || new URL(origin).host !== request.headers.get("host");
 }
