@@ -10,6 +10,9 @@ BENCH_STAMP := $(VENV)/.bench
 WEB_STAMP := web/node_modules/.complete
 WEB_BUILT := web/.built
 WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o -name .next -prune -o -path web/demo -prune -o -type f ! -name .built ! -name next-env.d.ts -print)
+PEERS_VENV := .venv-peers
+PEERS_STAMP := $(PEERS_VENV)/.complete
+PEERS_ASKED := $(filter-out 0,$(PEERS))$(findstring peers,$(ONLY))
 TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
@@ -36,7 +39,7 @@ fuzz: $(STAMP) ## the property tests with FUZZ_EXAMPLES (1000) examples each, fo
 chaos: $(STAMP) ## kill, freeze, restart and cut everything for CHAOS_SECONDS (120) under CHATS (30) clients, then check; SEED
 	@exec $(BIN)/python -m tests.chaos
 
-bench: $(BENCH_STAMP) ## the benchmarks, each beside its baseline (QUICK=1: a few minutes; ONLY=latency,relay for some)
+bench: $(BENCH_STAMP) $(if $(PEERS_ASKED),$(PEERS_STAMP)) ## the benchmarks, each beside its baseline (QUICK=1: a few minutes; ONLY=latency,relay for some; PEERS=1: Agno beside ours too)
 	@exec $(BIN)/python -m bench
 
 soak: $(BENCH_STAMP) ## half of what one worker holds, for SOAK_SECONDS (3600): what grows
@@ -86,6 +89,8 @@ lock: $(STAMP) ## write the lock files anew from pyproject.toml (ARGS=--upgrade 
 		--constraint requirements-dev.lock pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
 		--constraint requirements-dev.lock --group bench -o requirements-bench.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
+		--group peers -o requirements-peers.lock
 
 # Headless Chromium for the browser tests, and nginx. Without them they are skipped and say so; in CI they fail.
 browser:
@@ -105,7 +110,7 @@ clean: ## remove the environment, caches and local mode's data
 	@pid=$$(head -n 1 .relaykit/lock 2>/dev/null); if [ -n "$$pid" ] && kill -0 "$$pid" 2>/dev/null; then \
 		echo "Relaykit runs here (process $$pid); stop it first." >&2; exit 1; fi
 	@if [ -L .relaykit/postgres ]; then rm -rf "$$(dirname "$$(readlink .relaykit/postgres)")"; fi
-	rm -rf $(VENV) $(WEB_BUILT) .relaykit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS_VENV) $(WEB_BUILT) .relaykit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find web -name node_modules -prune -o \( -name dist -o -name .next \) -type d -prune -exec rm -rf {} +
 	rm -rf web/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -124,4 +129,10 @@ $(STAMP): requirements-dev.lock Makefile
 # Beside what setup installs, which removes it again: hence after it.
 $(BENCH_STAMP): requirements-bench.lock $(STAMP)
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements-bench.lock
+	@touch $@
+
+# Beside ours and not in it: what a peer needs is none of the product's.
+$(PEERS_STAMP): requirements-peers.lock $(STAMP)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS_VENV)
+	@VIRTUAL_ENV=$(CURDIR)/$(PEERS_VENV) $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements-peers.lock
 	@touch $@

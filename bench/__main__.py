@@ -1,7 +1,8 @@
 """`python -m bench`: measures, prints the table, writes bench/results/latest.json and draws the plots.
 
 QUICK=1 measures just enough to see that it works. ONLY=latency,relay measures some families and keeps what
-latest.json holds of the others. A family that fails is told and takes nothing from the others.
+latest.json holds of the others. PEERS=1 measures the family `peers` as well, which needs an environment of its own. A
+family that fails is told and takes nothing from the others.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ import traceback
 from datetime import UTC, datetime
 
 from bench import machine, plots, record
-from bench.measures import FAMILIES, Family, Scale, family, present
+from bench.measures import PEERS, Family, Scale, asked, family
+from bench.peers.agno_replicas import check_installed
 from bench.table import table
 
 
 def main() -> int:
-    scale = Scale(quick=os.environ.get("QUICK", "") not in ("", "0"))
-    names = _names(os.environ.get("ONLY", ""))
+    scale = Scale(quick=_is_set("QUICK"))
+    names = asked(os.environ.get("ONLY", ""), peers=_is_set("PEERS"))
     try:
         families = [(name, family(name)) for name in names]
+        if PEERS in names:
+            check_installed()
     except LookupError as error:
         print(f"bench: {error.args[0]}", file=sys.stderr)
         return 2
@@ -50,13 +54,8 @@ def _measured(name: str, measure: Family, scale: Scale) -> bool:
     return True
 
 
-def _names(only: str) -> list[str]:
-    """The families asked for, in the order of FAMILIES; all that are there where none is."""
-    asked = [name.strip() for name in only.split(",") if name.strip()]
-    if not asked:
-        return present()
-    unknown = [name for name in asked if name not in FAMILIES]
-    return [name for name in FAMILIES if name in asked] + unknown
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "") not in ("", "0")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ class Job:
     """After about so long a stream that was refused is asked for again; 0: it has failed."""
     opens_at_once: int = 100
     """Streams that have been asked for and have not begun."""
+    dialect: str = "chatkit"
+    """Of the streams; bench.dialects has them."""
 
 
 @dataclass

@@ -18,6 +18,7 @@ IMAGES = ROOT / "docs" / "images"
 BETTER, WORSE = "#1f5fbf", "#d9822b"
 COLOURS = {"relaykit": BETTER, "in-process": WORSE, "a blocked XREAD a client": "#7a7a7a"}
 MAX_P99 = 20.0
+MORE_IS_BETTER = ("events/s", "deltas/s", "runs")
 mpl.rcParams.update(
     {"svg.hashsalt": "relaykit", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 )
@@ -45,8 +46,8 @@ def _ratios(record: Record) -> Path | None:
 
 
 def _is_better(one: dict[str, Any]) -> bool:
-    """More of events/s is better, less of all else."""
-    return bool(one["ratio"] > 1 if one["unit"] == "events/s" else one["ratio"] < 1)
+    """More of what is delivered or held is better, less of all else."""
+    return bool(one["ratio"] > 1 if one["unit"] in MORE_IS_BETTER else one["ratio"] < 1)
 
 
 def _plain(axis: Any) -> None:

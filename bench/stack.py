@@ -69,14 +69,23 @@ class Stack:
     def postgres_pid(self) -> int:
         return self.services.children[1].pid
 
-    def start(self, module: str, more: Mapping[str, str], *, serves: bool, port: int = 0) -> Process:
+    def start(
+        self,
+        module: str,
+        more: Mapping[str, str],
+        *,
+        serves: bool,
+        port: int = 0,
+        python: str = sys.executable,
+        ready: str = "/readyz",
+    ) -> Process:
         """`python -m module`; one that serves is ready. `more` goes into its environment."""
         port = port or free_port("127.0.0.1")
         environ = {**self.environ, **more, **({"PORT": str(port)} if serves else {})}
         name = f"{module}-{len(self.processes)}"
         child = Child.start(
             name,
-            [sys.executable, "-m", module],
+            [python, "-m", module],
             log=self.directory.path / "logs" / f"{name}.log",
             env=environ,
             cwd=ROOT,
@@ -85,7 +94,7 @@ class Stack:
         process = Process(child, f"http://127.0.0.1:{port}" if serves else "")
         self.processes.append(process)
         if serves:
-            self._await(child, lambda: _answers(f"{process.url}/readyz"))
+            self._await(child, lambda: _answers(f"{process.url}{ready}"))
         return process
 
     @contextmanager

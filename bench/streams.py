@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from bench.dialects import DIALECTS
 from bench.load import Job, Request, Seen
 
 MARK = b"~"
@@ -33,6 +34,8 @@ class Stream(asyncio.Protocol):
         self._request = request
         self._job = job
         self._job_began_at = job_began_at
+        dialect = DIALECTS[job.dialect]
+        self._first_event, self._over = dialect.first_event, dialect.answer_over
         self.seen = seen
         self._sent_at = 0
         self._head = b""
@@ -83,12 +86,12 @@ class Stream(asyncio.Protocol):
 
     def _count(self, data: bytes, now: int) -> None:
         seen = self.seen
-        if not self._has_event and b'"thread.item.added"' in data:
+        if not self._has_event and self._first_event in data:
             self._has_event = True
             seen.first_event.append((now - self._sent_at) / 1e6)
         if self._answer_over:
             return
-        if self._has_delta and (end := data.find(b'"type":"thread.item.done"')) >= 0:
+        if self._has_delta and (end := data.find(self._over)) >= 0:
             self._answer_over = True  # the whole text again
             data = data[:end]
         first = data.find(MARK)
@@ -98,7 +101,7 @@ class Stream(asyncio.Protocol):
             self._has_delta = True
             seen.first_delta.append((now - self._sent_at) / 1e6)
             seen.back.append((now - self._job_began_at) / 1e6)
-            if (end := data.find(b'"type":"thread.item.done"', first)) >= 0:
+            if (end := data.find(self._over, first)) >= 0:
                 self._answer_over = True
                 data = data[:end]
         seen.deltas += data.count(MARK)

@@ -33,8 +33,12 @@ FAMILIES = (
     "resume",
     "growth",
     "scale",
+    "peers",
 )
 """In the order in which they run and stand in the table."""
+
+PEERS = "peers"
+"""Needs an environment of its own, and so runs only when it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,18 @@ class Scale:
 def present() -> list[str]:
     """The families whose module is there, in order."""
     return [name for name in FAMILIES if find_spec(f"{__name__}.{name}") is not None]
+
+
+def asked(only: str, *, peers: bool) -> list[str]:
+    """The families of `only`, in the order of FAMILIES, and what is none; where it names none, all that are there.
+
+    PEERS is one of all only with `peers`.
+    """
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    if not names:
+        return [name for name in present() if peers or name != PEERS]
+    unknown = [name for name in names if name not in FAMILIES]
+    return [name for name in FAMILIES if name in names] + unknown
 
 
 def family(name: str) -> Family:

@@ -14,6 +14,7 @@ from bench.measures import Scale
 from bench.results import Goal, Measure, Of, percentile, spread
 from bench.server import Script
 from bench.stack import Process, Stack, stack
+from bench.systems import in_process, relaykit
 from bench.usage import Usage, groups, measured
 
 RUNS = 20
@@ -101,12 +102,12 @@ def _fast(services: Stack, api: Process, baseline: Process, scale: Scale) -> Mea
 def _most(services: Stack, api: Process, baseline: Process, scale: Scale) -> list[Measure]:
     """With one worker, then with two."""
     steps, seconds = scale.of(STEPS[:1], STEPS), scale.of(1.0, 3.0)
-    other, _ = most(baseline.url, steps, PER_SECOND, seconds, LATE_GOAL_MS)
+    other, _ = most(in_process(baseline), steps, PER_SECOND, seconds, LATE_GOAL_MS)
     measures = []
     for workers in scale.of((1,), (1, 2)):
         if workers == 2:
             services.worker()
-        found, taken = most(api.url, steps, PER_SECOND, seconds, LATE_GOAL_MS, services)
+        found, taken = most(relaykit(services, api), steps, PER_SECOND, seconds, LATE_GOAL_MS)
         measures.append(
             Measure(
                 measure=f"whole_stack.runs_held_{workers}_worker{'s' * (workers > 1)}",

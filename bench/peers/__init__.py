@@ -1,0 +1,1 @@
+"""What others have made, run beside ours: in an environment of its own, .venv-peers."""
