@@ -12,7 +12,7 @@ import matplotlib as mpl
 mpl.use("svg")
 from matplotlib import pyplot, ticker  # after the choice of what draws
 
-from bench.record import ROOT, Record
+from bench.record import ROOT, Record, Soak
 
 IMAGES = ROOT / "docs" / "images"
 BETTER, WORSE = "#1f5fbf", "#d9822b"
@@ -28,6 +28,22 @@ def draw(record: Record) -> list[Path]:
     """The plots for which there are measures: the files written."""
     drawn = [_ratios(record), _latency(record), _relay(record)]
     return [path for path in drawn if path is not None]
+
+
+def draw_soak(soak: Soak | None) -> Path | None:
+    """What the processes hold, minute by minute; None where there was no soak."""
+    if soak is None:
+        return None
+    numbers = range(1, len(soak["minutes"]) + 1)
+    held = {"API": "api_mb", "worker": "worker_mb", "Redis": "redis_mb"}
+    with _saved("soak", 1, (6, 3)) as (path, [axes]):
+        for name, field in held.items():
+            axes.plot(numbers, [minute[field] for minute in soak["minutes"]], label=name)
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel("minutes")
+        axes.set_ylabel("MB")
+        axes.legend(frameon=False)
+    return path
 
 
 def _ratios(record: Record) -> Path | None:

@@ -13,6 +13,7 @@ from bench.results import Measure
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "bench" / "results" / "latest.json"
+SOAK = ROOT / "bench" / "results" / "soak.json"
 
 Record = list[dict[str, Any]]
 """Each as `Measure.as_json` gives it, with when it was measured, on what, and whether quickly."""
@@ -34,6 +35,16 @@ def read() -> Record:
     """Empty where nothing was measured yet; what no family measures any more is left out."""
     found: Record = json.loads(LATEST.read_text()) if LATEST.exists() else []
     return [one for one in found if family_of(one) in FAMILIES]
+
+
+Soak = dict[str, Any]
+"""When and on what, the minutes, and what grew: as `bench.soak` wrote it last."""
+
+
+def read_soak() -> Soak | None:
+    """None where there was no soak yet."""
+    found: Soak | None = json.loads(SOAK.read_text()) if SOAK.exists() else None
+    return found
 
 
 def family_of(one: dict[str, Any]) -> str:

@@ -6,10 +6,11 @@ So the page shows no figure but those that were measured.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from bench.measures import FAMILIES
-from bench.record import ROOT, Record, family_of, read
+from bench.record import ROOT, Record, Soak, family_of, read, read_soak
 from bench.table import number
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -20,6 +21,8 @@ TITLES = {"peers": "Beside Agno's queue mode"}
 
 
 def main() -> int:
+    from bench import plots  # needs what only the benchmarks have installed
+
     record = read()
     if not record:
         print("bench: nothing was measured: `make bench` first", file=sys.stderr)
@@ -29,7 +32,9 @@ def main() -> int:
     if not end:
         print(f"bench: {PAGE.relative_to(ROOT)} has no section between the marks", file=sys.stderr)
         return 2
-    PAGE.write_text(f"{before}{BEGIN}\n\n{figures(record)}\n{END}{after}")
+    shown = "\n".join([figures(record), *soak_figures(read_soak())])
+    PAGE.write_text(f"{before}{BEGIN}\n\n{shown}\n{END}{after}")
+    plots.draw_soak(read_soak())
     print(f"{PAGE.relative_to(ROOT)}: {len(record)} measures")
     return 0
 
@@ -42,6 +47,49 @@ def figures(record: Record) -> str:
         if found:
             parts += [_table(found, f"### {TITLES.get(name, name)}"), _notes(found)]
     return "\n".join(parts)
+
+
+SOAK_COLUMNS = {
+    "runs": "runs so far",
+    "api_mb": "API, MB",
+    "worker_mb": "worker, MB",
+    "redis_mb": "Redis, MB",
+    "redis_keys": "keys",
+    "api_files": "files of the API",
+    "worker_files": "of the worker",
+    "p50_ms": "p50, ms",
+    "p99_ms": "p99, ms",
+}
+
+
+def soak_figures(soak: Soak | None) -> Sequence[str]:
+    """Every quarter of the soak, and what grew from its second quarter to its last; nothing where there was none."""
+    if soak is None:
+        return []
+    minutes, growth = soak["minutes"], soak["growth"]
+    step = max(1, len(minutes) // 4)
+    shown = {1: minutes[0], **{number: minutes[number - 1] for number in range(step, len(minutes) + 1, step)}}
+    rows = [
+        [f"after {number}", *(_short(each[name]) for name in SOAK_COLUMNS)] for number, each in shown.items()
+    ]
+    rows.append(
+        [
+            "**last quarter to second**",
+            *(f"{growth[name]:.2f}x" if name in growth else "-" for name in SOAK_COLUMNS),
+        ]
+    )
+    lines = ["| " + " | ".join(row) + " |" for row in [["minutes", *SOAK_COLUMNS.values()], *rows]]
+    lines.insert(1, "|---" * (len(SOAK_COLUMNS) + 1) + "|")
+    return [
+        "### The soak\n",
+        f"Measured on {soak['measured_at'][:10]} with {soak['machine']}.\n",
+        "\n".join(lines) + "\n",
+        "![What the processes hold, minute by minute](images/soak.svg)\n",
+    ]
+
+
+def _short(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
 
 
 def _measured(record: Record) -> str:

@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from datetime import UTC, datetime
 
 import psutil
 import redis
@@ -22,6 +22,7 @@ import redis
 from bench.clients import load, loading, posts
 from bench.load import Job
 from bench.machine import describe
+from bench.record import SOAK
 from bench.results import percentile
 from bench.server import Script
 from bench.stack import Process, Stack, stack
@@ -36,7 +37,6 @@ REST_SECONDS = 2.0
 GROWTH_ALLOWED = 0.05
 TTL_SECONDS = 120
 """Of an ended journal: short, so that the soak sees Redis level off."""
-RESULT = Path(__file__).parent / "results" / "soak.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +121,13 @@ def main() -> int:
         "last quarter to second quarter: "
         + ", ".join(f"{name} {value:.2f}x" for name, value in growth.items())
     )
-    result = {"machine": describe(), "minutes": [asdict(each) for each in minutes], "growth": growth}
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    result = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe(),
+        "minutes": [asdict(each) for each in minutes],
+        "growth": growth,
+    }
+    SOAK.write_text(json.dumps(result, indent=1) + "\n")
     held = ("api_mb", "worker_mb", "redis_mb", "redis_keys", "api_files", "worker_files")
     too_much = [name for name in held if growth[name] > 1 + GROWTH_ALLOWED]
     if too_much:

@@ -10,7 +10,7 @@ import pytest
 
 from bench.load import Job, Request, Seen
 from bench.measures import FAMILIES, asked
-from bench.report import figures
+from bench.report import figures, soak_figures
 from bench.stamp import stamp
 from bench.streams import run
 
@@ -100,3 +100,29 @@ def test_the_report_has_a_section_of_peers_only_with_their_figures() -> None:
     title = "### Beside Agno's queue mode"
     assert title not in figures([one])
     assert title in figures([one, {**one, "measure": "peers.first_delta"}])
+
+
+def test_the_report_shows_each_quarter_of_a_soak_and_what_grew() -> None:
+    names = (
+        "runs",
+        "api_mb",
+        "worker_mb",
+        "redis_mb",
+        "redis_keys",
+        "api_files",
+        "worker_files",
+        "p50_ms",
+        "p99_ms",
+    )
+    minutes = [dict.fromkeys(names, number) for number in range(1, 10)]
+    soak = {
+        "measured_at": "2026-01-01T00:00:00+00:00",
+        "machine": "a machine",
+        "minutes": minutes,
+        "growth": {"api_mb": 1.5},
+    }
+    shown = "\n".join(soak_figures(soak))
+    rows = [line.split(" | ")[:3] for line in shown.splitlines() if line.startswith("| after")]
+    assert rows == [[f"| after {number}", str(number), str(number)] for number in (1, 2, 4, 6, 8)]
+    assert "| **last quarter to second** | - | 1.50x | - |" in shown
+    assert soak_figures(None) == []
