@@ -39,7 +39,7 @@ def measured(pids: Mapping[str, list[int]]) -> Iterator[Usage]:
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """User and system time of the processes and their living children since they began."""
+    """User and system time of the processes and their children, those that have ended as well, since they began."""
     total = 0.0
     for pid in pids:
         process = psutil.Process(pid)
@@ -48,7 +48,7 @@ def cpu_seconds(pids: list[int]) -> float:
                 times = each.cpu_times()
             except psutil.NoSuchProcess:
                 continue
-            total += times.user + times.system
+            total += times.user + times.system + times.children_user + times.children_system
     return total
 
 

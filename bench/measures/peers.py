@@ -52,9 +52,10 @@ def measure(scale: Scale) -> list[Measure]:
         with services.starting():
             api, worker = services.api(), services.worker()
         both = Both(services, relaykit(services, api, worker=worker), replicas(services))
+        connections = _connections(both, scale)  # first: pools keep what more clients have once needed
         found = [_first_delta(both, scale), _fast(both, scale)]
         held, runs = _held(both, scale)
-        found += [held, _cpu(both, runs, scale), _connections(both, scale)]
+        found += [held, _cpu(both, runs, scale), connections]
         apart = worker_apart(services)
         found.insert(1, _first_delta_apart(Both(services, both.ours, apart), scale))
     return found
@@ -112,7 +113,9 @@ def _latency(name: str, against: str, ours: Times, theirs: Times, said: str) -> 
 
 def _fast(both: Both, scale: Scale) -> Measure:
     deltas, rounds = scale.of((40, 1), (500, 2))
-    ours, theirs, client_share = [], [], 0.0
+    ours: list[float] = []
+    theirs: list[float] = []
+    client_share = 0.0
     for _ in range(rounds):
         for system, rates in ((both.ours, ours), (both.theirs, theirs)):
             seen = _complete(load(system.job(Script(deltas=deltas), FAST_RUNS)), FAST_RUNS * deltas)
