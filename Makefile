@@ -57,7 +57,7 @@ web-test: ## the tests of the browser packages that need no browser, and the bui
 	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent test)
 
 web-check:
-	@$(call with_node,$(WEB_STAMP) && npm --prefix web --silent run check)
+	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent run check)
 
 # $(call with_node,target && command), or a word that there is no Node.js; in CI that fails.
 define with_node
