@@ -13,7 +13,7 @@ WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o 
 PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.complete
 PEERS_ASKED := $(filter-out 0,$(PEERS))$(findstring peers,$(ONLY))
-TEST_JOBS ?= 2
+TEST_JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
