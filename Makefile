@@ -39,10 +39,10 @@ fuzz: $(STAMP) ## the property tests with FUZZ_EXAMPLES (1000) examples each, fo
 chaos: $(STAMP) ## kill, freeze, restart and cut everything for CHAOS_SECONDS (120) under CHATS (30) clients, then check; SEED
 	@exec $(BIN)/python -m tests.chaos
 
-bench: $(BENCH_STAMP) $(if $(PEERS_ASKED),$(PEERS_STAMP)) ## the benchmarks, each beside its baseline (QUICK=1: a few minutes; ONLY=latency,relay for some; PEERS=1: Agno beside ours too)
+bench: $(BENCH_STAMP) $(if $(PEERS_ASKED),$(PEERS_STAMP)) ## the benchmarks, each beside its baseline (QUICK=1: under three minutes; ONLY=latency,relay for some; PEERS=1: Agno beside ours too)
 	@exec $(BIN)/python -m bench
 
-soak: $(BENCH_STAMP) ## half of what one worker holds, for SOAK_SECONDS (3600): what grows
+soak: $(BENCH_STAMP) ## half or more of what one worker holds, for SOAK_SECONDS (3600): what grows
 	@exec $(BIN)/python -m bench.soak
 
 check: $(STAMP) web-check ## ruff, its formatter, mypy --strict, import-linter; biome and tsc for web/

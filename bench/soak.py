@@ -1,4 +1,4 @@
-"""`python -m bench.soak`: an API and a worker at about half of what they hold, for SOAK_SECONDS (3600), and what grows.
+"""`python -m bench.soak`: an API and a worker at half or more of what they hold, for SOAK_SECONDS (3600), and what grows.
 
 In every minute RUNS_AT_ONCE clients ask for answers of ten seconds, one after the other, while as many others wait half
 a minute for theirs. What is printed for each minute is measured a moment after it, with nobody connected, and stands in
@@ -29,7 +29,7 @@ from bench.stack import Process, Stack, stack
 from bench.usage import resident_bytes
 
 RUNS_AT_ONCE = 150
-"""Of PER_SECOND deltas/s: half of what one worker holds on two cores (docs/performance.md: 300)."""
+"""Of PER_SECOND deltas/s: half, or three quarters, of what one worker holds on two cores (docs/performance.md)."""
 PER_SECOND = 50
 ANSWER_SECONDS = 10
 ROUND_SECONDS = 60
