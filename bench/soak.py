@@ -1,4 +1,4 @@
-"""`python -m bench.soak`: an API and a worker at half or more of what they hold, for SOAK_SECONDS (3600), and what grows.
+"""`python -m bench.soak`: half or more of what an API and a worker hold, for SOAK_SECONDS (3600), and what grows.
 
 In every minute RUNS_AT_ONCE clients ask for answers of ten seconds, one after the other, while as many others wait half
 a minute for theirs. What is printed for each minute is measured a moment after it, with nobody connected, and stands in
