@@ -21,8 +21,9 @@ CHROMIUM_ARGS = [
 ]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Gone with its module: as long as it is there an event loop runs, beside which no other can."""
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not executable:
         assert not os.environ.get("CI"), "CI runs the browser tests; install chromium"
