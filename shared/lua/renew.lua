@@ -1,4 +1,4 @@
--- Renews all leases of one worker, and the time to live of their journals until these have their end.
+-- Renews leases of one worker, and the time to live of their journals until these have their end.
 --
 -- A lease that is gone and nobody's is taken again: Redis was emptied, or it ended a moment ago. Where another worker had
 -- it in between, the journal and the row refuse what this one writes.

@@ -14,9 +14,10 @@ import asyncpg
 import pytest_asyncio
 from redis.asyncio import Redis
 
+from bench.commands import counted
 from shared import keys
 from shared.journal import Batch, Field, Journals
-from shared.queue import Claim, Queue, Renewal
+from shared.queue import RENEWED_AT_ONCE, Claim, Queue, Renewal
 from shared.redis import open_redis
 from shared.runs import Status
 from shared.settings import Settings
@@ -104,6 +105,20 @@ async def test_a_job_whose_lease_is_over_is_claimed_by_another(queue, redis):
     (second,) = await queue.claim(1, LEASE, token())
     assert second.token != first.token
     assert await queue.renew([first, second], LEASE, 1) == [Renewal.LOST, Renewal.HELD]
+
+
+async def test_a_renewal_of_many_leases_holds_up_redis_for_few_at_a_time(queue, redis, redis_url):
+    many = 2 * RENEWED_AT_ONCE + 1
+    for number in range(many):
+        await queue.enqueue(f"run_{number}")
+    claims = await queue.claim(many, LEASE, token())
+    lost = claims[RENEWED_AT_ONCE + 7]
+    await redis.set(keys.lease(lost.run_id), "another", px=1_000)
+    async with counted(redis_url) as commands:
+        states = await queue.renew(claims, LEASE, 60)
+    assert commands.asked["renew"] == 3
+    assert [claim for claim, state in zip(claims, states, strict=True) if state is Renewal.LOST] == [lost]
+    assert states.count(Renewal.HELD) == many - 1
 
 
 async def test_a_renewal_keeps_the_lease_and_the_journal(queue, redis):
