@@ -76,6 +76,7 @@ def test_what_happens_to_the_browser_costs_no_word(site: Site, visitors: Callabl
         wire.come_back()
         offline.context.set_offline(False)
         left.page.goto(left_url)
+        left.await_ready()
 
         assert_whole(site, offline)
         assert_whole(site, cut)
@@ -145,6 +146,45 @@ def test_stop_keeps_what_was_written(site: Site, visitors: Callable[..., Visitor
 def _run_id(visitor: Visitor) -> str:
     [run_id] = {told["runId"] for told in visitor.known("telemetry") if told["type"] == "first_event"}
     return run_id
+
+
+def test_a_thread_whose_answer_is_over_is_there_at_once(site: Site, visitors: Callable[..., Visitor]) -> None:
+    visitor = visitors("over")
+    visitor.send("20 at 200")
+    visitor.await_words(19)
+    visitor.await_end()
+    visitor.page.reload()
+    visitor.await_ready()
+    assert visitor.text() == visitor.stored_text(site.address)
+
+
+WITHOUT_ITS_END = r"""async () => {
+    const { createChatKitFetch, readEvents } = await import("/client/index.js");
+    const { runId } = site.telemetry.find(({ type }) => type === "ended");
+    const told = [];
+    const cut = async (input, init) => {
+        const response = await fetch(input, init);
+        if (!String(input).endsWith("/events") || init.headers.has("last-event-id")) return response;
+        const text = (await response.text()).replace(/: end .*\n\n/, "");
+        return new Response(text, { headers: response.headers });
+    };
+    const onTelemetry = (happened) => told.push(happened);
+    const chat = createChatKitFetch({ url: "/chatkit", getToken, fetch: cut, onTelemetry });
+    const action = { type: "relaykit.resume", payload: { run_id: runId } };
+    const body = JSON.stringify({ type: "threads.custom_action", params: { action } });
+    const response = await chat("/chatkit", { method: "POST", body });
+    const events = [];
+    for await (const { event } of readEvents(response)) events.push(event.type);
+    return [events.at(-1), told.filter(({ type }) => type === "reconnecting").length, told.at(-1).type];
+}"""
+
+
+def test_a_stream_that_lacks_nothing_but_its_end_ends(visitors: Callable[..., Visitor]) -> None:
+    visitor = visitors("at-the-cursor")
+    visitor.send("20 at 200")
+    visitor.await_words(19)
+    visitor.await_end()
+    assert visitor.page.evaluate(WITHOUT_ITS_END) == ["thread.item.done", 1, "ended"]
 
 
 def test_the_page_is_told_in_every_message(visitors: Callable[..., Visitor]) -> None:

@@ -8,6 +8,8 @@ import type { Tokens } from "./tokens.js";
 const PASSING_STATUSES = new Set([408, 425, 429]);
 /** With these the server, or what stands before it, has not begun. */
 const NOT_BEGUN_STATUSES = new Set([425, 429, 503]);
+/** Source: https://fetch.spec.whatwg.org/#null-body-status */
+const NO_BODY = new Set([101, 103, 204, 205, 304]);
 /** The server's own word for a defect of its own: the same request meets it again. */
 const DEFECT = "internal";
 
@@ -154,10 +156,13 @@ interface Answer {
   readonly abort: () => void;
 }
 
-/** The same answer with its body read. One without a body, or to a redirect that was not followed, as it is. */
+/**
+ * The same answer with its body read. One that can have none, or to a redirect that was not followed, as it is: Chromium
+ * gives a 204 a body, and makes none that has one.
+ */
 async function whole(response: Response): Promise<Response> {
-  if (response.body === null || response.type === "opaqueredirect") return response;
   const { status, statusText, headers } = response;
+  if (response.body === null || NO_BODY.has(status) || response.type === "opaqueredirect") return response;
   return new Response(await response.arrayBuffer(), { status, statusText, headers });
 }
 

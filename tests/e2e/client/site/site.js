@@ -44,6 +44,8 @@ const chat = createChatKitFetch({
 });
 chat.connection.subscribe(() => site.states.push(chat.connection.state));
 
+window.getToken = getToken;
+
 const request = (type, params) => ({
   method: "POST",
   headers: { "content-type": "application/json" },
