@@ -25,8 +25,6 @@ BURSTS_PER_MINUTE = 4
 ALONE_SECONDS = 30.0
 MISSING_NOTE_MS = 60_000
 
-RENEWED_AT_ONCE = 100
-"""Leases a script call: about half a millisecond of Redis."""
 REPEAT_SECONDS = 300
 """For so long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
 
@@ -129,19 +127,7 @@ class Queue:
     async def renew(
         self, claims: Sequence[Claim], lease_seconds: float, journal_ttl_seconds: float
     ) -> list[Renewal]:
-        """Renews all leases of a worker and the time to live of their journals.
-
-        In calls of RENEWED_AT_ONCE: one for thousands would hold up Redis, and all who wait for it, for milliseconds.
-        """
-        renewed: list[Renewal] = []
-        for first in range(0, len(claims), RENEWED_AT_ONCE):
-            some = claims[first : first + RENEWED_AT_ONCE]
-            renewed += await self._renew_some(some, lease_seconds, journal_ttl_seconds)
-        return renewed
-
-    async def _renew_some(
-        self, claims: Sequence[Claim], lease_seconds: float, journal_ttl_seconds: float
-    ) -> list[Renewal]:
+        """Renews leases of a worker and the time to live of their journals, in one call that holds up Redis for all."""
         key_list: list[str] = [keys.QUEUE]
         arguments: list[str | int] = [int(lease_seconds * 1000), int(journal_ttl_seconds * 1000)]
         for claim in claims:

@@ -16,6 +16,8 @@ from worker.attempt import Attempt
 from worker.stop import Stop
 
 BEATS_PER_LEASE = 3
+RENEWED_AT_ONCE = 100
+"""Leases a call, about half a millisecond of Redis: thousands would hold up all who wait for it."""
 
 log = structlog.get_logger()
 
@@ -48,13 +50,13 @@ class Heartbeat:
             ends_at = min(self._shown_at.values(), default=started_at) + self._settings.lease_seconds
             try:
                 async with asyncio.timeout(min(beat_seconds, ends_at - started_at)):
-                    states = await self._renew(claims)
+                    renewed = await self._renew(claims)
             except (QueueUnavailable, TimeoutError) as error:
                 log.warning("leases not renewed", action="lease_renew", runs=len(claims), **failure(error))
                 self._held(time.monotonic())
                 continue
             self._followed_at = {claim: self._followed_at.get(claim, started_at) for claim in claims}
-            for claim, state in zip(claims, states, strict=True):
+            for claim, state in renewed:
                 self._shown_at[claim] = started_at
                 if Renewal.FOLLOWED in state:
                     self._followed_at[claim] = started_at
@@ -69,9 +71,16 @@ class Heartbeat:
         self._shown_at = {claim: at for claim, at in shown_at.items() if claim not in over}
         return list(self._shown_at)
 
-    async def _renew(self, claims: list[Claim]) -> list[Renewal]:
-        if not claims:
-            return []
+    async def _renew(self, claims: list[Claim]) -> list[tuple[Claim, Renewal]]:
+        renewed: list[tuple[Claim, Renewal]] = []
+        for first in range(0, len(claims), RENEWED_AT_ONCE):
+            # what was released since the beat began would be taken again
+            held = [claim for claim in claims[first : first + RENEWED_AT_ONCE] if self._is_held(claim)]
+            if held:
+                renewed += zip(held, await self._renew_some(held), strict=True)
+        return renewed
+
+    async def _renew_some(self, claims: list[Claim]) -> list[Renewal]:
         states = await self._queue.renew(
             claims, self._settings.lease_seconds, self._settings.journal_ttl_seconds
         )
@@ -79,13 +88,16 @@ class Heartbeat:
             if Renewal.RETAKEN in state:
                 log.warning("lease taken again", action="lease_retaken", run_id=claim.run_id)
                 await self._queue.enqueue(claim.run_id)
-                if self._claims.get(claim.run_id) is not claim:  # released while the renewal was on its way
+                if not self._is_held(claim):  # released while the renewal was on its way
                     await self._queue.release(claim, done=False)
         return states
 
+    def _is_held(self, claim: Claim) -> bool:
+        return self._claims.get(claim.run_id) is claim
+
     def _heed(self, claim: Claim, state: Renewal) -> None:
         attempt = self._attempts.get(claim.run_id)
-        if attempt is None or self._claims.get(claim.run_id) is not claim:
+        if attempt is None or not self._is_held(claim):
             return
         if Renewal.HELD not in state:
             log.warning("lease lost", action="lease_lost", run_id=claim.run_id)

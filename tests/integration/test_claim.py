@@ -14,16 +14,17 @@ import asyncpg
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from bench.commands import counted
 from shared import keys
 from shared.journal import Batch, Field, Journals
-from shared.queue import RENEWED_AT_ONCE, Claim, Queue, Renewal
+from shared.queue import Claim, Queue, Renewal
 from shared.redis import open_redis
 from shared.runs import Status
 from shared.settings import Settings
+from shared.tasks import end_tasks
 from tests.followers import asking, crowd
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import create, keyed, running, wait_until
+from worker.heartbeat import RENEWED_AT_ONCE, Heartbeat
 from worker.main import create_worker
 
 LEASE = 60.0
@@ -107,18 +108,37 @@ async def test_a_job_whose_lease_is_over_is_claimed_by_another(queue, redis):
     assert await queue.renew([first, second], LEASE, 1) == [Renewal.LOST, Renewal.HELD]
 
 
-async def test_a_renewal_of_many_leases_holds_up_redis_for_few_at_a_time(queue, redis, redis_url):
+async def test_a_beat_renews_many_leases_in_parts_and_none_that_was_released_meanwhile(redis, settings):
+    held: dict[str, Claim] = {}
+    calls: list[list[Claim]] = []
+
+    class Releasing(Queue):
+        """A run of the second part ends while the first part is renewed."""
+
+        async def renew(self, claims, lease_seconds, journal_ttl_seconds):
+            states = await super().renew(claims, lease_seconds, journal_ttl_seconds)
+            calls.append(list(claims))
+            if len(calls) == 1:
+                del held[ended.run_id]
+                assert await self.release(ended, done=True)
+            return states
+
+    queue = Releasing(redis)
     many = 2 * RENEWED_AT_ONCE + 1
     for number in range(many):
         await queue.enqueue(f"run_{number}")
     claims = await queue.claim(many, LEASE, token())
-    lost = claims[RENEWED_AT_ONCE + 7]
-    await redis.set(keys.lease(lost.run_id), "another", px=1_000)
-    async with counted(redis_url) as commands:
-        states = await queue.renew(claims, LEASE, 60)
-    assert commands.asked["renew"] == 3
-    assert [claim for claim, state in zip(claims, states, strict=True) if state is Renewal.LOST] == [lost]
-    assert states.count(Renewal.HELD) == many - 1
+    held |= {claim.run_id: claim for claim in claims}
+    ended = claims[RENEWED_AT_ONCE + 7]
+    beating = asyncio.create_task(
+        Heartbeat(queue, settings.model_copy(update={"lease_seconds": 1.0}), held, {}).run()
+    )
+    await wait_until("all are renewed", lambda: len(calls) >= 3 or beating.done())
+    await end_tasks([beating])
+    assert [len(call) for call in calls[:3]] == [RENEWED_AT_ONCE, RENEWED_AT_ONCE - 1, 1]
+    assert not await redis.exists(keys.lease(ended.run_id)), (
+        "the lease of a run that had ended was taken again"
+    )
 
 
 async def test_a_renewal_keeps_the_lease_and_the_journal(queue, redis):

@@ -27,8 +27,8 @@ const following = new WeakMap<Widget, AbortController>();
 /**
  * Lets the stock widget show the run that its thread has active, after a reload: the widget fetches the thread as the
  * run's items are finished, and once more at its end. Runs that wait in the same thread follow. Resolves when none is
- * left, when the widget shows the run by itself, and when it is to follow another thread; raises where the server cannot be reached
- * or refuses.
+ * left, when the widget shows the run by itself, and when it is to follow another thread; raises where the server cannot
+ * be reached or refuses.
  */
 export async function resumeInWidget(
   fetch: ChatKitFetch,

@@ -5,7 +5,7 @@ import { useRelaykitChat } from "@relaykit/react";
 import { useRouter } from "next/navigation";
 import { useState, useSyncExternalStore } from "react";
 
-/** Where the open thread is remembered: for each user apart, and once for each look at the page. */
+/** Under which name the open thread is remembered, for each user apart. */
 const key = (user: string) => `thread of ${user}`;
 const never = () => () => {};
 

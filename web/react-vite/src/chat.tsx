@@ -3,7 +3,7 @@ import { useRelaykitChat } from "@relaykit/react";
 import { useState } from "react";
 import { fetchToken } from "./sign_in.js";
 
-/** Where the open thread is remembered: for each user apart, and once for each look at the page. */
+/** Under which name the open thread is remembered, for each user apart. */
 const key = (user: string) => `thread of ${user}`;
 
 export function Chat({ user, onSignOut }: { user: string; onSignOut: () => void }) {
