@@ -1,3 +1,5 @@
+import { tell } from "./telemetry.js";
+
 /** Of the script that defines the element. It may still come after an error: `ready` is always true at last. */
 export type ScriptState = "pending" | "ready" | "error";
 
@@ -27,7 +29,7 @@ export function chatKitReady({
   const become = (next: ScriptState) => {
     if (state === next || state === "ready") return;
     state = next;
-    for (const listener of [...listeners]) listener();
+    for (const listener of [...listeners]) tell(listener);
   };
   if (typeof customElements !== "undefined") {
     if (customElements.get(element) !== undefined) state = "ready";
