@@ -33,6 +33,8 @@ SIGNALS = "relaykit:signals"
 HUB = "relaykit:hub"
 """Channel on which nothing is said: a hub always hears it, so that its connection is there before anybody follows."""
 
+REAPED = "relaykit:reaped"
+"""Set by the reaper's turn until the next is due, so that many workers do not look at all runs as many times."""
 
 RATE_PREFIX = "relaykit:rate:"
 """Of each caller: the time until which its requests are spoken for. Lives until then."""

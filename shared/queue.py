@@ -128,17 +128,11 @@ class Queue:
         self, claims: Sequence[Claim], lease_seconds: float, journal_ttl_seconds: float
     ) -> list[Renewal]:
         """Renews leases of a worker and the time to live of their journals, in one call that holds up Redis for all."""
-        key_list: list[str] = [keys.QUEUE]
-        arguments: list[str | int] = [int(lease_seconds * 1000), int(journal_ttl_seconds * 1000)]
-        for claim in claims:
-            run_id = claim.run_id
-            key_list += (
-                keys.lease(run_id),
-                keys.journal(run_id),
-                keys.cancel_flag(run_id),
-                keys.followed(run_id),
-            )
-            arguments += (claim.run_id, claim.token)
+        run_ids = [claim.run_id for claim in claims]
+        groups = (keys.lease, keys.journal, keys.cancel_flag, keys.followed)
+        key_list = [keys.QUEUE, *(key(run_id) for key in groups for run_id in run_ids)]
+        arguments = [int(lease_seconds * 1000), int(journal_ttl_seconds * 1000), *run_ids]
+        arguments += [claim.token for claim in claims]
         with translated():
             return [Renewal(state) for state in await self._renew(keys=key_list, args=arguments)]
 
@@ -166,6 +160,11 @@ class Queue:
                 args=[patience_ms, 10 * patience_ms + MISSING_NOTE_MS, *run_ids],
             )
         return [run_id.decode(errors="replace") for run_id in found]
+
+    async def is_turn(self, every_seconds: float) -> bool:
+        """Whether no reaper has had its turn for so long; if so this one has it now."""
+        with translated():
+            return bool(await self._redis.set(keys.REAPED, "1", px=int(every_seconds * 1000), nx=True))
 
     async def discard(self, run_id: str) -> None:
         """Takes a job that nobody holds off the queue: its run has ended."""

@@ -6,6 +6,7 @@ Why each of these, with figures against stock arq, is in docs/decisions/0003-cla
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, assert_never
 from uuid import uuid4
 
@@ -60,8 +61,7 @@ class ArqWorker(Worker):
         self._claim_number = 0
 
     async def _poll_iteration(self) -> None:
-        """One turn: forget what ended, claim what is due, wait for the bell or a free slot."""
-        self._forget_done()
+        """One turn: claim what is due, wait for the bell or a free slot."""
         try:
             free = self.max_jobs - len(self.tasks)
             claimed = await self._claim(free) if self.allow_pick_jobs and free > 0 else 0
@@ -95,7 +95,8 @@ class ArqWorker(Worker):
             for claim in claims:
                 earlier = self.tasks.get(claim.run_id)
                 self.claims[claim.run_id] = claim
-                self.tasks[claim.run_id] = self.loop.create_task(self._run(claim, earlier))
+                task = self.tasks[claim.run_id] = self.loop.create_task(self._run(claim, earlier))
+                task.add_done_callback(partial(self._ended, claim))
         return len(claims)
 
     async def _run(self, claim: Claim, earlier: asyncio.Task[Any] | None) -> None:
@@ -128,14 +129,12 @@ class ArqWorker(Worker):
         else:
             await asyncio.sleep(BELL_SECONDS)
 
-    def _forget_done(self) -> None:
-        for run_id, task in list(self.tasks.items()):
-            if not task.done():
-                continue
-            del self.tasks[run_id]
-            self.claims.pop(run_id, None)  # of a job that failed before its release
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("job failed", action="job_failed", run_id=run_id, **failure(error))
+    def _ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
+        if self.tasks.get(claim.run_id) is task:
+            del self.tasks[claim.run_id]
+        self._forget_claim(claim)  # of a job that failed before its release
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("job failed", action="job_failed", run_id=claim.run_id, **failure(error))
 
     def _forget_claim(self, claim: Claim) -> bool:
         """From now on the claim is not renewed; False where it was not, or where a later one has taken its place."""

@@ -16,8 +16,10 @@ from worker.attempt import Attempt
 from worker.stop import Stop
 
 BEATS_PER_LEASE = 3
-RENEWED_AT_ONCE = 100
-"""Leases a call, about half a millisecond of Redis: thousands would hold up all who wait for it."""
+RENEWED_AT_ONCE = 20
+"""Leases a call, a fraction of a millisecond of Redis: thousands would hold up all who wait for it."""
+PART_OF_BEAT = 1 / 3
+"""How much of a beat its calls are spread over: one after the other they would hold up this worker's claims."""
 
 log = structlog.get_logger()
 
@@ -43,24 +45,20 @@ class Heartbeat:
 
     async def run(self) -> None:
         beat_seconds = self._settings.lease_seconds / BEATS_PER_LEASE
+        next_at = time.monotonic()
         while True:
-            await asyncio.sleep(beat_seconds)
-            started_at = time.monotonic()
+            next_at += beat_seconds
+            await asyncio.sleep(next_at - time.monotonic())
+            next_at = started_at = time.monotonic()
             claims = self._held(started_at)
+            self._followed_at = {claim: self._followed_at.get(claim, started_at) for claim in claims}
             ends_at = min(self._shown_at.values(), default=started_at) + self._settings.lease_seconds
             try:
                 async with asyncio.timeout(min(beat_seconds, ends_at - started_at)):
-                    renewed = await self._renew(claims)
+                    await self._renew(claims, beat_seconds * PART_OF_BEAT)
             except (QueueUnavailable, TimeoutError) as error:
                 log.warning("leases not renewed", action="lease_renew", runs=len(claims), **failure(error))
                 self._held(time.monotonic())
-                continue
-            self._followed_at = {claim: self._followed_at.get(claim, started_at) for claim in claims}
-            for claim, state in renewed:
-                self._shown_at[claim] = started_at
-                if Renewal.FOLLOWED in state:
-                    self._followed_at[claim] = started_at
-                self._heed(claim, state)
 
     def _held(self, now: float) -> list[Claim]:
         """The claims whose lease can still be shown to hold; the attempts of the others are stopped."""
@@ -71,14 +69,20 @@ class Heartbeat:
         self._shown_at = {claim: at for claim, at in shown_at.items() if claim not in over}
         return list(self._shown_at)
 
-    async def _renew(self, claims: list[Claim]) -> list[tuple[Claim, Renewal]]:
-        renewed: list[tuple[Claim, Renewal]] = []
-        for first in range(0, len(claims), RENEWED_AT_ONCE):
+    async def _renew(self, claims: list[Claim], spread_seconds: float) -> None:
+        parts = [claims[first : first + RENEWED_AT_ONCE] for first in range(0, len(claims), RENEWED_AT_ONCE)]
+        for number, part in enumerate(parts):
+            if number:
+                await asyncio.sleep(spread_seconds / len(parts))
             # what was released since the beat began would be taken again
-            held = [claim for claim in claims[first : first + RENEWED_AT_ONCE] if self._is_held(claim)]
+            held = [claim for claim in part if self._is_held(claim)]
             if held:
-                renewed += zip(held, await self._renew_some(held), strict=True)
-        return renewed
+                asked_at = time.monotonic()
+                for claim, state in zip(held, await self._renew_some(held), strict=True):
+                    self._shown_at[claim] = asked_at
+                    if Renewal.FOLLOWED in state:
+                        self._followed_at[claim] = asked_at
+                    self._heed(claim, state)
 
     async def _renew_some(self, claims: list[Claim]) -> list[Renewal]:
         states = await self._queue.renew(

@@ -1,4 +1,7 @@
-"""The reaper: makes good what a crash or a lost Redis has left, and deletes what is old. One worker at a time is it."""
+"""The reaper: makes good what a crash or a lost Redis has left, and deletes what is old. One worker at a time is it.
+
+However many workers there are, the runs are looked at once every few seconds.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,13 @@ from shared.settings import Settings
 from worker.sweeps import OLDEST, Forgotten, Place, Sweeps
 
 EVERY_SECONDS = 5.0
+OF_A_TURN = 0.9
+"""After so much of EVERY_SECONDS the next turn is due: a worker alone is not to find its own last one too young."""
 QUEUED_SECONDS = 2.0
 """A run that was queued this long ago has its job, or has lost it."""
-PAGE = 500
+STRANDED_AT_ONCE = 500
+ASKED_AT_ONCE = 100
+"""Runs asked after, a fraction of a millisecond of Redis: thousands would hold up all who wait for it."""
 DELETE_AT_ONCE = 500
 DELETE_STEPS = 20
 """So many times DELETE_AT_ONCE old rows are looked at in a turn that deletes; the next one goes on from there, so that
@@ -55,7 +62,8 @@ class Reaper:
             try:
                 async with self._leading() as leads:
                     if leads:
-                        await self.requeue()
+                        if await self.queue.is_turn(EVERY_SECONDS * OF_A_TURN):
+                            await self.requeue()
                         if turn % DELETE_EVERY == 0:
                             await self.delete_old()
             except (DatabaseUnavailable, QueueUnavailable, StorageUnavailable) as error:
@@ -77,11 +85,11 @@ class Reaper:
         QueueUnavailable.
         """
         sweeps = Sweeps(self.database)
-        async for page in sweeps.queued(QUEUED_SECONDS, PAGE):
+        async for page in sweeps.queued(QUEUED_SECONDS, ASKED_AT_ONCE):
             await self._enqueue(await self.queue.missing(page, 0), "queued")
-        async for page in sweeps.running(PAGE):
+        async for page in sweeps.running(ASKED_AT_ONCE):
             await self._enqueue(await self.queue.missing(page, self.settings.lease_seconds), "running")
-        for run in await sweeps.stranded(PAGE):
+        for run in await sweeps.stranded(STRANDED_AT_ONCE):
             promoted = await self.endings.promote(run)
             if promoted is not None:
                 await self._enqueue([promoted.id], "waiting")

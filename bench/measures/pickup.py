@@ -55,9 +55,13 @@ def measure(scale: Scale) -> list[Measure]:
     ours_at = scale.of((0, 200), (0, 100, 1_000, 5_000))
     stock_at = {0.5: scale.of((0, 200), (0, 100, 1_000, 5_000)), 0.05: scale.of((0,), (0, 1_000))}
     with stack(MAX_RUNS=str(SLOTS)) as services:
-        ours = _found(services, _our_workers(services), our_runs, ours_at, OUR_PAUSE_SECONDS, scale)
+        ours = _found(
+            services, _our_workers(services), our_runs, ours_at, OUR_PAUSE_SECONDS, scale.of(3.0, 30.0), scale
+        )
         stock = [
-            _found(services, _stock_workers(services, poll), stock_jobs, levels, poll, scale)
+            _found(
+                services, _stock_workers(services, poll), stock_jobs, levels, poll, scale.of(3.0, 7.0), scale
+            )
             for poll, levels in stock_at.items()
         ]
     defaults, fast = ({level.asked: level for level in levels} for levels in stock)
@@ -89,6 +93,7 @@ def _found(
     open_queue: Open,
     running: Sequence[int],
     pause_seconds: float,
+    for_seconds: float,
     scale: Scale,
 ) -> list[Level]:
     """At one level after the other, of which each adds to the one before; the workers are killed in the end."""
@@ -101,7 +106,7 @@ def _found(
                 held = await queue.hold(asked - before, HOLD_SECONDS) if asked > before else before
                 before = asked
                 rest = await _rest(services, workers, scale.of(1.0, 6.7))
-                found, unpicked = await _picked_up(queue, pause_seconds, scale)
+                found, unpicked = await _picked_up(queue, pause_seconds, for_seconds, scale)
                 yield Level(asked, held, found, unpicked, *rest)
 
     async def every() -> list[Level]:
@@ -124,12 +129,14 @@ async def _rest(services: Stack, workers: list[Process], seconds: float) -> tupl
     return usage.total / seconds, commands / seconds
 
 
-async def _picked_up(queue: UnderTest, pause_seconds: float, scale: Scale) -> tuple[list[PickUp], int]:
+async def _picked_up(
+    queue: UnderTest, pause_seconds: float, for_seconds: float, scale: Scale
+) -> tuple[list[PickUp], int]:
     """Of one job after the other; and how many did not begin."""
     found: list[PickUp] = []
     unpicked = 0
-    deadline = time.monotonic() + scale.of(3.0, 7.0)
-    while len(found) < scale.of(20, 200) and time.monotonic() < deadline:
+    deadline = time.monotonic() + for_seconds
+    while len(found) < scale.of(20, 1_000) and time.monotonic() < deadline:
         one = await queue.pick_up(PICK_UP_SECONDS)
         if one is None:
             unpicked += 1

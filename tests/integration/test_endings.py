@@ -127,6 +127,6 @@ async def test_a_renewal_that_comes_after_the_release_holds_nothing(settings: Se
         (claim,) = await queue.claim(1, 10, "token")
         heartbeat = Heartbeat(queue, settings, {}, {})
         assert await queue.release(claim, done=False)
-        await heartbeat._renew([claim])
+        await heartbeat._renew([claim], 0)
         assert not await redis.exists(keys.lease("run_a"))
         assert [other.run_id for other in await queue.claim(1, 10, "other")] == ["run_a"]

@@ -40,8 +40,7 @@ class Worker:
 
     async def beat(self) -> None:
         claims = list(self.claims.values())
-        for claim, state in zip(claims, await self._heartbeat._renew(claims), strict=True):
-            self._heartbeat._heed(claim, state)
+        await self._heartbeat._renew(claims, 0)
 
     def drain(self) -> None:
         for job in list(self.executing.values()):
