@@ -110,11 +110,11 @@ def _of_sweeps(size: Size) -> list[Case]:
     stays, goes = OLD_DAYS, OLD_DAYS // 2
     old = [f"run_{thread}_1" for thread in range(1, 1 + page)]
     return [
-        Case("sweeps.QUEUED", (reaper.QUEUED_SECONDS, None, "", reaper.PAGE)),
-        Case("sweeps.QUEUED", (reaper.QUEUED_SECONDS, "9999-01-01", "", reaper.PAGE), "last page"),
-        Case("sweeps.RUNNING", ("", reaper.PAGE)),
-        Case("sweeps.RUNNING", (f"run_{size.threads}", reaper.PAGE), "last page"),
-        Case("sweeps.STRANDED", (reaper.PAGE,)),
+        Case("sweeps.QUEUED", (reaper.QUEUED_SECONDS, None, "", reaper.ASKED_AT_ONCE)),
+        Case("sweeps.QUEUED", (reaper.QUEUED_SECONDS, "9999-01-01", "", reaper.ASKED_AT_ONCE), "last page"),
+        Case("sweeps.RUNNING", ("", reaper.ASKED_AT_ONCE)),
+        Case("sweeps.RUNNING", (f"run_{size.threads}", reaper.ASKED_AT_ONCE), "last page"),
+        Case("sweeps.STRANDED", (reaper.STRANDED_AT_ONCE,)),
         Case("sweeps.OLD_RUNS", (stays, None, "", page), "all stay"),
         Case("sweeps.OLD_RUNS", (goes, "-infinity", "", page), "most go"),
         Case("sweeps.FORGET_RUNS", (old,)),

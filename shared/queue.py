@@ -131,7 +131,7 @@ class Queue:
         run_ids = [claim.run_id for claim in claims]
         groups = (keys.lease, keys.journal, keys.cancel_flag, keys.followed)
         key_list = [keys.QUEUE, *(key(run_id) for key in groups for run_id in run_ids)]
-        arguments = [int(lease_seconds * 1000), int(journal_ttl_seconds * 1000), *run_ids]
+        arguments: list[str | int] = [int(lease_seconds * 1000), int(journal_ttl_seconds * 1000), *run_ids]
         arguments += [claim.token for claim in claims]
         with translated():
             return [Renewal(state) for state in await self._renew(keys=key_list, args=arguments)]
