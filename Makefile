@@ -10,6 +10,8 @@ BENCH_STAMP := $(VENV)/.bench
 WEB_STAMP := web/node_modules/.complete
 WEB_BUILT := web/.built
 WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o -name .next -prune -o -path web/demo -prune -o -type f ! -name .built ! -name next-env.d.ts -print)
+ELEMENT_BUILT := web/element/dist/relaykit-chat.js
+ELEMENT_OF_DEMO := web/demo/relaykit-chat.js
 PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.complete
 PEERS_ASKED := $(filter-out 0,$(PEERS))$(findstring peers,$(ONLY))
@@ -17,7 +19,7 @@ TEST_JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-long fuzz chaos bench soak check web web-test web-check migrate api worker lock browser clean
+.PHONY: help setup run test test-long fuzz chaos bench soak check web web-test web-check element-current migrate api worker lock browser clean
 
 help: ## print this
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -51,13 +53,19 @@ check: $(STAMP) web-check ## ruff, its formatter, mypy --strict, import-linter; 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-web: $(WEB_BUILT) ## build the browser packages
+web: $(WEB_BUILT) ## build the browser packages, and give the demo page its chat
+	cp $(ELEMENT_BUILT) $(ELEMENT_OF_DEMO)
 
 web-test: ## the tests of the browser packages that need no browser, and the build that the others need
 	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent test)
 
 web-check:
-	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent run check)
+	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent run check && $(MAKE) --no-print-directory element-current)
+
+# The demo page has the element as it was built, so that `make run` needs no Node.js.
+element-current:
+	@cmp -s $(ELEMENT_BUILT) $(ELEMENT_OF_DEMO) || { \
+		echo "$(ELEMENT_OF_DEMO) is not what web/element builds: run make web, and commit it." >&2; exit 1; }
 
 # $(call with_node,target && command), or a word that there is no Node.js; in CI that fails.
 define with_node

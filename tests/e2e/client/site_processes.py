@@ -20,6 +20,7 @@ from tests.system import ROOT, Process, free_port, start_process
 
 PAGE = ROOT / "tests" / "e2e" / "client" / "site"
 CLIENT = ROOT / "web" / "client" / "dist"
+ELEMENT = ROOT / "web" / "element" / "dist"
 REACT_SITE = ROOT / "web" / "react-vite" / "dist"
 
 CONFIGURATION = """
@@ -33,6 +34,7 @@ http {{
     listen 127.0.0.1:{port};
     location /site/ {{ alias {page}/; index index.html; }}
     location /client/ {{ alias {client}/; }}
+    location /element/ {{ alias {element}/; }}
     location /react/ {{ alias {react}/; index index.html; }}
     location / {{
       proxy_pass http://127.0.0.1:{api_port};
@@ -63,7 +65,13 @@ class Nginx:
     def pass_to(self, api_port: int) -> None:
         """From now on to the API at this port; connections that are open stay where they are."""
         text = CONFIGURATION.format(
-            folder=self.folder, port=self.port, api_port=api_port, page=PAGE, client=CLIENT, react=REACT_SITE
+            folder=self.folder,
+            port=self.port,
+            api_port=api_port,
+            page=PAGE,
+            client=CLIENT,
+            element=ELEMENT,
+            react=REACT_SITE,
         )
         (self.folder / "nginx.conf").write_text(text)
         if self.popen is not None:

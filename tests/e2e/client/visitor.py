@@ -88,7 +88,7 @@ class Visitor:
             self.page.evaluate(AXE.read_text())
             found = self.page.evaluate("axe.run().then(({violations}) => violations)")
             said = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
-            assert said == [], f"{self.name}, {scheme}"
+            assert said == [], f"{self.name}, {scheme}: {said}"
 
     def assert_fits(self, width: int) -> None:
         self.page.set_viewport_size({"width": width, "height": 740})

@@ -102,6 +102,45 @@ LIST = {
 }
 
 
+KINDS = {
+    "type": "Card",
+    "size": "lg",
+    "status": {"text": "Three rooms", "icon": "map-pin"},
+    "children": [
+        {
+            "type": "Table",
+            "children": [
+                {
+                    "type": "Table.Row",
+                    "header": True,
+                    "children": [{"type": "Table.Cell", "children": [{"type": "Text", "value": "Room"}]}],
+                },
+                {
+                    "type": "Table.Row",
+                    "children": [{"type": "Table.Cell", "children": [{"type": "Text", "value": "Blue"}]}],
+                },
+            ],
+        },
+        {
+            "type": "Chart",
+            "data": [{"day": "Mon", "guests": 4}, {"day": "Tue", "guests": 9}],
+            "series": [{"type": "bar", "dataKey": "guests", "label": "Guests"}],
+            "xAxis": "day",
+        },
+        {
+            "type": "Form",
+            "onSubmitAction": {"type": "book"},
+            "children": [
+                {"type": "DatePicker", "name": "day", "defaultValue": "2026-03-01T00:00:00Z"},
+                {"type": "RadioGroup", "name": "size", "options": [{"value": "s", "label": "Small"}]},
+                {"type": "Textarea", "name": "note", "placeholder": "A note"},
+                {"type": "Button", "label": "Take it", "submit": True, "style": "primary"},
+            ],
+        },
+    ],
+}
+
+
 class PageServer(AssistantServer):
     _failed: set[str] = set()
 
@@ -196,6 +235,22 @@ class PageServer(AssistantServer):
         drink = StructuredInputMultipleChoice(id="drink", question="What would you like?", options=options)
         note = StructuredInputFreeform(id="note", question="Anything else?", description="Allergies, say")
         yield ThreadItemDoneEvent(item=StructuredInputItem(**scene.base("questions"), inputs=[drink, note]))
+
+    async def _kinds(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield scene.widget(KINDS)
+
+    async def _link(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield scene.say("[Open the blue room](chatkit-link://room?name=blue)")
+
+    async def _input(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """The message as the server has it."""
+        page = await self.store.load_thread_items(scene.thread.id, None, 1, "desc", scene.context)
+        message = page.data[0]
+        assert isinstance(message, UserMessageItem)
+        parts = [(part.type, part.text) for part in message.content]
+        options = message.inference_options
+        tool = options.tool_choice.id if options.tool_choice else None
+        yield scene.say(f"`{parts} {message.quoted_text} {tool} {options.model}`")
 
     async def _notice(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield NoticeEvent(level="warning", title="Nearly full", message="You have **2** messages left.")

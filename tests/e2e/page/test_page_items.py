@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Request, Route, expect
 
-from tests.e2e.page.user import User
+from tests.e2e.page.user import SHADOW, User
 
 pytestmark = pytest.mark.browser
 
@@ -143,7 +143,7 @@ def test_questions_are_answered_in_place(user: User) -> None:
 
 def test_questions_can_be_skipped(user: User) -> None:
     user.ask("show questions")
-    user.page.get_by_role("button", name="Skip").click()
+    user.page.get_by_role("button", name="Skip", exact=True).click()
     expect(user.page.locator(".questions dd")).to_have_text(["Skipped", "Skipped"])
 
 
@@ -231,4 +231,4 @@ def test_an_image_is_previewed_on_every_name_of_this_machine(
     user.ask("What is this?")
     picture = user.page.locator(".entry.user .chip img")
     expect(picture).to_be_visible()
-    user.page.wait_for_function("() => document.querySelector('.entry.user .chip img').naturalWidth === 8")
+    user.page.wait_for_function(f"() => {SHADOW}.querySelector('.entry.user .chip img').naturalWidth === 8")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.page.user import User
+from tests.e2e.page.user import SHADOW, User
 from tests.system import create
 
 pytestmark = pytest.mark.browser
@@ -55,7 +55,9 @@ def tab_to(page: Page, name: str, *, back: bool = False) -> None:
     for _ in range(60):
         page.keyboard.press("Shift+Tab" if back else "Tab")
         focused = page.evaluate(
-            "document.activeElement.getAttribute('aria-label') ?? document.activeElement.innerText.trim()"
+            "() => { let at = document.activeElement;"
+            " while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;"
+            " return at.getAttribute('aria-label') ?? at.innerText.trim(); }"
         )
         if focused == name:
             return
@@ -104,15 +106,15 @@ def test_colours_have_the_contrast_of_aa_in_both_themes(new_user: Callable[..., 
         ("success", "raised"), ("accent", "raised"),
     ]  # fmt: skip
     for scheme in ("light", "dark"):
-        user = new_user(color_scheme=scheme)
-        user.page.goto("/")
+        user = new_user(color_scheme=scheme).sign_in()
         for front, back in pairs:
             ratio = contrast(*(user.page.evaluate(RESOLVED_COLOR, name) for name in (front, back)))
             assert ratio >= 4.5, f"{front} on {back}, {scheme}: {ratio:.2f}"
 
 
 RESOLVED_COLOR = """name => {
-  const probe = document.body.appendChild(document.createElement("i"));
+  const inside = document.querySelector("relaykit-chat").shadowRoot;
+  const probe = inside.appendChild(document.createElement("i"));
   probe.style.color = `var(--${name})`;
   const color = getComputedStyle(probe).color.match(/[\\d.]+/g).slice(0, 3).map(Number);
   probe.remove();
@@ -136,7 +138,7 @@ def test_nothing_moves_for_those_who_asked_for_that(new_user: Callable[..., User
     user = new_user(reduced_motion="reduce").sign_in()
     user.send("Write a long answer for 2 seconds")
     user.wait_for_words(50)
-    running = "document.getAnimations().filter(animation => animation.playState === 'running').length"
+    running = f"{SHADOW}.getAnimations().filter(animation => animation.playState === 'running').length"
     assert user.page.evaluate(running) == 0
     user.wait_for_end()
 

@@ -9,6 +9,8 @@ import httpx2
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Route, expect
 
 ANSWER_MS = 30_000
+SHADOW = "document.querySelector('relaykit-chat').shadowRoot"
+"""The inside of the chat, in JavaScript; Playwright's locators find it by themselves."""
 expect.set_options(timeout=15_000)
 
 
@@ -66,7 +68,7 @@ class User:
     def wait_for_words(self, count: int, page: Page | None = None) -> None:
         """Waits until an answer that still grows has so many characters."""
         (page or self.page).wait_for_function(
-            "count => document.querySelector('.entry.assistant.open')?.innerText.length > count", arg=count
+            f"count => {SHADOW}.querySelector('.entry.assistant.open')?.innerText.length > count", arg=count
         )
 
     @property

@@ -33,6 +33,7 @@ export function createChatKitFetch(options: ChatKitFetchOptions): ChatKitFetch {
     connection: client.means.connection,
     resumeThread: (threadId: string, { signal }: { signal?: AbortSignal } = {}) => client.runs.resume(threadId, signal),
     stopThread: (threadId: string) => client.runs.stop(threadId),
+    stopRun: (runId: string) => client.runs.stopRun(runId),
     end: () => client.end(),
   });
 }

@@ -36,7 +36,8 @@ export interface Means {
   readonly tell: (happened: Telemetry) => void;
 }
 
-const END = /^end (completed|failed|cancelled)$/;
+/** The comment with which a run ends. */
+export const END = /^end (completed|failed|cancelled)$/;
 const OVER = new Set(["completed", "failed", "cancelled"]);
 const POLL_MS = 2_000;
 

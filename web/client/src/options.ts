@@ -57,6 +57,8 @@ export interface ChatKitFetch {
   resumeThread(threadId: string, options?: { readonly signal?: AbortSignal }): Promise<ResumedRun | null>;
   /** The user's Stop of whatever run the thread has active; false where it has none. Raises as `resumeThread` does. */
   stopThread(threadId: string): Promise<boolean>;
+  /** The user's Stop of one run: its answer goes on until the run's own end. Raises as `resumeThread` does. */
+  stopRun(runId: string): Promise<void>;
   /**
    * Somebody else signs in, or the page is done with the chat: the token is dropped, and all that is under way ends
    * with an AbortError. No run is stopped. What comes later is served as ever.

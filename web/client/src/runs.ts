@@ -80,7 +80,7 @@ export class Runs {
     const follower = new Follower(this.means, runId, first, followed.signal, beganAtMs, key);
     const onAbort = () => {
       followed.abort(signal?.reason);
-      if (this.#isStop(signal?.reason)) this.#cancel(runId).catch(report);
+      if (this.#isStop(signal?.reason)) this.stopRun(runId).catch(report);
     };
     followed.signal.addEventListener("abort", () => signal?.removeEventListener("abort", onAbort));
     const response = this.#answer(follower, followed);
@@ -101,14 +101,14 @@ export class Runs {
       runId,
       isFollowed,
       response: this.#answer(follower, followed),
-      stop: () => this.#cancel(runId),
+      stop: () => this.stopRun(runId),
     };
   }
 
   /** See `ChatKitFetch.stopThread`. */
   async stop(threadId: string): Promise<boolean> {
     const runId = await this.#active(threadId);
-    if (runId !== null) await this.#cancel(runId);
+    if (runId !== null) await this.stopRun(runId);
     return runId !== null;
   }
 
@@ -139,7 +139,7 @@ export class Runs {
   async #stopAnswered(response: Response, own: AbortController): Promise<void> {
     const runId = response.headers.get("x-run-id");
     own.abort();
-    if (runId !== null) await this.#cancel(runId).catch(report);
+    if (runId !== null) await this.stopRun(runId).catch(report);
   }
 
   #answer(follower: Follower, followed: AbortController): Response {
@@ -172,8 +172,8 @@ export class Runs {
     return response.status === 204 ? null : String(asRecord(await response.json()).id);
   }
 
-  /** The user's Stop, which outlives the page. */
-  async #cancel(runId: string): Promise<void> {
+  /** The user's Stop, which outlives the page. See `ChatKitFetch.stopRun`. */
+  async stopRun(runId: string): Promise<void> {
     await new Post(this.means, {
       url: `${this.means.urls().runs}/${encodeURIComponent(runId)}/cancel`,
       method: "POST",

@@ -1,0 +1,92 @@
+import { createChatKitFetch, pageContext } from "/demo/relaykit-chat.js";
+import { applyEffect } from "/demo/effects.js";
+import { Session } from "/demo/session.js";
+import { runTool } from "/demo/tools.js";
+
+const PROMPTS = [
+  "Write a long answer about how a run lives",
+  "What happens when the connection drops?",
+  "What time is it where I am?",
+  "Show me a widget",
+];
+
+const byId = (id) => document.getElementById(id);
+const threadInAddress = () => new URLSearchParams(location.search).get("thread");
+const chat = byId("chat");
+const session = new Session();
+
+function options() {
+  const fetch = createChatKitFetch({
+    url: "/chatkit",
+    getToken: ({ refused }) => session.token(refused),
+    metadata: () => ({ userInfo: { id: session.identity.sub, name: session.identity.sub }, pageContext: pageContext() }),
+    onReload: () => chat.fetchUpdates(),
+  });
+  return {
+    api: { url: "/chatkit", domainKey: "local", fetch, uploadStrategy: { type: "two_phase" } },
+    initialThread: threadInAddress(),
+    onClientTool: runTool,
+    composer: { placeholder: "Write a message", attachments: { enabled: true } },
+    startScreen: {
+      greeting: "What would you like to know?",
+      prompts: PROMPTS.map((prompt) => ({ label: prompt, prompt })),
+    },
+    threadItemActions: { feedback: true, retry: true },
+    widgets: { onAction: async ({ type }) => toast(`The widget asked this page to “${type}”`) },
+  };
+}
+
+/** A new place in the history of the browser where a thread was chosen, none where it only got its id. */
+function threadChanged({ detail: { threadId } }) {
+  if (threadInAddress() === threadId) return;
+  const address = threadId ? `/?thread=${encodeURIComponent(threadId)}` : "/";
+  history[threadInAddress() === null ? "replaceState" : "pushState"](null, "", address);
+}
+
+function toast(content) {
+  const note = Object.assign(document.createElement("div"), { className: "toast" });
+  note.append(content);
+  byId("toasts").append(note);
+  setTimeout(() => note.remove(), 6_000);
+}
+
+async function enter(identity) {
+  await session.signIn(identity);
+  byId("sign-in").hidden = true;
+  chat.hidden = false;
+  byId("who").textContent = identity.tenant ? `${identity.sub} (${identity.tenant})` : identity.sub;
+  chat.setOptions(options());
+  await chat.focusComposer();
+}
+
+async function signInSubmitted(event) {
+  event.preventDefault();
+  const fields = new FormData(event.currentTarget);
+  try {
+    await enter({ sub: fields.get("sub").trim(), tenant: fields.get("tenant").trim() || null });
+  } catch (error) {
+    askWho(error.message);
+  }
+}
+
+function askWho(problem = "") {
+  byId("sign-in").hidden = false;
+  byId("sign-in-error").textContent = problem;
+  byId("sign-in-error").hidden = !problem;
+  byId("sign-in-name").focus();
+}
+
+function signOut() {
+  session.signOut();
+  location.assign("/");
+}
+
+byId("sign-out").addEventListener("click", signOut);
+byId("sign-in-form").addEventListener("submit", signInSubmitted);
+chat.addEventListener("chatkit.thread.change", threadChanged);
+chat.addEventListener("chatkit.effect", ({ detail }) => toast(applyEffect(detail, chat)));
+window.addEventListener("popstate", () => session.identity && chat.setThreadId(threadInAddress()));
+
+const remembered = Session.remembered();
+if (remembered) enter(remembered).catch((error) => askWho(error.message));
+else askWho();

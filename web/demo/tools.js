@@ -1,0 +1,32 @@
+/**
+ * Tools that run in the browser: name -> function(params) returning what JSON can carry. A site puts its own here. What
+ * a tool returns is stored in the thread and read by the model.
+ */
+const TOOLS = {
+  get_local_time() {
+    const now = new Date();
+    const { timeZone, locale } = Intl.DateTimeFormat().resolvedOptions();
+    const text = now.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
+    return { iso: now.toISOString(), local: text, time_zone: timeZone, locale };
+  },
+  get_page_selection() {
+    return { text: lastSelection, url: location.href };
+  },
+  get_page_context() {
+    return { url: location.href, title: document.title, path: location.pathname, language: navigator.language };
+  },
+};
+
+const MAX_SELECTION_CHARS = 4_000;
+let lastSelection = "";
+
+/** Typing into the message box clears the page's selection, so the last one is remembered. */
+document.addEventListener("selectionchange", () => {
+  const text = document.getSelection()?.toString().trim();
+  if (text) lastSelection = text.slice(0, MAX_SELECTION_CHARS);
+});
+
+/** ChatKit's `onClientTool`. */
+export function runTool({ name, params }) {
+  return Object.hasOwn(TOOLS, name) ? TOOLS[name](params) : { error: `This page has no tool ${name}.` };
+}

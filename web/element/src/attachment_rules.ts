@@ -1,0 +1,81 @@
+import type { ComposerOption } from "@openai/chatkit";
+
+/** What may be attached, of ChatKit's `composer.attachments` option. */
+export type AttachmentRules = NonNullable<ComposerOption["attachments"]>;
+
+/** What is looked at of a file. */
+export interface FileFacts {
+  readonly name: string;
+  readonly size: number;
+  readonly type: string;
+}
+
+const MIB = 1024 * 1024;
+const DEFAULT_MAX_BYTES = 100 * MIB;
+const DEFAULT_MAX_COUNT = 10;
+export const UNKNOWN_TYPE = "application/octet-stream";
+
+export function maxCount(rules: AttachmentRules): number {
+  return rules.maxCount ?? DEFAULT_MAX_COUNT;
+}
+
+/** The most bytes that a file of this type may have: what names it most exactly counts. */
+export function maxBytes({ maxSize }: AttachmentRules, type: string): number {
+  if (typeof maxSize === "number") return maxSize;
+  const limits = new Map(Object.entries(maxSize ?? {}).map(([pattern, bytes]) => [bare(pattern), bytes]));
+  const mime = bare(type);
+  const patterns = [mime, `${mime.split("/")[0]}/*`, "*/*", "*", ""];
+  return patterns.map((pattern) => limits.get(pattern)).find((bytes) => bytes !== undefined) ?? DEFAULT_MAX_BYTES;
+}
+
+/** Whether the type or the ending of the name is one of those that are accepted. */
+export function isAccepted({ accept }: AttachmentRules, { name, type }: FileFacts): boolean {
+  const patterns = Object.entries(accept ?? {});
+  if (patterns.length === 0) return true;
+  const mime = bare(type);
+  const file = name.toLowerCase();
+  return patterns.some(
+    ([pattern, endings]) => isOfType(mime, bare(pattern)) || endings.some((ending) => file.endsWith(dotted(ending))),
+  );
+}
+
+/** The rules as an <input>'s `accept` has them; null where everything is accepted. */
+export function acceptAttribute({ accept }: AttachmentRules): string | null {
+  const kinds = Object.entries(accept ?? {}).flatMap(([pattern, endings]) => [pattern, ...endings.map(dotted)]);
+  return kinds.join(",") || null;
+}
+
+export type FileProblem = { readonly kind: "type" } | { readonly kind: "size"; readonly maxBytes: number };
+
+/** Why a file cannot be attached, or null. */
+export function problemOf(file: FileFacts, rules: AttachmentRules): FileProblem | null {
+  if (!isAccepted(rules, file)) return { kind: "type" };
+  const most = maxBytes(rules, file.type);
+  return file.size > most ? { kind: "size", maxBytes: most } : null;
+}
+
+/** A size for people. */
+export function sizeText(bytes: number, locale: string): string {
+  const [unit, unitBytes] = bytes >= MIB ? ["megabyte", MIB] : bytes >= 1024 ? ["kilobyte", 1024] : ["byte", 1];
+  const unitDisplay = unit === "byte" ? "long" : "short";
+  const format = new Intl.NumberFormat(locale, {
+    style: "unit",
+    unit: String(unit),
+    unitDisplay,
+    maximumFractionDigits: 1,
+  });
+  return format.format(bytes / Number(unitBytes));
+}
+
+function isOfType(mime: string, pattern: string): boolean {
+  if (pattern === "*/*" || pattern === "*") return true;
+  return pattern.endsWith("/*") ? mime.startsWith(pattern.slice(0, -1)) : mime === pattern;
+}
+
+function bare(type: string): string {
+  return (type.split(";")[0] ?? "").trim().toLowerCase();
+}
+
+function dotted(ending: string): string {
+  return ending.startsWith(".") ? ending.toLowerCase() : `.${ending.toLowerCase()}`;
+}

@@ -1,0 +1,406 @@
+import { type ReceivedEvent, type ResumedRun, readEvents } from "@relaykit/client";
+import { type Api, ApiError } from "./api.js";
+import { isFresh } from "./effects.js";
+import { pause } from "./pause.js";
+import type { Again, AssistantMessage, Page, StreamEvent, Thread, ThreadItem, UserMessage } from "./protocol.js";
+import { Run } from "./run.js";
+import { ThreadState } from "./thread_state.js";
+
+const PAGE_ITEMS = 50;
+const POLL_MS = 2_000;
+
+/** What a conversation tells the rest of the element. */
+export interface ConversationEvents {
+  /** Something is to be drawn. */
+  changed(): void;
+  /** Another thread is open, or its title or status has changed. */
+  threadChanged(): void;
+  /** The thread was created, or renamed, by a run that began here. */
+  threadsChanged(): void;
+  /** A run of the open thread began here. */
+  runBegan(threadId: string, runId: string | null): void;
+  /** A request was refused. */
+  refused(error: ApiError): void;
+  effect(name: string, data: Record<string, unknown>): void;
+  answered(message: AssistantMessage): void;
+  stopped(): void;
+  responding(isResponding: boolean): void;
+  /** Nothing runs any more; `began`: the last run began here. */
+  settled(began: boolean): void;
+}
+
+/** The open thread: its state, and the runs of it that this page follows. */
+export class Conversation {
+  state = new ThreadState();
+  /** Runs in flight here, those still being posted among them. */
+  runs = new Set<Run>();
+  #scope = new AbortController();
+  readonly #finished = new Set<string>();
+
+  constructor(
+    private readonly api: Api,
+    private readonly events: ConversationEvents,
+  ) {}
+
+  get isRunning(): boolean {
+    return this.runs.size > 0;
+  }
+
+  /** Aborts when the page leaves this thread. */
+  get signal(): AbortSignal {
+    return this.#scope.signal;
+  }
+
+  /** Leaves the thread; its runs go on without this page. */
+  clear(): void {
+    this.#scope.abort(new DOMException("The thread was left.", "AbortError"));
+    this.#scope = new AbortController();
+    if (this.isRunning) this.events.responding(false);
+    this.runs = new Set();
+    this.state = new ThreadState();
+    this.events.threadChanged();
+    this.events.changed();
+  }
+
+  /** Loads a thread and follows its active run from that run's start. Throws ApiError. */
+  async open(threadId: string): Promise<void> {
+    this.clear();
+    const { signal } = this;
+    const loaded = await unlessLeft(signal, async () => {
+      // The run is asked for before the items: a run that ends in between has then stored all of them.
+      const [thread, active] = await Promise.all([
+        this.api.call<Thread>("threads.get_by_id", { thread_id: threadId }),
+        this.api.resume(threadId, signal),
+      ]);
+      return { thread, active, page: await this.newestItems(threadId) };
+    });
+    if (loaded === null) return;
+    const { thread, active, page } = loaded;
+    this.state.setThread(thread);
+    this.state.loadNewest(page);
+    this.events.threadChanged();
+    this.events.changed();
+    if (active !== null) this.#follow(active);
+    else this.#settle(false);
+  }
+
+  /** The newest items of a thread, newest first. Throws ApiError. */
+  newestItems(threadId: string, limit = PAGE_ITEMS): Promise<Page<ThreadItem>> {
+    return this.api.call("items.list", { thread_id: threadId, limit, order: "desc" });
+  }
+
+  /** Throws ApiError. */
+  async loadEarlier(): Promise<void> {
+    const { id, earlierAfter: after } = this.state;
+    const params = { thread_id: id, limit: PAGE_ITEMS, order: "desc", after };
+    const page = await this.api.call<Page<ThreadItem>>("items.list", params);
+    if (this.state.id !== id) return;
+    this.state.loadEarlier(page);
+    this.events.changed();
+  }
+
+  /** Changes the state from outside a run. */
+  change(alter: (state: ThreadState) => void): void {
+    alter(this.state);
+    this.events.changed();
+  }
+
+  /** What another tab or device may have done meanwhile: newer items, another title, a run. Throws ApiError. */
+  async sync(): Promise<void> {
+    const { signal } = this;
+    const { id } = this.state;
+    if (id === null || this.isRunning) return;
+    const loaded = await unlessLeft(signal, async () => {
+      const active = await this.api.resume(id, signal);
+      const [thread, page] = await Promise.all([
+        this.api.call<Thread>("threads.get_by_id", { thread_id: id }),
+        this.newestItems(id),
+      ]);
+      return { active, thread, page };
+    });
+    if (loaded === null) return;
+    if (this.isRunning) {
+      await loaded.active?.response.body?.cancel();
+      return;
+    }
+    const { active, thread, page } = loaded;
+    this.state.setThread(thread);
+    this.events.threadChanged();
+    if (!this.state.equals(page.data)) this.change((state) => state.loadNewest(page));
+    if (active !== null) this.#follow(active);
+  }
+
+  /** What the server has of the open thread now, though a run goes on. Throws ApiError. */
+  async refresh(): Promise<void> {
+    const { signal } = this;
+    const { id } = this.state;
+    if (id === null) return;
+    if (!this.isRunning) {
+      await this.sync();
+      return;
+    }
+    const { mark } = this.state;
+    const page = await this.newestItems(id);
+    if (!signal.aborted) this.change((state) => state.loadNewest(page, mark));
+  }
+
+  /** Follows the run that the open thread has active, where this page does not yet; whether there is one. Throws ApiError. */
+  async resume(): Promise<boolean> {
+    const { signal } = this;
+    const { id } = this.state;
+    if (id === null) return false;
+    const active = await unlessLeft(signal, () => this.api.resume(id, signal));
+    return active !== null && this.#follow(active);
+  }
+
+  /**
+   * Posts a streaming request and follows its run.
+   *
+   * @param pending the user's message, shown until the server has it
+   * @param again what Retry does after a failure, where that is not answering the message again
+   * @returns whether the server accepted it
+   */
+  async start(
+    type: string,
+    params: object,
+    { pending = null, again = null }: { pending?: Omit<UserMessage, "id" | "type"> | null; again?: Again | null } = {},
+  ): Promise<boolean> {
+    const { signal } = this;
+    const run = new Run(null, false, again);
+    this.#add(run);
+    this.state.dropLocal("error", "unanswered");
+    if (pending !== null) this.state.put({ ...pending, id: run.pendingId, type: "user_message", pending: true });
+    this.events.changed();
+    try {
+      const response = await this.api.stream(type, params, run.following.signal);
+      run.id = response.headers.get("X-Run-Id");
+      const events = readEvents(response, signal);
+      const first = await events.next();
+      if (run.id === null && !first.done && first.value.event.type === "error") {
+        await events.return(null);
+        throw new ApiError(0, "refused", String(first.value.event.message ?? ""));
+      }
+      const isFollowed = [...this.runs].some((other) => other !== run && other.id !== null && other.id === run.id);
+      if (signal.aborted || isFollowed) {
+        this.#remove(run);
+        this.events.changed();
+        await events.return(null);
+        return true;
+      }
+      if (this.state.id !== null) this.events.runBegan(this.state.id, run.id);
+      this.#watch(run, joined(first, events), signal);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (!signal.aborted) this.#refused(run, error);
+      return false;
+    }
+  }
+
+  #refused(run: Run, error: ApiError): void {
+    this.#remove(run);
+    this.state.remove(run.pendingId);
+    this.events.changed();
+    this.events.refused(error);
+  }
+
+  /** Whether the run was not followed here already, nor had ended. */
+  #follow(active: ResumedRun): boolean {
+    const isKnown = this.#finished.has(active.runId) || [...this.runs].some((run) => run.id === active.runId);
+    if (isKnown) {
+      void active.response.body?.cancel();
+      return false;
+    }
+    this.change((state) => state.dropLocal("error", "unanswered"));
+    const run = new Run(active.runId, true);
+    this.#add(run);
+    this.events.changed();
+    this.#watch(run, readEvents(active.response, this.signal), this.signal);
+    return true;
+  }
+
+  /** Failures of the element itself are not swallowed: the browser reports them. */
+  #watch(run: Run, events: AsyncGenerator<ReceivedEvent, string | null>, signal: AbortSignal): void {
+    void this.#observe(run, events, signal);
+  }
+
+  async #observe(run: Run, events: AsyncGenerator<ReceivedEvent, string | null>, signal: AbortSignal): Promise<void> {
+    let status: string | null;
+    try {
+      for (;;) {
+        const next = await events.next();
+        if (signal.aborted) {
+          await events.return(null);
+          return;
+        }
+        if (next.done) {
+          status = next.value;
+          break;
+        }
+        this.#apply(run, next.value.event, next.value.cursor);
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!run.following.signal.aborted) throw error;
+      status = "cancelled";
+    }
+    await this.#ended(run, status, signal);
+  }
+
+  #apply(run: Run, event: StreamEvent, cursor: string | null): void {
+    const { state, events } = this;
+    switch (event.type) {
+      case "thread.created":
+      case "thread.updated":
+        state.setThread(event.thread as Thread);
+        events.threadChanged();
+        if (!run.fromStart) events.threadsChanged();
+        if (event.type === "thread.created" && !run.fromStart) events.runBegan((event.thread as Thread).id, run.id);
+        break;
+      case "client_effect":
+        if (isFresh(run.id, cursor)) events.effect(String(event.name), (event.data ?? {}) as Record<string, unknown>);
+        break;
+      case "error":
+        run.hasFailed = true;
+        state.put({
+          id: `error:${run.pendingId}`,
+          type: "error",
+          ...(typeof event.message === "string" && { message: event.message }),
+          canRetry: event.allow_retry === true,
+          again: run.again,
+        });
+        break;
+      case "notice":
+        state.put({
+          id: `notice:${run.id ?? run.pendingId}:${cursor ?? crypto.randomUUID()}`,
+          type: "notice",
+          level: String(event.level),
+          title: (event.title as string | null) ?? null,
+          message: String(event.message),
+        });
+        break;
+      default:
+        this.#applyItem(run, event);
+    }
+    run.observe(event);
+    events.changed();
+  }
+
+  #applyItem(run: Run, event: StreamEvent): void {
+    const { state } = this;
+    const item = event.item as ThreadItem | undefined;
+    const wasDone = item !== undefined && state.items.has(item.id) && !state.open.has(item.id);
+    state.apply(event);
+    if (event.type !== "thread.item.done" || item === undefined) return;
+    if (item.type === "user_message") state.remove(run.pendingId);
+    if (item.type === "assistant_message" && !wasDone) this.events.answered(item);
+  }
+
+  /** @param status null where the answer ended without saying how: what is missing of it is in the thread, in the end */
+  async #ended(run: Run, status: string | null, signal: AbortSignal): Promise<void> {
+    if (status === null && run.id !== null && !run.hasFailed) await this.#untilOver(run, signal);
+    if (signal.aborted) return;
+    const isOverlapped = this.runs.size > 1;
+    this.#remove(run);
+    if (run.id !== null) this.#finished.add(run.id);
+    this.change((state) => {
+      for (const id of run.openItems) state.open.delete(id);
+      state.remove(run.pendingId);
+      if (status === "cancelled") state.put({ id: `stopped:${run.id ?? run.pendingId}`, type: "stopped" });
+      if (status === "failed" && !run.hasFailed) {
+        state.put({ id: `error:${run.pendingId}`, type: "error", canRetry: true, again: run.again });
+      }
+    });
+    if (status === "cancelled") this.events.stopped();
+    if (status === null || isOverlapped || run.touchedOthers || this.#wasAnsweredElsewhere(run))
+      await this.#reload(signal);
+    if (!signal.aborted) await this.#next(run, signal);
+  }
+
+  /** A client tool call is completed by a request, not by an event: who did not post it has not seen it. */
+  #wasAnsweredElsewhere(run: Run): boolean {
+    const { items, last } = this.state;
+    const isPending = (item: object) => "status" in item && item.status === "pending";
+    return run.fromStart && [...items.values()].some((item) => isPending(item) && item !== last);
+  }
+
+  /** Its events are gone but the run may not be over: its end is all that is left to wait for. */
+  async #untilOver(run: Run, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted && this.state.id !== null) {
+      const active = await this.#activeUnlessAway(signal);
+      await active?.response.body?.cancel();
+      if (active?.runId !== run.id) return;
+      await pause(POLL_MS, signal).catch(() => {});
+    }
+  }
+
+  async #reload(signal: AbortSignal): Promise<void> {
+    if (this.state.id === null) return;
+    const { id, mark } = this.state;
+    try {
+      const page = await this.newestItems(id);
+      if (!signal.aborted) this.change((state) => state.loadNewest(page, mark));
+    } catch (error) {
+      // What is shown stays; coming back to the page asks again.
+      if (!(error instanceof ApiError)) throw error;
+    }
+  }
+
+  /** Another run of the thread may have waited for this one. */
+  async #next(run: Run, signal: AbortSignal): Promise<void> {
+    if (this.isRunning || this.state.id === null) return;
+    const active = await this.#activeUnlessAway(signal);
+    if (signal.aborted || this.isRunning) {
+      await active?.response.body?.cancel();
+      return;
+    }
+    if (active === null || !this.#follow(active)) this.#settle(!run.fromStart);
+  }
+
+  async #activeUnlessAway(signal: AbortSignal): Promise<ResumedRun | null> {
+    try {
+      return await this.api.resume(this.state.id ?? "", signal);
+    } catch (error) {
+      if (!signal.aborted && !(error instanceof ApiError)) throw error;
+      return null;
+    }
+  }
+
+  #add(run: Run): void {
+    this.runs.add(run);
+    if (this.runs.size === 1) this.events.responding(true);
+  }
+
+  #remove(run: Run): void {
+    if (this.runs.delete(run) && this.runs.size === 0) this.events.responding(false);
+  }
+
+  #settle(began: boolean): void {
+    const { last } = this.state;
+    if (last?.type === "user_message" && !this.state.hasLocal) {
+      this.change((state) => state.put({ id: `unanswered:${last.id}`, type: "unanswered" }));
+    }
+    this.events.settled(began);
+  }
+}
+
+/** Null where the thread was left meanwhile, whatever came of it. */
+async function unlessLeft<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result | null> {
+  try {
+    const result = await work();
+    return signal.aborted ? null : result;
+  } catch (error) {
+    if (signal.aborted) return null;
+    throw error;
+  }
+}
+
+/** The events with the one before them that was read already. */
+async function* joined(
+  first: IteratorResult<ReceivedEvent, string | null>,
+  rest: AsyncGenerator<ReceivedEvent, string | null>,
+): AsyncGenerator<ReceivedEvent, string | null> {
+  if (first.done) return first.value;
+  yield first.value;
+  return yield* rest;
+}

@@ -1,0 +1,16 @@
+import type { ComposerHost } from "./composer_host.js";
+import { el } from "./dom.js";
+import { renderMarkdown } from "./markdown.js";
+
+/** The site's words below the message box, in Markdown. */
+export class Disclaimer {
+  readonly node = el("div", { id: "disclaimer", class: "composer-disclaimer", hidden: true });
+
+  setOptions(host: ComposerHost): void {
+    const { text = "", highContrast = false } = host.options.disclaimer ?? {};
+    const emit = (type: string, detail: unknown) => host.emit(type, detail);
+    this.node.replaceChildren(renderMarkdown(text, { texts: host.texts, imageDomains: [], emit }));
+    this.node.hidden = text === "";
+    this.node.classList.toggle("high-contrast", highContrast);
+  }
+}

@@ -1,0 +1,18 @@
+const KEY = "relaykit.effects.";
+
+/** Whether an effect is to be applied: each once a visit, though a reload replays its run. */
+export function isFresh(runId: string | null, cursor: string | null): boolean {
+  if (runId === null || cursor === null) return true;
+  const key = KEY + runId;
+  const applied = sessionStorage.getItem(key);
+  if (applied !== null && compareCursors(cursor, applied) <= 0) return false;
+  sessionStorage.setItem(key, cursor);
+  return true;
+}
+
+/** Cursors are two numbers, the attempt and the place in it (docs/protocol.md). */
+export function compareCursors(one: string, other: string): number {
+  const [attempt = 0, place = 0] = one.split("-").map(Number);
+  const [otherAttempt = 0, otherPlace = 0] = other.split("-").map(Number);
+  return attempt - otherAttempt || place - otherPlace;
+}

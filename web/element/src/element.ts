@@ -1,0 +1,173 @@
+import type { ChatKitOptions, OpenAIChatKit } from "@openai/chatkit";
+import { Chat } from "./chat.js";
+import { localeOf } from "./locale.js";
+import { checked } from "./options.js";
+import base from "./styles/base.css?inline";
+import composer from "./styles/composer.css?inline";
+import items from "./styles/items.css?inline";
+import shell from "./styles/shell.css?inline";
+import widgets from "./styles/widgets.css?inline";
+import { applyTheme } from "./theme.js";
+
+let sheet: CSSStyleSheet | null = null;
+
+/** One for all elements of a page. A page's policy against inline styles does not concern it. */
+function styleSheet(): CSSStyleSheet {
+  if (sheet === null) {
+    sheet = new CSSStyleSheet();
+    sheet.replaceSync([base, shell, items, widgets, composer].join("\n"));
+  }
+  return sheet;
+}
+
+/**
+ * `<relaykit-chat>`: a chat over the ChatKit protocol that loads nothing from elsewhere. It takes the options, has the
+ * methods and emits the `chatkit.*` events of the stock element, as `@openai/chatkit` types them; `domainKey` is not
+ * looked at, and the hosted `api` is refused. Answers outlive their connections, whatever fetch the site gives.
+ *
+ * Slot `history-footer`: what stands below the list of threads.
+ */
+export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Method> {
+  readonly #shadow = this.attachShadow({ mode: "open", delegatesFocus: true });
+  #options: ChatKitOptions | null = null;
+  #chat: Chat | null = null;
+  /** Where the chat goes on when the element is put back into a page. */
+  #threadId: string | null = null;
+  #isReady = false;
+  readonly #started: Promise<void>;
+  #onStarted: () => void = () => {};
+
+  constructor() {
+    super();
+    this.#started = new Promise((resolve) => {
+      this.#onStarted = resolve;
+    });
+    this.#shadow.adoptedStyleSheets = [styleSheet()];
+  }
+
+  /** Replaces all options. Throws TypeError for what no chat can be made of. */
+  setOptions(options: ChatKitOptions): void {
+    const before = this.#options;
+    this.#options = checked(options);
+    if (before === null) this.#threadId = options.initialThread ?? null;
+    if (this.#chat !== null && before !== null && !isSameServer(before, options)) {
+      this.#leave();
+      this.#threadId = options.initialThread ?? null;
+    }
+    if (this.#chat === null) this.#start();
+    else this.#chat.setOptions(options, this.#look(options));
+  }
+
+  connectedCallback(): void {
+    this.#start();
+  }
+
+  disconnectedCallback(): void {
+    // A move within the page takes the element out for a moment.
+    queueMicrotask(() => {
+      if (!this.isConnected) this.#leave();
+    });
+  }
+
+  async focusComposer(): Promise<void> {
+    (await this.#running()).focusComposer();
+  }
+
+  async setThreadId(threadId: string | null): Promise<void> {
+    await (await this.#running()).goTo(threadId);
+  }
+
+  async sendCustomAction(action: { type: string; payload?: Record<string, unknown> }, itemId?: string): Promise<void> {
+    await (await this.#running()).dispatch(action, itemId ?? null);
+  }
+
+  /** Raises where the server did not take the message. */
+  async sendUserMessage(params: Parameters<OpenAIChatKit["sendUserMessage"]>[0]): Promise<void> {
+    const { text = "", content, reply, attachments = [], newThread = false, toolChoice, model } = params;
+    const chat = await this.#running();
+    if (newThread) await chat.show(null);
+    const isAccepted = await chat.send({
+      content: content ?? (text === "" ? [] : [{ type: "input_text", text }]),
+      attachments,
+      quotedText: reply ?? null,
+      inferenceOptions: { ...(toolChoice && { tool_choice: toolChoice }), ...(model !== undefined && { model }) },
+    });
+    if (!isAccepted) throw new Error("The message was not accepted.");
+  }
+
+  async setComposerValue(params: Parameters<OpenAIChatKit["setComposerValue"]>[0]): Promise<void> {
+    await (await this.#running()).setComposerValue(params);
+  }
+
+  async showHistory(): Promise<void> {
+    (await this.#running()).toggleHistory(true);
+  }
+
+  async hideHistory(): Promise<void> {
+    (await this.#running()).toggleHistory(false);
+  }
+
+  async fetchUpdates(): Promise<void> {
+    await (await this.#running()).fetchUpdates();
+  }
+
+  #start(): void {
+    const options = this.#options;
+    if (options === null || this.#chat !== null || !this.isConnected) return;
+    const chat = new Chat(options, this.#look(options), (type, detail) => this.#emit(type, detail));
+    this.#chat = chat;
+    this.#shadow.replaceChildren(chat.node);
+    void chat.start(this.#threadId);
+    this.#onStarted();
+    if (this.#isReady) return;
+    this.#isReady = true;
+    this.#emit("chatkit.ready");
+  }
+
+  #leave(): void {
+    const chat = this.#chat;
+    if (chat === null) return;
+    this.#chat = null;
+    this.#threadId = chat.conversation.state.id;
+    chat.end();
+    this.#shadow.replaceChildren();
+  }
+
+  /** Theme, name and words of the options. */
+  #look(options: ChatKitOptions): ReturnType<typeof localeOf> {
+    const locale = localeOf(options.locale);
+    applyTheme(this, options.theme);
+    if (!this.hasAttribute("role")) this.setAttribute("role", "group");
+    this.setAttribute("aria-label", options.frameTitle ?? locale.texts.shell.chat);
+    return locale;
+  }
+
+  async #running(): Promise<Chat> {
+    await this.#started;
+    if (this.#chat === null) throw new Error("The chat is not in a page.");
+    return this.#chat;
+  }
+
+  #emit(type: string, detail?: unknown): void {
+    // A chat that was left says nothing any more.
+    this.dispatchEvent(new CustomEvent(type, { detail, bubbles: false }));
+  }
+}
+
+type Method =
+  | "setOptions"
+  | "focusComposer"
+  | "setThreadId"
+  | "sendCustomAction"
+  | "sendUserMessage"
+  | "setComposerValue"
+  | "showHistory"
+  | "hideHistory"
+  | "fetchUpdates";
+
+/** Whether a chat can go on with other options; another server, or another user's fetch, is another chat. */
+function isSameServer({ api: before }: ChatKitOptions, { api: after }: ChatKitOptions): boolean {
+  if (!("url" in before) || !("url" in after) || before.url !== after.url) return false;
+  const isOurs = [before.fetch, after.fetch].some((given) => given !== undefined && "resumeThread" in given);
+  return !isOurs || before.fetch === after.fetch;
+}

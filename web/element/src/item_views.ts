@@ -1,0 +1,100 @@
+import { copyButton } from "./answer_tools.js";
+import { answerView } from "./answer_view.js";
+import { el, safeImageSource } from "./dom.js";
+import { entry } from "./entry.js";
+import { icon } from "./icons.js";
+import { errorView, noticeView, stoppedView, unansweredView } from "./note_views.js";
+import type { ClientToolCall, GeneratedImageItem, Shown, WidgetItem } from "./protocol.js";
+import { structuredInputView } from "./structured_input_view.js";
+import { fill } from "./texts/index.js";
+import { userMessageView } from "./user_message_view.js";
+import type { ItemView, ViewContext } from "./view_context.js";
+import { WidgetView } from "./widgets.js";
+import { taskItemView, workflowView } from "./workflow_view.js";
+
+/** Draws an item; null for what is never shown, and for types of a later version. */
+export function viewOf(item: Shown, context: ViewContext): ItemView | null {
+  switch (item.type) {
+    case "user_message":
+      return userMessageView(item, context);
+    case "assistant_message":
+      return answerView(item, context);
+    case "widget":
+      return widgetItemView(item, context);
+    case "client_tool_call":
+      return toolCallView(item, context);
+    case "generated_image":
+      return imageView(item, context);
+    case "structured_input":
+      return structuredInputView(item, context);
+    case "workflow":
+      return workflowView(item, context);
+    case "task":
+      return taskItemView(item, context);
+    case "error":
+      return errorView(item, context);
+    case "notice":
+      return noticeView(item, context);
+    case "stopped":
+      return stoppedView(context);
+    case "unanswered":
+      return unansweredView(item, context);
+    default:
+      return null;
+  }
+}
+
+function widgetItemView(item: WidgetItem, context: ViewContext): ItemView {
+  let current = item;
+  const view = new WidgetView(item.widget, {
+    ...context,
+    act: (action) => context.actions.act(current, action),
+    autoFocus: context.open,
+  });
+  const { assistantWidget, copyWidget } = context.texts.items;
+  const copy = copyButton(copyWidget, () => current.copy_text ?? "", context);
+  const tools = el("div", { class: "answer-tools" }, copy);
+  const update = (shown: Shown) => {
+    if (shown.type !== "widget") return;
+    current = shown;
+    view.update(shown.widget);
+    tools.hidden = !shown.copy_text;
+  };
+  update(item);
+  return { node: entry("assistant", assistantWidget, view.node, tools), update };
+}
+
+function toolCallView(item: ClientToolCall, { texts }: ViewContext): ItemView {
+  const { askedTool, askingTool, toolCall, arguments: given, output } = texts.items;
+  const isDone = item.status === "completed";
+  const title = fill(isDone ? askedTool : askingTool, { name: item.name });
+  const details = [[given, item.arguments] as const, [output, item.output] as const]
+    .filter(([, value]) => value !== undefined && value !== null)
+    .map(([label, value]) =>
+      el("div", {}, el("h4", {}, label), el("pre", { tabindex: "0" }, JSON.stringify(value, null, 2))),
+    );
+  const summary = el("summary", {}, icon(isDone ? "check" : "clock"), title);
+  return { node: entry("assistant", toolCall, el("details", { class: "tool" }, summary, details)) };
+}
+
+function imageView(item: GeneratedImageItem, context: ViewContext): ItemView {
+  const { items } = context.texts;
+  const figure = el("figure");
+  const progress = el("progress", { "aria-label": items.makingImage, max: "1" });
+  const picture = el("img", { alt: items.generatedImage, class: "generated" });
+  const words = el("p", { class: "muted" });
+  const update = (shown: Shown, open: boolean) => {
+    if (shown.type !== "generated_image") return;
+    const source = shown.image ? safeImageSource(shown.image.url) : null;
+    if (source && picture.src !== source) picture.src = source;
+    words.textContent = open ? items.makingImage : items.noImage;
+    if (typeof shown.progress === "number") progress.value = shown.progress;
+    else progress.removeAttribute("value");
+    const wanted = [source ? picture : words, ...(open ? [progress] : [])];
+    if (wanted.length !== figure.childElementCount || wanted.some((node, at) => node !== figure.children[at])) {
+      figure.replaceChildren(...wanted);
+    }
+  };
+  update(item, context.open);
+  return { node: entry("assistant", items.assistantImage, figure), update };
+}

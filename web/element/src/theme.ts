@@ -1,0 +1,111 @@
+import type { ChatKitOptions, FontObject, ThemeOption } from "@openai/chatkit";
+
+const RADII = {
+  pill: ["10px", "18px", "999px"],
+  round: ["10px", "16px", "14px"],
+  soft: ["6px", "8px", "8px"],
+  sharp: ["0", "0", "0"],
+};
+const DENSITIES = { compact: "0.75", normal: "1", spacious: "1.3" };
+const SOFT_PERCENT = [8, 12, 18, 26];
+const WHITE = "#ffffff";
+const BLACK = "#101316";
+
+/** Lightness of each colour, light and dark, where the site gives a hue of its own for all that is grey. */
+const GREYS: Record<string, readonly [number, number]> = {
+  page: [1, 0.2],
+  surface: [1, 0.24],
+  sunken: [0.97, 0.17],
+  raised: [0.945, 0.28],
+  line: [0.9, 0.34],
+  "control-line": [0.62, 0.58],
+  muted: [0.47, 0.74],
+  text: [0.22, 0.94],
+};
+const CHROMA_PER_TINT = 0.004;
+const LIGHTNESS_PER_SHADE = 0.012;
+
+const loadedFonts = new Set<string>();
+
+/** Puts the site's `theme` onto the element, as custom properties of it. What it does not name is the style sheet's. */
+export function applyTheme(host: HTMLElement, given: ChatKitOptions["theme"]): void {
+  const theme: ThemeOption = typeof given === "string" ? { colorScheme: given } : (given ?? {});
+  const { style } = host;
+  const set = (name: string, value: string | null | undefined) => {
+    if (value) style.setProperty(name, value);
+    else style.removeProperty(name);
+  };
+  set("color-scheme", theme.colorScheme);
+  const { baseSize, fontFamily, fontFamilyMono, fontSources = [] } = theme.typography ?? {};
+  set("--base-size", baseSize === undefined ? null : `${baseSize}px`);
+  set("--font", fontFamily);
+  set("--font-mono", fontFamilyMono);
+  for (const font of fontSources) load(font);
+  const [radius, bubble, control] = RADII[theme.radius ?? "pill"];
+  set("--radius", theme.radius && radius);
+  set("--bubble-radius", theme.radius && bubble);
+  set("--control-radius", theme.radius && control);
+  set("--density", theme.density && DENSITIES[theme.density]);
+  setGreys(set, theme);
+  setAccent(host, set, theme);
+  const surface = theme.color?.surface;
+  if (surface !== undefined) {
+    set("--page", surface.background);
+    set("--text", surface.foreground);
+  }
+}
+
+type Set = (name: string, value: string | null | undefined) => void;
+
+function setGreys(set: Set, theme: ThemeOption): void {
+  const grey = theme.color?.grayscale;
+  for (const [name, [light, dark]] of Object.entries(GREYS)) {
+    if (grey === undefined) {
+      set(`--${name}`, null);
+      continue;
+    }
+    const chroma = grey.tint * CHROMA_PER_TINT;
+    const shade = (grey.shade ?? 0) * LIGHTNESS_PER_SHADE;
+    const of = (lightness: number) => `oklch(${Math.min(1, Math.max(0, lightness + shade))} ${chroma} ${grey.hue})`;
+    set(`--${name}`, `light-dark(${of(light)}, ${of(dark)})`);
+  }
+}
+
+function setAccent(host: HTMLElement, set: Set, theme: ThemeOption): void {
+  const accent = theme.color?.accent;
+  set("--accent", accent?.primary);
+  set("--on-accent", accent && readableOn(host, accent.primary));
+  const percent = accent === undefined ? 0 : SOFT_PERCENT[accent.level];
+  set("--accent-soft", accent && `color-mix(in oklab, ${accent.primary} ${percent}%, var(--surface))`);
+}
+
+/** White or black, whichever is the easier to read on a colour. */
+function readableOn(host: HTMLElement, color: string): string {
+  const probe = document.createElement("canvas").getContext("2d");
+  if (probe === null) return WHITE;
+  probe.fillStyle = getComputedStyle(host).color;
+  probe.fillStyle = color;
+  probe.fillRect(0, 0, 1, 1);
+  const [red = 0, green = 0, blue = 0] = probe.getImageData(0, 0, 1, 1).data;
+  const linear = [red, green, blue].map((part) => {
+    const share = part / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  const [r = 0, g = 0, b = 0] = linear;
+  const luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  return 1.05 / (luminance + 0.05) >= 4.5 ? WHITE : BLACK;
+}
+
+/** A font belongs to the page: a shadow root has no @font-face of its own. */
+function load(font: FontObject): void {
+  const key = JSON.stringify(font);
+  if (loadedFonts.has(key)) return;
+  loadedFonts.add(key);
+  const face = new FontFace(font.family, `url(${JSON.stringify(font.src)})`, {
+    ...(font.weight !== undefined && { weight: String(font.weight) }),
+    ...(font.style !== undefined && { style: font.style }),
+    ...(font.display !== undefined && { display: font.display }),
+    ...(font.unicodeRange !== undefined && { unicodeRange: font.unicodeRange }),
+  });
+  document.fonts.add(face);
+}

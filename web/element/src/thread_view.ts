@@ -1,0 +1,183 @@
+import type { Conversation } from "./conversation.js";
+import { el } from "./dom.js";
+import { icon } from "./icons.js";
+import { viewOf } from "./item_views.js";
+import type { Shown } from "./protocol.js";
+import type { Run } from "./run.js";
+import type { ThreadState } from "./thread_state.js";
+import type { ItemView, ViewContext } from "./view_context.js";
+
+/** Nearer to the end than this, the view follows the newest words. */
+const STICKY_PX = 80;
+/** A hidden tab gets no animation frames. */
+const HIDDEN_MS = 100;
+
+type Drawn = ItemView & { item: Shown; open: boolean };
+
+/** What the view is drawn with, as it is now. */
+export interface ThreadViewHost {
+  readonly conversation: Conversation;
+  readonly context: () => Omit<ViewContext, "open" | "imageDomains">;
+  readonly isAway: () => "reconnecting" | "offline" | null;
+  /** Raises nothing. */
+  readonly loadEarlier: () => Promise<void>;
+  readonly startScreen: HTMLElement;
+}
+
+/** Draws the open thread. Changes of one frame are drawn together; an item that did not change is left alone. */
+export class ThreadView {
+  readonly log = el("div", { id: "log", class: "log", role: "log", "aria-live": "off" });
+  readonly #heading = el("h2", { class: "unseen" });
+  readonly #progress = el("div", { id: "progress", class: "progress", role: "status", hidden: true });
+  readonly #earlier = el("button", { id: "earlier", class: "button quiet", type: "button", hidden: true });
+  readonly #latest = el(
+    "button",
+    { id: "latest", class: "icon-button latest", type: "button", hidden: true },
+    icon("down"),
+  );
+  readonly #scroller: HTMLElement;
+  readonly node: HTMLElement;
+  readonly #views = new Map<string, Drawn>();
+  #drawn: ThreadState | null = null;
+  #isScheduled = false;
+  #isSticky = true;
+
+  constructor(private readonly host: ThreadViewHost) {
+    const parts = [this.#earlier, host.startScreen, this.#heading, this.log, this.#progress];
+    this.#scroller = el(
+      "div",
+      { id: "scroller", class: "scroller", tabindex: "-1" },
+      el("div", { class: "column" }, parts),
+    );
+    this.node = el("div", { id: "conversation", class: "conversation" }, this.#scroller, this.#latest);
+    this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.#latest.addEventListener("click", () => this.toEnd());
+    this.#earlier.addEventListener("click", () => void this.#showEarlier());
+    new ResizeObserver(() => this.#follow()).observe(this.log);
+    this.setTexts();
+  }
+
+  /** Draws everything anew, in other words or with other options. */
+  setTexts(): void {
+    const { shell } = this.host.context().texts;
+    this.#heading.textContent = shell.messages;
+    this.log.setAttribute("aria-label", shell.messages);
+    this.#earlier.textContent = shell.earlier;
+    this.#latest.setAttribute("aria-label", shell.latest);
+    this.#drawn = null;
+    this.schedule();
+  }
+
+  /** Goes to the newest message and stays there. */
+  toEnd(): void {
+    this.#isSticky = true;
+    this.#follow();
+  }
+
+  schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    const draw = () => {
+      this.#isScheduled = false;
+      this.#draw();
+    };
+    if (document.hidden) setTimeout(draw, HIDDEN_MS);
+    else requestAnimationFrame(draw);
+  }
+
+  #draw(): void {
+    const { state, runs } = this.host.conversation;
+    if (this.#drawn !== state) this.#reset(state);
+    this.#drawItems(state);
+    this.#drawProgress([...runs].at(-1));
+    this.host.startScreen.hidden = state.id !== null || state.items.size > 0;
+    this.#earlier.hidden = !state.hasEarlier;
+    this.#follow();
+  }
+
+  #reset(state: ThreadState): void {
+    this.#drawn = state;
+    this.#views.clear();
+    this.log.replaceChildren();
+    this.#isSticky = true;
+  }
+
+  #drawItems(state: ThreadState): void {
+    for (const [id, view] of this.#views) {
+      if (state.items.has(id)) continue;
+      view.node.remove();
+      this.#views.delete(id);
+    }
+    let place = this.log.firstChild;
+    for (const item of state.items.values()) {
+      const before = this.#views.get(item.id)?.node;
+      const node = this.#nodeOf(item, state);
+      if (node === null) continue;
+      if (before !== undefined && before !== node) {
+        before.replaceWith(node);
+        if (before === place) place = node;
+      }
+      if (node === place) place = node.nextSibling;
+      else this.log.insertBefore(node, place);
+    }
+  }
+
+  #nodeOf(item: Shown, state: ThreadState): HTMLElement | null {
+    const open = state.open.has(item.id);
+    const known = this.#views.get(item.id);
+    if (known?.item === item && known.open === open) return known.node;
+    if (known?.update !== undefined && known.item.type === item.type) {
+      known.update(item, open);
+      Object.assign(known, { item, open });
+      return known.node;
+    }
+    const view = viewOf(item, { ...this.host.context(), imageDomains: state.imageDomains, open });
+    if (view === null) return null;
+    view.node.dataset.item = item.id;
+    this.#views.set(item.id, { ...view, item, open });
+    return view.node;
+  }
+
+  #drawProgress(run: Run | undefined): void {
+    this.#progress.hidden = run === undefined;
+    if (run === undefined) {
+      this.#progress.replaceChildren();
+      return;
+    }
+    const text = this.#progressText(run);
+    if (this.#progress.dataset.text === text && this.#progress.childElementCount > 0) return;
+    this.#progress.dataset.text = text;
+    const pulse = el("span", { class: "pulse", "aria-hidden": "true" });
+    this.#progress.replaceChildren(pulse, ...(run.progress?.icon ? [icon(run.progress.icon)] : []), text);
+  }
+
+  #progressText(run: Run): string {
+    const { shell } = this.host.context().texts;
+    const away = this.host.isAway();
+    if (run.isStopping) return shell.stopping;
+    if (away !== null) return shell[away];
+    if (run.progress !== null) return run.progress.text;
+    const { state } = this.host.conversation;
+    const isWriting = state.open.size > 0 && [...state.items.values()].at(-1)?.type === "assistant_message";
+    return isWriting ? shell.writing : shell.thinking;
+  }
+
+  async #showEarlier(): Promise<void> {
+    this.#isSticky = false;
+    const fromEnd = this.#scroller.scrollHeight - this.#scroller.scrollTop;
+    await this.host.loadEarlier();
+    requestAnimationFrame(() => {
+      this.#scroller.scrollTop = this.#scroller.scrollHeight - fromEnd;
+    });
+  }
+
+  #scrolled(): void {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    this.#isSticky = scrollHeight - scrollTop - clientHeight < STICKY_PX;
+    this.#latest.hidden = this.#isSticky;
+  }
+
+  #follow(): void {
+    if (this.#isSticky) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+  }
+}

@@ -1,0 +1,42 @@
+import { el, safeImageSource } from "./dom.js";
+import { entityChip, entityOfTag } from "./entities.js";
+import { entry } from "./entry.js";
+import { icon } from "./icons.js";
+import type { Attachment, UserContent, UserMessage } from "./protocol.js";
+import type { ItemView, ViewContext } from "./view_context.js";
+
+/** What a person wrote, and sent along. */
+export function userMessageView(item: UserMessage, context: ViewContext): ItemView {
+  const { texts } = context;
+  const attachments = item.attachments ?? [];
+  const node = entry(
+    `user${item.pending ? " pending" : ""}`,
+    item.pending ? texts.items.youPending : texts.items.you,
+    item.quoted_text ? el("blockquote", {}, item.quoted_text) : null,
+    item.content.length > 0 &&
+      el(
+        "div",
+        { class: "bubble" },
+        item.content.map((part) => words(part, context)),
+      ),
+    attachments.length > 0 &&
+      el(
+        "ul",
+        { class: "attachments" },
+        attachments.map((one) => el("li", {}, attachmentChip(one))),
+      ),
+  );
+  return { node };
+}
+
+function words(part: UserContent, context: ViewContext): Node {
+  const text = document.createTextNode(part.text);
+  return part.type === "input_tag" ? entityChip(entityOfTag(part), context, "tag", text) : text;
+}
+
+function attachmentChip({ type, name, preview_url: preview }: Attachment): HTMLElement {
+  const source = type === "image" ? safeImageSource(preview ?? "") : null;
+  const picture = source ? el("img", { src: source, alt: "", loading: "lazy" }) : icon("document");
+  picture.addEventListener("error", () => picture.replaceWith(icon("square-image")));
+  return el("span", { class: "chip" }, picture, el("span", { class: "chip-name" }, name));
+}

@@ -1,0 +1,14 @@
+import { defineConfig } from "vite";
+
+/** One file with all that it needs, for a script tag and for sites that bundle. */
+export default defineConfig({
+  build: {
+    target: "es2022",
+    // Those that have light-dark(): it would be taken apart for others.
+    cssTarget: ["chrome123", "firefox120", "safari17.5"],
+    outDir: "dist",
+    emptyOutDir: true,
+    rolldownOptions: { output: { minify: true } },
+    lib: { entry: "src/index.ts", formats: ["es"], fileName: () => "relaykit-chat.js" },
+  },
+});
