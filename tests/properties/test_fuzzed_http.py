@@ -68,7 +68,7 @@ def ground(
             *(Target("GET", path) for path in (get, get.partition("?")[0])),
             Target("POST", "/dev/token", b'{"sub": "alice"}'),
             *(Target("GET", path) for path in ("/dev/jwks.json", "/healthz", "/readyz", "/metrics")),
-            *(Target("GET", path) for path in ("/openapi.json", "/", "/demo/app.js")),
+            *(Target("GET", path) for path in ("/openapi.json", "/", "/demo/page.js")),
         )
         token = client.headers["Authorization"].removeprefix("Bearer ").encode()
         yield Ground(system.urls[0], token, targets, answer.run_id)
@@ -169,7 +169,7 @@ def check(answer: RawAnswer, target: Target, headers: Headers) -> None:
     assert answer.status < 500, answer.text
     if answer.status < 400 or answer.body == NOT_HTTP:
         return
-    if any(name == b"Range" for name, _ in headers) and target.path in ("/", "/demo/app.js"):
+    if any(name == b"Range" for name, _ in headers) and target.path in ("/", "/demo/page.js"):
         return  # files answer this themselves, as docs/protocol.md says
     if target.method != "HEAD":
         assert_documented_error(answer, answer.status)

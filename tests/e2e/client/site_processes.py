@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from playwright.sync_api import Route
 
 from shared.settings import Settings
+from tests.e2e.client.visitor import Visitor
 from tests.local_mode import wait_until
 from tests.system import ROOT, Process, free_port, start_process
 
@@ -132,6 +135,19 @@ def site_of(settings: Settings, folder: Path) -> Iterator[Site]:
         yield site
     finally:
         site.stop()
+
+
+def serve_two_users_page(visitor: Visitor, folder: Path) -> None:
+    """Builds the page of web/react/test/page into the folder and serves it at /built/."""
+    source = ROOT / "web" / "react" / "test" / "page"
+    vite = ROOT / "web" / "node_modules" / "vite" / "bin" / "vite.js"
+    build = [required("node"), str(vite), "build", str(source), "--base", "./", "--outDir", str(folder)]
+    subprocess.run([*build, "--logLevel", "error"], check=True)
+
+    def give(route: Route) -> None:
+        route.fulfill(path=folder / urlsplit(route.request.url).path.removeprefix("/built/"))
+
+    visitor.context.route("**/built/**", give)
 
 
 def _answers(api: Process, url: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from bench.server import Script
-from tests.e2e.client.site_processes import Site
+from tests.e2e.client.site_processes import Site, serve_two_users_page
 from tests.e2e.client.visitor import WAIT_MS, Visitor
 from tests.local_mode import wait_until
 from tests.system import free_port, start_process
@@ -99,13 +99,11 @@ def test_a_whole_conversation(site: Site, signed_in: Callable[..., Visitor], sho
     expect(answers(page)).to_have_text(stored_answers(visitor, site))
     visitor.picture(shots, "element-in-react")
 
-    page.get_by_role("button", name="Conversations").click()
     page.get_by_role("button", name="New conversation").click()
     expect(answers(page)).to_have_count(0)
     ask(page, "5 at 40")
     await_word(page, 4)
     await_end(page)
-    page.get_by_role("button", name="Conversations").click()
     page.locator(".thread-open").last.click()
     expect(answers(page)).to_have_count(3)
 
@@ -180,11 +178,45 @@ def test_the_page_serves_everybody(signed_in: Callable[..., Visitor], shots: Pat
     visitor.picture(shots, "element-narrow")
 
 
+def test_another_user_in_place_gets_nothing_of_the_one_before(
+    browser: Browser, site: Site, tmp_path: Path
+) -> None:
+    ada = Visitor(browser, site.address, "ada-in-place")
+    ada.serve_chatkit_script(ELEMENT)
+    serve_two_users_page(ada, tmp_path)
+    page = ada.page
+    page.goto("/built/index.html?user=ada-in-place&user=bob-in-place")
+    page.add_style_tag(content="openai-chatkit { height: 500px }")
+    ask(page, ANSWER)
+    await_word(page, 10)
+    [thread] = ada.ask(site.address, "/chatkit", {"type": "threads.list", "params": {}})["data"]
+    expect(page.get_by_label("Thread")).to_have_text(thread["id"])
+
+    page.get_by_role("button", name="Be Bob").click()
+    expect(page.get_by_label("Thread")).to_have_text("none")
+    expect(answers(page)).to_have_count(0)
+    expect(page.locator("#threads li")).to_have_count(0)
+    expect(page.locator(".toast")).to_have_count(0)
+    assert ada.ask(site.address, f"/threads/{thread['id']}/run", None)["status"] == "running"
+
+    ask(page, "20 at 40")
+    await_word(page, 19)
+    bob = Visitor(browser, site.address, "bob-in-place")
+    [his] = bob.ask(site.address, "/chatkit", {"type": "threads.list", "params": {}})["data"]
+    expect(page.get_by_label("Thread", exact=True)).to_have_text(his["id"])
+    assert len(ada.ask(site.address, "/chatkit", {"type": "threads.list", "params": {}})["data"]) == 1
+    for each in (ada, bob):
+        each.context.close()
+    assert ada.errors == []
+
+
 @pytest.fixture
 def plain_server(site: Site, tmp_path: Path):
     """The server inside the HTTP request, as ChatKit's documentation shows it; its address."""
     port = free_port()
-    process = start_process("bench.baselines.in_process", site.settings, tmp_path / "plain.log", PORT=str(port))
+    process = start_process(
+        "bench.baselines.in_process", site.settings, tmp_path / "plain.log", PORT=str(port)
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         wait_until("it is ready", lambda: _is_ready(f"{address}/readyz"))

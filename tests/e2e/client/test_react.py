@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.e2e.client.site_processes import PAGE, Site, required
+from tests.e2e.client.site_processes import PAGE, Site, serve_two_users_page
 from tests.e2e.client.visitor import WAIT_MS, Visitor
 from tests.e2e.page.cutting_proxy import CuttingProxy
-from tests.system import ROOT
 
 WORDS = 200
 ANSWER = f"{WORDS} at 40"
@@ -117,17 +114,9 @@ def test_the_page_serves_everybody(signed_in: Callable[..., Visitor], shots: Pat
 def test_another_user_in_place_gets_nothing_of_the_one_before(
     browser: Browser, site: Site, tmp_path: Path
 ) -> None:
-    folder = ROOT / "web" / "react" / "test" / "page"
-    vite = ROOT / "web" / "node_modules" / "vite" / "bin" / "vite.js"
-    build = [required("node"), str(vite), "build", str(folder), "--base", "./", "--outDir", str(tmp_path)]
-    subprocess.run([*build, "--logLevel", "error"], check=True)
     ada = Visitor(browser, site.address, "ada-before-bob")
     ada.serve_chatkit_script((PAGE / "stock_element.js").read_text())
-
-    def give(route: Route) -> None:
-        route.fulfill(path=tmp_path / urlsplit(route.request.url).path.removeprefix("/built/"))
-
-    ada.context.route("**/built/**", give)
+    serve_two_users_page(ada, tmp_path)
     page = ada.page
     page.goto("/built/index.html?user=ada-before-bob&user=bob-after-ada")
     ask(page, ANSWER)

@@ -185,6 +185,7 @@ export class Conversation {
         this.#remove(run);
         this.events.changed();
         await events.return(null);
+        this.events.threadsChanged();
         return true;
       }
       if (this.state.id !== null) this.events.runBegan(this.state.id, run.id);
@@ -241,8 +242,10 @@ export class Conversation {
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (!run.following.signal.aborted) throw error;
-      status = "cancelled";
+      if (!isAbort(error)) throw error;
+      // Stopped where there are no runs; or the page has ended its fetch, for another user say.
+      status = run.following.signal.aborted ? "cancelled" : null;
+      run.hasFailed = true;
     }
     await this.#ended(run, status, signal);
   }
@@ -393,6 +396,10 @@ async function unlessLeft<Result>(signal: AbortSignal, work: () => Promise<Resul
     if (signal.aborted) return null;
     throw error;
   }
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError";
 }
 
 /** The events with the one before them that was read already. */
