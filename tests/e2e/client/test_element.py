@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import httpx2
@@ -210,9 +211,14 @@ def test_another_user_in_place_gets_nothing_of_the_one_before(
     assert ada.errors == []
 
 
+class Plain(NamedTuple):
+    address: str
+    kill: Callable[[], None]
+
+
 @pytest.fixture
 def plain_server(site: Site, tmp_path: Path):
-    """The server inside the HTTP request, as ChatKit's documentation shows it; its address."""
+    """The server inside the HTTP request, as ChatKit's documentation shows it; its address, and its end."""
     port = free_port()
     process = start_process(
         "bench.baselines.in_process", site.settings, tmp_path / "plain.log", PORT=str(port)
@@ -220,7 +226,7 @@ def plain_server(site: Site, tmp_path: Path):
     address = f"http://127.0.0.1:{port}"
     try:
         wait_until("it is ready", lambda: _is_ready(f"{address}/readyz"))
-        yield address
+        yield Plain(address, process.kill)
     finally:
         process.kill()
 
@@ -242,15 +248,15 @@ PLAIN_CHAT = """async () => {
 
 
 def test_a_plain_chatkit_server_is_spoken_to_too(
-    browser: Browser, site: Site, plain_server: str, request: pytest.FixtureRequest
+    browser: Browser, site: Site, plain_server: Plain, request: pytest.FixtureRequest
 ) -> None:
-    """It knows no runs: nothing resumes, and an abort is the only Stop."""
+    """It knows no runs: nothing resumes, an abort is the only Stop, and what breaks says so."""
     visitor = Visitor(browser, site.address, request.node.name)
     asked: list[str] = []
 
     def pass_on(route: Route) -> None:
         asked.append(route.request.url)
-        route.continue_(url=plain_server + urlsplit(route.request.url).path.removeprefix("/plain"))
+        route.continue_(url=plain_server.address + urlsplit(route.request.url).path.removeprefix("/plain"))
 
     visitor.context.route("**/plain/**", pass_on)
     page = visitor.page
@@ -267,6 +273,12 @@ def test_a_plain_chatkit_server_is_spoken_to_too(
     page.locator("#new-thread").click()
     page.locator(".thread-open").first.click()
     expect(answers(page)).to_have_count(2)
-    assert any(url.endswith("/run") for url in asked), "nobody asked for a run to resume"
+    assert not [url for url in asked if url.endswith("/run")], "it was asked for runs"
+    ask(page, str(Script(deltas=1_000, per_second=20)))
+    expect(answers(page)).to_have_count(3)
+    plain_server.kill()
+    problem = page.get_by_role("alert")
+    expect(problem.get_by_role("button", name="Retry")).to_be_visible()
+    await_end(page)
     assert visitor.errors == []
     visitor.context.close()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Route, expect
 
-from tests.e2e.page.user import User
+from tests.e2e.page.user import SHADOW, User
 from tests.system import ROOT
 
 pytestmark = pytest.mark.browser
@@ -337,3 +338,87 @@ def test_a_chat_that_is_moved_in_the_page_goes_on(given: Given) -> None:
     given.user.wait_for_end()
     expect(given.user.answers).to_have_count(1)
     assert given.user.copied_answer() == given.user.stored_answer()
+
+
+def test_new_options_leave_what_a_person_does_in_a_widget(given: Given) -> None:
+    given.options("{}")
+    given.user.ask("show form")
+    name = given.page.locator(".w-card").get_by_label("Your name")
+    name.fill("Ada")
+    given.options("{theme: 'dark', entities: {onClick() {}}}")
+    expect(name).to_have_value("Ada")
+
+
+def test_a_site_can_have_the_view_stand_still(given: Given) -> None:
+    given.options("{thread: {autoScroll: false}}")
+    given.user.send("Write a long answer of 12 paragraphs")
+    given.user.wait_for_end()
+    scroller = given.page.locator("#scroller")
+    end = "node => node.scrollHeight - node.clientHeight - node.scrollTop"
+    assert scroller.evaluate(end) > 100
+    given.page.get_by_role("button", name="Go to the latest message").click()
+    given.page.wait_for_function(f"() => ({end})({SHADOW}.querySelector('#scroller')) < 2")
+
+
+def test_two_messages_at_once_in_a_new_chat_are_one_thread(given: Given) -> None:
+    given.options("{}")
+    given.page.evaluate(
+        "() => { chat.sendUserMessage({text: 'show notice'}); chat.sendUserMessage({text: 'show link'}) }"
+    )
+    expect(given.user.answers).to_have_count(2)
+    given.user.wait_for_end()
+    assert len(given.told("thread.change")) == 1
+    assert [item["type"] for item in given.user.stored_items()].count("user_message") == 2
+
+
+def test_a_message_refused_after_its_thread_was_left_is_told_and_comes_back(given: Given) -> None:
+    given.user.allowed_errors.append("status of 413")
+    given.options("{}")
+    given.user.ask("show notice")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if "add_user_message" in (route.request.post_data or ""):
+            held.append(route)
+        else:
+            route.continue_()
+
+    given.page.route("**/chatkit", hold)
+    given.user.message_box.fill("too much")
+    given.user.message_box.press("Enter")
+    expect(given.page.locator(".entry.pending")).to_be_visible()
+    given.page.get_by_role("button", name="New conversation").click()
+    expect(given.page.locator(".entry")).to_have_count(0)
+    (route,) = held
+    route.fulfill(status=413, json={"error": {"code": "body_too_large", "message": "It is too large."}})
+    expect(given.page.locator(".toast")).to_have_text("It is too large.")
+    expect(given.user.message_box).to_have_value("too much")
+
+
+def test_escape_in_the_question_before_deleting_stops_no_answer(given: Given) -> None:
+    given.options("{}")
+    given.user.send("Write a long answer for 4 seconds")
+    given.user.wait_for_words(20)
+    given.page.get_by_role("button", name="Delete").first.press("Enter")
+    given.page.get_by_role("dialog").press("Escape")
+    given.user.wait_for_end()
+    expect(given.page.locator(".marker")).to_have_count(0)
+
+
+def test_taking_it_out_of_the_page_is_no_change_of_thread(given: Given) -> None:
+    given.options("{}")
+    given.user.ask("show notice")
+    given.page.evaluate("() => { chat.remove(); return new Promise((done) => setTimeout(done, 100)) }")
+    assert len(given.told("thread.change")) == 1
+    given.page.evaluate("() => document.body.append(chat)")
+    expect(given.last).to_have_text("Noticed.")
+
+
+def test_a_page_without_tls_can_chat_and_run_client_tools(new_user: Callable[..., User]) -> None:
+    """Where a browser has neither `crypto.randomUUID` nor locks."""
+    user = new_user()
+    user.context.add_init_script("delete Crypto.prototype.randomUUID; delete Navigator.prototype.locks")
+    user.sign_in()
+    assert user.page.evaluate("() => [crypto.randomUUID, navigator.locks]") == [None, None]
+    user.ask("What time is it?")
+    expect(user.answers.last.locator(".answer")).to_contain_text("Your browser says")

@@ -3,6 +3,7 @@ export { type ReceivedEvent, readEvents } from "./events.js";
 export { Refusal } from "./failures.js";
 export { createChatKitFetch } from "./fetch.js";
 export type { RunStatus } from "./follow.js";
+export { randomKey } from "./ids.js";
 export type { Limits } from "./limits.js";
 export type { Messages } from "./messages.js";
 export type { ChatKitFetch, ChatKitFetchOptions, ResumedRun } from "./options.js";

@@ -27,10 +27,13 @@ export interface ApiOptions {
  */
 export class Api {
   readonly fetch: ChatKitFetch;
+  /** Whether the server knows runs, as far as its answers have told. */
+  hasRuns = true;
 
   constructor(
     readonly options: ApiOptions,
     private readonly texts: () => Texts,
+    private readonly locale: () => string,
   ) {
     const given = options.fetch;
     this.fetch = isChatKitFetch(given)
@@ -52,6 +55,7 @@ export class Api {
 
   /** The thread's active run, to be followed; null where it has none, and with a server that knows no runs. Throws ApiError. */
   async resume(threadId: string, signal: AbortSignal): Promise<ResumedRun | null> {
+    if (!this.hasRuns) return null;
     try {
       return await this.fetch.resumeThread(threadId, { signal });
     } catch (error) {
@@ -77,7 +81,7 @@ export class Api {
   }
 
   #post(type: string, params: object, signal?: AbortSignal): Promise<Response> {
-    const headers = { "Content-Type": "application/json" };
+    const headers = { "Content-Type": "application/json", "Accept-Language": this.locale() };
     const body = JSON.stringify({ type, params });
     return this.fetch(this.options.url, { method: "POST", headers, body, ...(signal && { signal }) });
   }
@@ -87,7 +91,7 @@ export class Api {
       return await asking;
     } catch (error) {
       // What fetch rejects with where nothing was reached.
-      throw error instanceof TypeError ? this.#away() : error;
+      throw error instanceof TypeError ? this.unreachable() : error;
     }
   }
 
@@ -95,10 +99,10 @@ export class Api {
     if (error instanceof Refusal) {
       return new ApiError(error.status, error.code, error.said || this.#refused(error.status));
     }
-    return error instanceof Unanswered ? this.#away() : error;
+    return error instanceof Unanswered ? this.unreachable() : error;
   }
 
-  #away(): ApiError {
+  unreachable(): ApiError {
     return new ApiError(0, "network", this.texts().shell.unreachable);
   }
 

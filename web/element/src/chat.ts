@@ -46,7 +46,10 @@ export class Chat {
   /** On a narrow element whether the list lies over the conversation, on a wide one whether it stands beside it. */
   #isHistoryOpen = true;
   #threadId: string | null = null;
+  #composerShown = "";
   #loading = 0;
+  /** The last thread that was to be loaded. */
+  #asked: string | null = null;
   #syncedAtMs = 0;
 
   /** @param emit an event of the element */
@@ -60,7 +63,7 @@ export class Chat {
     const texts = () => this.#locale.texts;
     const current = () => this.#options;
     const failed = (error: unknown) => emit("chatkit.error", { error });
-    this.api = new Api(apiOptions(current), texts);
+    this.api = new Api(apiOptions(current), texts, () => this.#locale.tag);
     const live = el("div", { id: "live", class: "unseen", role: "status", "aria-live": "polite" });
     const toasts = el("div", { id: "toasts", class: "toasts" });
     this.#announcer = new Announcer(live, toasts);
@@ -101,14 +104,8 @@ export class Chat {
     });
     this.#view = new ThreadView({
       conversation: this.conversation,
-      context: () => ({
-        texts: texts(),
-        locale: this.#locale.tag,
-        options: this.#options,
-        actions: this.#commands,
-        announcer: this.#announcer,
-        emit,
-      }),
+      context: this.#itemContext(),
+      look: () => JSON.stringify([this.#locale.language, this.#locale.tag, this.#options.threadItemActions ?? null]),
       isAway: () => {
         const { state } = this.api.fetch.connection;
         return state === "reconnecting" || state === "offline" ? state : null;
@@ -154,6 +151,8 @@ export class Chat {
   }
 
   setOptions(options: ChatKitOptions, locale: Locale): void {
+    const hadHistory = this.#options.history?.enabled !== false;
+    if (!hadHistory && options.history?.enabled !== false) void this.#history.refresh();
     this.#options = options;
     this.#locale = locale;
     this.#setTexts();
@@ -164,6 +163,11 @@ export class Chat {
     this.#view.setTexts();
     this.#threadChanged();
     this.#layOut();
+  }
+
+  /** The open thread, or the one that is being loaded. */
+  get threadId(): string | null {
+    return this.#loading > 0 ? this.#asked : this.conversation.state.id;
   }
 
   focusComposer(): void {
@@ -182,6 +186,7 @@ export class Chat {
     }
     this.emit("chatkit.thread.load.start", { threadId });
     this.#loading += 1;
+    this.#asked = threadId;
     try {
       await this.conversation.open(threadId);
     } finally {
@@ -241,7 +246,8 @@ export class Chat {
       },
       stopped: () => this.#announcer.say(this.#texts.items.stopped),
       responding: (isResponding) => this.emit(isResponding ? "chatkit.response.start" : "chatkit.response.end"),
-      settled: (began) => void this.#commands.answerToolCall(began),
+      failed: (message) => this.emit("chatkit.error", { error: new Error(message) }),
+      settled: (how) => void this.#commands.answerToolCall(how),
     };
   }
 
@@ -281,16 +287,37 @@ export class Chat {
     this.#showComposer();
   }
 
+  #itemContext(): ConstructorParameters<typeof ThreadView>[0]["context"] {
+    const locale = () => this.#locale;
+    const options = () => this.#options;
+    return {
+      get texts() {
+        return locale().texts;
+      },
+      get locale() {
+        return locale().tag;
+      },
+      get options() {
+        return options();
+      },
+      actions: this.#commands,
+      announcer: this.#announcer,
+      emit: this.emit,
+    };
+  }
+
   #showComposer(): void {
     const { status } = this.conversation.state;
     const runs = [...this.conversation.runs].filter((run) => run.allowCancel);
     const { shell } = this.#texts;
     const blocked = status.type === "active" ? null : status.reason || shell[status.type];
-    this.#composer.show({
-      blocked,
-      canStop: runs.length > 0,
-      isStopping: runs.length > 0 && runs.every((run) => run.isStopping),
-    });
+    const canStop = runs.length > 0;
+    const shown = { blocked, canStop, isStopping: canStop && runs.every((run) => run.isStopping) };
+    // Each word of an answer comes by here.
+    const key = JSON.stringify(shown);
+    if (key === this.#composerShown) return;
+    this.#composerShown = key;
+    this.#composer.show(shown);
   }
 
   #threadChanged(): void {
@@ -314,7 +341,7 @@ export class Chat {
   #heard(message: TabMessage): void {
     const isOpen = "threadId" in message && message.threadId === this.conversation.state.id;
     if (message.type !== "run") void this.#history.refresh();
-    else if (isOpen) void this.#told(this.conversation.resume());
+    else if (isOpen) void this.#told(this.conversation.refresh());
     if (message.type === "deleted" && isOpen) void this.#choose(null);
   }
 
@@ -326,7 +353,8 @@ export class Chat {
   }
 
   #key(event: KeyboardEvent): void {
-    if (event.key !== "Escape" || event.defaultPrevented) return;
+    const isOfDialog = event.target instanceof Element && event.target.closest("dialog") !== null;
+    if (event.key !== "Escape" || event.defaultPrevented || event.isComposing || isOfDialog) return;
     if (this.#isNarrow && this.#isHistoryOpen) this.toggleHistory(false);
     else if ([...this.conversation.runs].some((run) => run.allowCancel)) void this.#commands.stop();
   }

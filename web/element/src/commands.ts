@@ -1,9 +1,9 @@
 import type { ChatKitOptions } from "@openai/chatkit";
 import type { Announcer } from "./announcer.js";
 import { type Api, ApiError } from "./api.js";
-import { callClientTool } from "./client_tools.js";
+import { callClientTool, forgetResult } from "./client_tools.js";
 import type { Draft } from "./composer_host.js";
-import type { Conversation } from "./conversation.js";
+import type { Conversation, Settled } from "./conversation.js";
 import { pause } from "./pause.js";
 import type {
   AssistantMessage,
@@ -16,8 +16,8 @@ import type {
 import type { Texts } from "./texts/index.js";
 import type { Answers, ItemActions } from "./view_context.js";
 
-/** A tab that only watches lets the one that began the run answer its client tool call first. */
-const WATCHER_DELAY_MS = 1_500;
+/** Whoever began the run answers its client tool call first; a page that only followed it waits the longest. */
+const TOOL_DELAYS_MS: Readonly<Record<Settled, number>> = { began: 0, opened: 1_500, watched: 6_000 };
 
 /** What commands need to know of the element as it is now. */
 export interface CommandsHost {
@@ -32,6 +32,11 @@ export interface CommandsHost {
 
 /** What a person (or a widget, or a client tool) does to the open thread: each a ChatKit request. */
 export class Commands implements ItemActions {
+  /** Client tool calls whose output the server has taken. */
+  readonly #answered = new Set<string>();
+  /** The last message that was sent has begun its request. */
+  #beginning: Promise<unknown> = Promise.resolve();
+
   constructor(private readonly host: CommandsHost) {}
 
   get #threadId(): string | null {
@@ -39,8 +44,18 @@ export class Commands implements ItemActions {
   }
 
   /** Whether the message was accepted. */
-  send(draft: Draft): Promise<boolean> {
+  async send(draft: Draft): Promise<boolean> {
+    const { signal } = this.host.conversation;
+    // One after the other, so that the second finds the thread that the first makes.
+    const beginning = this.#beginning.then(() => this.#begin(draft, signal));
+    this.#beginning = beginning.catch(() => {});
+    return (await beginning).accepted;
+  }
+
+  async #begin(draft: Draft, signal: AbortSignal): Promise<{ readonly accepted: Promise<boolean> | boolean }> {
     const { conversation } = this.host;
+    const threadId = await conversation.threadId();
+    if (signal.aborted) return { accepted: false };
     const { content, attachments, quotedText } = draft;
     const input = {
       content,
@@ -49,8 +64,11 @@ export class Commands implements ItemActions {
       inference_options: draft.inferenceOptions,
     };
     const pending = { content, attachments, quoted_text: quotedText };
-    if (this.#threadId === null) return conversation.start("threads.create", { input }, { pending });
-    return conversation.start("threads.add_user_message", { thread_id: this.#threadId, input }, { pending });
+    const accepted =
+      threadId === null
+        ? conversation.start("threads.create", { input }, { pending })
+        : conversation.start("threads.add_user_message", { thread_id: threadId, input }, { pending });
+    return { accepted };
   }
 
   /** Stops every run of the thread; the end of each answer says when it has. */
@@ -62,8 +80,13 @@ export class Commands implements ItemActions {
     });
     await Promise.all(
       runs.map(async (run) => {
-        if (run.id === null) run.following.abort();
-        else if ((await this.#told(api.stopRun(run.id))) === FAILED) run.isStopping = false;
+        if (run.id === null) {
+          run.following.abort();
+        } else if ((await this.#told(api.stopRun(run.id))) === FAILED) {
+          conversation.change(() => {
+            run.isStopping = false;
+          });
+        }
       }),
     );
   }
@@ -75,8 +98,9 @@ export class Commands implements ItemActions {
   /** Does again what failed. A run that goes on after all is followed instead of asked for again. */
   async retry(item: Shown): Promise<boolean> {
     const { conversation } = this.host;
+    const { signal } = conversation;
     const followed = await this.#told(conversation.resume());
-    if (followed === FAILED || followed) return followed === true;
+    if (signal.aborted || followed === FAILED || followed) return followed === true;
     if (item.type === "error" && item.again !== null) return await item.again();
     const message = conversation.state.lastUserMessage;
     return message === undefined ? false : await this.#answerAnew(message.id);
@@ -89,11 +113,12 @@ export class Commands implements ItemActions {
 
   async #answerAnew(messageId: string): Promise<boolean> {
     const { conversation } = this.host;
+    const { signal } = conversation;
     const kept = new Map(conversation.state.items);
     conversation.change((state) => state.dropAfter(messageId));
     const params = { thread_id: this.#threadId, item_id: messageId };
     const accepted = await conversation.start("threads.retry_after_item", params);
-    if (!accepted) {
+    if (!accepted && !signal.aborted) {
       conversation.change((state) => {
         state.items = kept;
       });
@@ -117,6 +142,7 @@ export class Commands implements ItemActions {
   /** Sends an action to the server. */
   async dispatch(action: { type: string; payload: unknown }, itemId: string | null, streaming: boolean): Promise<void> {
     const { api, conversation } = this.host;
+    const { signal } = conversation;
     const params = { thread_id: this.#threadId, item_id: itemId, action };
     if (streaming) {
       const begin = (): Promise<boolean> => conversation.start("threads.custom_action", params, { again: begin });
@@ -126,7 +152,7 @@ export class Commands implements ItemActions {
     const answer = await this.#told(
       api.call<{ updated_item?: WidgetItem | null }>("threads.sync_custom_action", params),
     );
-    if (answer === FAILED || !answer.updated_item) return;
+    if (signal.aborted || answer === FAILED || !answer.updated_item) return;
     const replaced = { type: "thread.item.replaced", item: answer.updated_item };
     conversation.change((state) => state.apply(replaced));
   }
@@ -144,14 +170,17 @@ export class Commands implements ItemActions {
   }
 
   /** Runs a client tool call that waits in the thread and posts its output: in one tab only, and once. */
-  async answerToolCall(began: boolean): Promise<void> {
+  async answerToolCall(how: Settled): Promise<void> {
     const { conversation } = this.host;
     const { last } = conversation.state;
-    if (last?.type !== "client_tool_call" || last.status !== "pending") return;
+    if (last?.type !== "client_tool_call" || last.status !== "pending" || this.#answered.has(last.id)) return;
     const { signal } = conversation;
-    if (!began) await pause(WATCHER_DELAY_MS, signal).catch(() => {});
+    await pause(TOOL_DELAYS_MS[how], signal).catch(() => {});
     if (signal.aborted || conversation.isRunning) return;
-    await navigator.locks.request(`relaykit.tool.${last.id}`, () => this.#told(this.#postToolOutput(last, signal)));
+    const post = () => this.#told(this.#postToolOutput(last, signal));
+    // A page without TLS has no locks: the server takes one output all the same.
+    if ("locks" in navigator) await navigator.locks.request(`relaykit.tool.${last.id}`, post);
+    else await post();
   }
 
   async #postToolOutput(call: ClientToolCall, signal: AbortSignal): Promise<void> {
@@ -166,7 +195,12 @@ export class Commands implements ItemActions {
     if (signal.aborted) return;
     const completed: ClientToolCall = { ...newest, status: "completed", output: result };
     conversation.change((state) => state.items.set(call.id, completed));
-    await conversation.start("threads.add_client_tool_output", { thread_id: threadId, result });
+    if (await conversation.start("threads.add_client_tool_output", { thread_id: threadId, result })) {
+      this.#answered.add(call.id);
+      forgetResult(call);
+    } else if (!signal.aborted) {
+      conversation.change((state) => state.items.set(call.id, newest));
+    }
   }
 
   /** What fails is told to the person; of the page's own code it is told to the page. */

@@ -1,4 +1,4 @@
-import { type ReceivedEvent, type ResumedRun, readEvents } from "@relaykit/client";
+import { type ReceivedEvent, type ResumedRun, randomKey, readEvents } from "@relaykit/client";
 import { type Api, ApiError } from "./api.js";
 import { isFresh } from "./effects.js";
 import { pause } from "./pause.js";
@@ -8,6 +8,11 @@ import { ThreadState } from "./thread_state.js";
 
 const PAGE_ITEMS = 50;
 const POLL_MS = 2_000;
+
+type Next = IteratorResult<ReceivedEvent, string | null>;
+
+/** The last run began here, or was followed here; or the thread was opened, or looked at again, without one. */
+export type Settled = "began" | "watched" | "opened";
 
 /** What a conversation tells the rest of the element. */
 export interface ConversationEvents {
@@ -25,8 +30,10 @@ export interface ConversationEvents {
   answered(message: AssistantMessage): void;
   stopped(): void;
   responding(isResponding: boolean): void;
-  /** Nothing runs any more; `began`: the last run began here. */
-  settled(began: boolean): void;
+  /** What a run says has gone wrong. */
+  failed(message: string): void;
+  /** Nothing runs any more. */
+  settled(how: Settled): void;
 }
 
 /** The open thread: its state, and the runs of it that this page follows. */
@@ -36,11 +43,19 @@ export class Conversation {
   runs = new Set<Run>();
   #scope = new AbortController();
   readonly #finished = new Set<string>();
+  /** Settles when the thread has its id, or will have none. */
+  #naming: Promise<unknown> | null = null;
 
   constructor(
     private readonly api: Api,
     private readonly events: ConversationEvents,
   ) {}
+
+  /** The open thread's id. One that is being loaded or made has none yet, and is waited for. */
+  async threadId(): Promise<string | null> {
+    await this.#naming;
+    return this.state.id;
+  }
 
   get isRunning(): boolean {
     return this.runs.size > 0;
@@ -57,6 +72,7 @@ export class Conversation {
     this.#scope = new AbortController();
     if (this.isRunning) this.events.responding(false);
     this.runs = new Set();
+    this.#naming = null;
     this.state = new ThreadState();
     this.events.threadChanged();
     this.events.changed();
@@ -65,12 +81,17 @@ export class Conversation {
   /** Loads a thread and follows its active run from that run's start. Throws ApiError. */
   async open(threadId: string): Promise<void> {
     this.clear();
-    const { signal } = this;
+    const loading = this.#load(threadId, this.signal);
+    this.#naming = loading.catch(() => {});
+    await loading;
+  }
+
+  async #load(threadId: string, signal: AbortSignal): Promise<void> {
     const loaded = await unlessLeft(signal, async () => {
       // The run is asked for before the items: a run that ends in between has then stored all of them.
       const [thread, active] = await Promise.all([
         this.api.call<Thread>("threads.get_by_id", { thread_id: threadId }),
-        this.api.resume(threadId, signal),
+        this.#activeOf(threadId, signal),
       ]);
       return { thread, active, page: await this.newestItems(threadId) };
     });
@@ -81,7 +102,17 @@ export class Conversation {
     this.events.threadChanged();
     this.events.changed();
     if (active !== null) this.#follow(active);
-    else this.#settle(false);
+    else this.#settle("opened");
+  }
+
+  /** A thread can be read though nobody can say whether it has a run; coming back to the page asks again. */
+  async #activeOf(threadId: string, signal: AbortSignal): Promise<ResumedRun | null> {
+    try {
+      return await this.api.resume(threadId, signal);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      return null;
+    }
   }
 
   /** The newest items of a thread, newest first. Throws ApiError. */
@@ -91,11 +122,12 @@ export class Conversation {
 
   /** Throws ApiError. */
   async loadEarlier(): Promise<void> {
-    const { id, earlierAfter: after } = this.state;
+    const { state } = this;
+    const { id, earlierAfter: after } = state;
     const params = { thread_id: id, limit: PAGE_ITEMS, order: "desc", after };
     const page = await this.api.call<Page<ThreadItem>>("items.list", params);
-    if (this.state.id !== id) return;
-    this.state.loadEarlier(page);
+    if (this.state !== state || state.earlierAfter !== after) return;
+    state.loadEarlier(page);
     this.events.changed();
   }
 
@@ -108,7 +140,7 @@ export class Conversation {
   /** What another tab or device may have done meanwhile: newer items, another title, a run. Throws ApiError. */
   async sync(): Promise<void> {
     const { signal } = this;
-    const { id } = this.state;
+    const { id, mark } = this.state;
     if (id === null || this.isRunning) return;
     const loaded = await unlessLeft(signal, async () => {
       const active = await this.api.resume(id, signal);
@@ -126,8 +158,13 @@ export class Conversation {
     const { active, thread, page } = loaded;
     this.state.setThread(thread);
     this.events.threadChanged();
-    if (!this.state.equals(page.data)) this.change((state) => state.loadNewest(page));
-    if (active !== null) this.#follow(active);
+    if (!this.state.equals(page)) {
+      this.change((state) => {
+        state.dropLocal("error", "unanswered");
+        state.loadNewest(page, mark);
+      });
+    }
+    if (active === null || !this.#follow(active)) this.#settle("opened");
   }
 
   /** What the server has of the open thread now, though a run goes on. Throws ApiError. */
@@ -171,38 +208,65 @@ export class Conversation {
     this.state.dropLocal("error", "unanswered");
     if (pending !== null) this.state.put({ ...pending, id: run.pendingId, type: "user_message", pending: true });
     this.events.changed();
+    if (type === "threads.create") this.#naming = run.named;
+    const leaving = new AbortController();
+    const leave = () => leaving.abort();
     try {
       const response = await this.api.stream(type, params, run.following.signal);
       run.id = response.headers.get("X-Run-Id");
-      const events = readEvents(response, signal);
-      const first = await events.next();
-      if (run.id === null && !first.done && first.value.event.type === "error") {
+      const events = readEvents(response, leaving.signal);
+      // A refusal is the first event of an answer without a run, and is told wherever the person is by then.
+      const first = run.id === null ? await this.#reached(events.next()) : null;
+      if (first?.done === false && first.value.event.type === "error") {
         await events.return(null);
         throw new ApiError(0, "refused", String(first.value.event.message ?? ""));
       }
+      if (run.id === null) this.api.hasRuns = false;
       const isFollowed = [...this.runs].some((other) => other !== run && other.id !== null && other.id === run.id);
       if (signal.aborted || isFollowed) {
-        this.#remove(run);
-        this.events.changed();
+        leave();
         await events.return(null);
+        this.#forget(run);
         this.events.threadsChanged();
+        if (signal.aborted) await this.#followIfOpen(params);
         return true;
       }
+      signal.addEventListener("abort", leave);
       if (this.state.id !== null) this.events.runBegan(this.state.id, run.id);
-      this.#watch(run, joined(first, events), signal);
+      this.#watch(run, first === null ? events : joined(first, events), signal);
       return true;
     } catch (error) {
+      this.#forget(run);
+      if (run.following.signal.aborted) return true;
       if (!(error instanceof ApiError)) throw error;
-      if (!signal.aborted) this.#refused(run, error);
+      this.events.refused(error);
       return false;
     }
   }
 
-  #refused(run: Run, error: ApiError): void {
+  /** What breaks an answer before its first event is that the server was not reached. */
+  async #reached<Result>(reading: Promise<Result>): Promise<Result> {
+    try {
+      return await reading;
+    } catch (error) {
+      throw isAbort(error) ? error : this.api.unreachable();
+    }
+  }
+
+  /** The thread was left and opened again while the request was on its way. */
+  async #followIfOpen(params: object): Promise<void> {
+    if (!("thread_id" in params) || params.thread_id !== this.state.id) return;
+    try {
+      await this.resume();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.events.refused(error);
+    }
+  }
+
+  #forget(run: Run): void {
     this.#remove(run);
-    this.state.remove(run.pendingId);
-    this.events.changed();
-    this.events.refused(error);
+    if (this.state.remove(run.pendingId)) this.events.changed();
   }
 
   /** Whether the run was not followed here already, nor had ended. */
@@ -226,28 +290,33 @@ export class Conversation {
   }
 
   async #observe(run: Run, events: AsyncGenerator<ReceivedEvent, string | null>, signal: AbortSignal): Promise<void> {
-    let status: string | null;
-    try {
-      for (;;) {
-        const next = await events.next();
-        if (signal.aborted) {
-          await events.return(null);
-          return;
-        }
-        if (next.done) {
-          status = next.value;
-          break;
-        }
-        this.#apply(run, next.value.event, next.value.cursor);
+    for (;;) {
+      const next = await this.#next(run, events);
+      if (signal.aborted) {
+        await events.return(null);
+        return;
       }
-    } catch (error) {
-      if (signal.aborted) return;
-      if (!isAbort(error)) throw error;
-      // Stopped where there are no runs; or the page has ended its fetch, for another user say.
-      status = run.following.signal.aborted ? "cancelled" : null;
-      run.hasFailed = true;
+      if (next.done) {
+        await this.#ended(run, next.value, signal);
+        return;
+      }
+      this.#apply(run, next.value.event, next.value.cursor);
     }
-    await this.#ended(run, status, signal);
+  }
+
+  /** The next event. A body that breaks is one whose server knows no runs, or whose fetch the page has ended. */
+  async #next(run: Run, events: AsyncGenerator<ReceivedEvent, string | null>): Promise<Next> {
+    try {
+      return await events.next();
+    } catch (error) {
+      const isStopped = run.following.signal.aborted;
+      run.hasFailed = true;
+      if (!isStopped && !isAbort(error)) {
+        this.state.put({ id: `error:${run.pendingId}`, type: "error", canRetry: true, again: run.again });
+        this.events.failed(String(error));
+      }
+      return { done: true, value: isStopped ? "cancelled" : null };
+    }
   }
 
   #apply(run: Run, event: StreamEvent, cursor: string | null): void {
@@ -256,6 +325,7 @@ export class Conversation {
       case "thread.created":
       case "thread.updated":
         state.setThread(event.thread as Thread);
+        run.setNamed();
         events.threadChanged();
         if (!run.fromStart) events.threadsChanged();
         if (event.type === "thread.created" && !run.fromStart) events.runBegan((event.thread as Thread).id, run.id);
@@ -272,10 +342,11 @@ export class Conversation {
           canRetry: event.allow_retry === true,
           again: run.again,
         });
+        events.failed(String(event.message ?? event.code ?? ""));
         break;
       case "notice":
         state.put({
-          id: `notice:${run.id ?? run.pendingId}:${cursor ?? crypto.randomUUID()}`,
+          id: `notice:${run.id ?? run.pendingId}:${cursor ?? randomKey()}`,
           type: "notice",
           level: String(event.level),
           title: (event.title as string | null) ?? null,
@@ -301,23 +372,26 @@ export class Conversation {
 
   /** @param status null where the answer ended without saying how: what is missing of it is in the thread, in the end */
   async #ended(run: Run, status: string | null, signal: AbortSignal): Promise<void> {
-    if (status === null && run.id !== null && !run.hasFailed) await this.#untilOver(run, signal);
+    const isLeft = status === null && run.id !== null;
+    if (isLeft && !run.hasFailed) await this.#untilOver(run, signal);
     if (signal.aborted) return;
     const isOverlapped = this.runs.size > 1;
     this.#remove(run);
-    if (run.id !== null) this.#finished.add(run.id);
+    // A run that could not be followed to its end may be followed again.
+    if (run.id !== null && !(isLeft && run.hasFailed)) this.#finished.add(run.id);
     this.change((state) => {
       for (const id of run.openItems) state.open.delete(id);
       state.remove(run.pendingId);
       if (status === "cancelled") state.put({ id: `stopped:${run.id ?? run.pendingId}`, type: "stopped" });
       if (status === "failed" && !run.hasFailed) {
         state.put({ id: `error:${run.pendingId}`, type: "error", canRetry: true, again: run.again });
+        this.events.failed("The run has failed.");
       }
     });
     if (status === "cancelled") this.events.stopped();
     if (status === null || isOverlapped || run.touchedOthers || this.#wasAnsweredElsewhere(run))
       await this.#reload(signal);
-    if (!signal.aborted) await this.#next(run, signal);
+    if (!signal.aborted) await this.#followNext(run, signal);
   }
 
   /** A client tool call is completed by a request, not by an event: who did not post it has not seen it. */
@@ -331,8 +405,10 @@ export class Conversation {
   async #untilOver(run: Run, signal: AbortSignal): Promise<void> {
     while (!signal.aborted && this.state.id !== null) {
       const active = await this.#activeUnlessAway(signal);
-      await active?.response.body?.cancel();
-      if (active?.runId !== run.id) return;
+      if (active !== "away") {
+        await active?.response.body?.cancel();
+        if (active?.runId !== run.id) return;
+      }
       await pause(POLL_MS, signal).catch(() => {});
     }
   }
@@ -350,22 +426,22 @@ export class Conversation {
   }
 
   /** Another run of the thread may have waited for this one. */
-  async #next(run: Run, signal: AbortSignal): Promise<void> {
+  async #followNext(run: Run, signal: AbortSignal): Promise<void> {
     if (this.isRunning || this.state.id === null) return;
-    const active = await this.#activeUnlessAway(signal);
-    if (signal.aborted || this.isRunning) {
-      await active?.response.body?.cancel();
-      return;
-    }
-    if (active === null || !this.#follow(active)) this.#settle(!run.fromStart);
+    const found = await this.#activeUnlessAway(signal);
+    const active = found === "away" ? null : found;
+    if (signal.aborted || this.isRunning || active?.runId === run.id) await active?.response.body?.cancel();
+    if (signal.aborted || this.isRunning) return;
+    if (active === null || active.runId === run.id || !this.#follow(active))
+      this.#settle(run.fromStart ? "watched" : "began");
   }
 
-  async #activeUnlessAway(signal: AbortSignal): Promise<ResumedRun | null> {
+  async #activeUnlessAway(signal: AbortSignal): Promise<ResumedRun | null | "away"> {
     try {
       return await this.api.resume(this.state.id ?? "", signal);
     } catch (error) {
       if (!signal.aborted && !(error instanceof ApiError)) throw error;
-      return null;
+      return "away";
     }
   }
 
@@ -375,15 +451,16 @@ export class Conversation {
   }
 
   #remove(run: Run): void {
+    run.setNamed();
     if (this.runs.delete(run) && this.runs.size === 0) this.events.responding(false);
   }
 
-  #settle(began: boolean): void {
+  #settle(how: Settled): void {
     const { last } = this.state;
     if (last?.type === "user_message" && !this.state.hasLocal) {
       this.change((state) => state.put({ id: `unanswered:${last.id}`, type: "unanswered" }));
     }
-    this.events.settled(began);
+    this.events.settled(how);
   }
 }
 

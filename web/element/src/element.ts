@@ -1,5 +1,6 @@
 import type { ChatKitOptions, OpenAIChatKit } from "@openai/chatkit";
 import { Chat } from "./chat.js";
+import { complete } from "./draft.js";
 import { localeOf } from "./locale.js";
 import { checked } from "./options.js";
 import base from "./styles/base.css?inline";
@@ -28,7 +29,7 @@ function styleSheet(): CSSStyleSheet {
  * Slot `history-footer`: what stands below the list of threads.
  */
 export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Method> {
-  readonly #shadow = this.attachShadow({ mode: "open", delegatesFocus: true });
+  readonly #shadow = this.attachShadow({ mode: "open" });
   #options: ChatKitOptions | null = null;
   #chat: Chat | null = null;
   /** Where the chat goes on when the element is put back into a page. */
@@ -49,8 +50,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   setOptions(options: ChatKitOptions): void {
     const before = this.#options;
     this.#options = checked(options);
-    if (before === null) this.#threadId = options.initialThread ?? null;
-    if (this.#chat !== null && before !== null && !isSameServer(before, options)) {
+    if (!this.#isReady || before === null || !isSameServer(before, options)) {
       this.#leave();
       this.#threadId = options.initialThread ?? null;
     }
@@ -67,6 +67,10 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     queueMicrotask(() => {
       if (!this.isConnected) this.#leave();
     });
+  }
+
+  override focus(): void {
+    this.#chat?.focusComposer();
   }
 
   async focusComposer(): Promise<void> {
@@ -87,7 +91,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     const chat = await this.#running();
     if (newThread) await chat.show(null);
     const isAccepted = await chat.send({
-      content: content ?? (text === "" ? [] : [{ type: "input_text", text }]),
+      content: complete(content ?? (text === "" ? [] : [{ type: "input_text", text }])),
       attachments,
       quotedText: reply ?? null,
       inferenceOptions: { ...(toolChoice && { tool_choice: toolChoice }), ...(model !== undefined && { model }) },
@@ -114,7 +118,10 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   #start(): void {
     const options = this.#options;
     if (options === null || this.#chat !== null || !this.isConnected) return;
-    const chat = new Chat(options, this.#look(options), (type, detail) => this.#emit(type, detail));
+    const chat: Chat = new Chat(options, this.#look(options), (type, detail) => {
+      // A chat that was left says nothing any more.
+      if (this.#chat === chat) this.#emit(type, detail);
+    });
     this.#chat = chat;
     this.#shadow.replaceChildren(chat.node);
     void chat.start(this.#threadId);
@@ -128,7 +135,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     const chat = this.#chat;
     if (chat === null) return;
     this.#chat = null;
-    this.#threadId = chat.conversation.state.id;
+    this.#threadId = chat.threadId;
     chat.end();
     this.#shadow.replaceChildren();
   }
@@ -149,7 +156,6 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   }
 
   #emit(type: string, detail?: unknown): void {
-    // A chat that was left says nothing any more.
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: false }));
   }
 }

@@ -153,25 +153,25 @@ export class History {
     const { shell } = this.host.texts();
     const value = thread.title ?? "";
     const field = el("input", { class: "field", "aria-label": shell.renameField, value, maxlength: "200" });
-    const finish = async (isKept: boolean) => {
+    const finish = async (isKept: boolean, by: "key" | "blur") => {
       if (this.#renaming !== form) return;
       this.#renaming = null;
       const title = field.value.trim();
       if (isKept && title !== "" && title !== thread.title) await this.#attempt(() => this.#retitle(thread.id, title));
       this.#draw();
-      this.#focusKey(`write:${thread.id}`);
+      if (by === "key") this.#focusKey(`write:${thread.id}`);
     };
     const submit = (event: Event) => {
       event.preventDefault();
-      void finish(true);
+      void finish(true, "key");
     };
     const key = (event: KeyboardEvent) => {
       if (event.key !== "Escape") return;
       event.stopPropagation();
-      void finish(false);
+      void finish(false, "key");
     };
     const form = el("form", { class: "rename", on: { submit, keydown: key } }, field);
-    field.addEventListener("blur", () => void finish(true));
+    field.addEventListener("blur", () => void finish(true, "blur"));
     this.#renaming = form;
     line.replaceChildren(form);
     field.select();

@@ -1,3 +1,4 @@
+import { randomKey } from "@relaykit/client";
 import type { Again, StreamEvent, ThreadItem } from "./protocol.js";
 
 /** A run as this page sees it, from the click that began it to its end. */
@@ -12,9 +13,12 @@ export class Run {
   readonly openItems = new Set<string>();
   /** It changed an item of an earlier run, which a replay cannot rebuild. */
   touchedOthers = false;
-  readonly pendingId = `pending:${crypto.randomUUID()}`;
+  readonly pendingId = `pending:${randomKey()}`;
   /** Ends the following where the server knows no runs: there an abort is the only Stop. */
   readonly following = new AbortController();
+  /** Settles when the thread that it makes has its id, or will have none. */
+  readonly named: Promise<void>;
+  setNamed: () => void = () => {};
   readonly #own = new Set<string>();
 
   /**
@@ -27,6 +31,9 @@ export class Run {
     readonly again: Again | null = null,
   ) {
     this.id = id;
+    this.named = new Promise((resolve) => {
+      this.setNamed = resolve;
+    });
   }
 
   observe(event: StreamEvent): void {

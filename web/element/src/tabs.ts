@@ -7,6 +7,7 @@ export type TabMessage =
 /** Tells the other tabs that show the same chat what happened here. */
 export class Tabs {
   readonly #channel: BroadcastChannel;
+  #isClosed = false;
 
   /** @param url of the ChatKit endpoint: tabs of other chats hear nothing */
   constructor(url: string, listener: (message: TabMessage) => void) {
@@ -15,10 +16,11 @@ export class Tabs {
   }
 
   tell(message: TabMessage): void {
-    this.#channel.postMessage(message);
+    if (!this.#isClosed) this.#channel.postMessage(message);
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#channel.close();
   }
 }

@@ -25,15 +25,22 @@ const GREYS: Record<string, readonly [number, number]> = {
 const CHROMA_PER_TINT = 0.004;
 const LIGHTNESS_PER_SHADE = 0.012;
 
+/** What was set here on each element: all else is the page's own. */
+const applied = new WeakMap<HTMLElement, Set<string>>();
 const loadedFonts = new Set<string>();
 
 /** Puts the site's `theme` onto the element, as custom properties of it. What it does not name is the style sheet's. */
 export function applyTheme(host: HTMLElement, given: ChatKitOptions["theme"]): void {
   const theme: ThemeOption = typeof given === "string" ? { colorScheme: given } : (given ?? {});
   const { style } = host;
+  const before = applied.get(host) ?? new Set<string>();
+  for (const name of before) style.removeProperty(name);
+  const names = new Set<string>();
+  applied.set(host, names);
   const set = (name: string, value: string | null | undefined) => {
-    if (value) style.setProperty(name, value);
-    else style.removeProperty(name);
+    if (!value) return;
+    style.setProperty(name, value);
+    names.add(name);
   };
   set("color-scheme", theme.colorScheme);
   const { baseSize, fontFamily, fontFamilyMono, fontSources = [] } = theme.typography ?? {};
@@ -55,15 +62,12 @@ export function applyTheme(host: HTMLElement, given: ChatKitOptions["theme"]): v
   }
 }
 
-type Set = (name: string, value: string | null | undefined) => void;
+type Apply = (name: string, value: string | null | undefined) => void;
 
-function setGreys(set: Set, theme: ThemeOption): void {
+function setGreys(set: Apply, theme: ThemeOption): void {
   const grey = theme.color?.grayscale;
   for (const [name, [light, dark]] of Object.entries(GREYS)) {
-    if (grey === undefined) {
-      set(`--${name}`, null);
-      continue;
-    }
+    if (grey === undefined) return;
     const chroma = grey.tint * CHROMA_PER_TINT;
     const shade = (grey.shade ?? 0) * LIGHTNESS_PER_SHADE;
     const of = (lightness: number) => `oklch(${Math.min(1, Math.max(0, lightness + shade))} ${chroma} ${grey.hue})`;
@@ -71,7 +75,7 @@ function setGreys(set: Set, theme: ThemeOption): void {
   }
 }
 
-function setAccent(host: HTMLElement, set: Set, theme: ThemeOption): void {
+function setAccent(host: HTMLElement, set: Apply, theme: ThemeOption): void {
   const accent = theme.color?.accent;
   set("--accent", accent?.primary);
   set("--on-accent", accent && readableOn(host, accent.primary));

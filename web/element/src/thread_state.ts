@@ -57,20 +57,32 @@ export class ThreadState {
   }
 
   /**
-   * The newest page of `items.list` in descending order takes the place of all that was known, but for what is still being
-   * written, what only this page has, and what has changed since the `mark` at which the page was asked for.
+   * The newest page of `items.list` in descending order takes the place of all that was known, but for what is earlier than
+   * all of it, what is still being written, what only this page has, and what has changed since the `mark` at which it
+   * was asked for.
    */
   loadNewest(page: Page<ThreadItem>, mark: number = this.mark): void {
-    const known = this.items;
+    const known = [...this.items.values()];
     const isNewer = (id: string) => (this.#changedAt.get(id) ?? 0) > mark;
-    this.items = new Map();
-    for (const item of [...page.data].reverse()) {
-      const newest = isNewer(item.id) ? known.get(item.id) : item;
-      if (newest !== undefined) this.items.set(item.id, newest);
-    }
     const isKept = (item: Shown) => isLocal(item) || isPending(item) || this.open.has(item.id) || isNewer(item.id);
-    for (const item of known.values()) if (isKept(item) && !this.items.has(item.id)) this.items.set(item.id, item);
-    this.#setEarlier(page);
+    const oldest = page.data.at(-1)?.id;
+    const from = page.has_more === true ? known.findIndex(({ id }) => id === oldest) : -1;
+    const shown: Shown[] = from > 0 ? known.slice(0, from) : [];
+    const newest = [...page.data].reverse();
+    shown.push(...newest.flatMap((item) => (isNewer(item.id) ? (this.items.get(item.id) ?? []) : item)));
+    const ids = new Set(shown.map(({ id }) => id));
+    // Each behind what it stood behind before.
+    let before: string | null = null;
+    for (const item of known) {
+      if (!ids.has(item.id) && isKept(item)) {
+        const at = shown.findIndex(({ id }) => id === before);
+        shown.splice(at < 0 ? shown.length : at + 1, 0, item);
+        ids.add(item.id);
+      }
+      if (ids.has(item.id)) before = item.id;
+    }
+    this.items = new Map(shown.map((item) => [item.id, item]));
+    if (from <= 0) this.#setEarlier(page);
   }
 
   /** A further page in descending order goes before all that is known. */
@@ -134,11 +146,11 @@ export class ThreadState {
     }
   }
 
-  /** Whether these newest items, newest first, are known as they are. */
-  equals(newest: readonly ThreadItem[]): boolean {
+  /** Whether the items of the newest page are known as they are. */
+  equals({ data: newest, has_more: hasMore }: Page<ThreadItem>): boolean {
     const known = [...this.items.values()].filter((item) => !isLocal(item)).reverse();
     const isSame = (item: ThreadItem, index: number) => JSON.stringify(item) === JSON.stringify(known[index]);
-    return newest.every(isSame) && (known.length === newest.length || this.hasEarlier);
+    return newest.every(isSame) && (known.length === newest.length || hasMore === true);
   }
 
   /** The newest item that the server knows and that says something. */

