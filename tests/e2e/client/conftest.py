@@ -21,6 +21,8 @@ def site(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
+        folder = tmp_path_factory.mktemp("site")
+        (folder / "attachments").mkdir()
         settings = make_settings(
             redis_url,
             database_url,
@@ -28,8 +30,10 @@ def site(
             free_port(),
             chatkit_server="tests.e2e.client.server:ClientServer",
             jwt_leeway_seconds=0,
+            attachments_url=(folder / "attachments").as_uri(),
+            attachments_key="k" * 32,
         )
-        with site_of(settings, tmp_path_factory.mktemp("site")) as running:
+        with site_of(settings, folder) as running:
             yield running
 
 

@@ -110,6 +110,29 @@ def test_javascript_sees_no_token(visitor: Visitor) -> None:
     assert cookie["value"] not in seen
 
 
+UPLOAD = """async () => {
+  const canvas = new OffscreenCanvas(64, 64);
+  canvas.getContext("2d").fillRect(0, 0, 64, 64);
+  const file = await canvas.convertToBlob();
+  const params = {name: "dot.png", size: file.size, mime_type: "image/png"};
+  const body = JSON.stringify({type: "attachments.create", params});
+  const headers = {"content-type": "application/json"};
+  const made = await (await fetch("/api/chatkit", {method: "POST", headers, body})).json();
+  const here = (address) => { const url = new URL(address); return `/api${url.pathname}${url.search}`; };
+  const {url, method, headers: given} = made.upload_descriptor;
+  const put = await fetch(here(url), {method, headers: given, body: file, credentials: "omit"});
+  const got = await fetch(here(made.preview_url), {credentials: "omit"});
+  const same = (await got.blob()).size === file.size;
+  return {put: put.status, got: got.status, same, type: got.headers.get("content-type"), made: made.id};
+}"""
+
+
+def test_a_file_goes_through_and_comes_back_by_signed_links(visitor: Visitor) -> None:
+    """As with PUBLIC_URL at the site's `/api`: its links differ in nothing but the origin and the path's beginning."""
+    sent = visitor.page.evaluate(UPLOAD)
+    assert (sent["put"], sent["got"], sent["same"], sent["type"]) == (204, 200, True, "image/png"), sent
+
+
 @dataclass
 class Sent:
     status: int
