@@ -20,6 +20,7 @@ from chatkit.types import (
     GeneratedImage,
     GeneratedImageItem,
     NoticeEvent,
+    ProgressUpdateEvent,
     SearchTask,
     StructuredInputFreeform,
     StructuredInputItem,
@@ -241,6 +242,11 @@ class PageServer(AssistantServer):
 
     async def _link(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.say("[Open the blue room](chatkit-link://room?name=blue)")
+
+    async def _progress(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield ProgressUpdateEvent(icon="search", text="Looking into the calendar")
+        await asyncio.sleep(1.5)
+        yield scene.say("Found.")
 
     async def _input(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         """The message as the server has it."""

@@ -111,6 +111,31 @@ def test_an_entity_is_chosen_by_keyboard_and_reaches_the_server_as_a_tag(given: 
     assert given.told("entity") == ["e1"]
 
 
+PREVIEW = """{entities: {
+  onTagSearch: async () => [{id: "e1", title: "Ada Lovelace", interactive: true}],
+  onRequestPreview: async () => ({preview: {type: "Basic", children: [{type: "Text", value: "Countess"}]}}),
+}}"""
+
+
+def test_an_entity_in_a_message_shows_its_preview(given: Given) -> None:
+    given.options(PREVIEW)
+    tag = "{type: 'input_tag', id: 'e1', text: 'Ada Lovelace', interactive: true}"
+    given.call(f"sendUserMessage({{content: [{{type: 'input_text', text: 'show input '}}, {tag}]}})")
+    given.user.wait_for_end()
+    given.page.locator(".entry.user").get_by_role("button", name="Ada Lovelace").hover()
+    expect(given.page.get_by_text("Countess")).to_be_visible()
+
+
+def test_what_the_server_says_of_its_progress_is_shown_until_it_answers(given: Given) -> None:
+    given.options("{}")
+    given.user.send("show progress")
+    progress = given.page.locator("#progress")
+    expect(progress).to_have_text("Looking into the calendar")
+    expect(progress.locator("svg")).to_be_visible()
+    expect(given.last).to_have_text("Found.")
+    expect(progress).to_be_hidden()
+
+
 COMPOSER = """{composer: {
   tools: [{id: "search", label: "Search the web", icon: "search", placeholderOverride: "What for?"},
           {id: "draw", label: "Draw", icon: "images", persistent: true}],
