@@ -61,13 +61,13 @@ class Heartbeat:
                 self._held(time.monotonic())
 
     def _held(self, now: float) -> list[Claim]:
-        """The claims whose lease can still be shown to hold; the attempts of the others are stopped."""
+        """The claims whose lease can still be shown to hold, oldest renewal first; the others' attempts are stopped."""
         shown_at = {claim: self._shown_at.get(claim, claim.asked_at) for claim in self._claims.values()}
         over = [claim for claim, at in shown_at.items() if at + self._settings.lease_seconds <= now]
         for claim in over:
             self._heed(claim, Renewal.LOST)
         self._shown_at = {claim: at for claim, at in shown_at.items() if claim not in over}
-        return list(self._shown_at)
+        return sorted(self._shown_at, key=self._shown_at.__getitem__)
 
     async def _renew(self, claims: list[Claim], spread_seconds: float) -> None:
         parts = [claims[first : first + RENEWED_AT_ONCE] for first in range(0, len(claims), RENEWED_AT_ONCE)]

@@ -9,7 +9,8 @@ from typing import Any, Self
 import httpx2
 from playwright.sync_api import Browser, ConsoleMessage, Page
 
-AXE = Path(__file__).parents[3] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+from tests.e2e.axe import assert_accessible
+
 WAIT_MS = 40_000
 # What Chromium itself says of requests that failed, whether or not the page minds.
 NETWORK = re.compile(r"Failed to load resource|net::ERR_")
@@ -82,13 +83,7 @@ class Visitor:
         return (page or self.page).evaluate(f"site.{what}")
 
     def assert_accessible(self) -> None:
-        """axe finds nothing on the page, in the light and in the dark."""
-        for scheme in ("light", "dark"):
-            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            self.page.evaluate(AXE.read_text())
-            found = self.page.evaluate("axe.run().then(({violations}) => violations)")
-            said = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
-            assert said == [], f"{self.name}, {scheme}: {said}"
+        assert_accessible(self.page)
 
     def assert_fits(self, width: int) -> None:
         self.page.set_viewport_size({"width": width, "height": 740})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +11,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Route, expect
 
+from tests.e2e.axe import assert_accessible
 from tests.e2e.page.user import SHADOW, User
-from tests.system import ROOT
 
 pytestmark = pytest.mark.browser
-
-AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 
 PREPARE = """async (name) => {
   const {createChatKitFetch} = await import("/demo/relaykit-chat.js");
@@ -68,16 +65,7 @@ class Given:
         return self.user.answers.last.locator(".answer")
 
     def assert_accessible(self) -> None:
-        if not AXE.exists():
-            assert not os.environ.get("CI"), "CI has the browser packages; run `make web`"
-            return
-        for scheme in ("light", "dark"):
-            self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-            self.page.evaluate(AXE.read_text())
-            found = self.page.evaluate("axe.run('relaykit-chat').then(({violations}) => violations)")
-            said = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
-            assert said == [], f"{scheme}: {said}"
-        self.page.emulate_media(color_scheme="light")
+        assert_accessible(self.page, "relaykit-chat")
 
 
 @pytest.fixture
@@ -447,3 +435,47 @@ def test_a_page_without_tls_can_chat_and_run_client_tools(new_user: Callable[...
     assert user.page.evaluate("() => [crypto.randomUUID, navigator.locks]") == [None, None]
     user.ask("What time is it?")
     expect(user.answers.last.locator(".answer")).to_contain_text("Your browser says")
+
+
+def test_a_message_that_waits_for_its_thread_holds_up_nothing_once_that_is_left(given: Given) -> None:
+    given.options("{}")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        is_first = "threads.create" in (route.request.post_data or "") and not held
+        held.append(route) if is_first else route.continue_()
+
+    given.page.route("**/chatkit", hold)
+    for text in ("first", "second"):
+        given.user.message_box.fill(text)
+        given.user.message_box.press("Enter")
+    expect(given.page.locator(".entry.pending")).to_have_count(1)
+    given.page.get_by_role("button", name="New conversation").click()
+    expect(given.user.message_box).to_have_value("second")
+    given.user.ask("show notice")
+    expect(given.last).to_have_text("Noticed.")
+    held[0].continue_()
+
+
+BROKEN = """data: {"type":"thread.created"}
+
+data: {"type":"thread.created","thread":{"id":"thr_x","created_at":"2026-01-01T00:00:00"}}
+
+data: {"type":"thread.item.done","item":{"id":"m","type":"assistant_message",
+data: "content":[{"type":"output_text","text":"Hi."}]}}
+
+: end completed
+
+"""
+
+
+def test_an_event_that_is_not_what_it_says_costs_itself(given: Given) -> None:
+    given.options("{history: {enabled: false}}")
+    given.page.route("**/chatkit", lambda route: route.fulfill(content_type="text/event-stream", body=BROKEN))
+    given.user.message_box.fill("hello")
+    given.user.message_box.press("Enter")
+    expect(given.last).to_have_text("Hi.")
+    given.user.wait_for_end()
+    (reported,) = given.user.errors
+    assert reported.startswith("TypeError")
+    given.user.errors.clear()

@@ -54,7 +54,7 @@ export class Commands implements ItemActions {
 
   async #begin(draft: Draft, signal: AbortSignal): Promise<{ readonly accepted: Promise<boolean> | boolean }> {
     const { conversation } = this.host;
-    const threadId = await conversation.threadId();
+    const threadId = signal.aborted ? null : await conversation.threadId();
     if (signal.aborted) return { accepted: false };
     const { content, attachments, quotedText } = draft;
     const input = {
@@ -74,7 +74,7 @@ export class Commands implements ItemActions {
   /** Stops every run of the thread; the end of each answer says when it has. */
   async stop(): Promise<void> {
     const { api, conversation } = this.host;
-    const runs = [...conversation.runs].filter((run) => !run.isStopping && (run.id !== null || run.allowCancel));
+    const runs = [...conversation.runs].filter((run) => run.allowCancel && !run.isStopping);
     conversation.change(() => {
       for (const run of runs) run.isStopping = true;
     });

@@ -53,7 +53,7 @@ export class Conversation {
 
   /** The open thread's id. One that is being loaded or made has none yet, and is waited for. */
   async threadId(): Promise<string | null> {
-    await this.#naming;
+    await Promise.race([this.#naming, aborted(this.signal)]);
     return this.state.id;
   }
 
@@ -221,7 +221,7 @@ export class Conversation {
         await events.return(null);
         throw new ApiError(0, "refused", String(first.value.event.message ?? ""));
       }
-      if (run.id === null) this.api.hasRuns = false;
+      if (first?.done === false) this.api.hasRuns = false;
       const isFollowed = [...this.runs].some((other) => other !== run && other.id !== null && other.id === run.id);
       if (signal.aborted || isFollowed) {
         leave();
@@ -233,7 +233,8 @@ export class Conversation {
       }
       signal.addEventListener("abort", leave);
       if (this.state.id !== null) this.events.runBegan(this.state.id, run.id);
-      this.#watch(run, first === null ? events : joined(first, events), signal);
+      const following = this.#observe(run, first === null ? events : joined(first, events), signal);
+      void following.finally(() => signal.removeEventListener("abort", leave));
       return true;
     } catch (error) {
       this.#forget(run);
@@ -280,13 +281,8 @@ export class Conversation {
     const run = new Run(active.runId, true);
     this.#add(run);
     this.events.changed();
-    this.#watch(run, readEvents(active.response, this.signal), this.signal);
+    void this.#observe(run, readEvents(active.response, this.signal), this.signal);
     return true;
-  }
-
-  /** Failures of the element itself are not swallowed: the browser reports them. */
-  #watch(run: Run, events: AsyncGenerator<ReceivedEvent, string | null>, signal: AbortSignal): void {
-    void this.#observe(run, events, signal);
   }
 
   async #observe(run: Run, events: AsyncGenerator<ReceivedEvent, string | null>, signal: AbortSignal): Promise<void> {
@@ -300,7 +296,12 @@ export class Conversation {
         await this.#ended(run, next.value, signal);
         return;
       }
-      this.#apply(run, next.value.event, next.value.cursor);
+      try {
+        this.#apply(run, next.value.event, next.value.cursor);
+      } catch (error) {
+        // An event that is not what it says costs itself, and not the answer that it stands in.
+        reportError(error);
+      }
     }
   }
 
@@ -462,6 +463,10 @@ export class Conversation {
     }
     this.events.settled(how);
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
 }
 
 /** Null where the thread was left meanwhile, whatever came of it. */

@@ -6,7 +6,11 @@ export function isFresh(runId: string | null, cursor: string | null): boolean {
   const key = KEY + runId;
   const applied = sessionStorage.getItem(key);
   if (applied !== null && compareCursors(cursor, applied) <= 0) return false;
-  sessionStorage.setItem(key, cursor);
+  try {
+    sessionStorage.setItem(key, cursor);
+  } catch {
+    // The site has filled it: better an effect that comes again after a reload than none.
+  }
   return true;
 }
 
