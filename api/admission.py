@@ -31,11 +31,13 @@ from shared.errors import (
     ThreadBusy,
     TooManyRuns,
 )
+from shared.fair_share import flow_of_run
 from shared.identity import RequestContext, set_current
 from shared.journal import Journals
 from shared.log import failure
 from shared.queue import REPEAT_SECONDS, Queue
 from shared.redis import insist
+from shared.run_context import stored_context
 from shared.run_rows import TOO_MANY_RETRY_SECONDS, Runs
 from shared.runs import Kind, Run, Status
 from shared.settings import Settings
@@ -245,7 +247,8 @@ class Admission:
         entries = self.journals.admission_call(run.id, events, self.settings.journal_ttl_seconds)
         try:
             if made.status is Status.QUEUED:
-                await insist(lambda: self.queue.admit(entries, run.id))
+                flow = flow_of_run(self.settings, run)
+                await insist(lambda: self.queue.admit(entries, run.id, flow))
             else:
                 await insist(
                     lambda: self.journals.admission(run.id, events, self.settings.journal_ttl_seconds)
@@ -281,7 +284,7 @@ def _row(submission: Submission, admitted: Admitted, options: StreamOptions) -> 
         handed_back=0,
         anchor_item_id=admitted.anchor_item_id,
         input={**admitted.input, "stream_options": options.model_dump()},
-        context=_context(context),
+        context=stored_context(context),
         token=submission.token,
         cancel_requested=False,
         error=None,
@@ -289,12 +292,3 @@ def _row(submission: Submission, admitted: Admitted, options: StreamOptions) -> 
         idempotency_key=submission.idempotency_key,
         max_attempts=submission.max_attempts,
     )
-
-
-def _context(context: RequestContext) -> dict[str, Any]:
-    return {
-        "claims": dict(context.claims),
-        "locale": context.locale,
-        "metadata": dict(context.metadata),
-        "request_id": context.request_id,
-    }

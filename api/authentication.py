@@ -63,6 +63,7 @@ class Identity:
 
     user_id: str
     tenant: str | None
+    tier: str | None
     claims: Mapping[str, Any] = field(repr=False)
     token: str = field(repr=False)
     expires_at: float
@@ -125,6 +126,7 @@ class Authenticator:
         return RequestContext(
             user_id=identity.user_id,
             tenant=identity.tenant,
+            tier=identity.tier,
             claims=copy.deepcopy(dict(identity.claims)),
             locale=locale,
             metadata=metadata,
@@ -171,9 +173,11 @@ class Authenticator:
         tenant = claims.get(self._settings.jwt_tenant_claim)
         if tenant is not None and not _is_name(tenant):
             raise _refused("tenant")
+        tier = claims.get(self._settings.jwt_tier_claim) if self._settings.jwt_tier_claim else None
         return Identity(
             user_id=claims["sub"],
             tenant=tenant,
+            tier=tier if _is_name(tier) else None,
             claims=claims,
             token=token,
             expires_at=min(int(claims["exp"]), MAX_EXPIRY) + self._settings.jwt_leeway_seconds,

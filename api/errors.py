@@ -60,6 +60,8 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.ItemMismatch: 409,
     errors.ThreadBusy: 409,
     errors.RateLimited: 429,
+    errors.TenantRateLimited: 429,
+    errors.TooManyQueued: 429,
     errors.TooManyRuns: 429,
     errors.TooManyStreams: 429,
     errors.QueueFull: 503,

@@ -8,14 +8,15 @@ from collections import Counter
 import structlog
 
 from api.authentication import Identity
-from shared.errors import QueueUnavailable, RateLimited, TooManyStreams
-from shared.identity import caller_digest
+from api.request_gate import Gate, RequestGate
+from shared.errors import QueueUnavailable, RateLimited, TenantRateLimited, TooManyQueued, TooManyStreams
+from shared.fair_share import Flow, flow_of, weighted
 from shared.log import failure
-from shared.queue import Gate, Queue
 from shared.redis import insist
 from shared.settings import Settings
 
 STREAMS_RETRY_SECONDS = 5.0
+QUEUED_RETRY_SECONDS = 10.0
 COUNT_SECONDS = 6.0
 
 log = structlog.get_logger()
@@ -40,36 +41,43 @@ class Slot:
 
 
 class Limits:
-    """Counts the requests of a caller everywhere, through Redis, and its streams in this process."""
+    """Counts the requests of a caller and its tenant everywhere, through Redis, and its streams in this process."""
 
-    def __init__(self, settings: Settings, queue: Queue) -> None:
+    def __init__(self, settings: Settings, gate: RequestGate) -> None:
         self._settings = settings
-        self._queue = queue
+        self._gate = gate
         self._streams: Counter[tuple[str, str]] = Counter()
 
     async def request(self, identity: Identity, *, needs_queue: bool) -> bool:
-        """Counts a request; whether the queue is full. Raises RateLimited, and QueueUnavailable where it is needed.
+        """Counts a request; whether the queue is full for this caller.
 
-        What needs no queue is answered while Redis is away, and is not counted then.
+        Raises RateLimited, TenantRateLimited, TooManyQueued, and QueueUnavailable where the queue is needed. A request
+        that needs no queue is answered while Redis is away, and is not counted then.
         """
-        caller = caller_digest(identity.tenant, identity.user_id)
+        settings, flow = self._settings, flow_of(self._settings, identity)
         try:
-            wait_seconds, due = await self._count(caller)
+            gate = await self._count(flow)
         except QueueUnavailable as error:
             if needs_queue:
                 raise
             log.warning("a request is not counted", action="limits_uncounted", **failure(error))
             return False
-        if wait_seconds > 0:
-            raise RateLimited(retry_after_seconds=wait_seconds)
-        return 0 < self._settings.queue_max_depth <= due
+        if gate.caller_wait_seconds > 0:
+            raise RateLimited(retry_after_seconds=gate.caller_wait_seconds)
+        if gate.tenant_wait_seconds > 0:
+            raise TenantRateLimited(retry_after_seconds=gate.tenant_wait_seconds)
+        if needs_queue and 0 < weighted(settings.tenant_max_queued, flow) <= gate.depth.of_tenant:
+            raise TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
+        return gate.depth.is_full_for(flow, settings.queue_max_depth)
 
-    async def _count(self, caller: str) -> Gate:
+    async def _count(self, flow: Flow) -> Gate:
         """Also over a connection that has died since; not for long."""
+        settings = self._settings
+        tenant_per_minute = weighted(settings.tenant_requests_per_minute, flow)
         try:
             async with asyncio.timeout(COUNT_SECONDS):
                 return await insist(
-                    lambda: self._queue.gate(caller, self._settings.caller_requests_per_minute)
+                    lambda: self._gate.enter(flow, settings.caller_requests_per_minute, tenant_per_minute)
                 )
         except TimeoutError as error:
             raise QueueUnavailable from error

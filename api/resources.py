@@ -17,6 +17,7 @@ from api.authentication import Authenticator
 from api.hub import Hub
 from api.jwks import JwksClient
 from api.limits import Limits
+from api.request_gate import RequestGate
 from api.streams import Streams
 from api.watch import Watch
 from shared.attachments import build_attachment_store
@@ -83,7 +84,7 @@ async def open_resources(
             admission=Admission(settings, database, runs, journals, queue, endings, user),
             authenticator=Authenticator(settings, jwks),
             user=user,
-            limits=Limits(settings, queue),
+            limits=Limits(settings, RequestGate(commands)),
             token_box=TokenBox(settings.forward_token_key) if settings.forward_token_key else None,
         )
 

@@ -19,12 +19,14 @@ from bench.baselines.stock_arq import HOLDING, STARTED
 from bench.server import Script
 from bench.stack import Stack
 from shared import keys
+from shared.fair_share import Flow
 from shared.journal import Journals
 from shared.queue import Queue
 from shared.redis import Redis, open_redis
 from shared.runs import Kind, new_run_id
 
 OWNER = "bench"
+FLOW = Flow("-", OWNER)
 HOLD_SECONDS = 3_600.0
 LOOK_SECONDS = 0.005
 TTL_SECONDS = 3_600.0
@@ -97,7 +99,7 @@ class OurRuns:
 
     async def _admit(self, run_id: str) -> None:
         entries = Journals(self.redis).admission_call(run_id, [b'{"type":"stream_options"}'], TTL_SECONDS)
-        await Queue(self.redis).admit(entries, run_id)
+        await Queue(self.redis).admit(entries, run_id, FLOW)
 
     async def _running(self) -> int:
         statement = "SELECT count(*) FROM runs WHERE status = 'running'"

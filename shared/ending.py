@@ -11,6 +11,7 @@ from chatkit.store import NotFoundError
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.errors import DatabaseUnavailable, Fenced
+from shared.fair_share import flow_of_run
 from shared.identity import set_current
 from shared.journal import Journals
 from shared.log import failure
@@ -82,11 +83,15 @@ class Endings:
             return status
         await self._note_cancelled(run)
         await insist(lambda: self.write_end(run, Status.CANCELLED))
-        await insist(lambda: self.queue.discard(run.id))
+        await insist(lambda: self.queue.discard(run.id, flow_of_run(self.settings, run)))
         if promoted is not None:
-            next_id = promoted.id
-            await insist(lambda: self.queue.enqueue(next_id))
+            await self.enqueue(promoted)
         return status
+
+    async def enqueue(self, run: Run) -> None:
+        """Gives a queued run its job, and its place in the fair order. Raises QueueUnavailable."""
+        flow = flow_of_run(self.settings, run)
+        await insist(lambda: self.queue.enqueue(run.id, flow))
 
     async def _promoted(self, run: Run) -> Run | None:
         """The end of a run does not depend on who waits behind it: what cannot be promoted, the reaper tries again."""

@@ -175,6 +175,18 @@ class RateLimited(RelaykitError):
     code = "rate_limited"
 
 
+class TenantRateLimited(RelaykitError):
+    """Too many requests of this tenant."""
+
+    code = "tenant_rate_limited"
+
+
+class TooManyQueued(RelaykitError):
+    """Too many runs of this tenant wait for a worker."""
+
+    code = "too_many_queued"
+
+
 class TooManyRuns(RelaykitError):
     """Too many runs of this caller have not ended."""
 
@@ -188,7 +200,7 @@ class TooManyStreams(RelaykitError):
 
 
 class QueueFull(RelaykitError):
-    """The queue is full."""
+    """The queue is full, and this caller has its share of it."""
 
     code = "queue_full"
 

@@ -20,6 +20,8 @@ class RequestContext:
     user_id: str
     tenant: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
+    tier: str | None = None
+    """The text in the claim that JWT_TIER_CLAIM names."""
     locale: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     request_id: str = ""

@@ -10,7 +10,8 @@ import hashlib
 from arq.constants import default_queue_name, in_progress_key_prefix, job_key_prefix, retry_key_prefix
 
 QUEUE = default_queue_name
-"""arq's sorted set of job ids; the score is the time, in ms of Redis's clock, at which a job is due."""
+"""arq's sorted set of job ids. The score is the time, in ms of Redis's clock, at which a job is due; it is negative for
+a job that is due already and has its place in the fair order."""
 
 JOB_PREFIX = job_key_prefix
 """arq's message of a job. Lives for a day: a job that waits longer is queued again from its row."""
@@ -38,6 +39,15 @@ REAPED = "relaykit:reaped"
 
 RATE_PREFIX = "relaykit:rate:"
 """Of each caller: the time until which its requests are spoken for. Lives until then."""
+
+TENANT_RATE_PREFIX = "relaykit:tenant-rate:"
+"""The same of each tenant."""
+
+FAIR_PREFIX = "relaykit:fair:"
+"""The fair order of the due jobs; shared/lua/fair.lua lists its keys. Digests stand for tenants and callers."""
+
+FAIR_TTL_SECONDS = 86_400
+"""From the last use of a key. The reaper gives jobs that have waited longer a place again."""
 
 MISSING_PREFIX = "relaykit:missing:"
 """When the reaper first saw a run that nobody has: it acts only where that lasts."""
@@ -71,6 +81,11 @@ def followed(run_id: str) -> str:
 def rate(caller: str) -> str:
     """`caller` is a digest: names of users stay out of Redis."""
     return f"{RATE_PREFIX}{caller}"
+
+
+def tenant_rate(tenant: str) -> str:
+    """`tenant` is a digest too."""
+    return f"{TENANT_RATE_PREFIX}{tenant}"
 
 
 def admitting(caller: str, idempotency_key: str) -> str:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, cast
 
+import structlog
 from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
 from shared import keys
 from shared.errors import QueueUnavailable
+from shared.fair_share import UNKNOWN_FLOW, Flow
 from shared.redis import Call, Redis, call, script, translated
 
 RUN_FUNCTION = "run"
 """The one arq function."""
 
-BURSTS_PER_MINUTE = 4
-"""A caller may send a quarter of a minute's requests at once."""
 ALONE_SECONDS = 30.0
 MISSING_NOTE_MS = 60_000
+RECOUNTED_AT_ONCE = 100
+FAIR_TTL_MS = keys.FAIR_TTL_SECONDS * 1000
 
 REPEAT_SECONDS = 300
 """For so long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
+
+log = structlog.get_logger()
 
 
 class Renewal(IntFlag):
@@ -75,11 +79,14 @@ class Pulse(IntEnum):
     GONE_NOBODY = 4
 
 
-class Gate(NamedTuple):
-    """What a request meets: how long its caller has to wait, and how many runs are due that no worker has taken."""
+class RunningLimits(NamedTuple):
+    """Runs that may be executed at once, times the flow's weight; 0 is no limit."""
 
-    wait_seconds: float
-    due: int
+    of_tenant: int = 0
+    of_caller: int = 0
+
+
+UNLIMITED = RunningLimits()
 
 
 class Queue:
@@ -87,42 +94,58 @@ class Queue:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._enqueue = redis.register_script(script("enqueue"))
-        self._claim = redis.register_script(script("claim"))
+        self._enqueue = redis.register_script(script("fair", "enqueue"))
+        self._claim = redis.register_script(script("fair", "claim"))
         self._renew = redis.register_script(script("renew"))
-        self._release = redis.register_script(script("release"))
-        self._gate = redis.register_script(script("gate"))
+        self._release = redis.register_script(script("fair", "release"))
+        self._discard = redis.register_script(script("fair", "discard"))
+        self._recount = redis.register_script(script("fair", "recount"))
         self._pulse = redis.register_script(script("pulse"))
-        self._missing = redis.register_script(script("missing"))
+        self._missing = redis.register_script(script("fair", "missing"))
 
-    async def enqueue(self, run_id: str) -> bool:
-        """Makes the run due now and wakes a worker; False where its job was there."""
-        [added] = await call(self._redis, self.enqueue_call(run_id))
+    async def enqueue(self, run_id: str, flow: Flow = UNKNOWN_FLOW) -> bool:
+        """Makes the run due now, in its flow, and wakes a worker; False where its job was there."""
+        [added] = await call(self._redis, self.enqueue_call(run_id, flow))
         return bool(added)
 
-    def enqueue_call(self, run_id: str) -> Call:
+    def enqueue_call(self, run_id: str, flow: Flow) -> Call:
         """The same as a call, to go with others."""
         message = serialize_job(
             RUN_FUNCTION, (run_id,), {}, None, int(time.time() * 1000), serializer=serialize
         )
         return Call(
             self._enqueue,
-            [keys.QUEUE, keys.job(run_id), keys.BELL],
-            [run_id, message, expires_extra_ms, keys.BELL_TTL_SECONDS],
+            [keys.QUEUE, keys.job(run_id), keys.BELL, keys.FAIR_PREFIX],
+            [
+                run_id,
+                message,
+                expires_extra_ms,
+                keys.BELL_TTL_SECONDS,
+                flow.path,
+                flow.tenant_weight,
+                flow.caller_weight,
+                FAIR_TTL_MS,
+            ],
         )
 
-    async def admit(self, first_entries: Call, run_id: str) -> None:
+    async def admit(self, first_entries: Call, run_id: str, flow: Flow) -> None:
         """Writes a journal's first entries, then makes the run due, in one round trip."""
-        await call(self._redis, first_entries, self.enqueue_call(run_id))
+        await call(self._redis, first_entries, self.enqueue_call(run_id, flow))
 
-    async def claim(self, free: int, lease_seconds: float, token: str) -> list[Claim]:
-        """Takes up to `free` due jobs. `token` must be unlike that of any other claim."""
+    async def claim(
+        self, free: int, lease_seconds: float, token: str, limits: RunningLimits = UNLIMITED
+    ) -> list[Claim]:
+        """Takes up to `free` due jobs in fair order. `token` must be unlike that of any other claim."""
         asked_at = time.monotonic()
+        arguments: list[str | int] = [free, int(lease_seconds * 1000), token, *limits]
         with translated():
-            taken = await self._claim(
-                keys=[keys.QUEUE, keys.LEASE_PREFIX], args=[free, int(lease_seconds * 1000), token]
+            taken, dropped = await self._claim(
+                keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX],
+                args=[*arguments, UNKNOWN_FLOW.path, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
             )
-        return [Claim(run_id.decode(errors="replace"), token, asked_at) for run_id in taken]
+        if dropped:
+            log.error("jobs dropped: no run can have their ids", action="claim_dropped", count=len(dropped))
+        return [Claim(run_id.decode(), token, asked_at) for run_id in taken]
 
     async def renew(
         self, claims: Sequence[Claim], lease_seconds: float, journal_ttl_seconds: float
@@ -146,33 +169,64 @@ class Queue:
                     keys.job(claim.run_id),
                     keys.tries(claim.run_id),
                     keys.BELL,
+                    keys.FAIR_PREFIX,
                 ],
-                args=[claim.run_id, claim.token, "done" if done else "again", keys.BELL_TTL_SECONDS],
+                args=[
+                    claim.run_id,
+                    claim.token,
+                    "done" if done else "again",
+                    keys.BELL_TTL_SECONDS,
+                    FAIR_TTL_MS,
+                ],
             )
         return bool(released)
 
-    async def missing(self, run_ids: Sequence[str], patience_seconds: float) -> list[str]:
-        """Those of the runs that have had neither a lease nor a job for so long; the first call begins to count."""
+    async def missing(self, flows: Mapping[str, Flow], patience_seconds: float) -> list[str]:
+        """Those of the runs that have had neither a lease nor a job for so long; the first call begins to count.
+
+        `flows` has the flow of each run. A job that has lost its place in the fair order gets another.
+        """
         patience_ms = int(patience_seconds * 1000)
+        paths = [flow.path for flow in flows.values()]
         with translated():
             found = await self._missing(
-                keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.MISSING_PREFIX],
-                args=[patience_ms, 10 * patience_ms + MISSING_NOTE_MS, *run_ids],
+                keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.MISSING_PREFIX, keys.FAIR_PREFIX],
+                args=[
+                    patience_ms,
+                    10 * patience_ms + MISSING_NOTE_MS,
+                    UNKNOWN_FLOW.path,
+                    *flows,
+                    *paths,
+                    FAIR_TTL_MS,
+                ],
             )
         return [run_id.decode(errors="replace") for run_id in found]
+
+    async def recount(self) -> int:
+        """Corrects the counts of running runs, which the release before leaves behind; says by how many."""
+        cursor, corrected = b"0", 0
+        while True:
+            with translated():
+                cursor, ended = await self._recount(
+                    keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX],
+                    args=[cursor, RECOUNTED_AT_ONCE, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
+                )
+            corrected += int(ended)
+            if cursor == b"0":
+                return corrected
 
     async def is_turn(self, every_seconds: float) -> bool:
         """Whether no reaper has had its turn for so long; if so this one has it now."""
         with translated():
             return bool(await self._redis.set(keys.REAPED, "1", px=int(every_seconds * 1000), nx=True))
 
-    async def discard(self, run_id: str) -> None:
-        """Takes a job that nobody holds off the queue: its run has ended."""
+    async def discard(self, run_id: str, flow: Flow) -> None:
+        """Takes a job that no worker holds off the queue: its run has ended."""
         with translated():
-            async with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.zrem(keys.QUEUE, run_id)
-                pipeline.delete(keys.job(run_id), keys.tries(run_id))
-                await pipeline.execute()
+            await self._discard(
+                keys=[keys.QUEUE, keys.job(run_id), keys.tries(run_id), keys.BELL, keys.FAIR_PREFIX],
+                args=[run_id, flow.path, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
+            )
 
     async def signal_cancel(self, run_id: str, flag_seconds: float) -> None:
         """Tells the worker that has the run: now over the channel, and at its next heartbeat by the flag."""
@@ -219,15 +273,6 @@ class Queue:
         finally:
             with suppress(QueueUnavailable), translated():
                 await lock.release()
-
-    async def gate(self, caller: str, requests_per_minute: int) -> Gate:
-        """Counts a request of the caller. One round trip."""
-        with translated():
-            wait_ms, due = await self._gate(
-                keys=[keys.rate(caller), keys.QUEUE],
-                args=[requests_per_minute, max(1, requests_per_minute // BURSTS_PER_MINUTE)],
-            )
-        return Gate(wait_ms / 1000, due)
 
     async def pulses(self, known: Sequence[tuple[str, object]]) -> list[Pulse]:
         """Looks at runs, each with the cursor of the last entry that is known of it."""

@@ -173,6 +173,7 @@ async def _called(redis: Redis, calls: Sequence[Call]) -> list[Any]:
         return list(await pipeline.execute(raise_on_error=False))
 
 
-def script(name: str) -> str:
-    """The text of shared/lua/<name>.lua."""
-    return (Path(__file__).parent / "lua" / f"{name}.lua").read_text()
+def script(*names: str) -> str:
+    """The texts of shared/lua/<name>.lua, one after the other: what several scripts need stands in front of each."""
+    folder = Path(__file__).parent / "lua"
+    return "\n".join((folder / f"{name}.lua").read_text() for name in names)

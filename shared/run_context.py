@@ -1,8 +1,9 @@
-"""From a run's row to the request context that its attempts hand to the server."""
+"""The request context in a run's row: how it is stored, and how an attempt hands it to the server."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from shared.identity import RequestContext
 from shared.runs import Run
@@ -17,6 +18,7 @@ def request_context(
         user_id=run.owner,
         tenant=run.tenant or None,
         claims=context.get("claims", {}),
+        tier=context.get("tier"),
         locale=context.get("locale"),
         metadata=context.get("metadata", {}),
         request_id=context.get("request_id", ""),
@@ -25,3 +27,14 @@ def request_context(
         bearer_token=bearer_token,
         forbid=forbid,
     )
+
+
+def stored_context(context: RequestContext) -> dict[str, Any]:
+    """The part of the context that has no column of its own, as JSON."""
+    return {
+        "claims": dict(context.claims),
+        "tier": context.tier,
+        "locale": context.locale,
+        "metadata": dict(context.metadata),
+        "request_id": context.request_id,
+    }

@@ -17,6 +17,8 @@ ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)]
+Weights = Annotated[dict[str, Weight], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -48,6 +50,7 @@ class Settings(BaseSettings):
     jwt_audience: str
     jwt_algorithms: CommaList = ("RS256", "ES256", "EdDSA")
     jwt_tenant_claim: str = "tenant"
+    jwt_tier_claim: str | None = None
     jwt_leeway_seconds: float = Field(default=10, ge=0, le=300)
     jwks_cache_seconds: Seconds = 300
     jwks_cooldown_seconds: Seconds = 10
@@ -76,6 +79,16 @@ class Settings(BaseSettings):
     caller_max_runs: int = Field(default=50, ge=0)
     caller_max_streams: int = Field(default=100, ge=0)
     queue_max_depth: int = Field(default=10_000, ge=0)
+    caller_max_running: int = Field(default=0, ge=0)
+    tenant_max_running: int = Field(default=0, ge=0)
+    tenant_max_queued: int = Field(default=0, ge=0)
+    tenant_requests_per_minute: int = Field(default=0, ge=0)
+
+    # Shares
+    tenant_weights: Weights = {}
+    tier_weights: Weights = {}
+    queue_notice_text: str | None = None
+    queue_notice_seconds: Seconds = 3
 
     # Retention; 0 keeps for ever
     retention_days: float = Field(default=0, ge=0, allow_inf_nan=False)
@@ -123,6 +136,16 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("tenant_weights", "tier_weights", mode="before")
+    @classmethod
+    def _split_weights(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.rpartition("=") for part in value.split(",") if part.strip()]
+        if any(not name.strip() for name, _, _ in pairs):
+            raise ValueError("must be name=weight, separated by commas")
+        return {name.strip(): weight.strip() for name, _, weight in pairs}
 
     @field_validator("redis_url")
     @classmethod

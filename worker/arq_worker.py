@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from shared.errors import QueueUnavailable
 from shared.log import failure
-from shared.queue import RUN_FUNCTION, Claim, Queue, deserialize, serialize
+from shared.queue import RUN_FUNCTION, Claim, Queue, RunningLimits, deserialize, serialize
 from shared.settings import Settings
 from worker.executor import Executor, Outcome
 
@@ -56,6 +56,7 @@ class ArqWorker(Worker):
         self._queue = queue
         self._bell = bell
         self._executor = executor
+        self._limits = RunningLimits(settings.tenant_max_running, settings.caller_max_running)
         self._claiming = asyncio.Lock()
         self._name = uuid4().hex
         self._claim_number = 0
@@ -91,7 +92,7 @@ class ArqWorker(Worker):
                 return 0
             self._claim_number += 1
             token = f"{self._name}:{self._claim_number}"
-            claims = await self._queue.claim(free, self._settings.lease_seconds, token)
+            claims = await self._queue.claim(free, self._settings.lease_seconds, token, self._limits)
             for claim in claims:
                 earlier = self.tasks.get(claim.run_id)
                 self.claims[claim.run_id] = claim

@@ -222,8 +222,8 @@ class Executor:
         with suppress(Fenced):  # the row has ended: whoever has the lease now writes the same end
             await journal.flush()
         if promoted is not None:
-            next_id = promoted.id
-            await self._persist(attempt, lambda: self._queue.enqueue(next_id))
+            next_run = promoted
+            await self._persist(attempt, lambda: self._endings.enqueue(next_run))
         log.info("attempt ends", action="attempt_end", status=status.value, error=error)
         return Outcome.DONE
 

@@ -16,10 +16,12 @@ from shared.attachments import ObjectAttachmentStore
 from shared.database import Database
 from shared.ending import Endings
 from shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
+from shared.fair_share import flow_of
 from shared.log import failure
 from shared.queue import Queue
+from shared.runs import Run
 from shared.settings import Settings
-from worker.sweeps import OLDEST, Forgotten, Place, Sweeps
+from worker.sweeps import OLDEST, Forgotten, OwnedRun, Place, Sweeps
 
 EVERY_SECONDS = 5.0
 OF_A_TURN = 0.9
@@ -86,13 +88,16 @@ class Reaper:
         """
         sweeps = Sweeps(self.database)
         async for page in sweeps.queued(QUEUED_SECONDS, ASKED_AT_ONCE):
-            await self._enqueue(await self.queue.missing(page, 0), "queued")
+            await self._enqueue_missing(page, 0, "queued")
         async for page in sweeps.running(ASKED_AT_ONCE):
-            await self._enqueue(await self.queue.missing(page, self.settings.lease_seconds), "running")
+            await self._enqueue_missing(page, self.settings.lease_seconds, "running")
         for run in await sweeps.stranded(STRANDED_AT_ONCE):
             promoted = await self.endings.promote(run)
             if promoted is not None:
-                await self._enqueue([promoted.id], "waiting")
+                await self._enqueue(promoted, "waiting")
+        corrected = await self.queue.recount()
+        if corrected:
+            log.info("counts of running runs corrected", action="reaper_recounted", count=corrected)
 
     async def delete_old(self) -> None:
         """Deletes threads and runs past their time, the next ones of them, and the bytes of attachments that are gone.
@@ -109,10 +114,15 @@ class Reaper:
         if self.attachments is not None:
             await self.attachments.sweep()
 
-    async def _enqueue(self, run_ids: list[str], status: str) -> None:
-        for run_id in run_ids:
-            log.warning("run queued again", action="reaper_requeued", run_id=run_id, status=status)
-            await self.queue.enqueue(run_id)
+    async def _enqueue_missing(self, page: list[OwnedRun], patience_seconds: float, status: str) -> None:
+        flows = {run.run_id: flow_of(self.settings, run) for run in page}
+        missing = await self.queue.missing(flows, patience_seconds)
+        for run in await Sweeps(self.database).runs(missing):
+            await self._enqueue(run, status)
+
+    async def _enqueue(self, run: Run, status: str) -> None:
+        log.warning("run queued again", action="reaper_requeued", run_id=run.id, status=status)
+        await self.endings.enqueue(run)
 
     async def _delete(self, what: str, step: Callable[[Place], Awaitable[Forgotten]]) -> None:
         for _ in range(DELETE_STEPS):

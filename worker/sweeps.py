@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -14,15 +14,17 @@ from shared.runs import Run
 from shared.runs_sql import COLUMNS
 
 QUEUED: Final = """
-SELECT id, queued_at FROM runs
+SELECT id, tenant, owner, queued_at FROM runs
 WHERE status = 'queued' AND queued_at < now() - $1 * interval '1 second'
     AND (queued_at, id) > (coalesce($2::timestamptz, '-infinity'), $3)
 ORDER BY queued_at, id LIMIT $4
 """
 
 RUNNING: Final = """
-SELECT id FROM runs WHERE status = 'running' AND id > $1 ORDER BY id LIMIT $2
+SELECT id, tenant, owner FROM runs WHERE status = 'running' AND id > $1 ORDER BY id LIMIT $2
 """
+
+RUNS: Final = f"SELECT {COLUMNS} FROM runs WHERE id = ANY ($1)"  # noqa: S608
 
 # None of these is left by a transaction of ours: finish and promotion are one.
 STRANDED: Final = f"""
@@ -67,6 +69,15 @@ LOCK_OLD_THREADS: Final = "SELECT id FROM threads WHERE id = ANY ($1) FOR UPDATE
 FORGET_THREADS: Final = f"DELETE FROM threads WHERE id = ANY ($2) AND {_UNUSED} RETURNING id"  # noqa: S608
 
 
+class OwnedRun(NamedTuple):
+    """A run's id, and whose it is; its tier is known from its row alone."""
+
+    run_id: str
+    tenant: str | None
+    user_id: str
+    tier: None = None
+
+
 class Place(NamedTuple):
     """Up to where the old rows were looked at: the last one's time, and its id."""
 
@@ -90,27 +101,34 @@ class Sweeps:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def queued(self, older_than_seconds: float, page: int) -> AsyncIterator[list[str]]:
-        """Ids of the runs that have been queued for so long, oldest first."""
+    async def queued(self, older_than_seconds: float, page: int) -> AsyncIterator[list[OwnedRun]]:
+        """The runs that have been queued for so long, oldest first."""
         queued_at, last = None, ""
         while True:
             async with self._database.connection() as connection:
                 rows = await connection.fetch(QUEUED, older_than_seconds, queued_at, last, page)
             if not rows:
                 return
-            yield [row["id"] for row in rows]
+            yield [_owned(row) for row in rows]
             queued_at, last = rows[-1]["queued_at"], rows[-1]["id"]
 
-    async def running(self, page: int) -> AsyncIterator[list[str]]:
-        """Ids of all running runs."""
+    async def running(self, page: int) -> AsyncIterator[list[OwnedRun]]:
+        """All running runs."""
         last = ""
         while True:
             async with self._database.connection() as connection:
                 rows = await connection.fetch(RUNNING, last, page)
             if not rows:
                 return
-            yield [row["id"] for row in rows]
+            yield [_owned(row) for row in rows]
             last = rows[-1]["id"]
+
+    async def runs(self, run_ids: Sequence[str]) -> list[Run]:
+        """The rows of these runs, as far as there are any."""
+        if not run_ids:
+            return []
+        async with self._database.connection() as connection:
+            return [run_of(row) for row in await connection.fetch(RUNS, run_ids)]
 
     async def stranded(self, limit: int) -> list[Run]:
         """Of each thread without an active run: the run that has waited longest in it."""
@@ -131,6 +149,10 @@ class Sweeps:
             locked = [row["id"] for row in await connection.fetch(LOCK_OLD_THREADS, _forgettable(old))]
             forgotten = await connection.fetch(FORGET_THREADS, older_than_days, locked)
         return Forgotten(len(forgotten), _place(old, limit))
+
+
+def _owned(row: asyncpg.Record) -> OwnedRun:
+    return OwnedRun(row["id"], row["tenant"] or None, row["owner"])
 
 
 def _forgettable(old: list[asyncpg.Record]) -> list[str]:

@@ -192,10 +192,18 @@ async def test_only_the_holder_releases(queue, redis):
             assert not await queue.release(claim, done=done)
     assert await everything(redis) == before
     assert await queue.release(owner, done=True)
-    assert await everything(redis) == {keys.BELL: b"list"}
+    assert await everything(redis) == {
+        keys.BELL: b"list",
+        f"{keys.FAIR_PREFIX}flow:": b"hash",
+        f"{keys.FAIR_PREFIX}away:": b"zset",
+    }
     assert not await queue.release(owner, done=True)
     assert not await queue.release(owner, done=False)
-    assert await everything(redis) == {keys.BELL: b"list"}
+    assert await everything(redis) == {
+        keys.BELL: b"list",
+        f"{keys.FAIR_PREFIX}flow:": b"hash",
+        f"{keys.FAIR_PREFIX}away:": b"zset",
+    }
 
 
 async def test_a_job_that_is_given_back_is_due_at_once_and_rings(queue, redis):

@@ -1,0 +1,95 @@
+"""Whose turn it is: the flow that a run belongs to, its weight, and its share of a full queue."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from shared.identity import caller_digest
+from shared.run_context import request_context
+from shared.runs import Run
+from shared.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A caller of a tenant in the fair order (shared/lua/fair.lua): two digests, and the weight of each."""
+
+    tenant: str
+    caller: str
+    tenant_weight: float = 1.0
+    """Relative to the other tenants."""
+    caller_weight: float = 1.0
+    """Relative to the other callers of the tenant."""
+
+    @property
+    def path(self) -> str:
+        return f"{self.tenant}:{self.caller}"
+
+
+UNKNOWN_FLOW = Flow("-", "-")
+"""The flow of jobs whose owner is not known: the release before queues them without a flow."""
+
+
+class Caller(Protocol):
+    """A request context, or the identity that it comes from."""
+
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def tenant(self) -> str | None: ...
+    @property
+    def tier(self) -> str | None: ...
+
+
+def flow_of(settings: Settings, of: Caller) -> Flow:
+    """The flow of a caller's runs.
+
+    The weight is that of TENANT_WEIGHTS for the tenant, else that of TIER_WEIGHTS for the caller's tier, else 1. It is
+    the tenant's; callers without a tenant share one, so it is the caller's own there.
+    """
+    tenant = of.tenant or ""
+    weight = settings.tenant_weights.get(tenant, settings.tier_weights.get(of.tier or "", 1.0))
+    digest = hashlib.sha256(tenant.encode(errors="surrogatepass")).hexdigest()[:32]
+    caller = caller_digest(of.tenant, of.user_id)
+    return Flow(digest, caller, weight, 1.0) if tenant else Flow(digest, caller, 1.0, weight)
+
+
+def flow_of_run(settings: Settings, run: Run) -> Flow:
+    return flow_of(settings, request_context(run))
+
+
+def weighted(limit: int, flow: Flow) -> int:
+    """A limit of a tenant, which holds for weight 1, by the tenant's weight; 0 stays no limit."""
+    return math.ceil(limit * flow.tenant_weight)
+
+
+class QueueDepth(NamedTuple):
+    """How many runs are due that no worker has claimed, and whose they are."""
+
+    due: int
+    of_tenant: int
+    tenants: int
+    """Tenants with such runs."""
+    of_caller: int
+    callers: int
+    """Callers of the tenant with such runs."""
+
+    def is_full_for(self, flow: Flow, max_depth: int) -> bool:
+        """Whether the queue is full, and this caller holds its share of it or more.
+
+        A tenant's share of `max_depth` is its weight beside the other tenants with due runs, each counted with weight
+        1; a caller's is the same part of its tenant's share. 0 is no limit.
+        """
+        if not 0 < max_depth <= self.due:
+            return False
+        tenant_share = max_depth * _part(flow.tenant_weight, self.tenants, is_counted=self.of_tenant > 0)
+        caller_share = tenant_share * _part(flow.caller_weight, self.callers, is_counted=self.of_caller > 0)
+        return self.of_tenant >= math.ceil(tenant_share) and self.of_caller >= math.ceil(caller_share)
+
+
+def _part(weight: float, flows: int, *, is_counted: bool) -> float:
+    others = max(0, flows - 1 if is_counted else flows)
+    return weight / (weight + others)
