@@ -324,12 +324,19 @@ class Process:
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
     """The settings as a process's environment."""
-    given = {
-        name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
-        for name, value in settings.model_dump(exclude_none=True).items()
-    }
+    given = {name.upper(): _variable(value) for name, value in settings.model_dump(exclude_none=True).items()}
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return {**kept, "PYTHONPATH": str(ROOT), **given, **more}
+
+
+def _variable(value: object) -> str:
+    match value:
+        case tuple():
+            return ",".join(value)
+        case dict():
+            return ",".join(f"{name}={number}" for name, number in value.items())
+        case _:
+            return str(value)
 
 
 def start_process(module: str, settings: Settings, log: Path, **more: str) -> Process:

@@ -60,7 +60,6 @@ local function charge(parent, child, tag, weight, is_ready)
   end
   redis.call('HSET', key('flow', parent), 'clock', tag)
   redis.call('ZREMRANGEBYSCORE', key('away', parent), '-inf', tag)
-  redis.call('PEXPIRE', key('away', parent), TTL_MS)
 end
 
 -- Looks at the first caller of the first tenant, and takes its oldest job. False where no tenant is ready.

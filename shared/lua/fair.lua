@@ -31,6 +31,7 @@ local function enter(parent, child)
   local tag = tonumber(redis.call('ZSCORE', key('away', parent), child) or 0)
   local clock = tonumber(redis.call('HGET', key('flow', parent), 'clock') or 0)
   redis.call('ZADD', key('ready', parent), math.max(tag, clock), child)
+  redis.call('PEXPIRE', key('ready', parent), TTL_MS)
   redis.call('ZREM', key('away', parent), child)
   return true
 end
@@ -38,6 +39,7 @@ end
 local function leave(parent, child, tag)
   redis.call('ZREM', key('ready', parent), child)
   redis.call('ZADD', key('away', parent), tag, child)
+  redis.call('PEXPIRE', key('away', parent), TTL_MS)
 end
 
 -- A flow without a ready child is not ready itself.

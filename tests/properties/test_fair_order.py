@@ -112,11 +112,17 @@ class Comparison:
             await self.queue.discard(run_id, flow)
             self.model.remove(flow, run_id)
 
+    async def expires(self) -> None:
+        """Every key but the queue has a time to live."""
+        async for key in self.redis.scan_iter():
+            assert key.decode() == keys.QUEUE or await self.redis.pttl(key) > 0, key
+
     async def drain(self) -> None:
         """In the end everything is served: nothing starves, and nothing is left of the order but the last tags."""
         while self.queued or self.begun or self.held:
             await self.claim(3)
             await self.release(0)
+        await self.expires()
         left = {key.decode() async for key in self.redis.scan_iter(f"{keys.FAIR_PREFIX}*")}
         assert left <= {f"{keys.FAIR_PREFIX}flow:", f"{keys.FAIR_PREFIX}away:"}
         assert await self.redis.zcard(keys.QUEUE) == 0
@@ -150,6 +156,7 @@ def test_the_order_of_claims_is_that_of_the_model(
         comparison = Comparison(real[1], limits)
         for name, *arguments in steps:
             await getattr(comparison, name)(*arguments)
+        await comparison.expires()
         await comparison.drain()
 
     run(real, check())
