@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import structlog
 
 from api.authentication import Identity
-from shared.errors import QueueUnavailable, RateLimited, TooManyStreams
+from api.byte_budget import ByteBudget
+from shared.errors import QueueUnavailable, RateLimited, TooManyBodies, TooManyStreams
 from shared.identity import caller_digest
 from shared.log import failure
 from shared.queue import Gate, Queue
@@ -16,63 +20,99 @@ from shared.redis import insist
 from shared.settings import Settings
 
 STREAMS_RETRY_SECONDS = 5.0
+BODIES_RETRY_SECONDS = 1.0
 COUNT_SECONDS = 6.0
+SMALL_BODY_BYTES = 4096
+"""A body up to this size costs no bytes, and no round trip: CALLER_REQUESTS_PER_MINUTE bounds the number of them."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
 
 class Slot:
-    """One stream of a caller; `release` gives it back, however often it is called."""
+    """One stream or body of a caller; `release` gives it back, however often it is called."""
 
-    __slots__ = ("_caller", "_held", "_streams")
+    __slots__ = ("_caller", "_held", "_taken")
 
-    def __init__(self, streams: Counter[tuple[str, str]], caller: tuple[str, str]) -> None:
-        self._streams, self._caller, self._held = streams, caller, True
-        streams[caller] += 1
+    def __init__(self, taken: Counter[tuple[str, str]], caller: tuple[str, str]) -> None:
+        self._taken, self._caller, self._held = taken, caller, True
+        taken[caller] += 1
 
     def release(self) -> None:
         if not self._held:
             return
         self._held = False
-        self._streams[self._caller] -= 1
-        if not self._streams[self._caller]:
-            del self._streams[self._caller]
+        self._taken[self._caller] -= 1
+        if not self._taken[self._caller]:
+            del self._taken[self._caller]
 
 
 class Limits:
-    """Counts the requests of a caller everywhere, through Redis, and its streams in this process."""
+    """Counts the requests and bytes of a caller everywhere, through Redis, its bodies and streams in this process."""
 
-    def __init__(self, settings: Settings, queue: Queue) -> None:
+    def __init__(self, settings: Settings, queue: Queue, byte_budget: ByteBudget) -> None:
         self._settings = settings
         self._queue = queue
+        self._byte_budget = byte_budget
         self._streams: Counter[tuple[str, str]] = Counter()
+        self._bodies: Counter[tuple[str, str]] = Counter()
 
-    async def request(self, identity: Identity, *, needs_queue: bool) -> bool:
-        """Counts a request; whether the queue is full. Raises RateLimited, and QueueUnavailable where it is needed.
+    async def count(self, identity: Identity) -> Gate | None:
+        """Counts a request before its body is read, whatever becomes of it. Raises RateLimited.
 
-        What needs no queue is answered while Redis is away, and is not counted then.
+        None while Redis is away: the request is not counted, and `queue_is_full` decides whether it can be answered.
         """
         caller = caller_digest(identity.tenant, identity.user_id)
         try:
-            wait_seconds, due = await self._count(caller)
+            gate = await self._asked(
+                lambda: self._queue.gate(caller, self._settings.caller_requests_per_minute)
+            )
         except QueueUnavailable as error:
-            if needs_queue:
-                raise
             log.warning("a request is not counted", action="limits_uncounted", **failure(error))
-            return False
+            return None
+        if gate.wait_seconds > 0:
+            raise RateLimited(retry_after_seconds=gate.wait_seconds)
+        return gate
+
+    def queue_is_full(self, gate: Gate | None) -> bool:
+        """Whether the queue was full when the request was counted. Raises QueueUnavailable where Redis was away."""
+        if gate is None:
+            raise QueueUnavailable
+        return 0 < self._settings.queue_max_depth <= gate.due
+
+    async def spend_bytes(self, identity: Identity, size: int) -> None:
+        """Counts the bytes of a body; not while Redis is away. Raises RateLimited."""
+        if size <= SMALL_BODY_BYTES or not self._byte_budget.bytes_per_minute:
+            return
+        caller = caller_digest(identity.tenant, identity.user_id)
+        try:
+            wait_seconds = await self._asked(lambda: self._byte_budget.spend(caller, size))
+        except QueueUnavailable as error:
+            log.warning("a body is not counted", action="limits_uncounted", **failure(error))
+            return
         if wait_seconds > 0:
             raise RateLimited(retry_after_seconds=wait_seconds)
-        return 0 < self._settings.queue_max_depth <= due
 
-    async def _count(self, caller: str) -> Gate:
-        """Also over a connection that has died since; not for long."""
+    async def _asked(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The answer of Redis, also over a connection that has died since; not for long."""
         try:
             async with asyncio.timeout(COUNT_SECONDS):
-                return await insist(
-                    lambda: self._queue.gate(caller, self._settings.caller_requests_per_minute)
-                )
+                return await insist(call)
         except TimeoutError as error:
             raise QueueUnavailable from error
+
+    @contextmanager
+    def body(self, identity: Identity) -> Iterator[None]:
+        """A place for a body that is being read. Raises TooManyBodies."""
+        caller = (identity.tenant or "", identity.user_id)
+        if 0 < self._settings.caller_max_bodies <= self._bodies[caller]:
+            raise TooManyBodies(retry_after_seconds=BODIES_RETRY_SECONDS)
+        slot = Slot(self._bodies, caller)
+        try:
+            yield
+        finally:
+            slot.release()
 
     def stream(self, identity: Identity) -> Slot:
         """Takes a place for a stream; the caller of this releases it. Raises TooManyStreams."""

@@ -14,6 +14,7 @@ from chatkit.server import ChatKitServer
 
 from api.admission import Admission
 from api.authentication import Authenticator
+from api.byte_budget import ByteBudget
 from api.hub import Hub
 from api.jwks import JwksClient
 from api.limits import Limits
@@ -83,7 +84,7 @@ async def open_resources(
             admission=Admission(settings, database, runs, journals, queue, endings, user),
             authenticator=Authenticator(settings, jwks),
             user=user,
-            limits=Limits(settings, queue),
+            limits=Limits(settings, queue, ByteBudget(commands, settings.caller_bytes_per_minute)),
             token_box=TokenBox(settings.forward_token_key) if settings.forward_token_key else None,
         )
 
@@ -92,7 +93,7 @@ def build_user_server(
     settings: Settings, database: Database, instance: ChatKitServer[Any] | None
 ) -> UserServer:
     """The user's server on our store. Raises ServerLoadError."""
-    store = PostgresStore(database)
+    store = PostgresStore(database, page_max_bytes=settings.page_max_bytes)
     return load_server(settings, store, build_attachment_store(settings, database), instance)
 
 

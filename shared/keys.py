@@ -39,6 +39,12 @@ REAPED = "relaykit:reaped"
 RATE_PREFIX = "relaykit:rate:"
 """Of each caller: the time until which its requests are spoken for. Lives until then."""
 
+BYTES_PREFIX = "relaykit:bytes:"
+"""Of each caller: the time until which the bytes of its bodies are paid for. Lives until then."""
+
+UNBEGUN_JOURNAL_TTL_SECONDS = 60
+"""Of the journal of a run that ended without ever having begun: it says no more than the thread does."""
+
 MISSING_PREFIX = "relaykit:missing:"
 """When the reaper first saw a run that nobody has: it acts only where that lasts."""
 
@@ -71,6 +77,11 @@ def followed(run_id: str) -> str:
 def rate(caller: str) -> str:
     """`caller` is a digest: names of users stay out of Redis."""
     return f"{RATE_PREFIX}{caller}"
+
+
+def spent_bytes(caller: str) -> str:
+    """`caller` is a digest here too."""
+    return f"{BYTES_PREFIX}{caller}"
 
 
 def admitting(caller: str, idempotency_key: str) -> str:
