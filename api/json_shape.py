@@ -11,24 +11,20 @@ MAX_VALUES = 50_000
 """Values of one body, at all depths."""
 MAX_ENTRIES = 10_000
 """Entries of one list or object, wherever it stands: the protocol's own lists have narrower bounds in api/parse.py."""
-MAX_DEPTH = 100
 
 
 def check_shape(value: Any) -> None:
-    """Goes through the value level by level and stops at the first bound that it passes.
+    """Goes through the value level by level and stops at the first bound that it passes. The parser bounds the levels.
 
     Raises InvalidRequest, and InvalidJson for a number that no float can hold: the parser refuses NaN and takes 1e999
     for infinity.
     """
     level, count = [value], 0
-    for _ in range(MAX_DEPTH):
+    while level:
         count += len(level)
         if count > MAX_VALUES:
             raise InvalidRequest(locations=[f"more than {MAX_VALUES} values"])
         level = _children(level)
-        if not level:
-            return
-    raise InvalidRequest(locations=[f"deeper than {MAX_DEPTH} levels"])
 
 
 def _children(level: list[Any]) -> list[Any]:
