@@ -44,6 +44,7 @@ from shared.errors import (
     ItemNotFound,
     ThreadNotFound,
 )
+from shared.store import PostgresStore
 
 Server = ChatKitServer[Any]
 
@@ -146,18 +147,27 @@ async def _add_structured_input(
 
 async def _retry_after_item(server: Server, request: ThreadsRetryAfterItemReq, context: Any) -> Admitted:
     thread = await _thread(server, request.params.thread_id, context)
+    item = await _item(server, thread.id, request.params.item_id, context)
+    if not isinstance(item, UserMessageItem):
+        raise ItemMismatch("The item is not a user message.")
+    if isinstance(server.store, PostgresStore):
+        await server.store.delete_newer(thread.id, item.id, context)
+    else:
+        await _delete_newer(server, thread.id, item.id, context)
+    return Admitted(thread, {"item_id": item.id}, item.id)
+
+
+async def _delete_newer(server: Server, thread_id: str, item_id: str, context: Any) -> None:
+    """A store that is not ours gives whole items; the pages of its newest items are read one at a time."""
     newer: list[str] = []
-    async for item in server._paginate_thread_items_reverse(thread.id, context):
-        if item.id == request.params.item_id:
+    async for item in server._paginate_thread_items_reverse(thread_id, context):
+        if item.id == item_id:
             break
         newer.append(item.id)
     else:
         raise ItemNotFound
-    if not isinstance(item, UserMessageItem):
-        raise ItemMismatch("The item is not a user message.")
-    for item_id in newer:
-        await server.store.delete_thread_item(thread.id, item_id, context)
-    return Admitted(thread, {"item_id": item.id}, item.id)
+    for newer_id in newer:
+        await server.store.delete_thread_item(thread_id, newer_id, context)
 
 
 async def _custom_action(server: Server, request: ThreadsCustomActionReq, context: Any) -> Admitted:

@@ -30,10 +30,10 @@ from api.caller import authenticated, resources_of
 from api.chatkit_openapi import CHATKIT
 from api.parse import ParsedRequest, parse
 from api.relay import relay
+from api.request_body import read_body
 from api.resources import Resources
 from shared.errors import (
     AttachmentNotFound,
-    BodyTooLarge,
     InvalidIdempotencyKey,
     InvalidRequest,
     ItemMismatch,
@@ -44,6 +44,7 @@ from shared.errors import (
 from shared.identity import RequestContext, set_current
 from shared.journal import START
 from shared.runs import new_run_id
+from shared.store import PostgresStore
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _KEYLESS = b"keyless\x00"
@@ -58,11 +59,11 @@ async def chatkit(request: Request) -> Response:
     """Answers JSON, or the events of the run that the request became."""
     resources = resources_of(request)
     identity = await authenticated(request)
-    body = await _body(request, resources.settings.max_body_bytes)
-    parsed = parse(body)
-    is_streaming = is_streaming_req(parsed.request)
-    queue_is_full = await resources.limits.request(identity, needs_queue=is_streaming)
+    gate = await resources.limits.count(identity)
+    body = await read_body(request, resources.limits, identity, resources.settings.max_body_bytes)
+    parsed = parse(body, resources.settings)
     if is_streaming_req(parsed.request):
+        queue_is_full = resources.limits.queue_is_full(identity, gate)
         return await _stream(request, resources, identity, parsed, parsed.request, body, queue_is_full)
     context = _context(request, resources, identity, parsed, run_id=None)
     return Response(await _answer(resources, parsed.request, context), media_type="application/json")
@@ -123,6 +124,10 @@ async def _check_items(resources: Resources, given: ItemFeedbackParams, context:
     """The SDK hands these ids to the user's own code without a look at whose they are."""
     store = resources.user.server.store
     await store.load_thread(given.thread_id, context)
+    if isinstance(store, PostgresStore):
+        if not await store.has_items(given.thread_id, given.item_ids, context):
+            raise ItemNotFound
+        return
     try:
         for item_id in dict.fromkeys(given.item_ids):
             await store.load_item(given.thread_id, item_id, context)
@@ -184,15 +189,3 @@ def _max_attempts(request: Request) -> int | None:
     if not _MAX_ATTEMPTS.fullmatch(text):
         raise InvalidRequest(locations=["Relaykit-Max-Attempts: a number from 1 to 99"])
     return int(text)
-
-
-async def _body(request: Request, limit_bytes: int) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit_bytes:
-        raise BodyTooLarge
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit_bytes:
-            raise BodyTooLarge
-    return bytes(body)

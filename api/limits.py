@@ -4,83 +4,136 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 import structlog
 
 from api.authentication import Identity
+from api.byte_budget import ByteBudget
 from api.request_gate import Gate, RequestGate
-from shared.errors import QueueUnavailable, RateLimited, TenantRateLimited, TooManyQueued, TooManyStreams
-from shared.fair_share import Flow, flow_of, weighted
+from shared.errors import (
+    QueueUnavailable,
+    RateLimited,
+    TenantRateLimited,
+    TooManyBodies,
+    TooManyQueued,
+    TooManyStreams,
+)
+from shared.fair_share import flow_of, weighted
+from shared.identity import caller_digest
 from shared.log import failure
 from shared.redis import insist
 from shared.settings import Settings
 
 STREAMS_RETRY_SECONDS = 5.0
 QUEUED_RETRY_SECONDS = 10.0
+BODIES_RETRY_SECONDS = 1.0
 COUNT_SECONDS = 6.0
+SMALL_BODY_BYTES = 4096
+"""A body up to this size costs no bytes, and no round trip: CALLER_REQUESTS_PER_MINUTE bounds the number of them."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
 
 class Slot:
-    """One stream of a caller; `release` gives it back, however often it is called."""
+    """One stream or body of a caller; `release` gives it back, however often it is called."""
 
-    __slots__ = ("_caller", "_held", "_streams")
+    __slots__ = ("_caller", "_held", "_taken")
 
-    def __init__(self, streams: Counter[tuple[str, str]], caller: tuple[str, str]) -> None:
-        self._streams, self._caller, self._held = streams, caller, True
-        streams[caller] += 1
+    def __init__(self, taken: Counter[tuple[str, str]], caller: tuple[str, str]) -> None:
+        self._taken, self._caller, self._held = taken, caller, True
+        taken[caller] += 1
 
     def release(self) -> None:
         if not self._held:
             return
         self._held = False
-        self._streams[self._caller] -= 1
-        if not self._streams[self._caller]:
-            del self._streams[self._caller]
+        self._taken[self._caller] -= 1
+        if not self._taken[self._caller]:
+            del self._taken[self._caller]
 
 
 class Limits:
-    """Counts the requests of a caller and its tenant everywhere, through Redis, and its streams in this process."""
+    """Counts requests and bytes everywhere, through Redis, and a caller's bodies and streams in this process."""
 
-    def __init__(self, settings: Settings, gate: RequestGate) -> None:
+    def __init__(self, settings: Settings, gate: RequestGate, byte_budget: ByteBudget) -> None:
         self._settings = settings
         self._gate = gate
+        self._byte_budget = byte_budget
         self._streams: Counter[tuple[str, str]] = Counter()
+        self._bodies: Counter[tuple[str, str]] = Counter()
 
-    async def request(self, identity: Identity, *, needs_queue: bool) -> bool:
-        """Counts a request; whether the queue is full for this caller.
+    async def count(self, identity: Identity) -> Gate | None:
+        """Counts a request before its body is read, whatever becomes of it. Raises RateLimited, TenantRateLimited.
 
-        Raises RateLimited, TenantRateLimited, TooManyQueued, and QueueUnavailable where the queue is needed. A request
-        that needs no queue is answered while Redis is away, and is not counted then.
+        None while Redis is away: the request is not counted, and `queue_is_full` decides whether it can be answered.
         """
         settings, flow = self._settings, flow_of(self._settings, identity)
         try:
-            gate = await self._count(flow)
+            gate = await self._asked(
+                lambda: self._gate.enter(
+                    flow,
+                    settings.caller_requests_per_minute,
+                    weighted(settings.tenant_requests_per_minute, flow),
+                )
+            )
         except QueueUnavailable as error:
-            if needs_queue:
-                raise
             log.warning("a request is not counted", action="limits_uncounted", **failure(error))
-            return False
+            return None
         if gate.caller_wait_seconds > 0:
             raise RateLimited(retry_after_seconds=gate.caller_wait_seconds)
         if gate.tenant_wait_seconds > 0:
             raise TenantRateLimited(retry_after_seconds=gate.tenant_wait_seconds)
-        if needs_queue and 0 < weighted(settings.tenant_max_queued, flow) <= gate.depth.of_tenant:
-            raise TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
-        return gate.depth.is_full_for(flow, settings.queue_max_depth)
+        return gate
 
-    async def _count(self, flow: Flow) -> Gate:
-        """Also over a connection that has died since; not for long."""
-        settings = self._settings
-        tenant_per_minute = weighted(settings.tenant_requests_per_minute, flow)
+    def queue_is_full(self, identity: Identity, gate: Gate | None) -> bool:
+        """Whether the queue was full for this caller when the request was counted.
+
+        Raises TooManyQueued, and QueueUnavailable where Redis was away.
+        """
+        if gate is None:
+            raise QueueUnavailable
+        flow = flow_of(self._settings, identity)
+        if 0 < weighted(self._settings.tenant_max_queued, flow) <= gate.depth.of_tenant:
+            raise TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
+        return gate.depth.is_full_for(flow, self._settings.queue_max_depth)
+
+    async def spend_bytes(self, identity: Identity, size: int) -> None:
+        """Counts the bytes of a body; not while Redis is away. Raises RateLimited."""
+        if size <= SMALL_BODY_BYTES or not self._byte_budget.bytes_per_minute:
+            return
+        caller = caller_digest(identity.tenant, identity.user_id)
+        try:
+            wait_seconds = await self._asked(lambda: self._byte_budget.spend(caller, size))
+        except QueueUnavailable as error:
+            log.warning("a body is not counted", action="limits_uncounted", **failure(error))
+            return
+        if wait_seconds > 0:
+            raise RateLimited(retry_after_seconds=wait_seconds)
+
+    async def _asked(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The answer of Redis, also over a connection that has died since; not for long."""
         try:
             async with asyncio.timeout(COUNT_SECONDS):
-                return await insist(
-                    lambda: self._gate.enter(flow, settings.caller_requests_per_minute, tenant_per_minute)
-                )
+                return await insist(call)
         except TimeoutError as error:
             raise QueueUnavailable from error
+
+    @contextmanager
+    def body(self, identity: Identity) -> Iterator[None]:
+        """A place for a body that is being read. Raises TooManyBodies."""
+        caller = (identity.tenant or "", identity.user_id)
+        if 0 < self._settings.caller_max_bodies <= self._bodies[caller]:
+            raise TooManyBodies(retry_after_seconds=BODIES_RETRY_SECONDS)
+        slot = Slot(self._bodies, caller)
+        try:
+            yield
+        finally:
+            slot.release()
 
     def stream(self, identity: Identity) -> Slot:
         """Takes a place for a stream; the caller of this releases it. Raises TooManyStreams."""

@@ -14,6 +14,7 @@ from chatkit.server import ChatKitServer
 
 from api.admission import Admission
 from api.authentication import Authenticator
+from api.byte_budget import ByteBudget
 from api.hub import Hub
 from api.jwks import JwksClient
 from api.limits import Limits
@@ -84,7 +85,9 @@ async def open_resources(
             admission=Admission(settings, database, runs, journals, queue, endings, user),
             authenticator=Authenticator(settings, jwks),
             user=user,
-            limits=Limits(settings, RequestGate(commands)),
+            limits=Limits(
+                settings, RequestGate(commands), ByteBudget(commands, settings.caller_bytes_per_minute)
+            ),
             token_box=TokenBox(settings.forward_token_key) if settings.forward_token_key else None,
         )
 
@@ -93,7 +96,7 @@ def build_user_server(
     settings: Settings, database: Database, instance: ChatKitServer[Any] | None
 ) -> UserServer:
     """The user's server on our store. Raises ServerLoadError."""
-    store = PostgresStore(database)
+    store = PostgresStore(database, page_max_bytes=settings.page_max_bytes)
     return load_server(settings, store, build_attachment_store(settings, database), instance)
 
 

@@ -16,6 +16,7 @@ from shared import attachment_objects, attachments, runs_sql, store_sql
 from shared.attachments import UNSENT_SECONDS
 from shared.queue import REPEAT_SECONDS
 from shared.runs import Status, sources
+from shared.store import PAGE_MAX_BYTES
 from worker import reaper, sweeps
 
 MODULES: Final = (runs_sql, store_sql, attachments, attachment_objects, sweeps)
@@ -127,25 +128,28 @@ def _of_sweeps(size: Size) -> list[Case]:
 def _of_the_store(size: Size) -> list[Case]:
     fence: tuple[Parameter, ...] = (f"run_long_{size.long_runs}", 1)
     of_caller, in_thread = (LONG_THREAD, *CALLER), (LONG_THREAD, *CALLER)
+    page = (PAGE, PAGE_MAX_BYTES)
     first, middle = "msg_1", f"msg_{size.long_items // 2}"
     tenant_less = f"thr_{size.threads // 20 * 10}"
     return [
         Case("store_sql.LOAD_THREAD", of_caller),
         Case("store_sql.SAVE_THREAD", (*of_caller, "{}", *fence)),
         Case("store_sql.SAVE_THREAD", ("thr_new", *CALLER, "{}", None, None), "a new one"),
-        Case("store_sql.THREADS_ASC", (*CALLER, PAGE)),
-        Case("store_sql.THREADS_DESC", (*CALLER, PAGE)),
-        Case("store_sql.THREADS_ASC_AFTER", (*CALLER, PAGE, tenant_less)),
-        Case("store_sql.THREADS_DESC_AFTER", (*CALLER, PAGE, tenant_less)),
+        Case("store_sql.THREADS_ASC", (*CALLER, *page)),
+        Case("store_sql.THREADS_DESC", (*CALLER, *page)),
+        Case("store_sql.THREADS_ASC_AFTER", (*CALLER, *page, tenant_less)),
+        Case("store_sql.THREADS_DESC_AFTER", (*CALLER, *page, tenant_less)),
         Case("store_sql.LOCK_THREAD", (*of_caller, *fence)),
         Case("store_sql.DELETE_THREAD", ("thr_10", *CALLER)),
         Case("store_sql.WRITE_ITEM", (*in_thread, "msg_new", "{}", *fence)),
         Case("store_sql.LOAD_ITEM", (*in_thread, middle)),
-        Case("store_sql.ITEMS_ASC", (*in_thread, PAGE)),
-        Case("store_sql.ITEMS_DESC", (*in_thread, PAGE)),
-        Case("store_sql.ITEMS_ASC_AFTER", (*in_thread, PAGE, middle)),
-        Case("store_sql.ITEMS_DESC_AFTER", (*in_thread, PAGE, middle)),
+        Case("store_sql.ITEMS_ASC", (*in_thread, *page)),
+        Case("store_sql.ITEMS_DESC", (*in_thread, *page)),
+        Case("store_sql.ITEMS_ASC_AFTER", (*in_thread, *page, middle)),
+        Case("store_sql.ITEMS_DESC_AFTER", (*in_thread, *page, middle)),
+        Case("store_sql.COUNT_ITEMS", (*in_thread, [first, middle])),
         Case("store_sql.DELETE_ITEM", (*in_thread, middle, *fence)),
+        Case("store_sql.DELETE_NEWER", (*in_thread, f"msg_{size.long_items - 10}", *fence)),
         Case("store_sql.TAKE_BACK", (*in_thread, f"msg_{size.long_items}", [first], *fence)),
         Case("store_sql.MOVE_TO_END", (*in_thread, first, *fence)),
         Case("store_sql.LOAD_ATTACHMENT", ("atc_10", *CALLER)),

@@ -123,6 +123,24 @@ class EmptyMessage(RelaykitError):
     code = "empty_message"
 
 
+class MessageTooLarge(RelaykitError):
+    """The message has more than MESSAGE_MAX_PARTS parts, or more than MESSAGE_MAX_BYTES bytes."""
+
+    code = "message_too_large"
+
+
+class TitleTooLong(RelaykitError):
+    """The title has more than TITLE_MAX_CHARS characters."""
+
+    code = "title_too_long"
+
+
+class MetadataTooLarge(RelaykitError):
+    """The metadata has more than METADATA_MAX_BYTES bytes."""
+
+    code = "metadata_too_large"
+
+
 class BodyTooLarge(RelaykitError):
     """The body is larger than MAX_BODY_BYTES."""
 
@@ -170,7 +188,7 @@ class ThreadBusy(RelaykitError):
 
 
 class RateLimited(RelaykitError):
-    """Too many requests of this caller."""
+    """Too many requests of this caller, or too many bytes."""
 
     code = "rate_limited"
 
@@ -185,6 +203,12 @@ class TooManyQueued(RelaykitError):
     """Too many runs of this tenant wait for a worker."""
 
     code = "too_many_queued"
+
+
+class TooManyBodies(RelaykitError):
+    """Too many bodies of this caller are being read."""
+
+    code = "too_many_bodies"
 
 
 class TooManyRuns(RelaykitError):

@@ -165,7 +165,12 @@ class Journals:
         return Call(self._append, **_call(batch))
 
     async def end(self, run_id: str, attempt: int, status: Status, ttl_seconds: float) -> Appended:
-        """Writes the end entry after whatever is there; once. `empty` where there is no journal."""
+        """Writes the end entry after whatever is there; once. `empty` where there is no journal.
+
+        The journal of a run that never began, whose attempt is 0, lives no longer than UNBEGUN_JOURNAL_TTL_SECONDS.
+        """
+        if attempt == 0:
+            ttl_seconds = min(ttl_seconds, keys.UNBEGUN_JOURNAL_TTL_SECONDS)
         return await self.append(
             Batch(
                 run_id=run_id,

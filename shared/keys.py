@@ -49,6 +49,12 @@ FAIR_PREFIX = "relaykit:fair:"
 FAIR_TTL_SECONDS = 86_400
 """From the last use of a key. The reaper gives jobs that have waited longer a place again."""
 
+BYTES_PREFIX = "relaykit:bytes:"
+"""Of each caller: the time until which the bytes of its bodies are paid for. Lives until then."""
+
+UNBEGUN_JOURNAL_TTL_SECONDS = 60
+"""Of the journal of a run that ended without ever having begun: it says no more than the thread does."""
+
 MISSING_PREFIX = "relaykit:missing:"
 """When the reaper first saw a run that nobody has: it acts only where that lasts."""
 
@@ -86,6 +92,11 @@ def rate(caller: str) -> str:
 def tenant_rate(tenant: str) -> str:
     """`tenant` is a digest too."""
     return f"{TENANT_RATE_PREFIX}{tenant}"
+
+
+def spent_bytes(caller: str) -> str:
+    """`caller` is a digest here too."""
+    return f"{BYTES_PREFIX}{caller}"
 
 
 def admitting(caller: str, idempotency_key: str) -> str:

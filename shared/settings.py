@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     public_url: str | None = None
     cors_origins: CommaList = ()
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    page_max_bytes: int = Field(default=1024 * 1024, ge=1024)
 
     # Runs
     max_runs: int = Field(default=100, ge=1)
@@ -76,6 +77,8 @@ class Settings(BaseSettings):
 
     # Limits; 0 turns one off
     caller_requests_per_minute: int = Field(default=600, ge=0)
+    caller_bytes_per_minute: int = Field(default=16 * 1024 * 1024, ge=0)
+    caller_max_bodies: int = Field(default=16, ge=0)
     caller_max_runs: int = Field(default=50, ge=0)
     caller_max_streams: int = Field(default=100, ge=0)
     queue_max_depth: int = Field(default=10_000, ge=0)
@@ -89,6 +92,12 @@ class Settings(BaseSettings):
     tier_weights: Weights = {}
     queue_notice_text: str | None = None
     queue_notice_seconds: Seconds = 3
+
+    # What a request may write
+    message_max_parts: int = Field(default=100, ge=1)
+    message_max_bytes: int = Field(default=256 * 1024, ge=1024)
+    title_max_chars: int = Field(default=1000, ge=1)
+    metadata_max_bytes: int = Field(default=64 * 1024, ge=1024)
 
     # Retention; 0 keeps for ever
     retention_days: float = Field(default=0, ge=0, allow_inf_nan=False)

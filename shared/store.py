@@ -22,6 +22,7 @@ from shared.log import failure
 from shared.runs_sql import THREAD_LOCK
 
 MAX_PAGE_SIZE: Final = 10_000
+PAGE_MAX_BYTES: Final = 1024 * 1024
 RETRY_SECONDS: Final = 0.25
 
 T = TypeVar("T")
@@ -62,7 +63,9 @@ class PostgresStore(Store[Any]):
 
     `context` is the RequestContext, or whatever the user's server made of it. Calls join the transaction of
     `Database.transaction()`, where there is one. Items come in the order in which they were first written, whatever
-    their clocks say; writing an item or thread again keeps its place. A page holds 1 to MAX_PAGE_SIZE entries.
+    their clocks say; writing an item or thread again keeps its place. A page holds 1 to MAX_PAGE_SIZE entries, and
+    fewer than were asked for where they have more than `page_max_bytes` together: `has_more` says so, as at any page's
+    end. One entry always comes, however large it is.
 
     Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
     attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable: but where `waits` says
@@ -74,10 +77,12 @@ class PostgresStore(Store[Any]):
         database: Database,
         waits: Callable[[], bool] = lambda: False,
         calling: Callable[[], AbstractContextManager[object]] = nullcontext,
+        page_max_bytes: int = PAGE_MAX_BYTES,
     ) -> None:
         self._database = database
         self._waits = waits
         self._calling = calling
+        self._page_max_bytes = page_max_bytes
 
     def generate_thread_id(self, context: Any) -> str:
         return generate_id("thread")
@@ -98,13 +103,12 @@ class PostgresStore(Store[Any]):
     async def load_threads(
         self, limit: int, after: str | None, order: str, context: Any
     ) -> Page[ThreadMetadata]:
-        owner, size = _owner(context), _page_size(limit)
         statement = _THREAD_PAGES[_order(order), after is not None]
-        rows = await self._rows(statement, *owner, size + 1, *_cursor(after))
+        rows = await self._rows(statement, *_owner(context), *self._bounds(limit), *_cursor(after))
         if not rows and after is not None:
             await self.load_thread(after, context)
-        threads = [ThreadMetadata.model_validate_json(row["data"]) for row in rows[:size]]
-        return Page[ThreadMetadata](data=threads, **_position(rows, size))
+        threads = [ThreadMetadata.model_validate_json(row["data"]) for row in _entries(rows)]
+        return Page[ThreadMetadata](data=threads, **_position(rows))
 
     async def delete_thread(self, thread_id: str, context: Any) -> None:
         """Deletes the thread, its items and attachments and its ended runs; asks its active runs to stop."""
@@ -121,13 +125,16 @@ class PostgresStore(Store[Any]):
     async def load_thread_items(
         self, thread_id: str, after: str | None, limit: int, order: str, context: Any
     ) -> Page[ThreadItem]:
-        owner, size = _owner(context), _page_size(limit)
         statement = _ITEM_PAGES[_order(order), after is not None]
-        rows = await self._rows(statement, thread_id, *owner, size + 1, *_cursor(after))
+        bounds = self._bounds(limit)
+        rows = await self._rows(statement, thread_id, *_owner(context), *bounds, *_cursor(after))
         if not rows:
             await self._check_position(thread_id, after, context)
-        items = [ITEM.validate_json(row["data"]) for row in rows[:size]]
-        return Page[ThreadItem](data=items, **_position(rows, size))
+        items = [ITEM.validate_json(row["data"]) for row in _entries(rows)]
+        return Page[ThreadItem](data=items, **_position(rows))
+
+    def _bounds(self, limit: int) -> tuple[int, int]:
+        return min(max(limit, 1), MAX_PAGE_SIZE), self._page_max_bytes
 
     async def _check_position(self, thread_id: str, after: str | None, context: Any) -> None:
         if after is None:
@@ -151,6 +158,17 @@ class PostgresStore(Store[Any]):
         """Deletes the item, if it is there: the SDK also removes items that were streamed but never stored."""
         row = await self._row(sql.DELETE_ITEM, thread_id, *_owner(context), item_id, *_fence(context))
         _written(row, thread_id)
+
+    async def has_items(self, thread_id: str, item_ids: Collection[str], context: Any) -> bool:
+        """Whether all of the items are in the thread; reads none of them."""
+        wanted = set(item_ids)
+        row = await self._row(sql.COUNT_ITEMS, thread_id, *_owner(context), list(wanted))
+        return row is not None and row["count"] == len(wanted)
+
+    async def delete_newer(self, thread_id: str, item_id: str, context: Any) -> None:
+        """Deletes all that came to the thread after the item; reads none of it."""
+        row = await self._row(sql.DELETE_NEWER, thread_id, *_owner(context), item_id, *_fence(context))
+        _written(row, item_id)
 
     async def take_back(
         self, thread_id: str, anchor_item_id: str | None, context: Any, *, keep: Collection[str] = ()
@@ -243,17 +261,19 @@ def _order(order: str) -> str:
     return order
 
 
-def _page_size(limit: int) -> int:
-    return min(max(limit, 1), MAX_PAGE_SIZE)
-
-
 def _cursor(after: str | None) -> tuple[str, ...]:
     return () if after is None else (after,)
 
 
-def _position(rows: list[asyncpg.Record], size: int) -> dict[str, Any]:
-    has_more = len(rows) > size
-    return {"has_more": has_more, "after": rows[size - 1]["id"] if has_more else None}
+def _entries(rows: list[asyncpg.Record]) -> list[asyncpg.Record]:
+    """The rows of a page that are in it; what follows it comes without its data."""
+    return [row for row in rows if row["data"] is not None]
+
+
+def _position(rows: list[asyncpg.Record]) -> dict[str, Any]:
+    entries = _entries(rows)
+    has_more = len(rows) > len(entries)
+    return {"has_more": has_more, "after": entries[-1]["id"] if has_more else None}
 
 
 def _found(row: asyncpg.Record | None, what: str) -> asyncpg.Record:

@@ -42,24 +42,31 @@ SELECT EXISTS (SELECT FROM updated) OR EXISTS (SELECT FROM inserted) AS found,
     EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
 """)
 
-THREADS_ASC: Final = prepared("""
-SELECT id, data FROM threads WHERE tenant = $1 AND owner = $2 ORDER BY seq LIMIT $3
-""")
-THREADS_DESC: Final = prepared("""
-SELECT id, data FROM threads WHERE tenant = $1 AND owner = $2 ORDER BY seq DESC LIMIT $3
-""")
-THREADS_ASC_AFTER: Final = """
-SELECT id, data FROM threads
-WHERE tenant = $1 AND owner = $2
-    AND seq > (SELECT seq FROM threads WHERE id = $4 AND tenant = $1 AND owner = $2)
-ORDER BY seq LIMIT $3
-"""
-THREADS_DESC_AFTER: Final = """
-SELECT id, data FROM threads
-WHERE tenant = $1 AND owner = $2
-    AND seq < (SELECT seq FROM threads WHERE id = $4 AND tenant = $1 AND owner = $2)
-ORDER BY seq DESC LIMIT $3
-"""
+
+def _page(entries: str, order: str, limit: str, max_bytes: str) -> str:
+    """A page of `entries`, and the ids of those after it that were looked at: at least one, where there are more.
+
+    What is not in the page comes without its data, so that its bytes stay in PostgreSQL: the entry after the last, and
+    all from the one on with which the page would have more than its bytes. The first is in it however large it is.
+    """
+    return f"""
+SELECT id, CASE WHEN place = 1 OR place <= {limit} AND bytes <= {max_bytes} THEN data END AS data
+FROM (
+    SELECT id, data, row_number() OVER page AS place, sum(octet_length(data::text)) OVER page AS bytes
+    FROM (SELECT id, seq, data FROM {entries} ORDER BY seq {order} LIMIT {limit} + 1) AS entries
+    WINDOW page AS (ORDER BY seq {order} ROWS UNBOUNDED PRECEDING)
+) AS placed
+ORDER BY place
+"""  # noqa: S608
+
+
+_THREADS = "threads WHERE tenant = $1 AND owner = $2"
+_THREAD_SEQ = "(SELECT seq FROM threads WHERE id = $5 AND tenant = $1 AND owner = $2)"
+
+THREADS_ASC: Final = prepared(_page(_THREADS, "ASC", "$3", "$4"))
+THREADS_DESC: Final = prepared(_page(_THREADS, "DESC", "$3", "$4"))
+THREADS_ASC_AFTER: Final = _page(f"{_THREADS} AND seq > {_THREAD_SEQ}", "ASC", "$3", "$4")
+THREADS_DESC_AFTER: Final = _page(f"{_THREADS} AND seq < {_THREAD_SEQ}", "DESC", "$3", "$4")
 
 LOCK_THREAD: Final = """
 WITH run AS MATERIALIZED (SELECT attempt FROM runs WHERE id = $4 FOR KEY SHARE),
@@ -103,23 +110,20 @@ LOAD_ITEM: Final = prepared("""
 SELECT data FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
 """)
 
-ITEMS_ASC: Final = prepared("""
-SELECT id, data FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 ORDER BY seq LIMIT $4
-""")
-ITEMS_DESC: Final = prepared("""
-SELECT id, data FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 ORDER BY seq DESC LIMIT $4
-""")
-ITEMS_ASC_AFTER: Final = """
-SELECT id, data FROM items
-WHERE thread_id = $1 AND tenant = $2 AND owner = $3
-    AND seq > (SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $5)
-ORDER BY seq LIMIT $4
-"""
-ITEMS_DESC_AFTER: Final = """
-SELECT id, data FROM items
-WHERE thread_id = $1 AND tenant = $2 AND owner = $3
-    AND seq < (SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $5)
-ORDER BY seq DESC LIMIT $4
+_ITEMS = "items WHERE thread_id = $1 AND tenant = $2 AND owner = $3"
+_ITEM_SEQ = "(SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $6)"
+
+ITEMS_ASC: Final = prepared(_page(_ITEMS, "ASC", "$4", "$5"))
+ITEMS_DESC: Final = prepared(_page(_ITEMS, "DESC", "$4", "$5"))
+ITEMS_ASC_AFTER: Final = _page(f"{_ITEMS} AND seq > {_ITEM_SEQ}", "ASC", "$4", "$5")
+ITEMS_DESC_AFTER: Final = _page(f"{_ITEMS} AND seq < {_ITEM_SEQ}", "DESC", "$4", "$5")
+
+# A scalar subquery with a LIMIT finds each of them by its key, where a list might be looked for in the whole thread.
+COUNT_ITEMS: Final = """
+SELECT count((
+    SELECT true FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND items.id = wanted.id LIMIT 1
+)) AS count
+FROM unnest($4::text[]) AS wanted (id)
 """
 
 DELETE_ITEM: Final = """
@@ -132,6 +136,19 @@ WITH run AS MATERIALIZED (
 )
 SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3) AS found,
     EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
+"""
+
+DELETE_NEWER: Final = """
+WITH run AS MATERIALIZED (
+    SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE
+), item AS MATERIALIZED (
+    SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
+), deleted AS (
+    DELETE FROM items
+    WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND seq > (SELECT seq FROM item)
+        AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
+)
+SELECT EXISTS (SELECT FROM item) AS found, EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
 """
 
 # What has no run_id at all was written by the version before, which told a run's items by what came after its anchor.

@@ -45,7 +45,9 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
     """
     database = Database(settings)
     attachment_store = build_attachment_store(settings, database)
-    store = PostgresStore(database, waits=is_executing, calling=calling_store)
+    store = PostgresStore(
+        database, waits=is_executing, calling=calling_store, page_max_bytes=settings.page_max_bytes
+    )
     user = load_server(settings, store, attachment_store, server)
     guard(user.server)
     return RunWorker(settings, database, user, attachment_store)

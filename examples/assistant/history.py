@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from agents import TResponseInputItem
 from chatkit.store import Store
-from chatkit.types import ThreadItem, UserMessageItem
+from chatkit.types import AssistantMessageItem, ThreadItem, UserMessageItem
 
 from examples.assistant.converter import AssistantConverter
 from shared.identity import RequestContext
@@ -28,10 +28,10 @@ async def load_history(
     Goes by whole thread items, so that a tool call and its output are both in or both out. The newest item
     is always in.
     """
-    page = await store.load_thread_items(thread_id, None, MAX_ITEMS, "desc", context)
+    items = await _newest_items(store, thread_id, message, context)
     groups: list[list[TResponseInputItem]] = []
     chars_left = MAX_CHARS
-    for item in newest_first(page.data, message):
+    for item in newest_first(items, message):
         group = await converter.to_agent_input([item])
         chars_left -= sum(_text_chars(entry) for entry in group)
         if groups and chars_left < 0:
@@ -39,6 +39,32 @@ async def load_history(
         if group:
             groups.append(group)
     return [entry for group in reversed(groups) for entry in group]
+
+
+async def _newest_items(
+    store: Store[RequestContext], thread_id: str, message: UserMessageItem | None, context: RequestContext
+) -> list[ThreadItem]:
+    """The newest items, as far as the model can be shown them.
+
+    A page ends early where its items are large. The next one is loaded only as long as there is room for its text, or
+    `message` has not come, whose place in the thread `newest_first` needs.
+    """
+    items: list[ThreadItem] = []
+    after, has_more = None, True
+    while has_more and len(items) < MAX_ITEMS:
+        page = await store.load_thread_items(thread_id, after, MAX_ITEMS - len(items), "desc", context)
+        items += page.data
+        after, has_more = page.after, page.has_more
+        has_come = message is None or any(item.id == message.id for item in items)
+        if has_come and sum(map(_message_chars, items)) > MAX_CHARS:
+            break
+    return items
+
+
+def _message_chars(item: ThreadItem) -> int:
+    if not isinstance(item, (UserMessageItem, AssistantMessageItem)):
+        return 0
+    return sum(len(part.text) for part in item.content)
 
 
 def newest_first(items: Sequence[ThreadItem], message: UserMessageItem | None) -> list[ThreadItem]:

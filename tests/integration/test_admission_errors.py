@@ -29,6 +29,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 MARK = "Geheim7391"
 """Stands in whatever is wrong with a request; no answer may repeat it."""
 MAX_BODY_BYTES = 64 * 1024
+MESSAGE_MAX_PARTS = 100
+MESSAGE_MAX_BYTES = 16 * 1024
+METADATA_MAX_BYTES = 8 * 1024
+TITLE_MAX_CHARS = 1000
 
 ALICE = RequestContext(user_id="alice", tenant="acme")
 OTHERS = {
@@ -74,6 +78,10 @@ async def world(
             issuer_key_file,
             free_port(),
             max_body_bytes=MAX_BODY_BYTES,
+            message_max_parts=MESSAGE_MAX_PARTS,
+            message_max_bytes=MESSAGE_MAX_BYTES,
+            metadata_max_bytes=METADATA_MAX_BYTES,
+            title_max_chars=TITLE_MAX_CHARS,
             thread_policy="reject",
             database_pool_min=1,
         )
@@ -168,6 +176,12 @@ BODIES = {
     "a number": b"1",
     "NaN": b'{"type": "threads.list", "params": {"limit": NaN}}',
     "Infinity": b'{"type": "threads.list", "params": {"limit": Infinity}}',
+    **{
+        f"infinity as {number}": f'{{"type": "threads.list", "params": {{}}, "metadata": {at}}}'.encode()
+        for number in ("1e999", "-1e999", "1E+400", "9" * 400 + ".0", f"{'9' * 300}e10")
+        for at in (f'{{"n": {number}}}', f'{{"n": [[{{"m": [0, {number}]}}]]}}')
+    },
+    "infinity where a member stands that the SDK ignores": b'{"type": "threads.list", "params": {"x": 1e999}}',
     "a lone surrogate": b'{"type": "threads.update", "params": {"thread_id": "t", "title": "\\ud800"}}',
     "two surrogates the wrong way round": b'{"type": "threads.list", "metadata": {"\\udc00\\ud800": 1}}',
     "a bare control character": b'{"type": "threads.list", "metadata": {"\x00": 1}}',
@@ -292,6 +306,28 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         request("items.feedback", thread_id="t", item_ids=["i"] * 101, kind="positive"),
         "params.item_ids",
     ),
+    "more attachments than one request may name": (
+        with_input(attachments=["a"] * 101),
+        "params.input.attachments",
+    ),
+    "more answers than a structured input has": (
+        request(
+            "threads.add_structured_input",
+            thread_id="t",
+            item_id="i",
+            input={"answers": {str(number): 1 for number in range(101)}},
+        ),
+        "params.input.answers",
+    ),
+    "more values than an answer has": (
+        request(
+            "threads.add_structured_input",
+            thread_id="t",
+            item_id="i",
+            input={"answers": {"q": {"values": [1] * 101}}},
+        ),
+        "params.input.answers.values",
+    ),
     "ids are a text": (
         request("items.feedback", thread_id="t", item_ids=MARK, kind="positive"),
         "params.item_ids",
@@ -349,10 +385,96 @@ async def test_a_field_that_is_missing_or_wrong(world: World, body: dict[str, An
 
 async def test_many_wrong_fields_at_once(world: World) -> None:
     """All are named, up to a bound: the answer does not grow with what is wrong."""
-    content = [{"type": "input_text", "text": MARK, "x": {}} | {"text": index} for index in range(500)]
+    content = [{"type": "input_text", "text": MARK, "x": {}} | {"text": index} for index in range(100)]
     response = await refused(world, world.alice.post(with_input(content=content)), 422, "invalid_request")
     assert 1 < len(response.json()["error"]["locations"]) <= 20
     assert len(response.content) < 10_000
+
+
+# --- how large may be what is written
+
+LONG = "x" * MESSAGE_MAX_BYTES
+HALF = "x" * (METADATA_MAX_BYTES // 2)
+TAG = {"type": "input_tag", "id": "t", "text": "t", "data": {}}
+TOO_LARGE: dict[str, tuple[dict[str, Any], str]] = {
+    **{
+        f"{kind}: {what}": (request(kind, thread_id="thr_0", input={**user_input("hi"), **given}), code)
+        for kind in ("threads.create", "threads.add_user_message")
+        for what, given, code in (
+            ("one part more", {"content": [{"type": "input_text", "text": MARK}] * 101}, "message_too_large"),
+            ("parts that are none", {"content": [1] * 9000}, "message_too_large"),
+            ("a long text", {"content": [{"type": "input_text", "text": LONG}]}, "message_too_large"),
+            ("a long text of a tag", {"content": [{**TAG, "text": LONG}]}, "message_too_large"),
+            ("long data of a tag", {"content": [{**TAG, "data": {"a": [LONG]}}]}, "message_too_large"),
+            ("a long name in a tag's data", {"content": [{**TAG, "data": {LONG: 1}}]}, "message_too_large"),
+            ("a long group of a tag", {"content": [{**TAG, "group": LONG}]}, "message_too_large"),
+            ("a long quote", {"quoted_text": LONG}, "message_too_large"),
+            ("a long model", {"inference_options": {"model": LONG}}, "message_too_large"),
+            ("a long tool", {"inference_options": {"tool_choice": {"id": LONG}}}, "message_too_large"),
+            ("long metadata of the input", {"metadata": {"a": LONG}}, "metadata_too_large"),
+            ("a long name in it", {"metadata": {LONG: 1}}, "metadata_too_large"),
+        )
+    },
+    **{
+        f"long metadata of {kind}": (
+            {**request(kind, **params), "metadata": {"a": LONG}},
+            "metadata_too_large",
+        )
+        for kind, params in (("threads.list", {}), ("threads.get_by_id", {"thread_id": "thr_0"}))
+    },
+    "the two metadata together": (
+        {**with_input(metadata={"a": HALF}), "metadata": {"b": HALF}},
+        "metadata_too_large",
+    ),
+    "a long result": (
+        request("threads.add_client_tool_output", thread_id="thr_0", result={"a": LONG}),
+        "message_too_large",
+    ),
+    "a long answer": (
+        request(
+            "threads.add_structured_input",
+            thread_id="thr_0",
+            item_id="i_0",
+            input={"answers": {"q": {"values": [LONG]}}},
+        ),
+        "message_too_large",
+    ),
+    **{
+        f"a long {what} of {kind}": (
+            request(kind, thread_id="thr_0", item_id="i_0", action={"type": "count", **given}),
+            "message_too_large",
+        )
+        for kind in ("threads.custom_action", "threads.sync_custom_action")
+        for what, given in (("payload", {"payload": {"a": LONG}}), ("type", {"type": LONG}))
+    },
+    "a long title": (request("threads.update", thread_id="thr_0", title="x" * 1001), "title_too_long"),
+}
+
+
+@pytest.mark.parametrize(("body", "code"), TOO_LARGE.values(), ids=TOO_LARGE)
+async def test_what_is_too_large_to_be_written(world: World, body: dict[str, Any], code: str) -> None:
+    await refused(world, world.alice.post(body), 422, code)
+
+
+async def test_what_is_just_small_enough_is_written(world: World) -> None:
+    """The limits are the limits: a title, metadata and a message of that size are taken."""
+    own = world.own.thread
+    await world.alice.ask(request("threads.update", thread_id=own, title="\u00fc" * TITLE_MAX_CHARS))
+    metadata = {"a": "x" * (METADATA_MAX_BYTES - len('{"a":""}'))}
+    await world.alice.ask({**request("threads.list"), "metadata": metadata})
+    parts = [{"type": "input_text", "text": "x"}] * MESSAGE_MAX_PARTS
+    empty = {"content": parts, "attachments": [], "quoted_text": "", "inference_options": {}}
+    stored = {**empty, "inference_options": {"tool_choice": None, "model": None}}
+    spare = MESSAGE_MAX_BYTES - len(json.dumps(stored, separators=(",", ":")))
+    largest = {**empty, "quoted_text": "x" * spare}
+    await refused(
+        world,
+        world.alice.post(request("threads.create", input={**largest, "quoted_text": "x" * (spare + 1)})),
+        422,
+        "message_too_large",
+    )
+    async with world.alice.open_stream(request("threads.create", input=largest)) as response:
+        assert response.status_code == 200
 
 
 EMPTY: dict[str, Any] = {
@@ -625,7 +747,7 @@ async def test_a_file_that_is_not_accepted(world: World, file: dict[str, Any]) -
 ODD: dict[str, bytes] = {
     "U+0000": b'"a\\u0000b"',
     "a key with U+0000": b'{"\\u0000": 1}',
-    "a number beyond the doubles": b"[1e999, -1e999]",
+    "the largest doubles": b"[1.7976931348623157e308, -1.7976931348623157e308]",
     "an integer of 4,300 digits": b"9" * 4300,
     "190 brackets": b"[" * 190 + b"]" * 190,
     "190 objects": b'{"a":' * 190 + b"1" + b"}" * 190,

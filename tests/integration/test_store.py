@@ -255,6 +255,7 @@ class TestAbsent:
             thread_id, item_id, who
         ),
         "move_to_end": lambda store, who, thread_id, item_id: store.move_to_end(thread_id, item_id, who),
+        "delete_newer": lambda store, who, thread_id, item_id: store.delete_newer(thread_id, item_id, who),
         "take_back": lambda store, who, thread_id, item_id: store.take_back(thread_id, None, who),
         "load_attachment": lambda store, who, thread_id, item_id: store.load_attachment("atc_1", who),
     }
@@ -268,7 +269,7 @@ class TestAbsent:
         ),
     }
     ANSWERS_WITHOUT_ERROR = frozenset(
-        {"load_threads", "delete_attachment", "generate_thread_id", "generate_item_id"}
+        {"load_threads", "delete_attachment", "has_items", "generate_thread_id", "generate_item_id"}
     )
 
     def test_every_method_of_the_store_stands_here(self) -> None:
@@ -299,6 +300,7 @@ class TestAbsent:
             with pytest.raises(NotFoundError):
                 await write(store, who, thread_id)
         await store.delete_attachment("atc_1", who)
+        assert not await store.has_items(thread_id, ids[:1], who)
         for order, expected in (("asc", own), ("desc", own[::-1])):
             assert (await store.load_threads(5, None, order, who)).data == expected
             assert (await store.load_threads(5, expected[0].id, order, who)).data == expected[1:]
@@ -326,6 +328,15 @@ class TestAbsent:
         with pytest.raises(NotFoundError):
             await store.move_to_end(thread_id, "msg_absent", ALICE)
         assert await _ids(store, thread_id) == ids
+
+    async def test_items_are_there_where_all_of_them_are(self, store: PostgresStore) -> None:
+        thread_id, ids = await _thread_of(store, 3)
+        other_id, _ = await _thread_of(store, 1)
+        await store.add_thread_item(other_id, message(other_id, "msg_other"), ALICE)
+        assert await store.has_items(thread_id, [], ALICE)
+        assert await store.has_items(thread_id, [*ids, *ids], ALICE)
+        for absent in ("msg_absent", "msg_other"):
+            assert not await store.has_items(thread_id, [*ids, absent], ALICE)
 
     async def test_deleting_an_absent_item_is_quiet(self, store: PostgresStore) -> None:
         """The SDK deletes what a `thread.item.removed` names, also an item that was only ever streamed."""

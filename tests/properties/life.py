@@ -123,7 +123,7 @@ class World:
     def post(self, raw: bytes, policy: str, owner: str, run_id: str, **more: Any) -> Work:
         """A streaming request, as the endpoint submits it."""
         submission = Submission(
-            request=cast(StreamingReq, parse(raw).request),
+            request=cast(StreamingReq, parse(raw, self.settings).request),
             context=RequestContext(user_id=owner, run_id=run_id),
             request_hash=hashlib.sha256(raw).digest(),
             token=None,

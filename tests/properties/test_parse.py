@@ -11,9 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from api.parse import MAX_PAGE, ParsedRequest, parse
-from shared.errors import EmptyMessage, InvalidJson, InvalidRequest, RelaykitError, UnknownRequestType
+from api.json_shape import MAX_ENTRIES, MAX_VALUES
+from api.parse import MAX_ANSWERS, MAX_IDS, MAX_PAGE, ParsedRequest
+from api.parse import parse as parse_with
+from shared.errors import (
+    EmptyMessage,
+    InvalidJson,
+    InvalidRequest,
+    MessageTooLarge,
+    RelaykitError,
+    UnknownRequestType,
+)
 from tests.examples import examples
+from tests.integration.persistence import settings_for
 from tests.properties.chatkit_requests import (
     JSON,
     KINDS,
@@ -28,9 +38,13 @@ from tests.properties.chatkit_requests import (
 quick = examples(80)
 few = examples(12)
 """For each type of request."""
+PARSER_LEVELS = 201
+fewest = examples(4)
+"""For each type of request, where the bodies are large."""
 
 SDK: TypeAdapter[ChatKitReq] = TypeAdapter(ChatKitReq)
-REFUSALS = (InvalidJson, UnknownRequestType, InvalidRequest, EmptyMessage)
+REFUSALS = (InvalidJson, UnknownRequestType, InvalidRequest, EmptyMessage, MessageTooLarge)
+SETTINGS = settings_for("postgresql://unused/unused")
 
 PARAMS = params_of()
 
@@ -40,6 +54,10 @@ def requests_of(kind: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 REQUESTS = st.sampled_from(KINDS).flatmap(requests_of)
+
+
+def parse(body: bytes) -> ParsedRequest:
+    return parse_with(body, SETTINGS)
 
 
 def encoded(value: Any) -> bytes:
@@ -193,6 +211,61 @@ def test_a_page_is_bounded_however_its_size_is_written(limit):
 def test_what_is_no_json_object_is_refused(body):
     with pytest.raises(InvalidJson):
         parse(body)
+
+
+JUNK = st.sampled_from([1, None, "", [], {}, [[]], {"type": "input_text"}, {"values": [1]}])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@fewest
+@given(st.data(), JUNK)
+def test_a_refusal_costs_no_more_than_the_longest_list_of_the_protocol(kind, data, junk):
+    """Thousands of wrong entries, wherever they stand, are counted and not validated: each would be an error."""
+    request_ = data.draw(requests_of(kind))
+    path = data.draw(st.sampled_from(places(request_)[1:]))
+    many = data.draw(st.sampled_from([[junk] * 9000, {str(number): junk for number in range(9000)}]))
+    result = outcome(encoded(changed(request_, path, many, removed=False)))
+    errors_of_an_entry = 4
+    most = errors_of_an_entry * max(SETTINGS.message_max_parts, MAX_IDS, MAX_ANSWERS)
+    assert len(getattr(result, "locations", ())) <= most
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@fewest
+@given(st.data(), st.sampled_from(["a list", "an object", "values", "levels"]))
+def test_what_no_request_needs_is_refused_wherever_it_stands(kind, data, what):
+    """Also where the protocol takes any JSON: metadata, a tag's data, a payload, a result."""
+    value: Any = {
+        "a list": [0] * (MAX_ENTRIES + 1),
+        "an object": {str(number): 0 for number in range(MAX_ENTRIES + 1)},
+        "values": [[0] * 999] * (MAX_VALUES // 1000 + 1),
+        "levels": json.loads("[" * PARSER_LEVELS + "]" * PARSER_LEVELS),
+    }[what]
+    request_ = data.draw(requests_of(kind))
+    path = data.draw(st.sampled_from(places(request_)[1:]))
+    result = outcome(encoded(changed(request_, path, value, removed=False)))
+    assert isinstance(result, REFUSALS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@few
+@given(
+    st.data(),
+    st.sampled_from(["1e999", "-1e999", "1E+309", "9" * 310 + ".5", "-" + "9" * 200 + "e150"]),
+)
+def test_a_number_that_no_float_holds_is_refused_wherever_it_stands(kind, data, number):
+    """NaN and Infinity are refused by the parser, which takes these for infinity."""
+    request_ = data.draw(requests_of(kind))
+    path = data.draw(st.sampled_from(places(request_)[1:]))
+    body = encoded(changed(request_, path, "a number", removed=False)).replace(b'"a number"', number.encode())
+    with pytest.raises((InvalidJson, UnknownRequestType)):
+        parse(body)
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1e308", "1e-999", "9" * 310, "0e999"])
+def test_a_number_that_a_float_or_an_integer_holds_is_taken(number):
+    body = b'{"type": "threads.list", "params": {}, "metadata": {"n": %b}}' % number.encode()
+    assert parse(body).metadata == {"n": json.loads(number)}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from tests.examples import examples
 from tests.integration.persistence import ALICE, in_run, message, settings_for, thread
 
 MAX_ENTRIES = 12
+PAGE_MAX_BYTES = 1024
 orders = st.sampled_from(["asc", "desc"])
 few = examples(40)
 
@@ -29,11 +30,13 @@ class Store:
     """A PostgresStore with an event loop of its own, as hypothesis calls synchronous tests."""
 
     def __init__(self, database_url: str) -> None:
+        """`bounded` has pages of 1 KiB at most."""
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self.database = Database(settings_for(database_url))
         self.run(self._stack.enter_async_context(self.database))
         self.store = PostgresStore(self.database)
+        self.bounded = PostgresStore(self.database, page_max_bytes=PAGE_MAX_BYTES)
 
     def run(self, call: Any) -> Any:
         async def awaited() -> Any:
@@ -133,6 +136,72 @@ def test_thread_pages_are_all_threads_of_the_owner(
         assert await _walk(load, sizes) == (ids if order == "asc" else ids[::-1])
 
     opened.run(check())
+
+
+weights = st.lists(st.integers(0, PAGE_MAX_BYTES + 300), max_size=MAX_ENTRIES)
+"""Characters of each entry's text or title: pages of all of them, of some, of one, and of one that is too large."""
+
+
+@few
+@given(weights=weights, size=st.integers(1, MAX_ENTRIES + 1), order=orders)
+def test_item_pages_that_end_by_bytes_are_the_whole_thread(
+    opened: Store, weights: list[int], size: int, order: str
+) -> None:
+    async def check() -> None:
+        metadata = thread()
+        await opened.store.save_thread(metadata, ALICE)
+        for number, weight in enumerate(weights):
+            item = message(metadata.id, f"i{number}", "x" * weight)
+            await opened.store.add_thread_item(metadata.id, item, ALICE)
+
+        async def load(after: str | None) -> Page[Any]:
+            return await opened.bounded.load_thread_items(metadata.id, after, size, order, ALICE)
+
+        ids = [f"i{number}" for number in range(len(weights))]
+        assert await _walk_by_bytes(load, size) == (ids if order == "asc" else ids[::-1])
+
+    opened.run(check())
+
+
+@few
+@given(weights=weights, size=st.integers(1, MAX_ENTRIES + 1), order=orders)
+def test_thread_pages_that_end_by_bytes_are_all_threads_of_the_owner(
+    opened: Store, weights: list[int], size: int, order: str
+) -> None:
+    async def check() -> None:
+        owner = RequestContext(user_id=uuid4().hex)
+        ids = []
+        for weight in weights:
+            metadata = thread(title="x" * weight)
+            await opened.store.save_thread(metadata, owner)
+            ids.append(metadata.id)
+
+        async def load(after: str | None) -> Page[Any]:
+            return await opened.bounded.load_threads(size, after, order, owner)
+
+        assert await _walk_by_bytes(load, size) == (ids if order == "asc" else ids[::-1])
+
+    opened.run(check())
+
+
+async def _walk_by_bytes(load: Callable[[str | None], Awaitable[Page[Any]]], size: int) -> list[str]:
+    """All ids. Each page has an entry, is within its bytes or has just one, and ends no earlier than it must."""
+    found: list[str] = []
+    after: str | None = None
+    room: int | None = None
+    while True:
+        page = await load(after)
+        sizes = [len(entry.model_dump_json()) for entry in page.data]
+        assert len(sizes) <= size
+        assert len(sizes) == 1 or sum(sizes) <= PAGE_MAX_BYTES
+        if room is not None:
+            assert sizes[0] > room, "the page before had room for this one's first entry"
+        found += [entry.id for entry in page.data]
+        assert page.after == (found[-1] if page.has_more else None)
+        if not page.has_more:
+            return found
+        room = PAGE_MAX_BYTES - sum(sizes) if len(sizes) < size else None
+        after = page.after
 
 
 @few

@@ -49,8 +49,22 @@ def tool_call(item_id, status="completed", output=None):
     )
 
 
-async def history(items, message=None, files=None):
-    store = MemoryStore()
+class StoreOfPages(MemoryStore):
+    """A store whose pages end after so many items, as Relaykit's do where items are large; knows what it gave."""
+
+    def __init__(self, page_items):
+        super().__init__()
+        self.page_items = page_items
+        self.given = []
+
+    async def load_thread_items(self, thread_id, after, limit, order, context):
+        page = await super().load_thread_items(thread_id, after, min(limit, self.page_items), order, context)
+        self.given += [item.id for item in page.data]
+        return page
+
+
+async def history(items, message=None, files=None, store=None):
+    store = store or MemoryStore()
     for item in items:
         await store.add_thread_item("t", item, ALICE)
     reader = AttachmentReader(MemoryAttachments(files or {}), ALICE)
@@ -72,6 +86,28 @@ async def test_an_empty_thread_has_no_history():
 async def test_only_the_newest_items_are_shown():
     items = [user(f"u{number}") for number in range(MAX_ITEMS + 10)]
     assert texts(await history(items)) == [item.id for item in items[10:]]
+
+
+@pytest.mark.parametrize("page_items", [1, 3, MAX_ITEMS - 1, MAX_ITEMS])
+async def test_pages_that_end_early_hide_nothing_of_the_thread(page_items):
+    items = [user(f"u{number}") for number in range(MAX_ITEMS + 10)]
+    assert texts(await history(items, store=StoreOfPages(page_items))) == [item.id for item in items[10:]]
+
+
+async def test_of_large_messages_no_more_are_loaded_than_are_shown():
+    store = StoreOfPages(2)
+    items = [user(f"u{number}", "x" * (MAX_CHARS // 4)) for number in range(20)]
+    assert len(await history(items, items[-1], store=store)) == 4
+    assert store.given == [item.id for item in items[:-7:-1]]
+
+
+async def test_the_place_of_the_message_is_looked_for_behind_large_answers():
+    """A message that waits for its turn does not get into the answer to the one before it."""
+    asked, later = user("asked"), user("later")
+    answers = [assistant("x" * MAX_CHARS).model_copy(update={"id": f"a{number}"}) for number in range(3)]
+    entries = await history([user("old"), asked, *answers, later], asked, store=StoreOfPages(1))
+    assert "later" not in texts(entries)
+    assert texts(entries)[-1] == "asked"
 
 
 async def test_only_so_much_text_is_shown_and_the_newest_item_always():

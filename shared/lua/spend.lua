@@ -1,0 +1,17 @@
+-- Lets a caller spend a number of bytes, or says how long to wait: the generic cell rate algorithm, by Redis's clock.
+--
+-- KEYS[1] the caller's bytes
+-- ARGV[1] bytes a minute   ARGV[2] of them at once   ARGV[3] bytes to spend
+-- Returns the ms to wait; 0: they are spent. More bytes than may come at once pass where nothing is left to pay for,
+-- because they could never pass otherwise.
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local ms_of_a_byte = 60000 / tonumber(ARGV[1])
+local cost = tonumber(ARGV[3]) * ms_of_a_byte
+local at_once = math.max(tonumber(ARGV[2]) * ms_of_a_byte, cost)
+local paid_until = math.max(tonumber(redis.call('GET', KEYS[1]) or now_ms), now_ms) + cost
+local wait = math.max(0, math.ceil(paid_until - at_once - now_ms))
+if wait == 0 then
+  redis.call('SET', KEYS[1], string.format('%.3f', paid_until), 'PX', math.max(1, math.ceil(paid_until - now_ms)))
+end
+return wait
