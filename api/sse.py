@@ -29,7 +29,8 @@ LINE_ENDS_OF_UNICODE = (
     (b"\xe2\x80\xa8", rb"\u2028"),
     (b"\xe2\x80\xa9", rb"\u2029"),
 )
-"""In UTF-8 and as JSON escapes. By the standard they end no line; for Python's `splitlines`, which clients use, they do."""
+"""In UTF-8 and as JSON escapes. By the standard they end no line; for Python's `splitlines`, which clients use, they
+do."""
 
 RETRY_MIN_MS = 500
 RETRY_SPREAD_MS = 2000
