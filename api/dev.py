@@ -156,8 +156,8 @@ async def require_local(request: Request) -> None:
 
     A page from elsewhere that had its own name resolve to this machine (DNS rebinding) comes with its own name in
     Host; one that posts here across origins comes with its own in Origin. A proxy or a tunnel that brings requests of
-    other machines here says so in a forwarding header, or by HTTP/1.0, which nginx up to 1.28 speaks unless it is told
-    otherwise, and which no browser speaks. A proxy that hides all of that cannot be told from this machine.
+    other machines here says so in a forwarding header, or by HTTP/1.0, which has long been nginx's default and which no
+    browser speaks. A proxy that hides all of that cannot be told from this machine.
     """
     headers = request.headers
     hosts = headers.getlist("host")
