@@ -1,4 +1,4 @@
-"""Local mode's issuer: real RS256 tokens for whoever is at this machine. A deployment never mounts it."""
+"""Local mode's issuer: real RS256 tokens for the user of this machine. A deployment never mounts it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,41 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fastapi import APIRouter, Depends
 from jwt.algorithms import RSAAlgorithm
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from api.authentication import MAX_NAME_CHARS
 from api.key_set import MIN_RSA_BITS
 from api.openapi import Json, answer, refusals
-from shared.errors import InvalidJson, InvalidRequest, LocalOnly, SettingsError
+from shared.errors import BodyTooLarge, InvalidJson, InvalidRequest, LocalOnly, SettingsError
 from shared.settings import LOOPBACK_HOSTS, Settings
 
 MAX_TTL_SECONDS = 86_400
+MAX_TOKEN_REQUEST_BYTES = 16_384
+"""Enough for two names of MAX_NAME_CHARS in any spelling of JSON."""
+
+FORWARDING_HEADERS = frozenset(
+    {
+        "cdn-loop",
+        "fastly-client-ip",
+        "fly-client-ip",
+        "forwarded",
+        "true-client-ip",
+        "via",
+        "x-amzn-trace-id",
+        "x-azure-clientip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-envoy-external-address",
+        "x-original-forwarded-for",
+        "x-original-host",
+        "x-real-ip",
+    }
+)
+FORWARDING_PREFIXES = ("cf-", "tailscale-", "x-forwarded")
+"""With FORWARDING_HEADERS: the headers that proxies and tunnels add to the requests of other machines."""
 
 _TOKEN: Json = {
     "type": "object",
@@ -59,6 +83,12 @@ class TokenRequest(BaseModel):
     sub: Name
     tenant: Name | None = None
     ttl_seconds: int = Field(default=600, ge=1, le=MAX_TTL_SECONDS)
+
+
+_TOKEN_REQUEST: Json = {
+    "required": True,
+    "content": {"application/json": {"schema": TokenRequest.model_json_schema()}},
+}
 
 
 class LocalIssuer:
@@ -97,18 +127,20 @@ def dev_router(settings: Settings) -> APIRouter:
     if settings.local_issuer_key_file is None:
         raise SettingsError("LOCAL_ISSUER_KEY_FILE is not set")
     issuer = LocalIssuer(settings, settings.local_issuer_key_file)
-    router = APIRouter(prefix="/dev", dependencies=[Depends(require_local)])
+    router = APIRouter(prefix="/dev", dependencies=[Depends(require_local), Depends(refuse_other_sites)])
 
     @router.post(
         "/token",
         responses={
             200: answer("A token, and its life in seconds.", _TOKEN),
-            **refusals(LocalOnly, InvalidJson, InvalidRequest, framework=[400]),
+            **refusals(LocalOnly, InvalidJson, BodyTooLarge, InvalidRequest),
         },
+        openapi_extra={"requestBody": _TOKEN_REQUEST},
     )
-    async def token(body: TokenRequest) -> JSONResponse:
-        """A token for whoever is named."""
-        answer = {"access_token": issuer.token(body), "expires_in": body.ttl_seconds}
+    async def token(request: Request) -> JSONResponse:
+        """A token for the user that the body names."""
+        asked = await _token_request(request)
+        answer = {"access_token": issuer.token(asked), "expires_in": asked.ttl_seconds}
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 
     @router.get("/jwks.json", responses={200: answer("A JWK set.", _KEY_SET), **refusals(LocalOnly)})
@@ -120,16 +152,55 @@ def dev_router(settings: Settings) -> APIRouter:
 
 
 async def require_local(request: Request) -> None:
-    """Raises LocalOnly unless the request was made to a loopback name and, by a browser, from a loopback page.
+    """Raises LocalOnly unless this machine made the request to itself; reads no body.
 
     A page from elsewhere that had its own name resolve to this machine (DNS rebinding) comes with its own name in
-    Host; one that posts here across origins comes with its own in Origin.
+    Host; one that posts here across origins comes with its own in Origin. A proxy or a tunnel that brings requests of
+    other machines here says so in a forwarding header, or by HTTP/1.0, which has long been nginx's default and which no
+    browser speaks. A proxy that hides all of that cannot be told from this machine.
     """
-    hosts = request.headers.getlist("host")
+    headers = request.headers
+    hosts = headers.getlist("host")
     if len(hosts) != 1 or not _is_loopback(f"http://{hosts[0]}"):
         raise LocalOnly
-    if not all(_is_loopback(origin) for origin in request.headers.getlist("origin")):
+    if not all(_is_loopback(origin) for origin in headers.getlist("origin")):
         raise LocalOnly
+    if request.scope["http_version"] != "1.1" or any(map(_is_forwarding, headers.keys())):
+        raise LocalOnly
+
+
+async def refuse_other_sites(request: Request) -> None:
+    """Raises LocalOnly for what a browser asks for on behalf of a page of another site.
+
+    The browser calls a page on localhost another site than 127.0.0.1: where it names the page's origin, `require_local`
+    has looked at that.
+    """
+    sites = request.headers.getlist("sec-fetch-site")
+    if "cross-site" in sites and "origin" not in request.headers:
+        raise LocalOnly
+
+
+async def _token_request(request: Request) -> TokenRequest:
+    """Reads the body only now that `require_local` has let the request in, and no more of it than is allowed."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_TOKEN_REQUEST_BYTES:
+            raise BodyTooLarge("The body is larger than a request for a token can be.")
+    try:
+        given = from_json(bytes(body))
+    except ValueError:
+        raise InvalidJson from None
+    try:
+        return TokenRequest.model_validate(given)
+    except ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False, include_context=False)
+        locations = [".".join(map(str, ("body", *problem["loc"]))) for problem in problems]
+        raise InvalidRequest(locations=locations) from None
+
+
+def _is_forwarding(name: str) -> bool:
+    return name in FORWARDING_HEADERS or name.startswith(FORWARDING_PREFIXES)
 
 
 def thumbprint(members: Mapping[str, str]) -> str:

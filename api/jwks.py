@@ -24,14 +24,16 @@ log = structlog.get_logger()
 class JwksClient:
     """Finds the key that verifies a token.
 
-    The key set is fetched at the first need and again when it is older than JWKS_CACHE_SECONDS or does not hold the
-    key id asked for. One fetch runs at a time, whoever waits for it, and none begins sooner than
-    JWKS_COOLDOWN_SECONDS after the last one ended, in success or failure: an unknown key id, which anybody can
-    make up, costs the issuer no more than that.
+    The key set is fetched at the first need, and again when it is older than JWKS_CACHE_SECONDS, does not hold the
+    key id asked for, or holds a key that a token's signature does not fit. One fetch runs at a time for all that wait
+    for it, and none begins sooner than JWKS_COOLDOWN_SECONDS after the last one ended, in success or failure: an
+    unknown key id or a wrong signature, which any client can make up, costs the issuer no more than that.
 
-    A fetch that fails changes nothing: the keys at hand go on being used, however old, and while that lasts nobody
-    who has a known key waits for the issuer. An answer without one usable key counts as a failure too. Redirects
-    are not followed, and the answer must come whole within JWKS_TIMEOUT_SECONDS.
+    A request with a known key waits for the issuer only where the keys are older than twice JWKS_CACHE_SECONDS, so
+    that no request came while they could be renewed in the background: a key that the issuer has withdrawn is not
+    honoured for longer than that. A fetch that fails changes nothing: the keys at hand go on being used, however old,
+    and while that lasts no request with a known key waits. An answer without one usable key counts as a failure too.
+    Redirects are not followed, and the answer must come whole within JWKS_TIMEOUT_SECONDS.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -39,6 +41,7 @@ class JwksClient:
         self._http: httpx2.AsyncClient | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._keys: KeySet | None = None
+        self._answer = b""
         self._fetched_at = 0.0
         self._attempt_ended_at = float("-inf")
         self._failing = False
@@ -79,11 +82,21 @@ class JwksClient:
             raise self._unavailable()
         return keys.find(kid, algorithm)
 
+    async def renewed(self, refused: jwt.PyJWK, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """Another key of that id and algorithm than `refused`, where a new fetch gives one.
+
+        For a token that `refused` did not sign: an issuer may renew a key and keep its id.
+        """
+        await self._refresh()
+        key = self._keys.find(kid, algorithm) if self._keys is not None else None
+        return None if key is refused else key
+
     async def _current(self) -> KeySet:
+        age_seconds = time.monotonic() - self._fetched_at
         if self._keys is None:
             await self._refresh()
-        elif time.monotonic() - self._fetched_at > self._settings.jwks_cache_seconds:
-            if self._failing:
+        elif age_seconds > self._settings.jwks_cache_seconds:
+            if self._failing or age_seconds <= 2 * self._settings.jwks_cache_seconds:
                 self._begin()
             else:
                 await self._refresh()
@@ -109,7 +122,11 @@ class JwksClient:
 
     async def _fetch(self) -> None:
         try:
-            self._keys = parse_key_set(await self._download(), self._settings.jwt_algorithms)
+            answer = await self._download()
+            if (
+                self._keys is None or answer != self._answer
+            ):  # else what was verified with the keys stays verified
+                self._keys, self._answer = parse_key_set(answer, self._settings.jwt_algorithms), answer
         except Exception as error:  # nobody may be waiting, so nothing is raised: the log has it
             reason = str(error) if isinstance(error, KeySetError) else type(error).__name__
             self._note_failure(reason)

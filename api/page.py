@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.staticfiles import StaticFiles
+
+from api.dev import require_local
 
 DEMO_DIRECTORY = Path(__file__).resolve().parents[1] / "web" / "demo"
 
@@ -32,10 +34,11 @@ HEADERS = {
 def page_router(directory: Path = DEMO_DIRECTORY) -> APIRouter:
     """`GET /` is the page and `GET /demo/...` its files; anything outside `directory` is 404.
 
-    Raises RuntimeError where `directory` does not exist. For local mode only: the page signs in through /dev/token.
+    Raises RuntimeError where `directory` does not exist. For local mode only: the page signs in through /dev/token, and
+    like it answers this machine alone, so that a published page says why instead of failing at the sign-in.
     """
     files = StaticFiles(directory=directory)
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(require_local)])
 
     async def serve(path: str, request: Request) -> Response:
         response = await files.get_response(path, request.scope)

@@ -24,6 +24,14 @@ INTERRUPTED = (
 )
 """What a client that cannot resume is told before a stream closes without its end: an error it can retry."""
 
+LINE_ENDS_OF_UNICODE = (
+    (b"\xc2\x85", rb"\u0085"),
+    (b"\xe2\x80\xa8", rb"\u2028"),
+    (b"\xe2\x80\xa9", rb"\u2029"),
+)
+"""In UTF-8 and as JSON escapes. By the standard they end no line; for Python's `splitlines`, which clients use, they
+do."""
+
 RETRY_MIN_MS = 500
 RETRY_SPREAD_MS = 2000
 
@@ -31,15 +39,26 @@ RETRY_SPREAD_MS = 2000
 def encode(entry: Entry) -> bytes:
     """One event with its id, the end as a comment, nothing for a mark.
 
-    The data is what the SDK serialised, one line of JSON: it never holds a line break.
+    The data is what the SDK serialised, one line of JSON, which escapes every line break of ASCII. Those of Unicode
+    are escaped here; they stand in strings alone, so that the JSON means the same.
     """
     match entry.field:
         case Field.EVENT:
-            return b"id: %d-%d\ndata: %b\n\n" % (*entry.cursor, entry.payload)
+            payload = entry.payload
+            if not payload.isascii():
+                payload = _without_line_ends(payload)
+            return b"id: %d-%d\ndata: %b\n\n" % (*entry.cursor, payload)
         case Field.END:
             return b": end %b\n\n" % entry.payload
         case Field.MARK:
             return b""
+
+
+def _without_line_ends(payload: bytes) -> bytes:
+    for line_end, escape in LINE_ENDS_OF_UNICODE:
+        if line_end[-1] in payload:  # a byte is looked for at a tenth of the cost
+            payload = payload.replace(line_end, escape)
+    return payload
 
 
 def retry(run_id: str) -> bytes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from chatkit.server import ChatKitServer
 from chatkit.store import AttachmentStore, Store
@@ -15,6 +17,8 @@ from chatkit.store import AttachmentStore, Store
 from shared.errors import ServerLoadError
 from shared.identity import RequestContext
 from shared.settings import Settings
+
+_ABSENT: Final = object()
 
 ContextFactory = Callable[[RequestContext], Any]
 
@@ -69,12 +73,19 @@ def _build(
     if not callable(found):
         raise ServerLoadError(f"CHATKIT_SERVER={name}: neither a ChatKitServer nor callable")
     offered = {"store": store, "attachment_store": attachment_store}
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise ServerLoadError(f"CHATKIT_SERVER={name}: an abstract class, without {', '.join(missing)}")
     try:
-        parameters = inspect.signature(found).parameters
+        signature = inspect.signature(found)
+        parameters = signature.parameters
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-        server = found(**{key: value for key, value in offered.items() if takes_any or key in parameters})
+        given = {key: value for key, value in offered.items() if takes_any or key in parameters}
+        unfit = _unfit(signature, given)
+        server = None if unfit else found(**given)
     except (Exception, SystemExit) as error:
-        raise ServerLoadError(f"CHATKIT_SERVER={name}: {_line(error)}") from error
+        raise ServerLoadError(f"CHATKIT_SERVER={name}: {_told(error)}") from error
+    if unfit:
+        raise ServerLoadError(f"CHATKIT_SERVER={name}: {unfit}")
     if inspect.iscoroutine(server):
         server.close()
     if not isinstance(server, ChatKitServer):
@@ -91,14 +102,48 @@ def _resolve(variable: str, name: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
-            found = getattr(found, part)
+            owner, found = found, getattr(found, part, _ABSENT)
+            if found is _ABSENT:
+                owner_name = getattr(owner, "__name__", type(owner).__name__)
+                raise ServerLoadError(f"{variable}={name}: {owner_name!r} has no attribute {part!r}")
+    except ServerLoadError:
+        raise
     except (Exception, SystemExit) as error:
-        raise ServerLoadError(f"{variable}={name}: {_line(error)}") from error
+        raise ServerLoadError(f"{variable}={name}: {_told(error)}") from error
     return found
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def _unfit(signature: inspect.Signature, given: dict[str, Any]) -> str | None:
+    """How the arguments do not fit, in words of Python's own."""
+    try:
+        signature.bind(**given)
+    except TypeError as error:
+        return str(error)
+    return None
+
+
+def _told(error: BaseException) -> str:
+    """What a line says of an exception out of the user's code: its type and its place.
+
+    Its text may hold a secret, such as the password in an address. Python's own words about a module that is absent or
+    cannot be read hold names alone.
+    """
+    kind = type(error).__name__
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{kind}: No module named {error.name!r}"
+    if isinstance(error, SyntaxError):
+        return f"{kind}: {error.msg} ({Path(error.filename or '?').name}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not _is_pythons_or_ours(frame.filename)]
+    if not theirs:
+        return kind
+    own = [frame for frame in theirs if "site-packages" not in frame.filename]
+    frame = (own or theirs)[-1]
+    return f"{kind} at {frame.filename}:{frame.lineno} in {frame.name}"
+
+
+def _is_pythons_or_ours(filename: str) -> bool:
+    return filename.startswith("<frozen ") or filename == importlib.__file__ or filename == __file__
 
 
 def _identity(context: RequestContext) -> RequestContext:

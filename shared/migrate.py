@@ -31,6 +31,23 @@ LOCK_WAIT_SECONDS = 1.0
 """For the lock of a table: as long as a migration waits for it, all that came later waits behind it."""
 LOCK_PAUSE_SECONDS = 2.0
 """Between two tries for such a lock: what has gathered behind it goes first."""
+KNOWN_REASONS = (
+    "connection refused",
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "failed to resolve host",
+    "timeout expired",
+    "no such file or directory",
+    "does not exist",
+    "too many",
+    "certificate",
+    "ssl",
+    "server closed the connection",
+    "terminating connection",
+)
+"""What is told of a connection that failed, where its text holds it. The text itself may quote a part of the URL: where
+the password has an unescaped @, the rest of the password stands where the host belongs."""
 SESSION = """
     SET statement_timeout = 0;
     SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3
@@ -56,7 +73,7 @@ def migrate(database_url: str) -> list[str]:
             for migration in migrations:
                 backend.apply_patiently(migration)
         except psycopg.OperationalError as error:
-            raise DatabaseUnavailable(_line(error)) from error
+            raise DatabaseUnavailable(f"DATABASE_URL: the connection failed ({_cause(error)})") from error
         except psycopg.Error as error:
             raise MigrationFailed(_line(error)) from error
         return [migration.id for migration in migrations]
@@ -128,12 +145,20 @@ def _connected(database_url: str) -> _Backend:
         raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
     try:
         return _Backend(DatabaseURI("postgresql+psycopg", *[None] * 5, parameters), "_yoyo_migration")
-    except psycopg.Error as error:
-        raise DatabaseUnavailable(f"DATABASE_URL: cannot connect ({_line(error)})") from None
+    except (psycopg.Error, OSError, ValueError) as error:  # a host that no name can be is a ValueError
+        raise DatabaseUnavailable(f"DATABASE_URL: cannot connect ({_cause(error)})") from None
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _cause(error: Exception) -> str:
+    """The error's type, and of its text no more than KNOWN_REASONS."""
+    text = str(error).lower()
+    reason = next((reason for reason in KNOWN_REASONS if reason in text), None)
+    return ": ".join(filter(None, (type(error).__name__, reason)))
+
+
+def _line(error: psycopg.Error) -> str:
+    """What PostgreSQL says of a statement of a migration, without the detail, which may quote rows."""
+    return " ".join((error.diag.message_primary or type(error).__name__).split())
 
 
 def main() -> int:

@@ -105,6 +105,8 @@ async def open_redis(
         socket_timeout=reply_timeout_seconds,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=0,
+        lib_name=None,  # else each connection asks CLIENT SETINFO, which a narrow user is refused
+        lib_version=None,
     )
     client = Redis(connection_pool=pool)
     try:

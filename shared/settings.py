@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     jwt_algorithms: CommaList = ("RS256", "ES256", "EdDSA")
     jwt_tenant_claim: str = "tenant"
     jwt_tier_claim: str | None = None
+    jwt_tenant_required: bool = False
+    jwt_context_claims: CommaList = ()
     jwt_leeway_seconds: float = Field(default=10, ge=0, le=300)
     jwks_cache_seconds: Seconds = 300
     jwks_cooldown_seconds: Seconds = 10
@@ -139,7 +141,17 @@ class Settings(BaseSettings):
     # Local mode: the private key of the issuer behind /dev/token. Never set in a deployment.
     local_issuer_key_file: Path | None = None
 
-    @field_validator("jwt_algorithms", "cors_origins", "attachment_mime_types", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _require_the_tenant_that_is_named(cls, values: Any) -> Any:
+        """JWT_TENANT_CLAIM, where it is set, says that there are tenants: a token without one is then a mistake."""
+        if isinstance(values, dict) and values.get("jwt_tenant_claim"):
+            return {"jwt_tenant_required": True, **values}
+        return values
+
+    @field_validator(
+        "jwt_algorithms", "jwt_context_claims", "cors_origins", "attachment_mime_types", mode="before"
+    )
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

@@ -19,7 +19,7 @@ from tests.services import open_folder, remove_data
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 120.0
-READY_LINE = re.compile(r"Relaykit is ready: (http://\S+)/\n")
+READY_LINE = re.compile(r"Redis: (?:Redis|Valkey) \d+\.\d+\.\d+ \(.+\)\nRelaykit is ready: (http://\S+)/\n")
 
 
 @dataclass(frozen=True)

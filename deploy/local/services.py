@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from deploy.local.child import Child
 from deploy.local.data_directory import DataDirectory
 from deploy.local.postgres_server import postgres_server
-from deploy.local.redis_server import redis_server
+from deploy.local.redis_server import WHEELS, redis_server
 from deploy.local.waiting import StopRequest
 
 
@@ -24,7 +24,12 @@ class Services:
 
 @contextmanager
 def services(
-    directory: DataDirectory, environ: Mapping[str, str], stop: StopRequest, *, durable: bool = True
+    directory: DataDirectory,
+    environ: Mapping[str, str],
+    stop: StopRequest,
+    *,
+    durable: bool = True,
+    redis_wheels: Sequence[str] = tuple(WHEELS),
 ) -> Iterator[Services]:
     """Runs in `directory` what REDIS_URL and DATABASE_URL of `environ` do not give, until the block ends.
 
@@ -35,7 +40,9 @@ def services(
     children = []
     with ExitStack() as stack:
         if not redis_url:
-            child, redis_url = stack.enter_context(redis_server(directory, stop, durable=durable))
+            child, redis_url = stack.enter_context(
+                redis_server(directory, stop, durable=durable, wheels=redis_wheels)
+            )
             children.append(child)
         if not database_url:
             child, database_url = stack.enter_context(postgres_server(directory, stop, durable=durable))

@@ -17,6 +17,7 @@ from deploy.local.errors import LocalModeError
 from deploy.local.issuer_key import issuer_key
 from deploy.local.local_settings import LocalSettings, child_environment, read_local_settings
 from deploy.local.ports import port_taken
+from deploy.local.redis_server import redis_named
 from deploy.local.services import services
 from deploy.local.waiting import StopRequest, wait_until, watch
 from shared import keys
@@ -72,7 +73,8 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes) -> 
                     everything,
                     stop,
                 )
-                print(f"Relaykit is ready: {settings.address}/", flush=True)
+                redis_line = f"Redis: {redis_named(running.redis_url)}"
+                print(f"{redis_line}\nRelaykit is ready: {settings.address}/", flush=True)
                 watch(everything, stop)
 
 

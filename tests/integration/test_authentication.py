@@ -356,6 +356,24 @@ async def test_a_tenant_that_is_no_name_is_refused(issuer, tenant):
     assert await refuse(issuer, signing_key().token(tenant=tenant)) == "tenant"
 
 
+async def test_a_tenant_that_is_required_has_to_be_there(issuer):
+    issuer.serve(signing_key("ed", "EdDSA"))
+    null = sign_raw({"alg": "EdDSA", "kid": "ed"}, good_claims() | {"tenant": None})
+    for token in (signing_key("ed", "EdDSA").token(), null):
+        assert await refuse(issuer, token, jwt_tenant_required=True) == "tenant"
+    named = signing_key("ed", "EdDSA").token(tenant="acme")
+    assert (await accept(issuer, named, jwt_tenant_required=True)).tenant == "acme"
+
+
+async def test_a_tenant_claim_that_is_named_is_required_unless_the_settings_say_otherwise(issuer):
+    """Where the issuer forgets it, equal subjects of two tenants would be one caller."""
+    token = signing_key().token()
+    assert await refuse(issuer, token, jwt_tenant_claim="org") == "tenant"
+    assert await refuse(issuer, token, jwt_tenant_claim="tenant") == "tenant"
+    lax = await accept(issuer, token, jwt_tenant_claim="org", jwt_tenant_required=False)
+    assert lax.tenant is None
+
+
 # Verified tokens
 
 
@@ -406,6 +424,19 @@ async def test_what_a_server_does_to_the_claims_of_one_request_is_not_seen_by_th
         first.claims["roles"].append("admin")
         second = auth.context_from(await auth.authenticate(token), metadata={}, locale=None, request_id="2")
     assert second.claims["roles"] == ["reader"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "names"),
+    [("", {"iss", "aud", "sub", "iat", "exp", "roles", "email"}), ("roles, https://x.test/org", {"roles"})],
+)
+async def test_the_context_holds_the_claims_that_the_settings_keep(issuer, kept, names):
+    token = signing_key().token(roles=["reader"], email="alice@x.test", tenant=None)
+    async with authenticator(issuer, jwt_context_claims=kept) as auth:
+        identity = await auth.authenticate(f"Bearer {token}")
+        context = auth.context_from(identity, metadata={}, locale=None, request_id="r")
+    assert context.claims.keys() == names
+    assert (context.user_id, identity.claims["email"]) == ("alice", "alice@x.test")
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fastapi import FastAPI
 
 from api.authentication import Authenticator
-from api.dev import MAX_TTL_SECONDS, dev_router, thumbprint
+from api.dev import FORWARDING_HEADERS, MAX_TOKEN_REQUEST_BYTES, MAX_TTL_SECONDS, dev_router, thumbprint
 from api.errors import install_error_handlers
 from api.jwks import JwksClient
+from api.page import page_router
 from shared.errors import SettingsError
 from tests.integration.http_app import serving
 from tests.integration.jwks_server import JwksServer, settings_for
@@ -43,6 +44,7 @@ async def local_mode(key_file):
     app = FastAPI()
     install_error_handlers(app)
     app.include_router(dev_router(settings))
+    app.include_router(page_router())
     async with serving(app) as url, httpx2.AsyncClient(base_url=url) as client:
         yield client, settings.model_copy(update={"jwks_url": f"{url}/dev/jwks.json"})
 
@@ -191,6 +193,112 @@ async def test_a_page_from_elsewhere_is_refused(key_file, origin):
     async with local_mode(key_file) as (client, _):
         response = await client.post("/dev/token", json={"sub": "alice"}, headers={"Origin": origin})
     assert (response.status_code, response.json()["error"]["code"]) == (403, "local_only")
+
+
+FORWARDED = {
+    "X-Forwarded-For": "203.0.113.9",
+    "X-Forwarded-Host": "chat.example",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Prefix": "/chat",
+    "X-Forwarded": "for=203.0.113.9",
+    "X-Real-IP": "203.0.113.9",
+    "Forwarded": "for=203.0.113.9;proto=https",
+    "Via": "1.1 proxy.example",
+    "CF-Connecting-IP": "203.0.113.9",
+    "CF-Ray": "8f0-ZRH",
+    "True-Client-IP": "203.0.113.9",
+    "Tailscale-User-Login": "bob@chat.example",
+    "X-Client-IP": "203.0.113.9",
+}
+
+
+@pytest.mark.parametrize("path", ["/dev/token", "/dev/jwks.json", "/", "/demo/session.js"])
+async def test_what_a_proxy_or_a_tunnel_has_forwarded_is_refused(key_file, path):
+    """Also where the proxy has put this machine's own name into Host, as nginx, ngrok and cloudflared can."""
+    method, body = ("POST", {"sub": "alice"}) if path == "/dev/token" else ("GET", None)
+    async with local_mode(key_file) as (client, _):
+        assert (await client.request(method, path, json=body)).status_code == 200
+        for name in {*FORWARDED, *FORWARDING_HEADERS}:
+            headers = {name: FORWARDED.get(name, "1")}
+            response = await client.request(method, path, json=body, headers=headers)
+            assert (response.status_code, name) == (403, name)
+            assert response.json()["error"]["code"] == "local_only"
+
+
+@pytest.mark.parametrize("request_line", [b"GET / HTTP/1.0", b"POST /dev/token HTTP/1.0"])
+async def test_a_request_in_the_http_that_proxies_alone_still_speak_is_refused(key_file, request_line):
+    async with local_mode(key_file) as (client, _):
+        body = b'{"sub": "alice"}' if request_line.startswith(b"POST") else b""
+        head = b"%b\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % (request_line, len(body))
+        answer = await answer_to(client, head + body)
+    assert answer.split()[1] == b"403"
+    assert b'"local_only"' in answer
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.test"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost:3000"}, 200),
+        ({"Sec-Fetch-Site": "same-site"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+    ],
+)
+async def test_what_a_page_of_another_site_makes_the_browser_ask_is_refused(key_file, headers, status):
+    """To a browser localhost is another site than 127.0.0.1, so there the origin decides."""
+    async with local_mode(key_file) as (client, _):
+        response = await client.post("/dev/token", json={"sub": "alice"}, headers=headers)
+        key_set = await client.get("/dev/jwks.json", headers=headers)
+    assert (response.status_code, key_set.status_code) == (status, status)
+
+
+async def test_a_link_from_another_site_still_opens_the_page(key_file):
+    async with local_mode(key_file) as (client, _):
+        headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        assert (await client.get("/", headers=headers)).status_code == 200
+
+
+async def test_the_body_of_a_request_that_is_not_local_is_not_waited_for(key_file):
+    head = b"POST /dev/token HTTP/1.1\r\nHost: evil.test\r\nContent-Length: 150000000\r\n\r\n"
+    async with local_mode(key_file) as (client, _):
+        answer = await answer_to(client, head)
+    assert answer.split()[1] == b"403"
+    assert b'"local_only"' in answer
+
+
+async def test_a_body_that_no_request_for_a_token_needs_is_refused_before_its_end(key_file):
+    head = b"POST /dev/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 150000000\r\n\r\n"
+    async with local_mode(key_file) as (client, _):
+        answer = await answer_to(client, head + b" " * (MAX_TOKEN_REQUEST_BYTES + 1))
+    assert answer.split()[1] == b"413"
+    assert b'"body_too_large"' in answer
+
+
+async def test_the_longest_names_fit_in_whatever_spelling(key_file):
+    """Twelve bytes are the most that JSON needs for a character: two escaped surrogates."""
+    body = {"sub": "\N{GRINNING FACE}" * 255, "tenant": "\N{GRINNING FACE}" * 255, "ttl_seconds": 86_400}
+    async with local_mode(key_file) as (client, _):
+        response = await client.post("/dev/token", content=json.dumps(body).encode())
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"sub": "\xff"}', b"[" * 10_000])
+async def test_a_body_that_is_not_json_is_refused(key_file, body):
+    async with local_mode(key_file) as (client, _):
+        response = await client.post("/dev/token", content=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_json")
+
+
+async def answer_to(client, sent: bytes) -> bytes:
+    """The head of the answer and what came with it; nothing is sent after `sent`."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+    writer.write(sent)
+    try:
+        return await asyncio.wait_for(reader.readuntil(b"}}"), 5)
+    finally:
+        writer.close()
 
 
 def test_without_a_key_file_there_is_no_router():

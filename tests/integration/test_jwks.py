@@ -143,7 +143,87 @@ async def test_the_keys_are_fetched_again_when_their_time_is_over(issuer):
         await auth.authenticate(bearer())
         await asyncio.sleep(0.51)
         await auth.authenticate(bearer())
-    assert issuer.fetches == 2
+        await wait_until("the keys are fetched again", lambda: issuer.fetches == 2)
+
+
+async def test_no_request_waits_for_an_issuer_that_hangs_once_the_keys_time_is_over(issuer):
+    """The issuer is not known to be away then: the first request after JWKS_CACHE_SECONDS finds it out."""
+    async with authenticator(
+        issuer, jwks_cache_seconds=1, jwks_cooldown_seconds=AT_ONCE, jwks_timeout_seconds=60
+    ) as auth:
+        await auth.authenticate(bearer())
+        issuer.answer = hang(issuer)
+        await asyncio.sleep(1.01)
+        await asyncio.wait_for(auth.authenticate(bearer(sub="bob")), 30)
+        await asyncio.wait_for(auth.authenticate(bearer(sub="carol")), 30)
+        await wait_until("a fetch is under way meanwhile", lambda: issuer.fetches == 2)
+
+
+async def test_keys_that_no_request_has_asked_for_in_twice_their_time_are_fetched_before_they_are_used(
+    issuer,
+):
+    """So a key that the issuer has withdrawn is never honoured for longer, however quiet the process was."""
+    async with authenticator(issuer, jwks_cache_seconds=0.2, jwks_cooldown_seconds=AT_ONCE) as auth:
+        await auth.authenticate(bearer())
+        issuer.serve(signing_key("k2"))
+        await asyncio.sleep(0.41)
+        assert await refuse(auth, bearer()) == "unknown_key"
+
+
+async def test_a_fetch_in_the_background_ends_with_the_client(issuer):
+    issuer.answer = None
+    async with asyncio.timeout(30):
+        async with authenticator(
+            issuer, jwks_cache_seconds=0.2, jwks_cooldown_seconds=AT_ONCE, jwks_timeout_seconds=60
+        ) as auth:
+            await auth.authenticate(bearer())
+            issuer.answer = hang(issuer)
+            await asyncio.sleep(0.21)
+            await auth.authenticate(bearer(sub="bob"))
+            await wait_until("a fetch is under way", lambda: issuer.fetches == 2)
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "jwks-fetch"]
+
+
+async def test_what_was_verified_stays_so_through_a_fetch_that_brings_the_same_keys(issuer):
+    async with authenticator(issuer, jwks_cooldown_seconds=AT_ONCE) as auth:
+        first = await auth.authenticate(token := bearer())
+        await asyncio.sleep(0.01)
+        assert await refuse(auth, bearer("stranger")) == "unknown_key"
+        assert issuer.fetches == 2
+        assert await auth.authenticate(token) is first
+
+
+@pytest.mark.parametrize("kid", ["k1", None])
+async def test_a_key_that_is_renewed_under_its_old_id_is_found_by_the_first_token_it_signs(issuer, kid):
+    """Without ids as well, where the one key of the algorithm is another one by now."""
+    issuer.entries = [signing_key("k1").jwk(kid=kid)]
+    old, new = (signing_key(name).token(headers={"kid": kid}) for name in ("k1", "k2"))
+    async with authenticator(issuer, jwks_cache_seconds=NEVER, jwks_cooldown_seconds=AT_ONCE) as auth:
+        await auth.authenticate(f"Bearer {old}")
+        issuer.entries = [signing_key("k2").jwk(kid=kid)]
+        await asyncio.sleep(0.01)
+        assert (await auth.authenticate(f"Bearer {new}")).user_id == "alice"
+        assert await refuse(auth, f"Bearer {old}") == "signature"
+
+
+async def test_a_wrong_signature_makes_the_issuer_asked_once_in_each_cooldown(issuer):
+    forged = [signing_key("stranger").token(headers={"kid": "k1"}, sub=f"user{n}") for n in range(20)]
+    async with authenticator(issuer, jwks_cooldown_seconds=0.3) as auth:
+        await auth.authenticate(bearer())
+        for expected in (1, 2, 3):
+            for token in forged:
+                assert await refuse(auth, f"Bearer {token}") == "signature"
+            assert issuer.fetches == expected
+            await asyncio.sleep(0.31)
+
+
+async def test_a_wrong_signature_is_the_callers_fault_though_the_issuer_is_away(issuer):
+    async with authenticator(issuer, jwks_cooldown_seconds=AT_ONCE) as auth:
+        await auth.authenticate(bearer())
+        issuer.stop()
+        await asyncio.sleep(0.01)
+        forged = signing_key("stranger").token(headers={"kid": "k1"})
+        assert await refuse(auth, f"Bearer {forged}") == "signature"
 
 
 async def test_a_new_key_is_found_and_the_old_one_stays_good_while_it_is_served(issuer):
@@ -237,7 +317,7 @@ async def test_in_an_outage_nobody_with_a_known_key_waits_for_the_issuer(issuer)
     ) as auth:
         await auth.authenticate(bearer())
         issuer.answer = hang(issuer)
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.05)
         await auth.authenticate(bearer())  # the one that notices
         await asyncio.sleep(0.03)
         fetches = issuer.fetches

@@ -24,7 +24,7 @@ async def state(settings: Settings) -> Written:
     """What is written, but for the counts of the caller's requests and bytes."""
     found = await written(settings.database_url, settings.redis_url)
     counted = {key for key in found.keys if key.startswith((keys.RATE_PREFIX, keys.BYTES_PREFIX))}
-    return Written(found.rows, found.keys - counted - {"arq:queue:health-check"}, found.queued)
+    return Written(found.rows, found.keys - counted, found.queued)
 
 
 async def refused(system: System, code: str) -> float:

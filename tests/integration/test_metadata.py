@@ -235,6 +235,27 @@ async def test_the_context_is_the_same_in_the_api_and_in_the_worker(
     assert answer.run_id in in_worker.call_key("charge")
 
 
+async def test_a_claim_that_is_not_kept_reaches_neither_the_server_nor_the_runs_row(
+    settings: Settings, heard: Heard
+) -> None:
+    """The same on both sides, though the worker's own setting is another: it reads the row."""
+    kept = settings.model_copy(update={"jwt_context_claims": ("roles",)})
+    async with running(kept, lambda: ListeningServer(heard), workers=0) as system, working(settings, heard):
+        token = token_with(settings, sub="alice", tenant="acme", roles=["a"], email="alice@x.test")
+        caller = Caller((await system.caller()).client, token)
+        answer = await caller.stream(create("hello"))
+        await caller.ask(TRANSCRIBE)
+    contexts = [*heard.admission, *heard.respond, *heard.request]
+    assert [context.claims for context in contexts] == [{"roles": ["a"]}] * 3
+    assert {(context.user_id, context.tenant) for context in contexts} == {("alice", "acme")}
+    connection = await asyncpg.connect(settings.database_url)
+    try:
+        row = await connection.fetchval("SELECT context::text FROM runs WHERE id = $1", answer.run_id)
+    finally:
+        await connection.close()
+    assert "alice@x.test" not in row
+
+
 async def test_the_context_of_a_request_without_a_run(system: System, heard: Heard) -> None:
     """No run, no attempt, no tenant where the token has none; each request has an id of its own."""
     caller = await system.caller("bob")

@@ -102,10 +102,20 @@ class TestCommand:
             ("postgresql://u:sec%ret@localhost/db", r"migrate: DATABASE_URL: is not a PostgreSQL URL"),
             (
                 "postgresql://u:secret@127.0.0.1:1/db",
-                r"migrate: DATABASE_URL: cannot connect \(.*refused.*\)",
+                r"migrate: DATABASE_URL: cannot connect \(OperationalError: connection refused\)",
+            ),
+            (
+                "postgresql://u:p@secret@127.0.0.1:1/db",
+                r"migrate: DATABASE_URL: cannot connect \(OperationalError: failed to resolve host\)",
+            ),
+            ("postgresql://u:@h:secret/db", r"migrate: DATABASE_URL: cannot connect \(OperationalError.*\)"),
+            ("postgresql://u:p/secret@h/db", r"migrate: DATABASE_URL: cannot connect \(OperationalError.*\)"),
+            (
+                f"postgresql://u:p@secret{'x' * 70}..@127.0.0.1:1/db",
+                r"migrate: DATABASE_URL: cannot connect \(UnicodeError\)",
             ),
         ],
-        ids=["absent", "malformed", "away"],
+        ids=["absent", "malformed", "away", "an @", "a port", "a slash", "a host that no name can be"],
     )
     def test_a_failure_is_one_line_on_stderr_without_the_password(self, url: str | None, line: str) -> None:
         result = _run(url)

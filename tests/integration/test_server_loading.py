@@ -49,12 +49,22 @@ LOADS: dict[str, tuple[str, dict[str, str], str]] = {
     "a relative module": ("", {"chatkit_server": ".our_site:Site"}, "TypeError"),
     "an import that fails": ("import no_such_library", {}, "No module named 'no_such_library'"),
     "a syntax error": ("class Site(:", {}, "SyntaxError: invalid syntax (our_site.py, line 1)"),
-    "an exception of two lines": (
-        "raise RuntimeError('first line\\nsecond line')",
+    "an exception at import": (
+        "import os\nraise RuntimeError('Geheim7391\\nsecond line')",
         {},
-        "RuntimeError: first line second line",
+        "RuntimeError at {folder}/our_site.py:2 in <module>",
     ),
-    "an exit": ("import sys; sys.exit('good-bye')", {}, "SystemExit: good-bye"),
+    "an exit": ("import sys; sys.exit('Geheim7391')", {}, "SystemExit at {folder}/our_site.py:1 in <module>"),
+    "an import that a module refuses": (
+        "raise ImportError('Geheim7391')",
+        {},
+        "ImportError at {folder}/our_site.py:1 in <module>",
+    ),
+    "an attribute that a module refuses": (
+        "def __getattr__(name): raise ValueError('Geheim7391')",
+        {},
+        "ValueError at {folder}/our_site.py:1 in __getattr__",
+    ),
     "an absent attribute": (SERVER, {"chatkit_server": "our_site:Sight"}, "has no attribute 'Sight'"),
     "an absent attribute within": (
         SERVER,
@@ -78,14 +88,25 @@ LOADS: dict[str, tuple[str, dict[str, str], str]] = {
         "abstract",
     ),
     "a constructor that raises": (
-        f"{SERVER}\n    def __init__(self, store): raise KeyError('MODEL_KEY\\nis not set')",
+        f"{SERVER}\n    def __init__(self, store): raise KeyError('Geheim7391\\nis not set')",
         {},
-        "KeyError",
+        "KeyError at {folder}/our_site.py:9 in __init__",
+    ),
+    "a constructor that a library refuses": (
+        f"{SERVER}\n    def __init__(self, store):\n        import httpx2"
+        "\n        httpx2.Client(base_url='http://user:Geheim7391@host:port')",
+        {},
+        "InvalidURL at {folder}/our_site.py:11 in __init__",
+    ),
+    "a factory that raises": (
+        "def Site(store): raise RuntimeError('postgresql://app:Geheim7391@db')",
+        {},
+        "RuntimeError at {folder}/our_site.py:1 in Site",
     ),
     "a constructor that wants more": (
         f"{SERVER}\n    def __init__(self, store, model): pass",
         {},
-        "missing 1 required positional argument: 'model'",
+        "missing a required argument: 'model'",
     ),
     "a constructor that calls no other": (
         f"{SERVER}\n    def __init__(self): pass",
@@ -142,8 +163,9 @@ def test_a_server_that_cannot_be_loaded(
     message = refused.value.message
     (variable, value) = next(iter(names.items()), ("chatkit_server", "our_site:Site"))
     assert message.startswith(f"{variable.upper()}={value}: ")
-    assert reason in message
+    assert reason.replace("{folder}", str(tmp_path)) in message
     assert "\n" not in message
+    assert "Geheim7391" not in message
 
 
 BAD_VALUES: dict[str, dict[str, str]] = {
@@ -265,7 +287,7 @@ async def ended(
 ) -> AsyncIterator[dict[tuple[str, str], Ended]]:
     """All processes that cannot start, each once; a few at a time."""
     folder = tmp_path_factory.mktemp("site")
-    (folder / "our_site.py").write_text("raise RuntimeError('first line\\nsecond line')")
+    (folder / "our_site.py").write_text("raise RuntimeError('Geheim7391\\nsecond line')")
     with (
         databases.fresh() as database_url,
         redis_databases.fresh() as redis_url,
@@ -329,7 +351,8 @@ async def test_the_line_says_what_is_to_be_done(ended: dict[tuple[str, str], End
     """What is wrong, where."""
     for side in SIDES:
         loaded = ended[side, "a server that cannot be loaded"].errors
-        assert "CHATKIT_SERVER=our_site:Site: RuntimeError: first line second line" in loaded
+        assert "CHATKIT_SERVER=our_site:Site: RuntimeError at " in loaded
+        assert "/our_site.py:1 in <module>" in loaded
         bad = ended[side, "two bad settings"].errors
         assert "LEASE_SECONDS" in bad
         assert "REDIS_URL" in bad

