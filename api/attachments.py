@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Final, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from api.limits import Slot
 from api.openapi import Json, refusals
-from shared.attachment_objects import AttachmentObjects, StoredAttachment, open_object_store
+from shared.attachment_objects import (
+    UPLOAD_RETRY_SECONDS,
+    AttachmentObjects,
+    StoredAttachment,
+    open_object_store,
+)
 from shared.attachments import RASTER_IMAGES, attachment_rules, media_type
 from shared.database import Database
 from shared.errors import (
@@ -22,6 +29,8 @@ from shared.errors import (
     DatabaseUnavailable,
     InvalidSignature,
     StorageUnavailable,
+    TooManyBodies,
+    UploadInProgress,
 )
 from shared.settings import Settings
 from shared.signing import Grant, check, parse_expires
@@ -48,12 +57,19 @@ def attachments_router(settings: Settings, database: Database) -> APIRouter:
         return router
     key = rules.key
     objects = AttachmentObjects(database, open_object_store(settings.attachments_url))
+    uploads: Counter[tuple[str, str]] = Counter()
 
     @router.put(
         "/attachments/{attachment_id}",
         status_code=204,
         responses=refusals(
-            *_LINK_ERRORS, AttachmentAlreadyUploaded, AttachmentRejected, BodyTooLarge, framework=[404]
+            *_LINK_ERRORS,
+            AttachmentAlreadyUploaded,
+            UploadInProgress,
+            AttachmentRejected,
+            BodyTooLarge,
+            TooManyBodies,
+            framework=[404],
         ),
         openapi_extra={"requestBody": {"required": True, "content": _BYTES}},
     )
@@ -64,7 +80,14 @@ def attachments_router(settings: Settings, database: Database) -> APIRouter:
         stored = await objects.find(attachment_id)
         _authorise(key, stored, "PUT", signature, expires)
         _check_headers(request, stored)
-        await objects.write(stored, request.stream())
+        caller = (stored.tenant, stored.owner)
+        if 0 < settings.caller_max_bodies <= uploads[caller]:
+            raise TooManyBodies(retry_after_seconds=UPLOAD_RETRY_SECONDS)
+        slot = Slot(uploads, caller)
+        try:
+            await objects.write(stored, request.stream())
+        finally:
+            slot.release()
         return Response(status_code=204)
 
     @router.get(

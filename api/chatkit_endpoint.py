@@ -28,7 +28,7 @@ from api.admission import Submission
 from api.authentication import Identity, locale_of
 from api.caller import authenticated, resources_of
 from api.chatkit_openapi import CHATKIT
-from api.parse import ParsedRequest, parse
+from api.parse import ParsedRequest, check_attachments, parse
 from api.relay import relay
 from api.resources import Resources
 from shared.errors import (
@@ -60,6 +60,7 @@ async def chatkit(request: Request) -> Response:
     identity = await authenticated(request)
     body = await _body(request, resources.settings.max_body_bytes)
     parsed = parse(body)
+    check_attachments(parsed.request, resources.settings.message_max_attachments)
     is_streaming = is_streaming_req(parsed.request)
     queue_is_full = await resources.limits.request(identity, needs_queue=is_streaming)
     if is_streaming_req(parsed.request):

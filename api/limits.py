@@ -22,21 +22,21 @@ log = structlog.get_logger()
 
 
 class Slot:
-    """One stream of a caller; `release` gives it back, however often it is called."""
+    """One stream or body of a caller; `release` gives it back, however often it is called."""
 
-    __slots__ = ("_caller", "_held", "_streams")
+    __slots__ = ("_caller", "_counts", "_held")
 
-    def __init__(self, streams: Counter[tuple[str, str]], caller: tuple[str, str]) -> None:
-        self._streams, self._caller, self._held = streams, caller, True
-        streams[caller] += 1
+    def __init__(self, counts: Counter[tuple[str, str]], caller: tuple[str, str]) -> None:
+        self._counts, self._caller, self._held = counts, caller, True
+        counts[caller] += 1
 
     def release(self) -> None:
         if not self._held:
             return
         self._held = False
-        self._streams[self._caller] -= 1
-        if not self._streams[self._caller]:
-            del self._streams[self._caller]
+        self._counts[self._caller] -= 1
+        if not self._counts[self._caller]:
+            del self._counts[self._caller]
 
 
 class Limits:

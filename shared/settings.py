@@ -75,6 +75,10 @@ class Settings(BaseSettings):
     caller_requests_per_minute: int = Field(default=600, ge=0)
     caller_max_runs: int = Field(default=50, ge=0)
     caller_max_streams: int = Field(default=100, ge=0)
+    caller_max_bodies: int = Field(default=16, ge=0)
+    message_max_attachments: int = Field(default=12, ge=0)
+    caller_max_unsent_attachments: int = Field(default=50, ge=0)
+    caller_max_unsent_bytes: int = Field(default=200 * 1024 * 1024, ge=0)
     queue_max_depth: int = Field(default=10_000, ge=0)
 
     # Retention; 0 keeps for ever
@@ -109,6 +113,7 @@ class Settings(BaseSettings):
         "application/json",
     )
     attachment_url_seconds: Seconds = 3600
+    attachment_preview_seconds: int = Field(default=86_400, ge=60)
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
