@@ -19,7 +19,7 @@ from api.jwks import JwksClient
 from api.limits import Limits
 from api.streams import Streams
 from api.watch import Watch
-from shared.attachments import build_attachment_store
+from shared.attachments import build_attachment_store, build_previews
 from shared.chatkit import UserServer, load_server
 from shared.database import Database
 from shared.ending import Endings
@@ -92,7 +92,7 @@ def build_user_server(
     settings: Settings, database: Database, instance: ChatKitServer[Any] | None
 ) -> UserServer:
     """The user's server on our store. Raises ServerLoadError."""
-    store = PostgresStore(database)
+    store = PostgresStore(database, previews=build_previews(settings))
     return load_server(settings, store, build_attachment_store(settings, database), instance)
 
 

@@ -27,6 +27,7 @@ from shared.errors import (
     TooManyAttachmentsUnsent,
 )
 from shared.identity import RequestContext, owner_of
+from shared.previews import Previews
 from shared.settings import LOOPBACK_HOSTS, Settings
 from shared.signing import Grant, link
 from shared.store import generate_id
@@ -77,6 +78,7 @@ class AttachmentRules:
     key: str
     public_url: str
     upload_seconds: float
+    previews: Previews
 
 
 def media_type(mime_type: str) -> str:
@@ -91,10 +93,12 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
     ATTACHMENT_URL_SECONDS, and then sends the message that names it. A server reads them with
     `await self.attachment_store.read(attachment_id, context)`.
 
-    An image's `preview_url` is signed too but does not expire. It is stored in the items of the thread, where a
-    user who comes back after days must find it working, and stays the same, so that browsers cache it. Whoever has
-    the link can see that one image until the attachment or its thread is deleted, or ATTACHMENTS_KEY changed, which
-    ends all links: keep query strings out of access logs.
+    An image's `preview_url` is signed too, for ATTACHMENT_PREVIEW_SECONDS at most; PostgresStore renews it in each item
+    and attachment that it reads. Whoever has the link can see that one image until then: keep query strings out of
+    access logs. With CHATKIT_STORE=own there is nothing that renews it, and it does not end before the attachment.
+    Nor does a link that an earlier release has given. A new ATTACHMENTS_KEY ends all links that there are.
+
+    The size of an attachment stands in its `metadata` as "size_bytes", so that a server can choose what to read.
 
     Raises NotFoundError for what is absent or someone else's, StorageUnavailable, DatabaseUnavailable.
     """
@@ -148,9 +152,8 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         attachment_id = self.generate_attachment_id(mime_type, context)
         who = attachment_id, request.tenant or "", request.user_id
         expires = int(time.time() + self._rules.upload_seconds)
-        upload = AttachmentUploadDescriptor(
-            url=self._link(Grant("PUT", *who, expires)), method="PUT", headers={"Content-Type": mime_type}
-        )
+        url = AnyUrl(link(self._rules.key, self._rules.public_url, Grant("PUT", *who, expires)))
+        upload = AttachmentUploadDescriptor(url=url, method="PUT", headers={"Content-Type": mime_type})
         common: dict[str, Any] = {
             "id": attachment_id,
             "name": params.name,
@@ -159,11 +162,8 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         }
         if mime_type not in RASTER_IMAGES:
             return FileAttachment(**common, upload_descriptor=upload)
-        preview_url = self._link(Grant("GET", *who, None))
+        preview_url = self._rules.previews.url(*who)
         return ImageAttachment(**common, upload_descriptor=upload, preview_url=preview_url)
-
-    def _link(self, grant: Grant) -> AnyUrl:
-        return AnyUrl(link(self._rules.key, self._rules.public_url, grant))
 
     async def delete_attachment(self, attachment_id: str, context: Any) -> None:
         """Deletes the attachment and its bytes; `PostgresStore.delete_attachment` after it finds nothing to do."""
@@ -236,7 +236,18 @@ def attachment_rules(settings: Settings) -> AttachmentRules | None:
         key=settings.attachments_key,
         public_url=public_url,
         upload_seconds=settings.attachment_url_seconds,
+        previews=Previews(
+            settings.attachments_key,
+            public_url,
+            settings.attachment_preview_seconds if settings.chatkit_store == "postgres" else None,
+        ),
     )
+
+
+def build_previews(settings: Settings) -> Previews | None:
+    """What renews the links of previews; None where ATTACHMENTS_URL is not set. Raises SettingsError."""
+    rules = attachment_rules(settings)
+    return None if rules is None else rules.previews
 
 
 def build_attachment_store(settings: Settings, database: Database) -> ObjectAttachmentStore | None:
