@@ -44,6 +44,7 @@ from shared.errors import (
 from shared.identity import RequestContext, set_current
 from shared.journal import START
 from shared.runs import new_run_id
+from shared.store import PostgresStore
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _KEYLESS = b"keyless\x00"
@@ -124,6 +125,10 @@ async def _check_items(resources: Resources, given: ItemFeedbackParams, context:
     """The SDK hands these ids to the user's own code without a look at whose they are."""
     store = resources.user.server.store
     await store.load_thread(given.thread_id, context)
+    if isinstance(store, PostgresStore):
+        if not await store.has_items(given.thread_id, given.item_ids, context):
+            raise ItemNotFound
+        return
     try:
         for item_id in dict.fromkeys(given.item_ids):
             await store.load_item(given.thread_id, item_id, context)

@@ -58,6 +58,7 @@ CHATKIT: Final[dict[str, Any]] = {
             errors.AttachmentNotUploaded,
             errors.JournalGone,
             errors.BodyTooLarge,
+            errors.AttachmentTooLarge,
             errors.InvalidRequest,
             errors.EmptyMessage,
             errors.IdempotencyMismatch,

@@ -86,13 +86,13 @@ FROM generate_series(1, %(threads)s) AS n
 
 UNSENT = """
 INSERT INTO unsent_attachments (attachment_id, tenant, owner, declared_bytes, created_at)
-SELECT id, tenant, CASE WHEN id LIKE '%%00' THEN %(caller)s ELSE owner || id END, declared_bytes, created_at
-FROM attachments WHERE thread_id IS NULL
+SELECT id, tenant, CASE WHEN id LIKE '%%00' THEN %(caller)s ELSE 'unsent_' || id END, declared_bytes, created_at
+FROM attachments
 """
 
 UPLOADS = """
 INSERT INTO attachment_uploads (attachment_id, object_key, ends_at)
-SELECT id, object_key, now() FROM attachments WHERE thread_id IS NULL
+SELECT id, object_key, now() FROM attachments
 """
 
 GARBAGE = """

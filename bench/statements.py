@@ -141,6 +141,7 @@ def _of_the_store(size: Size) -> list[Case]:
         Case("store_sql.DELETE_THREAD", ("thr_10", *CALLER)),
         Case("store_sql.WRITE_ITEM", (*in_thread, "msg_new", "{}", *fence)),
         Case("store_sql.LOAD_ITEM", (*in_thread, middle)),
+        Case("store_sql.HAS_ITEMS", (*in_thread, [f"msg_{number}" for number in range(1, 101)])),
         Case("store_sql.ITEMS_ASC", (*in_thread, PAGE)),
         Case("store_sql.ITEMS_DESC", (*in_thread, PAGE)),
         Case("store_sql.ITEMS_ASC_AFTER", (*in_thread, PAGE, middle)),

@@ -136,23 +136,24 @@ class AttachmentObjects:
         object_key = uuid4().hex
         await self._begin(stored.attachment.id, object_key)
         try:
-            await self._take(stored, object_key, chunks)
-            await self._complete(stored, object_key)
-        except BaseException:
-            # so that the client may try again at once; where this fails too, the claim ends by itself
-            with suppress(DatabaseUnavailable):
-                await self._execute(_RELEASE, stored.attachment.id, object_key)
-            raise
-
-    async def _take(self, stored: StoredAttachment, object_key: str, chunks: AsyncIterable[bytes]) -> None:
-        try:
             async with asyncio.timeout(UPLOAD_TIMEOUT_SECONDS) as deadline:
                 await self._put(object_key, _exactly(stored.declared_bytes, chunks))
         except BaseException as error:
+            await self._release(stored, object_key)
             await self.discard(object_key)
             if isinstance(error, TimeoutError) and deadline.expired():
                 raise AttachmentRejected("The upload took too long.") from None
             raise
+        try:
+            await self._complete(stored, object_key)
+        except BaseException:
+            await self._release(stored, object_key)
+            raise
+
+    async def _release(self, stored: StoredAttachment, object_key: str) -> None:
+        """Lets the client try again at once; where that fails, the claim ends by itself."""
+        with suppress(DatabaseUnavailable):
+            await self._execute(_RELEASE, stored.attachment.id, object_key)
 
     async def _begin(self, attachment_id: str, object_key: str) -> None:
         """Claims the attachment's upload and notes the object as garbage, or raises why there is nothing to upload."""

@@ -158,6 +158,11 @@ class PostgresStore(Store[Any]):
             self._previews.renew_item(item, *_owner(context))
         return item
 
+    async def has_items(self, thread_id: str, item_ids: Collection[str], context: Any) -> bool:
+        """Whether the thread has all of these, without reading what is in them."""
+        row = await self._row(sql.HAS_ITEMS, thread_id, *_owner(context), list(set(item_ids)))
+        return bool(_found(row, thread_id)["all_there"])
+
     async def delete_thread_item(self, thread_id: str, item_id: str, context: Any) -> None:
         """Deletes the item, if it is there: the SDK also removes items that were streamed but never stored."""
         row = await self._row(sql.DELETE_ITEM, thread_id, *_owner(context), item_id, *_fence(context))

@@ -103,6 +103,11 @@ LOAD_ITEM: Final = prepared("""
 SELECT data FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
 """)
 
+HAS_ITEMS: Final = """
+SELECT count(*) = cardinality($4::text[]) AS all_there FROM items
+WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = ANY ($4)
+"""
+
 ITEMS_ASC: Final = prepared("""
 SELECT id, data FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 ORDER BY seq LIMIT $4
 """)
