@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import json
 import time
@@ -332,6 +333,7 @@ class TestPreviews:
             old = _preview(attachment).replace(place.url, other.url)
             assert _code(await other.http.get(old)) == (404, "attachment_not_found")
             for url in await self._read(other, attachment, thread_id):
+                assert url.startswith(other.url)
                 assert (await other.http.get(url)).content == PNG
 
     async def test_what_a_server_has_put_in_its_place_stays(self, place: Place) -> None:
@@ -416,6 +418,33 @@ class TestUnsent:
             assert await self._rows(one) == [5, 5], "a refused one has written nothing"
             for who in NOT_ALICE.values():
                 await one.create(who=who)
+
+    async def test_a_create_waits_for_one_of_the_same_caller_that_is_not_committed_yet(
+        self, database_url: str, tmp_path: Path
+    ) -> None:
+        """Neither has seen the other when it begins: without the caller's lock both would be written."""
+        limit = {"caller_max_unsent_attachments": 1}
+        async with (
+            _place(database_url, tmp_path, **limit) as one,
+            _place(database_url, tmp_path, **limit) as two,
+        ):
+            params = AttachmentCreateParams(name="a.png", size=10, mime_type="image/png")
+            async with one.database.transaction():
+                await one.attachments.create_attachment(params, ALICE)
+                second = asyncio.get_running_loop().create_task(
+                    two.attachments.create_attachment(params, ALICE), context=contextvars.Context()
+                )
+
+                async def waits() -> bool:
+                    async with one.database.connection() as connection:
+                        return second.done() or await connection.fetchval(
+                            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+                        )
+
+                await _until("the second waits, or is done", waits)
+            with pytest.raises(TooManyAttachmentsUnsent):
+                await second
+            assert await self._rows(one) == [1, 1]
 
     async def test_one_of_any_size_fits_where_there_is_no_other(
         self, database_url: str, tmp_path: Path
