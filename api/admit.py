@@ -101,6 +101,8 @@ async def store_message(server: Server, admitted: Admitted, context: Any) -> Non
     for attachment in message.attachments:
         await server.store.save_attachment(attachment, context)
     await server.store.add_thread_item(admitted.thread.id, message, context)
+    if message.attachments and isinstance(server.attachment_store, ObjectAttachmentStore):
+        await server.attachment_store.note_sent([each.id for each in message.attachments], context)
 
 
 async def _create(server: Server, request: ThreadsCreateReq, context: Any) -> Admitted:

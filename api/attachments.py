@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Final, Literal
 from urllib.parse import quote
@@ -9,8 +10,13 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
+from api.caller import resources_of
 from api.openapi import Json, refusals
-from shared.attachment_objects import AttachmentObjects, StoredAttachment, open_object_store
+from shared.attachment_objects import (
+    AttachmentObjects,
+    StoredAttachment,
+    open_object_store,
+)
 from shared.attachments import RASTER_IMAGES, attachment_rules, media_type
 from shared.database import Database
 from shared.errors import (
@@ -22,6 +28,8 @@ from shared.errors import (
     DatabaseUnavailable,
     InvalidSignature,
     StorageUnavailable,
+    TooManyBodies,
+    UploadInProgress,
 )
 from shared.settings import Settings
 from shared.signing import Grant, check, parse_expires
@@ -32,7 +40,6 @@ HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; sandbox",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": f"private, max-age={CACHE_SECONDS}",
 }
 """What a user uploaded is shown or saved, and never runs as a page of ours."""
 
@@ -53,7 +60,13 @@ def attachments_router(settings: Settings, database: Database) -> APIRouter:
         "/attachments/{attachment_id}",
         status_code=204,
         responses=refusals(
-            *_LINK_ERRORS, AttachmentAlreadyUploaded, AttachmentRejected, BodyTooLarge, framework=[404]
+            *_LINK_ERRORS,
+            AttachmentAlreadyUploaded,
+            UploadInProgress,
+            AttachmentRejected,
+            BodyTooLarge,
+            TooManyBodies,
+            framework=[404],
         ),
         openapi_extra={"requestBody": {"required": True, "content": _BYTES}},
     )
@@ -64,7 +77,8 @@ def attachments_router(settings: Settings, database: Database) -> APIRouter:
         stored = await objects.find(attachment_id)
         _authorise(key, stored, "PUT", signature, expires)
         _check_headers(request, stored)
-        await objects.write(stored, request.stream())
+        with resources_of(request).limits.upload(stored.tenant, stored.owner):
+            await objects.write(stored, request.stream())
         return Response(status_code=204)
 
     @router.get(
@@ -78,11 +92,12 @@ def attachments_router(settings: Settings, database: Database) -> APIRouter:
     async def download(attachment_id: str, signature: str = "", expires: str | None = None) -> Response:
         """The bytes; the link is the attachment's `preview_url`."""
         stored = await objects.find(attachment_id)
-        _authorise(key, stored, "GET", signature, expires)
+        seconds_left = _authorise(key, stored, "GET", signature, expires)
         size_bytes, chunks = await objects.open(stored)
         attachment = stored.attachment
         headers = {
             **HEADERS,
+            "Cache-Control": f"private, max-age={int(min(CACHE_SECONDS, seconds_left))}",
             "Content-Length": str(size_bytes),
             "Content-Disposition": content_disposition(attachment.name, attachment.mime_type),
         }
@@ -99,17 +114,20 @@ def content_disposition(name: str, mime_type: str) -> str:
 
 def _authorise(
     key: str, stored: StoredAttachment, method: Literal["GET", "PUT"], signature: str, expires: str | None
-) -> None:
-    """Raises AttachmentNotFound for a link that is not signed: to whoever has none, every attachment is absent.
+) -> float:
+    """The seconds for which the link is good still.
 
-    Raises InvalidSignature for one whose time is over.
+    Raises AttachmentNotFound for a link that is not signed: without one, every attachment is absent. Raises
+    InvalidSignature for one whose time is over.
     """
     try:
         grant = Grant(method, stored.attachment.id, stored.tenant, stored.owner, parse_expires(expires))
         check(key, grant, signature, now_seconds=0)
     except InvalidSignature:
         raise AttachmentNotFound from None
-    check(key, grant, signature, time.time())
+    now = time.time()
+    check(key, grant, signature, now)
+    return math.inf if grant.expires is None else grant.expires - now
 
 
 def _check_headers(request: Request, stored: StoredAttachment) -> None:

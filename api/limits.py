@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import structlog
@@ -30,6 +30,7 @@ from shared.settings import Settings
 STREAMS_RETRY_SECONDS = 5.0
 QUEUED_RETRY_SECONDS = 10.0
 BODIES_RETRY_SECONDS = 1.0
+UPLOAD_RETRY_SECONDS = 5.0
 COUNT_SECONDS = 6.0
 SMALL_BODY_BYTES = 4096
 """A body up to this size costs no bytes, and no round trip: CALLER_REQUESTS_PER_MINUTE bounds the number of them."""
@@ -66,6 +67,7 @@ class Limits:
         self._byte_budget = byte_budget
         self._streams: Counter[tuple[str, str]] = Counter()
         self._bodies: Counter[tuple[str, str]] = Counter()
+        self._uploads: Counter[tuple[str, str]] = Counter()
 
     async def count(self, identity: Identity) -> Gate | None:
         """Counts a request before its body is read, whatever becomes of it. Raises RateLimited, TenantRateLimited.
@@ -123,13 +125,21 @@ class Limits:
         except TimeoutError as error:
             raise QueueUnavailable from error
 
-    @contextmanager
-    def body(self, identity: Identity) -> Iterator[None]:
+    def body(self, identity: Identity) -> AbstractContextManager[None]:
         """A place for a body that is being read. Raises TooManyBodies."""
-        caller = (identity.tenant or "", identity.user_id)
-        if 0 < self._settings.caller_max_bodies <= self._bodies[caller]:
-            raise TooManyBodies(retry_after_seconds=BODIES_RETRY_SECONDS)
-        slot = Slot(self._bodies, caller)
+        return self._place(self._bodies, (identity.tenant or "", identity.user_id), BODIES_RETRY_SECONDS)
+
+    def upload(self, tenant: str, owner: str) -> AbstractContextManager[None]:
+        """The same for an attachment's bytes, which may take minutes: counted apart. Raises TooManyBodies."""
+        return self._place(self._uploads, (tenant, owner), UPLOAD_RETRY_SECONDS)
+
+    @contextmanager
+    def _place(
+        self, taken: Counter[tuple[str, str]], caller: tuple[str, str], retry_seconds: float
+    ) -> Iterator[None]:
+        if 0 < self._settings.caller_max_bodies <= taken[caller]:
+            raise TooManyBodies(retry_after_seconds=retry_seconds)
+        slot = Slot(taken, caller)
         try:
             yield
         finally:

@@ -25,7 +25,14 @@ from pydantic_core import from_json
 
 from api.json_shape import check_shape
 from api.written_sizes import check_sizes
-from shared.errors import EmptyMessage, InvalidJson, InvalidRequest, MessageTooLarge, UnknownRequestType
+from shared.errors import (
+    EmptyMessage,
+    InvalidJson,
+    InvalidRequest,
+    MessageTooLarge,
+    TooManyAttachments,
+    UnknownRequestType,
+)
 from shared.settings import Settings
 
 # ChatKitServer.process() builds this adapter anew for each request, at 2.3 ms each
@@ -131,6 +138,20 @@ def _check_content(request: ChatKitReq, given: Any) -> None:
                 raise InvalidRequest(locations=["params.action.type: missing"])
         case _:
             pass
+
+
+def check_attachments(request: ChatKitReq, limit: int) -> None:
+    """Each attachment of a message is looked up and written at admission, and its bytes are read by the worker.
+
+    Raises TooManyAttachments for more of them than `limit`, where 0 is no limit, and InvalidRequest for an id twice.
+    """
+    if not isinstance(request, (ThreadsCreateReq, ThreadsAddUserMessageReq)):
+        return
+    attachments = request.params.input.attachments
+    if 0 < limit < len(attachments):
+        raise TooManyAttachments
+    if len(set(attachments)) < len(attachments):
+        raise InvalidRequest(locations=["params.input.attachments: an id twice"])
 
 
 def _is_empty(message: UserMessageInput) -> bool:

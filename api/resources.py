@@ -21,7 +21,7 @@ from api.limits import Limits
 from api.request_gate import RequestGate
 from api.streams import Streams
 from api.watch import Watch
-from shared.attachments import build_attachment_store
+from shared.attachments import build_attachment_store, build_previews
 from shared.chatkit import UserServer, load_server
 from shared.database import Database
 from shared.ending import Endings
@@ -96,7 +96,7 @@ def build_user_server(
     settings: Settings, database: Database, instance: ChatKitServer[Any] | None
 ) -> UserServer:
     """The user's server on our store. Raises ServerLoadError."""
-    store = PostgresStore(database, page_max_bytes=settings.page_max_bytes)
+    store = PostgresStore(database, previews=build_previews(settings), page_max_bytes=settings.page_max_bytes)
     return load_server(settings, store, build_attachment_store(settings, database), instance)
 
 

@@ -84,6 +84,17 @@ SELECT 'atc_' || n, %(tenant)s, CASE WHEN n %% 10 = 0 THEN %(caller)s ELSE 'owne
 FROM generate_series(1, %(threads)s) AS n
 """
 
+UNSENT = """
+INSERT INTO unsent_attachments (attachment_id, tenant, owner, declared_bytes, created_at)
+SELECT id, tenant, CASE WHEN id LIKE '%%00' THEN %(caller)s ELSE 'unsent_' || id END, declared_bytes, created_at
+FROM attachments
+"""
+
+UPLOADS = """
+INSERT INTO attachment_uploads (attachment_id, object_key, ends_at)
+SELECT id, object_key, now() FROM attachments
+"""
+
 GARBAGE = """
 INSERT INTO attachment_garbage (object_key, due_at)
 SELECT 'gone_' || n, now() + interval '1 hour' FROM generate_series(1, %(threads)s) AS n
@@ -125,6 +136,6 @@ def fill(database_url: str, size: Size) -> None:
     """Fills a migrated database with nothing in it, and has its statistics made."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
-        for statement in (THREADS, ITEMS, ATTACHMENTS, GARBAGE, RUNS):
+        for statement in (THREADS, ITEMS, ATTACHMENTS, UNSENT, UPLOADS, GARBAGE, RUNS):
             connection.execute(statement, size.parameters)
         connection.execute("VACUUM ANALYZE")

@@ -26,10 +26,12 @@ from shared.errors import (
     DatabaseUnavailable,
     SettingsError,
     StorageUnavailable,
+    UploadInProgress,
 )
 from shared.store import ATTACHMENT
 
 UPLOAD_TIMEOUT_SECONDS: Final = 600
+UPLOAD_RETRY_SECONDS: Final = 2.0
 GARBAGE_AFTER_SECONDS: Final = 3_600
 """An object that no row claims by then is nobody's: more than an upload can last."""
 PART_BYTES: Final = 5 * 1024 * 1024
@@ -40,9 +42,24 @@ SCHEMES: Final = ("file://", "s3://", "gs://", "az://", "memory://")
 _FIND = """
 SELECT id, tenant, owner, data, declared_bytes, object_key FROM attachments WHERE id = $1
 """
-_NOTE_GARBAGE = """
-INSERT INTO attachment_garbage (object_key, due_at) VALUES ($1, now() + $2 * interval '1 second')
+# FOR KEY SHARE: the attachment is not deleted before the claim that refers to it is committed.
+_BEGIN = """
+WITH attachment AS MATERIALIZED (
+    SELECT id FROM attachments WHERE id = $1 AND uploaded_at IS NULL FOR KEY SHARE
+), claimed AS (
+    INSERT INTO attachment_uploads (attachment_id, object_key, ends_at)
+    SELECT id, $2, now() + $3 * interval '1 second' FROM attachment
+    ON CONFLICT (attachment_id) DO UPDATE SET object_key = excluded.object_key, ends_at = excluded.ends_at
+    WHERE attachment_uploads.ends_at <= now()
+    RETURNING attachment_id
+), noted AS (
+    INSERT INTO attachment_garbage (object_key, due_at)
+    SELECT $2, now() + $4 * interval '1 second' FROM claimed
+)
+SELECT EXISTS (SELECT FROM claimed) AS claimed, EXISTS (SELECT FROM attachment) AS open,
+    EXISTS (SELECT FROM attachments WHERE id = $1) AS found
 """
+_RELEASE = "DELETE FROM attachment_uploads WHERE attachment_id = $1 AND object_key = $2"
 _COMPLETE = """
 WITH completed AS (
     UPDATE attachments SET object_key = $2, size_bytes = $3, uploaded_at = now()
@@ -50,6 +67,8 @@ WITH completed AS (
     RETURNING id
 ), kept AS (
     DELETE FROM attachment_garbage WHERE object_key = $2 AND EXISTS (SELECT FROM completed)
+), released AS (
+    DELETE FROM attachment_uploads WHERE attachment_id = $1 AND object_key = $2
 )
 SELECT EXISTS (SELECT FROM completed) AS completed, EXISTS (SELECT FROM attachments WHERE id = $1) AS found
 """
@@ -108,27 +127,46 @@ class AttachmentObjects:
         return _stored(row)
 
     async def write(self, stored: StoredAttachment, chunks: AsyncIterable[bytes]) -> None:
-        """Takes exactly the declared number of bytes, once.
+        """Takes exactly the declared number of bytes, once, and from one upload at a time over all hosts.
 
-        Raises AttachmentAlreadyUploaded, BodyTooLarge as soon as there are more than declared, AttachmentRejected
-        for fewer or for an upload that lasts longer than UPLOAD_TIMEOUT_SECONDS, AttachmentNotFound when it was
-        deleted meanwhile, and whatever `chunks` raises; nothing is kept then.
+        Raises UploadInProgress and AttachmentAlreadyUploaded before it takes a byte, BodyTooLarge as soon as there are
+        more than declared, AttachmentRejected for fewer or for an upload that lasts longer than UPLOAD_TIMEOUT_SECONDS,
+        AttachmentNotFound when it was deleted meanwhile, and whatever `chunks` raises; nothing is kept then.
         """
-        if stored.object_key is not None:
-            raise AttachmentAlreadyUploaded
         object_key = uuid4().hex
-        await self._execute(_NOTE_GARBAGE, object_key, GARBAGE_AFTER_SECONDS)
+        await self._begin(stored.attachment.id, object_key)
         try:
             async with asyncio.timeout(UPLOAD_TIMEOUT_SECONDS) as deadline:
                 await self._put(object_key, _exactly(stored.declared_bytes, chunks))
-        except TimeoutError:
-            if deadline.expired():
+        except BaseException as error:
+            await self._release(stored, object_key)
+            await self.discard(object_key)
+            if isinstance(error, TimeoutError) and deadline.expired():
                 raise AttachmentRejected("The upload took too long.") from None
             raise
-        except Exception:
-            await self.discard(object_key)
+        try:
+            await self._complete(stored, object_key)
+        except BaseException:
+            await self._release(stored, object_key)
             raise
-        await self._complete(stored, object_key)
+
+    async def _release(self, stored: StoredAttachment, object_key: str) -> None:
+        """Lets the client try again at once; where that fails, the claim ends by itself."""
+        with suppress(DatabaseUnavailable):
+            await self._execute(_RELEASE, stored.attachment.id, object_key)
+
+    async def _begin(self, attachment_id: str, object_key: str) -> None:
+        """Claims the attachment's upload and notes the object as garbage, or raises why there is nothing to upload."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                _BEGIN, attachment_id, object_key, UPLOAD_TIMEOUT_SECONDS, GARBAGE_AFTER_SECONDS
+            )
+        assert row is not None
+        if row["claimed"]:
+            return
+        if row["open"]:
+            raise UploadInProgress(retry_after_seconds=UPLOAD_RETRY_SECONDS)
+        raise AttachmentAlreadyUploaded if row["found"] else AttachmentNotFound
 
     async def _complete(self, stored: StoredAttachment, object_key: str) -> None:
         async with self._database.connection() as connection:
@@ -141,7 +179,10 @@ class AttachmentObjects:
             raise AttachmentAlreadyUploaded if row["found"] else AttachmentNotFound
 
     async def read(self, stored: StoredAttachment) -> bytes:
-        """All bytes. Raises AttachmentNotUploaded, AttachmentNotFound when the object is gone."""
+        """All bytes, which are as many as were declared.
+
+        Raises AttachmentNotUploaded, AttachmentNotFound when the object is gone.
+        """
         with _translated():
             result = await obstore.get_async(self._objects, _uploaded(stored))
             return bytes(await result.bytes_async())

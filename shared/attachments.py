@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,8 +19,15 @@ from pydantic import AnyUrl
 
 from shared.attachment_objects import AttachmentObjects, StoredAttachment, open_object_store
 from shared.database import Database
-from shared.errors import AttachmentNotFound, AttachmentRejected, SettingsError
+from shared.errors import (
+    AttachmentNotFound,
+    AttachmentRejected,
+    AttachmentTooLarge,
+    SettingsError,
+    TooManyAttachmentsUnsent,
+)
 from shared.identity import RequestContext, owner_of
+from shared.previews import Previews
 from shared.settings import LOOPBACK_HOSTS, Settings
 from shared.signing import Grant, link
 from shared.store import generate_id
@@ -31,14 +39,27 @@ UNSENT_SECONDS: Final = 7 * 86_400
 RASTER_IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Image types that cannot carry scripts: the ones a browser is shown in place."""
 
-_INSERT = """
-INSERT INTO attachments (id, tenant, owner, data, declared_bytes) VALUES ($1, $2, $3, $4, $5)
-"""
+SIZE_KEY: Final = "size_bytes"
+"""In an attachment's `metadata`, which ChatKit sends to no client: the bytes that it was declared with, and has."""
+
+UNSENT_RETRY_SECONDS: Final = 60.0
+
+_CREATE = "SELECT create_attachment($1, $2, $3, $4, $5, $6, $7)"
+_NOTE_SENT = "DELETE FROM unsent_attachments WHERE attachment_id = ANY ($1) AND tenant = $2 AND owner = $3"
 _DELETE = "DELETE FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3 RETURNING object_key"
 _DELETE_UNSENT = """
 DELETE FROM attachments WHERE id = ANY (ARRAY (
     SELECT id FROM attachments
     WHERE thread_id IS NULL AND declared_bytes IS NOT NULL AND created_at < now() - $1 * interval '1 second'
+    ORDER BY created_at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+))
+"""
+# What a caller created and sent through the release before, or with a store of the server's own never sent.
+_FORGET_UNSENT = """
+DELETE FROM unsent_attachments WHERE attachment_id = ANY (ARRAY (
+    SELECT attachment_id FROM unsent_attachments
+    WHERE created_at < now() - $1 * interval '1 second'
     ORDER BY created_at LIMIT $2
     FOR UPDATE SKIP LOCKED
 ))
@@ -50,10 +71,14 @@ class AttachmentRules:
     """What is accepted, and how its links are signed."""
 
     max_bytes: int
+    max_unsent: int
+    """Attachments that a caller has created and not sent; 0 is no limit."""
+    max_unsent_bytes: int
     mime_types: frozenset[str]
     key: str
     public_url: str
     upload_seconds: float
+    previews: Previews
 
 
 def media_type(mime_type: str) -> str:
@@ -68,10 +93,12 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
     ATTACHMENT_URL_SECONDS, and then sends the message that names it. A server reads them with
     `await self.attachment_store.read(attachment_id, context)`.
 
-    An image's `preview_url` is signed too but does not expire. It is stored in the items of the thread, where a
-    user who comes back after days must find it working, and stays the same, so that browsers cache it. Whoever has
-    the link can see that one image until the attachment or its thread is deleted, or ATTACHMENTS_KEY changed, which
-    ends all links: keep query strings out of access logs.
+    An image's `preview_url` is signed too, for ATTACHMENT_PREVIEW_SECONDS at most; PostgresStore renews it in each item
+    and attachment that it reads. Whoever has the link can see that one image until then: keep query strings out of
+    access logs. With CHATKIT_STORE=own there is nothing that renews it, and it does not end before the attachment.
+    Nor does a link that an earlier release has given. A new ATTACHMENTS_KEY ends all links that there are.
+
+    The size of an attachment stands in its `metadata` as "size_bytes", so that a server can choose what to read.
 
     Raises NotFoundError for what is absent or someone else's, StorageUnavailable, DatabaseUnavailable.
     """
@@ -88,20 +115,27 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         return generate_id("attachment")
 
     async def create_attachment(self, input: AttachmentCreateParams, context: Any) -> Attachment:
-        """Registers a file, for an image of a raster type with a preview. Raises AttachmentRejected."""
+        """Registers a file, for an image of a raster type with a preview.
+
+        Raises AttachmentRejected, and TooManyAttachmentsUnsent: exactly under simultaneous calls on any hosts.
+        """
         mime_type = media_type(input.mime_type)
         self._check(input, mime_type)
         request = owner_of(context)
-        attachment = self._attachment(input.name, mime_type, context, request)
+        attachment = self._attachment(input, mime_type, context, request)
         async with self._database.connection() as connection:
-            await connection.execute(
-                _INSERT,
+            is_created = await connection.fetchval(
+                _CREATE,
                 attachment.id,
                 request.tenant or "",
                 request.user_id,
                 attachment.model_dump_json(),
                 input.size,
+                self._rules.max_unsent,
+                self._rules.max_unsent_bytes,
             )
+        if not is_created:
+            raise TooManyAttachmentsUnsent(retry_after_seconds=UNSENT_RETRY_SECONDS)
         return attachment
 
     def _check(self, params: AttachmentCreateParams, mime_type: str) -> None:
@@ -112,21 +146,24 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         if not 0 < len(params.name) <= MAX_NAME_CHARS:
             raise AttachmentRejected(f"A file's name has 1 to {MAX_NAME_CHARS} characters.")
 
-    def _attachment(self, name: str, mime_type: str, context: Any, request: RequestContext) -> Attachment:
+    def _attachment(
+        self, params: AttachmentCreateParams, mime_type: str, context: Any, request: RequestContext
+    ) -> Attachment:
         attachment_id = self.generate_attachment_id(mime_type, context)
         who = attachment_id, request.tenant or "", request.user_id
         expires = int(time.time() + self._rules.upload_seconds)
-        upload = AttachmentUploadDescriptor(
-            url=self._link(Grant("PUT", *who, expires)), method="PUT", headers={"Content-Type": mime_type}
-        )
-        common: dict[str, Any] = {"id": attachment_id, "name": name, "mime_type": mime_type}
+        url = AnyUrl(link(self._rules.key, self._rules.public_url, Grant("PUT", *who, expires)))
+        upload = AttachmentUploadDescriptor(url=url, method="PUT", headers={"Content-Type": mime_type})
+        common: dict[str, Any] = {
+            "id": attachment_id,
+            "name": params.name,
+            "mime_type": mime_type,
+            "metadata": {SIZE_KEY: params.size},
+        }
         if mime_type not in RASTER_IMAGES:
             return FileAttachment(**common, upload_descriptor=upload)
-        preview_url = self._link(Grant("GET", *who, None))
+        preview_url = self._rules.previews.url(*who)
         return ImageAttachment(**common, upload_descriptor=upload, preview_url=preview_url)
-
-    def _link(self, grant: Grant) -> AnyUrl:
-        return AnyUrl(link(self._rules.key, self._rules.public_url, grant))
 
     async def delete_attachment(self, attachment_id: str, context: Any) -> None:
         """Deletes the attachment and its bytes; `PostgresStore.delete_attachment` after it finds nothing to do."""
@@ -136,13 +173,25 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         if object_key is not None:
             await self._objects.discard(object_key)
 
-    async def read(self, attachment_id: str, context: Any) -> bytes:
-        """The caller's file, whole: at most ATTACHMENT_MAX_BYTES. Raises AttachmentNotUploaded."""
+    async def read(self, attachment_id: str, context: Any, *, max_bytes: int | None = None) -> bytes:
+        """The caller's file, whole: at most ATTACHMENT_MAX_BYTES.
+
+        Raises AttachmentNotUploaded; AttachmentTooLarge where the file has more than `max_bytes`, before a byte of it
+        is read. A server that reads the files of a whole thread gives it what is left of the bytes for one turn.
+        """
         stored = await self._own(attachment_id, context)
+        if max_bytes is not None and stored.declared_bytes > max_bytes:
+            raise AttachmentTooLarge
         try:
             return await self._objects.read(stored)
         except AttachmentNotFound as error:
             raise NotFoundError(attachment_id) from error
+
+    async def note_sent(self, attachment_ids: Sequence[str], context: Any) -> None:
+        """A message has taken these: they count no longer as unsent. Admission calls it, whichever store there is."""
+        request = owner_of(context)
+        async with self._database.connection() as connection:
+            await connection.execute(_NOTE_SENT, list(attachment_ids), request.tenant or "", request.user_id)
 
     async def is_uploaded(self, attachment_id: str, context: Any) -> bool:
         """Whether the bytes are there; for stores other than PostgresStore, which do not see it."""
@@ -153,9 +202,10 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
 
         To be called now and then, on one host or on many. Returns the number of objects removed.
         """
-        if self._sweep_unsent:
-            async with self._database.connection() as connection:
+        async with self._database.connection() as connection:
+            if self._sweep_unsent:
                 await connection.execute(_DELETE_UNSENT, UNSENT_SECONDS, limit)
+            await connection.execute(_FORGET_UNSENT, UNSENT_SECONDS, limit)
         return await self._objects.sweep(limit)
 
     async def _own(self, attachment_id: str, context: Any) -> StoredAttachment:
@@ -180,11 +230,24 @@ def attachment_rules(settings: Settings) -> AttachmentRules | None:
         public_url = f"http://{settings.host}:{settings.port}"
     return AttachmentRules(
         max_bytes=settings.attachment_max_bytes,
+        max_unsent=settings.caller_max_unsent_attachments,
+        max_unsent_bytes=settings.caller_max_unsent_bytes,
         mime_types=frozenset(map(media_type, settings.attachment_mime_types)),
         key=settings.attachments_key,
         public_url=public_url,
         upload_seconds=settings.attachment_url_seconds,
+        previews=Previews(
+            settings.attachments_key,
+            public_url,
+            settings.attachment_preview_seconds if settings.chatkit_store == "postgres" else None,
+        ),
     )
+
+
+def build_previews(settings: Settings) -> Previews | None:
+    """What renews the links of previews; None where ATTACHMENTS_URL is not set. Raises SettingsError."""
+    rules = attachment_rules(settings)
+    return None if rules is None else rules.previews
 
 
 def build_attachment_store(settings: Settings, database: Database) -> ObjectAttachmentStore | None:

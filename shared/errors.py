@@ -141,6 +141,12 @@ class MetadataTooLarge(RelaykitError):
     code = "metadata_too_large"
 
 
+class TooManyAttachments(RelaykitError):
+    """The message has more attachments than MESSAGE_MAX_ATTACHMENTS."""
+
+    code = "too_many_attachments"
+
+
 class BodyTooLarge(RelaykitError):
     """The body is larger than MAX_BODY_BYTES."""
 
@@ -223,6 +229,12 @@ class TooManyStreams(RelaykitError):
     code = "too_many_streams"
 
 
+class TooManyAttachmentsUnsent(RelaykitError):
+    """This caller has created too many attachments, or too many bytes of them, that no message has taken yet."""
+
+    code = "too_many_attachments_unsent"
+
+
 class QueueFull(RelaykitError):
     """The queue is full, and this caller has its share of it."""
 
@@ -285,6 +297,18 @@ class AttachmentAlreadyUploaded(RelaykitError):
     """The attachment's bytes have been uploaded before."""
 
     code = "attachment_already_uploaded"
+
+
+class UploadInProgress(RelaykitError):
+    """Another upload of this attachment is going on."""
+
+    code = "upload_in_progress"
+
+
+class AttachmentTooLarge(RelaykitError):
+    """The attachment has more bytes than its reader takes."""
+
+    code = "attachment_too_large"
 
 
 class StorageUnavailable(RelaykitError):

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     caller_max_bodies: int = Field(default=16, ge=0)
     caller_max_runs: int = Field(default=50, ge=0)
     caller_max_streams: int = Field(default=100, ge=0)
+    message_max_attachments: int = Field(default=12, ge=0)
+    caller_max_unsent_attachments: int = Field(default=50, ge=0)
+    caller_max_unsent_bytes: int = Field(default=200 * 1024 * 1024, ge=0)
     queue_max_depth: int = Field(default=10_000, ge=0)
     caller_max_running: int = Field(default=0, ge=0)
     tenant_max_running: int = Field(default=0, ge=0)
@@ -133,6 +136,7 @@ class Settings(BaseSettings):
         "application/json",
     )
     attachment_url_seconds: Seconds = 3600
+    attachment_preview_seconds: int = Field(default=86_400, ge=60)
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = "info"

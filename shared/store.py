@@ -19,6 +19,7 @@ from shared.database import Database
 from shared.errors import DatabaseUnavailable, Fenced
 from shared.identity import owner_of
 from shared.log import failure
+from shared.previews import Previews
 from shared.runs_sql import THREAD_LOCK
 
 MAX_PAGE_SIZE: Final = 10_000
@@ -70,6 +71,8 @@ class PostgresStore(Store[Any]):
     Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
     attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable: but where `waits` says
     so, a call is repeated until PostgreSQL is back, which every one of them can be. Each is one block of `calling`.
+
+    The links to images that `previews` has signed are renewed in every item and attachment that is read.
     """
 
     def __init__(
@@ -77,11 +80,13 @@ class PostgresStore(Store[Any]):
         database: Database,
         waits: Callable[[], bool] = lambda: False,
         calling: Callable[[], AbstractContextManager[object]] = nullcontext,
+        previews: Previews | None = None,
         page_max_bytes: int = PAGE_MAX_BYTES,
     ) -> None:
         self._database = database
         self._waits = waits
         self._calling = calling
+        self._previews = previews
         self._page_max_bytes = page_max_bytes
 
     def generate_thread_id(self, context: Any) -> str:
@@ -130,7 +135,7 @@ class PostgresStore(Store[Any]):
         rows = await self._rows(statement, thread_id, *_owner(context), *bounds, *_cursor(after))
         if not rows:
             await self._check_position(thread_id, after, context)
-        items = [ITEM.validate_json(row["data"]) for row in _entries(rows)]
+        items = [self._item(row, context) for row in _entries(rows)]
         return Page[ThreadItem](data=items, **_position(rows))
 
     def _bounds(self, limit: int) -> tuple[int, int]:
@@ -152,7 +157,13 @@ class PostgresStore(Store[Any]):
 
     async def load_item(self, thread_id: str, item_id: str, context: Any) -> ThreadItem:
         row = await self._row(sql.LOAD_ITEM, thread_id, *_owner(context), item_id)
-        return ITEM.validate_json(_found(row, item_id)["data"])
+        return self._item(_found(row, item_id), context)
+
+    def _item(self, row: asyncpg.Record, context: Any) -> ThreadItem:
+        item = ITEM.validate_json(row["data"])
+        if self._previews is not None:
+            self._previews.renew_item(item, *_owner(context))
+        return item
 
     async def delete_thread_item(self, thread_id: str, item_id: str, context: Any) -> None:
         """Deletes the item, if it is there: the SDK also removes items that were streamed but never stored."""
@@ -193,6 +204,8 @@ class PostgresStore(Store[Any]):
         attachment = ATTACHMENT.validate_json(found["data"])
         if found["uploaded"]:
             attachment.upload_descriptor = None
+        if self._previews is not None:
+            self._previews.renew(attachment, *_owner(context))
         return attachment
 
     async def save_attachment(self, attachment: Attachment, context: Any) -> None:

@@ -10,6 +10,7 @@ from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
 from chatkit.store import AttachmentStore, NotFoundError, Store
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 
+from shared.errors import AttachmentTooLarge
 from shared.identity import RequestContext
 
 ALICE = RequestContext(user_id="alice")
@@ -83,12 +84,19 @@ class MemoryAttachments(AttachmentStore[RequestContext]):
 
     def __init__(self, contents: dict[str, bytes]) -> None:
         self.contents = contents
+        self.reads: list[str] = []
+        self.bytes_read = 0
 
     async def delete_attachment(self, attachment_id, context):
         self.contents.pop(attachment_id, None)
 
-    async def read(self, attachment_id: str, context: RequestContext) -> bytes:
-        return self.contents[attachment_id]
+    async def read(self, attachment_id: str, context: RequestContext, *, max_bytes: int) -> bytes:
+        content = self.contents[attachment_id]
+        if len(content) > max_bytes:
+            raise AttachmentTooLarge
+        self.reads.append(attachment_id)
+        self.bytes_read += len(content)
+        return content
 
 
 class Chat:

@@ -12,7 +12,7 @@ from arq.connections import ArqRedis
 from chatkit.server import ChatKitServer
 
 from shared import keys
-from shared.attachments import ObjectAttachmentStore, build_attachment_store
+from shared.attachments import ObjectAttachmentStore, build_attachment_store, build_previews
 from shared.chatkit import UserServer, load_server
 from shared.database import Database
 from shared.ending import Endings
@@ -46,7 +46,11 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
     database = Database(settings)
     attachment_store = build_attachment_store(settings, database)
     store = PostgresStore(
-        database, waits=is_executing, calling=calling_store, page_max_bytes=settings.page_max_bytes
+        database,
+        waits=is_executing,
+        calling=calling_store,
+        previews=build_previews(settings),
+        page_max_bytes=settings.page_max_bytes,
     )
     user = load_server(settings, store, attachment_store, server)
     guard(user.server)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from chatkit.store import NotFoundError
 from chatkit.types import Attachment
@@ -14,7 +14,8 @@ from openai.types.responses import (
     ResponseInputTextParam,
 )
 
-from examples.assistant.untrusted import block, cut, one_line
+from examples.assistant.untrusted import Fence, cut, one_line
+from shared.errors import AttachmentTooLarge
 from shared.identity import RequestContext
 
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -22,6 +23,8 @@ FILE_TYPES = frozenset({"application/pdf"})
 TEXT_TYPES = frozenset({"application/json", "application/xml", "application/yaml"})
 MAX_ATTACHMENT_BYTES = 8 * 1024 * 1024
 MAX_TURN_BYTES = 16 * 1024 * 1024
+MAX_TURN_FILES = 24
+"""Of one turn, its history included, whether they turn out readable or not: each is looked up."""
 MAX_TEXT_CHARS = 20_000
 
 
@@ -29,15 +32,19 @@ MAX_TEXT_CHARS = 20_000
 class ReadsAttachments(Protocol):
     """An attachment store that hands out bytes, which ChatKit's own interface leaves open."""
 
-    async def read(self, attachment_id: str, context: RequestContext) -> bytes: ...
+    async def read(self, attachment_id: str, context: RequestContext, *, max_bytes: int) -> bytes:
+        """Raises AttachmentTooLarge before it reads a byte of what has more than `max_bytes`."""
+        ...
 
 
 class AttachmentReader:
-    """Reads for one turn, at most MAX_TURN_BYTES; ask for the newest attachments first."""
+    """Reads for one turn: each attachment once, and MAX_TURN_BYTES in all; ask for the newest attachments first."""
 
-    def __init__(self, store: object, context: RequestContext) -> None:
+    def __init__(self, store: object, context: RequestContext, fence: Fence) -> None:
         self._store = store if isinstance(store, ReadsAttachments) else None
         self._context = context
+        self._fence = fence
+        self._seen: set[str] = set()
         self._bytes_left = MAX_TURN_BYTES
 
     async def content_of(self, attachment: Attachment) -> ResponseInputContentParam:
@@ -47,53 +54,51 @@ class AttachmentReader:
         """
         mime_type = attachment.mime_type.partition(";")[0].strip().lower()
         if not _is_understood(mime_type):
-            return _note(attachment, "its type cannot be read")
+            return self._note(attachment, "its type cannot be read")
+        if attachment.id in self._seen:
+            return self._note(attachment, "it is attached again later in this conversation")
+        if len(self._seen) >= MAX_TURN_FILES or self._bytes_left <= 0:
+            return self._note(attachment, "newer attachments take all the room")
+        self._seen.add(attachment.id)
         if self._store is None:
-            return _note(attachment, "this site does not hand out its content")
-        if self._bytes_left <= 0:
-            return _note(attachment, "newer attachments take all the room")
-        data = await self._read(attachment.id)
-        if data is None:
-            return _note(attachment, "its content is not there any more")
-        if len(data) > min(MAX_ATTACHMENT_BYTES, self._bytes_left):
-            return _note(attachment, "it is too large")
-        self._bytes_left -= len(data)
-        return _content(attachment, mime_type, data)
-
-    async def _read(self, attachment_id: str) -> bytes | None:
-        assert self._store is not None
+            return self._note(attachment, "this site does not hand out its content")
         try:
-            return await self._store.read(attachment_id, self._context)
+            data = await self._store.read(attachment.id, self._context, max_bytes=self._room)
+        except AttachmentTooLarge:
+            return self._note(attachment, "it is too large")
         except (NotFoundError, LookupError):
-            return None
+            return self._note(attachment, "its content is not there any more")
+        self._bytes_left -= len(data)
+        return self._content(attachment, mime_type, data)
+
+    @property
+    def _room(self) -> int:
+        return min(MAX_ATTACHMENT_BYTES, self._bytes_left)
+
+    def _content(self, attachment: Attachment, mime_type: str, data: bytes) -> ResponseInputContentParam:
+        if mime_type in IMAGE_TYPES:
+            return ResponseInputImageParam(
+                type="input_image", detail="auto", image_url=_data_url(mime_type, data)
+            )
+        if mime_type in FILE_TYPES:
+            return ResponseInputFileParam(
+                type="input_file", filename=_name(attachment), file_data=_data_url(mime_type, data)
+            )
+        text = data[: MAX_TEXT_CHARS * 4].decode("utf-8", errors="replace")
+        return self._text(attachment, cut(text, MAX_TEXT_CHARS))
+
+    def _note(self, attachment: Attachment, why: str) -> ResponseInputContentParam:
+        return self._text(attachment, f"[No content: {why}.]")
+
+    def _text(self, attachment: Attachment, text: str) -> ResponseInputContentParam:
+        attributes = {"name": _name(attachment), "type": one_line(attachment.mime_type, 100)}
+        return ResponseInputTextParam(
+            type="input_text", text=self._fence.block("attachment", text, attributes)
+        )
 
 
 def _is_understood(mime_type: str) -> bool:
     return mime_type in IMAGE_TYPES | FILE_TYPES | TEXT_TYPES or mime_type.startswith("text/")
-
-
-def _content(attachment: Attachment, mime_type: str, data: bytes) -> ResponseInputContentParam:
-    if mime_type in IMAGE_TYPES:
-        return ResponseInputImageParam(
-            type="input_image", detail="auto", image_url=_data_url(mime_type, data)
-        )
-    if mime_type in FILE_TYPES:
-        return ResponseInputFileParam(
-            type="input_file", filename=_name(attachment), file_data=_data_url(mime_type, data)
-        )
-    text = data[: MAX_TEXT_CHARS * 4].decode("utf-8", errors="replace")
-    return ResponseInputTextParam(
-        type="input_text", text=block("attachment", cut(text, MAX_TEXT_CHARS), _attributes(attachment))
-    )
-
-
-def _note(attachment: Attachment, why: str) -> ResponseInputContentParam:
-    text = block("attachment", f"[No content: {why}.]", _attributes(attachment))
-    return ResponseInputTextParam(type="input_text", text=text)
-
-
-def _attributes(attachment: Attachment) -> dict[str, Any]:
-    return {"name": _name(attachment), "type": one_line(attachment.mime_type, 100)}
 
 
 def _name(attachment: Attachment) -> str:

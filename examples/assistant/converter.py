@@ -25,7 +25,7 @@ from openai.types.responses import (
 from openai.types.responses.response_input_item_param import FunctionCallOutput, Message
 
 from examples.assistant.attachments import AttachmentReader
-from examples.assistant.untrusted import block, cut
+from examples.assistant.untrusted import Fence, cut
 
 MAX_MESSAGE_CHARS = 32_000
 MAX_BLOCK_CHARS = 8_000
@@ -34,15 +34,16 @@ MAX_BLOCK_CHARS = 8_000
 class AssistantConverter(ThreadItemConverter):
     """Understands all that a ChatKit composer can send; the SDK's own raises on attachments and tags."""
 
-    def __init__(self, attachments: AttachmentReader) -> None:
+    def __init__(self, attachments: AttachmentReader, fence: Fence) -> None:
         self._attachments = attachments
+        self._fence = fence
 
     async def attachment_to_message_content(self, attachment: Any) -> ResponseInputContentParam:
         return await self._attachments.content_of(attachment)
 
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputContentParam:
         mention = {"id": tag.id, "text": tag.text, "group": tag.group, "data": tag.data}
-        return _text_part(block("mention", _json(mention), {"name": cut(tag.text, 200)}))
+        return _text_part(self._fence.block("mention", _json(mention), {"name": cut(tag.text, 200)}))
 
     async def user_message_to_input(
         self, item: UserMessageItem, is_last_message: bool = True
@@ -52,20 +53,23 @@ class AssistantConverter(ThreadItemConverter):
         converted = await super().user_message_to_input(bounded, is_last_message)
         messages = converted if isinstance(converted, list) else [converted] if converted else []
         if item.quoted_text:
-            quote = block("quote", cut(item.quoted_text, MAX_BLOCK_CHARS))
+            quote = self._fence.block("quote", cut(item.quoted_text, MAX_BLOCK_CHARS))
             messages.append(_message(f"The message above is about this passage:\n{quote}"))
         return messages
 
     async def hidden_context_to_input(self, item: HiddenContextItem) -> TResponseInputItem:
         content = item.content if isinstance(item.content, str) else _json(item.content)
         return _message(
-            "Context that the user does not see:\n" + block("hidden_context", cut(content, MAX_BLOCK_CHARS))
+            "Context that the user does not see:\n"
+            + self._fence.block("hidden_context", cut(content, MAX_BLOCK_CHARS))
         )
 
     async def widget_to_input(self, item: WidgetItem) -> TResponseInputItem:
         """Its copy text says what is on it; the component tree only costs tokens."""
         shown = item.copy_text or item.widget.model_dump_json(exclude_unset=True, exclude_none=True)
-        return _message("The user was shown a card:\n" + block("widget", cut(shown, MAX_BLOCK_CHARS)))
+        return _message(
+            "The user was shown a card:\n" + self._fence.block("widget", cut(shown, MAX_BLOCK_CHARS))
+        )
 
     async def structured_input_to_input(self, item: StructuredInputItem) -> TResponseInputItem:
         answers = {
@@ -73,7 +77,7 @@ class AssistantConverter(ThreadItemConverter):
             for question in item.inputs
             if question.answer is not None
         }
-        text = block("answers", cut(_json(answers), MAX_BLOCK_CHARS))
+        text = self._fence.block("answers", cut(_json(answers), MAX_BLOCK_CHARS))
         return _message(f"The user was asked questions, which are now {item.status}:\n{text}")
 
     async def client_tool_call_to_input(self, item: ClientToolCallItem) -> list[TResponseInputItem] | None:

@@ -12,7 +12,7 @@ from agents import TResponseInputItem
 
 from examples.assistant.untrusted import DELIMITER
 
-_BLOCK = re.compile(rf'<{DELIMITER} kind="(\w+)"([^\n]*)>\n(.*?)\n</{DELIMITER}>', re.DOTALL)
+_BLOCK = re.compile(rf'<({DELIMITER}_[0-9a-f]+) kind="(\w+)"([^\n]*)>\n(.*?)\n</\1>', re.DOTALL)
 MAX_QUESTION_CHARS = 500
 _NAME = re.compile(r'name="((?:[^"\\]|\\.)*)"')
 
@@ -100,8 +100,8 @@ def _is_context(text: str) -> bool:
 
 def _blocks(text: str) -> Iterable[Block]:
     for match in _BLOCK.finditer(text):
-        name = _NAME.search(match[2])
-        yield Block(match[1], json.loads(f'"{name[1]}"') if name else "", match[3])
+        name = _NAME.search(match[3])
+        yield Block(match[2], json.loads(f'"{name[1]}"') if name else "", match[4])
 
 
 def _context_data(instructions: str) -> Mapping[str, Any]:

@@ -38,6 +38,7 @@ from examples.assistant.settings import AssistantSettings
 from examples.assistant.titles import derived_title, written_title
 from examples.assistant.tools import STOP_AT_CLIENT_TOOLS, build_tools
 from examples.assistant.turn import Turn, turn_events
+from examples.assistant.untrusted import Fence
 from examples.assistant.widgets import SET_STEP, Checklist, parse_set_step
 from shared.identity import RequestContext
 
@@ -65,7 +66,9 @@ class AssistantServer(ChatKitServer[RequestContext]):
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: RequestContext
     ) -> AsyncIterator[ThreadStreamEvent]:
         """Answers the message; without one, goes on from what the thread ends with, such as a tool's output."""
-        converter = AssistantConverter(AttachmentReader(self.attachment_store, context))
+        fence = Fence()
+        reader = AttachmentReader(self.attachment_store, context, fence)
+        converter = AssistantConverter(reader, fence)
         history = await load_history(self.store, thread.id, input_user_message, converter, context)
         if not history:
             return
@@ -74,7 +77,7 @@ class AssistantServer(ChatKitServer[RequestContext]):
         citations = Citations(turn.sources, self._settings.docs_url)
         async with (
             self._titling(thread, input_user_message),
-            with_mcp_tools(self._agent(context), self._settings.mcp_url, context) as agent,
+            with_mcp_tools(self._agent(context, fence), self._settings.mcp_url, context) as agent,
         ):
             result = Runner.run_streamed(agent, history, context=turn, max_turns=MAX_MODEL_CALLS)
             async for event in turn_events(turn, result):
@@ -112,10 +115,10 @@ class AssistantServer(ChatKitServer[RequestContext]):
         await self.store.save_item(thread.id, item, context)
         return SyncCustomActionResponse(updated_item=item)
 
-    def _agent(self, context: RequestContext) -> Agent[Turn]:
+    def _agent(self, context: RequestContext, fence: Fence) -> Agent[Turn]:
         return Agent[Turn](
             name="Assistant",
-            instructions=build_instructions(context),
+            instructions=build_instructions(context, fence),
             model=self._model,
             # One tool at a time: a client tool among others would take their outputs with it.
             model_settings=self._model_settings.resolve(ModelSettings(parallel_tool_calls=False)),

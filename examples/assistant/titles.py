@@ -8,7 +8,7 @@ import logging
 from agents import Agent, Model, ModelSettings, Runner
 from chatkit.types import UserMessageItem, UserMessageTextContent
 
-from examples.assistant.untrusted import block, one_line
+from examples.assistant.untrusted import Fence, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def derived_title(message: UserMessageItem) -> str:
 async def written_title(message: UserMessageItem, model: Model, settings: ModelSettings) -> str | None:
     """The model's title; None where it has none or takes too long: a title is no reason to fail a run."""
     agent = Agent(name="Title", instructions=INSTRUCTIONS, model=model, model_settings=settings)
-    prompt = block("message", text_of(message)[:MAX_MESSAGE_CHARS])
+    prompt = Fence().block("message", text_of(message)[:MAX_MESSAGE_CHARS])
     try:
         async with asyncio.timeout(TITLE_TIMEOUT_SECONDS):
             result = await Runner.run(agent, prompt, max_turns=1)

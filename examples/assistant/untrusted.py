@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 DELIMITER = "untrusted_data"
+MARK_BYTES = 8
 JOINERS = frozenset("\u200c\u200d")
 """Invisible, but emoji and several scripts need them."""
 
@@ -46,19 +49,31 @@ def without_tokens(text: str, token: str | None = None) -> str:
     return _JWT_LIKE.sub(REDACTED, text)
 
 
-def block(kind: str, text: str, attributes: Mapping[str, str] | None = None) -> str:
-    """`text` between delimiters that nothing inside can imitate."""
-    shown = {"kind": kind, **(attributes or {})}
-    values = {
-        name: json.dumps(_escaped(_harmless(value)), ensure_ascii=False) for name, value in shown.items()
-    }
-    head = " ".join(f"{name}={value}" for name, value in values.items())
-    return f"<{DELIMITER} {head}>\n{_harmless(text)}\n</{DELIMITER}>"
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The delimiters of one run. Their mark is random, so that no text that was written before the run can end a block.
 
+    Spelling the delimiter's name with joiners or look-alikes does not help such a text: it does not have the mark.
+    """
 
-def json_block(kind: str, value: object) -> str:
-    """`value` as JSON in a block; no string in it can hold a line break or an angle bracket."""
-    return block(kind, _escaped(json.dumps(value, ensure_ascii=False, default=str)))
+    mark: str = field(default_factory=lambda: secrets.token_hex(MARK_BYTES))
+
+    @property
+    def delimiter(self) -> str:
+        return f"{DELIMITER}_{self.mark}"
+
+    def block(self, kind: str, text: str, attributes: Mapping[str, str] | None = None) -> str:
+        """`text` between the run's delimiters."""
+        shown = {"kind": kind, **(attributes or {})}
+        values = {
+            name: json.dumps(_escaped(_harmless(value)), ensure_ascii=False) for name, value in shown.items()
+        }
+        head = " ".join(f"{name}={value}" for name, value in values.items())
+        return f"<{self.delimiter} {head}>\n{_harmless(text)}\n</{self.delimiter}>"
+
+    def json_block(self, kind: str, value: object) -> str:
+        """`value` as JSON in a block; no string in it can hold a line break or an angle bracket."""
+        return self.block(kind, _escaped(json.dumps(value, ensure_ascii=False, default=str)))
 
 
 def _escaped(text: str) -> str:

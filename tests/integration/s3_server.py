@@ -22,6 +22,8 @@ class S3:
     url: str = ""
     objects: dict[str, bytes] = field(default_factory=dict)
     unfinished: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    sent: list[int] = field(default_factory=list)
+    """Of each object that was read: its bytes."""
 
 
 @asynccontextmanager
@@ -71,6 +73,7 @@ def _app(s3: S3) -> FastAPI:
         if key not in s3.objects:
             return _xml("<Error><Code>NoSuchKey</Code></Error>", 404)
         body = s3.objects[key]
+        s3.sent.append(len(body))
         headers = {"ETag": _etag(body), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
         return Response(body, headers=headers)
 

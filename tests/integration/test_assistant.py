@@ -342,7 +342,7 @@ async def test_an_attachment_whose_bytes_are_gone_does_not_end_the_thread(store)
 
 
 class Away(MemoryAttachments):
-    async def read(self, attachment_id, context):
+    async def read(self, attachment_id, context, *, max_bytes):
         raise ConnectionError
 
 

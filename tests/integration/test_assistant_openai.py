@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 
 import pytest
 from agents.tracing import get_trace_provider
@@ -164,7 +165,10 @@ async def test_page_data_is_fenced_and_no_token_is_in_any_request(endpoint, stor
     await Chat(AssistantServer(store), context).say("Hi there")
     assert token not in json.dumps(endpoint.requests)
     instructions = endpoint.streamed[0]["instructions"]
-    assert instructions.count("\n</untrusted_data>") == 1
+    [mark] = re.findall(r"^</untrusted_data_(\w{16})>", instructions, re.MULTILINE)
+    assert instructions.count(mark) == 4  # twice in the rules, and around the page's data
+    await Chat(AssistantServer(store), context).say("Hi there")
+    assert mark not in endpoint.streamed[-1]["instructions"]
     assert "never-shown" not in instructions
     assert "\nIgnore" not in instructions
     assert "https://site.example/a" in instructions

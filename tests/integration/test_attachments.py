@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -16,28 +18,53 @@ import httpx2
 import pytest
 from chatkit.server import ChatKitServer, NonStreamingResult
 from chatkit.store import NotFoundError
-from chatkit.types import Attachment, AttachmentCreateParams, FileAttachment, ImageAttachment
+from chatkit.types import (
+    Attachment,
+    AttachmentCreateParams,
+    FileAttachment,
+    ImageAttachment,
+    InferenceOptions,
+    UserMessageItem,
+    UserMessageTextContent,
+)
 from fastapi import FastAPI
+from pydantic import AnyUrl
 
 from api.attachments import attachments_router, content_disposition
 from api.errors import install_error_handlers
-from shared.attachment_objects import AttachmentObjects, open_object_store
-from shared.attachments import ObjectAttachmentStore, attachment_rules, build_attachment_store
+from examples.assistant.attachments import AttachmentReader
+from examples.assistant.converter import AssistantConverter
+from examples.assistant.history import load_history
+from examples.assistant.untrusted import Fence
+from shared.attachment_objects import UPLOAD_TIMEOUT_SECONDS, AttachmentObjects, open_object_store
+from shared.attachments import (
+    SIZE_KEY,
+    ObjectAttachmentStore,
+    attachment_rules,
+    build_attachment_store,
+    build_previews,
+)
 from shared.database import Database
 from shared.errors import (
     AttachmentAlreadyUploaded,
     AttachmentNotFound,
     AttachmentNotUploaded,
     AttachmentRejected,
+    AttachmentTooLarge,
     SettingsError,
     StorageUnavailable,
+    TooManyAttachmentsUnsent,
 )
+from shared.identity import RequestContext
 from shared.settings import Settings
 from shared.signing import Grant, link
 from shared.store import PostgresStore
+from tests.assistant_support import MemoryStore
 from tests.integration.http_app import serving
 from tests.integration.persistence import ALICE, NOT_ALICE, settings_for, thread
 from tests.integration.s3_server import s3_server
+from tests.integration.written import written
+from tests.system import create, message, running
 
 KEY = "k" * 43
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
@@ -57,11 +84,15 @@ class Place:
     store: PostgresStore
 
     async def create(
-        self, size: int = len(PNG), mime_type: str = "image/png", name: str = "a.png"
+        self,
+        size: int = len(PNG),
+        mime_type: str = "image/png",
+        name: str = "a.png",
+        who: RequestContext = ALICE,
     ) -> Attachment:
         params = AttachmentCreateParams(name=name, size=size, mime_type=mime_type)
-        attachment = await self.attachments.create_attachment(params, ALICE)
-        await self.store.save_attachment(attachment, ALICE)
+        attachment = await self.attachments.create_attachment(params, who)
+        await self.store.save_attachment(attachment, who)
         return attachment
 
     async def put(self, attachment: Attachment, body: Any = PNG, **headers: str) -> httpx2.Response:
@@ -102,7 +133,8 @@ async def _place(database_url: str, folder: Path, **changes: Any) -> AsyncIterat
         http = await stack.enter_async_context(httpx2.AsyncClient())
         attachments = build_attachment_store(settings, database)
         assert attachments is not None
-        yield Place(settings, database, folder, url, http, attachments, PostgresStore(database))
+        store = PostgresStore(database, previews=build_previews(settings))
+        yield Place(settings, database, folder, url, http, attachments, store)
 
 
 @pytest.fixture
@@ -195,15 +227,528 @@ class TestTwoPhases:
         await place.store.save_attachment(attachment, ALICE)
         assert (await place.store.load_attachment(attachment.id, ALICE)).upload_descriptor is None
 
-    async def test_the_preview_works_for_a_user_who_comes_back_after_days(
-        self, place: Place, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_the_size_stands_beside_the_attachment_for_the_server_alone(self, place: Place) -> None:
+        attachment = await place.store.load_attachment((await place.create()).id, ALICE)
+        assert attachment.metadata == {SIZE_KEY: len(PNG)}
+
+
+def _message(thread_id: str, *attachments: Attachment, item_id: str = "msg_1") -> UserMessageItem:
+    return UserMessageItem(
+        id=item_id,
+        thread_id=thread_id,
+        created_at=datetime.now(),
+        content=[UserMessageTextContent(text="look")],
+        attachments=list(attachments),
+        inference_options=InferenceOptions(),
+    )
+
+
+def _preview(holder: Any) -> str:
+    """The link of an image, or of the one image of a message."""
+    [image] = holder.attachments if isinstance(holder, UserMessageItem) else [holder]
+    assert isinstance(image, ImageAttachment)
+    return str(image.preview_url)
+
+
+class TestPreviews:
+    async def _sent(self, place: Place) -> tuple[ImageAttachment, str]:
+        """An image that stands in an item, and the thread's id."""
         attachment = await place.create()
         assert isinstance(attachment, ImageAttachment)
         await place.put(attachment)
+        metadata = thread()
+        await place.store.save_thread(metadata, ALICE)
+        await place.store.add_thread_item(metadata.id, _message(metadata.id, attachment), ALICE)
+        return attachment, metadata.id
+
+    async def _read(self, place: Place, attachment: Attachment, thread_id: str) -> list[str]:
+        """The link by each way in which the store gives it."""
+        page = await place.store.load_thread_items(thread_id, None, 10, "desc", ALICE)
+        item = await place.store.load_item(thread_id, "msg_1", ALICE)
+        alone = await place.store.load_attachment(attachment.id, ALICE)
+        return [_preview(page.data[0]), _preview(item), _preview(alone)]
+
+    async def test_a_link_ends_and_each_reading_gives_one_that_works(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A user who comes back after days finds the image; who has kept its address does not."""
+        attachment, thread_id = await self._sent(place)
+        first = _preview(attachment)
+        seconds = place.settings.attachment_preview_seconds
+        left = int(parse_qs(first.split("?")[1])["expires"][0]) - time.time()
+        assert seconds / 2 - 5 < left <= seconds
         later = time.time() + 90 * 86_400
-        monkeypatch.setattr("api.attachments.time.time", lambda: later)
-        assert (await place.http.get(str(attachment.preview_url))).status_code == 200
+        monkeypatch.setattr("time.time", lambda: later)
+        assert _code(await place.http.get(first)) == (403, "invalid_signature")
+        for url in await self._read(place, attachment, thread_id):
+            assert (await place.http.get(url)).content == PNG
+            cached = (await place.http.get(url)).headers["cache-control"]
+            assert cached == "private, max-age=3600"
+
+    async def test_the_last_seconds_of_a_link_are_the_last_of_its_copy(
+        self, place: Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attachment, _ = await self._sent(place)
+        url = _preview(attachment)
+        end = int(parse_qs(url.split("?")[1])["expires"][0])
+        monkeypatch.setattr("time.time", lambda: end - 7.5)
+        assert (await place.http.get(url)).headers["cache-control"] == "private, max-age=7"
+        monkeypatch.setattr("time.time", lambda: float(end))
+        assert _code(await place.http.get(url)) == (403, "invalid_signature")
+
+    async def test_every_host_gives_the_same_link_for_half_its_time(
+        self, place: Place, database_url: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        attachment, thread_id = await self._sent(place)
+        half = place.settings.attachment_preview_seconds // 2
+        begin = float((int(time.time()) // half + 1) * half)
+        host = PostgresStore(place.database, previews=build_previews(place.settings))
+        seen = set()
+        for offset in (0.0, 1.0, half / 2, half - 1.0):
+            now = begin + offset
+            monkeypatch.setattr("time.time", lambda now=now: now)
+            seen |= {*(await self._read(place, attachment, thread_id))}
+            seen.add(_preview(await host.load_attachment(attachment.id, ALICE)))
+        assert len(seen) == 1
+        monkeypatch.setattr("time.time", lambda: begin + half)
+        assert set(await self._read(place, attachment, thread_id)).isdisjoint(seen)
+
+    async def test_a_link_of_the_release_before_is_renewed_and_works_meanwhile(self, place: Place) -> None:
+        """It has no end; one without `expires` that this release might have given does not exist."""
+        attachment, thread_id = await self._sent(place)
+        endless = link(KEY, "http://an.old.address", Grant("GET", attachment.id, "acme", "alice", None))
+        old = attachment.model_copy(update={"preview_url": AnyUrl(endless)})
+        await place.store.save_attachment(old, ALICE)
+        await place.store.save_item(thread_id, _message(thread_id, old), ALICE)
+        for url in await self._read(place, attachment, thread_id):
+            assert url == _preview(attachment)
+        moved = endless.replace("http://an.old.address", place.url)
+        assert (await place.http.get(moved)).status_code == 200
+
+    async def test_a_new_key_ends_all_links_and_the_owner_gets_new_ones(
+        self, place: Place, database_url: str
+    ) -> None:
+        attachment, thread_id = await self._sent(place)
+        async with _place(database_url, place.folder, attachments_key="n" * 43) as other:
+            old = _preview(attachment).replace(place.url, other.url)
+            assert _code(await other.http.get(old)) == (404, "attachment_not_found")
+            for url in await self._read(other, attachment, thread_id):
+                assert url.startswith(other.url)
+                assert (await other.http.get(url)).content == PNG
+
+    async def test_what_a_server_has_put_in_its_place_stays(self, place: Place) -> None:
+        attachment, thread_id = await self._sent(place)
+        for url in (
+            "https://cdn.example/a.png",
+            f"https://cdn.example/attachments/{attachment.id}?size=small",
+            f"{_preview(attachment)}&size=small",
+            _preview(await place.create()),
+        ):
+            own = attachment.model_copy(update={"preview_url": AnyUrl(url)})
+            await place.store.save_attachment(own, ALICE)
+            await place.store.save_item(thread_id, _message(thread_id, own), ALICE)
+            assert await self._read(place, attachment, thread_id) == [url] * 3
+
+    @pytest.mark.parametrize("who", NOT_ALICE.values(), ids=NOT_ALICE)
+    async def test_an_attachment_named_in_anothers_item_gets_no_link_that_works(
+        self, place: Place, who: RequestContext
+    ) -> None:
+        attachment = await place.create()
+        await place.put(attachment)
+        metadata = thread()
+        await place.store.save_thread(metadata, who)
+        await place.store.add_thread_item(metadata.id, _message(metadata.id, attachment), who)
+        [item] = (await place.store.load_thread_items(metadata.id, None, 10, "desc", who)).data
+        assert _preview(item) != _preview(attachment)
+        assert _code(await place.http.get(_preview(item))) == (404, "attachment_not_found")
+
+    async def test_with_a_store_of_the_servers_own_the_link_lasts_as_long_as_the_attachment(
+        self, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing of ours reads its items, so that nothing could renew it."""
+        async with _place(database_url, tmp_path, chatkit_store="own") as place:
+            attachment = await place.create()
+            await place.put(attachment)
+            later = time.time() + 90 * 86_400
+            monkeypatch.setattr("time.time", lambda: later)
+            assert (await place.http.get(_preview(attachment))).content == PNG
+
+
+class TestUnsent:
+    """CALLER_MAX_UNSENT_ATTACHMENTS and CALLER_MAX_UNSENT_BYTES."""
+
+    @staticmethod
+    async def _rows(place: Place) -> list[int]:
+        async with place.database.connection() as connection:
+            return [
+                await connection.fetchval(f"SELECT count(*) FROM {table}")
+                for table in ("attachments", "unsent_attachments")
+            ]
+
+    async def _create_many(self, places: list[Place], count: int, size: int) -> int:
+        """Simultaneously over all the hosts; the number of those that were refused."""
+        params = AttachmentCreateParams(name="a.png", size=size, mime_type="image/png")
+        answers = await asyncio.gather(
+            *(
+                places[number % len(places)].attachments.create_attachment(params, ALICE)
+                for number in range(count)
+            ),
+            return_exceptions=True,
+        )
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+        assert all(isinstance(error, TooManyAttachmentsUnsent) for error in refused), refused
+        return len(refused)
+
+    @pytest.mark.parametrize(
+        "limit",
+        [
+            {"caller_max_unsent_attachments": 5},
+            {"caller_max_unsent_attachments": 0, "caller_max_unsent_bytes": 5 * len(PNG) + 1},
+        ],
+        ids=["number", "bytes"],
+    )
+    async def test_they_are_limited_exactly_under_simultaneous_creates_on_two_hosts(
+        self, database_url: str, tmp_path: Path, limit: dict[str, int]
+    ) -> None:
+        async with (
+            _place(database_url, tmp_path, **limit) as one,
+            _place(database_url, tmp_path, **limit) as two,
+        ):
+            assert await self._create_many([one, two], 24, len(PNG)) == 19
+            assert await self._rows(one) == [5, 5], "a refused one has written nothing"
+            for who in NOT_ALICE.values():
+                await one.create(who=who)
+
+    async def test_a_create_waits_for_one_of_the_same_caller_that_is_not_committed_yet(
+        self, database_url: str, tmp_path: Path
+    ) -> None:
+        """Neither has seen the other when it begins: without the caller's lock both would be written."""
+        limit = {"caller_max_unsent_attachments": 1}
+        async with (
+            _place(database_url, tmp_path, **limit) as one,
+            _place(database_url, tmp_path, **limit) as two,
+        ):
+            params = AttachmentCreateParams(name="a.png", size=10, mime_type="image/png")
+            async with one.database.transaction():
+                await one.attachments.create_attachment(params, ALICE)
+                second = asyncio.get_running_loop().create_task(
+                    two.attachments.create_attachment(params, ALICE), context=contextvars.Context()
+                )
+
+                async def waits() -> bool:
+                    async with one.database.connection() as connection:
+                        return second.done() or await connection.fetchval(
+                            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+                        )
+
+                await _until("the second waits, or is done", waits)
+            with pytest.raises(TooManyAttachmentsUnsent):
+                await second
+            assert await self._rows(one) == [1, 1]
+
+    async def test_one_of_any_size_fits_where_there_is_no_other(
+        self, database_url: str, tmp_path: Path
+    ) -> None:
+        async with _place(database_url, tmp_path, caller_max_unsent_bytes=10) as place:
+            large = await place.create()
+            with pytest.raises(TooManyAttachmentsUnsent) as refusal:
+                await place.create(1)
+            assert refusal.value.retry_after_seconds
+            await place.attachments.delete_attachment(large.id, ALICE)
+            await place.create(1)
+
+    async def test_one_that_was_sent_deleted_or_forgotten_makes_room(
+        self, database_url: str, tmp_path: Path
+    ) -> None:
+        async with _place(database_url, tmp_path, caller_max_unsent_attachments=1) as place:
+            metadata = thread()
+            await place.store.save_thread(metadata, ALICE)
+
+            async def is_full() -> bool:
+                return await self._create_many([place], 1, 10) == 1
+
+            sent = await place.create()
+            assert await is_full()
+            await place.attachments.note_sent([sent.id], NOT_ALICE["another user of the tenant"])
+            assert await is_full(), "another caller's word"
+            await place.attachments.note_sent([sent.id], ALICE)
+            by_the_release_before = await place.create()
+            copy = by_the_release_before.model_copy(update={"thread_id": metadata.id})
+            await place.store.save_attachment(copy, ALICE)
+            deleted = await place.create()
+            await place.attachments.delete_attachment(deleted.id, ALICE)
+            await place.create()
+            assert await is_full()
+            await place.execute("UPDATE attachments SET created_at = now() - interval '7 days 1 hour'")
+            await place.execute("UPDATE unsent_attachments SET created_at = now() - interval '7 days 1 hour'")
+            await place.attachments.sweep()
+            assert (await self._rows(place))[1] == 0
+            await place.create()
+
+    async def test_with_a_store_of_the_servers_own_an_old_one_makes_room_and_keeps_its_bytes(
+        self, database_url: str, tmp_path: Path
+    ) -> None:
+        own = {"chatkit_store": "own", "caller_max_unsent_attachments": 1}
+        async with _place(database_url, tmp_path, **own) as place:
+            attachment = await place.create()
+            await place.put(attachment)
+            await place.execute("UPDATE unsent_attachments SET created_at = now() - interval '7 days 1 hour'")
+            await place.attachments.sweep()
+            await place.create()
+            assert await place.attachments.read(attachment.id, ALICE) == PNG
+
+    @pytest.mark.parametrize("is_own", [False, True], ids=["our store", "a store of the server's own"])
+    async def test_the_api_refuses_with_nothing_written_until_a_message_takes_one(
+        self, settings: Settings, tmp_path: Path, is_own: bool
+    ) -> None:
+        limited = settings.model_copy(
+            update={
+                "attachments_url": tmp_path.as_uri(),
+                "attachments_key": KEY,
+                "caller_max_unsent_attachments": 2,
+                "chatkit_store": "own" if is_own else "postgres",
+                "chatkit_server": f"{__name__}:{'OwnServer' if is_own else 'Silent'}",
+            }
+        )
+        file = {"name": "a.png", "size": len(PNG), "mime_type": "image/png"}
+        request = {"type": "attachments.create", "params": file}
+        async with running(limited, apis=2, workers=0) as system:
+            alice, elsewhere = await system.caller(), await system.caller(api=1)
+            first, _ = await alice.ask(request), await elsewhere.ask(request)
+            before = await written(limited.database_url, limited.redis_url)
+            for caller in (alice, elsewhere):
+                response = await caller.post(request)
+                assert _code(response) == (429, "too_many_attachments_unsent")
+                assert int(response.headers["retry-after"]) >= 1
+            assert await written(limited.database_url, limited.redis_url) == before
+            metrics = (await alice.client.get("/metrics")).text
+            assert 'relaykit_requests_refused_total{code="too_many_attachments_unsent"}' in metrics
+            assert (await (await system.caller("bob")).post(request)).status_code == 200
+            put = await alice.client.put(first["upload_descriptor"]["url"], content=PNG)
+            assert put.status_code == 204
+            async with alice.open_stream(create("see", attachments=[first["id"]])) as response:
+                assert response.status_code == 200, await response.aread()
+            again = await alice.ask(request)
+            assert _code(await alice.post(request)) == (429, "too_many_attachments_unsent")
+            await alice.ask({"type": "attachments.delete", "params": {"attachment_id": again["id"]}})
+            await alice.ask(request)
+
+
+class Silent(ChatKitServer[Any]):
+    """Never asked to answer: there is no worker."""
+
+    def respond(self, thread: Any, input_user_message: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+
+class OwnServer(Silent):
+    """Keeps threads in a store of its own, and attachments in ours."""
+
+    def __init__(self, attachment_store: Any) -> None:
+        super().__init__(MemoryStore(), attachment_store)
+
+
+class TestOfOneMessage:
+    @pytest.mark.parametrize("kind", ["threads.create", "threads.add_user_message"])
+    async def test_more_than_so_many_or_one_twice_are_refused_before_one_is_looked_up(
+        self, settings: Settings, kind: str
+    ) -> None:
+        """Each of the ids is absent, which is what would be said if one were looked up."""
+        named = settings.model_copy(update={"chatkit_server": f"{__name__}:Silent"})
+        async with running(named, workers=0) as system:
+            alice = await system.caller()
+            before = await written(settings.database_url, settings.redis_url)
+
+            async def send(ids: list[str]) -> tuple[int, str]:
+                request = create("see", attachments=ids)
+                if kind == "threads.add_user_message":
+                    request = message("thr_absent", "see", attachments=ids)
+                return _code(await alice.post(request))
+
+            ids = [f"atc_{number}" for number in range(13)]
+            assert await send(ids) == (422, "too_many_attachments")
+            assert await send(ids[:11] + ids[:1]) == (422, "invalid_request")
+            missing = "attachment_not_found" if kind == "threads.create" else "thread_not_found"
+            assert await send(ids[:12]) == (404, missing)
+            assert await written(settings.database_url, settings.redis_url) == before
+
+
+class TestOneUploadAtATime:
+    async def test_the_second_of_a_link_is_refused_on_every_host_before_it_has_sent_a_byte(
+        self, place: Place, database_url: str
+    ) -> None:
+        async with _place(database_url, place.folder) as other:
+            attachment = await place.create()
+            reader, writer = await _raw_put(attachment, f"Content-Length: {len(PNG)}")
+            writer.write(PNG[:100])
+            await _until("the upload has begun", lambda: place.garbage())
+            for host in (place, other):
+                second, closing = await _raw_put(attachment, f"Content-Length: {len(PNG)}", host.url)
+                assert await _answer(second) == (409, "upload_in_progress")
+                closing.close()
+            assert await place.garbage() == 1, "a refused one has noted nothing"
+            writer.write(PNG[100:])
+            assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 204")
+            writer.close()
+            assert await place.attachments.read(attachment.id, ALICE) == PNG
+            assert await _claims(place) == 0
+
+    async def test_an_upload_that_fails_gives_the_link_back_at_once(self, place: Place) -> None:
+        attachment = await place.create()
+        assert _code(await place.put(attachment, _chunked(PNG + b"x")))[1] == "body_too_large"
+        _, writer = await _raw_put(attachment, f"Content-Length: {len(PNG)}")
+        writer.write(PNG[:100])
+        await _until("the upload has begun", lambda: place.garbage())
+        writer.close()
+        await _until("the client is missed", lambda: _nothing(place))
+        assert await _claims(place) == 0
+        assert (await place.put(attachment)).status_code == 204
+
+    async def test_an_upload_that_is_cancelled_gives_the_link_back(self, place: Place) -> None:
+        """As an API process that stops does with those that outlast its drain."""
+        attachment = await place.create()
+        stored = await place.attachments._objects.find(attachment.id)
+
+        async def endless() -> AsyncIterator[bytes]:
+            yield PNG[:100]
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(place.attachments._objects.write(stored, endless()))
+        await _until("the upload has begun", lambda: place.garbage())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await _claims(place), await place.garbage()) == (0, 0)
+        assert (await place.put(attachment)).status_code == 204
+
+    async def test_a_host_that_was_killed_blocks_the_link_no_longer_than_an_upload_may_last(
+        self, place: Place
+    ) -> None:
+        attachment = await place.create()
+        await place.attachments._objects._begin(attachment.id, "of a host that dies here")
+        assert _code(await place.put(attachment)) == (409, "upload_in_progress")
+        async with place.database.connection() as connection:
+            left = await connection.fetchval("SELECT max(ends_at) - now() FROM attachment_uploads")
+        assert timedelta(0) < left <= timedelta(seconds=UPLOAD_TIMEOUT_SECONDS)
+        await place.execute("UPDATE attachment_uploads SET ends_at = now()")
+        assert (await place.put(attachment)).status_code == 204
+        assert await _claims(place) == 0
+
+    async def test_uploads_of_one_caller_at_once_are_bounded(self, database_url: str, tmp_path: Path) -> None:
+        async with _place(database_url, tmp_path, caller_max_bodies=2) as place:
+            going = []
+            for _ in range(2):
+                _, writer = await _raw_put(await place.create(), f"Content-Length: {len(PNG)}")
+                writer.write(PNG[:100])
+                going.append(writer)
+            await _until("both have begun", lambda: _are(place.garbage, 2))
+            third = await place.create()
+            reader, writer = await _raw_put(third, f"Content-Length: {len(PNG)}")
+            assert await _answer(reader) == (429, "too_many_bodies")
+            writer.close()
+            theirs = await place.create(who=NOT_ALICE["another user of the tenant"])
+            assert (await place.put(theirs)).status_code == 204
+            for writer in going:
+                writer.close()
+            await _until("they are gone", lambda: _are(place.garbage, 0))
+            assert (await place.put(third)).status_code == 204
+
+
+async def _claims(place: Place) -> int:
+    async with place.database.connection() as connection:
+        return await connection.fetchval("SELECT count(*) FROM attachment_uploads")
+
+
+async def _are(count: Any, number: int) -> bool:
+    return await count() == number
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, str]:
+    """Status and code of an answer that comes though the request's body never does."""
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode().lower()
+    length = int(head.split("content-length: ")[1].split("\r\n")[0])
+    body = json.loads(await asyncio.wait_for(reader.readexactly(length), 10))
+    return int(head.split(" ")[1]), body["error"]["code"]
+
+
+class TestReadingForATurn:
+    """What the example assistant reads of a whole thread, counted where the bytes leave the storage."""
+
+    @staticmethod
+    async def _thread(place: Place, names: list[list[Attachment]]) -> str:
+        metadata = thread()
+        await place.store.save_thread(metadata, ALICE)
+        for number, attachments in enumerate(names):
+            item = _message(metadata.id, *attachments, item_id=f"msg_{number}")
+            await place.store.add_thread_item(metadata.id, item, ALICE)
+        return metadata.id
+
+    @staticmethod
+    async def _turn(place: Place, thread_id: str) -> list[Any]:
+        fence = Fence()
+        converter = AssistantConverter(AttachmentReader(place.attachments, ALICE, fence), fence)
+        entries = await load_history(place.store, thread_id, None, converter, ALICE)
+        return [part for entry in entries for part in entry["content"][1:]]  # type: ignore[index,typeddict-item]
+
+    async def test_of_an_s3(self, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Three messages with the same twelve of 2 MB, one of 20 MB and one of none of its declared types."""
+        _s3_credentials(monkeypatch)
+        limits = {"caller_max_unsent_attachments": 0, "caller_max_unsent_bytes": 0}
+        async with s3_server() as s3:
+            monkeypatch.setenv("AWS_ENDPOINT", s3.url)
+            async with _place(database_url, tmp_path, attachments_url="s3://bucket", **limits) as place:
+                files = []
+                for size in (LIMIT, *[2_000_000] * 10):
+                    files.append(await place.create(size))
+                    assert (await place.put(files[-1], b"x" * size)).status_code == 204
+                thread_id = await self._thread(place, [files] * 3)
+                for turn in (1, 2):
+                    s3.sent.clear()
+                    parts = await self._turn(place, thread_id)
+                    assert s3.sent == [2_000_000] * 8, f"turn {turn}"
+                    shown = [part for part in parts if part["type"] == "input_image"]
+                    notes = [part["text"] for part in parts if part["type"] == "input_text"]
+                    assert (len(shown), len(notes)) == (8, 3 * 11 - 8)
+                    assert sum("too large" in note for note in notes) == 3
+                    assert sum("attached again later" in note for note in notes) == 22
+
+    async def test_of_a_folder(self, place: Place) -> None:
+        """The kernel counts what the process reads: much less than a file of 20 MB that is named in each message."""
+        large = await place.create(LIMIT)
+        assert (await place.put(large, _chunked(b"x" * LIMIT))).status_code == 204
+        small = await place.create()
+        await place.put(small)
+        thread_id = await self._thread(place, [[large, small]] * 5)
+        before = _bytes_read()
+        parts = await self._turn(place, thread_id)
+        assert _bytes_read() - before < LIMIT // 4
+        assert len([part for part in parts if part["type"] == "input_image"]) == 1
+
+    async def test_a_reader_says_what_it_takes_and_nothing_more_is_read(self, place: Place) -> None:
+        attachment = await place.create()
+        await place.put(attachment)
+        for path in place.folder.iterdir():
+            path.unlink()
+        with pytest.raises(AttachmentTooLarge):
+            await place.attachments.read(attachment.id, ALICE, max_bytes=len(PNG) - 1)
+        with pytest.raises(NotFoundError):
+            await place.attachments.read(attachment.id, ALICE, max_bytes=len(PNG))
+
+
+def _bytes_read() -> int:
+    """By this process so far, from files and sockets."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("rchar: ")).removeprefix("rchar: "))
+
+
+def _s3_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
 
 
 class TestCreate:
@@ -357,8 +902,6 @@ class TestSignatures:
             good + "&expires=99999999999",
         ]
         for url in bad:
-            if url == good:
-                continue  # a GET link has nothing but its signature
             response = await place.http.request(method, url, content=PNG if method == "PUT" else None)
             assert _code(response) == (404, "attachment_not_found"), url
         assert (await place.http.request(method, good, content=PNG)).status_code in (200, 204)
@@ -510,13 +1053,7 @@ class TestSweep:
 class TestS3:
     @pytest.fixture(autouse=True)
     def _credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "id",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_REGION": "us-east-1",
-            "AWS_ALLOW_HTTP": "true",
-        }.items():
-            monkeypatch.setenv(name, value)
+        _s3_credentials(monkeypatch)
 
     async def test_upload_read_show_and_delete(
         self, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -554,11 +1091,11 @@ class TestS3:
             await place.put(attachment)
             monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:1")
             away = AttachmentObjects(place.database, open_object_store("s3://bucket"))
-            stored = await away.find(attachment.id)
             with pytest.raises(StorageUnavailable):
-                await away.read(stored)
+                await away.read(await away.find(attachment.id))
+            other = await away.find((await place.create()).id)
             with pytest.raises(StorageUnavailable):
-                await away.write(dataclasses.replace(stored, object_key=None), _chunked(PNG))
+                await away.write(other, _chunked(PNG))
             assert await place.garbage() == 1
             rules = attachment_rules(place.settings)
             assert rules is not None
@@ -612,11 +1149,14 @@ async def _chunked(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + 65_536]
 
 
-async def _raw_put(attachment: Attachment, header: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _raw_put(
+    attachment: Attachment, header: str, host: str | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection on which the head of the upload has been sent."""
     assert attachment.upload_descriptor is not None
     parts = urlsplit(str(attachment.upload_descriptor.url))
-    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    address = urlsplit(host) if host else parts
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode())
     return reader, writer
 

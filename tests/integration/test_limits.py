@@ -11,7 +11,10 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.database import Database
+from shared.identity import RequestContext
 from shared.settings import Settings
+from shared.store import PostgresStore
 from tests.followers import asking, crowd, following
 from tests.integration.written import Written, written
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
@@ -150,3 +153,46 @@ async def test_a_bad_number_of_attempts_is_refused(settings: Settings, text: str
         response = await (await system.caller()).post(create("hello"), {"Relaykit-Max-Attempts": text})
         assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
         assert (await state(settings)).rows["runs"][0] == 0
+
+
+async def test_feedback_on_many_items_reads_none_of_them(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of ids is a few kilobytes, and what is in the items may be megabytes each."""
+    read: list[str] = []
+
+    class Listening(ScriptedAnswers):
+        async def add_feedback(
+            self, thread_id: str, item_ids: list[str], feedback: str, context: Any
+        ) -> None:
+            read.append(f"feedback on {len(item_ids)}")
+
+    async def load_item(store: PostgresStore, thread_id: str, item_id: str, context: Any) -> Any:
+        read.append(item_id)
+        return await loaded(store, thread_id, item_id, context)
+
+    loaded = PostgresStore.load_item
+    async with running(settings, Listening, workers=0) as system:
+        alice = await system.caller()
+        async with alice.open_stream(create("hello")) as response:
+            run_id = response.headers["x-run-id"]
+        thread_id = (await alice.get(f"/runs/{run_id}")).json()["thread_id"]
+        [first] = [item["id"] for item in await alice.items(thread_id)]
+        async with Database(settings) as database:
+            store, who = PostgresStore(database), RequestContext(user_id="alice")
+            item = await store.load_item(thread_id, first, who)
+            ids = [f"msg_{number}" for number in range(99)]
+            for item_id in ids:
+                await store.add_thread_item(thread_id, item.model_copy(update={"id": item_id}), who)
+        monkeypatch.setattr(PostgresStore, "load_item", load_item)
+        params: dict[str, Any] = {
+            "thread_id": thread_id,
+            "kind": "positive",
+            "item_ids": [first, *ids, first][:100],
+        }
+        await alice.ask({"type": "items.feedback", "params": params})
+        assert read == ["feedback on 100"]
+        for wrong in ([*ids, "msg_absent"], ["msg_absent"]):
+            response = await alice.post({"type": "items.feedback", "params": {**params, "item_ids": wrong}})
+            assert (response.status_code, response.json()["error"]["code"]) == (404, "item_not_found")
+        assert read == ["feedback on 100"]

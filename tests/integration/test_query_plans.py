@@ -30,6 +30,11 @@ PAGES_OF: dict[str, int] = {
     "sweeps.LOCK_OLD_THREADS": 1_500,
     "sweeps.FORGET_THREADS": 5_000,
     "attachments._DELETE_UNSENT": 1_000,
+    "attachments._FORGET_UNSENT": 1_000,
+    # as many as are asked for: 100
+    "store_sql.HAS_ITEMS": 400,
+    # as many as the caller has created and not sent
+    "attachments._CREATE": 300,
     # as many as the thread has: a next attempt looks through its runs and items
     "runs_sql.LATER_INPUTS": 300,
     "store_sql.TAKE_BACK": 600,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import Request, Route, expect
@@ -232,3 +234,34 @@ def test_an_image_is_previewed_on_every_name_of_this_machine(
     picture = user.page.locator(".entry.user .chip img")
     expect(picture).to_be_visible()
     user.page.wait_for_function(f"() => {SHADOW}.querySelector('.entry.user .chip img').naturalWidth === 8")
+
+
+def test_an_image_whose_link_has_ended_gets_a_new_one(user: User) -> None:
+    """A page that was open for days: the item it has holds a link that no API takes any more."""
+    user.allowed_errors.append("status of 404")
+    pixel = user.page.evaluate(
+        "() => { const c = new OffscreenCanvas(8, 8); c.getContext('2d').fillRect(0, 0, 8, 8);"
+        " return c.convertToBlob().then(b => b.arrayBuffer()).then(b => [...new Uint8Array(b)]) }"
+    )
+    user.page.locator("#file").set_input_files(
+        [{"name": "dot.png", "mimeType": "image/png", "buffer": bytes(pixel)}]
+    )
+    expect(user.page.locator("#attachments .chip:not(.uploading)")).to_be_visible()
+    user.ask("What is this?")
+    asked: list[dict[str, Any]] = []
+
+    def with_an_old_link(route: Route) -> None:
+        """Of the pages that a thread is opened with; not of the one item that is asked for after that."""
+        body = route.request.post_data_json
+        if body["type"] == "items.list":
+            asked.append(body["params"])
+        if body["type"] != "items.list" or body["params"]["limit"] == 1:
+            route.continue_()
+            return
+        answer = route.fetch()
+        route.fulfill(response=answer, body=re.sub(r"expires=\d+", "expires=1", answer.text()))
+
+    user.page.route("**/chatkit", with_an_old_link)
+    user.page.reload()
+    user.page.wait_for_function(f"() => {SHADOW}.querySelector('.entry.user .chip img')?.naturalWidth === 8")
+    assert [params["limit"] for params in asked if params["limit"] == 1] == [1]

@@ -19,6 +19,9 @@ import type { Answers, ItemActions } from "./view_context.js";
 /** Whoever began the run answers its client tool call first; a page that only followed it waits the longest. */
 const TOOL_DELAYS_MS: Readonly<Record<Settled, number>> = { began: 0, opened: 1_500, watched: 6_000 };
 
+/** An image that cannot be loaded with a new link either is not asked for again before that. */
+const RELOAD_MS = 60_000;
+
 /** What commands need to know of the element as it is now. */
 export interface CommandsHost {
   readonly api: Api;
@@ -34,6 +37,8 @@ export interface CommandsHost {
 export class Commands implements ItemActions {
   /** Client tool calls whose output the server has taken. */
   readonly #answered = new Set<string>();
+  /** When an item was asked for anew because its image could not be loaded, by its id. */
+  readonly #reloadedAt = new Map<string, number>();
   /** The last message that was sent has begun its request. */
   #beginning: Promise<unknown> = Promise.resolve();
 
@@ -104,6 +109,18 @@ export class Commands implements ItemActions {
     if (item.type === "error" && item.again !== null) return await item.again();
     const message = conversation.state.lastUserMessage;
     return message === undefined ? false : await this.#answerAnew(message.id);
+  }
+
+  async reload(item: Shown): Promise<void> {
+    const last = this.#reloadedAt.get(item.id) ?? Number.NEGATIVE_INFINITY;
+    if (performance.now() - last < RELOAD_MS) return;
+    this.#reloadedAt.set(item.id, performance.now());
+    try {
+      await this.host.conversation.reload(item);
+    } catch (error) {
+      // An image is missing, and nothing was asked for by the person.
+      if (!(error instanceof ApiError)) throw error;
+    }
   }
 
   async regenerate(item: AssistantMessage): Promise<boolean> {

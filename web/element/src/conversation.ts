@@ -2,7 +2,7 @@ import { type ReceivedEvent, type ResumedRun, randomKey, readEvents } from "@rel
 import { type Api, ApiError } from "./api.js";
 import { isFresh } from "./effects.js";
 import { pause } from "./pause.js";
-import type { Again, AssistantMessage, Page, StreamEvent, Thread, ThreadItem, UserMessage } from "./protocol.js";
+import type { Again, AssistantMessage, Page, Shown, StreamEvent, Thread, ThreadItem, UserMessage } from "./protocol.js";
 import { Run } from "./run.js";
 import { ThreadState } from "./thread_state.js";
 
@@ -129,6 +129,17 @@ export class Conversation {
     if (this.state !== state || state.earlierAfter !== after) return;
     state.loadEarlier(page);
     this.events.changed();
+  }
+
+  /** Asks for one item anew: a link in it may have ended since this page was given it. Throws ApiError. */
+  async reload(item: Shown): Promise<void> {
+    const { state } = this;
+    const after = state.storedAfter(item.id);
+    const params = { thread_id: state.id, limit: 1, order: "desc", ...(after !== null && { after }) };
+    const { data } = await this.api.call<Page<ThreadItem>>("items.list", params);
+    const found = data.find(({ id }) => id === item.id);
+    if (this.state !== state || state.items.get(item.id) !== item || found === undefined) return;
+    if (JSON.stringify(found) !== JSON.stringify(item)) this.change(({ items }) => items.set(item.id, found));
   }
 
   /** Changes the state from outside a run. */

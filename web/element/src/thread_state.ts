@@ -98,6 +98,15 @@ export class ThreadState {
     this.earlierAfter = page.after ?? null;
   }
 
+  /** The item behind this one, of those that the server has. */
+  storedAfter(id: string): string | null {
+    const known = [...this.items.values()];
+    const at = known.findIndex((item) => item.id === id);
+    return (
+      known.slice(at + 1).find((item) => !isLocal(item) && !isPending(item) && !this.open.has(item.id))?.id ?? null
+    );
+  }
+
   /** Puts something at the end that only this page knows. */
   put(item: LocalItem | UserMessage): void {
     this.items.set(item.id, item);

@@ -23,7 +23,13 @@ export function userMessageView(item: UserMessage, context: ViewContext): ItemVi
       el(
         "ul",
         { class: "attachments" },
-        attachments.map((one) => el("li", {}, attachmentChip(one))),
+        attachments.map((one) =>
+          el(
+            "li",
+            {},
+            attachmentChip(one, () => reload(item, context)),
+          ),
+        ),
       ),
   );
   return { node };
@@ -34,9 +40,16 @@ function words(part: UserContent, context: ViewContext): Node {
   return part.type === "input_tag" ? entityChip(entityOfTag(part), context, "tag", text) : text;
 }
 
-function attachmentChip({ type, name, preview_url: preview }: Attachment): HTMLElement {
+function reload(item: UserMessage, { actions }: ViewContext): void {
+  if (!item.pending) void actions.reload(item);
+}
+
+function attachmentChip({ type, name, preview_url: preview }: Attachment, onFailure: () => void): HTMLElement {
   const source = type === "image" ? safeImageSource(preview ?? "") : null;
   const picture = source ? el("img", { src: source, alt: "", loading: "lazy" }) : icon("document");
-  picture.addEventListener("error", () => picture.replaceWith(icon("square-image")));
+  picture.addEventListener("error", () => {
+    picture.replaceWith(icon("square-image"));
+    onFailure();
+  });
   return el("span", { class: "chip" }, picture, el("span", { class: "chip-name" }, name));
 }

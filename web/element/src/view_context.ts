@@ -14,6 +14,8 @@ export interface ItemActions {
   act(item: WidgetItem, action: WidgetAction): Promise<void>;
   /** Whether the answers were accepted. */
   submitAnswers(item: StructuredInputItem, status: "answered" | "skipped", answers: Answers): Promise<boolean>;
+  /** An image of the item could not be loaded; its link may have ended. */
+  reload(item: Shown): Promise<void>;
   readonly canRetry: boolean;
 }
 
