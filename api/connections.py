@@ -21,8 +21,8 @@ KEEP_ALIVE_SECONDS: Final = 5.0
 """Seconds that a connection stays open for a next request."""
 LINGER_SECONDS: Final = 5.0
 LINGER_BYTES: Final = 1024 * 1024
-"""What is still read of a client that has its answer already: a connection that is closed on unread bytes is reset,
-and the client may lose the answer."""
+"""What is still read of a client that has its last answer: a connection that is closed on unread bytes is reset, and
+the client may lose the answer."""
 MAX_REFUSED: Final = 16
 """Connections beyond the limit that are being told so at once."""
 MAX_PAUSE_SECONDS: Final = 1.0

@@ -136,10 +136,10 @@ class HttpConnection(HttpToolsProtocol):
         except OSError:  # the client has gone
             self.drop()
 
-    def _count_surplus(self, count: int) -> None:
+    def _has_surplus(self, count: int) -> bool:
+        """Whether the client goes on after its answer for longer than is read."""
         self._surplus_bytes += count
-        if self._surplus_bytes > LINGER_BYTES:
-            self.drop()
+        return self._surplus_bytes > LINGER_BYTES
 
     def _leave(self) -> None:
         self._phase, self._rest = Phase.OVER, b""

@@ -65,7 +65,8 @@ class HttpProtocol(HttpConnection):
         if phase is Phase.ANSWER:
             self._hold(data)
         elif phase is Phase.LINGER:
-            self._count_surplus(len(data))
+            if self._has_surplus(len(data)):
+                self.flow.pause_reading()  # a reset could take the answer from a client that has not read it
         elif phase is not Phase.OVER:
             self._parse(data)
 
@@ -191,8 +192,8 @@ class HttpProtocol(HttpConnection):
     def on_body(self, body: bytes) -> None:
         self.received_bytes += len(body)
         super().on_body(body)
-        if self.cycle.response_started:
-            self._count_surplus(len(body))
+        if self.cycle.response_started and self._has_surplus(len(body)):
+            self.drop()
 
     def on_message_complete(self) -> None:
         self._phase = Phase.ANSWER
