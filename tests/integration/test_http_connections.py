@@ -152,9 +152,11 @@ async def test_a_full_process_refuses_any_number_without_holding_them(
 @in_module
 @pytest.mark.parametrize("said", [b"", b"GET /healthz HT", KEPT], ids=["silent", "half a head", "answered"])
 async def test_a_newcomer_gets_the_place_of_the_oldest_that_asks_for_nothing(
-    small: Processes, said: bytes
+    small: Processes, alice: Caller, said: bytes
 ) -> None:
     url = small.urls[0]
+    evicted = 'relaykit_connections_dropped_total{reason="evicted"}'
+    before = await metric(alice.client, evicted)
     async with AsyncExitStack() as stack:
         held = []
         for _ in range(LIMIT + 3):
@@ -163,6 +165,7 @@ async def test_a_newcomer_gets_the_place_of_the_oldest_that_asks_for_nothing(
                 assert (await held[-1].answer()).status == 200
             assert (await ask(url, HEALTH))[0].status == 200
         assert await held[0].rest() == b""
+        assert await metric(alice.client, evicted) >= before + 4
         await held[-1].send(HEALTH if said == KEPT else HEALTH.removeprefix(said))
         assert (await held[-1].answer()).status == 200
 
