@@ -62,12 +62,12 @@ class HttpProtocol(HttpConnection):
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
-        if phase is Phase.ANSWER:
+        if phase == Phase.ANSWER:
             self._hold(data)
-        elif phase is Phase.LINGER:
+        elif phase == Phase.LINGER:
             if self._has_surplus(len(data)):
                 self.flow.pause_reading()  # a reset could take the answer from a client that has not read it
-        elif phase is not Phase.OVER:
+        elif phase != Phase.OVER:
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
@@ -75,13 +75,13 @@ class HttpProtocol(HttpConnection):
         self._connections.idle.pop(self, None)
         start, size = 0, len(data)
         while start < size:
-            if self._phase is Phase.HEAD:
+            if self._phase == Phase.HEAD:
                 end = self._head.take(data, start)
                 can_go_on = self._feed_head(data[start:end])  # a slice of all is not a copy
-            elif self._phase is Phase.BODY and self._body_left == CHUNKED:
+            elif self._phase == Phase.BODY and self._body_left == CHUNKED:
                 end = min(size, start + CHUNKED_SLICE_BYTES)
                 can_go_on = self._feed_chunked(data[start:end])
-            elif self._phase is Phase.BODY:
+            elif self._phase == Phase.BODY:
                 end = min(size, start + self._body_left)
                 self._body_left -= end - start
                 can_go_on = self._feed(data[start:end])
@@ -90,17 +90,17 @@ class HttpProtocol(HttpConnection):
             if not can_go_on:
                 return
             start = end
-        if self._phase is Phase.HEAD:
+        if self._phase == Phase.HEAD:
             self._connections.wait_for_head(self)
-        elif self._phase is Phase.BODY:
+        elif self._phase == Phase.BODY:
             self._connections.bodies.setdefault(self, 0.0)
-        elif self._phase is Phase.ANSWER and start < size:
+        elif self._phase == Phase.ANSWER and start < size:
             self._hold(data[start:])
 
     def _feed_head(self, data: bytes) -> bool:
         if not self._feed(data):
             return False
-        if self._phase is not Phase.HEAD:
+        if self._phase != Phase.HEAD:
             self._head.reset()
         elif self._head.is_full:
             self._refuse(HeadTooLarge())
@@ -112,7 +112,7 @@ class HttpProtocol(HttpConnection):
         if not self._feed(data):
             return False
         self._overhead_bytes = self._overhead_bytes + len(data) if self.received_bytes == before else 0
-        if self._overhead_bytes > self._connections.settings.max_head_bytes:
+        if self._overhead_bytes > self._max_head_bytes:
             self._refuse(HeadTooLarge())
             return False
         return True
@@ -142,21 +142,25 @@ class HttpProtocol(HttpConnection):
             self.flow.pause_reading()
 
     def on_message_begin(self) -> None:
-        if self._phase is not Phase.HEAD:
+        if self._phase != Phase.HEAD:
             raise _NextRequest
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
         self.url += url
-        if len(self.url) > self._connections.settings.max_url_bytes:
+        if len(self.url) > self._max_url_bytes:
             raise UrlTooLong
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase is not Phase.HEAD:  # a trailer, which nothing here reads (RFC 9110, section 6.5.1)
+        if self._phase != Phase.HEAD:  # a trailer, which nothing here reads (RFC 9110, section 6.5.1)
             return
-        if len(self.headers) >= self._connections.settings.max_header_fields:
+        headers = self.headers
+        if len(headers) >= self._max_fields:
             raise HeadTooLarge
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """As uvicorn's, without WebSockets and without its queue of requests."""
