@@ -6,9 +6,8 @@ import socket
 import sys
 from contextlib import suppress
 
-import uvicorn
-
-from api.http_protocol import HttpProtocol
+from api.descriptors import raise_descriptor_limit
+from api.http_server import HttpConfig, Server
 from api.main import create_app
 from shared.errors import RelaykitError, SettingsError
 from shared.garbage import settle
@@ -17,21 +16,6 @@ from shared.settings import Settings, load_settings
 
 DRAIN_SHARE = 0.8
 """Of DRAIN_SECONDS; the rest is for what is left."""
-
-
-class Server(uvicorn.Server):
-    """Closes the streams first: uvicorn itself would wait for them, and they end with their runs."""
-
-    drain_seconds = 0.0
-    """Over which the closing is spread, so that their clients do not all come back at once."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()  # takes no new connections from here on
-        hub = getattr(self.config.app.state, "hub", None)  # type: ignore[union-attr]
-        if hub is not None:
-            await hub.drain(self.drain_seconds)
-        await super().shutdown(sockets)
 
 
 def _bound(settings: Settings) -> socket.socket:
@@ -50,26 +34,21 @@ def main() -> int:
     try:
         settings = load_settings()
         configure(settings.log_level, settings.log_format)
+        raise_descriptor_limit()
         app = create_app(settings)
+        config = HttpConfig(
+            app,
+            settings,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            timeout_graceful_shutdown=max(1, int(settings.drain_seconds * (1 - DRAIN_SHARE))),
+        )
         settle()
         listener = _bound(settings)
     except RelaykitError as error:
         print(f"relaykit api: {error.code}: {error.message}", file=sys.stderr)
         return 2
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http=HttpProtocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=max(1, int(settings.drain_seconds * (1 - DRAIN_SHARE))),
-    )
     server = Server(config)
     server.drain_seconds = settings.drain_seconds * DRAIN_SHARE
     with suppress(SystemExit):  # uvicorn's way to say that the lifespan failed, with a code of its own

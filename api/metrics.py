@@ -17,3 +17,12 @@ QUIET = Counter(
     "Runs of which nothing was heard, by what was found: the end was missing, the journal gone, no worker had it.",
     ["found"],
 )
+CONNECTIONS = Gauge("relaykit_connections", "Open connections of clients to this process.")
+CONNECTIONS_DROPPED = Counter(
+    "relaykit_connections_dropped_total",
+    "Connections that were closed unanswered: nothing came in time, nothing was taken, or another got the place.",
+    ["reason"],
+)
+DESCRIPTORS_EXHAUSTED = Counter(
+    "relaykit_descriptors_exhausted_total", "Looks, about one a second, that found no descriptor free."
+)

@@ -22,6 +22,15 @@ Responses = dict[int | str, Json]
 TOKEN_ERRORS: Final = (errors.Unauthenticated, errors.IssuerUnavailable, errors.DatabaseUnavailable)
 """What every route that asks who is calling can answer."""
 
+BEFORE_A_ROUTE: Final = (
+    errors.MalformedRequest,
+    errors.HeadTooLarge,
+    errors.UrlTooLong,
+    errors.RequestTimeout,
+    errors.TooManyConnections,
+)
+"""What the HTTP protocol refuses, whatever the route."""
+
 AUTHENTICATED: Final[Json] = {"security": [{"bearer": []}]}
 """`openapi_extra` of such a route."""
 
@@ -68,12 +77,13 @@ _MORE_FIELDS: Final[dict[str, Json]] = {
 
 
 def refusals(*kinds: type[RelaykitError], framework: Sequence[int] = ()) -> Responses:
-    """The `responses` of a route that can raise these errors; every route can fail as `internal` or `stopping`, too.
+    """The `responses` of a route that can raise these errors; every route has `internal`, `stopping` and the errors of
+    the HTTP protocol besides.
 
     `framework` are the statuses of what is refused before the route sees it: 404 where the path has a parameter, since
     it is another path when that holds a slash.
     """
-    raised: tuple[type[RelaykitError], ...] = (*kinds, errors.Stopping, RelaykitError)
+    raised: tuple[type[RelaykitError], ...] = (*kinds, *BEFORE_A_ROUTE, errors.Stopping, RelaykitError)
     codes: dict[int, dict[str, str]] = {}
     for kind in raised:
         codes.setdefault(STATUS[kind], {})[kind.code] = _first_line(kind)

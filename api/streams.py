@@ -25,7 +25,7 @@ from shared.tasks import end_tasks
 
 MAX_LOOK_SECONDS = 1.0
 LOOKS = 8
-"""At each stream in the shortest of the times that it may be due after."""
+"""At each stream within PING_SECONDS."""
 
 log = structlog.get_logger()
 
@@ -36,7 +36,6 @@ class Streams:
     def __init__(self, settings: Settings, hub: Hub) -> None:
         self.hub = hub
         self.ping_seconds = settings.ping_seconds
-        self.stall_seconds = settings.stall_seconds
         self.loop = asyncio.get_running_loop()
         """Kept: asyncio.create_task asks the kernel which process this is, each time."""
         self._open: set[Stream] = set()
@@ -52,7 +51,7 @@ class Streams:
 
     async def run(self) -> None:
         """Looks at every stream about once a second until cancelled."""
-        pause_seconds = min(MAX_LOOK_SECONDS, min(self.ping_seconds, self.stall_seconds) / LOOKS)
+        pause_seconds = min(MAX_LOOK_SECONDS, self.ping_seconds / LOOKS)
         while True:
             await asyncio.sleep(pause_seconds)
             now, unix_time = time.monotonic(), time.time()
@@ -78,7 +77,6 @@ class Stream:
         "_resumes",
         "_running",
         "_send",
-        "_sending_since",
         "_slot",
         "_streams",
         "_subscription",
@@ -102,8 +100,6 @@ class Stream:
         """Why it closes, where that is not the client's leaving."""
         self._pump: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
-        self._sending_since: float | None = None
-        """Since when the client has not taken what is being written."""
         self._wrote_at = 0.0
         self._given_up = self._is_over = False
 
@@ -142,12 +138,8 @@ class Stream:
     def look(self, now: float, unix_time: float) -> None:
         """Does what is due though there is no news; `now` is of the monotonic clock."""
         self._subscription.follow.tail.shrink()
-        if self._sending_since is None:
-            if unix_time >= self._closes_at or now - self._wrote_at >= self._streams.ping_seconds:
-                self._poke()
-        elif now - self._sending_since >= self._streams.stall_seconds:
-            log.info("client takes nothing", action="relay_stalled", run_id=self._subscription.run_id)
-            self._give_up("stalled")
+        if unix_time >= self._closes_at or now - self._wrote_at >= self._streams.ping_seconds:
+            self._poke()
 
     def _poke(self) -> None:
         """There is something to do, or it may be."""
@@ -178,9 +170,8 @@ class Stream:
         subscription, send = self._subscription, self._send
         while True:
             if data:
-                self._sending_since = time.monotonic()
                 await send({"type": "http.response.body", "body": data, "more_body": True})
-                self._sending_since, self._wrote_at = None, time.monotonic()
+                self._wrote_at = time.monotonic()
             if subscription.ended:
                 return await self._finish("ended")
             if time.time() >= self._closes_at:
@@ -201,9 +192,7 @@ class Stream:
         self._reason = reason
         is_whole = self._subscription.ended or self._resumes
         last = b"" if is_whole else sse.INTERRUPTED
-        self._sending_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
-        self._sending_since = None
 
     def _give_up(self, reason: str) -> None:
         """Closes the connection without the response's proper end."""

@@ -153,6 +153,36 @@ class BodyTooLarge(RelaykitError):
     code = "body_too_large"
 
 
+class MalformedRequest(RelaykitError):
+    """The request cannot be read: it is not HTTP/1.1, or not unambiguous."""
+
+    code = "bad_request"
+
+
+class HeadTooLarge(RelaykitError):
+    """The request line and the header fields are more than MAX_HEAD_BYTES or MAX_HEADER_FIELDS."""
+
+    code = "head_too_large"
+
+
+class UrlTooLong(RelaykitError):
+    """The URL is longer than MAX_URL_BYTES."""
+
+    code = "url_too_long"
+
+
+class RequestTimeout(RelaykitError):
+    """The request did not come in time: HEAD_SECONDS for its head, BODY_BYTES_PER_SECOND for its body."""
+
+    code = "request_timeout"
+
+
+class TooManyConnections(RelaykitError):
+    """The API process has as many connections as it may have."""
+
+    code = "too_many_connections"
+
+
 class ThreadNotFound(RelaykitError):
     """There is no such thread."""
 

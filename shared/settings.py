@@ -67,6 +67,12 @@ class Settings(BaseSettings):
     cors_origins: CommaList = ()
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     page_max_bytes: int = Field(default=1024 * 1024, ge=1024)
+    max_head_bytes: int = Field(default=65_536, ge=1024)
+    max_header_fields: int = Field(default=100, ge=8)
+    max_url_bytes: int = Field(default=8_192, ge=256)
+    head_seconds: Seconds = 10
+    body_bytes_per_second: int = Field(default=1_024, ge=0)
+    max_connections: int = Field(default=0, ge=0)
 
     # Runs
     max_runs: int = Field(default=100, ge=1)

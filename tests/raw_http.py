@@ -12,9 +12,6 @@ from urllib.parse import urlsplit
 
 from tests.system import WAIT_SECONDS
 
-NOT_HTTP = b"Invalid HTTP request received."
-"""What the HTTP server itself says of a request that it cannot read."""
-
 
 @dataclass(frozen=True)
 class RawAnswer:

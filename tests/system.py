@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import uvicorn
 from chatkit.server import ChatKitServer
 
-from api.__main__ import Server
-from api.http_protocol import HttpProtocol
+from api.http_server import HttpConfig, Server
 from api.main import create_app
 from shared.settings import Settings
 from worker.main import RunWorker, create_worker
@@ -272,16 +270,7 @@ async def running(
 @asynccontextmanager
 async def _serving(settings: Settings, server: ChatKitServer[Any] | None, port: int) -> AsyncIterator[None]:
     app = create_app(settings, server)
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=port,
-        http=HttpProtocol,
-        log_config=None,
-        access_log=False,
-        ws="none",
-        timeout_graceful_shutdown=5,
-    )
+    config = HttpConfig(app, settings, host="127.0.0.1", port=port, timeout_graceful_shutdown=5)
     uvicorn_server = Server(config)
     task = asyncio.create_task(uvicorn_server._serve())
     await wait_until("the API has started", lambda: uvicorn_server.started or task.done())

@@ -55,7 +55,7 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
     """With a tail that holds a few entries only."""
     with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
         yield make_settings(
-            redis_url, database_url, issuer_key_file, free_port(), tail_max_bytes=2048, stall_seconds=2
+            redis_url, database_url, issuer_key_file, free_port(), tail_max_bytes=2048, stall_seconds=4
         )
 
 
@@ -169,7 +169,7 @@ async def test_a_slow_reader_loses_nothing_and_holds_nobody_up(stage):
 
 
 async def test_a_reader_that_takes_nothing_is_closed_without_the_end(stage, tmp_path):
-    """After STALL_SECONDS, here 2: its place is given up, and the run goes on."""
+    """After STALL_SECONDS, here 4: its place is given up, and the run goes on."""
     script = gated(tmp_path, 2999, deltas=3000, pad=1000)
     async with asking(stage.alice, create(str(script))) as asker:
         await asker.until("the run's start", lambda answer: answer.of_type("thread.item.added"))

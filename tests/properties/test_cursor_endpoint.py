@@ -20,7 +20,7 @@ from tests.documented import assert_documented_error
 from tests.examples import examples
 from tests.fuzzing import fresh_settings, served, signed_in
 from tests.properties.test_cursor import CURSORS, NEAR_MISSES
-from tests.raw_http import NOT_HTTP, RawAnswer, raw_request
+from tests.raw_http import RawAnswer, raw_request
 from tests.services import Databases, RedisDatabases
 from tests.system import Answer, create, parse_frames
 
@@ -141,7 +141,7 @@ def test_a_cursor_in_the_header(ground: Ground, data: st.DataObject, raw: bytes)
     run_id = data.draw(runs(ground))
     raw = raw.replace(b"\r", b"").replace(b"\n", b"")
     answer = ground.events(run_id, b"", [(b"Last-Event-ID", raw)])
-    if answer.body == NOT_HTTP:
+    if b'"bad_request"' in answer.body:
         assert any(byte < 32 or byte == 127 for byte in raw)
         return
     check(answer, ground, run_id, raw.decode("latin-1").strip(" \t"))
