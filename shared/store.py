@@ -14,6 +14,7 @@ from chatkit.store import NotFoundError, Store, StoreItemType, default_generate_
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 from pydantic import TypeAdapter
 
+from shared import store_pages as pages
 from shared import store_sql as sql
 from shared.database import Database
 from shared.errors import DatabaseUnavailable, Fenced
@@ -34,19 +35,6 @@ ITEM: Final[TypeAdapter[ThreadItem]] = TypeAdapter(ThreadItem)
 ATTACHMENT: Final[TypeAdapter[Attachment]] = TypeAdapter(Attachment)
 
 _PREFIXES: Final = {kind: default_generate_id(kind).partition("_")[0] for kind in get_args(StoreItemType)}
-
-_THREAD_PAGES: Final = {
-    ("asc", False): sql.THREADS_ASC,
-    ("desc", False): sql.THREADS_DESC,
-    ("asc", True): sql.THREADS_ASC_AFTER,
-    ("desc", True): sql.THREADS_DESC_AFTER,
-}
-_ITEM_PAGES: Final = {
-    ("asc", False): sql.ITEMS_ASC,
-    ("desc", False): sql.ITEMS_DESC,
-    ("asc", True): sql.ITEMS_ASC_AFTER,
-    ("desc", True): sql.ITEMS_DESC_AFTER,
-}
 
 
 def generate_id(kind: StoreItemType) -> str:
@@ -108,12 +96,12 @@ class PostgresStore(Store[Any]):
     async def load_threads(
         self, limit: int, after: str | None, order: str, context: Any
     ) -> Page[ThreadMetadata]:
-        statement = _THREAD_PAGES[_order(order), after is not None]
-        rows = await self._rows(statement, *_owner(context), *self._bounds(limit), *_cursor(after))
+        statement = pages.THREAD_PAGES[pages.order(order), after is not None]
+        rows = await self._rows(statement, *_owner(context), *self._bounds(limit), *pages.cursor(after))
         if not rows and after is not None:
             await self.load_thread(after, context)
-        threads = [ThreadMetadata.model_validate_json(row["data"]) for row in _entries(rows)]
-        return Page[ThreadMetadata](data=threads, **_position(rows))
+        threads = [ThreadMetadata.model_validate_json(row["data"]) for row in pages.entries(rows)]
+        return Page[ThreadMetadata](data=threads, **pages.position(rows))
 
     async def delete_thread(self, thread_id: str, context: Any) -> None:
         """Deletes the thread, its items and attachments and its ended runs; asks its active runs to stop."""
@@ -130,13 +118,13 @@ class PostgresStore(Store[Any]):
     async def load_thread_items(
         self, thread_id: str, after: str | None, limit: int, order: str, context: Any
     ) -> Page[ThreadItem]:
-        statement = _ITEM_PAGES[_order(order), after is not None]
+        statement = pages.ITEM_PAGES[pages.order(order), after is not None]
         bounds = self._bounds(limit)
-        rows = await self._rows(statement, thread_id, *_owner(context), *bounds, *_cursor(after))
+        rows = await self._rows(statement, thread_id, *_owner(context), *bounds, *pages.cursor(after))
         if not rows:
             await self._check_position(thread_id, after, context)
-        items = [self._item(row, context) for row in _entries(rows)]
-        return Page[ThreadItem](data=items, **_position(rows))
+        items = [self._item(row, context) for row in pages.entries(rows)]
+        return Page[ThreadItem](data=items, **pages.position(rows))
 
     def _bounds(self, limit: int) -> tuple[int, int]:
         return min(max(limit, 1), MAX_PAGE_SIZE), self._page_max_bytes
@@ -266,27 +254,6 @@ def _fence(context: object) -> _Fence:
     if request.attempt is None:
         return _Fence(None, None)
     return _Fence(request.run_id, request.attempt)
-
-
-def _order(order: str) -> str:
-    if order not in ("asc", "desc"):
-        raise ValueError(f"order is asc or desc, not {order!r}")
-    return order
-
-
-def _cursor(after: str | None) -> tuple[str, ...]:
-    return () if after is None else (after,)
-
-
-def _entries(rows: list[asyncpg.Record]) -> list[asyncpg.Record]:
-    """The rows of a page that are in it; what follows it comes without its data."""
-    return [row for row in rows if row["data"] is not None]
-
-
-def _position(rows: list[asyncpg.Record]) -> dict[str, Any]:
-    entries = _entries(rows)
-    has_more = len(rows) > len(entries)
-    return {"has_more": has_more, "after": entries[-1]["id"] if has_more else None}
 
 
 def _found(row: asyncpg.Record | None, what: str) -> asyncpg.Record:

@@ -1,0 +1,77 @@
+"""What stops a process at its start, or keeps it from answering."""
+
+from __future__ import annotations
+
+from shared.errors.base import RelaykitError
+
+
+class SettingsError(RelaykitError):
+    """A setting is missing or wrong."""
+
+    code = "bad_setting"
+
+
+class ServerLoadError(RelaykitError):
+    """CHATKIT_SERVER or CHATKIT_CONTEXT cannot be loaded."""
+
+    code = "server_not_loadable"
+
+
+class DatabaseUnavailable(RelaykitError):
+    """The database cannot be reached."""
+
+    code = "database_unavailable"
+
+
+class SchemaOutdated(RelaykitError):
+    """The database's schema is not up to date: run `python -m shared.migrate`."""
+
+    code = "schema_outdated"
+
+
+class MigrationFailed(RelaykitError):
+    """A migration of the database's schema failed."""
+
+    code = "migration_failed"
+
+
+class QueueUnavailable(RelaykitError):
+    """Redis cannot be reached."""
+
+    code = "queue_unavailable"
+
+
+class Stopping(RelaykitError):
+    """The API process stops before it could answer; another one can."""
+
+    code = "stopping"
+
+
+class Overloaded(RelaykitError):
+    """So many clients have come back at once that this one would wait too long."""
+
+    code = "overloaded"
+
+
+class IssuerUnavailable(RelaykitError):
+    """The keys of the token's issuer cannot be fetched."""
+
+    code = "issuer_unavailable"
+
+
+class TokenUnreadable(RelaykitError):
+    """The caller's token cannot be decrypted: FORWARD_TOKEN_KEY has changed, or the run's row was altered."""
+
+    code = "token_unreadable"
+
+
+class StorageUnavailable(RelaykitError):
+    """The storage of the attachments cannot be reached."""
+
+    code = "storage_unavailable"
+
+
+class Fenced(RelaykitError):
+    """A newer attempt of the run has begun; this one may write no more."""
+
+    code = "fenced"
