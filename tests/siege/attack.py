@@ -1,0 +1,62 @@
+"""The attacks, each with what has to hold while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from tests.siege.request_attacks import FLOOD_RUN_SECONDS
+
+SLOWER_MS: Final = 250.0
+"""So much longer than the median without an attack may a client wait."""
+MEMORY: Final = 1.5
+"""So many times what it holds without an attack may a process hold."""
+REDIS_MB: Final = 48.0
+"""By so much may Redis grow: three times the bytes that one caller may send in a minute."""
+DESCRIPTORS: Final = 128
+"""The limit of the API process that the attack `descriptors` is made on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """One attack. It runs as `name` in a process of its own."""
+
+    name: str
+    expects: tuple[str, ...] = ()
+    """Beginnings of answers that have to be among those given, each with its alternatives between bars."""
+    forbids: tuple[str, ...] = ()
+    """Beginnings of answers that must not be given."""
+    first_ms: float = SLOWER_MS
+    """So much longer may the first word take."""
+    descriptors: int | None = None
+    """The attack is made on an API process of its own that has this limit of descriptors, and that may answer new
+    connections with 503."""
+
+
+ATTACKS: Final = (
+    Attack(name="head-lines", expects=("431 head_too_large",)),
+    Attack(name="head-value", expects=("431 head_too_large",)),
+    Attack(name="head-url", expects=("414 url_too_long",)),
+    Attack(name="trailers"),
+    Attack(name="trailer-token", expects=("401 unauthenticated",), forbids=("200",)),
+    Attack(name="silent", expects=("408 request_timeout",)),
+    Attack(name="descriptors", expects=("503 too_many_connections",), descriptors=DESCRIPTORS),
+    Attack(name="pipelining", expects=("200",)),
+    Attack(name="refused", expects=("429 rate_limited",)),
+    Attack(name="slow-bodies", expects=("408 request_timeout", "429 too_many_bodies")),
+    Attack(name="pages", expects=("422 message_too_large", "422 title_too_long", "200")),
+    Attack(name="unread", expects=("page cut short",), forbids=("page whole",)),
+    Attack(name="cancelled", expects=("422 message_too_large", "429 rate_limited")),
+    Attack(name="flood", expects=("200",), first_ms=SLOWER_MS + FLOOD_RUN_SECONDS * 1000),
+    Attack(name="mentions", expects=("422 invalid_request|422 too_many_attachments",)),
+    Attack(name="announced", expects=("429 too_many_attachments_unsent",)),
+    Attack(name="puts", expects=("409|429",)),
+)
+
+AT_ONCE: Final = "at-once"
+BASELINE: Final = "none"
+
+
+def together(attacks: tuple[Attack, ...]) -> Attack:
+    """All of them on one API process: the loosest of the goals, and no answer that has to be among those given."""
+    return Attack(name=AT_ONCE, first_ms=max(attack.first_ms for attack in attacks))

@@ -1,0 +1,126 @@
+"""What was measured in one phase of a siege, and whether it is what an attack may cost. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.chaos.record import Loss
+from tests.siege.attack import MEMORY, REDIS_MB, SLOWER_MS, Attack
+from tests.siege.order import Tally
+
+OWN_ANSWERS = ("503 too_many_connections", "503 overloaded", "503 queue_full", "503 stopping")
+"""What a server that defends itself may answer; any other 5xx is a failure."""
+
+
+@dataclass
+class Waits:
+    """Times that clients waited, in ms."""
+
+    ms: list[float] = field(default_factory=list)
+
+    @property
+    def longest(self) -> float:
+        return max(self.ms, default=0.0)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.ms) if self.ms else 0.0
+
+
+@dataclass
+class Memory:
+    """Of one process or service, in MB."""
+
+    before: float
+    peak: float
+
+    @property
+    def times(self) -> float:
+        return self.peak / self.before if self.before else 1.0
+
+    @property
+    def grown(self) -> float:
+        return self.peak - self.before
+
+
+@dataclass
+class Phase:
+    """One attack, or the time without one."""
+
+    name: str
+    seconds: float = 0.0
+    sent: Tally = field(default_factory=Tally)
+    health: Waits = field(default_factory=Waits)
+    health_answers: Counter[str] = field(default_factory=Counter)
+    delta: Waits = field(default_factory=Waits)
+    first: Waits = field(default_factory=Waits)
+    driver: Waits = field(default_factory=Waits)
+    """How late the driver's own event loop was: no more than that is the driver's share of the waits."""
+    memory: dict[str, Memory] = field(default_factory=dict)
+    """By the name of the process; `redis` is what Redis says of itself."""
+    runs: int = 0
+    """Of the clients that behave well."""
+    losses: list[Loss] = field(default_factory=list)
+    left_open: list[str] = field(default_factory=list)
+    left_queued: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """Tolerances of a siege."""
+
+    slower_ms: float = SLOWER_MS
+    memory: float = MEMORY
+    redis_mb: float = REDIS_MB
+
+
+def failures(phase: Phase, baseline: Phase, attack: Attack, bounds: Bounds) -> list[str]:
+    """Why an attack cost more than it may; nothing where it did not."""
+    return [
+        *_waits(phase, baseline, attack, bounds),
+        *_memory(phase, bounds),
+        *_answers(phase, attack),
+        *(f"lost: {loss.check}: {loss.where}: {loss.why}" for loss in phase.losses[:3]),
+        *(f"left open: {what}" for what in phase.left_open),
+        *(f"left queued: {len(phase.left_queued)} ({phase.left_queued[0]})" for _ in phase.left_queued[:1]),
+    ]
+
+
+def _waits(phase: Phase, baseline: Phase, attack: Attack, bounds: Bounds) -> Iterator[str]:
+    first_ms = max(attack.first_ms, bounds.slower_ms)
+    kinds = [
+        ("/healthz", phase.health, baseline.health, bounds.slower_ms),
+        ("a delta", phase.delta, baseline.delta, bounds.slower_ms),
+    ]
+    if attack.descriptors is None:  # those who are answered 503 come again, and that is not what is measured
+        kinds.append(("the first word", phase.first, baseline.first, first_ms))
+    for name, waits, without, most in kinds:
+        longer = waits.longest - without.median
+        if longer > most:
+            yield f"{name} +{longer:.0f} ms"
+
+
+def _memory(phase: Phase, bounds: Bounds) -> Iterator[str]:
+    for name, memory in phase.memory.items():
+        if name == "redis":
+            if memory.grown > bounds.redis_mb:
+                yield f"redis +{memory.grown:.0f} MB"
+        elif memory.times > bounds.memory:
+            yield f"{name} {memory.before:.0f} to {memory.peak:.0f} MB ({memory.times:.1f} times)"
+
+
+def _answers(phase: Phase, attack: Attack) -> Iterator[str]:
+    given = phase.sent.answers
+    for expected in attack.expects:
+        if not any(answer.startswith(tuple(expected.split("|"))) for answer in given):
+            yield f"never answered {expected}"
+    for answer, count in sorted(given.items()):
+        is_defect = answer.startswith("5") and answer not in OWN_ANSWERS
+        if is_defect or any(answer.startswith(forbidden) for forbidden in attack.forbids):
+            yield f"{answer}: {count}"
+    for answer, count in sorted(phase.health_answers.items()):
+        if answer != "200" and not (attack.descriptors is not None and answer == "503"):
+            yield f"/healthz {answer}: {count}"

@@ -1,0 +1,97 @@
+"""The clients that behave well: each asks, follows its answer, resumes when it is cut, and asks again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from itertools import pairwise
+from random import Random
+
+from tests.chaos.chats import Chat
+from tests.chaos.frames import Frame
+from tests.chaos.record import Turn
+from tests.chaos.script import Script
+from tests.chaos.wire import Wire
+from tests.integration.jwks_server import AUDIENCE, ISSUER, SigningKey
+
+TENANT = "visitors"
+TOKEN_SECONDS = 3600
+DELTAS = 40
+PAUSE_MS = 50
+TURNS = 5
+"""Messages of one thread."""
+UPDATED = b'{"type":"thread.item.updated"'
+
+
+def token_for(issuer: SigningKey, user: str, tenant: str) -> str:
+    now = int(time.time())
+    return issuer.token(sub=user, tenant=tenant, iss=ISSUER, aud=AUDIENCE, iat=now, exp=now + TOKEN_SECONDS)
+
+
+class VisitorWire(Wire):
+    """With a token that outlasts the siege: what a client waits for is then the server alone."""
+
+    def _headers(self) -> dict[str, str]:
+        token = token_for(self._issuer, self._user, TENANT)
+        return {"Authorization": f"Bearer {token}", "Relaykit-Resume": "1"}
+
+
+@dataclass
+class TimedTurn(Turn):
+    """A message whose deltas are noted as they come in."""
+
+    asked_at: float = field(default_factory=time.monotonic)
+    came_at: list[float] = field(default_factory=list)
+    """When each delta came, over all connections."""
+
+    def take(self, frame: Frame) -> None:
+        if frame.data.startswith(UPDATED):
+            self.came_at.append(time.monotonic())
+        super().take(frame)
+
+    @property
+    def first_ms(self) -> float | None:
+        """What the client waited for the first word, beyond the pace of the answer."""
+        if not self.came_at:
+            return None
+        return max(0.0, (self.came_at[0] - self.asked_at) * 1000 - self.script.pause_ms)
+
+    @property
+    def delta_ms(self) -> list[float]:
+        """What the client waited for each further delta, beyond the pace of the answer."""
+        return [
+            max(0.0, (came - before) * 1000 - self.script.pause_ms) for before, came in pairwise(self.came_at)
+        ]
+
+
+class Visitor(Chat):
+    """One user, with one message after another until it is told to stop."""
+
+    def __init__(self, phase: str, number: int, wire: Wire, random: Random, stopping: asyncio.Event) -> None:
+        super().__init__(number, wire, random, set(), stopping)
+        self._phase = phase
+        self._slow = False
+
+    async def talk(self) -> None:
+        await asyncio.sleep(self._random.uniform(0, DELTAS * PAUSE_MS / 1000))
+        while not self._stopping.is_set() and not any(turn.complaint for turn in self.turns):
+            await self._converse()
+
+    async def _converse(self) -> None:
+        thread_id: str | None = None
+        for _ in range(TURNS):
+            if self._stopping.is_set():
+                return
+            turn = self._turn(thread_id)
+            await self._follow(turn)
+            thread_id = turn.thread_id
+            if thread_id is None:
+                return
+
+    def _turn(self, thread_id: str | None) -> Turn:
+        tag = f"{self._phase}.{self._number}.{len(self.turns)}"
+        script = Script(tag=tag, items=1, words=DELTAS, pause_ms=PAUSE_MS)
+        turn = TimedTurn(script, f"key-{tag}", thread_id)
+        self.turns.append(turn)
+        return turn
