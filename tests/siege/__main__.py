@@ -26,12 +26,11 @@ SECONDS = 6.0
 def main() -> int:
     names = tuple(os.environ.get("ONLY", "").split(","))
     attacks = tuple(attack for attack in ATTACKS if attack.name.startswith(names))
-    at_once = AT_ONCE.startswith(names)
     given = Plan(
         seed=int(os.environ.get("SEED") or SystemRandom().randrange(1_000_000)),
         seconds=float(os.environ.get("SIEGE_SECONDS") or SECONDS),
-        attacks=attacks,
-        at_once=at_once,
+        alone=attacks,
+        at_once=ATTACKS if AT_ONCE.startswith(names) else (),
     )
     print(f"SEED={given.seed} SIEGE_SECONDS={given.seconds:g}\n{heading()}", flush=True)
     logs = Path(tempfile.mkdtemp(prefix="relaykit-siege-logs-"))

@@ -21,6 +21,7 @@ CHUNK_BYTES = 65_536
 SOCKET_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 """Between two of the same attack, which keeps their number bounded."""
+OPEN_EVERY_SECONDS = 0.1
 OPENED_AT_ONCE = 40
 FIRST_EVENT_BYTES = 1024 * 1024
 """An event stream is read at most so far for the first event, which names the thread."""
@@ -65,14 +66,16 @@ class Assault:
 
     # --- in any number
 
-    def repeat(self, act: Callable[[], object], times: int = 10_000) -> None:
-        """Acts again and again, with a pause, until the time is over."""
+    def repeat(
+        self, act: Callable[[], object], times: int = 10_000, pause_seconds: float = PAUSE_SECONDS
+    ) -> None:
+        """Acts again and again until the time is over."""
         for _ in range(times):
             if self.over:
                 return
             with suppress(OSError):
                 act()
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(pause_seconds)
 
     def side_by_side(self, count: int, act: Callable[[int], object]) -> None:
         """Each call in a thread of its own; returns when all have."""
@@ -113,8 +116,7 @@ class Assault:
                 connection.sendall(part)
             except OSError:
                 return False
-            with self._lock:
-                self.tally.sent_bytes += len(part)
+            self.count_bytes(len(part))
         return True
 
     def answer(self, connection: socket.socket, seconds: float = SOCKET_SECONDS) -> Reply:
@@ -141,6 +143,10 @@ class Assault:
     def note(self, kind: str, count: int = 1) -> None:
         with self._lock:
             self.tally.answers[kind] += count
+
+    def count_bytes(self, count: int) -> None:
+        with self._lock:
+            self.tally.sent_bytes += count
 
     def count_requests(self, count: int = 1) -> None:
         with self._lock:
@@ -190,9 +196,14 @@ class Assault:
         """So many connections, each with its opening bytes and nothing after them; those that the server ends anew."""
         held: dict[int, socket.socket] = {}
         poll = select.poll()
-        number = 0
+        number, opened_at = 0, 0.0
         while not self.over:
-            for _ in range(min(OPENED_AT_ONCE, count - len(held))):
+            room = min(OPENED_AT_ONCE, count - len(held))
+            if time.monotonic() < opened_at + OPEN_EVERY_SECONDS:
+                room = 0
+            elif room:
+                opened_at = time.monotonic()
+            for _ in range(room):
                 if self.over:
                     break
                 with suppress(OSError):

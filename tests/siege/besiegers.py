@@ -17,14 +17,16 @@ END_SECONDS = 30.0
 """After an attack's time for its process to end by itself, which it does long before."""
 
 
-async def attacked(issuer: SigningKey, port: int, names: list[str], seconds: float, seed: int) -> Tally:
-    """Runs these attacks at once, each as a caller of its own; what they sent and got in all."""
+async def attacked(
+    issuer: SigningKey, port: int, names: list[str], seconds: float, seed: int
+) -> dict[str, Tally]:
+    """Runs these attacks at once, each as a caller of its own; what each sent and got."""
     orders = [
         Order(name=name, port=port, token=token_for(issuer, name, TENANT), seconds=seconds, seed=seed)
         for name in names
     ]
     tallies = await asyncio.gather(*map(_attack, orders))
-    return sum(tallies, Tally())
+    return dict(zip(names, tallies, strict=True))
 
 
 async def _attack(order: Order) -> Tally:

@@ -15,6 +15,8 @@ import asyncpg
 import httpx2
 from redis.asyncio import Redis
 
+from shared import keys
+from shared.runs import ENDED
 from shared.tasks import end_tasks
 from tests.chaos import checks, evidence
 from tests.chaos.evidence import Archive
@@ -22,7 +24,7 @@ from tests.chaos.fold import Item
 from tests.chaos.record import Evidence, Loss, RunRow
 from tests.chaos.slots import Slot
 from tests.chaos.wire import http_client
-from tests.siege.attack import ATTACKS, BASELINE, Attack, together
+from tests.siege.attack import ATTACKS, BASELINE, WARMING, Attack, together
 from tests.siege.besiegers import attacked
 from tests.siege.gauges import open_descriptors, resident_mb
 from tests.siege.phase import Bounds, Phase, failures
@@ -42,6 +44,7 @@ SELECT id, idempotency_key AS key, thread_id, status, attempt, handed_back, erro
     queued_at, started_at, ended_at
 FROM runs WHERE starts_with(idempotency_key, $1) ORDER BY seq
 """
+CANCEL = "UPDATE runs SET cancel_requested = true WHERE status <> ALL ($1) RETURNING id"
 ITEMS = "SELECT thread_id, data FROM items WHERE thread_id = ANY ($1) ORDER BY thread_id, seq"
 
 
@@ -52,9 +55,15 @@ class Plan:
     seed: int
     seconds: float
     """Of each attack, and of the time without one."""
-    attacks: tuple[Attack, ...] = ATTACKS
-    at_once: bool = True
+    alone: tuple[Attack, ...] = ATTACKS
+    """The attacks that are made one after the other."""
+    at_once: tuple[Attack, ...] = ATTACKS
+    """Those that are made at once in the end."""
+    head_seconds: float = 2
+    """HEAD_SECONDS of the API."""
     visitors: int = 10
+    deltas: int = 40
+    """Of an answer, one every 50 ms."""
     bounds: Bounds = field(default_factory=Bounds)
     settle_seconds: float = 60.0
     """For all that was accepted to end, once an attack is over."""
@@ -73,22 +82,23 @@ async def siege(
 ) -> Outcome:
     """Runs it all on migrated services; `tell` gets the rows as they come."""
     outcome = Outcome()
-    alone = Random(given.seed).sample(given.attacks, len(given.attacks))
-    steps: list[tuple[Attack, list[str]]] = [(attack, [attack.name]) for attack in alone]
+    attacks = list(given.alone)
+    Random(given.seed).shuffle(attacks)
     if given.at_once:
-        shared = [attack for attack in given.attacks if attack.descriptors is None]
-        steps.append((together(given.attacks), [attack.name for attack in shared]))
-    async with staged(logs, redis_url, database_url) as stage:
-        await _phase(stage, replace(given, seconds=WARM_SECONDS), Attack(name="warming"), [])
-        baseline = await _phase(stage, given, Attack(name=BASELINE), [])
+        attacks.append(together(given.at_once, expecting=not given.alone))
+    async with staged(logs, redis_url, database_url, given.head_seconds) as stage:
+        await _phase(stage, replace(given, seconds=WARM_SECONDS), Attack(name=WARMING))
+        baseline = await _phase(stage, given, Attack(name=BASELINE))
         stage.held_mb = {name: memory.peak for name, memory in baseline.memory.items()}
         outcome.phases.append(baseline)
         outcome.failed[BASELINE] = failures(baseline, baseline, Attack(name=BASELINE), given.bounds)
         for line in baseline_lines(baseline, outcome.failed[BASELINE]):
             tell(line)
-        for attack, names in steps:
+        for attack in attacks:
             await _renew(stage)
-            phase = await _phase(stage, given, attack, names)
+            phase = await _phase(stage, given, attack)
+            if phase.left_queued:
+                await _cancel_all(stage, given.settle_seconds)
             outcome.phases.append(phase)
             outcome.failed[attack.name] = failures(phase, baseline, attack, given.bounds)
             for line in attack_lines(phase, outcome.failed[attack.name]):
@@ -103,10 +113,18 @@ async def _renew(stage: Stage) -> None:
             await stage.restart(slot)
 
 
+async def _cancel_all(stage: Stage, seconds: float) -> None:
+    """Ends the runs that an attack has left, so that the next attack is measured without them."""
+    async with stage.database() as database, stage.redis_client() as redis:
+        for row in await database.fetch(CANCEL, [status.value for status in ENDED]):
+            await redis.publish(keys.SIGNALS, row["id"])
+        await _left_queued(database, redis, seconds)
+
+
 # --- one phase
 
 
-async def _phase(stage: Stage, given: Plan, attack: Attack, names: list[str]) -> Phase:
+async def _phase(stage: Stage, given: Plan, attack: Attack) -> Phase:
     """Clients, an attack beside them, and what is left of it."""
     phase = Phase(attack.name)
     async with _besieged(stage, attack) as (api, port), stage.redis_client() as redis:
@@ -119,10 +137,11 @@ async def _phase(stage: Stage, given: Plan, attack: Attack, names: list[str]) ->
                 await asyncio.sleep(WARM_SECONDS)
                 async with watching(phase, port, slots, redis, may_refuse=attack.descriptors is not None):
                     _compare_with_the_baseline(phase, stage)
-                    if names:
-                        phase.sent = await attacked(stage.issuer, port, names, given.seconds, given.seed)
-                    else:
+                    if attack.name in (WARMING, BASELINE):
                         await asyncio.sleep(given.seconds)
+                    else:
+                        names = [part.name for part in attack.each]
+                        phase.tallies = await attacked(stage.issuer, port, names, given.seconds, given.seed)
                     stopping.set()
                     await _ended(talking, given.settle_seconds)
         _note_waits(phase, visitors)
@@ -150,7 +169,7 @@ def _visitors(
     def visitor(number: int) -> Visitor:
         random = Random(f"{given.seed} {attack.name} {number}")
         wire = VisitorWire(client, [f"http://127.0.0.1:{port}"], stage.issuer, f"visitor-{number}", random)
-        return Visitor(attack.name, number, wire, random, stopping)
+        return Visitor(f"{attack.name}.{number}", given.deltas, wire, random, stopping)
 
     return [visitor(number) for number in range(given.visitors)]
 
@@ -192,7 +211,7 @@ def _note_waits(phase: Phase, visitors: list[Visitor]) -> None:
 
 
 async def _left_queued(database: asyncpg.Connection, redis: Redis, seconds: float) -> list[str]:
-    """Runs of anybody, the attackers' among them, that have not ended in this time, and their jobs."""
+    """All runs, the attackers' among them, that have not ended in this time, and their jobs and leases."""
     deadline = time.monotonic() + seconds
     while True:
         left = [*await evidence.unended(database), *await evidence.at_work(redis)]

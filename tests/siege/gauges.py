@@ -25,7 +25,7 @@ class Open:
     connections: int
     """Of clients, in whatever state."""
     files: int
-    """Descriptors that are no sockets."""
+    """Of a folder: not the pipes and counters that a library opens once and keeps."""
 
 
 def open_descriptors(pid: int, port: int) -> Open:
@@ -39,7 +39,7 @@ def open_descriptors(pid: int, port: int) -> Open:
             continue
         if target.startswith("socket:["):
             sockets.add(target[8:-1])
-        else:
+        elif target.startswith("/") and not target.startswith("/dev/"):
             files += 1
     return Open(len(sockets & _clients_of(port)), files)
 

@@ -52,7 +52,8 @@ class Phase:
 
     name: str
     seconds: float = 0.0
-    sent: Tally = field(default_factory=Tally)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    """By attack."""
     health: Waits = field(default_factory=Waits)
     health_answers: Counter[str] = field(default_factory=Counter)
     delta: Waits = field(default_factory=Waits)
@@ -66,6 +67,10 @@ class Phase:
     losses: list[Loss] = field(default_factory=list)
     left_open: list[str] = field(default_factory=list)
     left_queued: list[str] = field(default_factory=list)
+
+    @property
+    def sent(self) -> Tally:
+        return sum(self.tallies.values(), Tally())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,14 +118,15 @@ def _memory(phase: Phase, bounds: Bounds) -> Iterator[str]:
 
 
 def _answers(phase: Phase, attack: Attack) -> Iterator[str]:
-    given = phase.sent.answers
-    for expected in attack.expects:
-        if not any(answer.startswith(tuple(expected.split("|"))) for answer in given):
-            yield f"never answered {expected}"
-    for answer, count in sorted(given.items()):
-        is_defect = answer.startswith("5") and answer not in OWN_ANSWERS
-        if is_defect or any(answer.startswith(forbidden) for forbidden in attack.forbids):
-            yield f"{answer}: {count}"
+    for part in attack.each:
+        given = phase.tallies.get(part.name, Tally()).answers
+        for expected in part.expects:
+            if not any(answer.startswith(tuple(expected.split("|"))) for answer in given):
+                yield f"{part.name}: never answered {expected}"
+        for answer, count in sorted(given.items()):
+            is_defect = answer.startswith("5") and answer not in OWN_ANSWERS
+            if count and (is_defect or answer.startswith(part.forbids)):
+                yield f"{part.name}: {answer} x{count}"
     for answer, count in sorted(phase.health_answers.items()):
         if answer != "200" and not (attack.descriptors is not None and answer == "503"):
-            yield f"/healthz {answer}: {count}"
+            yield f"/healthz: {answer} x{count}"

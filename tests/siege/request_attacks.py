@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from tests.chaos.script import Script
-from tests.siege.assault import Assault, Reply, thread_of
+from tests.siege.assault import Assault, thread_of
+from tests.siege.connection_attacks import UNREAD_BUFFER_BYTES
 
 BODY_BYTES = 1_046_000
 """A little less than MAX_BODY_BYTES."""
@@ -23,10 +24,10 @@ LISTS_AT_ONCE = 6
 FILL_SHARE = 0.5
 """Of the attack's time for the messages, before the lists begin."""
 UNREAD = 12
-UNREAD_BUFFER_BYTES = 8192
 SLOW_BODIES = 90
 SLOW_BODY_BYTES = 1_000_000
-MAX_CANCELLED = 150
+MAX_CANCELLED = 200
+CANCELLED_AT_ONCE = 4
 FLOOD_RUNS = 60
 FLOOD_AT_ONCE = 40
 FLOOD_RUN_SECONDS = 2
@@ -100,9 +101,13 @@ def slow_bodies(assault: Assault) -> None:
 
 
 def _fill(assault: Assault, seconds: float) -> str:
-    """A thread of messages as heavy as the API takes them, each run cancelled at once; empty where it takes none."""
+    """A thread as heavy as the API takes it: its title, and its messages, each of whose runs is cancelled at once."""
     ends_at = time.monotonic() + seconds
     thread_id = thread_of(assault.cancelled(create("a thread")))
+    for size in (TITLE_CHARS, FALLBACK_TITLE_CHARS):
+        titled = {"type": "threads.update", "params": {"thread_id": thread_id, "title": "t" * size}}
+        if assault.chatkit(titled).status == 200:
+            break
     kinds = [["real", *[""] * PARTS], ["x" * BODY_BYTES]]
     heavy = [kind for kind in kinds if assault.cancelled(message(thread_id, *kind)).status == 200]
     heavy = heavy or [["x" * (FALLBACK_TEXT_BYTES // FALLBACK_PARTS)] * FALLBACK_PARTS]
@@ -118,10 +123,6 @@ def _fill(assault: Assault, seconds: float) -> str:
 def pages(assault: Assault) -> None:
     """Heavy messages and titles, then lists of a hundred, six at once, and "hello" in that thread."""
     thread_id = _fill(assault, assault.seconds_left(FILL_SHARE))
-    for size in (TITLE_CHARS, FALLBACK_TITLE_CHARS):
-        titled = {"type": "threads.update", "params": {"thread_id": thread_id, "title": "t" * size}}
-        if assault.chatkit(titled).status == 200:
-            break
     lists = [
         {"type": "items.list", "params": {"thread_id": thread_id, "limit": 100}},
         {"type": "threads.list", "params": {"limit": 100}},
@@ -153,17 +154,16 @@ def unread(assault: Assault) -> None:
 
 
 def cancelled(assault: Assault) -> None:
-    """Messages of the maximal size, each cancelled at once."""
+    """Messages of the maximal size, each cancelled at once, four at once."""
     size = BODY_BYTES
 
-    def send() -> Reply:
+    def send() -> None:
         nonlocal size
-        reply = assault.cancelled(create("x" * size))
-        if reply.status == 422:
+        if assault.cancelled(create("x" * size)).status == 422:
             size = FALLBACK_TEXT_BYTES
-        return reply
 
-    assault.repeat(send, MAX_CANCELLED)
+    each = MAX_CANCELLED // CANCELLED_AT_ONCE
+    assault.side_by_side(CANCELLED_AT_ONCE, lambda _: assault.repeat(send, each, pause_seconds=0))
 
 
 # --- what is much

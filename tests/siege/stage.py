@@ -22,9 +22,9 @@ from tests.system import START_SECONDS, environment, free_port, wait_until
 WORKERS = 2
 RUNS_OF_ONE_WORKER = 8
 KEY = signing_key(algorithm="EdDSA")
-SHORT_LIMITS = {"HEAD_SECONDS": "2"}
-"""So that an attack of a few seconds sees them end something. The other limits are the defaults."""
 STALL_SECONDS = 3
+"""It and HEAD_SECONDS are short, so that an attack of a few seconds sees its connections ended. The limits of callers
+are the defaults."""
 SWOLLEN = 1.2
 """A process that holds so many times what it held after the phase without an attack is started anew."""
 
@@ -84,7 +84,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(logs: Path, redis_url: str, database_url: str) -> AsyncIterator[Stage]:
+async def staged(logs: Path, redis_url: str, database_url: str, head_seconds: float) -> AsyncIterator[Stage]:
     """Ready processes on these services; none of them is left after the block."""
     attachments = logs / "attachments"
     attachments.mkdir()
@@ -103,7 +103,7 @@ async def staged(logs: Path, redis_url: str, database_url: str) -> AsyncIterator
             attachments_key="k" * 32,
         )
         port = free_port()
-        given = environment(settings, **SHORT_LIMITS)
+        given = environment(settings, HEAD_SECONDS=str(head_seconds))
         api = Slot("api", "api", {**given, "PORT": str(port)}, logs)
         workers = [Slot(f"worker-{number}", "worker", given, logs) for number in range(1, WORKERS + 1)]
         stage = Stage(KEY, redis_url, database_url, given, logs, api, port, workers)

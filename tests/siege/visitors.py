@@ -17,7 +17,6 @@ from tests.integration.jwks_server import AUDIENCE, ISSUER, SigningKey
 
 TENANT = "visitors"
 TOKEN_SECONDS = 3600
-DELTAS = 40
 PAUSE_MS = 50
 TURNS = 5
 """Messages of one thread."""
@@ -68,13 +67,14 @@ class TimedTurn(Turn):
 class Visitor(Chat):
     """One user, with one message after another until it is told to stop."""
 
-    def __init__(self, phase: str, number: int, wire: Wire, random: Random, stopping: asyncio.Event) -> None:
-        super().__init__(number, wire, random, set(), stopping)
-        self._phase = phase
+    def __init__(self, name: str, deltas: int, wire: Wire, random: Random, stopping: asyncio.Event) -> None:
+        super().__init__(0, wire, random, set(), stopping)
+        self._name = name
+        self._deltas = deltas
         self._slow = False
 
     async def talk(self) -> None:
-        await asyncio.sleep(self._random.uniform(0, DELTAS * PAUSE_MS / 1000))
+        await asyncio.sleep(self._random.uniform(0, self._deltas * PAUSE_MS / 1000))
         while not self._stopping.is_set() and not any(turn.complaint for turn in self.turns):
             await self._converse()
 
@@ -90,8 +90,8 @@ class Visitor(Chat):
                 return
 
     def _turn(self, thread_id: str | None) -> Turn:
-        tag = f"{self._phase}.{self._number}.{len(self.turns)}"
-        script = Script(tag=tag, items=1, words=DELTAS, pause_ms=PAUSE_MS)
+        tag = f"{self._name}.{len(self.turns)}"
+        script = Script(tag=tag, items=1, words=self._deltas, pause_ms=PAUSE_MS)
         turn = TimedTurn(script, f"key-{tag}", thread_id)
         self.turns.append(turn)
         return turn
