@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -246,14 +247,13 @@ def _complaints(slots: list[Slot]) -> list[Loss]:
     return found
 
 
-async def _left_open(api: Slot, port: int, files_before: int) -> list[str]:
+async def _left_open(api: Slot, port: int, files_before: Counter[str]) -> list[str]:
     """What the API still has open when every client and every attacker has gone."""
     deadline = time.monotonic() + CLOSE_SECONDS
     while True:
         held = open_descriptors(api.pid, port)
         left = [f"{held.connections} connections"] if held.connections else []
-        if held.files > files_before:
-            left.append(f"{held.files - files_before} files")
+        left += (held.files - files_before).elements()
         if not left or time.monotonic() > deadline:
             return left
         await asyncio.sleep(POLL_SECONDS)

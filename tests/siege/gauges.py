@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +25,14 @@ class Open:
 
     connections: int
     """Of clients, in whatever state."""
-    files: int
-    """Of a folder: not the pipes and counters that a library opens once and keeps."""
+    files: Counter[str]
+    """By path: not the pipes and counters that a library opens once and keeps."""
 
 
 def open_descriptors(pid: int, port: int) -> Open:
     """Of the process that listens on this port."""
-    sockets, files = set(), 0
+    sockets: set[str] = set()
+    files: Counter[str] = Counter()
     folder = Path(f"/proc/{pid}/fd")
     for descriptor in folder.iterdir():
         try:
@@ -40,7 +42,7 @@ def open_descriptors(pid: int, port: int) -> Open:
         if target.startswith("socket:["):
             sockets.add(target[8:-1])
         elif target.startswith("/") and not target.startswith("/dev/"):
-            files += 1
+            files[target] += 1
     return Open(len(sockets & _clients_of(port)), files)
 
 

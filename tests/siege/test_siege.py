@@ -18,7 +18,7 @@ UNTIMED = Bounds(slower_ms=math.inf)
 """The waits are judged by `make siege`, which has the machine for itself."""
 
 
-async def test_attacks_cost_those_who_behave_nothing_and_leave_nothing(
+async def test_clients_that_behave_well_lose_nothing_to_attacks_and_the_api_keeps_nothing_of_them(
     redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     """`make siege` is the long one. The logs of its processes are in the test's own folder."""
