@@ -11,8 +11,8 @@ SLOWER_MS: Final = 250.0
 """So much longer than the median without an attack may a client wait."""
 MEMORY: Final = 1.5
 """So many times what it holds without an attack may a process hold."""
-REDIS_MB: Final = 48.0
-"""By so much may Redis grow: three times the bytes that one caller may send in a minute."""
+REDIS_MB: Final = 24.0
+"""By so much may Redis grow: one and a half times the bytes that one caller may send in a minute."""
 DESCRIPTORS: Final = 128
 """The limit of the API process that the attack `descriptors` is made on."""
 
