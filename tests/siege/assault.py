@@ -22,7 +22,6 @@ SOCKET_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 """Between two of the same attack, which keeps their number bounded."""
 OPEN_EVERY_SECONDS = 0.1
-OPENED_AT_ONCE = 40
 FIRST_EVENT_BYTES = 1024 * 1024
 """An event stream is read at most so far for the first event, which names the thread."""
 
@@ -192,13 +191,16 @@ class Assault:
 
     # --- connections that stay
 
-    def hold(self, count: int, opening: Callable[[int], bytes]) -> None:
-        """So many connections, each with its opening bytes and nothing after them; those that the server ends anew."""
+    def hold(self, count: int, at_once: int, opening: Callable[[int], bytes]) -> None:
+        """So many connections, each with its opening bytes and nothing after them; others for those that end.
+
+        At most `at_once` are opened in a tenth of a second.
+        """
         held: dict[int, socket.socket] = {}
         poll = select.poll()
         number, opened_at = 0, 0.0
         while not self.over:
-            room = min(OPENED_AT_ONCE, count - len(held))
+            room = min(at_once, count - len(held))
             if time.monotonic() < opened_at + OPEN_EVERY_SECONDS:
                 room = 0
             elif room:

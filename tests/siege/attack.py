@@ -13,7 +13,7 @@ MEMORY: Final = 1.5
 """So many times what it holds without an attack may a process hold."""
 REDIS_MB: Final = 24.0
 """By so much may Redis grow: one and a half times the bytes that one caller may send in a minute."""
-DESCRIPTORS: Final = 128
+DESCRIPTORS: Final = 256
 """The limit of the API process that the attack `descriptors` is made on."""
 
 
@@ -46,12 +46,12 @@ ATTACKS: Final = (
     Attack(name="trailers", expects=("431 head_too_large|408 request_timeout",)),
     Attack(name="trailer-token", expects=("401 unauthenticated",), forbids=("200",)),
     Attack(name="silent", expects=("408 request_timeout",)),
-    Attack(name="descriptors", expects=("503 too_many_connections",), descriptors=DESCRIPTORS),
+    Attack(name="descriptors", expects=("503 too_many_connections|closed",), descriptors=DESCRIPTORS),
     Attack(name="pipelining", expects=("200",)),
     Attack(name="refused", expects=("429 rate_limited",)),
     Attack(name="slow-bodies", expects=("408 request_timeout", "429 too_many_bodies")),
     Attack(name="pages", expects=("422 message_too_large", "422 title_too_long", "200")),
-    Attack(name="unread", expects=("page cut short",), forbids=("page whole",)),
+    Attack(name="unread", expects=("pages cut short",), forbids=("pages held",)),
     Attack(name="cancelled", expects=("422 message_too_large", "429 rate_limited")),
     Attack(name="flood", expects=("200",), first_ms=SLOWER_MS + FLOOD_RUN_SECONDS * 1000),
     Attack(name="mentions", expects=("422 invalid_request|422 too_many_attachments",)),

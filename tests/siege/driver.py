@@ -34,7 +34,7 @@ from tests.siege.stage import SWOLLEN, Stage, staged
 from tests.siege.visitors import TimedTurn, Visitor, VisitorWire
 from tests.siege.watch import watching
 
-WARM_SECONDS = 1.5
+WARM_SECONDS = 1.0
 """Of clients alone, before an attack begins."""
 CLOSE_SECONDS = 10.0
 """For the API to close what the attackers and the clients have left."""
@@ -145,6 +145,8 @@ async def _phase(stage: Stage, given: Plan, attack: Attack) -> Phase:
                         phase.tallies = await attacked(stage.issuer, port, names, given.seconds, given.seed)
                     stopping.set()
                     await _ended(talking, given.settle_seconds)
+        for began_at, answered_at in phase.probes:
+            phase.note(phase.health, began_at, answered_at)
         _note_waits(phase, visitors)
         async with stage.database() as database:
             phase.left_queued = await _left_queued(database, redis, given.settle_seconds)
@@ -203,9 +205,13 @@ def _note_waits(phase: Phase, visitors: list[Visitor]) -> None:
     for turn in (turn for visitor in visitors for turn in visitor.turns):
         assert isinstance(turn, TimedTurn)
         phase.runs += 1
-        phase.delta.ms += turn.delta_ms
-        if turn.first_ms is not None:
-            phase.first.ms.append(turn.first_ms)
+        for began_at, came_at in turn.further_waits:
+            phase.note(phase.delta, began_at, came_at, turn.script.pause_ms)
+        longest = phase.first.longest
+        for began_at, came_at in turn.first_wait:
+            phase.note(phase.first, began_at, came_at, turn.script.pause_ms)
+        if phase.first.longest > longest:
+            phase.slowest = turn.story
 
 
 # --- what is left of it

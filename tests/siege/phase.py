@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import itemgetter
 
 from tests.chaos.record import Loss
 from tests.siege.attack import MEMORY, REDIS_MB, SLOWER_MS, Attack
@@ -13,6 +16,9 @@ from tests.siege.order import Tally
 
 OWN_ANSWERS = ("503 too_many_connections", "503 overloaded", "503 queue_full", "503 stopping")
 """What a server that defends itself may answer; any other 5xx is a failure."""
+
+HELD_UP_SECONDS = 0.02
+"""An event loop that wakes so late has been kept from its CPU."""
 
 
 @dataclass
@@ -58,8 +64,12 @@ class Phase:
     health_answers: Counter[str] = field(default_factory=Counter)
     delta: Waits = field(default_factory=Waits)
     first: Waits = field(default_factory=Waits)
-    driver: Waits = field(default_factory=Waits)
-    """How late the driver's own event loop was: no more than that is the driver's share of the waits."""
+    slowest: str = ""
+    """What the client that waited longest for its first word did in that time."""
+    probes: list[tuple[float, float]] = field(default_factory=list)
+    """When `/healthz` was asked, and when it answered."""
+    ticks: list[tuple[float, float]] = field(default_factory=list)
+    """When the driver's own event loop was to wake, and when it did."""
     memory: dict[str, Memory] = field(default_factory=dict)
     """By the name of the process; `redis` is what Redis says of itself."""
     runs: int = 0
@@ -67,6 +77,25 @@ class Phase:
     losses: list[Loss] = field(default_factory=list)
     left_open: list[str] = field(default_factory=list)
     left_queued: list[str] = field(default_factory=list)
+
+    def note(self, waits: Waits, began_at: float, ended_at: float, pace_ms: float = 0.0) -> None:
+        """A wait beyond the pace of what was waited for, without the time in which the driver itself was held up.
+
+        What comes in that time is read late, whatever the server does.
+        """
+        first = bisect_left(self.ticks, began_at, key=itemgetter(1))
+        held_up = 0.0
+        for due_at, woke_at in islice(self.ticks, first, None):
+            if due_at >= ended_at:
+                break
+            if woke_at - due_at >= HELD_UP_SECONDS:
+                held_up += min(woke_at, ended_at) - max(due_at, began_at)
+        waits.ms.append(max(0.0, (ended_at - began_at - held_up) * 1000 - pace_ms))
+
+    @property
+    def driver(self) -> Waits:
+        """How late the driver's own event loop was."""
+        return Waits([(woke_at - due_at) * 1000 for due_at, woke_at in self.ticks])
 
     @property
     def sent(self) -> Tally:
@@ -105,7 +134,8 @@ def _waits(phase: Phase, baseline: Phase, attack: Attack, bounds: Bounds) -> Ite
     for name, waits, without, most in kinds:
         longer = waits.longest - without.median
         if longer > most:
-            yield f"{name} +{longer:.0f} ms"
+            story = f" ({phase.slowest})" if waits is phase.first and phase.slowest else ""
+            yield f"{name} +{longer:.0f} ms{story}"
 
 
 def _memory(phase: Phase, bounds: Bounds) -> Iterator[str]:

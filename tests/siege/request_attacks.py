@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from contextlib import suppress
 from typing import Any
@@ -20,12 +21,20 @@ FALLBACK_TEXT_BYTES = 240_000
 TITLE_CHARS = 1_000_000
 MAX_TITLES = 10
 MAX_MESSAGES = 50
+LEAST_MESSAGES = 4
 LISTS_AT_ONCE = 6
 FILL_SHARE = 0.5
 """Of the attack's time for the messages, before the lists begin."""
 UNREAD = 12
+PAGES_OF_EACH = 24
+"""Together more than what the buffers of two sockets take."""
+KERNELS_BYTES = 8_000_000
+LOOK_SECONDS = 1.0
 SLOW_BODIES = 90
+SLOW_BODIES_OPENED_AT_ONCE = 10
+"""What holds the server is the number of bodies, not the bandwidth of loopback."""
 SLOW_BODY_BYTES = 1_000_000
+SMALL_BODY_BYTES = 4_000
 MAX_CANCELLED = 200
 CANCELLED_AT_ONCE = 4
 FLOOD_RUNS = 60
@@ -92,9 +101,10 @@ def refused(assault: Assault) -> None:
 
 
 def slow_bodies(assault: Assault) -> None:
-    """Ninety requests whose bodies stop half-way: every second one early, the others shortly before their end."""
-    head = assault.head("POST", "/chatkit", SLOW_BODY_BYTES)
-    assault.hold(SLOW_BODIES, lambda number: head + b" " * (SLOW_BODY_BYTES - 10_000 if number % 2 else 100))
+    """Ninety requests whose bodies stop half-way: every second one is small and stops early, the others are large."""
+    small = assault.head("POST", "/chatkit", SMALL_BODY_BYTES) + b" " * 100
+    large = assault.head("POST", "/chatkit", SLOW_BODY_BYTES) + b" " * (SLOW_BODY_BYTES - 10_000)
+    assault.hold(SLOW_BODIES, SLOW_BODIES_OPENED_AT_ONCE, lambda number: large if number % 2 else small)
 
 
 # --- what is heavy
@@ -108,7 +118,7 @@ def _fill(assault: Assault, seconds: float) -> str:
     heavy = [kind for kind in kinds if assault.cancelled(message(thread_id, *kind)).status == 200]
     heavy = heavy or [["x" * (FALLBACK_TEXT_BYTES // FALLBACK_PARTS)] * FALLBACK_PARTS]
     for number in range(MAX_MESSAGES):
-        if time.monotonic() > ends_at or assault.over:
+        if assault.over or (number >= LEAST_MESSAGES and time.monotonic() > ends_at):
             break
         with suppress(OSError):
             if assault.cancelled(message(thread_id, *heavy[number % len(heavy)])).status == 429:
@@ -144,21 +154,34 @@ def pages(assault: Assault) -> None:
 
 
 def unread(assault: Assault) -> None:
-    """Twelve readers of nothing of a large page. In the end each looks whether the rest of its answer still comes."""
+    """Twelve readers of nothing of large pages. In the end each looks whether the server still holds its answers."""
     thread_id = _fill(assault, assault.seconds_left(FILL_SHARE / 2))
     body = b'{"type":"items.list","params":{"limit":100,"thread_id":"%b"}}' % thread_id.encode()
 
+    requests = (assault.head("POST", "/chatkit", len(body)) + body) * PAGES_OF_EACH
+
     def wait(_: int) -> None:
         with assault.connect(UNREAD_BUFFER_BYTES) as connection:
-            assault.count_requests()
-            assault.push(connection, assault.head("POST", "/chatkit", len(body)) + body)
+            assault.count_requests(PAGES_OF_EACH)
+            assault.push(connection, requests)
             assault.sleep_to_the_end()
-            _, kind = assault.receive(connection)
-            assault.note(
-                {"200": "page whole", "closed": "page cut short", "reset": "page cut short"}.get(kind, kind)
-            )
+            assault.note("pages cut short" if _ends(connection) else "pages held")
 
     assault.side_by_side(UNREAD, wait)
+
+
+def _ends(connection: socket.socket) -> bool:
+    """Whether the server has given the connection up: nothing follows what the kernels still hold of its answers."""
+    connection.settimeout(LOOK_SECONDS)
+    left_bytes = KERNELS_BYTES
+    with suppress(TimeoutError):
+        try:
+            while left_bytes > 0 and (part := connection.recv(65_536)):
+                left_bytes -= len(part)
+        except ConnectionError:
+            return True
+        return left_bytes > 0
+    return False
 
 
 def cancelled(assault: Assault) -> None:

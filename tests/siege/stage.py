@@ -22,7 +22,7 @@ from tests.system import START_SECONDS, environment, free_port, wait_until
 WORKERS = 2
 RUNS_OF_ONE_WORKER = 8
 KEY = signing_key(algorithm="EdDSA")
-STALL_SECONDS = 2
+STALL_SECONDS = 1.5
 """It and HEAD_SECONDS are short, so that an attack of a few seconds sees its connections ended. The limits of callers
 are the defaults."""
 SWOLLEN = 1.2

@@ -80,6 +80,15 @@ def test_the_flood_may_keep_the_first_word_for_the_length_of_one_of_its_runs() -
     assert together(ATTACKS, expecting=False).first_ms == flood.first_ms
 
 
+def test_a_wait_is_counted_without_the_pace_and_without_what_held_the_driver_up() -> None:
+    watched = Phase("heads", ticks=[(1.0, 1.0), (2.0, 2.5), (3.0, 3.25), (9.0, 10.0)])
+    watched.note(watched.first, 0.5, 3.125, 25.0)
+    assert watched.first.ms == [pytest.approx(2625 - 500 - 125 - 25)]
+    watched.note(watched.delta, 2.25, 2.5)
+    assert watched.delta.ms == [0.0]
+    assert watched.driver.longest == 1000
+
+
 def test_at_once_each_attack_is_judged_by_its_own_answers() -> None:
     other = Attack(name="other", expects=("200",))
     both = phase()

@@ -11,7 +11,7 @@ from tests.siege.phase import Bounds
 from tests.siege.report import heading
 
 SEED = 7
-SECONDS = 4.0
+SECONDS = 3.0
 HEAD_SECONDS = 1.0
 CHEAP = ("head-lines", "head-url", "trailer-token", "silent", "slow-bodies", "refused")
 UNTIMED = Bounds(slower_ms=math.inf)

@@ -20,6 +20,8 @@ TOKEN_SECONDS = 3600
 PAUSE_MS = 50
 TURNS = 5
 """Messages of one thread."""
+STORY = 4
+"""Requests of a client that a report tells of."""
 UPDATED = b'{"type":"thread.item.updated"'
 
 
@@ -41,6 +43,8 @@ class TimedTurn(Turn):
     """A message whose deltas are noted as they come in."""
 
     asked_at: float = field(default_factory=time.monotonic)
+    client_began_at: float = 0.0
+    """The zero of the times in `history`."""
     came_at: list[float] = field(default_factory=list)
     """When each delta came, over all connections."""
 
@@ -50,18 +54,21 @@ class TimedTurn(Turn):
         super().take(frame)
 
     @property
-    def first_ms(self) -> float | None:
-        """What the client waited for the first word, beyond the pace of the answer."""
-        if not self.came_at:
-            return None
-        return max(0.0, (self.came_at[0] - self.asked_at) * 1000 - self.script.pause_ms)
+    def first_wait(self) -> list[tuple[float, float]]:
+        """From the question to the first word, where it came."""
+        return [(self.asked_at, came_at) for came_at in self.came_at[:1]]
 
     @property
-    def delta_ms(self) -> list[float]:
-        """What the client waited for each further delta, beyond the pace of the answer."""
-        return [
-            max(0.0, (came - before) * 1000 - self.script.pause_ms) for before, came in pairwise(self.came_at)
-        ]
+    def further_waits(self) -> list[tuple[float, float]]:
+        """From each delta to the next."""
+        return list(pairwise(self.came_at))
+
+    @property
+    def story(self) -> str:
+        """What the client did until the first word came, in seconds since it asked."""
+        events = [f"asked at {self.asked_at - self.client_began_at:.2f}", *self.history[:STORY]]
+        first = f"first word after {self.came_at[0] - self.asked_at:.2f} s" if self.came_at else "no word"
+        return "; ".join([*events, first])
 
 
 class Visitor(Chat):
@@ -92,6 +99,6 @@ class Visitor(Chat):
     def _turn(self, thread_id: str | None) -> Turn:
         tag = f"{self._name}.{len(self.turns)}"
         script = Script(tag=tag, items=1, words=self._deltas, pause_ms=PAUSE_MS)
-        turn = TimedTurn(script, f"key-{tag}", thread_id)
+        turn = TimedTurn(script, f"key-{tag}", thread_id, client_began_at=self._began_at)
         self.turns.append(turn)
         return turn

@@ -61,7 +61,7 @@ async def _probe(phase: Phase, port: int, *, may_refuse: bool) -> None:
                     break
                 await asyncio.sleep(PROBE_AGAIN_SECONDS)
         finally:
-            phase.health.ms.append((time.monotonic() - began_at) * 1000)
+            phase.probes.append((began_at, time.monotonic()))
         await asyncio.sleep(PROBE_EVERY_SECONDS)
 
 
@@ -109,4 +109,4 @@ async def _tick(phase: Phase) -> None:
     while True:
         due_at = time.monotonic() + TICK_SECONDS
         await asyncio.sleep(TICK_SECONDS)
-        phase.driver.ms.append((time.monotonic() - due_at) * 1000)
+        phase.ticks.append((due_at, time.monotonic()))
