@@ -26,7 +26,7 @@ class Open:
     connections: int
     """Of clients, in whatever state."""
     files: Counter[str]
-    """By path: not the pipes and counters that a library opens once and keeps."""
+    """By path: not the pipes, counters and folders that a library opens once and keeps."""
 
 
 def open_descriptors(pid: int, port: int) -> Open:
@@ -41,7 +41,7 @@ def open_descriptors(pid: int, port: int) -> Open:
             continue
         if target.startswith("socket:["):
             sockets.add(target[8:-1])
-        elif target.startswith("/") and not target.startswith("/dev/"):
+        elif target.startswith("/") and not target.startswith("/dev/") and not Path(target).is_dir():
             files[target] += 1
     return Open(len(sockets & _clients_of(port)), files)
 
