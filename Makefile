@@ -18,7 +18,7 @@ TEST_JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-long fuzz chaos bench soak check web web-test web-check element-current migrate api worker lock browser clean
+.PHONY: help setup run test test-long fuzz chaos siege bench soak check web web-test web-check element-current migrate api worker lock browser clean
 
 help: ## print this
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +39,9 @@ fuzz: $(STAMP) ## the property tests with FUZZ_EXAMPLES (1000) examples each, fo
 
 chaos: $(STAMP) ## kill, freeze, restart and cut everything for CHAOS_SECONDS (120) under CHATS (30) clients, then check; SEED
 	@exec $(BIN)/python -m tests.chaos
+
+siege: $(STAMP) ## attack the API beside ten clients that behave well, each attack for SIEGE_SECONDS (6); ONLY=head,silent for some; SEED
+	@exec $(BIN)/python -m tests.siege
 
 bench: $(BENCH_STAMP) $(if $(PEERS_ASKED),$(PEERS_STAMP)) ## the benchmarks, each beside its baseline (QUICK=1: under three minutes; ONLY=latency,relay for some; PEERS=1: Agno beside ours too)
 	@exec $(BIN)/python -m bench

@@ -97,6 +97,12 @@ class Slot:
         return self._child is not None and self._child.exit_code() is None
 
     @property
+    def pid(self) -> int:
+        """Of the process that is there now."""
+        assert self._child is not None
+        return self._child.pid
+
+    @property
     def log(self) -> Path:
         return self.folder / f"{self.name}.{self.starts}.log"
 

@@ -1,0 +1,1 @@
+"""Clients that behave well, beside attacks on the API that they share: `make siege`."""
