@@ -38,6 +38,6 @@ def entries(rows: list[asyncpg.Record]) -> list[asyncpg.Record]:
 
 
 def position(rows: list[asyncpg.Record]) -> dict[str, Any]:
-    entries = entries(rows)
-    has_more = len(rows) > len(entries)
-    return {"has_more": has_more, "after": entries[-1]["id"] if has_more else None}
+    found = entries(rows)
+    has_more = len(rows) > len(found)
+    return {"has_more": has_more, "after": found[-1]["id"] if has_more else None}
