@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 from chatkit.errors import ErrorCode
-from chatkit.types import ErrorEvent
+from chatkit.types import ErrorEvent, ProgressUpdateEvent
 
 from shared.journal import Entry, Field
 
@@ -31,6 +31,12 @@ LINE_ENDS_OF_UNICODE = (
 )
 """In UTF-8 and as JSON escapes. By the standard they end no line; for Python's `splitlines`, which clients use, they
 do."""
+
+
+def notice(text: str) -> bytes:
+    """What a client is told whose run waits for a worker: a progress update without an id, which no journal holds."""
+    return b"data: " + ProgressUpdateEvent(text=text).model_dump_json(exclude_none=True).encode() + b"\n\n"
+
 
 RETRY_MIN_MS = 500
 RETRY_SPREAD_MS = 2000

@@ -7,6 +7,7 @@ what one waiting task holds.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -36,6 +37,9 @@ class Streams:
     def __init__(self, settings: Settings, hub: Hub) -> None:
         self.hub = hub
         self.ping_seconds = settings.ping_seconds
+        self.notice = sse.notice(settings.queue_notice_text) if settings.queue_notice_text else b""
+        """What a client is told whose run waits for a worker, if anything."""
+        self.notice_seconds = settings.queue_notice_seconds if self.notice else math.inf
         self.loop = asyncio.get_running_loop()
         """Kept: asyncio.create_task asks the kernel which process this is, each time."""
         self._open: set[Stream] = set()
@@ -51,7 +55,7 @@ class Streams:
 
     async def run(self) -> None:
         """Looks at every stream about once a second until cancelled."""
-        pause_seconds = min(MAX_LOOK_SECONDS, self.ping_seconds / LOOKS)
+        pause_seconds = min(MAX_LOOK_SECONDS, self.ping_seconds / LOOKS, self.notice_seconds / LOOKS)
         while True:
             await asyncio.sleep(pause_seconds)
             now, unix_time = time.monotonic(), time.time()
@@ -70,6 +74,7 @@ class Stream:
         "_closes_at",
         "_given_up",
         "_is_over",
+        "_notice_at",
         "_noting",
         "_pump",
         "_reason",
@@ -101,6 +106,8 @@ class Stream:
         self._pump: asyncio.Task[None] | None = None
         self._noting: asyncio.Task[None] | None = None
         self._wrote_at = 0.0
+        self._notice_at = math.inf
+        """When the client is told that its run waits, unless an attempt has begun by then."""
         self._given_up = self._is_over = False
 
     async def run(self, receive: Receive, send: Send) -> None:
@@ -108,6 +115,7 @@ class Stream:
         running = self._running = asyncio.current_task()
         self._send = send
         self._wrote_at = time.monotonic()
+        self._notice_at = self._wrote_at + self._streams.notice_seconds
         self._streams.add(self)
         self._subscription.follow.listen(self._poke)
         self._pump = self._streams.loop.create_task(self._begin())
@@ -138,7 +146,8 @@ class Stream:
     def look(self, now: float, unix_time: float) -> None:
         """Does what is due though there is no news; `now` is of the monotonic clock."""
         self._subscription.follow.tail.shrink()
-        if unix_time >= self._closes_at or now - self._wrote_at >= self._streams.ping_seconds:
+        is_quiet = now - self._wrote_at >= self._streams.ping_seconds
+        if is_quiet or now >= self._notice_at or unix_time >= self._closes_at:
             self._poke()
 
     def _poke(self) -> None:
@@ -183,6 +192,9 @@ class Stream:
                 data = chunk.data
             elif subscription.closing:
                 return await self._finish("drain")
+            elif time.monotonic() >= self._notice_at:
+                self._notice_at = math.inf
+                data = self._streams.notice if subscription.cursor.attempt == 0 else b""
             elif time.monotonic() - self._wrote_at >= self._streams.ping_seconds:
                 data = sse.PING
             else:

@@ -50,8 +50,8 @@ class Settings(BaseSettings):
     jwt_audience: str
     jwt_algorithms: CommaList = ("RS256", "ES256", "EdDSA")
     jwt_tenant_claim: str = "tenant"
-    jwt_tier_claim: str | None = None
     jwt_tenant_required: bool = False
+    jwt_tier_claim: str | None = None
     jwt_context_claims: CommaList = ()
     jwt_leeway_seconds: float = Field(default=10, ge=0, le=300)
     jwks_cache_seconds: Seconds = 300

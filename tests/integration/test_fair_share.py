@@ -215,3 +215,27 @@ async def test_a_run_that_is_stopped_while_it_is_queued_leaves_its_place(setting
             async with alice.open_stream(create("hello"), keyed(number)) as response:
                 assert response.status_code == 200
             assert (await alice.cancel(response.headers["x-run-id"])).status_code == 202
+
+
+async def test_a_user_whose_run_waits_for_a_worker_is_told_so_once(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """On the stream alone, and not to a user whose run has begun."""
+    told = settings.model_copy(
+        update={"max_runs": 1, "queue_notice_text": "Einen Moment\u2026", "queue_notice_seconds": 0.2}
+    )
+    async with running(told, ScriptedAnswers) as system, AsyncExitStack() as stack:
+        alice, bob = await system.caller("alice"), await system.caller("bob")
+        first = await held(stack, alice, tmp_path, "first")
+        await wait_until("the slot is taken", lambda: is_running(first))
+        second = await held(stack, bob, tmp_path, "second")
+        await second.until("the notice", lambda answer: answer.of_type("progress_update"))
+        open_gate(tmp_path / "first", 1)
+        open_gate(tmp_path / "second", 1)
+        answer = await second.finished()
+        assert answer.of_type("progress_update") == [
+            {"type": "progress_update", "text": "Einen Moment\u2026"}
+        ]
+        assert not (await first.finished()).of_type("progress_update")
+        assert not (await bob.resume(second.run_id, None)).of_type("progress_update")
+        assert answer.end == "completed"
