@@ -1,8 +1,10 @@
-import { el, safeImageSource } from "./dom.js";
+import { el } from "./dom.js";
 import { entityChip, entityOfTag } from "./entities.js";
 import { entry } from "./entry.js";
 import { icon } from "./icons.js";
+import { picture, previewSource } from "./images.js";
 import type { Attachment, UserContent, UserMessage } from "./protocol.js";
+import { drawnPart } from "./undrawn.js";
 import type { ItemView, ViewContext } from "./view_context.js";
 
 /** What a person wrote, and sent along. */
@@ -17,13 +19,19 @@ export function userMessageView(item: UserMessage, context: ViewContext): ItemVi
       el(
         "div",
         { class: "bubble" },
-        item.content.map((part) => words(part, context)),
+        item.content.map((part) => drawnPart("content", context, () => words(part, context))),
       ),
     attachments.length > 0 &&
       el(
         "ul",
         { class: "attachments" },
-        attachments.map((one) => el("li", {}, attachmentChip(one))),
+        attachments.map((one) =>
+          el(
+            "li",
+            {},
+            drawnPart("attachment", context, () => attachmentChip(one)),
+          ),
+        ),
       ),
   );
   return { node };
@@ -35,8 +43,8 @@ function words(part: UserContent, context: ViewContext): Node {
 }
 
 function attachmentChip({ type, name, preview_url: preview }: Attachment): HTMLElement {
-  const source = type === "image" ? safeImageSource(preview ?? "") : null;
-  const picture = source ? el("img", { src: source, alt: "", loading: "lazy" }) : icon("document");
-  picture.addEventListener("error", () => picture.replaceWith(icon("square-image")));
-  return el("span", { class: "chip" }, picture, el("span", { class: "chip-name" }, name));
+  const source = type === "image" ? previewSource(preview) : null;
+  const shown = source ? picture(source, { alt: "", loading: "lazy" }) : icon("document");
+  shown.addEventListener("error", () => shown.replaceWith(icon("square-image")));
+  return el("span", { class: "chip" }, shown, el("span", { class: "chip-name" }, name));
 }
