@@ -10,12 +10,15 @@ const TOOLS = {
     return { iso: now.toISOString(), local: text, time_zone: timeZone, locale };
   },
   get_page_selection() {
-    return { text: lastSelection, url: location.href };
+    return { text: lastSelection, url: pageUrl() };
   },
   get_page_context() {
-    return { url: location.href, title: document.title, path: location.pathname, language: navigator.language };
+    return { url: pageUrl(), title: document.title, path: location.pathname, language: navigator.language };
   },
 };
+
+/** Without query and fragment, where secrets travel. */
+const pageUrl = () => location.origin + location.pathname;
 
 const MAX_SELECTION_CHARS = 4_000;
 let lastSelection = "";

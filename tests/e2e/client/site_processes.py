@@ -41,6 +41,7 @@ http {{
     location /react/ {{ alias {react}/; index index.html; }}
     location / {{
       proxy_pass http://127.0.0.1:{api_port};
+      client_max_body_size 0; proxy_request_buffering off;
       proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
     }}
   }}

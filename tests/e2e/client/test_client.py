@@ -194,6 +194,22 @@ def test_the_page_is_told_in_every_message(visitors: Callable[..., Visitor]) -> 
     assert visitor.text().startswith("/site/index.html ['Support', 'Orders & returns']: ")
 
 
+def test_the_page_context_has_the_parameters_of_the_address_that_the_site_names_and_no_others(
+    site: Site, visitors: Callable[..., Visitor]
+) -> None:
+    page = visitors("parameters").page
+    address = f"{site.address}/site/index.html"
+    page.goto(f"{address}?user=parameters&reset_token=secret&tab=a%26b&tab=c#fragment")
+    asked = "async (given) => (await import('/client/index.js')).pageContext(given).url"
+    assert page.evaluate("async () => (await import('/client/index.js')).pageContext().url") == address
+    assert page.evaluate(asked, {"query": []}) == address
+    assert page.evaluate(asked, {"query": ["tab", "none"]}) == f"{address}?tab=a%26b&tab=c"
+    assert (
+        page.evaluate(asked, {"query": True})
+        == f"{address}?user=parameters&reset_token=secret&tab=a%26b&tab=c"
+    )
+
+
 def test_the_page_context_is_bounded_and_keeps_secrets_of_the_address_to_itself(
     site: Site, visitors: Callable[..., Visitor]
 ) -> None:
@@ -208,7 +224,7 @@ def test_the_page_context_is_bounded_and_keeps_secrets_of_the_address_to_itself(
             return pageContext();
         }"""
     )
-    assert found["url"] == f"{site.address}/site/index.html?user=bounded"
+    assert found["url"] == f"{site.address}/site/index.html"
     assert found["path"] == "/site/index.html"
     assert found["description"] == "What the tests of the client look at."
     assert len(found["title"]) == 300

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,33 +25,61 @@ FOLDER = ROOT / "web" / "nextjs"
 ANSWER = f"{WORDS} at 40"
 
 
-@pytest.fixture(scope="module")
-def nextjs(site: Site) -> Iterator[str]:
-    """`next start` in front of the site; its address."""
+@dataclass
+class NextServer:
+    address: str
+    port: int
+    log: Path
+
+
+@contextmanager
+def next_server(site: Site, **env: str) -> Iterator[NextServer]:
+    """The example's own `npm start` in front of the site, on a free port."""
     assert (FOLDER / ".next" / "BUILD_ID").exists(), "not built: make web"
+    program, *arguments = shlex.split(json.loads((FOLDER / "package.json").read_text())["scripts"]["start"])
+    assert program == "next"
     port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    log = site.folder / "nextjs.log"
-    command = [required("node"), str(ROOT / "web/node_modules/next/dist/bin/next"), "start", str(FOLDER)]
-    with log.open("wb") as output:
+    server = NextServer(f"http://127.0.0.1:{port}", port, site.folder / f"nextjs-{port}.log")
+    command = [
+        required("node"),
+        str(ROOT / "web/node_modules/next/dist/bin/next"),
+        *arguments,
+        "-p",
+        str(port),
+    ]
+    with server.log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "-H", "127.0.0.1", "-p", str(port)],
+            command,
+            cwd=FOLDER,
             env={
                 "PATH": "/usr/bin:/bin",
                 "RELAYKIT_URL": site.address,
-                "COOKIE_INSECURE": "1",
                 "NEXT_TELEMETRY_DISABLED": "1",
+                **env,
             },
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
         )
     try:
-        wait_until("Next.js answers", lambda: _answers(process, f"{address}/"))
-        yield address
+        wait_until("Next.js answers", lambda: _answers(process, f"{server.address}/"))
+        yield server
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def server(site: Site) -> Iterator[NextServer]:
+    """Without TLS, and so with the setting for that."""
+    with next_server(site, COOKIE_INSECURE="1") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def nextjs(server: NextServer) -> str:
+    """Its address."""
+    return server.address
 
 
 def _answers(process: subprocess.Popen[bytes], url: str) -> bool:
@@ -228,6 +260,100 @@ def open_streams(site: Site) -> int:
 def asking(text: str) -> dict[str, object]:
     given = {"content": [{"type": "input_text", "text": text}], "attachments": [], "inference_options": {}}
     return {"type": "threads.create", "params": {"input": given}}
+
+
+def test_another_machine_cannot_reach_what_the_documented_command_starts(server: NextServer) -> None:
+    """Local mode behind it would sign in anyone as anyone."""
+    with socket.create_connection(("127.0.0.1", server.port)):
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", server.port)).close()
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 30000000", "Transfer-Encoding: chunked"])
+def test_a_sign_in_that_is_too_large_is_refused_before_it_has_come(server: NextServer, framing: str) -> None:
+    part = b"x" * 5_000
+    body = b"%x\r\n%s\r\n" % (len(part), part) if "chunked" in framing else part
+    head = f"POST /api/session HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(head.encode() + body)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_sign_in_of_the_usual_size_is_taken_and_one_that_is_no_json_is_not(nextjs: str) -> None:
+    assert httpx2.post(f"{nextjs}/api/session", json={"user": "x" * 3_000}).status_code == 204
+    assert httpx2.post(f"{nextjs}/api/session", content=b"no json").status_code == 401
+    assert httpx2.post(f"{nextjs}/api/session").status_code == 401
+
+
+@pytest.mark.parametrize("id_", ["%E0%A4%A", "%E0%A4", "%", "%zz", "a%2f..%2fb", "%00"])
+@pytest.mark.parametrize(
+    "path", ["runs/{}/events", "runs/{}/cancel", "runs/{}", "threads/{}/run", "attachments/{}"]
+)
+def test_an_id_that_cannot_be_one_is_not_found(server: NextServer, path: str, id_: str) -> None:
+    request = f"GET /api/{path.format(id_)} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(request.encode())
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 404 "), answer
+    assert b'"not_found"' in answer
+
+
+@pytest.mark.parametrize(
+    "value", ["first%0d%0asecond", "first%0asecond", "a.b%0d.c", "a.b.c%0a", "%00", "a.b.c d"]
+)
+def test_a_cookie_that_no_header_can_hold_is_no_session_and_is_not_logged(
+    server: NextServer, value: str
+) -> None:
+    assert post(server.address, "/api/chatkit", value).status == 401
+    assert httpx2.get(f"{server.address}/", headers={"cookie": f"session={value}"}).status_code == 200
+    assert "first" not in server.log.read_text()
+    assert "Headers" not in server.log.read_text()
+
+
+def test_no_other_site_can_show_the_page_in_a_frame(nextjs: str) -> None:
+    for path in ("/", "/api/session", "/none"):
+        headers = httpx2.get(f"{nextjs}{path}").headers
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_over_tls_the_cookie_is_of_this_host_alone_and_sign_out_forgets_it(
+    browser: Browser, site: Site
+) -> None:
+    """A browser takes loopback for as safe as TLS."""
+    with next_server(site) as server:
+        context = browser.new_context(base_url=server.address)
+        page = context.new_page()
+        page.route("https://**", lambda route: route.abort())
+        page.goto("/")
+        page.get_by_label("Your name").fill("hosted")
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("button", name="Sign out").wait_for()
+        [cookie] = context.cookies()
+        assert (cookie["name"], cookie["secure"], cookie["httpOnly"]) == ("__Host-session", True, True)
+        assert post(server.address, "/api/chatkit", cookie["value"]).status == 401, (
+            "the other name is no session"
+        )
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("Your name")).to_be_visible()
+        assert context.cookies() == []
+        context.close()
+
+
+def test_an_upload_of_many_megabytes_goes_through_whole(nextjs: str, visitor: Visitor) -> None:
+    size = 12_000_000
+    params = {"name": "large.pdf", "size": size, "mime_type": "application/pdf"}
+    cookie = {"cookie": f"session={token_of(visitor)}"}
+    request = {"type": "attachments.create", "params": params}
+    made = httpx2.post(f"{nextjs}/api/chatkit", json=request, headers=cookie).json()
+    upload = made["upload_descriptor"]
+    link = httpx2.URL(upload["url"])
+    target = f"{nextjs}/api{link.raw_path.decode()}"
+    answer = httpx2.request(
+        upload["method"], target, content=bytes(size), headers=upload["headers"], timeout=60
+    )
+    assert answer.status_code == 204, answer.text
 
 
 def test_bytes_and_errors_of_the_api_go_through(nextjs: str, visitor: Visitor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -141,6 +141,49 @@ KINDS = {
     ],
 }
 
+TOO_DEEP = (
+    "> " * 3_000 + "quoted",
+    "1. " * 10_000 + "numbered",
+    "*a_" * 10_000 + " emphasised",
+    "*a " * 5_000 + "x" + " a*" * 5_000,
+)
+
+
+def form_of(name: str) -> dict[str, Any]:
+    """With a field of this name, and what is set on the form itself. The page's own code takes the action."""
+    action = {"type": "submitted", "handler": "client", "payload": {"expected": name}}
+    form = {
+        "type": "Form",
+        "padding": 2,
+        "onSubmitAction": action,
+        "children": [
+            {"type": "Label", "value": f"Label of {name}", "fieldName": name},
+            {"type": "Input", "name": name, "defaultValue": "given"},
+            {"type": "Button", "label": "Submit", "submit": True},
+        ],
+    }
+    return {"type": "Basic", "children": [form]}
+
+
+EDGES = {"top": "-4000px", "bottom": "-4000px", "left": "-4000px", "right": "-4000px"}
+COVERING = (
+    {"type": "Basic", "children": [{"type": "Box", "margin": EDGES, "background": "red", "minHeight": 4000}]},
+    {
+        "type": "Basic",
+        "children": [{"type": "Box", "width": "200vw", "height": "200vh", "margin": "-100vh -100vw"}],
+    },
+    {
+        "type": "Card",
+        "padding": "4000px",
+        "children": [{"type": "Image", "src": PIXEL, "flush": True, "size": 4000}],
+    },
+    {
+        "type": "Card",
+        "padding": 2,
+        "children": [{"type": "Row", "flex": "9 0 9000px", "margin": -900, "gap": 900}],
+    },
+)
+
 
 class PageServer(AssistantServer):
     _failed: set[str] = set()
@@ -154,7 +197,7 @@ class PageServer(AssistantServer):
                 yield event
             return
         what = words[1] if words else "answers"
-        async for event in getattr(self, f"_{what}")(_Scene(self, thread, context)):
+        async for event in getattr(self, f"_{what}")(_Scene(self, thread, context, words[2:])):
             yield event
 
     async def action(
@@ -203,6 +246,39 @@ class PageServer(AssistantServer):
 
     async def _form(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.widget(FORM)
+
+    async def _deep(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        for text in TOO_DEEP:
+            yield scene.say(text)
+        yield scene.say("Behind all of it.")
+
+    async def _forms(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """A form for each name that the message has."""
+        for name in scene.words:
+            yield scene.widget(form_of(name))
+        yield scene.say("These are all.")
+
+    async def _covering(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        for root in COVERING:
+            yield scene.widget(root)
+        yield scene.say("Behind the widgets.")
+
+    async def _images(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """From the site's own origin, as data, from a host that the thread allows, and from one that it does not."""
+        scene.thread.allowed_image_domains = ["Allowed.example"]
+        for source in (
+            "/demo/icon.svg",
+            PIXEL,
+            "https://allowed.example/%s.png",
+            "https://refused.example/%s.png",
+        ):
+            at = [source.replace("%s", name) for name in ("image", "favicon", "generated", "markdown")]
+            status = {"text": "With an icon", "favicon": at[1]}
+            image = {"type": "Image", "src": at[0], "alt": f"Image of {source[:20]}", "size": 24}
+            yield scene.widget({"type": "Card", "status": status, "children": [image]})
+            item = GeneratedImageItem(**scene.base("image"), image=GeneratedImage(id="img", url=at[2]))
+            yield ThreadItemDoneEvent(item=item)
+            yield scene.say(f"![Markdown]({at[3]})")
 
     async def _list(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.widget(LIST)
@@ -277,8 +353,12 @@ class PageServer(AssistantServer):
 class _Scene:
     """Makes items for one run."""
 
-    def __init__(self, server: PageServer, thread: ThreadMetadata, context: RequestContext) -> None:
+    def __init__(
+        self, server: PageServer, thread: ThreadMetadata, context: RequestContext, words: Sequence[str] = ()
+    ) -> None:
         self.server, self.thread, self.context = server, thread, context
+        self.words = words
+        """Of the message, behind the scene's name."""
 
     def base(self, name: str) -> dict[str, Any]:
         item_id = self.server.store.generate_item_id("message", self.thread, self.context)

@@ -7,7 +7,7 @@ export { randomKey } from "./ids.js";
 export type { Limits } from "./limits.js";
 export type { Messages } from "./messages.js";
 export type { ChatKitFetch, ChatKitFetchOptions, ResumedRun } from "./options.js";
-export { type PageContext, pageContext } from "./page_context.js";
+export { type PageContext, type PageContextOptions, pageContext } from "./page_context.js";
 export { Unanswered } from "./post.js";
 export { RESUME_ACTION } from "./protocol.js";
 export { type ChatKitReady, type ChatKitReadyOptions, chatKitReady, type ScriptState } from "./ready.js";

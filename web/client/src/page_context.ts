@@ -12,14 +12,22 @@ const MAX_URL_CHARS = 2_000;
 const MAX_TEXT_CHARS = 300;
 const MAX_HEADINGS = 5;
 
+export interface PageContextOptions {
+  /** Of the address's query: the parameters with these names, or all of them. Default: none. */
+  readonly query?: readonly string[] | true;
+}
+
 /**
- * The page that the user is looking at, bounded in size; null where there is no page. The URL comes without its
- * fragment and without a user's name and password in it, which may be secrets.
+ * The page that the user is looking at, bounded in size; null where there is no page. The URL comes without its query,
+ * its fragment, and a user's name and password in it: secrets travel there, and the server keeps what it is told.
  */
-export function pageContext(): PageContext | null {
+export function pageContext({ query = [] }: PageContextOptions = {}): PageContext | null {
   if (typeof document === "undefined" || typeof location === "undefined") return null;
   const url = new URL(location.href);
   url.hash = url.username = url.password = "";
+  if (query !== true) {
+    for (const name of new Set(url.searchParams.keys())) if (!query.includes(name)) url.searchParams.delete(name);
+  }
   const main = document.querySelector("main, [role=main]") ?? document.querySelector("article") ?? document.body;
   const headings = [...(main?.querySelectorAll("h1, h2, h3") ?? [])].map((heading) => short(heading.textContent));
   return {

@@ -4,6 +4,7 @@ import { entityChip, entityOfSource } from "./entities.js";
 import { icon } from "./icons.js";
 import type { Source } from "./protocol.js";
 import { fill } from "./texts/index.js";
+import { drawnPart } from "./undrawn.js";
 import type { ViewContext } from "./view_context.js";
 
 /** The reference in a text to a source: it leads there, or to where the source is listed. */
@@ -54,7 +55,9 @@ export class SourceList {
     if (key === this.#key) return;
     this.#key = key;
     this.node.hidden = sources.length === 0;
-    this.#lines.replaceChildren(...sources.map((source) => this.#line(source)));
+    this.#lines.replaceChildren(
+      ...sources.map((source) => drawnPart("source", this.context, () => this.#line(source))),
+    );
   }
 
   /** Brings a source into view and to the ear. */

@@ -1,16 +1,13 @@
 import { el } from "./dom.js";
 import { icon } from "./icons.js";
-import type { AssistantMessage } from "./protocol.js";
+import { type AssistantMessage, textOf } from "./protocol.js";
 import type { ViewContext } from "./view_context.js";
 
 /** What can be done with a finished answer. */
 export function answerTools(current: () => AssistantMessage, context: ViewContext): HTMLElement {
   const { texts, options, actions } = context;
   const { feedback, retry } = options.threadItemActions ?? {};
-  const copied = () =>
-    current()
-      .content.map((part) => part.text)
-      .join("\n\n");
+  const copied = () => textOf(current().content, "\n\n");
   const again = toolButton("reload", texts.items.regenerate, async () => {
     again.disabled = true;
     if (!(await actions.regenerate(current()))) again.disabled = false;

@@ -5,6 +5,7 @@ import { el } from "./dom.js";
 import { entry } from "./entry.js";
 import { MarkdownView } from "./markdown.js";
 import type { AssistantMessage, Shown, Source } from "./protocol.js";
+import { drawnPart } from "./undrawn.js";
 import type { ItemView, ViewContext } from "./view_context.js";
 
 /** An answer, while it grows and when it is whole. */
@@ -20,7 +21,8 @@ export function answerView(item: AssistantMessage, context: ViewContext): ItemVi
 
   const drawMark = (number: number): Node => {
     const source = sources[number - 1];
-    return source ? citation(source, number, context, () => list.goTo(source)) : document.createTextNode("");
+    if (!source) return document.createTextNode("");
+    return drawnPart("annotation", context, () => citation(source, number, context, () => list.goTo(source)));
   };
   const partAt = (index: number): MarkdownView => {
     const known = parts[index];
@@ -36,7 +38,7 @@ export function answerView(item: AssistantMessage, context: ViewContext): ItemVi
     current = shown;
     sources = distinctSources(shown.content);
     shown.content.forEach((part, index) => {
-      partAt(index).update(part.text, marksOf(part, sources));
+      partAt(index).update(part?.text, marksOf(part, sources));
     });
     for (const part of parts.splice(shown.content.length)) part.element.remove();
     list.update(sources);

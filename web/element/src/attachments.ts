@@ -1,8 +1,9 @@
 import { ApiError } from "./api.js";
 import { type AttachmentRules, maxCount, problemOf, sizeText } from "./attachment_rules.js";
 import type { ComposerHost } from "./composer_host.js";
-import { el, safeImageSource } from "./dom.js";
+import { el } from "./dom.js";
 import { icon } from "./icons.js";
+import { type ImageSource, picture, previewSource } from "./images.js";
 import type { Attachment } from "./protocol.js";
 import { fill } from "./texts/index.js";
 import { discard, upload } from "./upload.js";
@@ -69,8 +70,7 @@ export class Attachments {
   replace(attachments: readonly Attachment[]): void {
     this.empty();
     for (const attachment of attachments) {
-      const source =
-        attachment.type === "image" && attachment.preview_url ? safeImageSource(attachment.preview_url) : null;
+      const source = attachment.type === "image" ? previewSource(attachment.preview_url) : null;
       const held = this.#hold(attachment.name, source, { isOurs: false, preview: null });
       held.attachment = attachment;
       this.#show(held);
@@ -99,7 +99,7 @@ export class Attachments {
 
   async #upload(file: File): Promise<void> {
     const preview = file.type.startsWith("image/") ? URL.createObjectURL(file) : null;
-    const held = this.#hold(file.name, preview, { isOurs: true, preview });
+    const held = this.#hold(file.name, previewSource(preview), { isOurs: true, preview });
     const { host } = this;
     try {
       const attachment = await upload(file, host, held.upload.signal);
@@ -117,18 +117,11 @@ export class Attachments {
     }
   }
 
-  #hold(name: string, source: string | null, rest: Pick<Held, "isOurs" | "preview">): Held {
+  #hold(name: string, source: ImageSource | null, rest: Pick<Held, "isOurs" | "preview">): Held {
     const state = el("span", { class: "unseen" });
     const remove = el("button", { type: "button", class: "icon-button small" }, icon("close"));
-    const picture = source === null ? icon("document") : image(source);
-    const chip = el(
-      "li",
-      { class: "chip uploading" },
-      picture,
-      el("span", { class: "chip-name" }, name),
-      state,
-      remove,
-    );
+    const sign = source === null ? icon("document") : image(source);
+    const chip = el("li", { class: "chip uploading" }, sign, el("span", { class: "chip-name" }, name), state, remove);
     const held: Held = { name, chip, state, remove, ...rest, upload: new AbortController(), attachment: null };
     remove.addEventListener("click", () => {
       this.#remove(held);
@@ -200,8 +193,8 @@ export function release(held: readonly Held[]): void {
 }
 
 /** A small picture; the sign for a file where there is none to be had. */
-function image(source: string): HTMLElement {
-  const picture = el("img", { src: source, alt: "" });
-  picture.addEventListener("error", () => picture.replaceWith(icon("square-image")), { once: true });
-  return picture;
+function image(source: ImageSource): HTMLElement {
+  const shown = picture(source, { alt: "" });
+  shown.addEventListener("error", () => shown.replaceWith(icon("square-image")), { once: true });
+  return shown;
 }

@@ -9,7 +9,7 @@ import { el } from "./dom.js";
 import { Header } from "./header.js";
 import { History, titleOf } from "./history.js";
 import type { Locale } from "./locale.js";
-import type { UserContent } from "./protocol.js";
+import { textOf, type UserContent } from "./protocol.js";
 import { StartScreen } from "./start_screen.js";
 import { type TabMessage, Tabs } from "./tabs.js";
 import { fill, type Texts } from "./texts/index.js";
@@ -241,7 +241,7 @@ export class Chat {
       },
       effect: (name, data) => this.emit("chatkit.effect", { name, data }),
       answered: ({ content }) => {
-        const text = content.map((part) => part.text).join("\n");
+        const text = textOf(content, "\n");
         this.#announcer.say(fill(this.#texts.shell.answered, { text }));
       },
       stopped: () => this.#announcer.say(this.#texts.items.stopped),

@@ -1,4 +1,5 @@
 import type { Annotation, AnswerPart, Source } from "./protocol.js";
+import { isFields } from "./widget_fields.js";
 
 /** A reference in a text to the source with this number; numbers begin at 1. */
 export interface Mark {
@@ -9,7 +10,8 @@ export interface Mark {
 
 /** What makes two annotations speak of the same source. */
 export function sourceKey(source: Source): string {
-  return `${source.type}:${source.url ?? source.filename ?? source.id ?? source.title ?? ""}`;
+  const { type, url, filename, id, title } = source;
+  return `${type}:${[url, filename, id, title].find((name) => typeof name === "string") ?? ""}`;
 }
 
 /** The sources of an answer, each once, in the order in which they are first named. */
@@ -26,25 +28,39 @@ export function distinctSources(parts: readonly AnswerPart[]): Source[] {
 export function marksOf(part: AnswerPart, sources: readonly Source[]): Mark[] {
   const numbers = new Map(sources.map((source, index) => [sourceKey(source), index + 1]));
   const marks = new Map<string, Mark>();
-  for (const { source, index } of annotationsOf(part)) {
+  if (typeof part?.text !== "string") return [];
+  const offsetOf = offsets(part.text);
+  const placed = annotationsOf(part).flatMap(({ source, index }) =>
+    typeof index === "number" ? { source, index } : [],
+  );
+  for (const { source, index } of placed.sort((one, other) => one.index - other.index)) {
     const number = numbers.get(sourceKey(source));
-    if (typeof index !== "number" || number === undefined) continue;
-    const offset = offsetOf(part.text, index);
+    if (number === undefined) continue;
+    const offset = offsetOf(index);
     marks.set(`${offset}:${number}`, { offset, number });
   }
-  return [...marks.values()].sort((one, other) => one.offset - other.offset);
+  return [...marks.values()];
 }
 
 function annotationsOf(part: AnswerPart): readonly Annotation[] {
-  return (part.annotations ?? []).filter((annotation) => annotation?.source);
+  const { annotations } = part ?? {};
+  return Array.isArray(annotations) ? annotations.filter((annotation) => isFields(annotation?.source)) : [];
 }
 
-/** Servers count characters as Python does; what follows white space stands before it, at the words it belongs to. */
-function offsetOf(text: string, characters: number): number {
+/**
+ * From characters as Python counts them to UTF-16 units; of numbers that are asked for in their order. What follows white
+ * space stands before it, at the words it belongs to.
+ */
+function offsets(text: string): (characters: number) => number {
+  let passed = 0;
   let offset = 0;
-  for (let passed = 0; passed < characters && offset < text.length; passed += 1) {
-    offset += (text.codePointAt(offset) ?? 0) > 0xffff ? 2 : 1;
-  }
-  while (offset > 0 && /\s/.test(text.charAt(offset - 1))) offset -= 1;
-  return offset;
+  let behindWord = 0;
+  return (characters) => {
+    for (; passed < characters && offset < text.length; passed += 1) {
+      const isSpace = /\s/.test(text.charAt(offset));
+      offset += (text.codePointAt(offset) ?? 0) > 0xffff ? 2 : 1;
+      if (!isSpace) behindWord = offset;
+    }
+    return behindWord;
+  };
 }

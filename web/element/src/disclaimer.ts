@@ -9,7 +9,8 @@ export class Disclaimer {
   setOptions(host: ComposerHost): void {
     const { text = "", highContrast = false } = host.options.disclaimer ?? {};
     const emit = (type: string, detail: unknown) => host.emit(type, detail);
-    this.node.replaceChildren(renderMarkdown(text, { texts: host.texts, imageDomains: [], emit }));
+    const notDrawn = (_: string, error: unknown) => emit("chatkit.error", { error });
+    this.node.replaceChildren(renderMarkdown(text, { texts: host.texts, imageDomains: [], emit, notDrawn }));
     this.node.hidden = text === "";
     this.node.classList.toggle("high-contrast", highContrast);
   }

@@ -1,4 +1,4 @@
-type Child = Node | string | null | undefined | false | readonly Child[];
+type Child = Node | string | number | null | undefined | false | readonly Child[];
 type Listeners = { readonly [type: string]: (event: never) => void };
 type Value = string | number | boolean | null | undefined;
 
@@ -15,6 +15,8 @@ export function el<Tag extends keyof HTMLElementTagNameMap>(
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (typeof value === "object") {
+      // What a server sends in the place of a text is not taken for a listener.
+      if (name !== "on") continue;
       for (const [type, listener] of Object.entries(value)) element.addEventListener(type, listener as EventListener);
     } else if (name === "value" && "value" in element) {
       (element as { value: unknown }).value = String(value);
@@ -26,11 +28,11 @@ export function el<Tag extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Appends what `el` takes as children. */
+/** Appends what `el` takes as children. What is no such thing is as if it were not there: a server may send any JSON. */
 export function append(parent: ParentNode & Node, children: Child): void {
-  if (children === null || children === undefined || children === false) return;
-  if (typeof children === "string" || children instanceof Node) parent.append(children);
-  else for (const child of children as readonly Child[]) append(parent, child);
+  if (children instanceof Node) parent.append(children);
+  else if (typeof children === "string" || typeof children === "number") parent.append(String(children));
+  else if (Array.isArray(children)) for (const child of children) append(parent, child);
 }
 
 /** A link target that is safe to follow, or null: web addresses, mail and telephone only. */
@@ -63,18 +65,6 @@ export function ownOrigin(address: string): URL {
     url.hostname = location.hostname;
   }
   return url;
-}
-
-/** A source for an <img>: data, blob, own origin, or https. Null for anything else. */
-export function safeImageSource(address: string): string | null {
-  try {
-    const url = ownOrigin(address);
-    if (url.protocol === "data:") return /^data:image\//i.test(address) ? address : null;
-    if (url.protocol === "blob:" || url.protocol === "https:" || url.origin === location.origin) return url.href;
-    return null;
-  } catch {
-    return null;
-  }
 }
 
 let lastId = 0;

@@ -77,7 +77,11 @@ export class History {
     const params = { limit: PAGE_THREADS, order: "desc", after };
     const page = await this.host.api.call<Page<Thread>>("threads.list", params);
     if (after === null) this.#threads.clear();
-    for (const thread of page.data) this.#threads.set(thread.id, thread);
+    for (const thread of page.data) {
+      if (typeof thread?.id !== "string") continue;
+      const title = typeof thread.title === "string" ? thread.title : null;
+      this.#threads.set(thread.id, { ...thread, title });
+    }
     this.#after = page.has_more === true ? (page.after ?? null) : null;
     this.#draw();
   }

@@ -205,7 +205,7 @@ const DOT = "M12 10a2 2 0 1 0 0 4 2 2 0 0 0 0-4";
 
 /** An icon for the eye only; whatever it says must also be there as text. Unknown names give a dot. */
 export function icon(name: string | null | undefined, className = ""): SVGSVGElement {
-  const plain = (name ?? "dot").replace(/^(vendor|lucide):/, "");
+  const plain = (typeof name === "string" ? name : "dot").replace(/^(vendor|lucide):/, "");
   const known = ALIASES.get(plain) ?? plain;
   const filled = FILLED.get(known);
   const svg = document.createElementNS(SVG, "svg");

@@ -1,8 +1,9 @@
 import { copyButton } from "./answer_tools.js";
 import { answerView } from "./answer_view.js";
-import { el, safeImageSource } from "./dom.js";
+import { el, externalLink } from "./dom.js";
 import { entry } from "./entry.js";
 import { icon } from "./icons.js";
+import { imageSource, picture } from "./images.js";
 import { errorView, noticeView, stoppedView, unansweredView } from "./note_views.js";
 import type { ClientToolCall, GeneratedImageItem, Shown, WidgetItem } from "./protocol.js";
 import { structuredInputView } from "./structured_input_view.js";
@@ -77,24 +78,40 @@ function toolCallView(item: ClientToolCall, { texts }: ViewContext): ItemView {
   return { node: entry("assistant", toolCall, el("details", { class: "tool" }, summary, details)) };
 }
 
+/** An image from a host that the thread does not allow is a link to it, as in Markdown. */
 function imageView(item: GeneratedImageItem, context: ViewContext): ItemView {
   const { items } = context.texts;
   const figure = el("figure");
   const progress = el("progress", { "aria-label": items.makingImage, max: "1" });
-  const picture = el("img", { alt: items.generatedImage, class: "generated" });
   const words = el("p", { class: "muted" });
+  let address: string | null = null;
+  let image: HTMLElement | null = null;
   const update = (shown: Shown, open: boolean) => {
     if (shown.type !== "generated_image") return;
-    const source = shown.image ? safeImageSource(shown.image.url) : null;
-    if (source && picture.src !== source) picture.src = source;
+    const given = shown.image?.url ?? null;
+    if (given !== address) image = given === null ? null : drawn(given, context);
+    address = given;
     words.textContent = open ? items.makingImage : items.noImage;
     if (typeof shown.progress === "number") progress.value = shown.progress;
     else progress.removeAttribute("value");
-    const wanted = [source ? picture : words, ...(open ? [progress] : [])];
+    const wanted = [image ?? words, ...(open ? [progress] : [])];
     if (wanted.length !== figure.childElementCount || wanted.some((node, at) => node !== figure.children[at])) {
       figure.replaceChildren(...wanted);
     }
   };
   update(item, context.open);
   return { node: entry("assistant", items.assistantImage, figure), update };
+}
+
+function drawn(address: string, { texts, imageDomains }: ViewContext): HTMLElement {
+  const { generatedImage } = texts.items;
+  const source = imageSource(address, imageDomains);
+  if (source === null) return el("p", {}, externalLink(address, generatedImage));
+  return picture(source, { alt: generatedImage, class: "generated" });
+}
+
+/** An item that cannot be drawn, in its place among the others. */
+export function undrawnView({ texts }: ViewContext): ItemView {
+  const mark = el("p", { class: "muted" }, icon("warning"), texts.items.notShown);
+  return { node: entry("undrawn", texts.items.notShown, mark) };
 }

@@ -1,7 +1,8 @@
 import DOMPurify from "dompurify";
 import type { Mark } from "./citations.js";
 import { parseDeeplink } from "./deeplink.js";
-import { el, externalLink, ownOrigin, safeHref, safeImageSource } from "./dom.js";
+import { el, externalLink, safeHref } from "./dom.js";
+import { imageSource } from "./images.js";
 import { type Block, blocksOf, htmlOf } from "./markdown_blocks.js";
 import { placeMarks } from "./markdown_marks.js";
 import type { ViewContext } from "./view_context.js";
@@ -21,7 +22,7 @@ const SANITIZE = {
 };
 
 /** What Markdown is drawn with. */
-export type MarkdownContext = Pick<ViewContext, "texts" | "imageDomains" | "emit">;
+export type MarkdownContext = Pick<ViewContext, "texts" | "imageDomains" | "emit" | "notDrawn">;
 
 /** Draws the reference to the source with this number. */
 export type DrawMark = (number: number) => Node;
@@ -30,10 +31,12 @@ export type DrawMark = (number: number) => Node;
  * Markdown shown in an element and kept up to date while it grows.
  *
  * Only blocks whose source changed are made anew: a long answer costs its last paragraph, and a selection in an
- * earlier one survives.
+ * earlier one survives. A text that cannot be drawn is shown as it is.
  */
 export class MarkdownView {
   #blocks: { readonly key: string; readonly nodes: readonly ChildNode[] }[] = [];
+  /** The element holds a text that could not be drawn. */
+  #isAsItIs = false;
 
   constructor(
     readonly element: HTMLElement,
@@ -42,7 +45,21 @@ export class MarkdownView {
   ) {}
 
   update(text: string, marks: readonly Mark[] = []): void {
+    try {
+      this.#update(text, marks);
+    } catch (error) {
+      this.context.notDrawn("markdown", error);
+      this.#blocks = [];
+      const words = typeof text === "string" ? text : this.context.texts.items.partNotShown;
+      this.element.replaceChildren(el("p", { class: "as-it-is" }, words));
+      this.#isAsItIs = true;
+    }
+  }
+
+  #update(text: string, marks: readonly Mark[]): void {
     const blocks = blocksOf(text, marks);
+    if (this.#isAsItIs) this.element.replaceChildren();
+    this.#isAsItIs = false;
     let kept = 0;
     while (kept < blocks.length && this.#blocks[kept]?.key === blocks[kept]?.key) kept += 1;
     for (const { nodes } of this.#blocks.splice(kept)) for (const node of nodes) node.remove();
@@ -91,17 +108,15 @@ function secureLink(link: HTMLAnchorElement, context: MarkdownContext): void {
   link.rel = "noopener noreferrer";
 }
 
-/** The address of an image can carry what was said to whoever serves it: foreign hosts only where the thread allows them. */
 function secureImage(image: HTMLImageElement, domains: readonly string[]): void {
   const given = image.getAttribute("src") ?? "";
-  const source = safeImageSource(given);
-  if (source && isAllowedImage(source, domains)) image.src = source;
-  else image.replaceWith(externalLink(given, image.alt || given));
-}
-
-function isAllowedImage(source: string, domains: readonly string[]): boolean {
-  const { origin, hostname, protocol } = ownOrigin(source);
-  return protocol === "data:" || origin === location.origin || domains.includes(hostname);
+  const source = imageSource(given, domains);
+  if (source === null) {
+    image.replaceWith(externalLink(given, image.alt || given));
+    return;
+  }
+  image.referrerPolicy = "no-referrer";
+  image.src = source;
 }
 
 function secureCheckbox(input: HTMLInputElement, { texts }: MarkdownContext): void {

@@ -1,5 +1,6 @@
-import { Marked, type Token } from "marked";
+import { Marked, type Token, type TokensList } from "marked";
 import type { Mark } from "./citations.js";
+import { BoundedLexer } from "./markdown_lexer.js";
 
 /** Stand in the source of a block where a mark goes. Punctuation to Markdown, so that emphasis beside them holds. */
 const MARK_OPEN = "⸨";
@@ -7,6 +8,9 @@ const MARK_CLOSE = "⸩";
 
 /** A mark in a rendered block; in an address it is percent-encoded. */
 export const MARK = /(?:⸨|%E2%B8%A8)(\d+)(?:⸩|%E2%B8%A9)/g;
+
+/** What it may cost to read a block again with its marks, beside what each of its characters adds to it. */
+const MARKED_WORK = 50_000;
 
 /** The page has its own headings above an answer's. */
 const HEADING_OFFSET = 2;
@@ -49,11 +53,11 @@ export interface Block {
 /** Splits a text into its blocks, with the marks where they belong. */
 export function blocksOf(text: string, marks: readonly Mark[] = []): Block[] {
   const source = text.replace(/\r\n?/g, "\n");
-  const tokens = marked.lexer(source);
-  const definitions = tokens.filter((token) => token.type === "def").map((token) => token.raw);
+  const tokens = new BoundedLexer(marked.defaults).lex(source);
+  const definitions = { links: tokens.links, digest: digestOf(tokens) };
   const places = marks.map(({ offset, number }) => ({
     number,
-    offset: source.length - unixLength(text.slice(offset)),
+    offset: source === text ? offset : source.length - unixLength(text.slice(offset)),
   }));
   const blocks: Block[] = [];
   let start = 0;
@@ -62,7 +66,7 @@ export function blocksOf(text: string, marks: readonly Mark[] = []): Block[] {
     const own = places.filter(({ offset }) => offset <= end && (offset > start || start === 0));
     if (token.type !== "space" && token.type !== "def") {
       const here = own.map(({ offset, number }) => ({ number, offset: offset - start }));
-      blocks.push(blockOf(token, here, definitions.join("\n")));
+      blocks.push(blockOf(token, here, definitions));
     }
     start = end;
   }
@@ -77,25 +81,44 @@ export function htmlOf({ token }: Block): string {
   return marked.parser([token]);
 }
 
+/** What a text defines for the links in all of its blocks. */
+interface Definitions {
+  readonly links: TokensList["links"];
+  /** Others where they have changed. */
+  readonly digest: string;
+}
+
+/** Short, however many definitions there are: each block's key has it. */
+function digestOf(tokens: TokensList): string {
+  let digest = 0;
+  for (const token of tokens) {
+    if (token.type !== "def") continue;
+    for (let at = 0; at < token.raw.length; at += 1) digest = (Math.imul(digest, 31) + token.raw.charCodeAt(at)) | 0;
+  }
+  return String(digest);
+}
+
 function unixLength(text: string): number {
   return text.replace(/\r\n?/g, "\n").length;
 }
 
 /** The block with its marks in it where that leaves its structure as it is, else with all of them behind it. */
-function blockOf(token: Token, marks: readonly Mark[], definitions: string): Block {
+function blockOf(token: Token, marks: readonly Mark[], definitions: Definitions): Block {
   const numbers = marks.map(({ number }) => number);
-  const key = `${definitions}\n${token.raw}`;
+  const key = `${definitions.digest}\n${token.raw}`;
   if (!marks.length) return { key, token, inside: [], behind: [] };
   const raw = withMarks(token, marks);
-  const [again, ...others] = lexed(raw, definitions);
+  const [again, ...others] = lexed(raw, definitions.links);
   if (again && !others.length && token.type !== "code" && shapeOf(again) === shapeOf(token)) {
-    return { key: `${definitions}\n${raw}`, token: again, inside: numbers, behind: [] };
+    return { key: `${definitions.digest}\n${raw}`, token: again, inside: numbers, behind: [] };
   }
   return { key: `${key}\n${MARK_OPEN}${numbers}`, token, inside: [], behind: numbers };
 }
 
-function lexed(raw: string, definitions: string): Token[] {
-  return marked.lexer(`${raw}\n\n${definitions}`).filter((token) => token.type !== "space" && token.type !== "def");
+function lexed(raw: string, links: TokensList["links"]): Token[] {
+  const lexer = new BoundedLexer(marked.defaults, MARKED_WORK);
+  lexer.tokens.links = links;
+  return lexer.lex(raw).filter((token) => token.type !== "space" && token.type !== "def");
 }
 
 function withMarks(token: Token, marks: readonly Mark[]): string {

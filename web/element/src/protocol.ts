@@ -230,3 +230,12 @@ export interface StreamEvent {
   readonly type: string;
   readonly [field: string]: unknown;
 }
+
+/** The words of an answer. */
+export function textOf(content: readonly AnswerPart[], between: string): string {
+  const parts: readonly (AnswerPart | null)[] = Array.isArray(content) ? content : [];
+  return parts
+    .map((part) => part?.text)
+    .filter((text) => typeof text === "string")
+    .join(between);
+}

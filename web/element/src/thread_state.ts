@@ -16,6 +16,7 @@ import type {
   WidgetNode,
   WorkflowItem,
 } from "./protocol.js";
+import { isFields } from "./widget_fields.js";
 
 const LOCAL_TYPES = new Set(["error", "notice", "stopped", "unanswered"]);
 const ACTIVE: ThreadStatus = { type: "active" };
@@ -45,10 +46,10 @@ export class ThreadState {
 
   setThread(thread: Thread): void {
     this.id = thread.id;
-    this.title = thread.title ?? null;
-    this.createdAt = thread.created_at ?? null;
-    this.status = thread.status ?? ACTIVE;
-    this.imageDomains = thread.allowed_image_domains ?? [];
+    this.title = textOf(thread.title);
+    this.createdAt = textOf(thread.created_at);
+    this.status = thread.status ? { ...thread.status, reason: textOf(thread.status.reason) } : ACTIVE;
+    this.imageDomains = (thread.allowed_image_domains ?? []).filter((domain) => typeof domain === "string");
   }
 
   /** What changes after it is newer than an answer that was asked for now. */
@@ -61,7 +62,8 @@ export class ThreadState {
    * all of it, what is still being written, what only this page has, and what has changed since the `mark` at which it
    * was asked for.
    */
-  loadNewest(page: Page<ThreadItem>, mark: number = this.mark): void {
+  loadNewest(given: Page<ThreadItem>, mark: number = this.mark): void {
+    const page = { ...given, data: given.data.filter(isItem) };
     const known = [...this.items.values()];
     const isNewer = (id: string) => (this.#changedAt.get(id) ?? 0) > mark;
     const isKept = (item: Shown) => isLocal(item) || isPending(item) || this.open.has(item.id) || isNewer(item.id);
@@ -87,7 +89,12 @@ export class ThreadState {
 
   /** A further page in descending order goes before all that is known. */
   loadEarlier(page: Page<ThreadItem>): void {
-    const earlier = new Map<string, Shown>([...page.data].reverse().map((item) => [item.id, item]));
+    const earlier = new Map<string, Shown>(
+      page.data
+        .filter(isItem)
+        .reverse()
+        .map((item) => [item.id, item]),
+    );
     for (const [id, item] of this.items) earlier.set(id, item);
     this.items = earlier;
     this.#setEarlier(page);
@@ -156,9 +163,10 @@ export class ThreadState {
   }
 
   /** Whether the items of the newest page are known as they are. */
-  equals({ data: newest, has_more: hasMore }: Page<ThreadItem>): boolean {
+  equals({ data, has_more: hasMore }: Page<ThreadItem>): boolean {
+    const newest = data.filter(isItem);
     const known = [...this.items.values()].filter((item) => !isLocal(item)).reverse();
-    const isSame = (item: ThreadItem, index: number) => JSON.stringify(item) === JSON.stringify(known[index]);
+    const isSame = (item: ThreadItem, index: number) => fingerprint(item) === fingerprint(known[index]);
     return newest.every(isSame) && (known.length === newest.length || hasMore === true);
   }
 
@@ -193,6 +201,24 @@ export class ThreadState {
       if (isFound) this.remove(key);
       if (key === id) isFound = true;
     }
+  }
+}
+
+/** Entries of another shape cannot be told apart, and are passed over. */
+function isItem(item: unknown): item is ThreadItem {
+  return isFields(item) && typeof item.id === "string" && typeof item.type === "string";
+}
+
+function textOf(value: unknown): string | null {
+  return typeof value === "string" ? value : null;
+}
+
+/** Of an item that nests too deep to be written down nothing is known, and so it differs from each other one. */
+function fingerprint(item: unknown): unknown {
+  try {
+    return JSON.stringify(item);
+  } catch {
+    return Symbol("too deep");
   }
 }
 

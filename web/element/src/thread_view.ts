@@ -1,7 +1,7 @@
 import type { Conversation } from "./conversation.js";
 import { el } from "./dom.js";
 import { icon } from "./icons.js";
-import { viewOf } from "./item_views.js";
+import { undrawnView, viewOf } from "./item_views.js";
 import type { Shown } from "./protocol.js";
 import type { Run } from "./run.js";
 import type { ThreadState } from "./thread_state.js";
@@ -18,7 +18,7 @@ type Drawn = ItemView & { item: Shown; open: boolean };
 export interface ThreadViewHost {
   readonly conversation: Conversation;
   /** Its members are read when they are needed: a view sees the options of then. */
-  readonly context: Omit<ViewContext, "open" | "imageDomains">;
+  readonly context: Omit<ViewContext, "open" | "imageDomains" | "notDrawn">;
   /** As long as it is the same, what is drawn need not be drawn anew. */
   readonly look: () => string;
   readonly isAway: () => "reconnecting" | "offline" | null;
@@ -27,7 +27,10 @@ export interface ThreadViewHost {
   readonly startScreen: HTMLElement;
 }
 
-/** Draws the open thread. Changes of one frame are drawn together; an item that did not change is left alone. */
+/**
+ * Draws the open thread. Changes of one frame are drawn together; an item that did not change is left alone. Each item is
+ * drawn by itself: one that cannot be is shown as such, and the others are there.
+ */
 export class ThreadView {
   readonly log = el("div", { id: "log", class: "log", role: "log", "aria-live": "off" });
   readonly #heading = el("h2", { class: "unseen" });
@@ -42,6 +45,8 @@ export class ThreadView {
   readonly node: HTMLElement;
   readonly #views = new Map<string, Drawn>();
   #drawn: ThreadState | null = null;
+  /** Parts of items of which the page was told that they could not be drawn. */
+  readonly #undrawn = new Set<string>();
   #look = "";
   #isScheduled = false;
   #isSticky = true;
@@ -110,6 +115,7 @@ export class ThreadView {
 
   #reset(state: ThreadState): void {
     this.#drawn = state;
+    this.#undrawn.clear();
     this.#views.clear();
     this.log.replaceChildren();
     this.#isSticky = true;
@@ -140,19 +146,58 @@ export class ThreadView {
     const open = state.open.has(item.id);
     const known = this.#views.get(item.id);
     if (known?.item === item && known.open === open) return known.node;
-    if (known?.update !== undefined && known.item.type === item.type) {
-      known.update(item, open);
+    if (known?.update !== undefined && known.item.type === item.type && this.#isUpdated(known.update, item, open)) {
       Object.assign(known, { item, open });
       return known.node;
     }
-    const own = { imageDomains: state.imageDomains, open };
-    const shared = Object.getOwnPropertyDescriptors(this.host.context);
-    const context: ViewContext = Object.defineProperties(own as ViewContext, shared);
-    const view = viewOf(item, context);
-    if (view === null) return null;
+    const view = this.#viewOf(item, open, state);
+    if (view === null) {
+      known?.node.remove();
+      this.#views.delete(item.id);
+      return null;
+    }
     view.node.dataset.item = item.id;
     this.#views.set(item.id, { ...view, item, open });
     return view.node;
+  }
+
+  /** Where it fails the item is drawn anew, which tells whether that is possible. */
+  #isUpdated(update: NonNullable<ItemView["update"]>, item: Shown, open: boolean): boolean {
+    try {
+      update(item, open);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #viewOf(item: Shown, open: boolean, state: ThreadState): ItemView | null {
+    const own: Pick<ViewContext, "imageDomains" | "open" | "notDrawn"> = {
+      get imageDomains() {
+        return state.imageDomains;
+      },
+      open,
+      notDrawn: (part, error) => this.#notDrawn(item, part, error),
+    };
+    const shared = Object.getOwnPropertyDescriptors(this.host.context);
+    const context: ViewContext = Object.defineProperties(own as ViewContext, shared);
+    try {
+      return viewOf(item, context);
+    } catch (error) {
+      context.notDrawn("item", error);
+      return undrawnView(context);
+    }
+  }
+
+  #notDrawn({ id, type }: Shown, part: string, error: unknown): void {
+    const key = `${part} of ${id}`;
+    if (this.#undrawn.has(key)) return;
+    this.#undrawn.add(key);
+    // The message of an error may quote what it was about.
+    const name = error instanceof Error ? error.name : typeof error;
+    const { emit } = this.host.context;
+    emit("chatkit.log", { name: "item.not_drawn", data: { item_id: id, item_type: type, part, error: name } });
+    emit("chatkit.error", { error: new Error(`The ${part} of a thread item (${type}) could not be drawn: ${name}`) });
   }
 
   #drawProgress(run: Run | undefined): void {

@@ -1,8 +1,10 @@
-import { el, safeImageSource } from "./dom.js";
+import { el } from "./dom.js";
 import { entityChip, entityOfTag } from "./entities.js";
 import { entry } from "./entry.js";
 import { icon } from "./icons.js";
+import { picture, previewSource } from "./images.js";
 import type { Attachment, UserContent, UserMessage } from "./protocol.js";
+import { drawnPart } from "./undrawn.js";
 import type { ItemView, ViewContext } from "./view_context.js";
 
 /** What a person wrote, and sent along. */
@@ -17,7 +19,7 @@ export function userMessageView(item: UserMessage, context: ViewContext): ItemVi
       el(
         "div",
         { class: "bubble" },
-        item.content.map((part) => words(part, context)),
+        item.content.map((part) => drawnPart("content", context, () => words(part, context))),
       ),
     attachments.length > 0 &&
       el(
@@ -27,7 +29,7 @@ export function userMessageView(item: UserMessage, context: ViewContext): ItemVi
           el(
             "li",
             {},
-            attachmentChip(one, () => reload(item, context)),
+            drawnPart("attachment", context, () => attachmentChip(one, () => reload(item, context))),
           ),
         ),
       ),
@@ -45,11 +47,11 @@ function reload(item: UserMessage, { actions }: ViewContext): void {
 }
 
 function attachmentChip({ type, name, preview_url: preview }: Attachment, onFailure: () => void): HTMLElement {
-  const source = type === "image" ? safeImageSource(preview ?? "") : null;
-  const picture = source ? el("img", { src: source, alt: "", loading: "lazy" }) : icon("document");
-  picture.addEventListener("error", () => {
-    picture.replaceWith(icon("square-image"));
+  const source = type === "image" ? previewSource(preview) : null;
+  const shown = source ? picture(source, { alt: "", loading: "lazy" }) : icon("document");
+  shown.addEventListener("error", () => {
+    shown.replaceWith(icon("square-image"));
     onFailure();
   });
-  return el("span", { class: "chip" }, picture, el("span", { class: "chip-name" }, name));
+  return el("span", { class: "chip" }, shown, el("span", { class: "chip-name" }, name));
 }

@@ -33,6 +33,8 @@ export interface ViewContext {
   readonly imageDomains: readonly string[];
   /** The item is still being written. */
   readonly open: boolean;
+  /** Tells the page, once, which part of the item could not be drawn; not a word of what it says. */
+  notDrawn(part: string, error: unknown): void;
   /** Tells the page of a `chatkit-link://` address or of an entity that was followed. */
   emit(type: string, detail: unknown): void;
 }

@@ -2,7 +2,7 @@ import { el } from "./dom.js";
 import { icon } from "./icons.js";
 import type { Draw, DrawContext } from "./widget_context.js";
 import { actionOf, classes, type Fields, records, tokenClass, words, wordsOrNull } from "./widget_fields.js";
-import { type Control, nestedValues, valueIn, withValues } from "./widget_form.js";
+import { type Control, nameControl, nestedValues, valueIn, withValues } from "./widget_form.js";
 import { applyTextStyle } from "./widget_style.js";
 import { applyFieldAttributes } from "./widget_texts.js";
 
@@ -85,7 +85,7 @@ function input(node: Fields, context: DrawContext): HTMLElement {
   const type = words(node.inputType);
   const element = el("input", { type: INPUT_TYPES.has(type) ? type : "text", class: fieldLook(node) });
   element.defaultValue = words(node.defaultValue);
-  applyFieldAttributes(element, node);
+  applyFieldAttributes(element, node, context);
   onChange(element, node, context);
   return element;
 }
@@ -94,7 +94,7 @@ function textarea(node: Fields, context: DrawContext): HTMLElement {
   const rows = Number(node.rows) || 3;
   const element = el("textarea", { rows: String(rows), class: fieldLook(node) });
   element.defaultValue = words(node.defaultValue);
-  applyFieldAttributes(element, node);
+  applyFieldAttributes(element, node, context);
   if (node.autoResize) {
     element.classList.add("w-grows");
     const most = Number(node.maxRows);
@@ -122,14 +122,13 @@ function select(node: Fields, context: DrawContext): HTMLElement {
     { class: fieldLook(node), "aria-label": wordsOrNull(node.placeholder) ?? words(node.name) },
     options,
   );
-  applyName(element, node);
+  applyName(element, node, context);
   onChange(element, node, context);
   return element;
 }
 
-function applyName(control: Control, node: Fields): void {
-  control.name = words(node.name);
-  control.dataset.name = words(node.name);
+function applyName(control: Control, node: Fields, { prefix }: DrawContext): void {
+  nameControl(control, words(node.name), prefix);
   control.disabled = Boolean(node.disabled);
   control.required = Boolean(node.required);
 }
@@ -139,7 +138,7 @@ function datePicker(node: Fields, context: DrawContext): HTMLElement {
   const element = el("input", { type: "date", class: fieldLook(node), min: day(node.min), max: day(node.max) });
   element.defaultValue = day(node.defaultValue) ?? "";
   element.setAttribute("aria-label", wordsOrNull(node.placeholder) ?? words(node.name));
-  applyName(element, node);
+  applyName(element, node, context);
   if (node.clearable === false && element.defaultValue) element.required = true;
   onChange(element, node, context);
   return element;
@@ -149,7 +148,7 @@ function checkbox(node: Fields, context: DrawContext): HTMLElement {
   const control = el("input", { type: "checkbox", checked: Boolean(node.defaultChecked) });
   const text = wordsOrNull(node.label);
   if (!text) control.setAttribute("aria-label", words(node.name));
-  applyName(control, node);
+  applyName(control, node, context);
   const element = el("label", { class: "w-check" }, control, text);
   onChange(control, node, context, element);
   return element;
@@ -167,9 +166,7 @@ function radioGroup(node: Fields, context: DrawContext): HTMLElement {
   for (const option of records(node.options)) {
     const value = words(option.value);
     const control = el("input", { type: "radio", value, checked: value === words(node.defaultValue) });
-    applyName(control, node);
-    // Radios of two widgets with one name would be one group: outside of a form that is the whole thread's.
-    control.name = `${context.prefix}-${name}`;
+    applyName(control, node, context);
     control.disabled = Boolean(option.disabled || node.disabled);
     onChange(control, node, context, group);
     group.append(el("label", { class: "w-check" }, control, words(option.label)));

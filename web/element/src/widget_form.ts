@@ -33,6 +33,16 @@ export function withValues(payload: unknown, values: Values): unknown {
 
 export type Control = HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement;
 
+/**
+ * Gives a control the name that a widget has for it. To the form it has another one, which no other widget's control
+ * has: a form's properties of its own give way to its controls, so that a field named `style` would take the place of
+ * `form.style`, and radios of two widgets with one name would be one group.
+ */
+export function nameControl(control: Control, name: string, prefix: string): void {
+  if (name !== "") control.name = `${prefix}-${name}`;
+  control.dataset.name = name;
+}
+
 /** The controls of a widget that have a name, in order. */
 export function controlsOf(parent: ParentNode): Control[] {
   return [...parent.querySelectorAll<Control>(":is(input, select, textarea)[data-name]")];

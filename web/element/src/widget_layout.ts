@@ -1,5 +1,6 @@
-import { el, safeImageSource } from "./dom.js";
+import { el } from "./dom.js";
 import { icon } from "./icons.js";
+import { imageSource, picture } from "./images.js";
 import type { Draw, DrawContext } from "./widget_context.js";
 import { actionOf, childrenOf, type Fields, isFields, token, words, wordsOrNull } from "./widget_fields.js";
 import { applyBoxStyle, applyTheme, length, spacing } from "./widget_style.js";
@@ -55,7 +56,7 @@ function card(node: Fields, context: DrawContext): HTMLElement {
   const element = isForm ? el("form") : el("div");
   element.className = `w-card w-card-${token(node.size) ?? "md"}`;
   if (element instanceof HTMLFormElement) onSubmit(element, confirmOf(node), context);
-  const header = status(node.status);
+  const header = status(node.status, context);
   const body = [...context.children(node), ...footer(node, isForm, context)];
   if (node.collapsed) element.append(collapsed(header, node, body, context));
   else element.append(...(header ? [header] : []), ...body);
@@ -112,11 +113,11 @@ function collapsed(header: HTMLElement | null, node: Fields, body: readonly Node
 }
 
 /** What a card or a list says above its content. */
-export function status(value: unknown): HTMLElement | null {
+export function status(value: unknown, { host }: DrawContext): HTMLElement | null {
   if (!isFields(value)) return null;
-  const source = safeImageSource(words(value.favicon));
+  const source = imageSource(value.favicon, host.imageDomains);
   const look = value.frame ? "w-favicon framed" : "w-favicon";
-  const mark = words(value.favicon) && source ? el("img", { class: look, src: source, alt: "" }) : null;
+  const mark = source && picture(source, { class: look, alt: "" });
   const drawn = wordsOrNull(value.icon);
   mark?.addEventListener("error", () => mark.remove());
   return el("p", { class: "w-status" }, mark ?? (drawn && icon(drawn)), el("span", {}, words(value.text)));

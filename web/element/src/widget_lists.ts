@@ -20,7 +20,7 @@ function listView(node: Fields, context: DrawContext): HTMLElement {
   const shown = memory.expanded.has(path) ? items.length : Math.max(0, limit);
   const line = (item: unknown, index: number) => el("li", {}, context.draw(item, index));
   const lines = el("ul", { class: "w-list" }, items.slice(0, shown).map(line));
-  const element = el("div", { class: "w-card" }, status(node.status), lines);
+  const element = el("div", { class: "w-card" }, status(node.status, context), lines);
   applyTheme(element, node.theme);
   const count = items.length - shown;
   if (count <= 0) return element;

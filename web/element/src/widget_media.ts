@@ -1,5 +1,6 @@
-import { el, safeImageSource } from "./dom.js";
+import { el } from "./dom.js";
 import { icon } from "./icons.js";
+import { imageSource, picture } from "./images.js";
 import type { Draw, DrawContext } from "./widget_context.js";
 import { classes, type Fields, token, words, wordsOrNull } from "./widget_fields.js";
 import { applyBoxStyle, color } from "./widget_style.js";
@@ -13,13 +14,14 @@ function drawIcon(node: Fields): SVGSVGElement {
   return drawn;
 }
 
-function image(node: Fields, { texts }: DrawContext): HTMLElement {
+/** An image from a host that the thread does not allow is told by its words, as one that does not load. */
+function image(node: Fields, { texts, host }: DrawContext): HTMLElement {
   const alt = words(node.alt);
-  const source = words(node.src) ? safeImageSource(words(node.src)) : null;
+  const source = imageSource(node.src, host.imageDomains);
   const instead = () => el("p", { class: "w-caption" }, alt || texts.image);
   if (!source) return instead();
   const look = classes("w-image", Boolean(node.frame) && "framed", Boolean(node.flush) && "flush");
-  const element = el("img", { class: look, src: source, alt, loading: "lazy" });
+  const element = picture(source, { class: look, alt, loading: "lazy" });
   element.addEventListener("error", () => element.replaceWith(instead()));
   applyBoxStyle(element, node);
   const fit = wordsOrNull(node.fit);

@@ -2,6 +2,7 @@ import { el } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
 import type { Draw, DrawContext } from "./widget_context.js";
 import { classes, type Fields, isFields, tokenClass, words, wordsOrNull } from "./widget_fields.js";
+import { nameControl } from "./widget_form.js";
 import { applyTextStyle } from "./widget_style.js";
 
 export const TEXTS: Readonly<Record<string, Draw>> = {
@@ -19,7 +20,7 @@ function plain(element: HTMLElement, node: Fields): HTMLElement {
 }
 
 function text(node: Fields, context: DrawContext): HTMLElement {
-  if (isFields(node.editable)) return editable(node, node.editable);
+  if (isFields(node.editable)) return editable(node, node.editable, context);
   const element = plain(el("p", { class: "w-text" }), node);
   context.memory.growing.set(context.path, (value) => {
     element.textContent = value;
@@ -28,21 +29,24 @@ function text(node: Fields, context: DrawContext): HTMLElement {
 }
 
 /** A text that can be written over, as a control of its form. */
-function editable(node: Fields, field: Fields): HTMLElement {
+function editable(node: Fields, field: Fields, context: DrawContext): HTMLElement {
   const hasLines = Number(node.minLines) > 1 || Number(node.maxLines) > 1;
   const element = hasLines ? el("textarea", { rows: words(node.minLines) || "2" }) : el("input", { type: "text" });
   element.defaultValue = words(node.value);
   element.className = "w-text w-editable";
   applyTextStyle(element, { ...node, truncate: false, maxLines: undefined, minLines: undefined });
-  applyFieldAttributes(element, field);
+  applyFieldAttributes(element, field, context);
   return element;
 }
 
 /** What all fields to write in have. */
-export function applyFieldAttributes(element: HTMLInputElement | HTMLTextAreaElement, field: Fields): void {
+export function applyFieldAttributes(
+  element: HTMLInputElement | HTMLTextAreaElement,
+  field: Fields,
+  { prefix }: DrawContext,
+): void {
   const name = words(field.name);
-  element.name = name;
-  element.dataset.name = name;
+  nameControl(element, name, prefix);
   element.required = Boolean(field.required);
   element.disabled = Boolean(field.disabled);
   element.placeholder = words(field.placeholder);

@@ -1,5 +1,6 @@
 import { el, freshId } from "./dom.js";
 import type { WidgetAction, WidgetNode } from "./protocol.js";
+import { drawnPart } from "./undrawn.js";
 import { carryOver } from "./widget_carry.js";
 import { COMPONENTS, unknownComponent } from "./widget_components.js";
 import { type DrawContext, type Loading, type Trigger, type WidgetHost, WidgetMemory } from "./widget_context.js";
@@ -8,10 +9,13 @@ import { formValues, withValues } from "./widget_form.js";
 import { growthOf } from "./widget_growth.js";
 import { focusFirst, linkLabels } from "./widget_labels.js";
 
+/** Deeper than this no component is drawn: a browser that lays out much deeper ones gives up. */
+const MAX_DEPTH = 50;
+
 /**
  * A widget, kept up to date. Texts that grow are changed where they stand; for any other change it is drawn anew, and
  * keeps what the person typed, the focus, and what they opened. A component that is not known is shown by its
- * children, its text, or its name.
+ * children, its text, or its name; one that cannot be drawn costs itself alone.
  */
 export class WidgetView {
   readonly node = el("div", { class: "widget" });
@@ -42,7 +46,7 @@ export class WidgetView {
 
   #draw(): void {
     this.#memory.growing.clear();
-    this.node.replaceChildren(this.#component(this.#root, ""));
+    this.node.replaceChildren(this.#component(this.#root, "", 0));
     linkLabels(this.node);
     if (this.host.act) return;
     for (const control of this.node.querySelectorAll<HTMLInputElement>("button, input, select, textarea")) {
@@ -50,10 +54,11 @@ export class WidgetView {
     }
   }
 
-  #component(node: unknown, path: string): Node {
+  #component(node: unknown, path: string, depth: number): Node {
     if (!isFields(node)) return document.createTextNode(words(node));
+    if (depth >= MAX_DEPTH) return document.createTextNode("…");
     const draw = COMPONENTS.get(token(node.type) ?? words(node.type)) ?? unknownComponent;
-    const inside = (child: unknown, index: number) => this.#component(child, `${path}.${index}`);
+    const inside = (child: unknown, index: number) => this.#component(child, `${path}.${index}`, depth + 1);
     const context: DrawContext = {
       host: this.host,
       texts: this.host.texts.items,
@@ -64,7 +69,7 @@ export class WidgetView {
       children: (parent) => childrenOf(parent).map(inside),
       act: (action, trigger) => void this.#act(action, trigger),
     };
-    return draw(node, context);
+    return drawnPart("component", this.host, () => draw(node, context));
   }
 
   async #act(action: WidgetAction, { source, auto, form = null }: Trigger): Promise<void> {

@@ -5,6 +5,7 @@ import { icon } from "./icons.js";
 import { renderMarkdown } from "./markdown.js";
 import type { Shown, Task, TaskItem, Workflow, WorkflowItem } from "./protocol.js";
 import { fill, type Texts } from "./texts/index.js";
+import { drawnPart } from "./undrawn.js";
 import type { ItemView, ViewContext } from "./view_context.js";
 
 const TASK_ICONS: Readonly<Record<string, string>> = {
@@ -31,7 +32,11 @@ export function workflowView(item: WorkflowItem, context: ViewContext): ItemView
     list.forEach((task, index) => {
       const known = drawn[index];
       if (known?.task === task) return;
-      const line = el("li", {}, taskView(task, context));
+      const line = el(
+        "li",
+        {},
+        drawnPart("task", context, () => taskView(task, context)),
+      );
       if (known) known.line.replaceWith(line);
       else tasks.append(line);
       drawn[index] = { task, line };

@@ -39,7 +39,37 @@ const runs = fc
     }),
   );
 
+/** So deep that it can be read from JSON, and not be written to it. */
+function deep(): ThreadItem {
+  let widget: object = {};
+  for (let depth = 0; depth < 100_000; depth += 1) widget = { children: widget };
+  return { id: "deep", type: "widget", widget };
+}
+
 describe("ThreadState", () => {
+  it("passes over entries that are no items, and keeps the others", () => {
+    const state = new ThreadState();
+    const data = [null, message("b"), 7, { type: "widget" }, { id: "c" }, message("a")] as unknown as ThreadItem[];
+    state.loadNewest({ data });
+    state.loadEarlier({ data: [null, message("z")] as unknown as ThreadItem[] });
+    expect([...state.items.keys()]).toEqual(["z", "a", "b"]);
+    expect(state.equals({ data, has_more: true })).toBe(true);
+  });
+
+  it("takes nothing of a thread for a text that is none", () => {
+    const state = new ThreadState();
+    const odd = { toString: "no function" };
+    const status = { type: "closed", reason: odd };
+    state.setThread({ id: "t", title: odd, status, allowed_image_domains: [odd, "a.example"] } as never);
+    expect([state.title, state.status.reason, state.imageDomains]).toEqual([null, null, ["a.example"]]);
+  });
+
+  it("compares items that nest too deep to be written down", () => {
+    const state = new ThreadState();
+    state.loadNewest({ data: [deep(), message("a")] });
+    expect(state.equals({ data: [deep(), message("a")] })).toBe(false);
+  });
+
   it("is the same after a replay of the run from its start, wherever that was left", () => {
     fc.assert(
       fc.property(runs, fc.nat(30), (events, left) => {

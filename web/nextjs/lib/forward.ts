@@ -1,3 +1,4 @@
+import { refusal } from "./refusal";
 import { isForeign } from "./same_site";
 import { sessionToken } from "./session";
 import { settings } from "./settings";
@@ -78,9 +79,4 @@ function passed(given: Headers): Headers {
     if (value !== null) headers.set(name, value);
   }
   return headers;
-}
-
-/** In the shape of Relaykit's own errors. */
-export function refusal(status: number, code: string, message: string): Response {
-  return Response.json({ error: { code, message } }, { status, headers: { "cache-control": "no-store" } });
 }

@@ -1,12 +1,21 @@
 import { cookies } from "next/headers";
 import { settings } from "./settings";
 
-const NAME = "session";
 const MAX_NAME_CHARS = 100;
+const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
-/** The caller's token, from the cookie that JavaScript cannot read; null where nobody is signed in. */
+/** Over TLS a browser takes a cookie of this prefix from this host alone, and no other page can plant one. */
+const cookieName = (): string => (settings.isCookieSecure ? "__Host-session" : "session");
+
+const attributes = () => ({ httpOnly: true, secure: settings.isCookieSecure, sameSite: "lax", path: "/" }) as const;
+
+/**
+ * The caller's token, from the cookie that JavaScript cannot read; null where nobody is signed in. A cookie that holds
+ * something else than a token, a line break for instance, is no session.
+ */
 export async function sessionToken(): Promise<string | null> {
-  return (await cookies()).get(NAME)?.value ?? null;
+  const value = (await cookies()).get(cookieName())?.value ?? "";
+  return JWT.test(value) ? value : null;
 }
 
 /** Who is signed in, for the page to show. Unverified: the API looks at the token's signature, at each request. */
@@ -42,16 +51,15 @@ export async function signIn(user: string): Promise<boolean> {
   });
   if (!response.ok) return false;
   const { access_token, expires_in } = await response.json();
-  (await cookies()).set(NAME, access_token, {
-    httpOnly: true,
-    secure: settings.isCookieSecure,
-    sameSite: "lax",
-    path: "/",
-    maxAge: expires_in,
-  });
+  (await cookies()).set(cookieName(), access_token, { ...attributes(), maxAge: expires_in });
   return true;
 }
 
+/**
+ * The browser forgets the token. The token itself stays good until its end, for whoever has a copy of it: a site whose
+ * identity provider can revoke tokens does it here.
+ */
 export async function signOut(): Promise<void> {
-  (await cookies()).delete(NAME);
+  // With the attributes it was set with: without `Secure` a browser does not take this for a cookie of the same name.
+  (await cookies()).set(cookieName(), "", { ...attributes(), maxAge: 0 });
 }

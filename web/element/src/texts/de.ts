@@ -46,6 +46,8 @@ export const DE: Texts = {
     toolCall: "Tool-Aufruf im Browser",
     retry: "Erneut versuchen",
     stopped: "Gestoppt",
+    notShown: "Diese Nachricht kann nicht angezeigt werden.",
+    partNotShown: "Dieser Teil kann nicht angezeigt werden.",
     unanswered: "Diese Nachricht wurde noch nicht beantwortet.",
     failed: "Beim Antworten ist ein Fehler aufgetreten.",
 

@@ -46,6 +46,8 @@ export const ES: Texts = {
     toolCall: "Llamada a una herramienta del navegador",
     retry: "Reintentar",
     stopped: "Respuesta detenida",
+    notShown: "Este mensaje no se puede mostrar.",
+    partNotShown: "Esta parte no se puede mostrar.",
     unanswered: "Este mensaje aún no tiene respuesta.",
     failed: "Se ha producido un error al responder.",
 

@@ -46,6 +46,8 @@ export const FR: Texts = {
     toolCall: "Appel d’un outil du navigateur",
     retry: "Réessayer",
     stopped: "Réponse arrêtée",
+    notShown: "Ce message ne peut pas être affiché.",
+    partNotShown: "Cette partie ne peut pas être affichée.",
     unanswered: "Ce message n’a pas encore de réponse.",
     failed: "Une erreur s’est produite pendant la réponse.",
 

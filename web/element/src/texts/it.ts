@@ -46,6 +46,8 @@ export const IT: Texts = {
     toolCall: "Chiamata a uno strumento del browser",
     retry: "Riprova",
     stopped: "Risposta interrotta",
+    notShown: "Impossibile visualizzare questo messaggio.",
+    partNotShown: "Impossibile visualizzare questa parte.",
     unanswered: "Questo messaggio non ha ancora una risposta.",
     failed: "Si è verificato un errore durante la risposta.",
 

@@ -11,6 +11,8 @@ export const ITEMS = {
   toolCall: "Client tool call",
   retry: "Retry",
   stopped: "Stopped",
+  notShown: "This message cannot be shown.",
+  partNotShown: "This part cannot be shown.",
   unanswered: "This message has no answer yet.",
   failed: "Something went wrong while answering.",
 

@@ -46,6 +46,8 @@ export const JA: Texts = {
     toolCall: "クライアントツールの呼び出し",
     retry: "再試行",
     stopped: "停止しました",
+    notShown: "このメッセージは表示できません。",
+    partNotShown: "この部分は表示できません。",
     unanswered: "このメッセージにはまだ回答がありません。",
     failed: "回答中に問題が発生しました。",
 

@@ -46,6 +46,8 @@ export const KO: Texts = {
     toolCall: "클라이언트 도구 호출",
     retry: "다시 시도",
     stopped: "중지됨",
+    notShown: "이 메시지를 표시할 수 없습니다.",
+    partNotShown: "이 부분을 표시할 수 없습니다.",
     unanswered: "이 메시지에는 아직 답변이 없습니다.",
     failed: "답변하는 중에 문제가 발생했습니다.",
 

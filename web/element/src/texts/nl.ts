@@ -46,6 +46,8 @@ export const NL: Texts = {
     toolCall: "Toolaanroep in de browser",
     retry: "Opnieuw proberen",
     stopped: "Gestopt",
+    notShown: "Dit bericht kan niet worden weergegeven.",
+    partNotShown: "Dit deel kan niet worden weergegeven.",
     unanswered: "Dit bericht is nog niet beantwoord.",
     failed: "Er is iets misgegaan bij het antwoorden.",
 

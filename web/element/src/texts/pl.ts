@@ -46,6 +46,8 @@ export const PL: Texts = {
     toolCall: "Wywołanie narzędzia w przeglądarce",
     retry: "Ponów próbę",
     stopped: "Zatrzymano",
+    notShown: "Nie można wyświetlić tej wiadomości.",
+    partNotShown: "Nie można wyświetlić tej części.",
     unanswered: "Na tę wiadomość nie ma jeszcze odpowiedzi.",
     failed: "Podczas odpowiadania wystąpił błąd.",
 

@@ -46,6 +46,8 @@ export const PT: Texts = {
     toolCall: "Chamada de ferramenta do navegador",
     retry: "Tentar novamente",
     stopped: "Resposta interrompida",
+    notShown: "Não é possível mostrar esta mensagem.",
+    partNotShown: "Não é possível mostrar esta parte.",
     unanswered: "Esta mensagem ainda não tem resposta.",
     failed: "Ocorreu um erro ao responder.",
 

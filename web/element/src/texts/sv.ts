@@ -46,6 +46,8 @@ export const SV: Texts = {
     toolCall: "Verktygsanrop i webbläsaren",
     retry: "Försök igen",
     stopped: "Stoppat",
+    notShown: "Det går inte att visa det här meddelandet.",
+    partNotShown: "Det går inte att visa den här delen.",
     unanswered: "Det här meddelandet har inte fått något svar än.",
     failed: "Något gick fel när svaret skulle skapas.",
 

@@ -46,6 +46,8 @@ export const TR: Texts = {
     toolCall: "İstemci aracı çağrısı",
     retry: "Yeniden dene",
     stopped: "Durduruldu",
+    notShown: "Bu mesaj gösterilemiyor.",
+    partNotShown: "Bu bölüm gösterilemiyor.",
     unanswered: "Bu mesaj henüz yanıtlanmadı.",
     failed: "Yanıt verilirken bir sorun oluştu.",
 

@@ -46,6 +46,8 @@ export const ZH_HANS: Texts = {
     toolCall: "客户端工具调用",
     retry: "重试",
     stopped: "已停止",
+    notShown: "无法显示此消息。",
+    partNotShown: "无法显示此部分。",
     unanswered: "此消息尚未得到回答。",
     failed: "回答时出现问题。",
 

@@ -46,6 +46,8 @@ export const ZH_HANT: Texts = {
     toolCall: "用戶端工具呼叫",
     retry: "重試",
     stopped: "已停止",
+    notShown: "無法顯示此訊息。",
+    partNotShown: "無法顯示此部分。",
     unanswered: "這則訊息尚未獲得回答。",
     failed: "回答時發生問題。",
 
