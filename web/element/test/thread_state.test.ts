@@ -43,7 +43,7 @@ const runs = fc
 function deep(): ThreadItem {
   let widget: object = {};
   for (let depth = 0; depth < 100_000; depth += 1) widget = { children: widget };
-  return { id: "deep", type: "widget", widget };
+  return { id: "deep", type: "widget", widget } as unknown as ThreadItem;
 }
 
 describe("ThreadState", () => {
