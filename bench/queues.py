@@ -66,14 +66,14 @@ class OurRuns:
     held: int = 0
 
     async def hold(self, count: int, within_seconds: float) -> int:
-        run_ids = await self._rows(count, Script(hold_seconds=HOLD_SECONDS))
+        run_ids = await self.rows(count, Script(hold_seconds=HOLD_SECONDS))
         for first in range(0, count, AT_ONCE):
             await asyncio.gather(*(self._admit(run_id) for run_id in run_ids[first : first + AT_ONCE]))
         self.held += count
         return await _reached(self.held, self._running, within_seconds)
 
     async def pick_up(self, within_seconds: float) -> PickUp | None:
-        (run_id,) = await self._rows(1, Script())
+        (run_id,) = await self.rows(1, Script())
         await Journals(self.redis).admission(run_id, [b'{"type":"stream_options"}'], TTL_SECONDS)
         at, monotonic_ns = time.time(), time.monotonic_ns()
         await Queue(self.redis).enqueue(run_id)
@@ -85,8 +85,8 @@ class OurRuns:
                 return PickUp((row[0] - at) * 1000, event_ms)
         return None
 
-    async def _rows(self, count: int, script: Script) -> list[str]:
-        """Of new runs, each with a thread and a message of its own."""
+    async def rows(self, count: int, script: Script) -> list[str]:
+        """Ids of new runs, each with a thread and a message of its own."""
         run_ids = [new_run_id() for _ in range(count)]
         async with self.database.transaction(), self.database.cursor() as cursor:
             made = [(run_id, f"thr_{run_id}", f"msg_{run_id}") for run_id in run_ids]

@@ -24,6 +24,7 @@ Family = Callable[["Scale"], list[Measure]]
 FAMILIES = (
     "latency",
     "pickup",
+    "fairness",
     "relay",
     "single",
     "publisher",

@@ -1,0 +1,13 @@
+"""A worker whose queue is first come, first served."""
+
+from __future__ import annotations
+
+import sys
+
+import worker.main as wiring
+from bench.baselines.first_come import FirstComeQueue
+from worker.__main__ import main
+
+if __name__ == "__main__":
+    setattr(wiring, "Queue", FirstComeQueue)  # noqa: B010
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""What the fair order costs, and what it is good for.
+
+The claim beside itself with few tenants; a worker's throughput beside that of the same worker on a queue that is first
+come, first served; and the pick-up of a tenant's runs while another floods, beside that in an empty queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+from bench.baselines.first_come import FirstComeQueue
+from bench.measures import Scale
+from bench.queues import OurRuns, our_runs
+from bench.results import Goal, Measure, Of, percentile, spread
+from bench.server import Script
+from bench.stack import Stack, stack
+from shared import keys
+from shared.fair_share import Flow
+from shared.queue import Queue
+from shared.redis import Redis, open_redis
+
+LEASE_SECONDS = 60.0
+CLAIM_GOAL = Goal(Of.RATIO, at_most=1.5)
+THROUGHPUT_GOAL = Goal(Of.RATIO, at_least=0.97)
+FLOOD_GOAL = Goal(Of.RATIO, at_most=2)
+SLOTS, SHARE_OF_SLOTS = 40, 20
+FLOOD_HOLD_SECONDS = 1.0
+WAIT_SECONDS = 120.0
+PAUSE_SECONDS = 0.05
+ENQUEUED_AT_ONCE = 1_000
+
+
+def measure(scale: Scale) -> list[Measure]:
+    with stack(MAX_RUNS=str(SLOTS)) as services:
+        found = [asyncio.run(_claims(services, scale))]
+    with stack(MAX_RUNS=str(SLOTS), RUN_MAX_ATTEMPTS="1") as services:
+        found.append(asyncio.run(_throughput(services, scale)))
+    with stack(MAX_RUNS=str(SLOTS), TENANT_MAX_RUNNING=str(SHARE_OF_SLOTS)) as services:
+        found.append(asyncio.run(_flooded(services, scale)))
+    return found
+
+
+async def _claims(services: Stack, scale: Scale) -> Measure:
+    """Redis's own time for a claim of one job, by rounds: with one tenant, and with as many as there are jobs."""
+    many, claims, rounds = scale.of((1_000, 200, 2), (100_000, 2_000, 5))
+    one_us: list[float] = []
+    many_us: list[float] = []
+    async with open_redis(services.services.redis_url, connections=2) as redis:
+        queue = Queue(redis)
+        for _ in range(rounds):
+            for tenants, found in ((1, one_us), (many, many_us)):
+                await redis.flushdb()
+                await _fill(redis, queue, [Flow(f"tenant{n % tenants}", "caller") for n in range(many)])
+                await redis.config_resetstat()
+                for number in range(claims):
+                    await queue.claim(1, LEASE_SECONDS, f"token{number}")
+                stats = await redis.info("commandstats")
+                found.append(stats["cmdstat_evalsha"]["usec_per_call"])
+    return Measure(
+        measure="fairness.claim",
+        value=percentile(many_us, 0.5),
+        unit="us",
+        baseline=percentile(one_us, 0.5),
+        against="the same number of jobs of one tenant",
+        goal=CLAIM_GOAL,
+        spread=spread(many_us),
+        note=f"Redis's time for a claim with {many:,} tenants",
+    )
+
+
+async def _fill(redis: Redis, queue: Queue, flows: list[Flow]) -> None:
+    await queue.enqueue("run_first", flows[0])  # which loads the script
+    for first in range(0, len(flows), ENQUEUED_AT_ONCE):
+        async with redis.pipeline(transaction=False) as pipeline:
+            for number, flow in enumerate(flows[first : first + ENQUEUED_AT_ONCE], first):
+                call = queue.enqueue_call(f"run_{number}", flow)
+                pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
+            await pipeline.execute()
+
+
+async def _throughput(services: Stack, scale: Scale) -> Measure:
+    """Runs that end in a second at one worker, of many that are queued, by turns with either queue."""
+    runs, rounds = scale.of((100, 1), (600, 5))
+    fair: list[float] = []
+    first_come: list[float] = []
+    async with our_runs(services) as ours:
+        for _ in range(rounds):
+            for queue, module, found in (
+                (Queue, "worker", fair),
+                (FirstComeQueue, "bench.baselines.first_come", first_come),
+            ):
+                await ours.redis.flushdb()
+                run_ids = await ours.rows(runs, Script())
+                await _enqueue(queue(ours.redis), run_ids)
+                worker = services.start(module, {}, serves=False)
+                found.append(await _rate(ours, runs))
+                worker.kill()
+                await _forget(ours)
+    return Measure(
+        measure="fairness.throughput",
+        value=percentile(fair, 0.5),
+        unit="runs/s",
+        baseline=percentile(first_come, 0.5),
+        against="the same worker, first come, first served",
+        goal=THROUGHPUT_GOAL,
+        spread=spread(fair),
+        note=f"{runs} runs of one delta, {runs} callers, one worker of {SLOTS} slots",
+    )
+
+
+async def _enqueue(queue: Queue, run_ids: list[str]) -> None:
+    for number, run_id in enumerate(run_ids):
+        await queue.enqueue(run_id, Flow(f"tenant{number % 50}", f"caller{number}"))
+
+
+async def _rate(ours: OurRuns, runs: int) -> float:
+    """Between the tenth part and the last of them: without the worker's start."""
+    first = runs // 10
+    await _ended(ours, first)
+    began_at = time.monotonic()
+    seen = await _ended(ours, first)
+    await _ended(ours, runs)
+    return (runs - seen) / (time.monotonic() - began_at)
+
+
+async def _ended(ours: OurRuns, count: int) -> int:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline:
+        cursor = await ours.database.execute("SELECT count(*) FROM runs WHERE ended_at IS NOT NULL")
+        row = await cursor.fetchone()
+        if row is not None and row[0] >= count:
+            return int(row[0])
+        await asyncio.sleep(0.005)
+    raise TimeoutError(f"{count} runs did not end in {WAIT_SECONDS} s")
+
+
+async def _forget(ours: OurRuns) -> None:
+    await ours.database.execute("TRUNCATE runs, threads CASCADE")
+
+
+async def _flooded(services: Stack, scale: Scale) -> Measure:
+    """A tenant's flood holds half of the slots, each run for a second; another tenant's runs come one by one."""
+    flood, asked = scale.of((200, 20), (10_000, 300))
+    with services.starting():
+        services.worker()
+    async with our_runs(services) as ours:
+        await ours.pick_up(WAIT_SECONDS)
+        alone = await _pick_ups(ours, asked)
+        held = await ours.rows(flood, Script(hold_seconds=FLOOD_HOLD_SECONDS))
+        queue = Queue(ours.redis)
+        for run_id in held:
+            await queue.enqueue(run_id, Flow("flood", "caller"))
+        beside = await _pick_ups(ours, asked)
+        waiting = await ours.redis.zcount(keys.QUEUE, "-inf", 0)
+    return Measure(
+        measure="fairness.flood",
+        value=percentile(beside, 0.99),
+        unit="ms",
+        baseline=percentile(alone, 0.99),
+        against="p99 in an empty queue",
+        goal=FLOOD_GOAL,
+        p50=percentile(beside, 0.5),
+        p99=percentile(beside, 0.99),
+        spread=spread(beside),
+        note=f"beside a tenant's {flood:,} runs of {FLOOD_HOLD_SECONDS:.0f} s in {SHARE_OF_SLOTS} of {SLOTS} slots, "
+        f"{waiting:,} of them still queued at the end; p50 in an empty queue {percentile(alone, 0.5):.2f} ms",
+    )
+
+
+async def _pick_ups(ours: OurRuns, count: int) -> list[float]:
+    found = []
+    for _ in range(count):
+        one = await ours.pick_up(WAIT_SECONDS)
+        if one is not None:
+            found.append(one.function_ms)
+        await asyncio.sleep(random.uniform(0, PAUSE_SECONDS))  # noqa: S311
+    return found
