@@ -10,9 +10,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.caller import resources_of
+from api.limits import BodyPlaces
 from api.openapi import Json, refusals
 from shared.attachment_objects import (
+    UPLOAD_RETRY_SECONDS,
     AttachmentObjects,
     StoredAttachment,
     open_object_store,
@@ -55,6 +56,7 @@ def attachments_router(settings: Settings, database: Database) -> APIRouter:
         return router
     key = rules.key
     objects = AttachmentObjects(database, open_object_store(settings.attachments_url))
+    uploads = BodyPlaces(settings.caller_max_bodies, UPLOAD_RETRY_SECONDS)
 
     @router.put(
         "/attachments/{attachment_id}",
@@ -77,7 +79,7 @@ def attachments_router(settings: Settings, database: Database) -> APIRouter:
         stored = await objects.find(attachment_id)
         _authorise(key, stored, "PUT", signature, expires)
         _check_headers(request, stored)
-        with resources_of(request).limits.upload(stored.tenant, stored.owner):
+        with uploads.take((stored.tenant, stored.owner)):
             await objects.write(stored, request.stream())
         return Response(status_code=204)
 

@@ -28,7 +28,7 @@ from api.admission import Submission
 from api.authentication import Identity, locale_of
 from api.caller import authenticated, resources_of
 from api.chatkit_openapi import CHATKIT
-from api.parse import ParsedRequest, check_attachments, parse
+from api.parse import ParsedRequest, parse
 from api.relay import relay
 from api.request_body import read_body
 from api.resources import Resources
@@ -62,7 +62,6 @@ async def chatkit(request: Request) -> Response:
     gate = await resources.limits.count(identity)
     body = await read_body(request, resources.limits, identity, resources.settings.max_body_bytes)
     parsed = parse(body, resources.settings)
-    check_attachments(parsed.request, resources.settings.message_max_attachments)
     if is_streaming_req(parsed.request):
         queue_is_full = resources.limits.queue_is_full(identity, gate)
         return await _stream(request, resources, identity, parsed, parsed.request, body, queue_is_full)

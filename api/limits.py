@@ -30,7 +30,6 @@ from shared.settings import Settings
 STREAMS_RETRY_SECONDS = 5.0
 QUEUED_RETRY_SECONDS = 10.0
 BODIES_RETRY_SECONDS = 1.0
-UPLOAD_RETRY_SECONDS = 5.0
 COUNT_SECONDS = 6.0
 SMALL_BODY_BYTES = 4096
 """A body up to this size costs no bytes, and no round trip: CALLER_REQUESTS_PER_MINUTE bounds the number of them."""
@@ -58,6 +57,25 @@ class Slot:
             del self._taken[self._caller]
 
 
+class BodyPlaces:
+    """How many bodies of one caller this process reads at once; 0 is no limit."""
+
+    def __init__(self, most: int, retry_seconds: float) -> None:
+        self._most, self._retry_seconds = most, retry_seconds
+        self._taken: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def take(self, caller: tuple[str, str]) -> Iterator[None]:
+        """A place of the caller, a tenant and a user, for as long as the block. Raises TooManyBodies."""
+        if 0 < self._most <= self._taken[caller]:
+            raise TooManyBodies(retry_after_seconds=self._retry_seconds)
+        slot = Slot(self._taken, caller)
+        try:
+            yield
+        finally:
+            slot.release()
+
+
 class Limits:
     """Counts requests and bytes everywhere, through Redis, and a caller's bodies and streams in this process."""
 
@@ -66,8 +84,7 @@ class Limits:
         self._gate = gate
         self._byte_budget = byte_budget
         self._streams: Counter[tuple[str, str]] = Counter()
-        self._bodies: Counter[tuple[str, str]] = Counter()
-        self._uploads: Counter[tuple[str, str]] = Counter()
+        self._bodies = BodyPlaces(settings.caller_max_bodies, BODIES_RETRY_SECONDS)
 
     async def count(self, identity: Identity) -> Gate | None:
         """Counts a request before its body is read, whatever becomes of it. Raises RateLimited, TenantRateLimited.
@@ -127,23 +144,7 @@ class Limits:
 
     def body(self, identity: Identity) -> AbstractContextManager[None]:
         """A place for a body that is being read. Raises TooManyBodies."""
-        return self._place(self._bodies, (identity.tenant or "", identity.user_id), BODIES_RETRY_SECONDS)
-
-    def upload(self, tenant: str, owner: str) -> AbstractContextManager[None]:
-        """The same for an attachment's bytes, which may take minutes: counted apart. Raises TooManyBodies."""
-        return self._place(self._uploads, (tenant, owner), UPLOAD_RETRY_SECONDS)
-
-    @contextmanager
-    def _place(
-        self, taken: Counter[tuple[str, str]], caller: tuple[str, str], retry_seconds: float
-    ) -> Iterator[None]:
-        if 0 < self._settings.caller_max_bodies <= taken[caller]:
-            raise TooManyBodies(retry_after_seconds=retry_seconds)
-        slot = Slot(taken, caller)
-        try:
-            yield
-        finally:
-            slot.release()
+        return self._bodies.take((identity.tenant or "", identity.user_id))
 
     def stream(self, identity: Identity) -> Slot:
         """Takes a place for a stream; the caller of this releases it. Raises TooManyStreams."""

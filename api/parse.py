@@ -62,7 +62,7 @@ class ParsedRequest:
 
 
 def parse(body: bytes, settings: Settings) -> ParsedRequest:
-    """Raises InvalidJson, UnknownRequestType, InvalidRequest, EmptyMessage, or what `check_sizes` raises.
+    """Raises InvalidJson, UnknownRequestType, InvalidRequest, EmptyMessage, TooManyAttachments or a size's error.
 
     None quotes the body. What is bounded in number is counted before the SDK's models are built, which would make an
     error of each entry: 523,000 of them in a body of 1 MB took a second and 300 MB.
@@ -101,10 +101,11 @@ def _check_lists(params: Any, settings: Settings) -> None:
     message = message if isinstance(message, dict) else {}
     if _length(message.get("content")) > settings.message_max_parts:
         raise MessageTooLarge
+    if _length(message.get("attachments")) > settings.message_max_attachments:
+        raise TooManyAttachments
     answers = message.get("answers")
     for name, value, most in (
         ("item_ids", given.get("item_ids"), MAX_IDS),
-        ("input.attachments", message.get("attachments"), MAX_IDS),
         ("input.answers", answers, MAX_ANSWERS),
         *(
             ("input.answers.values", answer.get("values"), MAX_ANSWERS)
@@ -125,6 +126,9 @@ def _check_content(request: ChatKitReq, given: Any) -> None:
         case ThreadsCreateReq() | ThreadsAddUserMessageReq():
             if _is_empty(request.params.input):
                 raise EmptyMessage
+            attachments = request.params.input.attachments
+            if len(set(attachments)) < len(attachments):
+                raise InvalidRequest(locations=["params.input.attachments: an id twice"])
             if isinstance(given, dict):
                 _check_ids(given)
         case InputTranscribeReq():
@@ -138,20 +142,6 @@ def _check_content(request: ChatKitReq, given: Any) -> None:
                 raise InvalidRequest(locations=["params.action.type: missing"])
         case _:
             pass
-
-
-def check_attachments(request: ChatKitReq, limit: int) -> None:
-    """Each attachment of a message is looked up and written at admission, and its bytes are read by the worker.
-
-    Raises TooManyAttachments for more of them than `limit`, where 0 is no limit, and InvalidRequest for an id twice.
-    """
-    if not isinstance(request, (ThreadsCreateReq, ThreadsAddUserMessageReq)):
-        return
-    attachments = request.params.input.attachments
-    if 0 < limit < len(attachments):
-        raise TooManyAttachments
-    if len(set(attachments)) < len(attachments):
-        raise InvalidRequest(locations=["params.input.attachments: an id twice"])
 
 
 def _is_empty(message: UserMessageInput) -> bool:

@@ -89,7 +89,6 @@ class Settings(BaseSettings):
     caller_max_bodies: int = Field(default=16, ge=0)
     caller_max_runs: int = Field(default=50, ge=0)
     caller_max_streams: int = Field(default=100, ge=0)
-    message_max_attachments: int = Field(default=12, ge=0)
     caller_max_unsent_attachments: int = Field(default=50, ge=0)
     caller_max_unsent_bytes: int = Field(default=200 * 1024 * 1024, ge=0)
     queue_max_depth: int = Field(default=10_000, ge=0)
@@ -106,6 +105,7 @@ class Settings(BaseSettings):
 
     # What a request may write
     message_max_parts: int = Field(default=100, ge=1)
+    message_max_attachments: int = Field(default=12, ge=1, le=100)
     message_max_bytes: int = Field(default=256 * 1024, ge=1024)
     title_max_chars: int = Field(default=1000, ge=1)
     metadata_max_bytes: int = Field(default=64 * 1024, ge=1024)
