@@ -27,7 +27,11 @@ def raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    log.info("descriptor limit", action="descriptor_limit", soft=soft, hard=hard)
+
+
+def descriptor_limit() -> int:
+    """How many descriptors this process may have; -1 is no limit."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def connection_limit(settings: Settings) -> int:

@@ -14,6 +14,7 @@ from api import chatkit_endpoint, health, runs
 from api.application import Application
 from api.attachments import attachments_router
 from api.chatkit_openapi import request_definitions
+from api.descriptors import descriptor_limit
 from api.dev import dev_router
 from api.errors import install_error_handlers
 from api.http_headers import add_http_headers
@@ -49,7 +50,13 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
                 log.critical("cannot start", action="api_start", code=RelaykitError.code, **failure(error))
                 raise
             app.state.hub = resources.hub
-            log.info("api started", action="api_start", host=settings.host, port=settings.port)
+            log.info(
+                "api started",
+                action="api_start",
+                host=settings.host,
+                port=settings.port,
+                descriptors=descriptor_limit(),
+            )
             yield {"resources": resources}
         log.info("api stopped", action="api_stop")
 

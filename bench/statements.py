@@ -115,6 +115,7 @@ def _of_sweeps(size: Size) -> list[Case]:
         Case("sweeps.QUEUED", (reaper.QUEUED_SECONDS, "9999-01-01", "", reaper.ASKED_AT_ONCE), "last page"),
         Case("sweeps.RUNNING", ("", reaper.ASKED_AT_ONCE)),
         Case("sweeps.RUNNING", (f"run_{size.threads}", reaper.ASKED_AT_ONCE), "last page"),
+        Case("sweeps.RUNS", ([f"run_{number}" for number in range(1, 1 + reaper.ASKED_AT_ONCE)],)),
         Case("sweeps.STRANDED", (reaper.STRANDED_AT_ONCE,)),
         Case("sweeps.OLD_RUNS", (stays, None, "", page), "all stay"),
         Case("sweeps.OLD_RUNS", (goes, "-infinity", "", page), "most go"),

@@ -240,6 +240,8 @@ def make_settings(redis_url: str, database_url: str, key_file: Path, port: int, 
         "caller_max_bodies": 0,
         "caller_max_runs": 0,
         "caller_max_streams": 0,
+        "caller_max_unsent_attachments": 0,
+        "caller_max_unsent_bytes": 0,
         **more,
     }
     return Settings(**given)

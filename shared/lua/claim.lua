@@ -92,8 +92,6 @@ local function serve()
   redis.call('HINCRBY', key('flow', path), 'running', 1)
   charge(tenant, caller, tonumber(caller_tag), caller_flow.weight, redis.call('ZCARD', key('jobs', path)) > 0)
   charge('', tenant, tonumber(tenant_tag), tenant_flow.weight, redis.call('ZCARD', key('ready', tenant)) > 0)
-  keep(tenant)
-  keep(path)
   return true
 end
 
@@ -101,7 +99,7 @@ local looked_at = 0
 while #taken < free and looked_at < LOOKED_AT and serve() do looked_at = looked_at + 1 end
 if looked_at > 0 then
   redis.call('PEXPIRE', PREFIX .. 'running', TTL_MS)
-  keep('')
+  redis.call('PEXPIRE', key('flow', ''), TTL_MS)
 end
 if looked_at == LOOKED_AT then -- there may be more: an idle worker is not to wait for its next poll
   redis.call('RPUSH', KEYS[3], '1')

@@ -19,14 +19,9 @@ local function key(kind, path) return PREFIX .. kind .. ':' .. path end
 
 local function parts(path) return string.match(path, '^([^:]*):(.*)$') end
 
-local function keep(path)
-  for _, kind in ipairs({'flow', 'ready', 'away', 'jobs'}) do
-    redis.call('PEXPIRE', key(kind, path), TTL_MS)
-  end
-end
-
 -- Makes a child ready, at the start tag that it left with or at the clock, whichever is later. False where it was.
 local function enter(parent, child)
+  redis.call('PEXPIRE', key('ready', parent), TTL_MS)
   if redis.call('ZSCORE', key('ready', parent), child) then return false end
   local tag = tonumber(redis.call('ZSCORE', key('away', parent), child) or 0)
   local clock = tonumber(redis.call('HGET', key('flow', parent), 'clock') or 0)
@@ -70,9 +65,9 @@ local function add_job(path, tenant_weight, caller_weight, id, now_us)
   redis.call('HSET', key('flow', path), 'weight', caller_weight)
   enter(tenant, caller)
   enter('', tenant)
-  keep('')
-  keep(tenant)
-  keep(path)
+  for _, kept in ipairs({key('flow', ''), key('flow', tenant), key('flow', path), key('jobs', path)}) do
+    redis.call('PEXPIRE', kept, TTL_MS)
+  end
 end
 
 -- Takes a job out of the order, wherever it stands in it.

@@ -306,10 +306,6 @@ FIELDS: dict[str, tuple[dict[str, Any], str]] = {
         request("items.feedback", thread_id="t", item_ids=["i"] * 101, kind="positive"),
         "params.item_ids",
     ),
-    "more attachments than one request may name": (
-        with_input(attachments=["a"] * 101),
-        "params.input.attachments",
-    ),
     "more answers than a structured input has": (
         request(
             "threads.add_structured_input",

@@ -31,7 +31,7 @@ API_CONNECTIONS, WORKER_CONNECTIONS = 2, 6
 # A worker waits for the bell and looks for jobs; an API asks nothing.
 WORKER_COMMANDS_A_SECOND = 2
 # One turn of the reaper that finds nothing.
-COMMANDS_OF_REAPER = 1
+COMMANDS_OF_REAPER = 2
 STATEMENTS_OF_REAPER = 7
 # For any number of runs: a heartbeat of their worker, a tick of the watch at the API that follows them.
 COMMANDS_OF_HEARTBEAT, COMMANDS_OF_TICK = 1, 1
