@@ -21,6 +21,9 @@ from shared.errors import HeadTooLarge, MalformedRequest, RelaykitError, UrlTooL
 
 MAX_PIPELINED_BYTES: Final = 64 * 1024
 """Bytes of the requests that come before the one in front of them is answered; beyond, nothing more is read."""
+PIPELINE_PAUSE_SECONDS: Final = 0.05
+"""Before a request is read that came while the one in front of it was being answered. Browsers and proxies send none;
+a client that does would take a turn of the event loop for each of them, beside those who wait for their answers."""
 CHUNKED_SLICE_BYTES: Final = 4096
 """What the parser is given at once of a chunked body, whose end only the parser finds."""
 
@@ -211,10 +214,17 @@ class HttpProtocol(HttpConnection):
         if self.cycle.lingers:
             self._linger()
             return
-        self._phase = Phase.HEAD
-        self.flow.resume_reading()
-        rest, self._rest = self._rest, b""
-        if rest:
-            self._parse(rest)
+        if self._rest:
+            self.loop.call_later(PIPELINE_PAUSE_SECONDS, self._go_on)
         else:
+            self._phase = Phase.HEAD
+            self.flow.resume_reading()
             self._connections.wait_for_request(self)
+
+    def _go_on(self) -> None:
+        """Reads the request that has waited, unless the connection has come to its end meanwhile."""
+        if self._phase == Phase.ANSWER and not self.transport.is_closing():
+            self._phase = Phase.HEAD
+            self.flow.resume_reading()
+            rest, self._rest = self._rest, b""
+            self._parse(rest)

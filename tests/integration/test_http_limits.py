@@ -330,8 +330,8 @@ async def test_an_answer_that_is_not_read_is_given_up(url: str) -> None:
 
 
 async def test_requests_that_come_at_once_are_all_answered_in_their_order(url: str) -> None:
-    """Five hundred of them, each read when the one before it is answered."""
-    count = 500
+    """Each is read when the one before it is answered."""
+    count = 20
     requests = [b"GET /runs/%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(count - 1)]
     last = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     answer, rest = await ask(url, b"".join([*requests, last]))

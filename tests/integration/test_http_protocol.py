@@ -6,7 +6,10 @@ import asyncio
 import json
 from urllib.parse import urlsplit
 
+import pytest
+
 from shared.settings import Settings
+from tests.http_bytes import connected
 from tests.relay_servers import ScriptedAnswers
 from tests.system import WAIT_SECONDS, create, running
 
@@ -34,3 +37,20 @@ async def test_requests_that_come_at_once_are_answered_in_their_order(settings: 
     assert stream.startswith(b"HTTP/1.1 200 "), raw
     first, second = rest.index(b"HTTP/1.1 404 "), rest.index(b"HTTP/1.1 200 ")
     assert 0 < first < second, rest
+
+
+async def test_a_request_that_came_before_the_answer_to_the_last_one_waits_a_while(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others are answered meanwhile; the connection is closed as any other when the process stops."""
+    monkeypatch.setattr("api.http_protocol.PIPELINE_PAUSE_SECONDS", 3_600)
+    request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with running(settings, ScriptedAnswers, workers=0) as system:
+        async with connected(system.urls[0], request * 2) as at_once:
+            assert (await at_once.answer()).status == 200
+            for _ in range(20):
+                async with connected(system.urls[0], request) as other:
+                    assert (await other.answer()).status == 200
+                    await other.send(request)
+                    assert (await other.answer()).status == 200
+            assert at_once.reader._buffer == b""  # type: ignore[attr-defined]

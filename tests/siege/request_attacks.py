@@ -136,17 +136,20 @@ def _titles(assault: Assault) -> None:
 
 
 def pages(assault: Assault) -> None:
-    """Heavy messages and titles, then lists of a hundred, six at once, and "hello" in that thread."""
+    """Heavy messages and titles, then a "hello" in that thread and lists of a hundred, six at once.
+
+    No more than six: an answer takes seconds, and a thread has one at a time.
+    """
     _titles(assault)
     thread_id = _fill(assault, assault.seconds_left(FILL_SHARE))
     lists = [
         {"type": "items.list", "params": {"thread_id": thread_id, "limit": 100}},
         {"type": "threads.list", "params": {"limit": 100}},
         {"type": "threads.get_by_id", "params": {"thread_id": thread_id}},
-        message(thread_id, "hello"),
     ]
 
     def ask(number: int) -> None:
+        assault.chatkit(message(thread_id, f"hello {number}"))
         turn = iter(range(number, 1_000_000))
         assault.repeat(lambda: assault.chatkit(lists[next(turn) % len(lists)]))
 
