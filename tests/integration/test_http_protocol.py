@@ -45,12 +45,14 @@ async def test_a_request_that_came_before_the_answer_to_the_last_one_waits_a_whi
     """Others are answered meanwhile; the connection is closed as any other when the process stops."""
     monkeypatch.setattr("api.http_protocol.PIPELINE_PAUSE_SECONDS", 3_600)
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
-    async with running(settings, ScriptedAnswers, workers=0) as system:
-        async with connected(system.urls[0], request * 2) as at_once:
-            assert (await at_once.answer()).status == 200
-            for _ in range(20):
-                async with connected(system.urls[0], request) as other:
-                    assert (await other.answer()).status == 200
-                    await other.send(request)
-                    assert (await other.answer()).status == 200
-            assert at_once.reader._buffer == b""  # type: ignore[attr-defined]
+    async with (
+        running(settings, ScriptedAnswers, workers=0) as system,
+        connected(system.urls[0], request * 2) as at_once,
+    ):
+        assert (await at_once.answer()).status == 200
+        for _ in range(20):
+            async with connected(system.urls[0], request) as other:
+                assert (await other.answer()).status == 200
+                await other.send(request)
+                assert (await other.answer()).status == 200
+        assert at_once.reader._buffer == b""  # type: ignore[attr-defined]
