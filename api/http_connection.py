@@ -1,4 +1,4 @@
-"""A client's connection apart from what it reads: what it waits for, what it does when that does not come, its end."""
+"""A client's connection apart from the requests on it: its waits, its time-outs and its end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Phase:
 
 
 class HttpConnection(HttpToolsProtocol):
-    """The tables of `api.connections` say what it waits for.
+    """The tables of `api.connections` hold its waits.
 
     Its events are lists where uvicorn has deques, and its timer is that of all connections: that is a fifth of what an
     idle stream costs. An empty deque takes 760 bytes, an empty list 56, and hardly ever is there more than one waiter.
@@ -163,6 +163,6 @@ class HttpConnection(HttpToolsProtocol):
 
 
 def lighten(event: asyncio.Event) -> None:
-    """Where nobody waits for it yet."""
+    """Only an event that has no waiter yet."""
     if not event._waiters:
         event._waiters = []  # type: ignore[assignment]

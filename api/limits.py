@@ -87,7 +87,9 @@ class Limits:
         self._bodies = BodyPlaces(settings.caller_max_bodies, BODIES_RETRY_SECONDS)
 
     async def count(self, identity: Identity) -> Gate | None:
-        """Counts a request before its body is read, whatever becomes of it. Raises RateLimited, TenantRateLimited.
+        """Counts a request before its body is read, also one that is refused later.
+
+        Raises RateLimited, TenantRateLimited.
 
         None while Redis is away: the request is not counted, and `queue_is_full` decides whether it can be answered.
         """

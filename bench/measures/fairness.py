@@ -1,4 +1,4 @@
-"""What the fair order costs, and what it is good for.
+"""The cost of the fair order, and its effect.
 
 The claim beside itself with few tenants; a worker's throughput beside that of the same worker on a queue that is first
 come, first served; and the pick-up of a tenant's runs while another floods, beside that in an empty queue.
