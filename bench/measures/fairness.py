@@ -44,7 +44,7 @@ def measure(scale: Scale) -> list[Measure]:
 
 async def _claims(services: Stack, scale: Scale) -> Measure:
     """Redis's own time for a claim of one job, by rounds: with one tenant, and with as many as there are jobs."""
-    many, claims, rounds = scale.of((1_000, 200, 2), (100_000, 1_000, 3))
+    many, claims, rounds = scale.of((1_000, 200, 2), (100_000, 1_000, 1))
     one_us: list[float] = []
     many_us: list[float] = []
     async with open_redis(services.services.redis_url, connections=2) as redis:
@@ -82,7 +82,7 @@ async def _fill(redis: Redis, queue: Queue, flows: list[Flow]) -> None:
 
 async def _throughput(services: Stack, scale: Scale) -> Measure:
     """Runs that end in a second at one worker, of many that are queued, by turns with either queue."""
-    runs, rounds = scale.of((100, 1), (400, 5))
+    runs, rounds = scale.of((100, 1), (300, 3))
     fair: list[float] = []
     first_come: list[float] = []
     async with our_runs(services) as ours:
@@ -142,7 +142,7 @@ async def _forget(ours: OurRuns) -> None:
 
 async def _flooded(services: Stack, scale: Scale) -> Measure:
     """A tenant's flood holds half of the slots, each run for a second; another tenant's runs come one by one."""
-    flood, asked = scale.of((200, 20), (10_000, 200))
+    flood, asked = scale.of((200, 20), (10_000, 100))
     with services.starting():
         services.worker()
     async with our_runs(services) as ours:
