@@ -142,7 +142,7 @@ async def _forget(ours: OurRuns) -> None:
 
 async def _flooded(services: Stack, scale: Scale) -> Measure:
     """A tenant's flood holds half of the slots, each run for a second; another tenant's runs come one by one."""
-    flood, asked = scale.of((200, 20), (10_000, 100))
+    flood, asked = scale.of((200, 20), (10_000, 60))
     with services.starting():
         services.worker()
     async with our_runs(services) as ours:
