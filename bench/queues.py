@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,13 +21,13 @@ from bench.server import Script
 from bench.stack import Stack
 from shared import keys
 from shared.fair_share import Flow
+from shared.identity import caller_digest
 from shared.journal import Journals
 from shared.queue import Queue
 from shared.redis import Redis, open_redis
 from shared.runs import Kind, new_run_id
 
 OWNER = "bench"
-FLOW = Flow("-", OWNER)
 HOLD_SECONDS = 3_600.0
 LOOK_SECONDS = 0.005
 TTL_SECONDS = 3_600.0
@@ -40,6 +41,11 @@ INSERT INTO runs (id, tenant, owner, thread_id, kind, input, context, status, an
 VALUES (%s, '', %s, %s, %s, %s, '{}', 'queued', %s, %s)
 """
 STARTED_AT = "SELECT extract(epoch FROM started_at)::float8, status FROM runs WHERE id = %s"
+
+
+def flow(owner: str) -> Flow:
+    """The flow of an owner's rows: the reaper gives another place to a job that it does not find there."""
+    return Flow(hashlib.sha256(b"").hexdigest()[:32], caller_digest(None, owner))
 
 
 class PickUp(NamedTuple):
@@ -76,7 +82,7 @@ class OurRuns:
         (run_id,) = await self.rows(1, Script())
         await Journals(self.redis).admission(run_id, [b'{"type":"stream_options"}'], TTL_SECONDS)
         at, monotonic_ns = time.time(), time.monotonic_ns()
-        await Queue(self.redis).enqueue(run_id)
+        await Queue(self.redis).enqueue(run_id, flow(OWNER))
         while time.time() - at < within_seconds:
             await asyncio.sleep(LOOK_SECONDS)
             row = await (await self.database.execute(STARTED_AT, (run_id,))).fetchone()
@@ -85,21 +91,21 @@ class OurRuns:
                 return PickUp((row[0] - at) * 1000, event_ms)
         return None
 
-    async def rows(self, count: int, script: Script) -> list[str]:
+    async def rows(self, count: int, script: Script, owner: str = OWNER) -> list[str]:
         """Ids of new runs, each with a thread and a message of its own."""
         run_ids = [new_run_id() for _ in range(count)]
         async with self.database.transaction(), self.database.cursor() as cursor:
             made = [(run_id, f"thr_{run_id}", f"msg_{run_id}") for run_id in run_ids]
-            await cursor.executemany(THREADS, [(thread, OWNER, _thread(thread)) for _, thread, _ in made])
+            await cursor.executemany(THREADS, [(thread, owner, _thread(thread)) for _, thread, _ in made])
             await cursor.executemany(
-                ITEMS, [(thread, OWNER, item, _message(thread, item, script)) for _, thread, item in made]
+                ITEMS, [(thread, owner, item, _message(thread, item, script)) for _, thread, item in made]
             )
-            await cursor.executemany(RUNS, [_run(*ids) for ids in made])
+            await cursor.executemany(RUNS, [_run(*ids, owner) for ids in made])
         return run_ids
 
     async def _admit(self, run_id: str) -> None:
         entries = Journals(self.redis).admission_call(run_id, [b'{"type":"stream_options"}'], TTL_SECONDS)
-        await Queue(self.redis).admit(entries, run_id, FLOW)
+        await Queue(self.redis).admit(entries, run_id, flow(OWNER))
 
     async def _running(self) -> int:
         statement = "SELECT count(*) FROM runs WHERE status = 'running'"
@@ -167,9 +173,9 @@ async def _reached(target: int, count: Callable[[], Awaitable[int]], within_seco
         await asyncio.sleep(20 * LOOK_SECONDS)
 
 
-def _run(run_id: str, thread_id: str, item_id: str) -> tuple[str, ...]:
+def _run(run_id: str, thread_id: str, item_id: str, owner: str) -> tuple[str, ...]:
     given = {"item_id": item_id, "stream_options": {"allow_cancel": True}}
-    return run_id, OWNER, thread_id, Kind.CREATE.value, json.dumps(given), item_id, run_id
+    return run_id, owner, thread_id, Kind.CREATE.value, json.dumps(given), item_id, run_id
 
 
 def _thread(thread_id: str) -> str:

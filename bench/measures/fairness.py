@@ -1,7 +1,7 @@
 """The cost of the fair order, and its effect.
 
 The claim beside itself with few tenants; a worker's throughput beside that of the same worker on a queue that is first
-come, first served; and the pick-up of a tenant's runs while another floods, beside that in an empty queue.
+come, first served; and the pick-up of a caller's runs while another floods, beside that in an empty queue.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 
 from bench.baselines.first_come import FirstComeQueue
 from bench.measures import Scale
-from bench.queues import OurRuns, our_runs
+from bench.queues import OWNER, OurRuns, flow, our_runs
 from bench.results import Goal, Measure, Of, percentile, spread
 from bench.server import Script
 from bench.stack import Stack, stack
@@ -27,6 +27,7 @@ THROUGHPUT_GOAL = Goal(Of.RATIO, at_least=0.97)
 FLOOD_GOAL = Goal(Of.RATIO, at_most=2)
 SLOTS, SHARE_OF_SLOTS = 40, 20
 FLOOD_HOLD_SECONDS = 1.0
+FLOODER = "flooder"
 WAIT_SECONDS = 120.0
 PAUSE_SECONDS = 0.05
 ENQUEUED_AT_ONCE = 1_000
@@ -37,7 +38,7 @@ def measure(scale: Scale) -> list[Measure]:
         found = [asyncio.run(_claims(services, scale))]
     with stack(MAX_RUNS=str(SLOTS), RUN_MAX_ATTEMPTS="1") as services:
         found.append(asyncio.run(_throughput(services, scale)))
-    with stack(MAX_RUNS=str(SLOTS), TENANT_MAX_RUNNING=str(SHARE_OF_SLOTS)) as services:
+    with stack(MAX_RUNS=str(SLOTS), CALLER_MAX_RUNNING=str(SHARE_OF_SLOTS)) as services:
         found.append(asyncio.run(_flooded(services, scale)))
     return found
 
@@ -74,8 +75,8 @@ async def _fill(redis: Redis, queue: Queue, flows: list[Flow]) -> None:
     await queue.enqueue("run_first", flows[0])  # which loads the script
     for first in range(0, len(flows), ENQUEUED_AT_ONCE):
         async with redis.pipeline(transaction=False) as pipeline:
-            for number, flow in enumerate(flows[first : first + ENQUEUED_AT_ONCE], first):
-                call = queue.enqueue_call(f"run_{number}", flow)
+            for number, each in enumerate(flows[first : first + ENQUEUED_AT_ONCE], first):
+                call = queue.enqueue_call(f"run_{number}", each)
                 pipeline.evalsha(call.script.sha, len(call.keys), *call.keys, *call.args)
             await pipeline.execute()
 
@@ -106,13 +107,13 @@ async def _throughput(services: Stack, scale: Scale) -> Measure:
         against="the same worker, first come, first served",
         goal=THROUGHPUT_GOAL,
         spread=spread(fair),
-        note=f"{runs} runs of one delta, {runs} callers, one worker of {SLOTS} slots",
+        note=f"{runs} runs of one delta, one worker of {SLOTS} slots",
     )
 
 
 async def _enqueue(queue: Queue, run_ids: list[str]) -> None:
-    for number, run_id in enumerate(run_ids):
-        await queue.enqueue(run_id, Flow(f"tenant{number % 50}", f"caller{number}"))
+    for run_id in run_ids:
+        await queue.enqueue(run_id, flow(OWNER))
 
 
 async def _rate(ours: OurRuns, runs: int) -> float:
@@ -141,17 +142,17 @@ async def _forget(ours: OurRuns) -> None:
 
 
 async def _flooded(services: Stack, scale: Scale) -> Measure:
-    """A tenant's flood holds half of the slots, each run for a second; another tenant's runs come one by one."""
+    """A caller's flood holds half of the slots, each run for a second; another caller's runs come one by one."""
     flood, asked = scale.of((200, 20), (10_000, 60))
     with services.starting():
         services.worker()
     async with our_runs(services) as ours:
         await ours.pick_up(WAIT_SECONDS)
         alone = await _pick_ups(ours, asked)
-        held = await ours.rows(flood, Script(hold_seconds=FLOOD_HOLD_SECONDS))
+        held = await ours.rows(flood, Script(hold_seconds=FLOOD_HOLD_SECONDS), FLOODER)
         queue = Queue(ours.redis)
         for run_id in held:
-            await queue.enqueue(run_id, Flow("flood", "caller"))
+            await queue.enqueue(run_id, flow(FLOODER))
         beside = await _pick_ups(ours, asked)
         waiting = await ours.redis.zcount(keys.QUEUE, "-inf", 0)
     return Measure(
@@ -164,7 +165,7 @@ async def _flooded(services: Stack, scale: Scale) -> Measure:
         p50=percentile(beside, 0.5),
         p99=percentile(beside, 0.99),
         spread=spread(beside),
-        note=f"beside a tenant's {flood:,} runs of {FLOOD_HOLD_SECONDS:.0f} s in {SHARE_OF_SLOTS} of {SLOTS} slots, "
+        note=f"beside a caller's {flood:,} runs of {FLOOD_HOLD_SECONDS:.0f} s in {SHARE_OF_SLOTS} of {SLOTS} slots, "
         f"{waiting:,} of them still queued at the end; p50 in an empty queue {percentile(alone, 0.5):.2f} ms",
     )
 
