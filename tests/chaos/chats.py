@@ -24,6 +24,9 @@ TURNS = (2, 4)
 PACES = ((25, 5), (25, 40), (10, 40), (10, 120), (3, 600), (1, 600))
 """Deltas of an item, and milliseconds before each. The few slow ones are for faults between the last and its item."""
 STOP_SHARE = 0.15
+TALLY_SHARE = 0.5
+SAME_IDS_SHARE = 0.3
+TITLE_SHARE = 0.15
 OVERLAP_SHARE = 0.3
 SLOW_SHARE = 0.2
 SLOW_SECONDS = 0.3
@@ -44,6 +47,7 @@ class Chat:
         self._stopping = stopping
         self._slow = random.random() < SLOW_SHARE
         self._began_at = time.monotonic()
+        self._naming = asyncio.Lock()
 
     async def talk(self) -> None:
         """Goes on until it is told to stop, and then ends what it has begun."""
@@ -81,10 +85,14 @@ class Chat:
             quiet_ms=random.choice([0, 0, 1500]),
             # the SDK stores a replacement before it shows it: a stop in between leaves it unshown
             revised=not stops and random.random() < 0.3,
+            same_ids=random.random() < SAME_IDS_SHARE,
+            tallies=random.random() < TALLY_SHARE,
         )
         turn = Turn(script, f"key-{script.tag}", thread_id)
         if stops:
             turn.stop_after = random.randint(0, script.words)
+        if random.random() < TITLE_SHARE:
+            turn.title, turn.title_after = f"named in {script.tag}", random.randint(1, script.words)
         self.turns.append(turn)
         return turn
 
@@ -156,25 +164,41 @@ class Chat:
 
     async def _read(self, turn: Turn, response: httpx2.Response, tasks: asyncio.TaskGroup) -> None:
         frames = Frames()
-        self._stop_at_the_time(turn, tasks)
+        self._ask_at_the_time(turn, tasks)
         async for part in response.aiter_raw():
             for frame in frames.feed(part):
                 if isinstance(frame, End):
                     turn.end = frame.status
                 else:
                     turn.take(frame)
-            self._stop_at_the_time(turn, tasks)
+            self._ask_at_the_time(turn, tasks)
             if self._slow:
                 await asyncio.sleep(self._random.uniform(0, SLOW_SECONDS))
         self._note(turn, f"closed after {turn.cursor}")
 
     # --- what is asked besides
 
-    def _stop_at_the_time(self, turn: Turn, tasks: asyncio.TaskGroup) -> None:
-        if turn.stop_after is None or turn.stop_asked or len(turn.frames) < turn.stop_after:
-            return
-        turn.stop_asked = True
-        tasks.create_task(self._stop(turn))
+    def _ask_at_the_time(self, turn: Turn, tasks: asyncio.TaskGroup) -> None:
+        if (
+            turn.title_after is not None
+            and len(turn.frames) >= turn.title_after
+            and turn.thread_id is not None
+        ):
+            turn.title_after = None
+            tasks.create_task(self._name(turn))
+        if turn.stop_after is not None and not turn.stop_asked and len(turn.frames) >= turn.stop_after:
+            turn.stop_asked = True
+            tasks.create_task(self._stop(turn))
+
+    async def _name(self, turn: Turn) -> None:
+        """One title after the other: of two at once nobody could say which was the last."""
+        async with self._naming:
+            params = {"thread_id": turn.thread_id, "title": turn.title}
+            response = await self.wire.ask("POST", "/chatkit", {"type": "threads.update", "params": params})
+            self._note(turn, f"title: {response.status_code}")
+            if response.status_code != 200:
+                turn.complaint = f"threads.update: {response.status_code} {response.text}"
+            turn.titled_at = time.monotonic()
 
     async def _stop(self, turn: Turn) -> None:
         response = await self.wire.ask("POST", f"/runs/{turn.run_id}/cancel")

@@ -7,10 +7,11 @@ from itertools import pairwise
 
 from shared.journal import Cursor, Entry, Field
 from shared.runs import Status
+from tests.chaos.changes import CHANGES, TITLE, change_losses, title_losses
 from tests.chaos.fold import FoldError, Item, fold, normal
 from tests.chaos.frames import described
 from tests.chaos.record import Evidence, Journal, Loss, Outage, RunRow, Turn
-from tests.chaos.script import Script, tag_of, text_of
+from tests.chaos.script import Script, is_ledger, tag_of, text_of
 
 ENDED = "every accepted run has ended"
 FAILED = "no run has failed"
@@ -22,7 +23,7 @@ THREAD = "each thread holds its runs in order, and no more"
 PROCESS = "no process ended by itself"
 LEFT_OVER = "nothing is left over"
 
-CHECKS = (ENDED, FAILED, CLIENT, STREAM, SHOWN, ANSWER, THREAD, PROCESS, LEFT_OVER)
+CHECKS = (ENDED, FAILED, CLIENT, STREAM, SHOWN, ANSWER, THREAD, CHANGES, TITLE, PROCESS, LEFT_OVER)
 
 FIRST = Cursor(0, 1)
 
@@ -50,6 +51,8 @@ def losses(evidence: Evidence) -> list[Loss]:
         found += shown_losses(turn, own)
         found += answer_losses(turn.script, row_or_none, own)
     found += thread_losses(evidence)
+    found += change_losses(evidence)
+    found += title_losses(evidence)
     return found
 
 
@@ -158,6 +161,8 @@ def shown_losses(turn: Turn, own: list[Item]) -> Iterator[Loss]:
             shown = {item_id: normal(item) for item_id, item in folded.shown().items()}
             if folded.errors:
                 yield Loss(SHOWN, _name(turn), f"{folded.errors} error events")
+            if folded.ledger is not None and folded.ledger.split().count(turn.script.tag) > 1:
+                yield Loss(SHOWN, _name(turn), f"shows the ledger as {folded.ledger!r}")
     except FoldError as error:
         yield Loss(SHOWN, _name(turn), str(error))
         return
@@ -205,7 +210,7 @@ def thread_losses(evidence: Evidence) -> Iterator[Loss]:
         if len(set(ids)) < len(ids):
             yield Loss(THREAD, thread_id, "holds an item twice")
         for item in items:
-            if tag_of(item) not in known:
+            if tag_of(item) not in known and not is_ledger(item):
                 yield Loss(THREAD, thread_id, f"holds what nobody asked for: {_brief(item)}")
         runs = order.get(thread_id, [])
         tags = [tag for item in items if (tag := tag_of(item)) in runs]

@@ -228,6 +228,7 @@ async def _check(stage: Stage, archive: Archive, outcome: Outcome) -> None:
             journals=archive.journals,
             data_losses=stage.data_losses,
             turns=outcome.turns,
+            threads=await evidence.threads(database),
         )
         outcome.losses += checks.losses(found)
         await close_all(stage.slots)

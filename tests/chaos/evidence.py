@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 from redis.asyncio import Redis
@@ -61,6 +62,11 @@ async def items(database: asyncpg.Connection) -> dict[str, list[Item]]:
         if item["type"] not in HIDDEN:
             found.setdefault(row["thread_id"], []).append(item)
     return found
+
+
+async def threads(database: asyncpg.Connection) -> dict[str, dict[str, Any]]:
+    rows = await database.fetch("SELECT id, data FROM threads")
+    return {row["id"]: json.loads(row["data"]) for row in rows}
 
 
 class Archive:

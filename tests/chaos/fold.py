@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from tests.chaos.script import text_of
+from tests.chaos.script import is_ledger, text_of
 
 Item = dict[str, Any]
 
@@ -23,6 +23,8 @@ class Fold:
         self.items: dict[str, Item] = {}
         self.errors = 0
         """`error` events that were shown."""
+        self.ledger: str | None = None
+        """The text of the thread's ledger where the run has shown it: it may be an item of an earlier run."""
         self._done: set[str] = set()
 
     def apply(self, event: dict[str, Any]) -> None:
@@ -31,7 +33,10 @@ class Fold:
             case "thread.item.added":
                 self._add(event["item"])
             case "thread.item.done":
-                self._finish(event["item"])
+                if is_ledger(event["item"]):
+                    self.ledger = text_of(event["item"])
+                else:
+                    self._finish(event["item"])
             case "thread.item.updated":
                 self._update(event["item_id"], event["update"])
             case "thread.item.removed":
@@ -39,9 +44,12 @@ class Fold:
                 self.items.pop(event["item_id"], None)
                 self._done.discard(event["item_id"])
             case "thread.item.replaced":
-                if event["item"]["id"] not in self.items:
+                if is_ledger(event["item"]):
+                    self.ledger = text_of(event["item"])
+                elif event["item"]["id"] not in self.items:
                     raise FoldError(f"replaces what is not there: {event['item']['id']}")
-                self.items[event["item"]["id"]] = event["item"]
+                else:
+                    self.items[event["item"]["id"]] = event["item"]
             case "error":
                 self.errors += 1
             case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from shared.journal import Cursor, Entry
 from tests.chaos.fold import Item
@@ -32,6 +33,12 @@ class Turn:
     stop_after: int | None = None
     """Events after which the user presses Stop."""
     stop_asked: bool = False
+    title: str | None = None
+    """What the user calls the thread."""
+    title_after: int | None = None
+    """Events after which the user does so."""
+    titled_at: float | None = None
+    """When the API had taken the title, by the monotonic clock."""
     complaint: str | None = None
     """What no client should see: a refusal, a stream that breaks the protocol."""
     posts: int = 0
@@ -100,6 +107,8 @@ class Evidence:
     """By run id."""
     data_losses: list[Outage]
     turns: list[Turn]
+    threads: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Each thread as it is stored, by id."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 REVISED = " (revised)"
+SAME_ID = "__fake_id__"
+"""The name that a server gives to every item, as the models behind Chat Completions do."""
+TALLY = "tally"
+"""The key of a thread's metadata under which its runs note their tags."""
+LEDGER = "ledger:"
+"""The text of the item in which the runs of a thread note their tags begins with it."""
+AUTOMATIC_TITLE = "automatic "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +31,11 @@ class Script:
     """Between two items, after the progress event."""
     revised: bool = False
     """The last item is replaced by a longer one at the end."""
+    same_ids: bool = False
+    """Every item has the name SAME_ID."""
+    tallies: bool = False
+    """After the first item the run notes its tag in the thread's metadata and in its ledger, an item that an earlier
+    run may have made, and gives a thread without a title one."""
 
     def __str__(self) -> str:
         return json.dumps(asdict(self))
@@ -52,6 +64,10 @@ class Script:
 def text_of(item: Mapping[str, Any]) -> str:
     """The text of a message item, as the protocol has it in JSON."""
     return "".join(part.get("text", "") for part in item.get("content", ()))
+
+
+def is_ledger(item: Mapping[str, Any]) -> bool:
+    return item.get("type") == "assistant_message" and text_of(item).startswith(LEDGER)
 
 
 def tag_of(item: Mapping[str, Any]) -> str | None:

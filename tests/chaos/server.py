@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from chatkit.server import ChatKitServer
 from chatkit.store import Store
@@ -23,7 +23,7 @@ from chatkit.types import (
     UserMessageItem,
 )
 
-from tests.chaos.script import Script, text_of
+from tests.chaos.script import AUTOMATIC_TITLE, LEDGER, SAME_ID, TALLY, Script, text_of
 
 
 class ChaosServer(ChatKitServer[Any]):
@@ -41,7 +41,7 @@ class ChaosServer(ChatKitServer[Any]):
             if number:
                 yield ProgressUpdateEvent(text=f"{number} of {script.items}")
                 await asyncio.sleep(script.quiet_ms / 1000)
-            item = self._item(thread, context, "")
+            item = self._item(thread, context, "", SAME_ID if script.same_ids else None)
             yield ThreadItemAddedEvent(item=item)
             for piece in script.pieces(number):
                 await asyncio.sleep(script.pause_ms / 1000)
@@ -49,12 +49,30 @@ class ChaosServer(ChatKitServer[Any]):
                 yield ThreadItemUpdatedEvent(item_id=item.id, update=update)
             item = _with_text(item, script.streamed(number))
             yield ThreadItemDoneEvent(item=item)
+            if number == 0 and script.tallies:
+                yield await self._tally(script.tag, thread, context)
         if script.revised:
             yield ThreadItemReplacedEvent(item=_with_text(item, script.text(number)))
 
-    def _item(self, thread: ThreadMetadata, context: Any, text: str) -> AssistantMessageItem:
+    async def _tally(
+        self, tag: str, thread: ThreadMetadata, context: Any
+    ) -> ThreadItemDoneEvent | ThreadItemReplacedEvent:
+        """Read, change, write: in the thread's metadata, its title and its ledger."""
+        thread.metadata[TALLY] = [*thread.metadata.get(TALLY, []), tag]
+        thread.title = thread.title or f"{AUTOMATIC_TITLE}{tag}"
+        ledger_id = thread.metadata.get(LEDGER)
+        if ledger_id is None:
+            ledger = self._item(thread, context, f"{LEDGER} {tag}")
+            thread.metadata[LEDGER] = ledger.id
+            return ThreadItemDoneEvent(item=ledger)
+        ledger = cast(AssistantMessageItem, await self.store.load_item(thread.id, ledger_id, context))
+        return ThreadItemReplacedEvent(item=_with_text(ledger, f"{ledger.content[0].text} {tag}"))
+
+    def _item(
+        self, thread: ThreadMetadata, context: Any, text: str, item_id: str | None = None
+    ) -> AssistantMessageItem:
         return AssistantMessageItem(
-            id=self.store.generate_item_id("message", thread, context),
+            id=item_id or self.store.generate_item_id("message", thread, context),
             thread_id=thread.id,
             created_at=datetime.now(),
             content=[AssistantMessageContent(text=text)],

@@ -1,0 +1,67 @@
+"""What must hold of the changes that a run makes to what is older than itself: evidence in, losses out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from shared.runs import Status
+from tests.chaos.record import Evidence, Loss, RunRow
+from tests.chaos.script import AUTOMATIC_TITLE, LEDGER, TALLY, is_ledger, text_of
+
+CHANGES = "what a run changes of its thread is changed once"
+TITLE = "a title that the user gave stays"
+
+
+def change_losses(evidence: Evidence) -> Iterator[Loss]:
+    """The tags in a thread's metadata and in its ledger: of completed runs each once, of stopped ones once or not."""
+    for thread_id, runs in _tallying_runs(evidence).items():
+        notes = {
+            "metadata": list(evidence.threads[thread_id].get("metadata", {}).get(TALLY, [])),
+            "ledger": [
+                tag
+                for item in evidence.items.get(thread_id, [])
+                if is_ledger(item)
+                for tag in text_of(item).removeprefix(LEDGER).split()
+            ],
+        }
+        for place, tags in notes.items():
+            wrong = _difference(tags, runs)
+            if wrong:
+                yield Loss(CHANGES, thread_id, f"its {place} has {tags}: {wrong}")
+
+
+def title_losses(evidence: Evidence) -> Iterator[Loss]:
+    """The last title that the user gave, where there is one, else none or an automatic one."""
+    given: dict[str, tuple[float, str]] = {}
+    for turn in evidence.turns:
+        if turn.titled_at is not None and turn.title is not None and turn.thread_id is not None:
+            given[turn.thread_id] = max(given.get(turn.thread_id, (0.0, "")), (turn.titled_at, turn.title))
+    for thread_id, thread in evidence.threads.items():
+        title = thread.get("title")
+        if thread_id in given and title != given[thread_id][1]:
+            yield Loss(TITLE, thread_id, f"is {title!r}, the user called it {given[thread_id][1]!r}")
+        elif thread_id not in given and title is not None and not title.startswith(AUTOMATIC_TITLE):
+            yield Loss(TITLE, thread_id, f"is {title!r}, which nobody called it")
+
+
+def _tallying_runs(evidence: Evidence) -> dict[str, dict[str, RunRow]]:
+    """By thread and tag, in the order in which they were accepted."""
+    scripts = {turn.key: turn.script for turn in evidence.turns}
+    found: dict[str, dict[str, RunRow]] = {}
+    for row in evidence.rows:
+        script = scripts.get(row.key or "")
+        if script is not None and script.tallies and row.thread_id in evidence.threads:
+            found.setdefault(row.thread_id, {})[script.tag] = row
+    return found
+
+
+def _difference(tags: list[str], runs: dict[str, RunRow]) -> str:
+    """What is wrong with the tags; empty where nothing is."""
+    if unknown := [tag for tag in tags if tag not in runs]:
+        return f"{unknown} are of no run that was asked to note itself"
+    if repeated := {tag for tag in tags if tags.count(tag) > 1}:
+        return f"{sorted(repeated)} stand there more than once"
+    if missing := [tag for tag, row in runs.items() if row.status == Status.COMPLETED and tag not in tags]:
+        return f"{missing} are missing"
+    order = list(runs)
+    return "" if tags == sorted(tags, key=order.index) else f"the runs came as {order}"

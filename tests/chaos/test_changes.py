@@ -1,0 +1,84 @@
+"""The checks of what runs change of their thread: silent about what is right, and loud about every single fault."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.chaos.changes import CHANGES, TITLE, change_losses, title_losses
+from tests.chaos.record import Evidence, Turn
+from tests.chaos.script import LEDGER, TALLY, Script
+from tests.chaos.test_checks import NOON, THREAD_ID, item, run_of
+
+SCRIPTS = (Script(tag="0.0", tallies=True), Script(tag="0.1", tallies=True), Script(tag="0.2"))
+
+
+def evidence_of(tags: list[str], ledger: list[str], title: str | None = None) -> Evidence:
+    runs = [run_of(script) for script in SCRIPTS]
+    text = " ".join([LEDGER, *ledger])
+    thread: dict[str, Any] = {"title": title, "metadata": {TALLY: tags}}
+    return Evidence(
+        rows=[row for _, row, _, _ in runs],
+        items={THREAD_ID: [item("assistant_message", "ledger", text)]},
+        journals={},
+        data_losses=[],
+        turns=[turn for turn, _, _, _ in runs],
+        threads={THREAD_ID: thread},
+    )
+
+
+def named(turn: Turn, title: str, at: float) -> Turn:
+    return replace(turn, title=title, titled_at=at)
+
+
+def test_each_change_once_is_no_loss() -> None:
+    assert not [*change_losses(evidence_of(["0.0", "0.1"], ["0.0", "0.1"]))]
+
+
+@pytest.mark.parametrize(
+    ("tags", "why"),
+    [
+        (["0.0"], "['0.1'] are missing"),
+        (["0.0", "0.1", "0.1"], "['0.1'] stand there more than once"),
+        (["0.1", "0.0"], "the runs came as ['0.0', '0.1']"),
+        (["0.0", "0.1", "0.2"], "['0.2'] are of no run that was asked to note itself"),
+    ],
+)
+def test_a_change_that_is_lost_repeated_misplaced_or_made_up_is_told(tags: list[str], why: str) -> None:
+    right = ["0.0", "0.1"]
+    (metadata,) = change_losses(evidence_of(tags, right))
+    (ledger,) = change_losses(evidence_of(right, tags))
+    assert metadata.check == ledger.check == CHANGES
+    assert metadata.why.endswith(why)
+    assert ledger.why.endswith(why)
+
+
+def test_a_stopped_run_may_have_made_its_change_or_not() -> None:
+    found = evidence_of(["0.0"], ["0.0", "0.1"])
+    found.rows[1] = replace(found.rows[1], status="cancelled", ended_at=NOON)
+    assert not [*change_losses(found)]
+
+
+@pytest.mark.parametrize("title", ["mine", "automatic 0.0"])
+def test_the_last_title_of_the_users_and_an_automatic_one_without_any_are_no_loss(title: str) -> None:
+    found = evidence_of(["0.0", "0.1"], ["0.0", "0.1"], title)
+    if title == "mine":
+        found.turns[0] = named(found.turns[0], "mine", 2.0)
+        found.turns[1] = named(found.turns[1], "older", 1.0)
+    assert not [*title_losses(found)]
+
+
+@pytest.mark.parametrize("title", [None, "automatic 0.0", "older"])
+def test_a_title_of_the_users_that_is_gone_is_told(title: str | None) -> None:
+    found = evidence_of(["0.0", "0.1"], ["0.0", "0.1"], title)
+    found.turns[0] = named(found.turns[0], "mine", 2.0)
+    found.turns[1] = named(found.turns[1], "older", 1.0)
+    (loss,) = title_losses(found)
+    assert loss.check == TITLE
+
+
+def test_a_title_that_nobody_gave_is_told() -> None:
+    (loss,) = title_losses(evidence_of(["0.0", "0.1"], ["0.0", "0.1"], "made up"))
+    assert loss.why == "is 'made up', which nobody called it"
