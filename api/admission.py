@@ -41,7 +41,8 @@ from shared.run_context import stored_context
 from shared.run_rows import TOO_MANY_RETRY_SECONDS, Runs
 from shared.runs import Kind, Run, Status
 from shared.settings import Settings
-from shared.store import PostgresStore, thread_json
+from shared.store import PostgresStore
+from shared.thread_merge import thread_json
 
 MAY_WAIT = frozenset({Kind.MESSAGE, Kind.ACTION})
 """Kinds that make sense behind another run; the others answer something that the active run may change."""

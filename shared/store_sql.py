@@ -16,31 +16,46 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared import undo_sql as undo
 from shared.database import prepared
+
+_ONE_ITEM = "thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4"
 
 LOAD_THREAD: Final = prepared("SELECT data FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3")
 
-# The run of a worker may change its thread but not bring it back after the user has deleted it.
-SAVE_THREAD: Final = prepared("""
+# Over the row that the caller has seen ($5), if it still is that, and no title over one that was given meanwhile ($6);
+# else the row comes back as it is. The run of a worker may change its thread but not bring it back after the user has
+# deleted it.
+SAVE_THREAD: Final = prepared(f"""
 WITH run AS MATERIALIZED (
-    SELECT attempt, thread_id FROM runs WHERE id = $5 FOR KEY SHARE
+    SELECT attempt, thread_id, started_at FROM runs WHERE id = $10 FOR KEY SHARE
+), thread AS MATERIALIZED (
+    SELECT data, coalesce(titled_at > (SELECT started_at FROM run), false) AS is_titled FROM threads
+    WHERE id = $1 AND tenant = $2 AND owner = $3
+    FOR NO KEY UPDATE
 ), updated AS (
-    UPDATE threads SET data = $4, updated_at = now()
-    WHERE id = $1 AND tenant = $2 AND owner = $3 AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
+    UPDATE threads SET data = $4, updated_at = now(),
+        titled_at = CASE WHEN $6 AND $11::integer IS NULL THEN clock_timestamp() ELSE titled_at END
+    WHERE id = $1 AND tenant = $2 AND owner = $3
+        AND EXISTS (SELECT FROM thread WHERE data::text = $5 AND NOT ($6 AND is_titled))
+        AND NOT EXISTS (SELECT FROM run WHERE attempt > $11)
     RETURNING id
 ), inserted AS (
     INSERT INTO threads (id, tenant, owner, data)
     SELECT $1, $2, $3, $4
     WHERE $1::text IS NOT NULL
-        AND NOT EXISTS (SELECT FROM updated)
-        AND NOT EXISTS (SELECT FROM run WHERE attempt > $6 OR thread_id = $1)
+        AND NOT EXISTS (SELECT FROM thread)
+        AND NOT EXISTS (SELECT FROM run WHERE attempt > $11 OR thread_id = $1)
     ON CONFLICT (id) DO UPDATE SET data = excluded.data, updated_at = now()
     WHERE threads.tenant = excluded.tenant AND threads.owner = excluded.owner
     RETURNING id
-)
-SELECT EXISTS (SELECT FROM updated) OR EXISTS (SELECT FROM inserted) AS found,
-    EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
-""")
+), {undo.KEEP_FIELDS}
+SELECT EXISTS (SELECT FROM thread) OR EXISTS (SELECT FROM inserted) AS found,
+    EXISTS (SELECT FROM run WHERE attempt > $11) AS fenced,
+    EXISTS (SELECT FROM updated) OR EXISTS (SELECT FROM inserted) AS saved,
+    (SELECT data FROM thread) AS data,
+    (SELECT is_titled FROM thread) AS is_titled
+""")  # noqa: S608
 
 
 def _page(entries: str, order: str, limit: str, max_bytes: str) -> str:
@@ -92,19 +107,19 @@ DELETE FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3
 """
 
 # The thread's lock makes the order of `seq` that of the commits, so that a page never skips an item.
-WRITE_ITEM: Final = prepared("""
+WRITE_ITEM: Final = prepared(f"""
 WITH thread AS MATERIALIZED (
     SELECT id FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3 FOR NO KEY UPDATE
 ), run AS MATERIALIZED (
     SELECT attempt FROM runs WHERE id = $6 FOR KEY SHARE
-), written AS (
+), {undo.keeping(_ONE_ITEM, "hashtextextended($5, 0)", "$6", "$7")}, written AS (
     INSERT INTO items (thread_id, tenant, owner, id, data, run_id)
-    SELECT thread.id, $2, $3, $4, $5, coalesce($6, '') FROM thread
-    WHERE NOT EXISTS (SELECT FROM run WHERE attempt > $7)
+    SELECT thread.id, $2, $3, $4, $5::json, coalesce($6, '') FROM thread
+    WHERE {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $7)
     ON CONFLICT (thread_id, id) DO UPDATE SET data = excluded.data
 )
 SELECT EXISTS (SELECT FROM thread) AS found, EXISTS (SELECT FROM run WHERE attempt > $7) AS fenced
-""")
+""")  # noqa: S608
 
 LOAD_ITEM: Final = prepared("""
 SELECT data FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
@@ -126,61 +141,41 @@ SELECT count((
 FROM unnest($4::text[]) AS wanted (id)
 """
 
-DELETE_ITEM: Final = """
+DELETE_ITEM: Final = f"""
 WITH run AS MATERIALIZED (
     SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE
-), deleted AS (
+), {undo.keeping(_ONE_ITEM, "NULL", "$5", "$6")}, deleted AS (
     DELETE FROM items
-    WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
-        AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
+    WHERE {_ONE_ITEM} AND {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
 )
 SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3) AS found,
     EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
-"""
+"""  # noqa: S608
 
-DELETE_NEWER: Final = """
+_NEWER = "thread_id = $1 AND tenant = $2 AND owner = $3 AND seq > (SELECT seq FROM item)"
+
+DELETE_NEWER: Final = f"""
 WITH run AS MATERIALIZED (
     SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE
 ), item AS MATERIALIZED (
-    SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
-), deleted AS (
+    SELECT seq FROM items WHERE {_ONE_ITEM}
+), {undo.keeping(_NEWER, "NULL", "$5", "$6")}, deleted AS (
     DELETE FROM items
-    WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND seq > (SELECT seq FROM item)
-        AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
+    WHERE {_NEWER} AND {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
 )
 SELECT EXISTS (SELECT FROM item) AS found, EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
-"""
+"""  # noqa: S608
 
-# What has no run_id at all was written by the version before, which told a run's items by what came after its anchor.
-TAKE_BACK: Final = """
-WITH run AS MATERIALIZED (
-    SELECT attempt FROM runs WHERE id = $6 FOR KEY SHARE
-), deleted AS (
-    DELETE FROM items
-    WHERE thread_id = $1 AND tenant = $2 AND owner = $3
-        AND (run_id = $6 OR run_id IS NULL AND id <> ALL ($5::text[]) AND (
-            $4::text IS NULL
-            OR seq > (SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4)
-        ))
-        AND NOT EXISTS (SELECT FROM run WHERE attempt > $7)
-    RETURNING id, seq
-)
-SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3) AS found,
-    EXISTS (SELECT FROM run WHERE attempt > $7) AS fenced,
-    ARRAY (SELECT id FROM deleted ORDER BY seq) AS ids
-"""
-
-MOVE_TO_END: Final = """
+MOVE_TO_END: Final = f"""
 WITH run AS MATERIALIZED (
     SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE
-), moved AS (
+), {undo.keeping(_ONE_ITEM, "hashtextextended(data::text, 0)", "$5", "$6")}, moved AS (
     UPDATE items SET seq = DEFAULT
-    WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
-        AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
+    WHERE {_ONE_ITEM} AND {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
     RETURNING id
 )
 SELECT EXISTS (SELECT FROM moved) AS found, EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
-"""
+"""  # noqa: S608
 
 LOAD_ATTACHMENT: Final = """
 SELECT data, uploaded_at IS NOT NULL AS uploaded FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3

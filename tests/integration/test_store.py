@@ -413,8 +413,8 @@ class TestRunHelpers:
         await store.add_thread_item(thread_id, message(thread_id, "of the user"), ALICE)
         await store.add_thread_item(thread_id, message(thread_id, "second"), writer)
         await store.save_item(thread_id, message(thread_id, "first", "again"), ALICE)
-        assert await store.take_back(thread_id, ids[1], in_run("run_2", 1)) == []
-        assert await store.take_back(thread_id, ids[1], writer) == ["first", "second"]
+        assert (await store.take_back(thread_id, ids[1], in_run("run_2", 1))).deleted == []
+        assert (await store.take_back(thread_id, ids[1], writer)).deleted == ["first", "second"]
         assert await _ids(store, thread_id) == [*ids, "of the user"]
 
     async def test_of_what_the_version_before_added_it_takes_back_what_follows_the_anchor(
@@ -424,11 +424,11 @@ class TestRunHelpers:
         async with database.connection() as connection:
             await connection.execute("UPDATE items SET run_id = NULL")
         writer = in_run("run_1", 1)
-        assert await store.take_back(thread_id, "msg_absent", writer) == []
-        assert await store.take_back(thread_id, ids[1], writer, keep=[ids[3]]) == [ids[2], ids[4]]
+        assert (await store.take_back(thread_id, "msg_absent", writer)).deleted == []
+        assert (await store.take_back(thread_id, ids[1], writer, keep=[ids[3]])).deleted == [ids[2], ids[4]]
         assert await _ids(store, thread_id) == [ids[0], ids[1], ids[3]]
-        assert await store.take_back(thread_id, ids[3], writer) == []
-        assert await store.take_back(thread_id, None, writer) == [ids[0], ids[1], ids[3]]
+        assert (await store.take_back(thread_id, ids[3], writer)).deleted == []
+        assert (await store.take_back(thread_id, None, writer)).deleted == [ids[0], ids[1], ids[3]]
 
     async def test_move_to_end(self, store: PostgresStore) -> None:
         thread_id, ids = await _thread_of(store, 3)
@@ -612,7 +612,7 @@ class TestFence:
             await until_someone_waits_for_a_lock(database)
             assert not raised.done()
         await raised
-        assert await store.take_back(thread_id, None, in_run("run_1", 2)) == ["old"]
+        assert (await store.take_back(thread_id, None, in_run("run_1", 2))).deleted == ["old"]
 
     async def test_other_changes_of_the_run_do_not_wait_for_writes(
         self, database: Database, store: PostgresStore
@@ -660,6 +660,6 @@ class TestFence:
                 await asyncio.sleep(0)
             async with database.connection() as connection:
                 await connection.execute("UPDATE runs SET attempt = 2 WHERE id = $1", run_id)
-            deleted = await store.take_back(thread_id, ids[0], in_run(run_id, 2))
-            assert sum(await asyncio.gather(*writers)) == len(deleted)
+            taken = await store.take_back(thread_id, ids[0], in_run(run_id, 2))
+            assert sum(await asyncio.gather(*writers)) == len(taken.deleted)
             assert await _ids(store, thread_id) == ids
