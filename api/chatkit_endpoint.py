@@ -33,6 +33,7 @@ from api.relay import relay
 from api.request_body import read_body
 from api.resources import Resources
 from shared.errors import (
+    AttachmentInUse,
     AttachmentNotFound,
     InvalidIdempotencyKey,
     InvalidRequest,
@@ -107,8 +108,13 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         await _stop_runs(resources, request.params.thread_id, context)
     set_current(context)
     try:
-        if isinstance(request, ItemsFeedbackReq):
-            await _check_items(resources, request.params, resources.user.context(context))
+        match request:
+            case ItemsFeedbackReq():
+                await _check_items(resources, request.params, resources.user.context(context))
+            case AttachmentsDeleteReq():
+                await _check_unsent(resources, request.params.attachment_id, resources.user.context(context))
+            case _:
+                pass
         return await server._process_non_streaming(request, resources.user.context(context))
     except NotFoundError as error:
         raise _not_found(request) from error
@@ -133,6 +139,13 @@ async def _check_items(resources: Resources, given: ItemFeedbackParams, context:
             await store.load_item(given.thread_id, item_id, context)
     except NotFoundError as error:
         raise ItemNotFound from error
+
+
+async def _check_unsent(resources: Resources, attachment_id: str, context: Any) -> None:
+    """The SDK has the bytes deleted before our store is asked, by whatever attachment store there is."""
+    store = resources.user.server.store
+    if isinstance(store, PostgresStore) and await store.is_attachment_sent(attachment_id, context):
+        raise AttachmentInUse
 
 
 async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:

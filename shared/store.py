@@ -224,6 +224,11 @@ class PostgresStore(Store[Any]):
         )
         found(row, attachment.id)
 
+    async def is_attachment_sent(self, attachment_id: str, context: Any) -> bool:
+        """Whether a message of a thread that is there has taken it."""
+        row = await self._calls.row(sql.IS_SENT, attachment_id, *owner_in(context))
+        return row is not None and row["thread_id"] is not None
+
     async def delete_attachment(self, attachment_id: str, context: Any) -> None:
         """Deletes the attachment, if it is there: the SDK deletes in the attachment store first, ours with the row."""
         await self._calls.row(sql.DELETE_ATTACHMENT, attachment_id, *owner_in(context))

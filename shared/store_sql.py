@@ -92,6 +92,7 @@ SELECT EXISTS (SELECT FROM thread) AS found, EXISTS (SELECT FROM run WHERE attem
 """
 
 # Ended runs that someone holds are left to the reaper: waiting for them under the thread's lock could deadlock.
+# An attachment that another thread shows is that thread's from now on.
 DELETE_THREAD: Final = """
 WITH stopped AS (
     UPDATE runs SET cancel_requested = true
@@ -102,6 +103,13 @@ WITH stopped AS (
         WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND status IN ('completed', 'failed', 'cancelled')
         FOR UPDATE SKIP LOCKED
     )
+), other AS MATERIALIZED (
+    SELECT attachment_id, threads.id AS thread_id FROM attachment_threads
+    JOIN threads ON threads.id = attachment_threads.thread_id
+    WHERE attachment_id IN (SELECT id FROM attachments WHERE thread_id = $1) AND threads.id <> $1
+    FOR KEY SHARE OF threads
+), moved AS (
+    UPDATE attachments SET thread_id = other.thread_id FROM other WHERE attachments.id = other.attachment_id
 )
 DELETE FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3
 """
@@ -181,14 +189,25 @@ LOAD_ATTACHMENT: Final = """
 SELECT data, uploaded_at IS NOT NULL AS uploaded FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3
 """
 
+# It stays the first thread's that took it; each that takes it is noted.
 SAVE_ATTACHMENT: Final = """
-INSERT INTO attachments (id, tenant, owner, data, thread_id)
-SELECT $1, $2, $3, $4, $5
-WHERE $5::text IS NULL OR EXISTS (SELECT FROM threads WHERE id = $5 AND tenant = $2 AND owner = $3)
-ON CONFLICT (id) DO UPDATE
-SET data = excluded.data, thread_id = coalesce(excluded.thread_id, attachments.thread_id)
-WHERE attachments.tenant = excluded.tenant AND attachments.owner = excluded.owner
-RETURNING id
+WITH saved AS (
+    INSERT INTO attachments (id, tenant, owner, data, thread_id)
+    SELECT $1, $2, $3, $4, $5
+    WHERE $5::text IS NULL OR EXISTS (SELECT FROM threads WHERE id = $5 AND tenant = $2 AND owner = $3)
+    ON CONFLICT (id) DO UPDATE
+    SET data = excluded.data, thread_id = coalesce(attachments.thread_id, excluded.thread_id)
+    WHERE attachments.tenant = excluded.tenant AND attachments.owner = excluded.owner
+    RETURNING id, thread_id
+), noted AS (
+    INSERT INTO attachment_threads (attachment_id, thread_id)
+    SELECT id, thread_id FROM saved WHERE thread_id IS NOT NULL
+    UNION SELECT id, $5 FROM saved WHERE $5 IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM saved
 """
+
+IS_SENT: Final = "SELECT thread_id FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3"
 
 DELETE_ATTACHMENT: Final = "DELETE FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3 RETURNING id"

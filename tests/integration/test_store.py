@@ -271,7 +271,14 @@ class TestAbsent:
         ),
     }
     ANSWERS_WITHOUT_ERROR = frozenset(
-        {"load_threads", "delete_attachment", "has_items", "generate_thread_id", "generate_item_id"}
+        {
+            "load_threads",
+            "delete_attachment",
+            "is_attachment_sent",
+            "has_items",
+            "generate_thread_id",
+            "generate_item_id",
+        }
     )
 
     def test_every_method_of_the_store_stands_here(self) -> None:
