@@ -140,8 +140,8 @@ FROM (
 
 # Each running run has changed a few items, and some fields of its thread.
 UNDO_ITEMS = """
-INSERT INTO undo_items (run_id, thread_id, item_id, seq, data, writer, written)
-SELECT runs.id, runs.thread_id, items.id || CASE WHEN n = 1 THEN '' ELSE '_' || n END, items.seq, items.data,
+INSERT INTO undo_items (run_id, item_id, seq, data, writer, written)
+SELECT runs.id, items.id || CASE WHEN n = 1 THEN '' ELSE '_' || n END, items.seq, items.data,
     items.run_id, hashtextextended(items.data::text, 0)
 FROM runs JOIN items ON items.thread_id = runs.thread_id,
     generate_series(1, CASE WHEN runs.thread_id = %(long)s THEN 1 ELSE 20 END) AS n
@@ -149,8 +149,8 @@ WHERE runs.status = 'running' AND (runs.thread_id <> %(long)s OR items.seq %% 50
 """
 
 UNDO_FIELDS = """
-INSERT INTO undo_thread_fields (run_id, thread_id, field, before, after)
-SELECT id, thread_id, '["metadata","key_' || n || '"]', '1', '2'
+INSERT INTO undo_thread_fields (run_id, field, before, after)
+SELECT id, '["metadata","key_' || n || '"]', '1', '2'
 FROM runs, generate_series(1, 30) AS n WHERE status = 'running'
 """
 

@@ -121,9 +121,7 @@ class PostgresStore(Store[Any]):
 
         async def delete() -> None:
             async with self._calls.database.transaction():
-                written(
-                    await self._calls.row(sql.LOCK_THREAD, thread_id, *owner, *fence_in(context)), thread_id
-                )
+                await self.lock_thread(thread_id, context)
                 await self._calls.row(THREAD_LOCK, *owner, thread_id)  # no run of the thread ends meanwhile
                 await self._calls.row(sql.DELETE_THREAD, thread_id, *owner)
 
@@ -188,6 +186,11 @@ class PostgresStore(Store[Any]):
             sql.DELETE_NEWER, thread_id, *owner_in(context), item_id, *fence_in(context)
         )
         written(row, item_id)
+
+    async def lock_thread(self, thread_id: str, context: Any) -> None:
+        """Keeps everybody else from changing the thread, and from adding to it, until the transaction ends."""
+        fence = fence_in(context)
+        written(await self._calls.row(sql.LOCK_THREAD, thread_id, *owner_in(context), *fence), thread_id)
 
     async def take_back(
         self, thread_id: str, anchor_item_id: str | None, context: Any, *, keep: Collection[str] = ()

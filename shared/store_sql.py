@@ -28,7 +28,7 @@ LOAD_THREAD: Final = prepared("SELECT data FROM threads WHERE id = $1 AND tenant
 # deleted it.
 SAVE_THREAD: Final = prepared(f"""
 WITH run AS MATERIALIZED (
-    SELECT attempt, thread_id, started_at FROM runs WHERE id = $10 FOR KEY SHARE
+    SELECT attempt, thread_id, started_at, ended_at FROM runs WHERE id = $10 FOR KEY SHARE
 ), thread AS MATERIALIZED (
     SELECT data, coalesce(titled_at > (SELECT started_at FROM run), false) AS is_titled FROM threads
     WHERE id = $1 AND tenant = $2 AND owner = $3
@@ -119,7 +119,7 @@ WRITE_ITEM: Final = prepared(f"""
 WITH thread AS MATERIALIZED (
     SELECT id FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3 FOR NO KEY UPDATE
 ), run AS MATERIALIZED (
-    SELECT attempt FROM runs WHERE id = $6 FOR KEY SHARE
+    SELECT attempt, thread_id, ended_at FROM runs WHERE id = $6 FOR KEY SHARE
 ), {undo.keeping(_ONE_ITEM, "hashtextextended($5, 0)", "$6", "$7")}, written AS (
     INSERT INTO items (thread_id, tenant, owner, id, data, run_id)
     SELECT thread.id, $2, $3, $4, $5::json, coalesce($6, '') FROM thread
@@ -151,7 +151,7 @@ FROM unnest($4::text[]) AS wanted (id)
 
 DELETE_ITEM: Final = f"""
 WITH run AS MATERIALIZED (
-    SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE
+    SELECT attempt, thread_id, ended_at FROM runs WHERE id = $5 FOR KEY SHARE
 ), {undo.keeping(_ONE_ITEM, "NULL", "$5", "$6")}, deleted AS (
     DELETE FROM items
     WHERE {_ONE_ITEM} AND {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
@@ -164,7 +164,7 @@ _NEWER = "thread_id = $1 AND tenant = $2 AND owner = $3 AND seq > (SELECT seq FR
 
 DELETE_NEWER: Final = f"""
 WITH run AS MATERIALIZED (
-    SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE
+    SELECT attempt, thread_id, ended_at FROM runs WHERE id = $5 FOR KEY SHARE
 ), item AS MATERIALIZED (
     SELECT seq FROM items WHERE {_ONE_ITEM}
 ), {undo.keeping(_NEWER, "NULL", "$5", "$6")}, deleted AS (
@@ -176,7 +176,7 @@ SELECT EXISTS (SELECT FROM item) AS found, EXISTS (SELECT FROM run WHERE attempt
 
 MOVE_TO_END: Final = f"""
 WITH run AS MATERIALIZED (
-    SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE
+    SELECT attempt, thread_id, ended_at FROM runs WHERE id = $5 FOR KEY SHARE
 ), {undo.keeping(_ONE_ITEM, "hashtextextended(data::text, 0)", "$5", "$6")}, moved AS (
     UPDATE items SET seq = DEFAULT
     WHERE {_ONE_ITEM} AND {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)

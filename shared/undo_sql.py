@@ -1,8 +1,8 @@
 """The statements that keep what an attempt writes over, and those that take an attempt back.
 
-What a run has added itself says so in its `run_id`. Of anything else the attempt keeps, in the statement that writes,
-what was there: the newest that is not its own, because an item that somebody else has changed since the attempt's last
-write is kept anew. It is locked before it is read, so that it is what the write meets.
+What a run has added itself says so in its `run_id`. Of anything else in its thread the attempt keeps, in the statement
+that writes, what was there: the newest that is not its own, because an item that somebody else has changed since the
+attempt's last write is kept anew. It is locked before it is read, so that it is what the write meets.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ def keeping(found: str, written: str, run: str, attempt: str) -> str:
     WHERE {found} AND {attempt}::integer IS NOT NULL AND run_id IS DISTINCT FROM {run}
     FOR UPDATE
 ), kept AS (
-    INSERT INTO undo_items AS undo (run_id, thread_id, item_id, seq, data, writer, written)
-    SELECT {run}, $1, id, seq, data, run_id, {written} FROM older
-    WHERE EXISTS (SELECT FROM run WHERE attempt <= {attempt})
-    ON CONFLICT (run_id, thread_id, item_id) DO UPDATE SET
+    INSERT INTO undo_items AS undo (run_id, item_id, seq, data, writer, written)
+    SELECT {run}, id, seq, data, run_id, {written} FROM older
+    WHERE EXISTS (SELECT FROM run WHERE attempt <= {attempt} AND thread_id = $1 AND ended_at IS NULL)
+    ON CONFLICT (run_id, item_id) DO UPDATE SET
         seq = CASE WHEN {_UNCHANGED} THEN undo.seq ELSE excluded.seq END,
         data = CASE WHEN {_UNCHANGED} THEN undo.data ELSE excluded.data END,
         writer = CASE WHEN {_UNCHANGED} THEN undo.writer ELSE excluded.writer END,
@@ -38,11 +38,12 @@ OLDER_FIRST: Final = "(SELECT count(*) FROM older) IS NOT NULL"
 
 # A field that somebody else has changed since the run's last write is kept anew too.
 KEEP_FIELDS: Final = """kept AS (
-    INSERT INTO undo_thread_fields AS undo (run_id, thread_id, field, before, after)
-    SELECT $10, $1, field, before, after
+    INSERT INTO undo_thread_fields AS undo (run_id, field, before, after)
+    SELECT $10, field, before, after
     FROM unnest($7::text[], $8::text[], $9::text[]) AS changed (field, before, after)
-    WHERE $11::integer IS NOT NULL AND EXISTS (SELECT FROM run) AND EXISTS (SELECT FROM updated)
-    ON CONFLICT (run_id, thread_id, hashtextextended(field, 0)) DO UPDATE SET
+    WHERE $11::integer IS NOT NULL AND EXISTS (SELECT FROM updated)
+        AND EXISTS (SELECT FROM run WHERE thread_id = $1 AND ended_at IS NULL)
+    ON CONFLICT (run_id, hashtextextended(field, 0)) DO UPDATE SET
         before = CASE WHEN undo.after = excluded.before THEN undo.before ELSE excluded.before END,
         after = excluded.after
 )"""
@@ -69,15 +70,14 @@ SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3)
 # Only what is still as the run has written it.
 DELETE_CHANGED: Final = """
 DELETE FROM items USING undo_items AS undo
-WHERE undo.run_id = $4 AND undo.thread_id = $1
-    AND items.thread_id = $1 AND items.tenant = $2 AND items.owner = $3 AND items.id = undo.item_id
+WHERE undo.run_id = $4 AND items.thread_id = $1 AND items.tenant = $2 AND items.owner = $3 AND items.id = undo.item_id
     AND undo.written = hashtextextended(items.data::text, 0)
 RETURNING items.id
 """
 
 PUT_BACK_ITEMS: Final = """
 WITH undo AS (
-    DELETE FROM undo_items WHERE run_id = $4 AND thread_id = $1 RETURNING item_id, seq, data, writer, written
+    DELETE FROM undo_items WHERE run_id = $4 RETURNING item_id, seq, data, writer, written
 )
 INSERT INTO items (thread_id, tenant, owner, id, seq, data, run_id)
 OVERRIDING SYSTEM VALUE
@@ -89,7 +89,7 @@ RETURNING id
 
 TAKE_FIELDS: Final = """
 WITH undo AS (
-    DELETE FROM undo_thread_fields WHERE run_id = $4 AND thread_id = $1 RETURNING field, before, after
+    DELETE FROM undo_thread_fields WHERE run_id = $4 RETURNING field, before, after
 )
 SELECT field, before, after,
     (SELECT data FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3) AS data

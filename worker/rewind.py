@@ -123,7 +123,8 @@ async def take_back(
     if isinstance(store, PostgresStore):
         with suppress(NotFoundError):
             async with database.transaction():
-                await runs.lock_thread(run)  # a message that is being admitted behind this run waits for it
+                # a message that is being admitted behind this run has its row by now, or waits for this
+                await store.lock_thread(run.thread_id, context)
                 later = await runs.later_items(run)
                 return await store.take_back(run.thread_id, run.anchor_item_id, context, keep=later)
         return TakenBack()

@@ -258,6 +258,7 @@ class TestAbsent:
         ),
         "move_to_end": lambda store, who, thread_id, item_id: store.move_to_end(thread_id, item_id, who),
         "delete_newer": lambda store, who, thread_id, item_id: store.delete_newer(thread_id, item_id, who),
+        "lock_thread": lambda store, who, thread_id, item_id: store.lock_thread(thread_id, who),
         "take_back": lambda store, who, thread_id, item_id: store.take_back(thread_id, None, who),
         "load_attachment": lambda store, who, thread_id, item_id: store.load_attachment("atc_1", who),
     }
@@ -583,11 +584,12 @@ class TestRunHelpers:
     ) -> None:
         thread_id, ids = await _thread_of(store, 1, title="t")
         await insert_run(database, "run_1", thread_id)
-        await insert_run(database, "run_2", thread_id + "2")
-        for run_id in ("run_1", "run_2"):
+        other_id, other_ids = await _thread_of(store, 1, title="t")
+        await insert_run(database, "run_2", other_id)
+        for run_id, its_thread, item_id in (("run_1", thread_id, ids[0]), ("run_2", other_id, other_ids[0])):
             writer = in_run(run_id, 1)
-            await store.save_item(thread_id, message(thread_id, ids[0], run_id), writer)
-            changed = await store.load_thread(thread_id, writer)
+            await store.save_item(its_thread, message(its_thread, item_id, run_id), writer)
+            changed = await store.load_thread(its_thread, writer)
             changed.title = run_id
             await store.save_thread(changed, writer)
         await ending(database)
