@@ -8,6 +8,7 @@ from typing import Any
 
 from shared import store_sql as sql
 from shared import undo_sql as undo
+from shared.identity import owner_of
 from shared.store_calls import StoreCalls, fence_in, owner_in, written
 from shared.thread_merge import changes_of, data_of, fields_of, taken_back
 
@@ -56,4 +57,7 @@ async def _put_back_fields(calls: StoreCalls, thread_id: str, context: Any) -> b
     if restored == current:
         return False
     await calls.row(undo.PUT_BACK_THREAD, thread_id, *owner, data_of(restored))
+    owner_of(context).loaded.forget(
+        thread_id
+    )  # the next attempt may well set again what the lost one had set
     return True

@@ -160,6 +160,10 @@ class LoadedThreads:
         else:
             loaded.note_saved(row, changes)
 
+    def forget(self, thread_id: str) -> None:
+        """What the caller has loaded of the thread is not what it changes any more."""
+        self._threads.pop(thread_id, None)
+
     def _add(self, thread_id: str, loaded: Loaded) -> None:
         self._threads[thread_id] = loaded
         if len(self._threads) > MAX_THREADS:

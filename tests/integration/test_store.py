@@ -569,6 +569,22 @@ class TestRunHelpers:
         assert found.metadata == {"both": 2, "gone": 0, "kept": "\x00"}
         assert not (await store.take_back(thread_id, None, in_run("run_1", 1))).is_thread_restored
 
+    async def test_the_next_attempt_may_set_what_the_lost_one_had_set(
+        self, database: Database, store: PostgresStore
+    ) -> None:
+        """Though it has seen it: what Redis has lost is written again from the rows, before anything is taken back."""
+        thread_id, _ = await _thread_of(store, 0)
+        await insert_run(database, "run_1", thread_id)
+        for attempt in (1, 2):
+            who = in_run("run_1", attempt)
+            await store.load_thread(thread_id, who)
+            await store.take_back(thread_id, None, who)
+            mine = await store.load_thread(thread_id, who)
+            assert mine.title is None
+            mine.title = "by the run"
+            await store.save_thread(mine, who)
+            assert (await store.load_thread(thread_id, outsider())).title == "by the run"
+
     async def test_a_key_of_any_length_is_taken_back(self, database: Database, store: PostgresStore) -> None:
         thread_id, _ = await _thread_of(store, 0)
         await insert_run(database, "run_1", thread_id)
