@@ -44,7 +44,10 @@ async def take_back(
                 await _put_back_fields(calls, thread_id, context),
             )
 
-    return await calls.patiently(take)
+    taken = await calls.patiently(take)
+    # the next attempt may set again what the lost one had set, though it may have seen it
+    owner_of(context).loaded.forget(thread_id)
+    return taken
 
 
 async def _put_back_fields(calls: StoreCalls, thread_id: str, context: Any) -> bool:
@@ -57,7 +60,4 @@ async def _put_back_fields(calls: StoreCalls, thread_id: str, context: Any) -> b
     if restored == current:
         return False
     await calls.row(undo.PUT_BACK_THREAD, thread_id, *owner, data_of(restored))
-    owner_of(context).loaded.forget(
-        thread_id
-    )  # the next attempt may well set again what the lost one had set
     return True
