@@ -19,6 +19,7 @@ from chatkit.types import (
 
 from api.admit import Admitted, admit, store_message
 from api.metrics import ADMITTED
+from shared import keys
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.ending import Endings
@@ -193,7 +194,7 @@ class Admission:
             async with self.database.transaction():
                 yield
         elif submission.idempotency_key is not None:
-            async with self.queue.alone(context.caller_digest, submission.idempotency_key):
+            async with self.queue.alone(keys.admitting(context.caller_digest, submission.idempotency_key)):
                 if await self._earlier(submission) is not None:
                     raise IdempotencyMismatch  # admitted meanwhile, which whoever catches this finds out
                 await self._refuse_what_can_be_seen(submission)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chatkit.actions import Action
 from chatkit.types import (
     LockedStatus,
+    SyncCustomActionResponse,
     ThreadMetadata,
     ThreadStreamEvent,
     UserMessageItem,
+    WidgetItem,
 )
 
 from shared.database import Database
@@ -223,3 +227,42 @@ async def test_a_save_that_changes_nothing_of_what_others_changed_costs_one_stat
         await store.save_thread(made, ALICE)
         assert len(statements) == 2
         assert (made.title, made.metadata) == (MINE, {"n": 2})
+
+
+class Counting(ScriptedAnswers):
+    """A widget that counts its clicks, slowly: as SDK and guides have it, it is loaded, changed and stored."""
+
+    async def sync_action(
+        self,
+        thread: ThreadMetadata,
+        action: Action[str, Any],
+        sender: WidgetItem | None,
+        context: RequestContext,
+    ) -> SyncCustomActionResponse:
+        assert sender is not None
+        await asyncio.sleep(0.05)
+        sender.copy_text = str(int(sender.copy_text or 0) + 1)
+        await self.store.save_item(thread.id, sender, context)
+        return SyncCustomActionResponse(updated_item=sender)
+
+
+async def test_each_of_many_clicks_at_once_counts(settings: Settings) -> None:
+    """In several tabs, at two APIs; another item's do not wait for it."""
+    async with running(settings, Counting, apis=2, workers=1) as system, Database(settings) as database:
+        tabs = [await system.caller(api=number % 2) for number in range(6)]
+        thread_id = (await tabs[0].stream(create(str(Script(deltas=1))))).thread_id
+        store, alice = PostgresStore(database), RequestContext(user_id="alice")
+        for item_id in ("one", "other"):
+            card = {"type": "Card", "children": []}
+            item = WidgetItem(id=item_id, thread_id=thread_id, created_at=datetime.now(), widget=card)  # type: ignore[arg-type]
+            await store.add_thread_item(thread_id, item, alice)
+
+        def click(item_id: str) -> dict[str, Any]:
+            params = {"thread_id": thread_id, "item_id": item_id, "action": {"type": "count", "payload": {}}}
+            return {"type": "threads.sync_custom_action", "params": params}
+
+        await asyncio.gather(*(tab.ask(click(item_id)) for tab in tabs for item_id in ("one", "other")))
+        for item_id in ("one", "other"):
+            counted = await store.load_item(thread_id, item_id, alice)
+            assert isinstance(counted, WidgetItem)
+            assert counted.copy_text == "6"
