@@ -67,12 +67,17 @@ SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3)
     ARRAY (SELECT id FROM deleted ORDER BY seq) AS ids
 """
 
-# Only what is still as the run has written it.
+# Only what is still as the run has written it. A join might compare all items of the thread.
 DELETE_CHANGED: Final = """
-DELETE FROM items USING undo_items AS undo
-WHERE undo.run_id = $4 AND items.thread_id = $1 AND items.tenant = $2 AND items.owner = $3 AND items.id = undo.item_id
-    AND undo.written = hashtextextended(items.data::text, 0)
-RETURNING items.id
+DELETE FROM items
+WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = ANY (ARRAY (
+    SELECT item_id FROM undo_items
+    WHERE run_id = $4 AND written = (
+        SELECT hashtextextended(data::text, 0) FROM items
+        WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = undo_items.item_id LIMIT 1
+    )
+))
+RETURNING id
 """
 
 PUT_BACK_ITEMS: Final = """

@@ -38,6 +38,7 @@ PAGES_OF: dict[str, int] = {
     # as many as the thread has: a next attempt looks through its runs and items
     "runs_sql.LATER_INPUTS": 300,
     "undo_sql.DELETE_ADDED": 600,
+    "undo_sql.DELETE_CHANGED": 600,
 }
 """By statement or case: a little above what it is today."""
 
