@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -19,7 +20,7 @@ from tests.doomed import Point, process
 from tests.followers import Follower, asking
 from tests.relay_servers import ChangingAnswers, Script, ScriptedAnswers
 from tests.screen import shown, texts
-from tests.system import System, _working, create, message, running, wait_until
+from tests.system import Caller, System, _working, create, message, running, wait_until
 from worker.main import create_worker
 
 LEASE_SECONDS = 1.5
@@ -163,22 +164,52 @@ CHANGES = {
 async def test_what_a_killed_worker_had_changed_is_changed_once(
     short_lease: Settings, tmp_path: Path, point: str
 ) -> None:
-    """In the thread and on the screen of who had it open: what it removed is removed by the next attempt, what it
-    showed again is there, and what it counted is counted once."""
-    settings = short_lease.model_copy(update={"chatkit_server": "tests.relay_servers:ChangingAnswers"})
-    async with running(settings, ChangingAnswers, workers=0) as system:
-        alice = await system.caller()
-        async with survivor(system, ChangingAnswers):
-            thread_id = (await alice.stream(create(str(Script(items_before=3))))).thread_id
+    async with changing(short_lease) as (system, alice, thread_id):
         before = await alice.items(thread_id)
-        with process("worker", settings, tmp_path / "worker.log", dies_at=CHANGES[point]) as doomed:
+        with process("worker", system.settings, tmp_path / "worker.log", dies_at=CHANGES[point]) as doomed:
             async with asking(alice, message(thread_id, str(SCRIPT))) as asker:
                 await wait_until("the worker is dead", lambda: not doomed.is_alive())
                 assert doomed.exitcode == -signal.SIGKILL, (tmp_path / "worker.log").read_text()
-                async with survivor(system, ChangingAnswers):
-                    answer = await asker.finished()
-                    await settled(settings, asker.run_id)
-        stored = await alice.items(thread_id)
+                await assert_changed_once(system, alice, asker, thread_id, before)
+
+
+async def test_what_a_drained_worker_had_changed_is_changed_once(
+    short_lease: Settings, tmp_path: Path
+) -> None:
+    """Its run is handed back, and begins anew elsewhere."""
+    script = Script(deltas=10, items_before=1, gate=str(tmp_path), holds=[5], hold_attempts=1)
+    at_once = short_lease.model_copy(update={"drain_seconds": 0})
+    async with changing(at_once) as (system, alice, thread_id):
+        before = await alice.items(thread_id)
+        with process("worker", system.settings, tmp_path / "worker.log") as drained:
+            async with asking(alice, message(thread_id, str(script))) as asker:
+                await asker.until("it is in mid-answer", lambda answer: attempt_of(asker) == 1)
+                drained.terminate()
+                await wait_until("the worker is gone", lambda: not drained.is_alive())
+                assert drained.exitcode == 0, (tmp_path / "worker.log").read_text()
+                await assert_changed_once(system, alice, asker, thread_id, before)
+
+
+@asynccontextmanager
+async def changing(settings: Settings) -> AsyncIterator[tuple[System, Caller, str]]:
+    """An API, and a thread with an answer of three items, whose server changes them before its next one."""
+    settings = settings.model_copy(update={"chatkit_server": "tests.relay_servers:ChangingAnswers"})
+    async with running(settings, ChangingAnswers, workers=0) as system:
+        alice = await system.caller()
+        async with survivor(system, ChangingAnswers):
+            answer = await alice.stream(create(str(Script(items_before=3))))
+        yield system, alice, answer.thread_id
+
+
+async def assert_changed_once(
+    system: System, alice: Caller, asker: Follower, thread_id: str, before: list[dict[str, Any]]
+) -> None:
+    """After another worker: in the thread, and on the screen of who had it open. What the server removes is gone, what
+    it shows again is there, and what it counts is counted once."""
+    async with survivor(system, ChangingAnswers):
+        answer = await asker.finished()
+        await settled(system.settings, asker.run_id)
+    stored = await alice.items(thread_id)
     assert answer.end == "completed"
     [_, counted, gone, again, *_] = before
     older = {item["id"]: texts(item) for item in stored if item in before or item["id"] == counted["id"]}
@@ -187,16 +218,13 @@ async def test_what_a_killed_worker_had_changed_is_changed_once(
     assert gone["id"] not in older
     assert len(older) == len(before) - 1
     assert [item["id"] for item in stored[:2]] == [before[0]["id"], counted["id"]]
-    on_screen = shown(answer, before)
-    assert on_screen == {item["id"]: item for item in stored}
+    assert shown(answer, before) == {item["id"]: item for item in stored}
     assert answer.of_type("thread.updated")[-1]["thread"]["title"] == "+"
-    [thread] = await rows(settings, "SELECT data FROM threads")
+    [thread] = await rows(system.settings, "SELECT data FROM threads")
     kept = json.loads(thread["data"])
     assert (kept["title"], kept["metadata"]) == ("+", {"answers": 1})
-    assert (
-        await rows(settings, "SELECT run_id FROM undo_items UNION SELECT run_id FROM undo_thread_fields")
-        == []
-    )
+    for table in ("undo_items", "undo_thread_fields"):
+        assert await rows(system.settings, f"SELECT run_id FROM {table}") == []
 
 
 def attempt_of(asker: Follower) -> int:
