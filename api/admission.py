@@ -19,6 +19,7 @@ from chatkit.types import (
 
 from api.admit import Admitted, admit, store_message
 from api.metrics import ADMITTED
+from shared import keys
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.ending import Endings
@@ -41,7 +42,8 @@ from shared.run_context import stored_context
 from shared.run_rows import TOO_MANY_RETRY_SECONDS, Runs
 from shared.runs import Kind, Run, Status
 from shared.settings import Settings
-from shared.store import PostgresStore, thread_json
+from shared.store import PostgresStore
+from shared.thread_merge import thread_json
 
 MAY_WAIT = frozenset({Kind.MESSAGE, Kind.ACTION})
 """Kinds that make sense behind another run; the others answer something that the active run may change."""
@@ -192,7 +194,7 @@ class Admission:
             async with self.database.transaction():
                 yield
         elif submission.idempotency_key is not None:
-            async with self.queue.alone(context.caller_digest, submission.idempotency_key):
+            async with self.queue.alone(keys.admitting(context.caller_digest, submission.idempotency_key)):
                 if await self._earlier(submission) is not None:
                     raise IdempotencyMismatch  # admitted meanwhile, which whoever catches this finds out
                 await self._refuse_what_can_be_seen(submission)

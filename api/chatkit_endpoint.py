@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -32,13 +34,16 @@ from api.parse import ParsedRequest, parse
 from api.relay import relay
 from api.request_body import read_body
 from api.resources import Resources
+from shared import keys
 from shared.errors import (
+    AttachmentInUse,
     AttachmentNotFound,
     InvalidIdempotencyKey,
     InvalidRequest,
     ItemMismatch,
     ItemNotFound,
     NotSupported,
+    QueueUnavailable,
     ThreadNotFound,
 )
 from shared.identity import RequestContext, set_current
@@ -107,9 +112,15 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         await _stop_runs(resources, request.params.thread_id, context)
     set_current(context)
     try:
-        if isinstance(request, ItemsFeedbackReq):
-            await _check_items(resources, request.params, resources.user.context(context))
-        return await server._process_non_streaming(request, resources.user.context(context))
+        match request:
+            case ItemsFeedbackReq():
+                await _check_items(resources, request.params, resources.user.context(context))
+            case AttachmentsDeleteReq():
+                await _check_unsent(resources, request.params.attachment_id, resources.user.context(context))
+            case _:
+                pass
+        async with _one_action_at_a_time(resources, request, context):
+            return await server._process_non_streaming(request, resources.user.context(context))
     except NotFoundError as error:
         raise _not_found(request) from error
     except NotImplementedError as error:
@@ -133,6 +144,29 @@ async def _check_items(resources: Resources, given: ItemFeedbackParams, context:
             await store.load_item(given.thread_id, item_id, context)
     except NotFoundError as error:
         raise ItemNotFound from error
+
+
+async def _check_unsent(resources: Resources, attachment_id: str, context: Any) -> None:
+    """The SDK has the bytes deleted before our store is asked, by whatever attachment store there is."""
+    store = resources.user.server.store
+    if isinstance(store, PostgresStore) and await store.is_attachment_sent(attachment_id, context):
+        raise AttachmentInUse
+
+
+@asynccontextmanager
+async def _one_action_at_a_time(
+    resources: Resources, request: NonStreamingReq, context: RequestContext
+) -> AsyncIterator[None]:
+    """Two clicks on one widget would each load it, change it and write it: one of them would be lost.
+
+    Where Redis is away, or the one before takes very long, the next does not wait for it.
+    """
+    async with AsyncExitStack() as stack:
+        if isinstance(request, ThreadsSyncCustomActionReq) and request.params.item_id:
+            key = keys.acting(context.caller_digest, request.params.thread_id, request.params.item_id)
+            with suppress(QueueUnavailable):
+                await stack.enter_async_context(resources.queue.alone(key))
+        yield
 
 
 async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:

@@ -56,6 +56,7 @@ CHATKIT: Final[dict[str, Any]] = {
             errors.ItemMismatch,
             errors.ThreadBusy,
             errors.AttachmentNotUploaded,
+            errors.AttachmentInUse,
             errors.JournalGone,
             errors.BodyTooLarge,
             errors.AttachmentTooLarge,

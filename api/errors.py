@@ -85,6 +85,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.AttachmentRejected: 422,
     errors.AttachmentNotUploaded: 409,
     errors.AttachmentAlreadyUploaded: 409,
+    errors.AttachmentInUse: 409,
     errors.UploadInProgress: 409,
     errors.AttachmentTooLarge: 413,
     errors.StorageUnavailable: 503,

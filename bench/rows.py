@@ -84,6 +84,13 @@ SELECT 'atc_' || n, %(tenant)s, CASE WHEN n %% 10 = 0 THEN %(caller)s ELSE 'owne
 FROM generate_series(1, %(threads)s) AS n
 """
 
+# Each is shown by its thread, and every tenth one by the thread before too.
+SHOWN = """
+INSERT INTO attachment_threads (attachment_id, thread_id)
+SELECT id, thread_id FROM attachments WHERE thread_id IS NOT NULL
+UNION ALL SELECT 'atc_' || n, 'thr_' || n - 1 FROM generate_series(10, %(threads)s, 10) AS n
+"""
+
 UNSENT = """
 INSERT INTO unsent_attachments (attachment_id, tenant, owner, declared_bytes, created_at)
 SELECT id, tenant, CASE WHEN id LIKE '%%00' THEN %(caller)s ELSE 'unsent_' || id END, declared_bytes, created_at
@@ -131,11 +138,38 @@ FROM (
 ) AS run
 """
 
+# Each running run has changed a few items, and some fields of its thread.
+UNDO_ITEMS = """
+INSERT INTO undo_items (run_id, item_id, seq, data, writer, written)
+SELECT runs.id, items.id || CASE WHEN n = 1 THEN '' ELSE '_' || n END, items.seq, items.data,
+    items.run_id, hashtextextended(items.data::text, 0)
+FROM runs JOIN items ON items.thread_id = runs.thread_id,
+    generate_series(1, CASE WHEN runs.thread_id = %(long)s THEN 1 ELSE 20 END) AS n
+WHERE runs.status = 'running' AND (runs.thread_id <> %(long)s OR items.seq %% 500 = 0)
+"""
+
+UNDO_FIELDS = """
+INSERT INTO undo_thread_fields (run_id, field, before, after)
+SELECT id, '["metadata","key_' || n || '"]', '1', '2'
+FROM runs, generate_series(1, 30) AS n WHERE status = 'running'
+"""
+
 
 def fill(database_url: str, size: Size) -> None:
     """Fills a migrated database with nothing in it, and has its statistics made."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
-        for statement in (THREADS, ITEMS, ATTACHMENTS, UNSENT, UPLOADS, GARBAGE, RUNS):
+        for statement in (
+            THREADS,
+            ITEMS,
+            ATTACHMENTS,
+            SHOWN,
+            UNSENT,
+            UPLOADS,
+            GARBAGE,
+            RUNS,
+            UNDO_ITEMS,
+            UNDO_FIELDS,
+        ):
             connection.execute(statement, size.parameters)
         connection.execute("VACUUM ANALYZE")

@@ -12,14 +12,14 @@ from types import ModuleType
 from typing import Any, Final
 
 from bench.rows import CALLER, LONG_THREAD, OLD_DAYS, Size
-from shared import attachment_objects, attachments, runs_sql, store_sql
+from shared import attachment_objects, attachments, runs_sql, store_sql, undo_sql
 from shared.attachments import UNSENT_SECONDS
 from shared.queue import REPEAT_SECONDS
 from shared.runs import Status, sources
 from shared.store import PAGE_MAX_BYTES
 from worker import reaper, sweeps
 
-MODULES: Final = (runs_sql, store_sql, attachments, attachment_objects, sweeps)
+MODULES: Final = (runs_sql, store_sql, undo_sql, attachments, attachment_objects, sweeps)
 VERBS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 PAGE: Final = 20
 """Items of a thread, and threads, that a ChatKit client asks for at once."""
@@ -56,7 +56,7 @@ def found() -> dict[str, str]:
 
 def cases(size: Size) -> list[Case]:
     """One case of each statement at least, for a database of that size."""
-    return [*_of_runs(size), *_of_sweeps(size), *_of_the_store(size), *_of_attachments(size)]
+    return [*_of_runs(size), *_of_sweeps(size), *_of_the_store(size), *_of_undo(size), *_of_attachments(size)]
 
 
 def _of_runs(size: Size) -> list[Case]:
@@ -128,14 +128,20 @@ def _of_sweeps(size: Size) -> list[Case]:
 
 def _of_the_store(size: Size) -> list[Case]:
     fence: tuple[Parameter, ...] = (f"run_long_{size.long_runs}", 1)
+    changed: tuple[Parameter, ...] = (['"title"'], ['"a"'], ['"b"'])
     of_caller, in_thread = (LONG_THREAD, *CALLER), (LONG_THREAD, *CALLER)
     page = (PAGE, PAGE_MAX_BYTES)
     first, middle = "msg_1", f"msg_{size.long_items // 2}"
     tenant_less = f"thr_{size.threads // 20 * 10}"
     return [
         Case("store_sql.LOAD_THREAD", of_caller),
-        Case("store_sql.SAVE_THREAD", (*of_caller, "{}", *fence)),
-        Case("store_sql.SAVE_THREAD", ("thr_new", *CALLER, "{}", None, None), "a new one"),
+        Case("store_sql.SAVE_THREAD", (*of_caller, "{}", "{}", "true", *changed, *fence)),
+        Case("store_sql.SAVE_THREAD", (*of_caller, "{}", "", "true", *changed, *fence), "changed meanwhile"),
+        Case(
+            "store_sql.SAVE_THREAD",
+            ("thr_new", *CALLER, "{}", "", "false", *changed, None, None),
+            "a new one",
+        ),
         Case("store_sql.THREADS_ASC", (*CALLER, *page)),
         Case("store_sql.THREADS_DESC", (*CALLER, *page)),
         Case("store_sql.THREADS_ASC_AFTER", (*CALLER, *page, tenant_less)),
@@ -143,6 +149,7 @@ def _of_the_store(size: Size) -> list[Case]:
         Case("store_sql.LOCK_THREAD", (*of_caller, *fence)),
         Case("store_sql.DELETE_THREAD", ("thr_10", *CALLER)),
         Case("store_sql.WRITE_ITEM", (*in_thread, "msg_new", "{}", *fence)),
+        Case("store_sql.WRITE_ITEM", (*in_thread, middle, "{}", *fence), "over an older one"),
         Case("store_sql.LOAD_ITEM", (*in_thread, middle)),
         Case("store_sql.ITEMS_ASC", (*in_thread, *page)),
         Case("store_sql.ITEMS_DESC", (*in_thread, *page)),
@@ -151,11 +158,26 @@ def _of_the_store(size: Size) -> list[Case]:
         Case("store_sql.COUNT_ITEMS", (*in_thread, [first, middle])),
         Case("store_sql.DELETE_ITEM", (*in_thread, middle, *fence)),
         Case("store_sql.DELETE_NEWER", (*in_thread, f"msg_{size.long_items - 10}", *fence)),
-        Case("store_sql.TAKE_BACK", (*in_thread, f"msg_{size.long_items}", [first], *fence)),
         Case("store_sql.MOVE_TO_END", (*in_thread, first, *fence)),
         Case("store_sql.LOAD_ATTACHMENT", ("atc_10", *CALLER)),
         Case("store_sql.SAVE_ATTACHMENT", ("atc_new", *CALLER, "{}", LONG_THREAD)),
+        Case("store_sql.IS_SENT", ("atc_10", *CALLER)),
         Case("store_sql.DELETE_ATTACHMENT", ("atc_10", *CALLER)),
+    ]
+
+
+def _of_undo(size: Size) -> list[Case]:
+    run = f"run_long_{size.long_runs}"
+    of_run = (LONG_THREAD, *CALLER, run)
+    return [
+        Case(
+            "undo_sql.DELETE_ADDED",
+            (LONG_THREAD, *CALLER, f"msg_{size.long_items}", ["msg_1"], run, 1),
+        ),
+        Case("undo_sql.DELETE_CHANGED", of_run),
+        Case("undo_sql.PUT_BACK_ITEMS", (*of_run, ["msg_1"])),
+        Case("undo_sql.TAKE_FIELDS", of_run),
+        Case("undo_sql.PUT_BACK_THREAD", (LONG_THREAD, *CALLER, "{}")),
     ]
 
 

@@ -20,6 +20,7 @@ from pydantic import AnyUrl
 from shared.attachment_objects import AttachmentObjects, StoredAttachment, open_object_store
 from shared.database import Database
 from shared.errors import (
+    AttachmentInUse,
     AttachmentNotFound,
     AttachmentRejected,
     AttachmentTooLarge,
@@ -46,7 +47,10 @@ UNSENT_RETRY_SECONDS: Final = 60.0
 
 _CREATE = "SELECT create_attachment($1, $2, $3, $4, $5, $6, $7)"
 _NOTE_SENT = "DELETE FROM unsent_attachments WHERE attachment_id = ANY ($1) AND tenant = $2 AND owner = $3"
-_DELETE = "DELETE FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3 RETURNING object_key"
+# A message that takes it at the same time is waited for: the condition is asked again of the row as it is then.
+_DELETE = """
+DELETE FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3 AND thread_id IS NULL RETURNING object_key
+"""
 _DELETE_UNSENT = """
 DELETE FROM attachments WHERE id = ANY (ARRAY (
     SELECT id FROM attachments
@@ -166,12 +170,18 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         return ImageAttachment(**common, upload_descriptor=upload, preview_url=preview_url)
 
     async def delete_attachment(self, attachment_id: str, context: Any) -> None:
-        """Deletes the attachment and its bytes; `PostgresStore.delete_attachment` after it finds nothing to do."""
+        """Deletes the attachment and its bytes; `PostgresStore.delete_attachment` after it finds nothing to do.
+
+        Raises AttachmentInUse where a message has taken it: it goes with the last thread that shows it.
+        `PostgresStore.delete_attachment` alone deletes it all the same, for a server that means to.
+        """
         stored = await self._own(attachment_id, context)
         async with self._database.connection() as connection:
-            object_key = await connection.fetchval(_DELETE, attachment_id, stored.tenant, stored.owner)
-        if object_key is not None:
-            await self._objects.discard(object_key)
+            deleted = await connection.fetchrow(_DELETE, attachment_id, stored.tenant, stored.owner)
+        if deleted is None:
+            raise AttachmentInUse
+        if deleted["object_key"] is not None:
+            await self._objects.discard(deleted["object_key"])
 
     async def read(self, attachment_id: str, context: Any, *, max_bytes: int | None = None) -> bytes:
         """The caller's file, whole: at most ATTACHMENT_MAX_BYTES.

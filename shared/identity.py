@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.thread_merge import LoadedThreads
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
@@ -34,6 +36,9 @@ class RequestContext:
 
     forbid: Callable[[], Awaitable[None]] | None = field(default=None, repr=False, compare=False)
     """What `forbid_next_attempt` does; given by the worker."""
+
+    loaded: LoadedThreads = field(default_factory=LoadedThreads, repr=False, compare=False)
+    """What our store has given this request or attempt of its threads: it writes what was changed of that."""
 
     async def forbid_next_attempt(self) -> None:
         """From here on the run is not executed again, should its worker be lost: it fails instead.

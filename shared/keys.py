@@ -105,6 +105,12 @@ def admitting(caller: str, idempotency_key: str) -> str:
     return f"relaykit:admitting:{caller}:{digest}"
 
 
+def acting(caller: str, thread_id: str, item_id: str) -> str:
+    """Held while an action is answered at once, which loads its widget and writes it again as a whole."""
+    digest = hashlib.sha256(f"{thread_id}\x1f{item_id}".encode()).hexdigest()[:32]
+    return f"relaykit:acting:{caller}:{digest}"
+
+
 def lease(run_id: str) -> str:
     return f"{LEASE_PREFIX}{run_id}"
 

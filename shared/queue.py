@@ -256,10 +256,10 @@ class Queue:
         return bool(received), bool(kept)
 
     @asynccontextmanager
-    async def alone(self, caller: str, idempotency_key: str) -> AsyncIterator[None]:
-        """Lets one admission with this key in at a time."""
+    async def alone(self, key: str) -> AsyncIterator[None]:
+        """Lets one in at a time, for ALONE_SECONDS at most. Raises QueueUnavailable where that is not to be had."""
         lock = self._redis.lock(
-            keys.admitting(caller, idempotency_key),
+            key,
             timeout=ALONE_SECONDS,
             sleep=0.05,
             blocking_timeout=ALONE_SECONDS,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared import undo_sql as undo
+
 COLUMNS: Final = """id, tenant, owner, thread_id, kind, status, attempt, handed_back, anchor_item_id, input, context,
     token, cancel_requested, error, request_hash, idempotency_key, max_attempts"""
 
@@ -82,13 +84,23 @@ FROM started
 
 STATUS: Final = "SELECT status, attempt, error FROM runs WHERE id = $1"
 
-FINISH: Final = """
-UPDATE runs SET status = $3, error = $4, ended_at = now(), token = NULL
-WHERE id = $1 AND attempt = $2 AND status = ANY ($5)
-RETURNING tenant, owner, thread_id
-"""
+FINISH: Final = f"""
+WITH ended AS (
+    UPDATE runs SET status = $3, error = $4, ended_at = now(), token = NULL
+    WHERE id = $1 AND attempt = $2 AND status = ANY ($5)
+    RETURNING tenant, owner, thread_id
+), {undo.FORGET}
+SELECT tenant, owner, thread_id FROM ended
+"""  # noqa: S608
 
-FINISH_ALONE: Final = "SELECT finish_run($1, $2, $3, $4, $5, $6, $7, $8)"
+FINISH_ALONE: Final = f"""
+WITH finished AS MATERIALIZED (
+    SELECT finish_run($1, $2, $3, $4, $5, $6, $7, $8) AS outcome
+), ended AS MATERIALIZED (
+    SELECT FROM finished WHERE outcome = 'ended'
+), {undo.FORGET}
+SELECT outcome FROM finished
+"""  # noqa: S608
 
 PROMOTE: Final = f"""
 UPDATE runs SET status = 'queued'
@@ -114,15 +126,20 @@ WHERE id = $1 AND attempt = $2 AND status = 'running'
 RETURNING id
 """
 
-REQUEST_CANCEL: Final = """
-UPDATE runs SET
-    cancel_requested = true,
-    status = CASE WHEN status = 'running' THEN status ELSE 'cancelled' END,
-    ended_at = CASE WHEN status = 'running' THEN ended_at ELSE now() END,
-    token = CASE WHEN status = 'running' THEN token ELSE NULL END
-WHERE id = $1 AND status IN ('waiting', 'queued', 'running')
-RETURNING status
-"""
+REQUEST_CANCEL: Final = f"""
+WITH cancelled AS (
+    UPDATE runs SET
+        cancel_requested = true,
+        status = CASE WHEN status = 'running' THEN status ELSE 'cancelled' END,
+        ended_at = CASE WHEN status = 'running' THEN ended_at ELSE now() END,
+        token = CASE WHEN status = 'running' THEN token ELSE NULL END
+    WHERE id = $1 AND status IN ('waiting', 'queued', 'running')
+    RETURNING status
+), ended AS (
+    SELECT FROM cancelled WHERE status = 'cancelled'
+), {undo.FORGET}
+SELECT status FROM cancelled
+"""  # noqa: S608
 
 STATUSES: Final = "SELECT id, status, attempt FROM runs WHERE id = ANY ($1)"
 

@@ -16,31 +16,46 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared import undo_sql as undo
 from shared.database import prepared
+
+_ONE_ITEM = "thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4"
 
 LOAD_THREAD: Final = prepared("SELECT data FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3")
 
-# The run of a worker may change its thread but not bring it back after the user has deleted it.
-SAVE_THREAD: Final = prepared("""
+# Over the row that the caller has seen ($5), if it still is that, and no title over one that was given meanwhile ($6);
+# else the row comes back as it is. The run of a worker may change its thread but not bring it back after the user has
+# deleted it.
+SAVE_THREAD: Final = prepared(f"""
 WITH run AS MATERIALIZED (
-    SELECT attempt, thread_id FROM runs WHERE id = $5 FOR KEY SHARE
+    SELECT attempt, thread_id, started_at, ended_at FROM runs WHERE id = $10 FOR KEY SHARE
+), thread AS MATERIALIZED (
+    SELECT data, coalesce(titled_at > (SELECT started_at FROM run), false) AS is_titled FROM threads
+    WHERE id = $1 AND tenant = $2 AND owner = $3
+    FOR NO KEY UPDATE
 ), updated AS (
-    UPDATE threads SET data = $4, updated_at = now()
-    WHERE id = $1 AND tenant = $2 AND owner = $3 AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
+    UPDATE threads SET data = $4, updated_at = now(),
+        titled_at = CASE WHEN $6 AND $11::integer IS NULL THEN clock_timestamp() ELSE titled_at END
+    WHERE id = $1 AND tenant = $2 AND owner = $3
+        AND EXISTS (SELECT FROM thread WHERE data::text = $5 AND NOT ($6 AND is_titled))
+        AND NOT EXISTS (SELECT FROM run WHERE attempt > $11)
     RETURNING id
 ), inserted AS (
     INSERT INTO threads (id, tenant, owner, data)
     SELECT $1, $2, $3, $4
     WHERE $1::text IS NOT NULL
-        AND NOT EXISTS (SELECT FROM updated)
-        AND NOT EXISTS (SELECT FROM run WHERE attempt > $6 OR thread_id = $1)
+        AND NOT EXISTS (SELECT FROM thread)
+        AND NOT EXISTS (SELECT FROM run WHERE attempt > $11 OR thread_id = $1)
     ON CONFLICT (id) DO UPDATE SET data = excluded.data, updated_at = now()
     WHERE threads.tenant = excluded.tenant AND threads.owner = excluded.owner
     RETURNING id
-)
-SELECT EXISTS (SELECT FROM updated) OR EXISTS (SELECT FROM inserted) AS found,
-    EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
-""")
+), {undo.KEEP_FIELDS}
+SELECT EXISTS (SELECT FROM thread) OR EXISTS (SELECT FROM inserted) AS found,
+    EXISTS (SELECT FROM run WHERE attempt > $11) AS fenced,
+    EXISTS (SELECT FROM updated) OR EXISTS (SELECT FROM inserted) AS saved,
+    (SELECT data FROM thread) AS data,
+    (SELECT is_titled FROM thread) AS is_titled
+""")  # noqa: S608
 
 
 def _page(entries: str, order: str, limit: str, max_bytes: str) -> str:
@@ -77,6 +92,7 @@ SELECT EXISTS (SELECT FROM thread) AS found, EXISTS (SELECT FROM run WHERE attem
 """
 
 # Ended runs that someone holds are left to the reaper: waiting for them under the thread's lock could deadlock.
+# An attachment that another thread shows is that thread's from now on.
 DELETE_THREAD: Final = """
 WITH stopped AS (
     UPDATE runs SET cancel_requested = true
@@ -87,24 +103,31 @@ WITH stopped AS (
         WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND status IN ('completed', 'failed', 'cancelled')
         FOR UPDATE SKIP LOCKED
     )
+), other AS MATERIALIZED (
+    SELECT attachment_id, threads.id AS thread_id FROM attachment_threads
+    JOIN threads ON threads.id = attachment_threads.thread_id
+    WHERE attachment_id IN (SELECT id FROM attachments WHERE thread_id = $1) AND threads.id <> $1
+    FOR KEY SHARE OF threads
+), moved AS (
+    UPDATE attachments SET thread_id = other.thread_id FROM other WHERE attachments.id = other.attachment_id
 )
 DELETE FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3
 """
 
 # The thread's lock makes the order of `seq` that of the commits, so that a page never skips an item.
-WRITE_ITEM: Final = prepared("""
+WRITE_ITEM: Final = prepared(f"""
 WITH thread AS MATERIALIZED (
     SELECT id FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3 FOR NO KEY UPDATE
 ), run AS MATERIALIZED (
-    SELECT attempt FROM runs WHERE id = $6 FOR KEY SHARE
-), written AS (
+    SELECT attempt, thread_id, ended_at FROM runs WHERE id = $6 FOR KEY SHARE
+), {undo.keeping(_ONE_ITEM, "hashtextextended($5, 0)", "$6", "$7")}, written AS (
     INSERT INTO items (thread_id, tenant, owner, id, data, run_id)
-    SELECT thread.id, $2, $3, $4, $5, coalesce($6, '') FROM thread
-    WHERE NOT EXISTS (SELECT FROM run WHERE attempt > $7)
+    SELECT thread.id, $2, $3, $4, $5::json, coalesce($6, '') FROM thread
+    WHERE {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $7)
     ON CONFLICT (thread_id, id) DO UPDATE SET data = excluded.data
 )
 SELECT EXISTS (SELECT FROM thread) AS found, EXISTS (SELECT FROM run WHERE attempt > $7) AS fenced
-""")
+""")  # noqa: S608
 
 LOAD_ITEM: Final = prepared("""
 SELECT data FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
@@ -126,74 +149,65 @@ SELECT count((
 FROM unnest($4::text[]) AS wanted (id)
 """
 
-DELETE_ITEM: Final = """
+DELETE_ITEM: Final = f"""
 WITH run AS MATERIALIZED (
-    SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE
-), deleted AS (
+    SELECT attempt, thread_id, ended_at FROM runs WHERE id = $5 FOR KEY SHARE
+), {undo.keeping(_ONE_ITEM, "NULL", "$5", "$6")}, deleted AS (
     DELETE FROM items
-    WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
-        AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
+    WHERE {_ONE_ITEM} AND {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
 )
 SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3) AS found,
     EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
-"""
+"""  # noqa: S608
 
-DELETE_NEWER: Final = """
+_NEWER = "thread_id = $1 AND tenant = $2 AND owner = $3 AND seq > (SELECT seq FROM item)"
+
+DELETE_NEWER: Final = f"""
 WITH run AS MATERIALIZED (
-    SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE
+    SELECT attempt, thread_id, ended_at FROM runs WHERE id = $5 FOR KEY SHARE
 ), item AS MATERIALIZED (
-    SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
-), deleted AS (
+    SELECT seq FROM items WHERE {_ONE_ITEM}
+), {undo.keeping(_NEWER, "NULL", "$5", "$6")}, deleted AS (
     DELETE FROM items
-    WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND seq > (SELECT seq FROM item)
-        AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
+    WHERE {_NEWER} AND {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
 )
 SELECT EXISTS (SELECT FROM item) AS found, EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
-"""
+"""  # noqa: S608
 
-# What has no run_id at all was written by the version before, which told a run's items by what came after its anchor.
-TAKE_BACK: Final = """
+MOVE_TO_END: Final = f"""
 WITH run AS MATERIALIZED (
-    SELECT attempt FROM runs WHERE id = $6 FOR KEY SHARE
-), deleted AS (
-    DELETE FROM items
-    WHERE thread_id = $1 AND tenant = $2 AND owner = $3
-        AND (run_id = $6 OR run_id IS NULL AND id <> ALL ($5::text[]) AND (
-            $4::text IS NULL
-            OR seq > (SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4)
-        ))
-        AND NOT EXISTS (SELECT FROM run WHERE attempt > $7)
-    RETURNING id, seq
-)
-SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3) AS found,
-    EXISTS (SELECT FROM run WHERE attempt > $7) AS fenced,
-    ARRAY (SELECT id FROM deleted ORDER BY seq) AS ids
-"""
-
-MOVE_TO_END: Final = """
-WITH run AS MATERIALIZED (
-    SELECT attempt FROM runs WHERE id = $5 FOR KEY SHARE
-), moved AS (
+    SELECT attempt, thread_id, ended_at FROM runs WHERE id = $5 FOR KEY SHARE
+), {undo.keeping(_ONE_ITEM, "hashtextextended(data::text, 0)", "$5", "$6")}, moved AS (
     UPDATE items SET seq = DEFAULT
-    WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
-        AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
+    WHERE {_ONE_ITEM} AND {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $6)
     RETURNING id
 )
 SELECT EXISTS (SELECT FROM moved) AS found, EXISTS (SELECT FROM run WHERE attempt > $6) AS fenced
-"""
+"""  # noqa: S608
 
 LOAD_ATTACHMENT: Final = """
 SELECT data, uploaded_at IS NOT NULL AS uploaded FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3
 """
 
+# It stays the first thread's that took it; each that takes it is noted.
 SAVE_ATTACHMENT: Final = """
-INSERT INTO attachments (id, tenant, owner, data, thread_id)
-SELECT $1, $2, $3, $4, $5
-WHERE $5::text IS NULL OR EXISTS (SELECT FROM threads WHERE id = $5 AND tenant = $2 AND owner = $3)
-ON CONFLICT (id) DO UPDATE
-SET data = excluded.data, thread_id = coalesce(excluded.thread_id, attachments.thread_id)
-WHERE attachments.tenant = excluded.tenant AND attachments.owner = excluded.owner
-RETURNING id
+WITH saved AS (
+    INSERT INTO attachments (id, tenant, owner, data, thread_id)
+    SELECT $1, $2, $3, $4, $5
+    WHERE $5::text IS NULL OR EXISTS (SELECT FROM threads WHERE id = $5 AND tenant = $2 AND owner = $3)
+    ON CONFLICT (id) DO UPDATE
+    SET data = excluded.data, thread_id = coalesce(attachments.thread_id, excluded.thread_id)
+    WHERE attachments.tenant = excluded.tenant AND attachments.owner = excluded.owner
+    RETURNING id, thread_id
+), noted AS (
+    INSERT INTO attachment_threads (attachment_id, thread_id)
+    SELECT id, thread_id FROM saved WHERE thread_id IS NOT NULL
+    UNION SELECT id, $5 FROM saved WHERE $5 IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT id FROM saved
 """
+
+IS_SENT: Final = "SELECT thread_id FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3"
 
 DELETE_ATTACHMENT: Final = "DELETE FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3 RETURNING id"

@@ -22,6 +22,8 @@ from chatkit.types import (
     AssistantMessageItem,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
+    ThreadItemRemovedEvent,
+    ThreadItemReplacedEvent,
     ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
@@ -142,3 +144,23 @@ class ScriptedAnswers(ChatKitServer[Any]):
                     time.sleep(GATE_POLL_SECONDS)  # on purpose
                 else:
                     await asyncio.sleep(GATE_POLL_SECONDS)
+
+
+class ChangingAnswers(ScriptedAnswers):
+    """Changes, before a later answer in a thread, what is there: its title, its metadata, and three items."""
+
+    async def respond(
+        self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        page = await self.store.load_thread_items(thread.id, None, 20, "asc", context)
+        older = [item for item in page.data if isinstance(item, AssistantMessageItem)]
+        if older:
+            counted, gone, again = older[:3]
+            thread.title = f"{thread.title or ''}+"
+            thread.metadata["answers"] = thread.metadata.get("answers", 0) + 1
+            counted.content[0].text += "+"
+            yield ThreadItemReplacedEvent(item=counted)
+            yield ThreadItemRemovedEvent(item_id=gone.id)
+            yield ThreadItemDoneEvent(item=again)
+        async for event in super().respond(thread, input_user_message, context):
+            yield event

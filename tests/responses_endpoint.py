@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +29,8 @@ class ResponsesEndpoint:
     authorizations: list[str | None] = field(default_factory=list)
     open_streams: int = 0
     title_status: int = 200
+    before_title: Callable[[], Awaitable[None]] | None = None
+    """Awaited before a title is given."""
 
     @property
     def streamed(self) -> list[dict[str, Any]]:
@@ -40,6 +42,8 @@ class ResponsesEndpoint:
         self.authorizations.append(request.headers.get("authorization"))
         if body.get("stream"):
             return StreamingResponse(self._stream(body), media_type="text/event-stream")
+        if self.before_title is not None:
+            await self.before_title()
         if self.title_status != 200:
             return JSONResponse({"error": {"message": "no"}}, status_code=self.title_status)
         return JSONResponse(_response([_message("“A fine title.”")]))

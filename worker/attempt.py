@@ -31,7 +31,7 @@ from shared.chatkit import UserServer
 from shared.errors import Fenced
 from shared.log import failure
 from shared.runs import Kind, Run
-from shared.store import ITEM, PostgresStore
+from shared.store import ITEM, PostgresStore, read_thread
 from worker.publisher import RunJournal
 from worker.stop import Stop, StopState, current_stop, executing
 
@@ -99,7 +99,9 @@ class Attempt:
     async def prepare(self, run: Run, user: UserServer, context: Any) -> Prepared:
         """Loads what the run half is called with. Raises what the server's store raises."""
         with executing(self._state):
-            thread, item = _loaded(user.server.store, run) or await _load(user.server.store, run, context)
+            thread, item = _loaded(user.server.store, run, context) or await _load(
+                user.server.store, run, context
+            )
         if run.kind is Kind.CREATE:
             thread = Thread(**thread.model_dump(), items=Page())
         return Prepared(thread, _stream(run, user, thread, item, context))
@@ -212,7 +214,7 @@ class Attempt:
         return False
 
 
-def _loaded(store: Store[Any], run: Run) -> tuple[ThreadMetadata, ThreadItem] | None:
+def _loaded(store: Store[Any], run: Run, context: Any) -> tuple[ThreadMetadata, ThreadItem] | None:
     """What came with the row of a first attempt: the message that is to be answered is the anchor."""
     if (
         not isinstance(store, PostgresStore)
@@ -222,7 +224,7 @@ def _loaded(store: Store[Any], run: Run) -> tuple[ThreadMetadata, ThreadItem] | 
         return None
     if run.thread is None or run.anchor is None:
         return None
-    return ThreadMetadata.model_validate_json(run.thread), ITEM.validate_json(run.anchor)
+    return read_thread(run.thread_id, run.thread, context), ITEM.validate_json(run.anchor)
 
 
 async def _load(store: Store[Any], run: Run, context: Any) -> tuple[ThreadMetadata, ThreadItem | None]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError
-from chatkit.types import ErrorEvent, ThreadItemRemovedEvent
+from chatkit.types import ErrorEvent
 
 from shared.chatkit import UserServer
 from shared.ending import Endings
@@ -29,7 +29,7 @@ from shared.token_box import TokenBox
 from worker.attempt import Attempt, Prepared
 from worker.publisher import Publisher, RunJournal
 from worker.restore import admission_events
-from worker.rewind import delete_items, shown_items
+from worker.rewind import rewind
 from worker.stop import Stop
 
 RETRY_SECONDS = 0.25
@@ -179,10 +179,9 @@ class Executor:
 
     async def _rewind(self, run: Run, journal: RunJournal, context: object) -> None:
         """Takes back what the attempts before stored and showed."""
-        deleted = await delete_items(self._user.server, self._endings.database, self._runs, run, context)
-        shown = await shown_items(self._journals, run.id)
-        for item_id in dict.fromkeys([*shown, *deleted]):
-            journal.put(ThreadItemRemovedEvent(item_id=item_id))
+        parts = (self._user.server, self._endings.database, self._runs, self._journals)
+        for event in await rewind(*parts, run, context):
+            journal.put(event)
 
     def _max_attempts(self, run: Run) -> int:
         return min(run.max_attempts or self._settings.run_max_attempts, self._settings.run_max_attempts)

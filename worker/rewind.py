@@ -1,56 +1,120 @@
-"""Before a next attempt: what the one before stored is deleted, and what it showed is taken back."""
+"""Before a next attempt: what the ones before left in the thread is taken back, and clients are told.
+
+What the run had added is deleted, and with our store what it had changed is put back. A client that has been shown
+something of an item is told the item as it is stored now, or that it is gone.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from chatkit.server import ChatKitServer
 from chatkit.store import NotFoundError
+from chatkit.types import (
+    HiddenContextItem,
+    SDKHiddenContextItem,
+    ThreadItem,
+    ThreadItemDoneEvent,
+    ThreadItemRemovedEvent,
+    ThreadItemReplacedEvent,
+    ThreadStreamEvent,
+    ThreadUpdatedEvent,
+)
 
 from shared.database import Database
 from shared.journal import START, Entry, Field, Journals
 from shared.run_rows import Runs
 from shared.runs import Run
 from shared.store import PostgresStore
+from shared.store_undo import TakenBack
 
 PAGE = 1000
 
 
-async def shown_items(journals: Journals, run_id: str) -> list[str]:
-    """Ids of the items that earlier attempts showed to clients and did not remove, in order."""
-    shown: dict[str, None] = {}
+async def rewind(
+    server: ChatKitServer[Any], database: Database, runs: Runs, journals: Journals, run: Run, context: Any
+) -> list[ThreadStreamEvent]:
+    """Takes back what the attempts before stored; what clients are to be told. Safe to repeat."""
+    taken = await take_back(server, database, runs, run, context)
+    return await news(server, journals, run, context, taken)
+
+
+async def news(
+    server: ChatKitServer[Any], journals: Journals, run: Run, context: Any, taken: TakenBack
+) -> list[ThreadStreamEvent]:
+    """What a client has to be told that has been shown what is taken back, or has loaded it."""
+    shown = await read_shown(journals, run.id)
+    for item_id in [*taken.deleted, *taken.restored]:
+        shown.items.setdefault(item_id, True)
+    events: list[ThreadStreamEvent] = []
+    for item_id, is_shown in shown.items.items():
+        item = None if item_id in taken.deleted else await _stored(server, run, item_id, context)
+        if item is not None:
+            events.append(ThreadItemReplacedEvent(item=item) if is_shown else ThreadItemDoneEvent(item=item))
+        elif is_shown:
+            events.append(ThreadItemRemovedEvent(item_id=item_id))
+    if shown.thread or taken.is_thread_restored:
+        with suppress(NotFoundError):
+            thread = await server.store.load_thread(run.thread_id, context)
+            events.append(ThreadUpdatedEvent(thread=server._to_thread_response(thread)))
+    return events
+
+
+@dataclass(slots=True)
+class Shown:
+    """What earlier attempts showed to clients."""
+
+    items: dict[str, bool] = field(default_factory=dict)
+    """Each item that an event was about, in their order, with whether clients still have it."""
+    thread: bool = False
+    """Whether they were shown the thread."""
+
+
+async def read_shown(journals: Journals, run_id: str) -> Shown:
+    """By the run's journal."""
+    shown = Shown()
     cursor = START
     while page := await journals.read(run_id, cursor, PAGE):
         cursor = page[-1].cursor
-        for item_id, is_there in _appearances(page):
-            if is_there:
-                shown[item_id] = None
-            else:
-                shown.pop(item_id, None)
-    return list(shown)
+        for event in _events(page):
+            match event["type"]:
+                case "thread.item.added" | "thread.item.done" | "thread.item.replaced":
+                    shown.items[event["item"]["id"]] = True
+                case "thread.item.updated":
+                    shown.items.setdefault(event["item_id"], True)
+                case "thread.item.removed":
+                    shown.items[event["item_id"]] = False
+                case "thread.updated":
+                    shown.thread = True
+                case _:
+                    pass
+    return shown
 
 
-def _appearances(page: Iterable[Entry]) -> Iterable[tuple[str, bool]]:
+def _events(page: Iterable[Entry]) -> Iterable[dict[str, Any]]:
+    """Those of attempts: the ones before are admission's."""
     for entry in page:
-        if entry.field is not Field.EVENT or entry.cursor.attempt == 0:
-            continue
-        event: dict[str, Any] = json.loads(entry.payload)
-        match event["type"]:
-            case "thread.item.added" | "thread.item.done":
-                yield event["item"]["id"], True
-            case "thread.item.removed":
-                yield event["item_id"], False
-            case _:
-                pass
+        if entry.field is Field.EVENT and entry.cursor.attempt > 0:
+            yield json.loads(entry.payload)
 
 
-async def delete_items(
+async def _stored(server: ChatKitServer[Any], run: Run, item_id: str, context: Any) -> ThreadItem | None:
+    """The item, where there is one that clients may see."""
+    try:
+        item = await server.store.load_item(run.thread_id, item_id, context)
+    except NotFoundError:
+        return None
+    return None if isinstance(item, HiddenContextItem | SDKHiddenContextItem) else item
+
+
+async def take_back(
     server: ChatKitServer[Any], database: Database, runs: Runs, run: Run, context: Any
-) -> list[str]:
-    """Deletes what earlier attempts added to the thread; the ids in order.
+) -> TakenBack:
+    """Deletes what earlier attempts added to the thread, and with our store puts back what they changed in it.
 
     Our store knows what that is. In a foreign one it is what is newer than the run's anchor and was not stored by the
     admission of a later run; nothing where the anchor is not found.
@@ -59,17 +123,18 @@ async def delete_items(
     if isinstance(store, PostgresStore):
         with suppress(NotFoundError):
             async with database.transaction():
-                await runs.lock_thread(run)  # a message that is being admitted behind this run waits for it
+                # a message that is being admitted behind this run has its row by now, or waits for this
+                await store.lock_thread(run.thread_id, context)
                 later = await runs.later_items(run)
                 return await store.take_back(run.thread_id, run.anchor_item_id, context, keep=later)
-        return []
+        return TakenBack()
     newer = await _newer_items(server, run, context)
     later = await runs.later_items(run)  # after the items: a message comes before its run
     newer = [item_id for item_id in newer if item_id not in later]
     for item_id in newer:
         with suppress(NotFoundError):
             await server.store.delete_thread_item(run.thread_id, item_id, context)
-    return newer[::-1]
+    return TakenBack(deleted=newer[::-1])
 
 
 async def _newer_items(server: ChatKitServer[Any], run: Run, context: Any) -> list[str]:

@@ -66,7 +66,21 @@ ORDER BY updated_at, id LIMIT $4
 """  # noqa: S608
 # Two statements: the second sees what was admitted before the first had the locks, and nothing is admitted after.
 LOCK_OLD_THREADS: Final = "SELECT id FROM threads WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED"
-FORGET_THREADS: Final = f"DELETE FROM threads WHERE id = ANY ($2) AND {_UNUSED} RETURNING id"  # noqa: S608
+# An attachment that another thread shows is that thread's from now on.
+FORGET_THREADS: Final = f"""
+WITH forgotten AS (
+    DELETE FROM threads WHERE id = ANY ($2) AND {_UNUSED} RETURNING id
+), other AS MATERIALIZED (
+    SELECT attachment_id, threads.id AS thread_id FROM attachment_threads
+    JOIN threads ON threads.id = attachment_threads.thread_id
+    WHERE attachment_id IN (SELECT id FROM attachments WHERE thread_id IN (SELECT id FROM forgotten))
+        AND threads.id NOT IN (SELECT id FROM forgotten)
+    FOR KEY SHARE OF threads
+), moved AS (
+    UPDATE attachments SET thread_id = other.thread_id FROM other WHERE attachments.id = other.attachment_id
+)
+SELECT id FROM forgotten
+"""  # noqa: S608
 
 
 class OwnedRun(NamedTuple):

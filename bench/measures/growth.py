@@ -34,7 +34,7 @@ HOT = {
     "store_sql.ITEMS_DESC_AFTER": "page_in_the_middle",
     "store_sql.THREADS_DESC": "threads",
     "store_sql.WRITE_ITEM": "write_item",
-    "store_sql.TAKE_BACK": "take_back",
+    "undo_sql.DELETE_ADDED": "take_back",
     "sweeps.QUEUED": "sweep_queued",
     "sweeps.RUNNING": "sweep_running",
     "sweeps.STRANDED": "sweep_stranded",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from agents import Agent, ModelSettings, Runner
 from chatkit.actions import Action
 from chatkit.errors import CustomStreamError
 from chatkit.server import ChatKitServer
-from chatkit.store import AttachmentStore, Store
+from chatkit.store import AttachmentStore, NotFoundError, Store
 from chatkit.types import (
     AssistantMessageContent,
     AssistantMessageItem,
@@ -76,7 +76,7 @@ class AssistantServer(ChatKitServer[RequestContext]):
         ids = ItemIds(turn.generate_id)
         citations = Citations(turn.sources, self._settings.docs_url)
         async with (
-            self._titling(thread, input_user_message),
+            self._titling(thread, input_user_message, context),
             with_mcp_tools(self._agent(context, fence), self._settings.mcp_url, context) as agent,
         ):
             result = Runner.run_streamed(agent, history, context=turn, max_turns=MAX_MODEL_CALLS)
@@ -127,7 +127,9 @@ class AssistantServer(ChatKitServer[RequestContext]):
         )
 
     @asynccontextmanager
-    async def _titling(self, thread: ThreadMetadata, message: UserMessageItem | None) -> AsyncIterator[None]:
+    async def _titling(
+        self, thread: ThreadMetadata, message: UserMessageItem | None, context: RequestContext
+    ) -> AsyncIterator[None]:
         """Titles a thread that has no title. ChatKit saves the change and sends it with the next event."""
         if thread.title is not None or message is None:
             yield
@@ -136,15 +138,23 @@ class AssistantServer(ChatKitServer[RequestContext]):
         if not self._settings.has_real_model:
             yield
             return
-        writing = asyncio.create_task(self._write_title(thread, message))
+        writing = asyncio.create_task(self._write_title(thread, message, context))
         try:
             yield
             await asyncio.wait({writing}, timeout=TITLE_GRACE_SECONDS)
         finally:
             writing.cancel()
 
-    async def _write_title(self, thread: ThreadMetadata, message: UserMessageItem) -> None:
-        thread.title = await written_title(message, self._model, self._model_settings) or thread.title
+    async def _write_title(
+        self, thread: ThreadMetadata, message: UserMessageItem, context: RequestContext
+    ) -> None:
+        """Replaces the first title, unless the user has named the thread meanwhile."""
+        first = thread.title
+        title = await written_title(message, self._model, self._model_settings)
+        with suppress(NotFoundError):  # the thread was deleted
+            stored = await self.store.load_thread(thread.id, context)
+            if title is not None and stored.title in (None, first):
+                thread.title = title
 
 
 def _ticked(action: Action[str, Any], sender: WidgetItem | None) -> tuple[WidgetItem, Checklist]:

@@ -39,6 +39,7 @@ from shared.errors.process import (
 )
 from shared.errors.requests import (
     AttachmentAlreadyUploaded,
+    AttachmentInUse,
     AttachmentNotFound,
     AttachmentNotUploaded,
     AttachmentRejected,
@@ -66,6 +67,7 @@ from shared.errors.requests import (
 
 __all__ = [
     "AttachmentAlreadyUploaded",
+    "AttachmentInUse",
     "AttachmentNotFound",
     "AttachmentNotUploaded",
     "AttachmentRejected",

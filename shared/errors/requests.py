@@ -157,6 +157,12 @@ class AttachmentAlreadyUploaded(RelaykitError):
     code = "attachment_already_uploaded"
 
 
+class AttachmentInUse(RelaykitError):
+    """A message shows the attachment; it goes with the last thread that does."""
+
+    code = "attachment_in_use"
+
+
 class UploadInProgress(RelaykitError):
     """Another upload of this attachment is going on."""
 

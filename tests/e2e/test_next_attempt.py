@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -16,9 +18,9 @@ from shared import keys
 from shared.settings import Settings
 from tests.doomed import Point, process
 from tests.followers import Follower, asking
-from tests.relay_servers import Script, ScriptedAnswers
+from tests.relay_servers import ChangingAnswers, Script, ScriptedAnswers
 from tests.screen import shown, texts
-from tests.system import System, _working, create, message, running, wait_until
+from tests.system import Caller, System, _working, create, message, running, wait_until
 from worker.main import create_worker
 
 LEASE_SECONDS = 1.5
@@ -50,9 +52,9 @@ def short_lease(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def survivor(system: System) -> AsyncIterator[None]:
+async def survivor(system: System, server: type[ScriptedAnswers] = ScriptedAnswers) -> AsyncIterator[None]:
     """Another worker, which goes on where the dead one left."""
-    async with _working(create_worker(system.settings, ScriptedAnswers())):
+    async with _working(create_worker(system.settings, server())):
         yield
 
 
@@ -148,6 +150,81 @@ async def test_a_message_that_was_stopped_while_it_waited_outlives_the_next_atte
     assert stored == [[str(script)], ["stopped"], ["2 before"], script.whole(2)]
     hidden = await rows(short_lease, "SELECT id FROM items WHERE data ->> 'type' = 'sdk_hidden_context'")
     assert len(hidden) == 1, "the note of the stop"
+
+
+CHANGES = {
+    "the thread is changed": Point("shared.store:PostgresStore.save_thread", "after"),
+    "an older item is changed": Point("shared.store:PostgresStore.save_item", "after"),
+    "an older item is removed": Point("shared.store:PostgresStore.delete_thread_item", "after"),
+    "all of it is shown": Point("worker.publisher:RunJournal.put", nth=12),
+}
+
+
+@pytest.mark.parametrize("point", CHANGES)
+async def test_what_a_killed_worker_had_changed_is_changed_once(
+    short_lease: Settings, tmp_path: Path, point: str
+) -> None:
+    async with changing(short_lease) as (system, alice, thread_id):
+        before = await alice.items(thread_id)
+        with process("worker", system.settings, tmp_path / "worker.log", dies_at=CHANGES[point]) as doomed:
+            async with asking(alice, message(thread_id, str(SCRIPT))) as asker:
+                await wait_until("the worker is dead", lambda: not doomed.is_alive())
+                assert doomed.exitcode == -signal.SIGKILL, (tmp_path / "worker.log").read_text()
+                await assert_changed_once(system, alice, asker, thread_id, before)
+
+
+async def test_what_a_drained_worker_had_changed_is_changed_once(
+    short_lease: Settings, tmp_path: Path
+) -> None:
+    """Its run is handed back, and begins anew elsewhere."""
+    script = Script(deltas=10, items_before=1, gate=str(tmp_path), holds=[5], hold_attempts=1)
+    at_once = short_lease.model_copy(update={"drain_seconds": 0})
+    async with changing(at_once) as (system, alice, thread_id):
+        before = await alice.items(thread_id)
+        with process("worker", system.settings, tmp_path / "worker.log") as drained:
+            async with asking(alice, message(thread_id, str(script))) as asker:
+                await asker.until("it is in mid-answer", lambda answer: attempt_of(asker) == 1)
+                drained.terminate()
+                await wait_until("the worker is gone", lambda: not drained.is_alive())
+                assert drained.exitcode == 0, (tmp_path / "worker.log").read_text()
+                await assert_changed_once(system, alice, asker, thread_id, before)
+
+
+@asynccontextmanager
+async def changing(settings: Settings) -> AsyncIterator[tuple[System, Caller, str]]:
+    """An API, and a thread with an answer of three items, whose server changes them before its next one."""
+    settings = settings.model_copy(update={"chatkit_server": "tests.relay_servers:ChangingAnswers"})
+    async with running(settings, ChangingAnswers, workers=0) as system:
+        alice = await system.caller()
+        async with survivor(system, ChangingAnswers):
+            answer = await alice.stream(create(str(Script(items_before=3))))
+        yield system, alice, answer.thread_id
+
+
+async def assert_changed_once(
+    system: System, alice: Caller, asker: Follower, thread_id: str, before: list[dict[str, Any]]
+) -> None:
+    """After another worker: in the thread, and on the screen of who had it open. What the server removes is gone, what
+    it shows again is there, and what it counts is counted once."""
+    async with survivor(system, ChangingAnswers):
+        answer = await asker.finished()
+        await settled(system.settings, asker.run_id)
+    stored = await alice.items(thread_id)
+    assert answer.end == "completed"
+    [_, counted, gone, again, *_] = before
+    older = {item["id"]: texts(item) for item in stored if item in before or item["id"] == counted["id"]}
+    assert older[counted["id"]] == ["1 before+"]
+    assert older[again["id"]] == ["1 before"]
+    assert gone["id"] not in older
+    assert len(older) == len(before) - 1
+    assert [item["id"] for item in stored[:2]] == [before[0]["id"], counted["id"]]
+    assert shown(answer, before) == {item["id"]: item for item in stored}
+    assert answer.of_type("thread.updated")[-1]["thread"]["title"] == "+"
+    [thread] = await rows(system.settings, "SELECT data FROM threads")
+    kept = json.loads(thread["data"])
+    assert (kept["title"], kept["metadata"]) == ("+", {"answers": 1})
+    for table in ("undo_items", "undo_thread_fields"):
+        assert await rows(system.settings, f"SELECT run_id FROM {table}") == []
 
 
 def attempt_of(asker: Follower) -> int:

@@ -22,6 +22,7 @@ from tests.assistant_support import (
     of_type,
 )
 from tests.responses_endpoint import ITEM_ID, responses_endpoint
+from tests.system import wait_until
 
 PNG = b"\x89PNG\r\n"
 
@@ -67,6 +68,20 @@ async def test_a_title_that_fails_does_not_fail_the_answer(endpoint, store):
     chat = Chat(AssistantServer(store))
     assert await chat.answer("Hi there") == "Hello from the endpoint."
     assert store.threads[chat.thread_id].title == "Hi there"
+
+
+async def test_the_model_s_title_replaces_the_first_one_and_none_that_the_user_gave(endpoint, store):
+    """In any store."""
+
+    async def rename() -> None:
+        await wait_until("the first title is stored", lambda: [t for t in store.threads.values() if t.title])
+        for thread in store.threads.values():
+            thread.title = "Named by the user"
+
+    endpoint.before_title = rename
+    chat = Chat(AssistantServer(store))
+    assert await chat.answer("Hi there") == "Hello from the endpoint."
+    assert store.threads[chat.thread_id].title == "Named by the user"
 
 
 async def test_a_base_url_alone_is_enough(endpoint, store, monkeypatch):

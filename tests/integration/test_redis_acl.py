@@ -231,9 +231,11 @@ async def handed_back(
 
 
 async def one_at_a_time(settings: Settings) -> None:
-    """The lock of an admission into a store that is not ours."""
-    async with open_redis(settings.redis_url, connections=1) as client, Queue(client).alone("caller", "key"):
-        pass
+    """The locks of an admission into a store that is not ours, and of an action that is answered at once."""
+    async with open_redis(settings.redis_url, connections=1) as client:
+        for key in (keys.admitting("caller", "key"), keys.acting("caller", "thread", "item")):
+            async with Queue(client).alone(key):
+                pass
 
 
 def held(gate: Path, **more: Any) -> str:

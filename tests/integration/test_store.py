@@ -23,6 +23,8 @@ from chatkit.types import (
 from shared.database import Database
 from shared.errors import Fenced
 from shared.identity import RequestContext, set_current
+from shared.run_rows import Runs
+from shared.runs import Kind, Run, Status
 from shared.store import MAX_PAGE_SIZE, PostgresStore
 from tests.integration.persistence import (
     ALICE,
@@ -256,6 +258,7 @@ class TestAbsent:
         ),
         "move_to_end": lambda store, who, thread_id, item_id: store.move_to_end(thread_id, item_id, who),
         "delete_newer": lambda store, who, thread_id, item_id: store.delete_newer(thread_id, item_id, who),
+        "lock_thread": lambda store, who, thread_id, item_id: store.lock_thread(thread_id, who),
         "take_back": lambda store, who, thread_id, item_id: store.take_back(thread_id, None, who),
         "load_attachment": lambda store, who, thread_id, item_id: store.load_attachment("atc_1", who),
     }
@@ -269,7 +272,14 @@ class TestAbsent:
         ),
     }
     ANSWERS_WITHOUT_ERROR = frozenset(
-        {"load_threads", "delete_attachment", "has_items", "generate_thread_id", "generate_item_id"}
+        {
+            "load_threads",
+            "delete_attachment",
+            "is_attachment_sent",
+            "has_items",
+            "generate_thread_id",
+            "generate_item_id",
+        }
     )
 
     def test_every_method_of_the_store_stands_here(self) -> None:
@@ -400,22 +410,211 @@ class TestPages:
         assert await _ids(store, thread_id, "desc") == ["third", "second", "first"]
 
 
+def outsider() -> RequestContext:
+    """Another request of Alice's."""
+    return RequestContext(user_id=ALICE.user_id, tenant=ALICE.tenant)
+
+
+async def _remove_and_write(
+    store: PostgresStore, who: RequestContext, thread_id: str, ids: list[str]
+) -> None:
+    await store.delete_thread_item(thread_id, ids[1], who)
+    await store.add_thread_item(thread_id, message(thread_id, ids[1], "again"), who)
+
+
+async def _move_and_change(store: PostgresStore, who: RequestContext, thread_id: str, ids: list[str]) -> None:
+    await store.move_to_end(thread_id, ids[1], who)
+    await store.save_item(thread_id, message(thread_id, ids[1], "changed"), who)
+
+
+CHANGES: dict[str, Callable[[PostgresStore, RequestContext, str, list[str]], Awaitable[Any]]] = {
+    "replaced": lambda store, who, thread_id, ids: store.save_item(
+        thread_id, message(thread_id, ids[1], "\x00"), who
+    ),
+    "removed": lambda store, who, thread_id, ids: store.delete_thread_item(thread_id, ids[1], who),
+    "all after one removed": lambda store, who, thread_id, ids: store.delete_newer(thread_id, ids[0], who),
+    "moved": lambda store, who, thread_id, ids: store.move_to_end(thread_id, ids[1], who),
+    "removed and written again": _remove_and_write,
+    "moved and changed": _move_and_change,
+}
+
+
+def _run(thread_id: str = "") -> Run:
+    empty: dict[str, Any] = {"token": None, "error": None, "request_hash": None}
+    return Run(
+        id="run_1",
+        tenant="acme",
+        owner="alice",
+        thread_id=thread_id,
+        kind=Kind.CREATE,
+        status=Status.RUNNING,
+        attempt=1,
+        handed_back=0,
+        anchor_item_id=None,
+        input={},
+        context={},
+        cancel_requested=False,
+        **empty,
+    )
+
+
+async def _cancelled_in_the_queue(database: Database) -> None:
+    await Runs(database).hand_back(_run())
+    await Runs(database).request_cancel("run_1")
+
+
+async def _deleted(database: Database) -> None:
+    async with database.connection() as connection:
+        await connection.execute("DELETE FROM runs WHERE id = 'run_1'")
+
+
+ENDINGS: dict[str, Callable[[Database], Awaitable[Any]]] = {
+    "alone": lambda database: Runs(database).finish_alone(_run(), Status.COMPLETED),
+    "before one that waits": lambda database: Runs(database).finish(_run(), Status.FAILED, "internal"),
+    "cancelled after it was handed back": _cancelled_in_the_queue,
+    "by the release before, and its row deleted later": _deleted,
+}
+
+
 class TestRunHelpers:
     async def test_a_run_takes_back_what_it_has_added_and_nothing_else(
         self, database: Database, store: PostgresStore
     ) -> None:
-        """What it has changed stays, and so does what somebody else added meanwhile."""
+        """What somebody else added meanwhile stays."""
         thread_id, ids = await _thread_of(store, 2)
         await insert_run(database, "run_1", thread_id)
         writer = in_run("run_1", 1)
         await store.add_thread_item(thread_id, message(thread_id, "first"), writer)
-        await store.save_item(thread_id, message(thread_id, ids[1], "changed"), writer)
         await store.add_thread_item(thread_id, message(thread_id, "of the user"), ALICE)
         await store.add_thread_item(thread_id, message(thread_id, "second"), writer)
         await store.save_item(thread_id, message(thread_id, "first", "again"), ALICE)
-        assert await store.take_back(thread_id, ids[1], in_run("run_2", 1)) == []
-        assert await store.take_back(thread_id, ids[1], writer) == ["first", "second"]
+        assert (await store.take_back(thread_id, ids[1], in_run("run_2", 1))).deleted == []
+        assert (await store.take_back(thread_id, ids[1], writer)).deleted == ["first", "second"]
         assert await _ids(store, thread_id) == [*ids, "of the user"]
+
+    @pytest.mark.parametrize("write", CHANGES.values(), ids=CHANGES)
+    async def test_what_a_run_changed_is_again_what_it_was_and_where_it_was(
+        self, database: Database, store: PostgresStore, write: Callable[..., Awaitable[Any]]
+    ) -> None:
+        thread_id, ids = await _thread_of(store, 4)
+        before = await store.load_thread_items(thread_id, None, 10, "asc", ALICE)
+        await insert_run(database, "run_1", thread_id)
+        for attempt in (1, 2):
+            writer = in_run("run_1", attempt)
+            await write(store, writer, thread_id, ids)
+            assert await store.load_thread_items(thread_id, None, 10, "asc", ALICE) != before
+            taken = await store.take_back(thread_id, ids[3], writer)
+            assert taken.deleted == []
+            assert set(taken.restored) >= {ids[1]}
+            assert await store.load_thread_items(thread_id, None, 10, "asc", ALICE) == before
+
+    async def test_what_somebody_else_has_changed_since_stays(
+        self, database: Database, store: PostgresStore
+    ) -> None:
+        """Their newest, also where the run has changed it again after them; what they removed stays removed."""
+        thread_id, ids = await _thread_of(store, 4)
+        await insert_run(database, "run_1", thread_id)
+        writer = in_run("run_1", 1)
+        changed, again, removed, back = ids
+        for item_id in (changed, again, removed):
+            await store.save_item(thread_id, message(thread_id, item_id, "by the run"), writer)
+        await store.delete_thread_item(thread_id, back, writer)
+        theirs = {item_id: message(thread_id, item_id, "theirs") for item_id in (changed, again, back)}
+        for item in theirs.values():
+            await store.save_item(thread_id, item, ALICE)
+        await store.delete_thread_item(thread_id, removed, ALICE)
+        await store.save_item(thread_id, message(thread_id, again, "by the run, again"), writer)
+        taken = await store.take_back(thread_id, None, writer)
+        assert (taken.deleted, taken.restored) == ([], [again])
+        page = await store.load_thread_items(thread_id, None, 10, "asc", ALICE)
+        assert {item.id: item for item in page.data} == theirs
+
+    async def test_what_a_write_meets_is_kept_and_not_what_its_statement_saw(
+        self, database: Database, store: PostgresStore
+    ) -> None:
+        """It waits for a change that is not committed yet, and takes back no further than to that."""
+        thread_id, ids = await _thread_of(store, 1)
+        await insert_run(database, "run_1", thread_id)
+        writer, theirs = in_run("run_1", 1), message(thread_id, ids[0], "theirs")
+        async with database.transaction():
+            await store.save_item(thread_id, theirs, ALICE)
+            late = message(thread_id, ids[0], "by the run")
+            write = asyncio.create_task(outside(store.save_item, thread_id, late, writer))
+            await until_someone_waits_for_a_lock(database)
+        await write
+        assert await store.load_item(thread_id, ids[0], ALICE) == late
+        await store.take_back(thread_id, None, writer)
+        assert await store.load_item(thread_id, ids[0], ALICE) == theirs
+
+    async def test_of_a_thread_only_what_the_run_changed_is_taken_back(
+        self, database: Database, store: PostgresStore
+    ) -> None:
+        """A title that the user gave meanwhile stays, and a field that both changed is the other's."""
+        thread_id, _ = await _thread_of(store, 1, title="t", metadata={"both": 0, "gone": 0, "kept": "\x00"})
+        await insert_run(database, "run_1", thread_id)
+        writer, user = in_run("run_1", 1), outsider()
+        mine = await store.load_thread(thread_id, writer)
+        mine.title = "by the run"
+        mine.metadata = {"both": 1, "added": 1, "kept": "\x00"}
+        await store.save_thread(mine, writer)
+        theirs = await store.load_thread(thread_id, user)
+        theirs.title = "by the user"
+        theirs.metadata["both"] = 2
+        await store.save_thread(theirs, user)
+        mine.metadata["both"] = 3
+        await store.save_thread(mine, writer)
+        assert (await store.take_back(thread_id, None, in_run("run_1", 1))).is_thread_restored
+        found = await store.load_thread(thread_id, outsider())
+        assert found.title == "by the user"
+        assert found.metadata == {"both": 2, "gone": 0, "kept": "\x00"}
+        assert not (await store.take_back(thread_id, None, in_run("run_1", 1))).is_thread_restored
+
+    async def test_the_next_attempt_may_set_what_the_lost_one_had_set(
+        self, database: Database, store: PostgresStore
+    ) -> None:
+        """Though it has seen it: what Redis has lost is written again from the rows, before anything is taken back."""
+        thread_id, _ = await _thread_of(store, 0)
+        await insert_run(database, "run_1", thread_id)
+        for attempt in (1, 2):
+            who = in_run("run_1", attempt)
+            await store.load_thread(thread_id, who)
+            await store.take_back(thread_id, None, who)
+            mine = await store.load_thread(thread_id, who)
+            assert mine.title is None
+            mine.title = "by the run"
+            await store.save_thread(mine, who)
+            assert (await store.load_thread(thread_id, outsider())).title == "by the run"
+
+    async def test_a_key_of_any_length_is_taken_back(self, database: Database, store: PostgresStore) -> None:
+        thread_id, _ = await _thread_of(store, 0)
+        await insert_run(database, "run_1", thread_id)
+        mine = await store.load_thread(thread_id, in_run("run_1", 1))
+        mine.metadata["k\x00" * 20_000] = 1
+        await store.save_thread(mine, in_run("run_1", 1))
+        await store.take_back(thread_id, None, in_run("run_1", 1))
+        assert (await store.load_thread(thread_id, outsider())).metadata == {}
+
+    @pytest.mark.parametrize("ending", ENDINGS.values(), ids=ENDINGS)
+    async def test_a_run_that_ends_leaves_nothing_to_take_back(
+        self, database: Database, store: PostgresStore, ending: Callable[..., Awaitable[Any]]
+    ) -> None:
+        thread_id, ids = await _thread_of(store, 1, title="t")
+        await insert_run(database, "run_1", thread_id)
+        other_id, other_ids = await _thread_of(store, 1, title="t")
+        await insert_run(database, "run_2", other_id)
+        for run_id, its_thread, item_id in (("run_1", thread_id, ids[0]), ("run_2", other_id, other_ids[0])):
+            writer = in_run(run_id, 1)
+            await store.save_item(its_thread, message(its_thread, item_id, run_id), writer)
+            changed = await store.load_thread(its_thread, writer)
+            changed.title = run_id
+            await store.save_thread(changed, writer)
+        await ending(database)
+        async with database.connection() as connection:
+            left = [
+                [row["run_id"] for row in await connection.fetch(f"SELECT run_id FROM {table}")]
+                for table in ("undo_items", "undo_thread_fields")
+            ]
+        assert left == [["run_2"], ["run_2"]]
 
     async def test_of_what_the_version_before_added_it_takes_back_what_follows_the_anchor(
         self, database: Database, store: PostgresStore
@@ -424,11 +623,11 @@ class TestRunHelpers:
         async with database.connection() as connection:
             await connection.execute("UPDATE items SET run_id = NULL")
         writer = in_run("run_1", 1)
-        assert await store.take_back(thread_id, "msg_absent", writer) == []
-        assert await store.take_back(thread_id, ids[1], writer, keep=[ids[3]]) == [ids[2], ids[4]]
+        assert (await store.take_back(thread_id, "msg_absent", writer)).deleted == []
+        assert (await store.take_back(thread_id, ids[1], writer, keep=[ids[3]])).deleted == [ids[2], ids[4]]
         assert await _ids(store, thread_id) == [ids[0], ids[1], ids[3]]
-        assert await store.take_back(thread_id, ids[3], writer) == []
-        assert await store.take_back(thread_id, None, writer) == [ids[0], ids[1], ids[3]]
+        assert (await store.take_back(thread_id, ids[3], writer)).deleted == []
+        assert (await store.take_back(thread_id, None, writer)).deleted == [ids[0], ids[1], ids[3]]
 
     async def test_move_to_end(self, store: PostgresStore) -> None:
         thread_id, ids = await _thread_of(store, 3)
@@ -612,7 +811,7 @@ class TestFence:
             await until_someone_waits_for_a_lock(database)
             assert not raised.done()
         await raised
-        assert await store.take_back(thread_id, None, in_run("run_1", 2)) == ["old"]
+        assert (await store.take_back(thread_id, None, in_run("run_1", 2))).deleted == ["old"]
 
     async def test_other_changes_of_the_run_do_not_wait_for_writes(
         self, database: Database, store: PostgresStore
@@ -660,6 +859,6 @@ class TestFence:
                 await asyncio.sleep(0)
             async with database.connection() as connection:
                 await connection.execute("UPDATE runs SET attempt = 2 WHERE id = $1", run_id)
-            deleted = await store.take_back(thread_id, ids[0], in_run(run_id, 2))
-            assert sum(await asyncio.gather(*writers)) == len(deleted)
+            taken = await store.take_back(thread_id, ids[0], in_run(run_id, 2))
+            assert sum(await asyncio.gather(*writers)) == len(taken.deleted)
             assert await _ids(store, thread_id) == ids

@@ -9,7 +9,16 @@ import redis.asyncio
 
 from shared.keys import BELL, QUEUE
 
-TABLES = ("threads", "items", "attachments", "attachment_garbage", "runs")
+TABLES = (
+    "threads",
+    "items",
+    "attachments",
+    "attachment_threads",
+    "attachment_garbage",
+    "runs",
+    "undo_items",
+    "undo_thread_fields",
+)
 
 
 @dataclass(frozen=True)

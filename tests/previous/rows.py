@@ -15,7 +15,7 @@ from shared.identity import RequestContext, set_current
 from shared.run_rows import Runs
 from shared.runs import Kind, Run, Status
 from shared.store import PostgresStore
-from worker.rewind import delete_items
+from worker.rewind import take_back
 
 TENANT, OWNER = "acme", "alice"
 
@@ -104,7 +104,7 @@ class CurrentRows:
     async def take_back(self, run_id: str, attempt: int, thread_id: str) -> None:
         run = await self.runs.get(run_id, TENANT, OWNER)
         context = self._context(run_id, attempt)
-        await delete_items(self.endings.user.server, self.database, self.runs, run, context)
+        await take_back(self.endings.user.server, self.database, self.runs, run, context)
 
     async def finish(self, run_id: str, attempt: int, thread_id: str) -> bool:
         try:

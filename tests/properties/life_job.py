@@ -18,7 +18,6 @@ from chatkit.types import (
     ErrorEvent,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
-    ThreadItemRemovedEvent,
     ThreadItemUpdatedEvent,
 )
 
@@ -31,7 +30,7 @@ from tests.properties.life_process import Process
 from worker.executor import EXHAUSTED
 from worker.publisher import Publisher, RunJournal
 from worker.restore import admission_events
-from worker.rewind import delete_items, shown_items
+from worker.rewind import news, take_back
 from worker.stop import Stop
 
 if TYPE_CHECKING:
@@ -126,10 +125,10 @@ class Job:
             await journal.mark(lambda: admission_events(world.user.server, run, context))
             if run.attempt > 1:
                 await process.gate()
-                deleted = await delete_items(world.user.server, world.database, world.runs, run, context)
+                taken = await take_back(world.user.server, world.database, world.runs, run, context)
                 await process.gate()
-                for item_id in dict.fromkeys([*await shown_items(world.journals, run.id), *deleted]):
-                    journal.put(ThreadItemRemovedEvent(item_id=item_id))
+                for event in await news(world.user.server, world.journals, run, context, taken):
+                    journal.put(event)
             self.rewound = True
             status = await self._answer(process, run, journal)
             if self.stopped is Stop.USER:

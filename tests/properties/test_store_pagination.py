@@ -273,7 +273,8 @@ def test_a_run_takes_back_exactly_what_it_has_added(
             if writer_of[item_id] == "run_1"
             or (writer_of[item_id] == "the version before" and item_id in unknown)
         ]
-        assert await store.take_back(thread_id, anchor_id, in_run("run_1", 2), keep=keep) == gone
+        taken = await store.take_back(thread_id, anchor_id, in_run("run_1", 2), keep=keep)
+        assert taken.deleted == gone
         page = await store.load_thread_items(thread_id, None, 100, "asc", ALICE)
         assert [item.id for item in page.data] == [item_id for item_id in ids if item_id not in gone]
 

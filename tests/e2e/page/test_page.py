@@ -51,6 +51,19 @@ def test_a_reload_in_mid_answer_goes_on_and_ends_as_stored(user: User, shots: Pa
     assert user.answers.last.locator(".answer").inner_html() == shown
 
 
+def test_a_name_that_is_given_in_mid_answer_is_there_after_a_reload(user: User) -> None:
+    """The replay of the run has the name that the server gave before."""
+    user.send(LONG)
+    user.wait_for_words(150)
+    user.api({"type": "threads.update", "params": {"thread_id": user.thread_id, "title": "My own name"}})
+    user.page.reload()
+    user.wait_for_words(200)
+    expect(user.page.locator("#title")).to_have_text("My own name")
+    user.wait_for_end()
+    expect(user.page.locator("#title")).to_have_text("My own name")
+    expect(user.page.get_by_role("button", name="My own name", exact=True)).to_be_visible()
+
+
 def test_cut_connections_lose_and_repeat_nothing(new_user: Callable[..., User], proxy: CuttingProxy) -> None:
     user = new_user(at=proxy.address)
     user.allowed_errors.append(r"net::ERR_")

@@ -43,6 +43,7 @@ export class Conversation {
   runs = new Set<Run>();
   #scope = new AbortController();
   readonly #finished = new Set<string>();
+  #threadLoads = 0;
   /** Settles when the thread has its id, or will have none. */
   #naming: Promise<unknown> | null = null;
 
@@ -336,11 +337,15 @@ export class Conversation {
     switch (event.type) {
       case "thread.created":
       case "thread.updated":
-        state.setThread(event.thread as Thread);
         run.setNamed();
+        if (run.fromStart) {
+          void this.#loadThread();
+          break;
+        }
+        state.setThread(event.thread as Thread);
         events.threadChanged();
-        if (!run.fromStart) events.threadsChanged();
-        if (event.type === "thread.created" && !run.fromStart) events.runBegan((event.thread as Thread).id, run.id);
+        events.threadsChanged();
+        if (event.type === "thread.created") events.runBegan((event.thread as Thread).id, run.id);
         break;
       case "client_effect":
         if (isFresh(run.id, cursor)) events.effect(String(event.name), (event.data ?? {}) as Record<string, unknown>);
@@ -370,6 +375,23 @@ export class Conversation {
     }
     run.observe(event);
     events.changed();
+  }
+
+  /** The thread as the server has it: what a replay says of it may be older than its name. The last answer counts. */
+  async #loadThread(): Promise<void> {
+    const { signal, state } = this;
+    const asked = ++this.#threadLoads;
+    try {
+      const params = { thread_id: state.id };
+      const thread = await unlessLeft(signal, () => this.api.call<Thread>("threads.get_by_id", params));
+      if (thread === null || asked !== this.#threadLoads) return;
+      state.setThread(thread);
+      this.events.threadChanged();
+      this.events.changed();
+    } catch (error) {
+      // What is shown stays; coming back to the page asks again.
+      if (!(error instanceof ApiError)) throw error;
+    }
   }
 
   #applyItem(run: Run, event: StreamEvent): void {
