@@ -22,6 +22,7 @@ from shared.identity import owner_of
 from shared.log import failure
 from shared.previews import Previews
 from shared.runs_sql import THREAD_LOCK
+from shared.well_formed import dump_json
 
 MAX_PAGE_SIZE: Final = 10_000
 PAGE_MAX_BYTES: Final = 1024 * 1024
@@ -44,7 +45,7 @@ def generate_id(kind: StoreItemType) -> str:
 
 def thread_json(thread: ThreadMetadata) -> str:
     """A thread as it is stored: without its items."""
-    return thread.model_dump_json(exclude={"items"})
+    return dump_json(thread, exclude={"items"})
 
 
 class PostgresStore(Store[Any]):
@@ -58,7 +59,8 @@ class PostgresStore(Store[Any]):
 
     Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
     attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable: but where `waits` says
-    so, a call is repeated until PostgreSQL is back, which every one of them can be. Each is one block of `calling`.
+    so, a call is repeated until PostgreSQL is back, which every one of them can be. Each is one block of `calling`, and
+    `given` hears of each id of an item that the store makes. Half a surrogate pair is stored as U+FFFD.
 
     The links to images that `previews` has signed are renewed in every item and attachment that is read.
     """
@@ -68,12 +70,14 @@ class PostgresStore(Store[Any]):
         database: Database,
         waits: Callable[[], bool] = lambda: False,
         calling: Callable[[], AbstractContextManager[object]] = nullcontext,
+        given: Callable[[str], None] = lambda _: None,
         previews: Previews | None = None,
         page_max_bytes: int = PAGE_MAX_BYTES,
     ) -> None:
         self._database = database
         self._waits = waits
         self._calling = calling
+        self._given = given
         self._previews = previews
         self._page_max_bytes = page_max_bytes
 
@@ -81,7 +85,9 @@ class PostgresStore(Store[Any]):
         return generate_id("thread")
 
     def generate_item_id(self, item_type: StoreItemType, thread: ThreadMetadata, context: Any) -> str:
-        return generate_id(item_type)
+        item_id = generate_id(item_type)
+        self._given(item_id)
+        return item_id
 
     async def load_thread(self, thread_id: str, context: Any) -> ThreadMetadata:
         row = await self._row(sql.LOAD_THREAD, thread_id, *_owner(context))
@@ -139,7 +145,7 @@ class PostgresStore(Store[Any]):
         await self.save_item(thread_id, item, context)
 
     async def save_item(self, thread_id: str, item: ThreadItem, context: Any) -> None:
-        data = item.model_dump_json()
+        data = dump_json(item)
         row = await self._row(sql.WRITE_ITEM, thread_id, *_owner(context), item.id, data, *_fence(context))
         _written(row, thread_id)
 
@@ -217,7 +223,10 @@ class PostgresStore(Store[Any]):
 
         async def fetch() -> list[asyncpg.Record]:
             async with self._database.connection() as connection:
-                return await connection.fetch(statement, *parameters)
+                rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
+            if rows and rows[0].get("fenced"):
+                raise Fenced  # here, so that `calling` hears of it
+            return rows
 
         return await self._patiently(fetch)
 
@@ -264,8 +273,6 @@ def _found(row: asyncpg.Record | None, what: str) -> asyncpg.Record:
 
 def _written(row: asyncpg.Record | None, what: str) -> asyncpg.Record:
     row = _found(row, what)
-    if row["fenced"]:
-        raise Fenced
     if not row["found"]:
         raise NotFoundError(what)
     return row
