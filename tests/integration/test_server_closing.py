@@ -1,4 +1,4 @@
-"""However a run is stopped, and wherever that finds the server: its generator hears of it in its own task and context."""
+"""However a run is stopped, wherever that finds the server: its generator hears of it in its own task and context."""
 
 from __future__ import annotations
 
@@ -122,14 +122,16 @@ async def ready(asker: Follower) -> None:
 
 @asynccontextmanager
 async def locked_thread(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
-    """PostgreSQL is slow: no item can be written until the block ends."""
-    connection = await asyncpg.connect(settings.database_url)
+    """PostgreSQL is slow: no item can be written until the block ends. Gives another connection, to look on."""
+    url = settings.database_url
+    connection, observer = await asyncpg.connect(url), await asyncpg.connect(url)
     try:
         async with connection.transaction():
             await connection.fetch("SELECT id FROM threads FOR UPDATE")
-            yield connection
+            yield observer
     finally:
         await connection.close()
+        await observer.close()
 
 
 async def writes_that_wait(connection: asyncpg.Connection) -> int:
