@@ -13,15 +13,21 @@ from pydantic import BaseModel
 T = TypeVar("T")
 
 
-def well_formed(text: str) -> str:
-    """The text without halves: the same object where it has none."""
+def is_well_formed(text: str) -> bool:
     if text.isascii():
-        return text
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+        return False
+    return True
+
+
+def well_formed(text: str) -> str:
+    """The text without halves: the same object where it has none."""
+    if is_well_formed(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def well_formed_copy(value: T) -> T:

@@ -19,6 +19,7 @@ from chatkit.types import (
     Thread,
     ThreadItem,
     ThreadItemReplacedEvent,
+    ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
     ThreadUpdatedEvent,
@@ -130,7 +131,11 @@ class Attempt:
             await server.handle_stream_cancelled(thread, [], context)
 
     def _take(self, event: ThreadStreamEvent, journal: RunJournal) -> None:
-        if isinstance(event, ErrorEvent):
+        if (
+            type(event) is ThreadItemUpdatedEvent
+        ):  # isinstance of a model that it is not costs more than all the rest
+            self.last_error = None
+        elif isinstance(event, ErrorEvent):
             self.last_error = event
             if self._state.reason is not None:
                 return  # what the server made of its cancellation

@@ -31,7 +31,7 @@ from chatkit.types import (
     ThreadStreamEvent,
 )
 
-from shared.well_formed import well_formed
+from shared.well_formed import is_well_formed
 
 PLACEHOLDERS: Final = frozenset({FAKE_RESPONSES_ID})
 """Names that the agents SDK gives to what has no id: never the id of an item."""
@@ -64,6 +64,8 @@ class ItemIds:
     def __init__(self, generate: Callable[[ThreadItem], str], given: Collection[str] = frozenset()) -> None:
         self._generate = generate
         self._given = given
+        self.has_names = False
+        """Whether an item was begun whose id the store has not made: before, an update means the id that it has."""
         self._stored: dict[str, ThreadItem | None] = {}
         """What the thread had by each name that was looked up."""
         self._own: dict[str, dict[str, _Own]] = {}
@@ -163,6 +165,7 @@ class ItemIds:
 
     def _begin(self, item: ThreadItem, *, is_open: bool) -> str:
         name = item.id
+        self.has_names = True
         item_id = self._generate(item) if self._is_taken(name) else name
         items = self._own.setdefault(name, {})
         items.pop(item.type, None)  # so that the newest stands last
@@ -180,7 +183,7 @@ class ItemIds:
 
 def _is_no_id(name: str) -> bool:
     """Whether the name is a placeholder, or text that no store takes."""
-    return name in PLACEHOLDERS or "\x00" in name or well_formed(name) is not name
+    return name in PLACEHOLDERS or "\x00" in name or not is_well_formed(name)
 
 
 def _is_same(stored: ThreadItem, item: ThreadItem) -> bool:

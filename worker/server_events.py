@@ -25,7 +25,7 @@ from chatkit.types import (
 from shared.errors import Fenced
 from shared.log import failure
 from shared.store import PostgresStore
-from shared.well_formed import well_formed_copy
+from shared.well_formed import is_well_formed, well_formed_copy
 from worker.delta_text import DeltaText
 from worker.item_ids import ItemIds, store_type
 from worker.publisher import RunJournal
@@ -112,9 +112,14 @@ class ServerEvents:
             await self._close(source)
 
     def _update(self, event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
-        event = self._ids.apply_update(event)
+        if self._ids.has_names:
+            event = self._ids.apply_update(event)
         update = event.update
-        if isinstance(update, (AssistantMessageContentPartTextDelta, WidgetStreamingTextValueDelta)):
+        if type(update) is AssistantMessageContentPartTextDelta:
+            if not self._deltas.holds and (update.delta.isascii() or is_well_formed(update.delta)):
+                return event
+            return self._deltas.apply(event, update)
+        if isinstance(update, WidgetStreamingTextValueDelta):
             return self._deltas.apply(event, update)
         return self._well_formed(event)
 
