@@ -108,7 +108,7 @@ class Attempt:
 
         async def produce() -> None:
             current_stop.set(self._state)
-            events = ServerEvents(self.run_id, server, thread, context, self._state, journal).read(prepared)
+            events = ServerEvents(self.run_id, server, prepared, context, self._state, journal).read()
             shown = cast(Events, server._process_events(thread, context, lambda: events))
             async with aclosing(events), aclosing(shown):  # both end in this task, the SDK's first
                 options = await anext(shown)
@@ -133,7 +133,7 @@ class Attempt:
     def _take(self, event: ThreadStreamEvent, journal: RunJournal) -> None:
         if (
             type(event) is ThreadItemUpdatedEvent
-        ):  # isinstance of a model that it is not costs more than all the rest
+        ):  # first, because isinstance is slow where a model is another
             self.last_error = None
         elif isinstance(event, ErrorEvent):
             self.last_error = event

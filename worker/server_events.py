@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 from chatkit.errors import BaseStreamError
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError
+from chatkit.store import NotFoundError, Store
 from chatkit.types import (
     AssistantMessageContentPartTextDelta,
     ThreadItem,
@@ -64,37 +65,36 @@ class ServerEvents:
         self,
         run_id: str,
         server: ChatKitServer[Any],
-        thread: ThreadMetadata,
+        prepared: Prepared,
         context: Any,
         state: StopState,
         journal: RunJournal,
     ) -> None:
         self._run_id = run_id
         self._store = server.store
-        self._thread = thread
+        self._prepared = prepared
         self._context = context
         self._state = state
         self._journal = journal
         given: set[str] = set()
         _given.set(given)
-        self._ids = ItemIds(self._generate, given)
+        self._ids = ItemIds(partial(_generate_id, server.store, prepared.thread, context), given)
         self._is_foreign = not isinstance(server.store, PostgresStore)
         self._deltas = DeltaText()
 
-    async def read(self, prepared: Prepared) -> AsyncGenerator[ThreadStreamEvent, None]:
+    async def read(self) -> AsyncGenerator[ThreadStreamEvent, None]:
         """Raises what the server does. However it ends, the server's own generator ends before it, in the same task."""
         source: AsyncIterator[ThreadStreamEvent] | None = None
         try:
-            if prepared.opening is not None:
-                yield prepared.opening
-            source = aiter(prepared.stream())
+            if self._prepared.opening is not None:
+                yield self._prepared.opening
+            source = aiter(self._prepared.stream())
             async for event in source:
                 if self._state.reason is not None:
                     raise asyncio.CancelledError  # the server swallowed the one that it got
                 if not self._journal.has_room:
-                    await (
-                        self._journal.room()
-                    )  # the SDK hears a cancellation, because it waits for this generator
+                    # here the SDK hears a cancellation, because it waits for this generator
+                    await self._journal.room()
                 if type(event) is ThreadItemUpdatedEvent:
                     yield self._update(event)
                 else:
@@ -131,11 +131,8 @@ class ServerEvents:
 
     async def _stored(self, item_id: str) -> ThreadItem | None:
         with suppress(NotFoundError, LookupError):  # stores of a site's own raise either
-            return await self._store.load_item(self._thread.id, item_id, self._context)
+            return await self._store.load_item(self._prepared.thread.id, item_id, self._context)
         return None
-
-    def _generate(self, item: ThreadItem) -> str:
-        return self._store.generate_item_id(store_type(item), self._thread, self._context)
 
     def _well_formed(self, event: Event) -> Event:
         """The event as any store can take it. Ours makes its texts well-formed by itself, and so does the journal."""
@@ -157,3 +154,7 @@ class ServerEvents:
                 run_id=self._run_id,
                 **failure(error),
             )
+
+
+def _generate_id(store: Store[Any], thread: ThreadMetadata, context: Any, item: ThreadItem) -> str:
+    return store.generate_item_id(store_type(item), thread, context)
