@@ -81,7 +81,6 @@ class Chat:
             quiet_ms=random.choice([0, 0, 1500]),
             # the SDK stores a replacement before it shows it: a stop in between leaves it unshown
             revised=not stops and random.random() < 0.3,
-            same_ids=len(self.turns) % 3 != 2,  # not by chance, so that seeds stay what they were
         )
         turn = Turn(script, f"key-{script.tag}", thread_id)
         if stops:

@@ -24,8 +24,6 @@ class Script:
     """Between two items, after the progress event."""
     revised: bool = False
     """The last item is replaced by a longer one at the end."""
-    same_ids: bool = False
-    """The server gives each item the id that all such items have, in each run, as some models do."""
 
     def __str__(self) -> str:
         return json.dumps(asdict(self))

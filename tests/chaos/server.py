@@ -25,8 +25,6 @@ from chatkit.types import (
 
 from tests.chaos.script import Script, text_of
 
-SAME_ID = "answer"
-
 
 class ChaosServer(ChatKitServer[Any]):
     """Knows the message and nothing else: every attempt of a run gives the same texts."""
@@ -43,7 +41,7 @@ class ChaosServer(ChatKitServer[Any]):
             if number:
                 yield ProgressUpdateEvent(text=f"{number} of {script.items}")
                 await asyncio.sleep(script.quiet_ms / 1000)
-            item = self._item(thread, script, context)
+            item = self._item(thread, context, "")
             yield ThreadItemAddedEvent(item=item)
             for piece in script.pieces(number):
                 await asyncio.sleep(script.pause_ms / 1000)
@@ -54,13 +52,12 @@ class ChaosServer(ChatKitServer[Any]):
         if script.revised:
             yield ThreadItemReplacedEvent(item=_with_text(item, script.text(number)))
 
-    def _item(self, thread: ThreadMetadata, script: Script, context: Any) -> AssistantMessageItem:
-        own_id = self.store.generate_item_id("message", thread, context)
+    def _item(self, thread: ThreadMetadata, context: Any, text: str) -> AssistantMessageItem:
         return AssistantMessageItem(
-            id=SAME_ID if script.same_ids else own_id,
+            id=self.store.generate_item_id("message", thread, context),
             thread_id=thread.id,
             created_at=datetime.now(),
-            content=[AssistantMessageContent(text="")],
+            content=[AssistantMessageContent(text=text)],
         )
 
 
