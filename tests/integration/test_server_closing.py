@@ -32,6 +32,7 @@ from shared.settings import Settings
 from tests.followers import Follower, asking
 from tests.integration.test_overtaken import overtake
 from tests.system import _working, create, running, wait_until
+from worker import attempt as worker_attempt
 from worker.main import create_worker
 from worker.publisher import MAX_PENDING_BYTES
 
@@ -47,6 +48,7 @@ class Scoped(ChatKitServer[Any]):
     go_on: asyncio.Event
     heard: list[str]
     raises = False
+    hangs = False
 
     @asynccontextmanager
     async def scope(self) -> AsyncIterator[None]:
@@ -56,6 +58,8 @@ class Scoped(ChatKitServer[Any]):
         except BaseException as error:
             self.heard.append(type(error).__name__)
             await asyncio.sleep(0)  # time to clean up
+            if self.hangs:
+                await self.hang()
             if self.raises:
                 raise RuntimeError("a secret") from error
             raise
@@ -63,6 +67,12 @@ class Scoped(ChatKitServer[Any]):
             assert asyncio.current_task() is task, "left in another task"
             SPAN.reset(token)
             self.heard.append("left")
+
+    async def hang(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.heard.append("once more")
 
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
@@ -225,6 +235,28 @@ async def test_what_a_server_raises_while_it_is_stopped_is_logged_and_stops_it_a
     [line] = [line for line in out.splitlines() if f"action={action}" in line]
     assert "error_type=RuntimeError" in line
     assert "a secret" not in out
+
+
+@pytest.mark.parametrize("where", ["model", "store"])
+async def test_a_server_whose_clean_up_hangs_is_cancelled_once_more(
+    settings: Settings, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the stop has found it."""
+    monkeypatch.setattr(Scoped, "hangs", True)
+    monkeypatch.setattr(worker_attempt, "STOP_AGAIN_SECONDS", 0.3)
+    async with running(settings, server) as system:
+        alice = await system.caller()
+        async with asking(alice, create(where)) as asker:
+            await ready(asker)
+            if where == "model":
+                await alice.cancel(asker.run_id)
+            else:
+                async with locked_thread(settings) as connection:
+                    Scoped.go_on.set()
+                    await a_write_waits(connection)
+                    await alice.cancel(asker.run_id)
+            assert (await asker.finished()).end == "cancelled"
+    assert Scoped.heard == ["CancelledError", "once more", "left"]
 
 
 async def test_a_store_that_fails_the_sdk_leaves_no_server_to_the_collector(settings: Settings) -> None:
