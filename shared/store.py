@@ -21,6 +21,7 @@ from shared.runs_sql import THREAD_LOCK
 from shared.store_calls import StoreCalls, fence_in, found, owner_in, written
 from shared.store_undo import TakenBack, take_back
 from shared.thread_merge import columns_of, data_of, fields_of, merge, refresh, thread_json
+from shared.well_formed import dump_json
 
 MAX_PAGE_SIZE: Final = 10_000
 PAGE_MAX_BYTES: Final = 1024 * 1024
@@ -53,7 +54,8 @@ class PostgresStore(Store[Any]):
 
     Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
     attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable: but where `waits` says
-    so, a call is repeated until PostgreSQL is back, which every one of them can be. Each is one block of `calling`.
+    so, a call is repeated until PostgreSQL is back, which every one of them can be. Each is one block of `calling`, and
+    `given` hears of each id of an item that the store makes. Half a surrogate pair is stored as U+FFFD.
 
     The links to images that `previews` has signed are renewed in every item and attachment that is read.
     """
@@ -63,10 +65,12 @@ class PostgresStore(Store[Any]):
         database: Database,
         waits: Callable[[], bool] = lambda: False,
         calling: Callable[[], AbstractContextManager[object]] = nullcontext,
+        given: Callable[[str], None] = lambda _: None,
         previews: Previews | None = None,
         page_max_bytes: int = PAGE_MAX_BYTES,
     ) -> None:
         self._calls = StoreCalls(database, waits, calling)
+        self._given = given
         self._previews = previews
         self._page_max_bytes = page_max_bytes
 
@@ -74,7 +78,9 @@ class PostgresStore(Store[Any]):
         return generate_id("thread")
 
     def generate_item_id(self, item_type: StoreItemType, thread: ThreadMetadata, context: Any) -> str:
-        return generate_id(item_type)
+        item_id = generate_id(item_type)
+        self._given(item_id)
+        return item_id
 
     async def load_thread(self, thread_id: str, context: Any) -> ThreadMetadata:
         row = await self._calls.row(sql.LOAD_THREAD, thread_id, *owner_in(context))
@@ -151,7 +157,7 @@ class PostgresStore(Store[Any]):
         await self.save_item(thread_id, item, context)
 
     async def save_item(self, thread_id: str, item: ThreadItem, context: Any) -> None:
-        data = item.model_dump_json()
+        data = dump_json(item)
         row = await self._calls.row(
             sql.WRITE_ITEM, thread_id, *owner_in(context), item.id, data, *fence_in(context)
         )

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 class StoreCalls:
     """Statements of the store. Each is one block of `calling`, and is repeated until PostgreSQL is back where `waits`
-    says so, which every one of them can be.
+    says so, which every one of them can be. Raises Fenced where the answer says so.
     """
 
     def __init__(
@@ -48,7 +48,10 @@ class StoreCalls:
 
         async def fetch() -> list[asyncpg.Record]:
             async with self.database.connection() as connection:
-                return await connection.fetch(statement, *parameters)
+                rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
+            if rows and rows[0].get("fenced"):
+                raise Fenced  # here, so that `calling` hears of it
+            return rows
 
         return await self.patiently(fetch)
 
@@ -99,10 +102,8 @@ def found(row: asyncpg.Record | None, what: str) -> asyncpg.Record:
 
 
 def written(row: asyncpg.Record | None, what: str) -> asyncpg.Record:
-    """The answer to a write. Raises Fenced, and NotFoundError where there was nothing to write."""
+    """The answer to a write. Raises NotFoundError where there was nothing to write."""
     row = found(row, what)
-    if row["fenced"]:
-        raise Fenced
     if not row["found"]:
         raise NotFoundError(what)
     return row

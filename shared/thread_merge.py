@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from chatkit.types import ThreadMetadata
 
+from shared.well_formed import dump_json
+
 MAX_THREADS: Final = 100
 """Threads of which a caller's loads are remembered; one beyond them is saved as by a caller that has not loaded it."""
 MAX_VALUES: Final = 16
@@ -32,7 +34,7 @@ Fields = dict[Field, str]
 
 def thread_json(thread: ThreadMetadata) -> str:
     """A thread as it is stored: without its items."""
-    return thread.model_dump_json(exclude={"items"})
+    return dump_json(thread, exclude={"items"})
 
 
 def fields_of(data: str) -> Fields:

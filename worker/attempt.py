@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any, assert_never
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, assert_never, cast
 
 import structlog
 from chatkit.actions import Action
-from chatkit.errors import BaseStreamError, ErrorCode
+from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError, Store
 from chatkit.types import (
     ErrorEvent,
@@ -19,6 +19,7 @@ from chatkit.types import (
     Thread,
     ThreadItem,
     ThreadItemReplacedEvent,
+    ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
     ThreadUpdatedEvent,
@@ -33,9 +34,10 @@ from shared.log import failure
 from shared.runs import Kind, Run
 from shared.store import ITEM, PostgresStore, read_thread
 from worker.publisher import RunJournal
+from worker.server_events import Prepared, ServerEvents
 from worker.stop import Stop, StopState, current_stop, executing
 
-Stream = Callable[[], AsyncIterator[ThreadStreamEvent]]
+Events = AsyncGenerator[ThreadStreamEvent, None]
 
 STOP_AGAIN_SECONDS = 5.0
 """A server that has not ended this long after it was cancelled is cancelled again."""
@@ -45,14 +47,6 @@ CANCELLATIONS = 2
 _ACTION: TypeAdapter[Action[str, Any]] = TypeAdapter(Action[str, Any])
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """The thread, and the call of the server that answers in it."""
-
-    thread: ThreadMetadata
-    stream: Stream
 
 
 class Attempt:
@@ -67,8 +61,6 @@ class Attempt:
         self.began = False
         """Whether the server was called."""
         self._state = StopState()
-        self._on_lost: Callable[[], None] | None = None
-        self._stop_asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._producer: asyncio.Task[None] | None = None
 
     @property
@@ -80,21 +72,16 @@ class Attempt:
 
         A stop that is repeated changes nothing: cancelling again would cut short what the SDK keeps of the answer.
         """
-        if self._state.reason is not None and (reason is not Stop.LOST or self._state.reason is Stop.LOST):
-            return
-        self._state.reason = reason
-        if reason is Stop.LOST and self._on_lost is not None:
-            self._on_lost()
-        if not self._stop_asked.done():
-            self._stop_asked.set_result(None)
-        if self._producer is not None:
+        if self._state.stop(reason) and self._producer is not None:
             self._producer.cancel()
+
+    def overtaken(self) -> None:
+        """A newer attempt has begun. The server is about to hear of that, and is not cancelled as long as it obeys."""
+        self._state.stop(Stop.LOST)
 
     def when_lost(self, call: Callable[[], None] | None) -> None:
         """Has `call` made when the lease is lost: at once, where it is."""
-        self._on_lost = call
-        if call is not None and self._state.reason is Stop.LOST:
-            call()
+        self._state.when_lost(call)
 
     async def prepare(self, run: Run, user: UserServer, context: Any) -> Prepared:
         """Loads what the run half is called with. Raises what the server's store raises."""
@@ -104,7 +91,7 @@ class Attempt:
             )
         if run.kind is Kind.CREATE:
             thread = Thread(**thread.model_dump(), items=Page())
-        return Prepared(thread, _stream(run, user, thread, item, context))
+        return _prepared(run, user, thread, item, context)
 
     async def execute(
         self, prepared: Prepared, run: Run, user: UserServer, context: Any, journal: RunJournal
@@ -119,31 +106,18 @@ class Attempt:
     async def _execute(
         self, prepared: Prepared, run: Run, user: UserServer, context: Any, journal: RunJournal
     ) -> None:
-        server, thread, stream = user.server, prepared.thread, prepared.stream
-
-        async def paced() -> AsyncIterator[ThreadStreamEvent]:
-            # the agent is held here, inside the generator: where the SDK hears a cancellation
-            try:
-                async for event in stream():
-                    if self._state.reason is not None:
-                        raise asyncio.CancelledError  # the server swallowed the one that it got
-                    await journal.room()
-                    yield event
-            except (BaseStreamError, Fenced):
-                raise
-            except Exception as error:
-                # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
-                log.error("the server failed", action="server_failed", run_id=self.run_id, **failure(error))  # noqa: TRY400
-                raise
+        server, thread = user.server, prepared.thread
 
         async def produce() -> None:
             current_stop.set(self._state)
-            events = server._process_events(thread, context, paced)
-            options = await anext(events)
-            if not _was_admitted(options, run):
-                self._take(options, journal)
-            async for event in events:
-                self._take(event, journal)
+            events = ServerEvents(self.run_id, server, prepared, context, self._state, journal).read()
+            shown = cast(Events, server._process_events(thread, context, lambda: events))
+            async with aclosing(events), aclosing(shown):  # both end in this task, the SDK's first
+                options = await anext(shown)
+                if not _was_admitted(options, run):
+                    self._take(options, journal)
+                async for event in shown:
+                    self._take(event, journal)
 
         complete = False
         if self._state.reason is None:
@@ -159,7 +133,11 @@ class Attempt:
             await server.handle_stream_cancelled(thread, [], context)
 
     def _take(self, event: ThreadStreamEvent, journal: RunJournal) -> None:
-        if isinstance(event, ErrorEvent):
+        if (
+            type(event) is ThreadItemUpdatedEvent
+        ):  # first, because isinstance is slow where a model is another
+            self.last_error = None
+        elif isinstance(event, ErrorEvent):
             self.last_error = event
             if self._state.reason is not None:
                 return  # what the server made of its cancellation
@@ -169,7 +147,7 @@ class Attempt:
 
     async def _finished(self, producer: asyncio.Task[None], journal: RunJournal) -> bool:
         """Whether the server came to its own end: before a stop was heard, or in spite of it."""
-        first: list[asyncio.Future[Any]] = [producer, journal.refused, self._stop_asked]
+        first: list[asyncio.Future[Any]] = [producer, journal.refused, self._state.asked]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if journal.refused.done():
             self.stop(Stop.LOST)
@@ -188,8 +166,9 @@ class Attempt:
             if self._state.reason is Stop.USER and isinstance(error, NotFoundError):
                 raise  # the thread was deleted
             log.error("the run failed", action="run_failed", run_id=self.run_id, **failure(error))  # noqa: TRY400
-            self.last_error = _interrupted()
-            journal.put(self.last_error)
+            if self._state.reason is None:  # else it is what the server made of the stop
+                self.last_error = _interrupted()
+                journal.put(self.last_error)
         else:
             return self._state.reason is None or self.last_error is None
         return False
@@ -236,31 +215,25 @@ async def _load(store: Store[Any], run: Run, context: Any) -> tuple[ThreadMetada
     return await asyncio.gather(thread, store.load_item(run.thread_id, item_id, context))
 
 
-def _stream(
+def _prepared(
     run: Run, user: UserServer, thread: ThreadMetadata, item: ThreadItem | None, context: Any
-) -> Stream:
+) -> Prepared:
     server = user.server
     match run.kind:
         case Kind.CREATE | Kind.MESSAGE | Kind.RETRY:
             if not isinstance(item, UserMessageItem):
                 raise TypeError("the run's input is not a user message")
-            return lambda: server.respond(thread, item, context)
+            return Prepared(thread, lambda: server.respond(thread, item, context))
         case Kind.CLIENT_TOOL_OUTPUT:
-            return lambda: server.respond(thread, None, context)
+            return Prepared(thread, lambda: server.respond(thread, None, context))
         case Kind.STRUCTURED_INPUT:
-            updated = StructuredInputItem.model_validate(run.input["item"])
-
-            async def answered() -> AsyncIterator[ThreadStreamEvent]:
-                yield ThreadItemReplacedEvent(item=updated)
-                async for event in server.respond(thread, None, context):
-                    yield event
-
-            return answered
+            answered = ThreadItemReplacedEvent(item=StructuredInputItem.model_validate(run.input["item"]))
+            return Prepared(thread, lambda: server.respond(thread, None, context), answered)
         case Kind.ACTION:
             if item is not None and not isinstance(item, WidgetItem):
                 raise TypeError("the sender of the action is not a widget")
             action = _ACTION.validate_python(run.input["action"])
-            return lambda: server.action(thread, action, item, context)
+            return Prepared(thread, lambda: server.action(thread, action, item, context))
         case _:
             assert_never(run.kind)
 

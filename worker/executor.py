@@ -26,10 +26,11 @@ from shared.runs import Run, Status
 from shared.settings import Settings
 from shared.tasks import end_tasks
 from shared.token_box import TokenBox
-from worker.attempt import Attempt, Prepared
+from worker.attempt import Attempt
 from worker.publisher import Publisher, RunJournal
 from worker.restore import admission_events
 from worker.rewind import rewind
+from worker.server_events import Prepared
 from worker.stop import Stop
 
 RETRY_SECONDS = 0.25
@@ -140,8 +141,9 @@ class Executor:
             if attempt.stopped is Stop.USER and isinstance(error, NotFoundError):
                 return Status.CANCELLED, None  # the thread was deleted
             log.error("the run failed", action="run_failed", **failure(error))  # noqa: TRY400
-            journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
-            return Status.FAILED, "internal"
+            if attempt.stopped is None:  # else it is what the server made of the stop
+                journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
+                return Status.FAILED, "internal"
         return self._status(attempt, journal)
 
     def _status(self, attempt: Attempt, journal: RunJournal) -> tuple[Status, str | None]:
@@ -188,6 +190,7 @@ class Executor:
 
     async def _forbid(self, attempt: Attempt, run: Run) -> None:
         if not await self._persist(attempt, lambda: self._runs.forbid_next_attempt(run.id, run.attempt)):
+            attempt.overtaken()
             raise Fenced
         attempt.is_last = True
 

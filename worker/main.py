@@ -31,6 +31,7 @@ from worker.executor import Executor
 from worker.heartbeat import Heartbeat
 from worker.publisher import Publisher
 from worker.reaper import Reaper
+from worker.server_events import note_given_id
 from worker.stop import Stop, calling_store, guard, is_executing
 
 RECONNECT_SECONDS = 0.2
@@ -49,6 +50,7 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
         database,
         waits=is_executing,
         calling=calling_store,
+        given=note_given_id,
         previews=build_previews(settings),
         page_max_bytes=settings.page_max_bytes,
     )

@@ -1,8 +1,13 @@
-"""Events that wait for a flush; neighbouring text deltas of the same item and part become one. Pure."""
+"""Events that wait for a flush; neighbouring text deltas of the same item and part become one. Pure.
+
+No entry has more than MAX_TEXT_BYTES of a delta's text: a longer one becomes several. Nor has any half a surrogate
+pair, which JSON does not know: U+FFFD stands for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from chatkit.types import (
     AssistantMessageContentPartTextDelta,
@@ -10,6 +15,11 @@ from chatkit.types import (
     ThreadStreamEvent,
 )
 from pydantic_core import to_json
+
+from shared.well_formed import well_formed, well_formed_copy
+
+MAX_TEXT_BYTES: Final = 64 * 1024
+"""In UTF-8: what one line of the stream may have of a text that is also told in several."""
 
 Serialize = Callable[[ThreadStreamEvent], bytes]
 
@@ -50,17 +60,15 @@ class Pending:
             self._put_delta(event, event.update)
         else:
             self._close_delta()
-            self._add(self._serialize(event))
+            self._add(self._serialized(event))
 
     def _put_delta(self, event: ThreadItemUpdatedEvent, update: AssistantMessageContentPartTextDelta) -> None:
         key = (event.item_id, update.content_index)
         if key != self._key:
             self._close_delta()
             self._key = key
-            before, _, behind = self._serialize(_marked(event)).partition(_MARK)
+            before, _, behind = self._serialized(_marked(event)).partition(_MARK)
             self._around = (before, behind)
-        if not update.delta.isascii():
-            update.delta.encode()  # half of a surrogate pair is no JSON: here its server hears of it
         self._open = True
         self._text.append(update.delta)
         self.size += len(update.delta)
@@ -75,14 +83,27 @@ class Pending:
         if not self._open:
             return
         before, behind = self._around
-        payload = before + to_json("".join(self._text)) + behind
+        text = well_formed("".join(self._text))
         self._open = False
         self._text = []
-        self._add(payload)
+        for piece in _pieces(text):
+            self._add(before + to_json(piece) + behind)
+
+    def _serialized(self, event: ThreadStreamEvent) -> bytes:
+        try:
+            return self._serialize(event)
+        except ValueError:  # pydantic's PydanticSerializationError is one
+            return self._serialize(well_formed_copy(event))
 
     def _add(self, payload: bytes) -> None:
         self._ready.append(payload)
         self.size += len(payload)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The text in pieces of at most MAX_TEXT_BYTES, of which an empty text has one too."""
+    step = MAX_TEXT_BYTES if text.isascii() else MAX_TEXT_BYTES // 4  # no character has more than four bytes
+    return (text[start : start + step] for start in range(0, len(text) or 1, step))
 
 
 def _marked(event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:

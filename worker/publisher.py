@@ -72,9 +72,14 @@ class RunJournal:
     def _is_filling(self) -> bool:
         return len(self._pending) > MAX_PENDING // 2 or self._pending.size > MAX_PENDING_BYTES // 2
 
+    @property
+    def has_room(self) -> bool:
+        """Whether no more is pending than may be."""
+        return len(self._pending) <= MAX_PENDING and self._pending.size <= MAX_PENDING_BYTES
+
     async def room(self) -> None:
         """Waits while more is pending than may be. Raises Fenced."""
-        while len(self._pending) > MAX_PENDING or self._pending.size > MAX_PENDING_BYTES:
+        while not self.has_room:
             await self._progress()
 
     async def mark(self, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> None:

@@ -6,7 +6,8 @@ and a lost lease are not that: `guard` gives each what it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
@@ -14,6 +15,8 @@ from typing import Any
 
 from chatkit.server import ChatKitServer
 from chatkit.types import AssistantMessageItem, ThreadItem, ThreadMetadata
+
+from shared.errors import Fenced
 
 
 class Stop(StrEnum):
@@ -33,16 +36,39 @@ class Stop(StrEnum):
 class StopState:
     """One attempt's reason to stop, if there is one, and what came of it."""
 
-    __slots__ = ("left_behind", "reason", "store_calls", "told")
+    __slots__ = ("_on_lost", "asked", "left_behind", "reason", "store_calls", "told")
 
     def __init__(self) -> None:
         self.reason: Stop | None = None
+        self.asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once there is a reason."""
         self.told = False
         """Whether the SDK has been told."""
         self.left_behind = False
         """Whether the run went on to its end without a server that would not stop."""
         self.store_calls = 0
         """Calls of our store that the execution has under way."""
+        self._on_lost: Callable[[], None] | None = None
+
+    def stop(self, reason: Stop) -> bool:
+        """Notes the reason; False where it changes nothing.
+
+        The first reason stands, but for a lost lease, after which nothing may be written.
+        """
+        if self.reason is not None and (reason is not Stop.LOST or self.reason is Stop.LOST):
+            return False
+        self.reason = reason
+        if reason is Stop.LOST and self._on_lost is not None:
+            self._on_lost()
+        if not self.asked.done():
+            self.asked.set_result(None)
+        return True
+
+    def when_lost(self, call: Callable[[], None] | None) -> None:
+        """Has `call` made when the lease is lost: at once, where it is."""
+        self._on_lost = call
+        if call is not None and self.reason is Stop.LOST:
+            call()
 
     @property
     def keeping(self) -> bool:
@@ -74,7 +100,11 @@ def is_executing() -> bool:
 
 @contextmanager
 def calling_store() -> Iterator[None]:
-    """The block is a call of our store: the attempt that it belongs to knows of it."""
+    """The block is a call of our store: the attempt that it belongs to knows of it.
+
+    Where the fence refuses the call, the attempt is lost before anybody hears of it, so that no event that is made of
+    the refusal is shown. The server is not cancelled for that: it is unwinding already.
+    """
     state = _executing.get()
     if state is None:
         yield
@@ -82,6 +112,9 @@ def calling_store() -> Iterator[None]:
     state.store_calls += 1
     try:
         yield
+    except Fenced:
+        state.stop(Stop.LOST)
+        raise
     finally:
         state.store_calls -= 1
 

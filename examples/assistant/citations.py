@@ -15,6 +15,7 @@ from chatkit.types import (
     AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
     EntitySource,
+    ThreadItemAddedEvent,
     ThreadItemDoneEvent,
     ThreadItemUpdatedEvent,
     ThreadStreamEvent,
@@ -51,6 +52,8 @@ class Citations:
             content = [self._annotated(item.id, index, part) for index, part in enumerate(item.content)]
             yield ThreadItemDoneEvent(item=item.model_copy(update={"content": content}))
             return
+        if isinstance(event, ThreadItemAddedEvent):
+            self._forget(event.item.id)
         if not isinstance(event, ThreadItemUpdatedEvent):
             yield event
             return
@@ -67,6 +70,11 @@ class Citations:
                 yield ThreadItemUpdatedEvent(item_id=event.item_id, update=update)
             case _:
                 yield event
+
+    def _forget(self, item_id: str) -> None:
+        """A message begins: some models give each of a turn the same id."""
+        for key in [key for key in self._parts if key[0] == item_id]:
+            del self._parts[key]
 
     def _marks_in(self, item_id: str, index: int, delta: str) -> Iterator[ThreadStreamEvent]:
         part = self._parts[item_id, index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +30,6 @@ from examples.assistant.citations import Citations
 from examples.assistant.converter import AssistantConverter
 from examples.assistant.corpus import Corpus
 from examples.assistant.history import load_history
-from examples.assistant.item_ids import ItemIds
 from examples.assistant.mcp import with_mcp_tools
 from examples.assistant.models import build_model
 from examples.assistant.prompt import build_instructions
@@ -73,16 +72,16 @@ class AssistantServer(ChatKitServer[RequestContext]):
         if not history:
             return
         turn = Turn(thread=thread, store=self.store, request_context=context)
-        ids = ItemIds(turn.generate_id)
         citations = Citations(turn.sources, self._settings.docs_url)
         async with (
             self._titling(thread, input_user_message, context),
             with_mcp_tools(self._agent(context, fence), self._settings.mcp_url, context) as agent,
         ):
             result = Runner.run_streamed(agent, history, context=turn, max_turns=MAX_MODEL_CALLS)
-            async for event in turn_events(turn, result):
-                for annotated in citations.apply(ids.apply(event)):
-                    yield annotated
+            async with aclosing(turn_events(turn, result)) as events:  # a stop may come at the yield
+                async for event in events:
+                    for annotated in citations.apply(event):
+                        yield annotated
 
     async def action(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from agents import RunResultStreaming
 from chatkit.agents import AgentContext, stream_agent_response
@@ -29,8 +29,8 @@ class Turn(AgentContext[RequestContext]):
         return self.sources.index(section) + 1
 
 
-async def turn_events(turn: Turn, result: RunResultStreaming) -> AsyncIterator[ThreadStreamEvent]:
-    """The run's events. Cancelling this stops the model too.
+async def turn_events(turn: Turn, result: RunResultStreaming) -> AsyncGenerator[ThreadStreamEvent, None]:
+    """The run's events. Cancelling or closing this stops the model too.
 
     The SDK's own stream, cancelled in mid-wait, leaves the model generating and two tasks behind. So each step
     is shielded, and a cancelled run is ended through its result and then read to its end.

@@ -22,7 +22,7 @@ from tests.assistant_support import (
     of_type,
 )
 from tests.responses_endpoint import ITEM_ID, responses_endpoint
-from tests.system import wait_until
+from tests.system import create, message, running, wait_until
 
 PNG = b"\x89PNG\r\n"
 
@@ -98,13 +98,16 @@ async def test_the_search_tool_and_its_annotations_with_a_real_client(endpoint, 
     assert len(of_type(events, "progress_update")) == 2
 
 
-async def test_items_that_the_model_names_alike_do_not_overwrite_each_other(endpoint, store):
-    chat = Chat(AssistantServer(store))
-    for _ in range(3):
-        await chat.say("Hi there")
-    items = store.of_thread(chat.thread_id)
-    assert [item.type for item in items] == ["user_message", "assistant_message"] * 3
-    assert ITEM_ID not in {item.id for item in items}
+async def test_items_that_the_model_names_alike_do_not_overwrite_each_other(endpoint, settings):
+    """Behind the queue: the worker gives them ids."""
+    async with running(settings) as system:
+        alice = await system.caller()
+        answer = await alice.stream(create("Hi there"))
+        for text in ("Hello", "Hi again"):
+            assert (await alice.stream(message(answer.thread_id, text))).end == "completed"
+        items = await alice.items(answer.thread_id)
+    assert [item["type"] for item in items] == ["user_message", "assistant_message"] * 3
+    assert ITEM_ID not in {item["id"] for item in items}
 
 
 async def test_history_goes_as_input_items(endpoint, store):

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from tests.examples import examples
-from worker.merge import Pending
+from worker.merge import MAX_TEXT_BYTES, Pending
 
 quick = examples(80)
 
@@ -195,3 +195,34 @@ def test_one_event_object_can_be_yielded_again_and_again():
         pending.put(event)
     event.update.delta = "d"
     assert [delta_of(payload) for payload in pending.take()] == [(("msg_1", 0), "ab"), (("msg_2", 0), "c")]
+
+
+LONG = st.sampled_from(["x", "é", "漢", "😀", '"']).flatmap(
+    lambda char: st.integers(0, 3 * MAX_TEXT_BYTES).map(lambda count: char * count)
+)
+
+
+@examples(30)
+@given(st.lists(LONG, min_size=1, max_size=4))
+def test_no_entry_has_more_than_64_kib_of_text(texts):
+    """Neither of many deltas that are joined nor of one; together they are the text."""
+    pending = Pending(serialize)
+    for text in texts:
+        update = AssistantMessageContentPartTextDelta(content_index=0, delta=text)
+        pending.put(ThreadItemUpdatedEvent(item_id="msg_1", update=update))
+    told = [delta_of(payload)[1] for payload in pending.take()]
+    assert "".join(told) == "".join(texts)
+    assert max(len(text.encode()) for text in told) <= MAX_TEXT_BYTES == 64 * 1024
+    assert len(told) <= 1 + 4 * sum(len(text.encode()) for text in texts) // MAX_TEXT_BYTES
+
+
+def test_half_a_surrogate_pair_in_any_event_costs_nothing_but_itself():
+    """The halves of two neighbouring deltas are one character; a lone one is U+FFFD, in deltas and in all else."""
+    pending = Pending(serialize)
+    for text in ("a\ud83d", "\ude00", "\ud83d"):
+        update = AssistantMessageContentPartTextDelta(content_index=0, delta=text)
+        pending.put(ThreadItemUpdatedEvent(item_id="msg_1", update=update))
+    pending.put(ProgressUpdateEvent(text="cut \ud83d"))
+    delta, progress = pending.take()
+    assert delta_of(delta)[1] == "a😀\ufffd"
+    assert json.loads(progress)["text"] == "cut \ufffd"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,9 @@ from chatkit.types import (
     AssistantMessageContentPartAnnotationAdded,
     AssistantMessageContentPartDone,
     AssistantMessageContentPartTextDelta,
+    AssistantMessageItem,
+    ThreadItemAddedEvent,
+    ThreadItemDoneEvent,
     ThreadItemUpdatedEvent,
     URLSource,
 )
@@ -160,3 +164,17 @@ def test_the_models_own_annotations_are_kept_and_numbered_with_ours():
     content = AssistantMessageContent(text="See [1]", annotations=[])
     [done] = citations.apply(event(AssistantMessageContentPartDone(content_index=0, content=content)))
     assert [annotation.source.title for annotation in done.update.content.annotations] == ["A", "W"]
+
+
+def test_the_marks_of_a_second_message_of_the_same_id_are_its_own():
+    """Some models name every message of a turn alike."""
+    citations = Citations([SECTION])
+    message = AssistantMessageItem(
+        id="m", thread_id="t", created_at=datetime.now(), content=[AssistantMessageContent(text="")]
+    )
+    for _ in range(2):
+        list(citations.apply(ThreadItemAddedEvent(item=message)))
+        [_, added] = citations.apply(delta("See [1]"))
+        assert (added.update.annotation_index, added.update.annotation.index) == (0, 7)
+        [done] = citations.apply(ThreadItemDoneEvent(item=message))
+        assert len(done.item.content[0].annotations) == 1

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from agents.models.fake_id import FAKE_RESPONSES_ID
 from chatkit.actions import Action
 from chatkit.errors import CustomStreamError
 from chatkit.types import (
     Annotation,
     AssistantMessageContent,
+    AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
     ClientEffectEvent,
     ClosedStatus,
@@ -240,6 +242,20 @@ class PageServer(AssistantServer):
 
     async def _answers(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.say("Noted.")
+
+    async def _same(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """A message for each word, all of them with the id that the agents SDK gives to what has none."""
+        for word in scene.words:
+            fields = {**scene.base("message"), "id": FAKE_RESPONSES_ID}
+            content = [AssistantMessageContent(text="")]
+            yield ThreadItemAddedEvent(item=AssistantMessageItem(**fields, content=content))
+            for delta in (f"Said {word}", " to the end"):
+                update = AssistantMessageContentPartTextDelta(content_index=0, delta=delta)
+                yield ThreadItemUpdatedEvent(item_id=FAKE_RESPONSES_ID, update=update)
+                await asyncio.sleep(0.05)
+            content = [AssistantMessageContent(text=f"Said {word} to the end")]
+            fields["created_at"] = datetime.now()
+            yield ThreadItemDoneEvent(item=AssistantMessageItem(**fields, content=content))
 
     async def _hostile(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.say(HOSTILE)

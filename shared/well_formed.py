@@ -1,0 +1,73 @@
+"""Text that JSON and UTF-8 can hold: the halves of a surrogate pair joined, a half that is alone replaced by U+FFFD.
+
+Half an emoji comes from a model's stream that was cut within one, or from a title that was. Python's str holds it, and
+no encoder takes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel
+
+T = TypeVar("T")
+
+
+def is_well_formed(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def well_formed(text: str) -> str:
+    """The text without halves: the same object where it has none."""
+    if is_well_formed(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def well_formed_copy(value: T) -> T:
+    """The value with each of its texts well-formed, in models, lists and dictionaries at any depth.
+
+    What has no halves is not copied, and nothing is changed in place.
+    """
+    return cast(T, _copy(value))
+
+
+def dump_json(model: BaseModel, **options: Any) -> str:
+    """`model.model_dump_json`, of a well-formed copy where the model has halves."""
+    try:
+        return model.model_dump_json(**options)
+    except ValueError:  # pydantic's PydanticSerializationError is one
+        return well_formed_copy(model).model_dump_json(**options)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if type(value) is not str else well_formed(value)
+    if isinstance(value, BaseModel):
+        changed = _changed(value.__dict__)
+        extra = _changed(value.__pydantic_extra__ or {})
+        return value.model_copy(update={**changed, **extra}) if changed or extra else value
+    if isinstance(value, dict):
+        copied = {_copy(key): _copy(entry) for key, entry in value.items()}
+        same = all(
+            key is old_key and entry is old
+            for (key, entry), (old_key, old) in zip(copied.items(), value.items(), strict=False)
+        )
+        return value if same and len(copied) == len(value) else copied
+    if isinstance(value, list | tuple):
+        entries = [_copy(entry) for entry in value]
+        if all(entry is old for entry, old in zip(entries, value, strict=True)):
+            return value
+        return entries if isinstance(value, list) else tuple(entries)
+    return value
+
+
+def _changed(fields: dict[str, Any]) -> dict[str, Any]:
+    copies = ((name, value, _copy(value)) for name, value in fields.items())
+    return {name: copied for name, value, copied in copies if copied is not value}
