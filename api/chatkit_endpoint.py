@@ -28,6 +28,7 @@ from api.admission import Submission
 from api.authentication import Identity, locale_of
 from api.caller import authenticated, resources_of
 from api.chatkit_openapi import CHATKIT
+from api.context_headers import context_headers
 from api.parse import ParsedRequest, parse
 from api.relay import relay
 from api.request_body import read_body
@@ -43,6 +44,7 @@ from shared.errors import (
 )
 from shared.identity import RequestContext, set_current
 from shared.journal import START
+from shared.refusals import server_refusals
 from shared.runs import new_run_id
 from shared.store import PostgresStore
 
@@ -103,13 +105,16 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
     server = resources.user.server
     if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and server.attachment_store is None:
         raise NotSupported("The server stores no attachments.")
+    set_current(context)
+    made = await resources.user.context(context)
     if isinstance(request, ThreadsDeleteReq):
         await _stop_runs(resources, request.params.thread_id, context)
-    set_current(context)
+        set_current(context)
     try:
-        if isinstance(request, ItemsFeedbackReq):
-            await _check_items(resources, request.params, resources.user.context(context))
-        return await server._process_non_streaming(request, resources.user.context(context))
+        with server_refusals():
+            if isinstance(request, ItemsFeedbackReq):
+                await _check_items(resources, request.params, made)
+            return await server._process_non_streaming(request, made)
     except NotFoundError as error:
         raise _not_found(request) from error
     except NotImplementedError as error:
@@ -157,6 +162,7 @@ def _context(
     return resources.authenticator.context_from(
         identity,
         metadata=parsed.metadata,
+        headers=context_headers(request.headers, resources.settings),
         locale=locale_of(request.headers.get("accept-language")),
         request_id=uuid4().hex,
         run_id=run_id,

@@ -26,10 +26,12 @@ from chatkit.types import (
     WidgetItem,
 )
 from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
 
 from shared.chatkit import UserServer
 from shared.errors import Fenced
 from shared.log import failure
+from shared.refusals import refusal_of, stream_error
 from shared.runs import Kind, Run
 from shared.store import ITEM, PostgresStore
 from worker.publisher import RunJournal
@@ -132,6 +134,8 @@ class Attempt:
             except Exception as error:
                 # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
                 log.error("the server failed", action="server_failed", run_id=self.run_id, **failure(error))  # noqa: TRY400
+                if isinstance(error, HTTPException) and (refused := refusal_of(error)):
+                    raise stream_error(refused) from error
                 raise
 
         async def produce() -> None:
