@@ -7,6 +7,7 @@ import re
 from typing import Any
 from uuid import uuid4
 
+from chatkit.server import ChatKitServer
 from chatkit.store import NotFoundError
 from chatkit.types import (
     AttachmentsCreateReq,
@@ -46,6 +47,7 @@ from shared.identity import RequestContext, set_current
 from shared.journal import START
 from shared.refusals import server_refusals
 from shared.runs import new_run_id
+from shared.server_checks import overrides
 from shared.store import PostgresStore
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -103,7 +105,7 @@ async def _stream(
 
 async def _answer(resources: Resources, request: NonStreamingReq, context: RequestContext) -> bytes:
     server = resources.user.server
-    if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and server.attachment_store is None:
+    if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and not _stores_attachments(server):
         raise NotSupported("The server stores no attachments.")
     set_current(context)
     made = await resources.user.context(context)
@@ -123,6 +125,10 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         if isinstance(request, ThreadsSyncCustomActionReq) and error.args == (_NOT_A_WIDGET,):
             raise ItemMismatch("The sender of the action is not a widget.") from error
         raise
+
+
+def _stores_attachments(server: ChatKitServer[Any]) -> bool:
+    return server.attachment_store is not None or overrides(server, "_get_attachment_store")
 
 
 async def _check_items(resources: Resources, given: ItemFeedbackParams, context: Any) -> None:

@@ -167,7 +167,7 @@ ODD: dict[str, tuple[Exception, int, dict[str, Any]]] = {
     ),
     "an object without": (
         HTTPException(409, {"allowed": ["mp4"]}),
-        422,
+        409,
         {"message": "Conflict.", "detail": {"allowed": ["mp4"]}},
     ),
     "a list": (HTTPException(400, ["a"]), 400, {"message": "Bad Request.", "detail": ["a"]}),
