@@ -56,6 +56,7 @@ CHATKIT: Final[dict[str, Any]] = {
             errors.ItemMismatch,
             errors.ThreadBusy,
             errors.AttachmentNotUploaded,
+            errors.ServerRefused,
             errors.JournalGone,
             errors.BodyTooLarge,
             errors.AttachmentTooLarge,
@@ -77,6 +78,8 @@ CHATKIT: Final[dict[str, Any]] = {
             errors.QueueFull,
             errors.QueueUnavailable,
             errors.StorageUnavailable,
+            errors.ContextTimeout,
+            errors.ContextHeadersTooLarge,
         ),
         204: {
             "description": "The run that the Idempotency-Key made before has ended, and had no event.",

@@ -125,6 +125,12 @@ describe("a message", () => {
     expect(backend.asked).toHaveLength(1);
   });
 
+  it.each([403, 429, 503])("that the site's own code refuses with %d is told in its words, once", async (status) => {
+    backend.faults.push(refusing(status, "server_refused"));
+    expect((await errorOf(await chat(backend).post("threads.create"))).message).toBe("said server_refused");
+    expect(backend.asked).toHaveLength(1);
+  });
+
   it("waits for the network as long as there is none", async () => {
     const { post, fetch } = chat(backend);
     backend.faults.push(...Array(20).fill(resetting));
