@@ -51,6 +51,7 @@ describe("a message", () => {
     const input = { content: [{ type: "input_text", text: `${cut} \u{1F600}` }], quoted_text: "\u{1F600}".slice(1) };
     await entriesOf(await post("threads.create", { input }));
     await post("threads.add_client_tool_output", { result: { [cut]: ["\\ud83d", cut] } });
+    backend.faults.push((response) => json(response, 200, {}));
     await post("threads.update", { title: cut });
     const [first, second, third] = backend.asked.map(({ body }) => JSON.parse(body));
     expect(first.params.input).toMatchObject({
