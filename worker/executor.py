@@ -158,7 +158,8 @@ class Executor:
         """The site's context refuses the caller. Our store takes back without it what the attempts before left."""
         if attempt.stopped is Stop.USER:
             return Status.CANCELLED, None
-        log.warning("the server refuses the run", action="run_refused", status=error.status, **failure(error.__cause__ or error))
+        place = failure(error.__cause__ or error)
+        log.warning("the server refuses the run", action="run_refused", status=error.status, **place)
         if isinstance(self._user.server.store, PostgresStore):
             await self._fence(attempt, run, journal, request)
         refusal = stream_error(error)
