@@ -1,4 +1,4 @@
-"""An HTTPException of the site's own code, as FastAPI and ChatKit's samples raise it, as an error of ours.
+"""An HTTPException of the site's own code, as ChatKit's samples raise it, as an error of ours.
 
 Its `detail` is the site's own words for its users: they are sent, and never logged.
 """
@@ -27,14 +27,17 @@ TRANSIENT: Final = frozenset({408, 425, 429})
 
 @contextmanager
 def server_refusals() -> Iterator[None]:
-    """Has an HTTPException in the block leave it as ServerRefused.
+    """Has an HTTPException in the block leave it as ServerRefused; likewise a CustomStreamError, with the status 400.
 
-    One whose status is no error, a redirect for instance, leaves it as RelaykitError: a chat's client cannot follow it.
+    An HTTPException whose status is no error, a redirect for instance, leaves it as RelaykitError: a chat's client
+    cannot follow it.
     """
     try:
         yield
     except HTTPException as error:
         raise (refusal_of(error) or RelaykitError()) from error
+    except CustomStreamError as error:
+        raise ServerRefused(_message(error.message, 400), status=400) from error
 
 
 def refusal_of(error: HTTPException) -> ServerRefused | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from chatkit.actions import Action
+from chatkit.errors import CustomStreamError
 from chatkit.store import AttachmentStore
 from chatkit.types import (
     AttachmentCreateParams,
@@ -181,6 +182,7 @@ ODD: dict[str, tuple[Exception, int, dict[str, Any]]] = {
     "NaN": (HTTPException(400, [float("nan")]), 400, {"message": "Bad Request."}),
     "many words": (HTTPException(400, "x" * 1_000_000), 400, {"message": "x" * 2000}),
     "a large object": (HTTPException(400, {"a": "x" * 1_000_000}), 400, {"message": "Bad Request."}),
+    "ChatKit's own error with words": (CustomStreamError(WORDS), 400, {"message": WORDS}),
     "a defect of the site's": (HTTPException(502, "The speech service is away."), 502, {
         "message": "The speech service is away."
     }),
