@@ -38,6 +38,7 @@ from shared.journal import Journals
 from shared.log import failure
 from shared.queue import REPEAT_SECONDS, Queue
 from shared.redis import insist
+from shared.refusals import server_refusals
 from shared.run_context import stored_context
 from shared.run_rows import TOO_MANY_RETRY_SECONDS, Runs
 from shared.runs import Kind, Run, Status
@@ -112,7 +113,8 @@ class Admission:
             raise QueueFull(retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)
         set_current(submission.context)
         try:
-            made = await (self._write_at_once(submission) if at_once else self._write(submission))
+            with server_refusals():
+                made = await (self._write_at_once(submission) if at_once else self._write(submission))
         except RelaykitError:
             # the same request may have been admitted before or meanwhile, which is why this one was refused
             earlier = await self._earlier(submission)
@@ -133,14 +135,14 @@ class Admission:
         )
 
     async def _write(self, submission: Submission) -> _Made:
-        context = self.user.context(submission.context)
+        context = await self.user.context(submission.context)
         async with self._unit_of_work(submission):
             made = await self._make(submission, context)
             await store_message(self.user.server, made.admitted, context)
             return replace(made, status=await self._insert(made.run, submission))
 
     async def _write_at_once(self, submission: Submission) -> _Made | Submitted:
-        made = await self._make(submission, self.user.context(submission.context))
+        made = await self._make(submission, await self.user.context(submission.context))
         try:
             status = await self._insert_message(made, REPEAT_SECONDS)
         except BodyRepeated:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
+from chatkit.server import ChatKitServer
 from chatkit.store import NotFoundError
 from chatkit.types import (
     AttachmentsCreateReq,
@@ -30,6 +31,7 @@ from api.admission import Submission
 from api.authentication import Identity, locale_of
 from api.caller import authenticated, resources_of
 from api.chatkit_openapi import CHATKIT
+from api.context_headers import context_headers
 from api.parse import ParsedRequest, parse
 from api.relay import relay
 from api.request_body import read_body
@@ -48,7 +50,9 @@ from shared.errors import (
 )
 from shared.identity import RequestContext, set_current
 from shared.journal import START
+from shared.refusals import server_refusals
 from shared.runs import new_run_id
+from shared.server_checks import overrides
 from shared.store import PostgresStore
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -106,21 +110,24 @@ async def _stream(
 
 async def _answer(resources: Resources, request: NonStreamingReq, context: RequestContext) -> bytes:
     server = resources.user.server
-    if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and server.attachment_store is None:
+    if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and not _stores_attachments(server):
         raise NotSupported("The server stores no attachments.")
+    set_current(context)
+    made = await resources.user.context(context)
     if isinstance(request, ThreadsDeleteReq):
         await _stop_runs(resources, request.params.thread_id, context)
-    set_current(context)
+        set_current(context)
     try:
-        match request:
-            case ItemsFeedbackReq():
-                await _check_items(resources, request.params, resources.user.context(context))
-            case AttachmentsDeleteReq():
-                await _check_unsent(resources, request.params.attachment_id, resources.user.context(context))
-            case _:
-                pass
-        async with _one_action_at_a_time(resources, request, context):
-            return await server._process_non_streaming(request, resources.user.context(context))
+        with server_refusals():
+            match request:
+                case ItemsFeedbackReq():
+                    await _check_items(resources, request.params, made)
+                case AttachmentsDeleteReq():
+                    await _check_unsent(resources, request.params.attachment_id, made)
+                case _:
+                    pass
+            async with _one_action_at_a_time(resources, request, context):
+                return await server._process_non_streaming(request, made)
     except NotFoundError as error:
         raise _not_found(request) from error
     except NotImplementedError as error:
@@ -129,6 +136,10 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         if isinstance(request, ThreadsSyncCustomActionReq) and error.args == (_NOT_A_WIDGET,):
             raise ItemMismatch("The sender of the action is not a widget.") from error
         raise
+
+
+def _stores_attachments(server: ChatKitServer[Any]) -> bool:
+    return server.attachment_store is not None or overrides(server, "_get_attachment_store")
 
 
 async def _check_items(resources: Resources, given: ItemFeedbackParams, context: Any) -> None:
@@ -191,6 +202,7 @@ def _context(
     return resources.authenticator.context_from(
         identity,
         metadata=parsed.metadata,
+        headers=context_headers(request.headers, resources.settings),
         locale=locale_of(request.headers.get("accept-language")),
         request_id=uuid4().hex,
         run_id=run_id,

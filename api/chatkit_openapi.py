@@ -57,6 +57,7 @@ CHATKIT: Final[dict[str, Any]] = {
             errors.ThreadBusy,
             errors.AttachmentNotUploaded,
             errors.AttachmentInUse,
+            errors.ServerRefused,
             errors.JournalGone,
             errors.BodyTooLarge,
             errors.AttachmentTooLarge,
@@ -78,6 +79,8 @@ CHATKIT: Final[dict[str, Any]] = {
             errors.QueueFull,
             errors.QueueUnavailable,
             errors.StorageUnavailable,
+            errors.ContextTimeout,
+            errors.ContextHeadersTooLarge,
         ),
         204: {
             "description": "The run that the Idempotency-Key made before has ended, and had no event.",

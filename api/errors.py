@@ -25,6 +25,7 @@ from shared.errors import (
     InvalidRequest,
     JournalGone,
     RelaykitError,
+    ServerRefused,
     Stopping,
     ThreadBusy,
     Unauthenticated,
@@ -42,6 +43,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.SchemaOutdated: 503,
     errors.MigrationFailed: 500,
     errors.QueueUnavailable: 503,
+    errors.ContextTimeout: 503,
     errors.Stopping: 503,
     errors.Overloaded: 503,
     errors.Unauthenticated: 401,
@@ -59,6 +61,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.BodyTooLarge: 413,
     errors.MalformedRequest: 400,
     errors.HeadTooLarge: 431,
+    errors.ContextHeadersTooLarge: 431,
     errors.UrlTooLong: 414,
     errors.RequestTimeout: 408,
     errors.TooManyConnections: 503,
@@ -81,6 +84,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.InvalidIdempotencyKey: 400,
     errors.InvalidCursor: 400,
     errors.JournalGone: 410,
+    errors.ServerRefused: 403,  # and what its `status` says
     errors.NotSupported: 400,  # not 501: the stock widget sends again what got a 5xx
     errors.AttachmentRejected: 422,
     errors.AttachmentNotUploaded: 409,
@@ -109,21 +113,24 @@ log = structlog.get_logger()
 
 def status_of(error: Exception) -> int:
     """The status of an error; a subclass that has no line in the table gets its parent's, anything else 500."""
+    if isinstance(error, ServerRefused):
+        return error.status
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
 def error_response(error: Exception) -> Response:
     """`{"error": {"code", "message"}}` with the status and headers that belong to the error.
 
-    An error of the server's own (5xx) answers with what its class says, never with its text; what is no RelaykitError
-    answers `internal`.
+    An error of the server's own (5xx) answers with what its class says, never with its text, but for a ServerRefused,
+    whose text the site has written for its users; what is no RelaykitError answers `internal`.
     """
     if isinstance(error, HTTPException):
         return _framework_response(error)
     known = error if isinstance(error, RelaykitError) else RelaykitError()
     REFUSED.labels(known.code).inc()
     status = status_of(known)
-    message = known.message if status < 500 else _says(type(known))
+    is_said = status < 500 or isinstance(known, ServerRefused)
+    message = known.message if is_said else _says(type(known))
     body: dict[str, Any] = {"code": known.code, "message": message}
     headers: dict[str, str] = {}
     retry_seconds = AWAY_RETRY_SECONDS if status == 503 else None
@@ -141,6 +148,11 @@ def error_response(error: Exception) -> Response:
             body["locations"] = [location[:MAX_LOCATION_CHARS] for location in locations]
         case Unauthenticated():
             headers["WWW-Authenticate"] = _challenge(known.reason)
+        case ServerRefused():
+            if known.detail is not None:
+                body["detail"] = known.detail
+            if status == 401:  # which has to say how to authenticate (RFC 9110, 15.5.2)
+                headers["WWW-Authenticate"] = _challenge(None)
     return JSONResponse({"error": body}, status, headers)
 
 

@@ -35,7 +35,7 @@ def add_http_headers(app: FastAPI, settings: Settings) -> None:
             CORSMiddleware,
             allow_origins=[origin.rstrip("/") for origin in settings.cors_origins],
             allow_methods=CORS_METHODS,
-            allow_headers=CORS_REQUEST_HEADERS,
+            allow_headers=[*CORS_REQUEST_HEADERS, *settings.context_headers],
             expose_headers=CORS_RESPONSE_HEADERS,
             max_age=CORS_MAX_AGE_SECONDS,
         )

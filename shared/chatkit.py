@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import sys
@@ -11,16 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from chatkit.server import ChatKitServer
 from chatkit.store import AttachmentStore, Store
 
-from shared.errors import ServerLoadError
+from shared.errors import ContextTimeout, ServerLoadError
 from shared.identity import RequestContext
+from shared.refusals import server_refusals
+from shared.server_checks import bypassed, holders_of, unfit_context
 from shared.settings import Settings
 
 _ABSENT: Final = object()
 
 ContextFactory = Callable[[RequestContext], Any]
+"""Gives the server's own context, or an awaitable of it."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +35,26 @@ class UserServer:
     """What a deployment runs: the server, and the function that makes its context from ours."""
 
     server: ChatKitServer[Any]
-    context: ContextFactory
+    make_context: ContextFactory
+    context_seconds: float = 10
+
+    async def context(self, request: RequestContext) -> Any:
+        """The context that the server's methods are called with.
+
+        Raises ServerRefused where the site's function refuses the caller with an HTTPException, ContextTimeout where
+        its answer takes longer than CONTEXT_SECONDS, and what else the function raises.
+        """
+        with server_refusals():
+            made = self.make_context(request)
+            if not inspect.isawaitable(made):
+                return made
+            try:
+                async with asyncio.timeout(self.context_seconds) as timeout:
+                    return await made
+            except TimeoutError as error:
+                if timeout.expired():
+                    raise ContextTimeout from error
+                raise
 
 
 def load_server(
@@ -52,12 +78,27 @@ def load_server(
     )
     if not callable(context):
         raise ServerLoadError(f"CHATKIT_CONTEXT={settings.chatkit_context}: not callable")
+    if unfit := unfit_context(context):
+        raise ServerLoadError(f"CHATKIT_CONTEXT={settings.chatkit_context}: {unfit}")
     server = instance or _named_server(settings.chatkit_server, store, attachment_store)
-    if settings.chatkit_store == "postgres":
-        server.store = store
+    is_store_ours = settings.chatkit_store == "postgres"
+    if reason := bypassed(server, is_store_ours=is_store_ours):
+        raise ServerLoadError(f"CHATKIT_SERVER={settings.chatkit_server}: {reason}")
+    if is_store_ours:
+        _put_store(server, store)
         if server.attachment_store is None:
             server.attachment_store = attachment_store
-    return UserServer(server, context)
+    return UserServer(server, context, settings.context_seconds)
+
+
+def _put_store(server: ChatKitServer[Any], store: Store[Any]) -> None:
+    replaced, server.store = server.store, store
+    if replaced is not store and (holders := holders_of(replaced, server)):
+        log.warning(
+            "a part of the server still has the store that Relaykit's has replaced: give it the constructor's store",
+            action="store_replaced",
+            holders=holders,
+        )
 
 
 def _named_server(

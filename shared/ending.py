@@ -10,18 +10,22 @@ from chatkit.store import NotFoundError
 
 from shared.chatkit import UserServer
 from shared.database import Database
-from shared.errors import DatabaseUnavailable, Fenced
+from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, ServerRefused
 from shared.fair_share import flow_of_run
 from shared.identity import set_current
 from shared.journal import Journals
 from shared.log import failure
 from shared.queue import Queue
 from shared.redis import insist
+from shared.refusals import server_refusals
 from shared.run_context import request_context
 from shared.run_rows import Runs
 from shared.runs import Kind, Run, Status
 from shared.settings import Settings
 from shared.store import PostgresStore
+
+UNKNOWN_ANCHOR = ""
+"""The anchor of a run in a foreign store that could not be asked for it: no item has it, so nothing is newer."""
 
 log = structlog.get_logger()
 
@@ -108,22 +112,36 @@ class Endings:
         promoted = await self.runs.promote_waiting(run)
         if promoted is None:
             return None
-        set_current(request_context(promoted))
-        context = self.user.context(request_context(promoted))
+        request = request_context(promoted)
+        set_current(request)
         store = self.user.server.store
         try:
+            # our store needs no context of the site's, whose code would run while the thread is locked
+            context = request if isinstance(store, PostgresStore) else await self.user.context(request)
             if promoted.kind is Kind.MESSAGE and isinstance(store, PostgresStore):
                 await store.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
             newest = await store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
         except NotFoundError:
             return promoted  # the thread was deleted: its attempt finds that out
+        except ServerRefused:  # its attempt is refused too; were it not, it would take nothing back
+            await self.runs.set_anchor(promoted.id, UNKNOWN_ANCHOR)
+            return promoted
         await self.runs.set_anchor(promoted.id, newest.data[0].id if newest.data else None)
         return promoted
 
     async def _note_cancelled(self, run: Run) -> None:
         """What the SDK does for a stream that is cancelled before its first event, and no run did for it."""
-        set_current(request_context(run))
-        context = self.user.context(request_context(run))
-        with suppress(NotFoundError):  # the thread was deleted
-            thread = await self.user.server.store.load_thread(run.thread_id, context)
-            await self.user.server.handle_stream_cancelled(thread, [], context)
+        request = request_context(run)
+        set_current(request)
+        try:
+            with suppress(NotFoundError), server_refusals():  # the thread was deleted
+                context = await self.user.context(request)
+                thread = await self.user.server.store.load_thread(run.thread_id, context)
+                await self.user.server.handle_stream_cancelled(thread, [], context)
+        except (ServerRefused, ContextTimeout) as error:  # the run is cancelled all the same
+            log.warning(
+                "the server does not hear of a stop",
+                action="cancel_unheard",
+                run_id=run.id,
+                **failure(error.__cause__ or error),
+            )

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.thread_merge import LoadedThreads
+
+
+class RequestHeaders(Mapping[str, str]):
+    """Header fields of a request, read-only: names in lower case, found in any case."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, str] | None = None) -> None:
+        self._fields = {name.lower(): value for name, value in (fields or {}).items()}
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +44,8 @@ class RequestContext:
     """The text in the claim that JWT_TIER_CLAIM names."""
     locale: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=RequestHeaders, repr=False)
+    """The request's header fields that CONTEXT_HEADERS names, where it has them; written by the client."""
     request_id: str = ""
     run_id: str | None = None
     """The run; None in a non-streaming request."""

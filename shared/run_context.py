@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from shared.identity import RequestContext
+from shared.identity import RequestContext, RequestHeaders
 from shared.runs import Run
 
 
@@ -21,6 +21,7 @@ def request_context(
         tier=context.get("tier"),
         locale=context.get("locale"),
         metadata=context.get("metadata", {}),
+        headers=RequestHeaders(context.get("headers")),
         request_id=context.get("request_id", ""),
         run_id=run.id,
         attempt=run.attempt or None,
@@ -31,10 +32,13 @@ def request_context(
 
 def stored_context(context: RequestContext) -> dict[str, Any]:
     """The part of the context that has no column of its own, as JSON."""
-    return {
+    stored: dict[str, Any] = {
         "claims": dict(context.claims),
         "tier": context.tier,
         "locale": context.locale,
         "metadata": dict(context.metadata),
         "request_id": context.request_id,
     }
+    if context.headers:
+        stored["headers"] = dict(context.headers)
+    return stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +15,10 @@ from shared.errors import SettingsError
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
+"""Header fields that CONTEXT_HEADERS may not name."""
+MAX_CONTEXT_HEADERS = 20
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]{1,100}")  # RFC 9110, 5.6.2
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -42,6 +47,9 @@ class Settings(BaseSettings):
     chatkit_server: str = "examples.assistant:AssistantServer"
     chatkit_store: Literal["postgres", "own"] = "postgres"
     chatkit_context: str | None = None
+    context_seconds: Seconds = 10
+    context_headers: CommaList = ()
+    context_headers_max_bytes: int = Field(default=4096, ge=64)
     app_dir: Path | None = None
 
     # Identity
@@ -160,7 +168,12 @@ class Settings(BaseSettings):
         return values
 
     @field_validator(
-        "jwt_algorithms", "jwt_context_claims", "cors_origins", "attachment_mime_types", mode="before"
+        "context_headers",
+        "jwt_algorithms",
+        "jwt_context_claims",
+        "cors_origins",
+        "attachment_mime_types",
+        mode="before",
     )
     @classmethod
     def _split_commas(cls, value: object) -> object:
@@ -177,6 +190,21 @@ class Settings(BaseSettings):
         if any(not name.strip() for name, _, _ in pairs):
             raise ValueError("must be name=weight, separated by commas")
         return {name.strip(): weight.strip() for name, _, weight in pairs}
+
+    @field_validator("context_headers")
+    @classmethod
+    def _context_headers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(name.lower() for name in value))
+        if not SECRET_HEADERS.isdisjoint(names):
+            raise ValueError(
+                "must not name Authorization, Proxy-Authorization or Cookie, which a run's row would keep in clear;"
+                " FORWARD_TOKEN hands the caller's token to the server"
+            )
+        if not all(_HEADER_NAME.fullmatch(name) for name in names):
+            raise ValueError("must be names of header fields, separated by commas")
+        if len(names) > MAX_CONTEXT_HEADERS:
+            raise ValueError(f"has more than {MAX_CONTEXT_HEADERS} names")
+        return names
 
     @field_validator("redis_url")
     @classmethod

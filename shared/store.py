@@ -20,8 +20,8 @@ from shared.previews import Previews
 from shared.runs_sql import THREAD_LOCK
 from shared.store_calls import StoreCalls, fence_in, found, owner_in, written
 from shared.store_undo import TakenBack, take_back
+from shared.text import dump_json
 from shared.thread_merge import columns_of, data_of, fields_of, merge, refresh, thread_json
-from shared.well_formed import dump_json
 
 MAX_PAGE_SIZE: Final = 10_000
 PAGE_MAX_BYTES: Final = 1024 * 1024

@@ -16,15 +16,18 @@ from chatkit.types import (
     UserMessageItem,
     WidgetItem,
 )
+from fastapi import HTTPException
 
 from tests.protocol_servers import Events, ProtocolServer, text_of
 
 
-def context(request: Any) -> Any:
-    """Fails for a request that says so, in the API or, with an attempt, in the worker."""
-    where = request.metadata.get("context fails")
-    if where == ("api" if request.attempt is None else "worker"):
+async def context(request: Any) -> Any:
+    """Fails or refuses for a request that says so, in the API or, with an attempt, in the worker."""
+    side = "api" if request.attempt is None else "worker"
+    if request.metadata.get("context fails") == side:
         raise ValueError(f"bad metadata {request.metadata} of {request.bearer_token}")
+    if request.metadata.get("context refuses") == side:
+        raise HTTPException(403, f"bad {request.metadata} {dict(request.headers)}")
     return request
 
 
@@ -46,6 +49,8 @@ class LoudServer(ProtocolServer):
                     raise KeyError(text)
                 except KeyError as error:
                     raise RuntimeError(f"because of {text}") from error
+            case "refuse":
+                raise HTTPException(402, f"nothing for {text} with {context.metadata}")
             case "forget":
                 background.append(asyncio.create_task(_fail_later(text)))
                 await asyncio.sleep(0)

@@ -8,7 +8,7 @@ from chatkit.types import (
     WidgetStreamingTextValueDelta,
 )
 
-from shared.well_formed import well_formed
+from shared.text import well_formed
 
 Delta = AssistantMessageContentPartTextDelta | WidgetStreamingTextValueDelta
 

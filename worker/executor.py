@@ -15,15 +15,17 @@ from chatkit.types import ErrorEvent
 
 from shared.chatkit import UserServer
 from shared.ending import Endings
-from shared.errors import DatabaseUnavailable, Fenced, QueueUnavailable
-from shared.identity import set_current
+from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, QueueUnavailable, ServerRefused
+from shared.identity import RequestContext, set_current
 from shared.journal import Journals
 from shared.log import failure
 from shared.queue import Queue
+from shared.refusals import stream_error
 from shared.run_context import request_context
 from shared.run_rows import Runs
 from shared.runs import Run, Status
 from shared.settings import Settings
+from shared.store import PostgresStore
 from shared.tasks import end_tasks
 from shared.token_box import TokenBox
 from worker.attempt import Attempt
@@ -126,8 +128,14 @@ class Executor:
             token = self._box.open(run.id, run.token) if self._box and run.token else None
             request = request_context(run, bearer_token=token, forbid=lambda: self._forbid(attempt, run))
             set_current(request)
-            context = self._user.context(request)
-            if run.attempt - run.handed_back > self._max_attempts(run):
+            is_exhausted = run.attempt - run.handed_back > self._max_attempts(run)
+            try:
+                context = await self._persist(attempt, lambda: self._user.context(request))
+            except ServerRefused as error:
+                if not is_exhausted:
+                    return await self._refused(attempt, run, journal, request, error)
+                context = request
+            if is_exhausted:
                 with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
                     await self._persist(attempt, lambda: self._mark(run, journal, context))
                     journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
@@ -143,8 +151,22 @@ class Executor:
             log.error("the run failed", action="run_failed", **failure(error))  # noqa: TRY400
             if attempt.stopped is None:  # else it is what the server made of the stop
                 journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
-                return Status.FAILED, "internal"
+                return Status.FAILED, error.code if isinstance(error, ContextTimeout) else "internal"
         return self._status(attempt, journal)
+
+    async def _refused(
+        self, attempt: Attempt, run: Run, journal: RunJournal, request: RequestContext, error: ServerRefused
+    ) -> tuple[Status, str | None]:
+        """The site's context refuses the caller. Our store takes back without it what the attempts before left."""
+        if attempt.stopped is Stop.USER:
+            return Status.CANCELLED, None
+        place = failure(error.__cause__ or error)
+        log.warning("the server refuses the run", action="run_refused", status=error.status, **place)
+        if isinstance(self._user.server.store, PostgresStore):
+            await self._fence(attempt, run, journal, request)
+        refusal = stream_error(error)
+        journal.put(ErrorEvent(code="custom", message=refusal.message, allow_retry=refusal.allow_retry))
+        return Status.FAILED, error.code
 
     def _status(self, attempt: Attempt, journal: RunJournal) -> tuple[Status, str | None]:
         match attempt.stopped:
@@ -163,8 +185,7 @@ class Executor:
     async def _begin(self, attempt: Attempt, run: Run, journal: RunJournal, context: object) -> Prepared:
         """Fences the attempt before, takes back what it left, and loads what the server is called with."""
         if run.attempt > 1:
-            await self._persist(attempt, lambda: self._mark(run, journal, context))
-            await self._persist(attempt, lambda: self._rewind(run, journal, context))
+            await self._fence(attempt, run, journal, context)
             return await attempt.prepare(run, self._user, context)
         preparing = asyncio.create_task(
             attempt.prepare(run, self._user, context)
@@ -174,6 +195,11 @@ class Executor:
             return await preparing
         finally:
             await end_tasks([preparing])
+
+    async def _fence(self, attempt: Attempt, run: Run, journal: RunJournal, context: object) -> None:
+        await self._persist(attempt, lambda: self._mark(run, journal, context))
+        if run.attempt > 1:
+            await self._persist(attempt, lambda: self._rewind(run, journal, context))
 
     async def _mark(self, run: Run, journal: RunJournal, context: object) -> None:
         """The attempt's first entry, which fences the one before, and only then the store."""

@@ -22,11 +22,13 @@ from chatkit.types import (
     ThreadStreamEvent,
     WidgetStreamingTextValueDelta,
 )
+from starlette.exceptions import HTTPException
 
 from shared.errors import Fenced
 from shared.log import failure
+from shared.refusals import refusal_of, stream_error
 from shared.store import PostgresStore
-from shared.well_formed import is_well_formed, well_formed_copy
+from shared.text import is_well_formed, well_formed_copy
 from worker.delta_text import DeltaText
 from worker.item_ids import ItemIds, store_type
 from worker.publisher import RunJournal
@@ -107,6 +109,8 @@ class ServerEvents:
         except Exception as error:
             # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
             log.error("the server failed", action="server_failed", run_id=self._run_id, **failure(error))  # noqa: TRY400
+            if isinstance(error, HTTPException) and (refused := refusal_of(error)):
+                raise stream_error(refused) from error
             raise
         finally:
             await self._close(source)

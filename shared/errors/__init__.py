@@ -6,6 +6,7 @@ from shared.errors.base import RelaykitError
 from shared.errors.limits import (
     AttachmentTooLarge,
     BodyTooLarge,
+    ContextHeadersTooLarge,
     HeadTooLarge,
     MessageTooLarge,
     MetadataTooLarge,
@@ -24,6 +25,7 @@ from shared.errors.limits import (
     UrlTooLong,
 )
 from shared.errors.process import (
+    ContextTimeout,
     DatabaseUnavailable,
     Fenced,
     IssuerUnavailable,
@@ -58,6 +60,7 @@ from shared.errors.requests import (
     MalformedRequest,
     NotSupported,
     RunNotFound,
+    ServerRefused,
     ThreadBusy,
     ThreadNotFound,
     Unauthenticated,
@@ -74,6 +77,8 @@ __all__ = [
     "AttachmentTooLarge",
     "BodyRepeated",
     "BodyTooLarge",
+    "ContextHeadersTooLarge",
+    "ContextTimeout",
     "DatabaseUnavailable",
     "EmptyMessage",
     "Fenced",
@@ -103,6 +108,7 @@ __all__ = [
     "RunNotFound",
     "SchemaOutdated",
     "ServerLoadError",
+    "ServerRefused",
     "SettingsError",
     "Stopping",
     "StorageUnavailable",

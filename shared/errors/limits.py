@@ -41,6 +41,12 @@ class HeadTooLarge(RelaykitError):
     code = "head_too_large"
 
 
+class ContextHeadersTooLarge(RelaykitError):
+    """The header fields of CONTEXT_HEADERS have more than CONTEXT_HEADERS_MAX_BYTES bytes."""
+
+    code = "context_headers_too_large"
+
+
 class UrlTooLong(RelaykitError):
     """The URL is longer than MAX_URL_BYTES."""
 

@@ -41,6 +41,12 @@ class QueueUnavailable(RelaykitError):
     code = "queue_unavailable"
 
 
+class ContextTimeout(RelaykitError):
+    """CHATKIT_CONTEXT took longer than CONTEXT_SECONDS."""
+
+    code = "context_timeout"
+
+
 class Stopping(RelaykitError):
     """The API process stops before it could answer; another one can."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from shared.errors.base import RelaykitError
 
@@ -131,6 +132,26 @@ class JournalGone(RelaykitError):
     def __init__(self, thread_id: str | None = None) -> None:
         super().__init__()
         self.thread_id = thread_id
+
+
+class ServerRefused(RelaykitError):
+    """The chat's server refuses this request."""
+
+    code = "server_refused"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        status: int = 403,
+        detail: Any = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.status = status
+        """Of HTTP: the site's own code has said it in its HTTPException, 400 to 599."""
+        self.detail = detail
+        """What the site has said in a form other than text, as JSON; None where it has not."""
 
 
 class NotSupported(RelaykitError):

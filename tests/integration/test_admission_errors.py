@@ -182,8 +182,9 @@ BODIES = {
         for at in (f'{{"n": {number}}}', f'{{"n": [[{{"m": [0, {number}]}}]]}}')
     },
     "infinity where a member stands that the SDK ignores": b'{"type": "threads.list", "params": {"x": 1e999}}',
-    "a lone surrogate": b'{"type": "threads.update", "params": {"thread_id": "t", "title": "\\ud800"}}',
-    "two surrogates the wrong way round": b'{"type": "threads.list", "metadata": {"\\udc00\\ud800": 1}}',
+    "a lone surrogate, and no JSON": b'{"type": "threads.update", "params": {"title": "\\ud800"}',
+    "a lone surrogate, and NaN": b'{"type": "threads.list", "metadata": {"\\ud800": NaN}}',
+    "a surrogate as bytes": b'{"type": "threads.list", "metadata": {"a": "\xed\xa0\xbd"}}',
     "a bare control character": b'{"type": "threads.list", "metadata": {"\x00": 1}}',
     "a number of 50,000 digits": b'{"type": "threads.list", "metadata": {"n": ' + b"9" * 50_000 + b"}}",
     "30,000 brackets": b'{"type": "threads.list", "metadata": {"n": ' + b"[" * 30_000 + b"]" * 30_000 + b"}}",
@@ -748,6 +749,10 @@ ODD: dict[str, bytes] = {
     "190 brackets": b"[" * 190 + b"]" * 190,
     "190 objects": b'{"a":' * 190 + b"1" + b"}" * 190,
     "a key twice": b'{"a": 1, "a": 2}',
+    "half a character": b'"cut \\ud83d"',
+    "the other half": b'"\\uDE00 cut"',
+    "two halves the wrong way round": b'"\\ude00\\ud83d"',
+    "a key with half a character": b'{"\\ud83d": 1}',
     "other scripts": '"\u2028 \U0001f600 \u202e"'.encode(),
 }
 

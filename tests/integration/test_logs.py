@@ -68,7 +68,7 @@ async def converse(alice: Caller, mark: Marks) -> str:
 
 async def go_wrong(alice: Caller, mark: Marks, thread_id: str) -> None:
     """Exceptions that quote the user, out of every method of the server's, and requests that are refused."""
-    for word in ("fail", "chain", "save"):
+    for word in ("fail", "chain", "save", "refuse"):
         answer = await alice.stream(message(thread_id, f"{word} {mark(f'text of {word}')}"))
         assert answer.end == "failed", word
     await alice.stream(message(thread_id, f"forget {mark('text of a task that nobody waits for')}"))
@@ -97,6 +97,11 @@ async def go_wrong(alice: Caller, mark: Marks, thread_id: str) -> None:
     fails = {"context fails": "worker", "x": mark("metadata of a context that fails in the worker")}
     answer = await alice.stream({**create(mark("another message")), "metadata": fails})
     assert answer.end == "failed"
+    for side in ("api", "worker"):
+        refuses = {"context refuses": side, "x": mark(f"metadata of a context that refuses in the {side}")}
+        plan = {"X-Plan": mark("a header field")}
+        response = await alice.post({**create(mark("a refused message")), "metadata": refuses}, plan)
+        assert response.status_code == (403 if side == "api" else 200), response.text
     refused: list[Any] = [
         mark("no JSON").encode(),
         {"type": mark("an unknown type")},
@@ -146,6 +151,7 @@ async def test_no_line_says_what_somebody_wrote(
     changes = {
         "chatkit_server": "tests.loud_servers:LoudServer",
         "chatkit_context": "tests.loud_servers:context",
+        "context_headers": ("x-plan",),
         "attachments_url": f"file://{tmp_path}/attachments",
         "attachments_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),
         "forward_token": True,

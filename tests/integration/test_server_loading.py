@@ -129,6 +129,31 @@ LOADS: dict[str, tuple[str, dict[str, str], str]] = {
         {"chatkit_context": "our_site:user"},
         "not callable",
     ),
+    "a context that yields": (
+        f"{SERVER}\nasync def context(request):\n    yield request",
+        {"chatkit_context": "our_site:context"},
+        "CHATKIT_CONTEXT=our_site:context: it yields; return the context instead",
+    ),
+    "an object as a context, which yields": (
+        f"{SERVER}\nclass C:\n    def __call__(self, request):\n        yield request\ncontext = C()",
+        {"chatkit_context": "our_site:context"},
+        "it yields; return the context instead",
+    ),
+    "a context that wants more": (
+        f"{SERVER}\nasync def context(request, plan): pass",
+        {"chatkit_context": "our_site:context"},
+        "called with the RequestContext: missing a required argument: 'plan'",
+    ),
+    "a context that takes nothing": (
+        f"{SERVER}\ndef context(): pass",
+        {"chatkit_context": "our_site:context"},
+        "called with the RequestContext: too many positional arguments",
+    ),
+    "a server with its own process()": (
+        f"{SERVER}\n    async def process(self, request, context): pass",
+        {},
+        "it overrides process(), which Relaykit does not call: ",
+    ),
     "a context of an absent module": (
         SERVER,
         {"chatkit_context": "our_context:of"},
@@ -270,6 +295,10 @@ class Ended:
 CODES: dict[tuple[str, str], str] = {
     ("api", "a server that cannot be loaded"): "server_not_loadable",
     ("worker", "a server that cannot be loaded"): "server_not_loadable",
+    ("api", "a server with its own process()"): "server_not_loadable",
+    ("worker", "a server with its own process()"): "server_not_loadable",
+    ("api", "a secret header field"): "bad_setting",
+    ("worker", "a secret header field"): "bad_setting",
     ("api", "two bad settings"): "bad_setting",
     ("worker", "two bad settings"): "bad_setting",
     ("api", "no database"): "database_unavailable",
@@ -304,6 +333,10 @@ async def ended(
         nobody = f"127.0.0.1:{free_port()}"
         wrong = {
             "a server that cannot be loaded": {"CHATKIT_SERVER": "our_site:Site"},
+            "a server with its own process()": {
+                "CHATKIT_SERVER": "tests.integration.test_server_overrides:Mixed"
+            },
+            "a secret header field": {"CONTEXT_HEADERS": "X-Plan, Cookie"},
             "two bad settings": {"LEASE_SECONDS": "soon", "REDIS_URL": "redis://:Geheim7391@localhost:port"},
             "no database": {"DATABASE_URL": f"postgresql://relaykit:Geheim7391@{nobody}/none"},
             "no Redis": {"REDIS_URL": f"redis://:Geheim7391@{nobody}/0"},
@@ -356,5 +389,9 @@ async def test_the_line_says_what_is_to_be_done(ended: dict[tuple[str, str], End
         bad = ended[side, "two bad settings"].errors
         assert "LEASE_SECONDS" in bad
         assert "REDIS_URL" in bad
+        own = ended[side, "a server with its own process()"].errors
+        assert "it overrides process(), which Relaykit does not call: respond() and action() make" in own
+        secret = ended[side, "a secret header field"].errors
+        assert "CONTEXT_HEADERS: must not name Authorization, Proxy-Authorization or Cookie" in secret
     assert "DATABASE_URL" in ended["api", "no database"].errors
     assert "PORT" in ended["api", "a port that is taken"].errors

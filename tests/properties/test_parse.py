@@ -118,6 +118,15 @@ def test_any_bytes_are_refused_with_a_domain_error(body):
     assert isinstance(outcome(body), REFUSALS)
 
 
+@quick
+@given(st.text(st.characters(codec=None)), st.sampled_from(["\ud83d", "\ude00", "\ude00\ud83d"]))
+def test_halves_of_characters_are_what_a_browser_makes_of_them(text, halves):
+    given_ = f"a{text}{halves}"
+    metadata = parse(encoded({"type": "threads.list", "params": {}, "metadata": {given_: given_}})).metadata
+    expected = given_.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    assert metadata == {expected: expected}
+
+
 def ids(request: Any) -> list[tuple[Any, ...]]:
     """The places of the ids in a request."""
     params = request["params"]
@@ -205,7 +214,7 @@ def test_a_page_is_bounded_however_its_size_is_written(limit):
             b"NaN",
             b'{"type": NaN}',
         ),
-        *(b'{"type": "\\ud800"}', b"[" * 100_000, b'{"a":' * 100_000, b"9" * 10_000),
+        *(b'{"type": "\xed\xa0\x80"}', b"[" * 100_000, b'{"a":' * 100_000, b"9" * 10_000),
     ],
 )
 def test_what_is_no_json_object_is_refused(body):

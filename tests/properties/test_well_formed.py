@@ -16,7 +16,7 @@ from chatkit.types import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.well_formed import well_formed, well_formed_copy
+from shared.text import well_formed, well_formed_copy
 from tests.examples import examples
 from worker.delta_text import DeltaText
 

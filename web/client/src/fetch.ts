@@ -3,6 +3,7 @@ import { Refusal } from "./failures.js";
 import type { Means } from "./follow.js";
 import { Http, JSON_TYPE } from "./http.js";
 import { type Given, given } from "./incoming.js";
+import { jsonOf } from "./json.js";
 import { LIMITS } from "./limits.js";
 import { Live } from "./live.js";
 import type { ChatKitFetch, ChatKitFetchOptions } from "./options.js";
@@ -73,7 +74,7 @@ class Client {
     if (asked === null) return this.#elsewhere(url, input, init);
     const resumed = resumedRunId(asked);
     if (resumed !== null) return this.runs.follow(resumed, null, request.signal);
-    const body = JSON.stringify(withMetadata(asked, await this.#metadata()));
+    const body = jsonOf(withMetadata(asked, await this.#metadata()));
     const whole = { ...request, url: url.href, body };
     return isStreaming(asked.type) ? this.runs.begin(asked, whole) : this.#json(asked, whole);
   }

@@ -10,8 +10,8 @@ const PASSING_STATUSES = new Set([408, 425, 429]);
 const NOT_BEGUN_STATUSES = new Set([425, 429, 503]);
 /** Source: https://fetch.spec.whatwg.org/#null-body-status */
 const NO_BODY = new Set([101, 103, 204, 205, 304]);
-/** The server's own word for a defect of its own: the same request meets it again. */
-const DEFECT = "internal";
+/** A defect of the server's, and a refusal by the site's own code: the same request meets them again, whatever the status. */
+const FINAL_CODES: ReadonlySet<string | null> = new Set(["internal", "server_refused"]);
 
 export const EVENT_STREAM = "text/event-stream";
 export const JSON_TYPE = "application/json";
@@ -142,7 +142,7 @@ export class Http {
       throw new Refusal(status, "redirected");
     }
     const { code, said, threadId } = await errorOf(response);
-    if (PASSING_STATUSES.has(status) || (status >= 500 && code !== DEFECT)) {
+    if ((PASSING_STATUSES.has(status) || status >= 500) && !FINAL_CODES.has(code)) {
       throw new Passing("status", !NOT_BEGUN_STATUSES.has(status), retryAfterMs(response.headers), code);
     }
     if (status === 401) this.onSignInRequired();

@@ -45,6 +45,25 @@ describe("a message", () => {
     expect(second?.headers["idempotency-key"]).not.toBe(first?.headers["idempotency-key"]);
   });
 
+  it("holds no half of a character, wherever it was cut", async () => {
+    const cut = "a\u{1F600}".slice(0, 2);
+    const { post } = chat(backend, { metadata: () => ({ pageContext: { title: cut } }) });
+    const input = { content: [{ type: "input_text", text: `${cut} \u{1F600}` }], quoted_text: "\u{1F600}".slice(1) };
+    await entriesOf(await post("threads.create", { input }));
+    await post("threads.add_client_tool_output", { result: { [cut]: ["\\ud83d", cut] } });
+    backend.faults.push((response) => json(response, 200, {}));
+    await post("threads.update", { title: cut });
+    const [first, second, third] = backend.asked.map(({ body }) => JSON.parse(body));
+    expect(first.params.input).toMatchObject({
+      content: [{ type: "input_text", text: "a\ufffd \u{1F600}" }],
+      quoted_text: "\ufffd",
+      metadata: { pageContext: { title: "a\ufffd" } },
+    });
+    expect(first.metadata).toEqual({ pageContext: { title: "a\ufffd" } });
+    expect(second.params.result).toEqual({ "a\ufffd": ["\\ud83d", "a\ufffd"] });
+    expect(third.params.title).toBe("a\ufffd");
+  });
+
   it("is sent again with the same key and body until it is answered", async () => {
     backend.faults.push(
       resetting,
@@ -104,6 +123,12 @@ describe("a message", () => {
   it("meets a defect of the server once", async () => {
     backend.faults.push(refusing(500, "internal"));
     expect((await errorOf(await chat(backend).post("threads.create"))).message).toBe("said internal");
+    expect(backend.asked).toHaveLength(1);
+  });
+
+  it.each([403, 429, 503])("that the site's own code refuses with %d is told in its words, once", async (status) => {
+    backend.faults.push(refusing(status, "server_refused"));
+    expect((await errorOf(await chat(backend).post("threads.create"))).message).toBe("said server_refused");
     expect(backend.asked).toHaveLength(1);
   });
 

@@ -3,7 +3,7 @@ import { isForeign } from "./same_site";
 import { sessionToken } from "./session";
 import { settings } from "./settings";
 
-/** What the API reads of a request. The cookie is not among it. */
+/** What the API reads of a request: add what its CONTEXT_HEADERS names. The cookie is not among it. */
 const REQUEST_HEADERS = [
   "accept",
   "accept-language",

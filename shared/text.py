@@ -1,33 +1,40 @@
-"""Text that JSON and UTF-8 can hold: the halves of a surrogate pair joined, a half that is alone replaced by U+FFFD.
+"""Well-formed text. A browser and a model cut strings between UTF-16 units: half an emoji is a lone surrogate.
 
-Half an emoji comes from a model's stream that was cut within one, or from a title that was. Python's str holds it, and
-no encoder takes it.
+Neither UTF-8 nor PostgreSQL takes a lone surrogate. Here two halves that follow each other become their character,
+and a lone one becomes U+FFFD, as `String.prototype.toWellFormed()` does in a browser.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+import re
+from typing import Any, Final, TypeVar, cast
 
 from pydantic import BaseModel
 
 T = TypeVar("T")
 
+_HALF: Final = re.compile("[\ud800-\udfff]")
+_ESCAPES: Final = re.compile(
+    rb"((?:\\[^u][^\\]*)+|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"  # stays as it is
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"  # a lone half
+)
+_REPLACEMENT: Final = rb"\ufffd"
+
 
 def is_well_formed(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return text.isascii() or _HALF.search(text) is None
 
 
 def well_formed(text: str) -> str:
-    """The text without halves: the same object where it has none."""
+    """The text without lone surrogates; the same object where it has no surrogate."""
     if is_well_formed(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def well_formed_escapes(body: bytes) -> bytes:
+    r"""JSON text in which each lone half that is spelt as an escape, such as `\ud83d`, is spelt as `\ufffd`."""
+    return _ESCAPES.sub(lambda found: found[1] or _REPLACEMENT, body)
 
 
 def well_formed_copy(value: T) -> T:
