@@ -39,12 +39,14 @@ class StoreCalls:
         self._calling = calling
 
     async def row(self, statement: str, *parameters: object) -> asyncpg.Record | None:
+        """The first row of the answer, if there is one."""
         rows = await self.rows(statement, *parameters)
         return rows[0] if rows else None
 
     async def rows(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
+        """All rows of the answer. Raises NotFoundError for a parameter with U+0000, which no text of Postgres' holds."""
         if any(isinstance(parameter, str) and "\x00" in parameter for parameter in parameters):
-            raise NotFoundError("an id with U+0000")  # no text of Postgres' holds it; JSON has it escaped
+            raise NotFoundError("an id with U+0000")  # JSON has it escaped
 
         async def fetch() -> list[asyncpg.Record]:
             async with self.database.connection() as connection:

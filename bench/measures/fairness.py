@@ -174,7 +174,8 @@ async def _flooded(services: Stack, scale: Scale) -> Measure:
         p99=percentile(beside, 0.99),
         spread=spread(beside),
         note=f"beside a caller's {flood:,} runs of {FLOOD_HOLD_SECONDS[0]} to {FLOOD_HOLD_SECONDS[-1]} s in "
-        f"{SHARE_OF_SLOTS} of {SLOTS} slots, {waiting:,} of them still queued at the end; p50 in an empty queue {percentile(alone, 0.5):.2f} ms",
+        f"{SHARE_OF_SLOTS} of {SLOTS} slots, {waiting:,} of them still queued at the end; "
+        f"p50 in an empty queue {percentile(alone, 0.5):.2f} ms",
     )
 
 
