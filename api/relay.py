@@ -37,16 +37,26 @@ def relay(
 
     `written` are the first events of a journal that has just been made: they need not be read.
     """
-    can_resume = resumes(request) or cursor > START
+    is_get = request.method == "GET"
+    # who repeats a POST from a cursor need not know what an early EOF means; fetch-event-source takes it for the end
+    can_resume = resumes(request) or (is_get and cursor > START)
     keyless = run.idempotency_key is None
+    subscribe = partial(
+        resources.hub.subscribe,
+        run.id,
+        cursor,
+        expected=not run.status.ended,
+        written=written,
+        repeats_end=not is_get,
+    )
     return RelayResponse(
         run,
         resources.streams,
-        partial(resources.hub.subscribe, run.id, cursor, expected=not run.status.ended, written=written),
+        subscribe,
         slot,
         closes_at=identity.expires_at + (0.0 if can_resume else resources.settings.token_grace_seconds),
         resumes=can_resume,
-        received=partial(resources.queue.note_received, run.id) if keyless else None,
+        received=partial(resources.receipts.note, run.id) if keyless else None,
     )
 
 

@@ -17,6 +17,7 @@ from chatkit.store import AttachmentStore, Store
 from shared.errors import ServerLoadError
 from shared.identity import RequestContext
 from shared.settings import Settings
+from shared.timestamps import send_offsets
 
 _ABSENT: Final = object()
 
@@ -57,6 +58,7 @@ def load_server(
         server.store = store
         if server.attachment_store is None:
             server.attachment_store = attachment_store
+    send_offsets(server)
     return UserServer(server, context)
 
 

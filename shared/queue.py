@@ -17,6 +17,7 @@ from arq.jobs import serialize_job
 from shared import keys
 from shared.errors import QueueUnavailable
 from shared.fair_share import UNKNOWN_FLOW, Flow
+from shared.journal import FIRST
 from shared.redis import Call, Redis, call, script, translated
 
 RUN_FUNCTION = "run"
@@ -247,13 +248,13 @@ class Queue:
             await self._redis.set(keys.received(run_id), "1", ex=REPEAT_SECONDS)
 
     async def was_received(self, run_id: str) -> tuple[bool, bool]:
-        """Whether a client has had something of the run, and whether there is a journal to have something of."""
+        """Whether a client had something of the run, by what Redis knows, and whether its journal has its beginning."""
         with translated():
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.exists(keys.received(run_id))
-                pipeline.exists(keys.journal(run_id))
-                received, kept = await pipeline.execute()
-        return bool(received), bool(kept)
+                pipeline.xrange(keys.journal(run_id), str(FIRST), str(FIRST))
+                received, first = await pipeline.execute()
+        return bool(received), bool(first)
 
     @asynccontextmanager
     async def alone(self, caller: str, idempotency_key: str) -> AsyncIterator[None]:

@@ -117,6 +117,12 @@ class InvalidIdempotencyKey(RelaykitError):
     code = "invalid_idempotency_key"
 
 
+class NothingToResume(RelaykitError):
+    """Last-Event-ID asks for the rest of a run, and no run, or more than one, can be the one that is meant."""
+
+    code = "nothing_to_resume"
+
+
 class InvalidCursor(RelaykitError):
     """The cursor is not <attempt>-<seq>."""
 

@@ -13,8 +13,10 @@ import pytest
 from chatkit.server import ChatKitServer
 from chatkit.types import StreamingReq, ThreadMetadata, ThreadStreamEvent, UserMessageItem
 
-from api.admission import Admission, Submission, Submitted
+from api.admission import Admission
+from api.idempotency import EarlierRuns
 from api.parse import parse
+from api.submission import Submission, Submitted
 from api.watch import Watch
 from shared import keys
 from shared.chatkit import UserServer
@@ -134,8 +136,10 @@ class World:
 
         async def work(process: Process) -> Submitted:
             endings = self.endings(process)
+            journals, queue = endings.journals, endings.queue
+            earlier = EarlierRuns(self.runs, journals, queue, settings.journal_ended_ttl_seconds)
             return await Admission(
-                settings, self.database, self.runs, endings.journals, endings.queue, endings, self.user
+                settings, self.database, self.runs, journals, queue, endings, self.user, earlier
             ).submit(submission)
 
         return work
