@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from shared import keys
 from shared.fair_share import Flow
 from shared.queue import Queue
+from shared.redis import call
 from shared.settings import Settings
 from tests.links import Link
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
@@ -47,6 +48,13 @@ class Stage:
     async def is_in_the_row(self, run_id: str) -> bool:
         return await self.database.fetchval("SELECT received_at IS NOT NULL FROM runs WHERE id = $1", run_id)
 
+    async def runs(self) -> list[str]:
+        """Those of what is said again."""
+        rows = await self.database.fetch(
+            "SELECT id FROM runs WHERE kind = 'threads.add_user_message' ORDER BY seq"
+        )
+        return [row["id"] for row in rows]
+
     async def begun(self) -> str:
         """Says it, and leaves in the middle of the answer: the run, which goes on."""
         async with self.alice.open_stream(self.yes) as response:
@@ -62,17 +70,19 @@ class Stage:
 async def stage_of(settings: Settings, folder: Path, workers: int = 1) -> AsyncIterator[Stage]:
     gate = folder / "gate"
     open_gate(gate)
-    async with running(settings, ScriptedAnswers, workers=workers) as system:
+    async with running(settings, ScriptedAnswers, workers=0) as system:
         database = await asyncpg.connect(settings.database_url)
         try:
             async with Redis.from_url(settings.redis_url) as redis:
                 alice = await system.caller()
-                async with alice.open_stream(create(str(Script(deltas=1)))) as response:
-                    raw = await anext(response.aiter_raw())
-                thread_id = raw.decode().partition('"thread":{"id":"')[2].partition('"')[0]
-                yes = message(thread_id, str(Script(deltas=6, gate=str(gate), holds=[HOLD])))
-                yield Stage(system, alice, redis, database, gate, thread_id, yes)
-                open_gate(gate, HOLD)
+                async with AsyncExitStack() as stack:
+                    async with _working(create_worker(settings, ScriptedAnswers())):
+                        thread_id = (await alice.stream(create(str(Script(deltas=1))))).thread_id
+                    for _ in range(workers):
+                        await stack.enter_async_context(_working(create_worker(settings, ScriptedAnswers())))
+                    yes = message(thread_id, str(Script(deltas=6, gate=str(gate), holds=[HOLD])))
+                    yield Stage(system, alice, redis, database, gate, thread_id, yes)
+                    open_gate(gate, HOLD)
         finally:
             await database.close()
 
@@ -171,6 +181,28 @@ async def test_what_no_client_has_had_attaches_after_a_loss(
             answer = await again
         assert (answer.run_id, answer.end) == (failed[0], "completed")
         assert await stage.said() == 1
+
+
+async def test_what_no_client_can_have_any_more_is_another_message(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run was answered, and of its journal only an end is left: there is nothing to attach to."""
+    monkeypatch.setattr("worker.reaper.EVERY_SECONDS", 0.2)
+    with monkeypatch.context() as patched:
+        patched.setattr(Queue, "admit", _enqueues_and_fails)
+        assert (await stage.alice.post(stage.yes)).status_code == 500
+    [first] = await stage.runs()
+    await wait_until("its answer has begun", lambda: stage.redis.xrange(keys.journal(first), "1-2", "1-2"))
+    await flushed(stage, first)
+    open_gate(stage.gate, HOLD)
+    await wait_until("it has ended", lambda: _is(stage, first, "completed"))
+    answer = await stage.alice.stream(stage.yes)
+    assert (answer.run_id != first, answer.end) == (True, "completed")
+
+
+async def _enqueues_and_fails(queue: Queue, first_entries: Any, run_id: str, flow: Flow) -> None:
+    await call(queue._redis, first_entries, queue.enqueue_call(run_id, flow))
+    raise RuntimeError("the process is going down")
 
 
 async def test_a_receipt_is_written_after_an_outage_of_the_database(
