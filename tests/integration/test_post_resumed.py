@@ -243,8 +243,10 @@ async def test_a_retry_that_had_attached_goes_on_with_the_run_it_attached_to(
     before = await state(settings)
     async with alice.open_stream(retry, from_(cursors(seen)[-1], key)) as response:
         assert (response.status_code, response.headers["x-run-id"]) == (200, run_id)
-    assert (await state(settings)).rows == before.rows
-    open_gate(gate, HOLD)
+        assert (await state(settings)).rows == before.rows
+        open_gate(gate, HOLD)
+        rest = b"".join([part async for part in response.aiter_raw()])
+    assert body(rest) == after(body((await alice.resume(run_id, None)).raw), cursors(seen)[-1])
 
 
 async def test_a_stream_that_closes_early_is_not_taken_for_whole(settings: Settings, gate: Path) -> None:
