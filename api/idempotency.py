@@ -20,14 +20,14 @@ class EarlierRuns:
     journals: Journals
     queue: Queue
     ended_seconds: float
-    """How long the journal of a run that has ended is kept: JOURNAL_ENDED_TTL_SECONDS."""
+    """How long the journal of an ended run is kept: JOURNAL_ENDED_TTL_SECONDS."""
 
     async def repeated(self, submission: Submission) -> Run | None:
         """The run that the same request has made before.
 
         With a key it is the key's run. Without one it is the newest of the same body, as long as no client has had
-        anything of it; the row knows that, and for the moment until it does Redis. A run that has ended is given only
-        where its events are there from the first on: else the request is another message. Raises IdempotencyMismatch.
+        anything of it: the row says so, and Redis until the row is written. An ended run is given only where its
+        journal has its beginning; otherwise the request is another message. Raises IdempotencyMismatch.
         """
         if submission.idempotency_key is not None:
             return await self._of_key(submission, submission.idempotency_key)
@@ -53,9 +53,9 @@ class EarlierRuns:
     async def resumed(self, submission: Submission, cursor: Cursor) -> Run:
         """The run whose stream the client had up to the cursor: that of the key, or of the same body.
 
-        Without a key the same body may have made several, as a prompt that is offered to everybody does in two tabs.
-        Then the entry that the cursor names tells them apart; where it does not, none is guessed. Raises
-        NothingToResume, IdempotencyMismatch.
+        Without a key the same body may have made several runs, for instance by a suggested prompt in two tabs. Then
+        the entry that the cursor names tells them apart. Raises NothingToResume where it does not, and where there is
+        no run; IdempotencyMismatch.
         """
         found = await self._resumable(submission)
         if len(found) > 1:

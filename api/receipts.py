@@ -59,8 +59,8 @@ class Receipts:
         asked = list(self._skips)
         written = await self._runs.note_received(asked) if asked else set()
         for run_id in asked:
-            self._skips[run_id] += 1
-            if run_id in written or self._skips[run_id] >= MAX_SKIPS:
-                del self._skips[run_id]
+            skips = self._skips.pop(run_id, MAX_SKIPS) + 1
+            if run_id not in written and skips < MAX_SKIPS:
+                self._skips[run_id] = skips
         if not self._skips:
             self._has_unwritten.clear()

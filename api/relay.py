@@ -38,7 +38,7 @@ def relay(
     `written` are the first events of a journal that has just been made: they need not be read.
     """
     is_get = request.method == "GET"
-    # who repeats a POST from a cursor need not know what an early EOF means; fetch-event-source takes it for the end
+    # a cursor on a POST does not prove it: fetch-event-source sends one, and takes an early EOF for the answer's end
     can_resume = resumes(request) or (is_get and cursor > START)
     keyless = run.idempotency_key is None
     subscribe = partial(

@@ -77,7 +77,7 @@ def cancel_flag(run_id: str) -> str:
 def received(run_id: str) -> str:
     """Set once a client has had something of the run, so that the same body sent again is another message.
 
-    For the moment until the row says so, and for the release before, which asks nobody else.
+    It holds until the row says so, and it is all that the release before looks at.
     """
     return f"run:{{{run_id}}}:received"
 

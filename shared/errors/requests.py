@@ -118,7 +118,7 @@ class InvalidIdempotencyKey(RelaykitError):
 
 
 class NothingToResume(RelaykitError):
-    """Last-Event-ID asks for the rest of a run, and no run, or more than one, can be the one that is meant."""
+    """Last-Event-ID asks for the rest of a run, and the request has made no run, or several that fit."""
 
     code = "nothing_to_resume"
 
