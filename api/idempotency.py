@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from chatkit.types import ThreadsRetryAfterItemReq
 
+from api.receipts import Receipts
 from api.submission import Submission
 from shared.errors import IdempotencyMismatch, NothingToResume
 from shared.journal import Cursor, Journals
-from shared.queue import REPEAT_SECONDS, Queue
+from shared.queue import REPEAT_SECONDS
 from shared.run_rows import Runs
 from shared.runs import Run
 
@@ -18,7 +19,7 @@ from shared.runs import Run
 class EarlierRuns:
     runs: Runs
     journals: Journals
-    queue: Queue
+    receipts: Receipts
     ended_seconds: float
     """How long the journal of an ended run is kept: JOURNAL_ENDED_TTL_SECONDS."""
 
@@ -37,7 +38,7 @@ class EarlierRuns:
         )
         if run is None:
             return None
-        received, is_whole = await self.queue.was_received(run.id)
+        received, is_whole = await self.receipts.was_received(run.id)
         return None if received or (run.status.ended and not is_whole) else run
 
     async def answering(self, submission: Submission) -> Run | None:
@@ -53,14 +54,15 @@ class EarlierRuns:
     async def resumed(self, submission: Submission, cursor: Cursor) -> Run:
         """The run whose stream the client had up to the cursor: that of the key, or of the same body.
 
-        Without a key the same body may have made several runs, for instance by a suggested prompt in two tabs. Then
-        the entry that the cursor names tells them apart. Raises NothingToResume where it does not, and where there is
-        no run; IdempotencyMismatch.
+        Without a key the same body may have made several runs, for instance by the same words again, or a suggested
+        prompt in two tabs. Then it is the one that has the entry that the cursor names and was not sent to its end.
+        Raises NothingToResume where that is none or several, IdempotencyMismatch.
         """
         found = await self._resumable(submission)
         if len(found) > 1:
-            holding = await self.journals.holding([run.id for run in found], cursor)
-            found = [run for run in found if run.id in holding]
+            run_ids = [run.id for run in found]
+            possible = await self.journals.holding(run_ids, cursor) - await self.receipts.delivered(run_ids)
+            found = [run for run in found if run.id in possible]
         if len(found) != 1:
             raise NothingToResume
         return found[0]

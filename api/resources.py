@@ -77,8 +77,8 @@ async def open_resources(
         hub = Hub(commands, notices, settings.tail_max_bytes)
         watch = Watch(settings, hub, queue, journals, runs)
         streams = Streams(settings, hub)
-        receipts = Receipts(queue, runs)
-        earlier = EarlierRuns(runs, journals, queue, settings.journal_ended_ttl_seconds)
+        receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
+        earlier = EarlierRuns(runs, journals, receipts, settings.journal_ended_ttl_seconds)
         await stack.enter_async_context(_running(hub, watch, streams, receipts))
         yield Resources(
             settings=settings,

@@ -82,6 +82,14 @@ def received(run_id: str) -> str:
     return f"run:{{{run_id}}}:received"
 
 
+def delivered(run_id: str) -> str:
+    """Set once a client that had asked for the run by a POST was sent all of it: it will not ask for the rest.
+
+    It lives as long as an ended journal: without it the run may be the one that a client reconnects to.
+    """
+    return f"run:{{{run_id}}}:delivered"
+
+
 def followed(run_id: str) -> str:
     """Set for as long as somebody follows the run; only where ABANDON_SECONDS is on."""
     return f"run:{{{run_id}}}:followed"

@@ -17,7 +17,6 @@ from arq.jobs import serialize_job
 from shared import keys
 from shared.errors import QueueUnavailable
 from shared.fair_share import UNKNOWN_FLOW, Flow
-from shared.journal import FIRST
 from shared.redis import Call, Redis, call, script, translated
 
 RUN_FUNCTION = "run"
@@ -241,20 +240,6 @@ class Queue:
         """Returns when the bell rings, or after the timeout."""
         with translated():
             await cast(Awaitable[Any], self._redis.blpop([keys.BELL], timeout=cast(int, timeout_seconds)))
-
-    async def note_received(self, run_id: str) -> None:
-        """A client has had something of the run: the same body sent again is another message from now on."""
-        with translated():
-            await self._redis.set(keys.received(run_id), "1", ex=REPEAT_SECONDS)
-
-    async def was_received(self, run_id: str) -> tuple[bool, bool]:
-        """Whether a client had something of the run, by what Redis knows, and whether its journal has its beginning."""
-        with translated():
-            async with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.exists(keys.received(run_id))
-                pipeline.xrange(keys.journal(run_id), str(FIRST), str(FIRST))
-                received, first = await pipeline.execute()
-        return bool(received), bool(first)
 
     @asynccontextmanager
     async def alone(self, caller: str, idempotency_key: str) -> AsyncIterator[None]:

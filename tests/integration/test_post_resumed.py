@@ -191,6 +191,39 @@ async def test_of_two_tabs_with_the_same_prompt_none_is_guessed(
     assert len(set(runs)) == 2
 
 
+async def test_the_same_words_that_were_answered_whole_are_not_in_the_way(
+    system: System, settings: Settings, alice: Caller, gate: Path
+) -> None:
+    """Said again in the same thread: the first answer was sent to its end, and its client does not come again."""
+    thread_id = (await alice.stream(create(str(Script(deltas=1))))).thread_id
+    request = message(thread_id, held(gate))
+    open_gate(gate, HOLD)
+    first = await alice.stream(request, PLAIN)
+    async with Redis.from_url(settings.redis_url) as redis:
+        await wait_until("it is noted", lambda: redis.exists(keys.delivered(first.run_id)))
+    (gate / str(HOLD)).unlink()
+    second, seen = await cut(alice, request, {})
+    assert second != first.run_id
+    async with alice.open_stream(request, from_(cursors(seen)[-1], {})) as response:
+        assert (response.status_code, response.headers["x-run-id"]) == (200, second)
+        open_gate(gate, HOLD)
+        rest = b"".join([part async for part in response.aiter_raw()])
+    assert body(rest) == after(body((await alice.resume(second, None)).raw), cursors(seen)[-1])
+
+
+async def test_a_reader_who_follows_a_run_delivers_it_to_nobody_else(
+    system: System, settings: Settings, alice: Caller, gate: Path
+) -> None:
+    """Another tab has seen it to its end by its id; the client that posted was cut, and may come again."""
+    request = create(held(gate))
+    first, seen = await cut(alice, request, {})
+    open_gate(gate, HOLD)
+    assert (await alice.resume(first, None)).end == "completed"
+    await alice.stream(request)
+    async with alice.open_stream(request, from_(cursors(seen)[-1], {})) as response:
+        assert response.headers["x-run-id"] == first
+
+
 async def test_the_same_words_of_long_ago_are_not_in_the_way(settings: Settings, gate: Path) -> None:
     """A run whose events nobody can have any more is none that a client goes on with."""
     brief = settings.model_copy(update={"journal_ended_ttl_seconds": 1})
