@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 from chatkit.types import (
-    StreamingReq,
     StreamOptions,
     StreamOptionsEvent,
     ThreadsAddUserMessageReq,
     ThreadsCreateReq,
-    ThreadsRetryAfterItemReq,
 )
 
 from api.admit import Admitted, admit, store_message
+from api.idempotency import EarlierRuns
 from api.metrics import ADMITTED
+from api.submission import Submission, Submitted
 from shared import keys
 from shared.chatkit import UserServer
 from shared.database import Database
@@ -33,8 +33,8 @@ from shared.errors import (
     TooManyRuns,
 )
 from shared.fair_share import flow_of_run
-from shared.identity import RequestContext, set_current
-from shared.journal import Journals
+from shared.identity import set_current
+from shared.journal import Cursor, Journals
 from shared.log import failure
 from shared.queue import REPEAT_SECONDS, Queue
 from shared.redis import insist
@@ -52,29 +52,6 @@ MAY_WAIT = frozenset({Kind.MESSAGE, Kind.ACTION})
 QUEUE_FULL_RETRY_SECONDS = 10.0
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """One streaming request of an authenticated caller."""
-
-    request: StreamingReq
-    context: RequestContext
-    """With the run's id, which is new."""
-    request_hash: bytes
-    idempotency_key: str | None
-    token: bytes | None
-    max_attempts: int | None
-    queue_is_full: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """The run that a request became, or attached to."""
-
-    run: Run
-    events: Sequence[bytes] = ()
-    """The first of its journal, where this request has just written it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +73,7 @@ class Admission:
     queue: Queue
     endings: Endings
     user: UserServer
+    earlier: EarlierRuns
 
     async def submit(self, submission: Submission) -> Submitted:
         """Admits the request and queues its run; accepted means that the row is committed.
@@ -106,7 +84,7 @@ class Admission:
         """
         at_once = self._fits_one_statement(submission)
         if submission.queue_is_full or not at_once:
-            earlier = await self._earlier(submission) or await self._answering(submission)
+            earlier = await self.earlier.repeated(submission) or await self.earlier.answering(submission)
             if earlier is not None:
                 return Submitted(earlier)
         if submission.queue_is_full:
@@ -117,7 +95,7 @@ class Admission:
                 made = await (self._write_at_once(submission) if at_once else self._write(submission))
         except RelaykitError:
             # the same request may have been admitted before or meanwhile, which is why this one was refused
-            earlier = await self._earlier(submission)
+            earlier = await self.earlier.repeated(submission)
             if earlier is None:
                 raise
             return Submitted(earlier)
@@ -125,6 +103,13 @@ class Admission:
             return made
         ADMITTED.labels(made.run.kind.value).inc()
         return await self._publish(made)
+
+    async def resume(self, submission: Submission, cursor: Cursor) -> Submitted:
+        """The run whose stream the client goes on with after the cursor; nothing is written.
+
+        Raises NothingToResume, IdempotencyMismatch.
+        """
+        return Submitted(await self.earlier.resumed(submission, cursor))
 
     def _fits_one_statement(self, submission: Submission) -> bool:
         request = submission.request
@@ -147,7 +132,7 @@ class Admission:
             status = await self._insert_message(made, REPEAT_SECONDS)
         except BodyRepeated:
             # decided here, once: asked again, the answer may be another
-            earlier = await self._earlier(submission)
+            earlier = await self.earlier.repeated(submission)
             if earlier is not None:
                 return Submitted(earlier)
             status = await self._insert_message(made, 0)
@@ -159,30 +144,6 @@ class Admission:
         options = server.get_stream_options(admitted.thread, context)
         events = [*admitted.events, StreamOptionsEvent(stream_options=options)]
         return _Made(_row(submission, admitted, options), admitted, [server._serialize(e) for e in events])
-
-    async def _earlier(self, submission: Submission) -> Run | None:
-        context = submission.context
-        tenant, owner = context.tenant or "", context.user_id
-        if submission.idempotency_key is None:
-            run = await self.runs.same_request(tenant, owner, submission.request_hash, REPEAT_SECONDS)
-            if run is None:
-                return None
-            received, kept = await self.queue.was_received(run.id)
-            return None if received or (run.status.ended and not kept) else run
-        run = await self.runs.by_idempotency_key(tenant, owner, submission.idempotency_key)
-        if run is not None and run.request_hash != submission.request_hash:
-            raise IdempotencyMismatch
-        return run
-
-    async def _answering(self, submission: Submission) -> Run | None:
-        """The run that a retry asks for again: the stock widget's Retry after a lost network."""
-        request, context = submission.request, submission.context
-        if not isinstance(request, ThreadsRetryAfterItemReq):
-            return None
-        params = request.params
-        return await self.runs.answering(
-            context.tenant or "", context.user_id, params.thread_id, params.item_id
-        )
 
     @asynccontextmanager
     async def _unit_of_work(self, submission: Submission) -> AsyncIterator[None]:
@@ -197,7 +158,7 @@ class Admission:
                 yield
         elif submission.idempotency_key is not None:
             async with self.queue.alone(keys.admitting(context.caller_digest, submission.idempotency_key)):
-                if await self._earlier(submission) is not None:
+                if await self.earlier.repeated(submission) is not None:
                     raise IdempotencyMismatch  # admitted meanwhile, which whoever catches this finds out
                 await self._refuse_what_can_be_seen(submission)
                 yield

@@ -18,7 +18,7 @@ from shared.attachment_objects import (
     StoredAttachment,
     open_object_store,
 )
-from shared.attachments import RASTER_IMAGES, attachment_rules, media_type
+from shared.attachments import RASTER_IMAGES, attachment_rules
 from shared.database import Database
 from shared.errors import (
     AttachmentAlreadyUploaded,
@@ -32,6 +32,7 @@ from shared.errors import (
     TooManyBodies,
     UploadInProgress,
 )
+from shared.media_types import may_be, media_type
 from shared.settings import Settings
 from shared.signing import Grant, check, parse_expires
 
@@ -137,7 +138,7 @@ def _check_headers(request: Request, stored: StoredAttachment) -> None:
     if stored.object_key is not None:
         raise AttachmentAlreadyUploaded
     declared = request.headers.get("content-type")
-    if declared and media_type(declared) != media_type(stored.attachment.mime_type):
+    if declared and not may_be(stored.attachment.mime_type, stored.attachment.name, declared):
         raise AttachmentRejected("The upload's Content-Type is not the one that was declared.")
     length = request.headers.get("content-length")
     if length is not None and length.isdigit():

@@ -1,4 +1,4 @@
-"""What every route asks of a request: the process's resources, who is calling, and whether it can resume."""
+"""What every route asks of a request: the process's resources, who is calling, and from where it resumes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import Request
 
 from api.authentication import Identity, sole_header
 from api.resources import Resources
+from shared.journal import Cursor
 
 
 def resources_of(request: Request) -> Resources:
@@ -18,6 +19,12 @@ async def authenticated(request: Request) -> Identity:
     """Raises Unauthenticated or IssuerUnavailable."""
     header = sole_header(request.headers.getlist("authorization"))
     return await resources_of(request).authenticator.authenticate(header)
+
+
+def last_event_id(request: Request) -> Cursor | None:
+    """The cursor of `Last-Event-ID`; None without one, which an empty one is too. Raises InvalidCursor."""
+    text = request.headers.get("last-event-id")
+    return Cursor.parse(text) if text else None
 
 
 def resumes(request: Request) -> bool:

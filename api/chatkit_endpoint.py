@@ -27,15 +27,15 @@ from chatkit.types import (
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api.admission import Submission
 from api.authentication import Identity, locale_of
-from api.caller import authenticated, resources_of
+from api.caller import authenticated, last_event_id, resources_of
 from api.chatkit_openapi import CHATKIT
 from api.context_headers import context_headers
 from api.parse import ParsedRequest, parse
 from api.relay import relay
 from api.request_body import read_body
 from api.resources import Resources
+from api.submission import Submission
 from shared import keys
 from shared.errors import (
     AttachmentInUse,
@@ -88,6 +88,7 @@ async def _stream(
     queue_is_full: bool,
 ) -> Response:
     run_id = new_run_id()
+    cursor = last_event_id(request)
     box = resources.token_box
     key = _idempotency_key(request)
     submission = Submission(
@@ -101,11 +102,14 @@ async def _stream(
     )
     slot = resources.limits.stream(identity)
     try:
-        submitted = await resources.admission.submit(submission)
+        admission = resources.admission
+        submitted = await (
+            admission.submit(submission) if cursor is None else admission.resume(submission, cursor)
+        )
     except BaseException:
         slot.release()
         raise
-    return relay(request, resources, identity, submitted.run, START, slot, written=submitted.events)
+    return relay(request, resources, identity, submitted.run, cursor or START, slot, written=submitted.events)
 
 
 async def _answer(resources: Resources, request: NonStreamingReq, context: RequestContext) -> bytes:

@@ -9,7 +9,16 @@ from chatkit.types import ChatKitReq
 from pydantic import TypeAdapter
 from pydantic.json_schema import PydanticJsonSchemaWarning
 
-from api.openapi import AUTHENTICATED, EVENTS, RESUME_HEADER, RUN_ID_HEADER, TOKEN_ERRORS, Json, refusals
+from api.openapi import (
+    AUTHENTICATED,
+    CURSOR,
+    EVENTS,
+    RESUME_HEADER,
+    RUN_ID_HEADER,
+    TOKEN_ERRORS,
+    Json,
+    refusals,
+)
 from shared import errors
 
 REQUEST: Final = "ChatKitRequest"
@@ -21,6 +30,13 @@ _HEADERS: Final[list[Json]] = [
         "in": "header",
         "description": "Makes a streaming request safe to repeat: the same key with the same body is the same run.",
         "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    },
+    {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "description": "Of a streaming request: goes on after this cursor with the run that the same request has made, "
+        "and makes none.",
+        "schema": CURSOR,
     },
     RESUME_HEADER,
     {
@@ -50,11 +66,13 @@ CHATKIT: Final[dict[str, Any]] = {
             errors.UnknownRequestType,
             errors.NotSupported,
             errors.InvalidIdempotencyKey,
+            errors.InvalidCursor,
             errors.ThreadNotFound,
             errors.ItemNotFound,
             errors.AttachmentNotFound,
             errors.ItemMismatch,
             errors.ThreadBusy,
+            errors.NothingToResume,
             errors.AttachmentNotUploaded,
             errors.AttachmentInUse,
             errors.ServerRefused,

@@ -83,6 +83,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.BodyRepeated: 409,
     errors.InvalidIdempotencyKey: 400,
     errors.InvalidCursor: 400,
+    errors.NothingToResume: 409,
     errors.JournalGone: 410,
     errors.ServerRefused: 403,  # and what its `status` says
     errors.NotSupported: 400,  # not 501: the stock widget sends again what got a 5xx

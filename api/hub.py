@@ -48,14 +48,20 @@ class Hub:
         self._has_dirty = asyncio.Event()
 
     async def subscribe(
-        self, run_id: str, cursor: Cursor, *, expected: bool, written: Sequence[bytes] = ()
+        self,
+        run_id: str,
+        cursor: Cursor,
+        *,
+        expected: bool,
+        written: Sequence[bytes] = (),
+        repeats_end: bool = False,
     ) -> Subscription | None:
         """A place in the run after `cursor`, to be given back with `leave`.
 
-        None where the run has ended and nothing follows the cursor. `expected` says that the journal is there or will
-        come: the run has not ended. `written` are the events that this process has just begun it with, for a
-        subscription from the start. Raises JournalGone where the journal is gone, was trimmed before the cursor,
-        has a hole right after it, or does not reach to it; QueueUnavailable.
+        None where the run has ended and nothing follows the cursor; with `repeats_end` a place before its end.
+        `expected` says that the journal is there or will come: the run has not ended. `written` are the events that
+        this process has just begun it with, for a subscription from the start. Raises JournalGone where the journal
+        is gone, was trimmed before the cursor, has a hole right after it, or does not reach to it; QueueUnavailable.
         """
         follow = self._enter(run_id)
         try:
@@ -63,7 +69,7 @@ class Hub:
             if written and follow.tail.last == START:
                 subscription: Subscription | None = self._begun(follow, written)
             else:
-                subscription = await self._placed(follow, cursor, expected)
+                subscription = await self._placed(follow, cursor, expected, repeats_end)
         except BaseException:
             await self._leave(follow)
             raise
@@ -147,7 +153,9 @@ class Hub:
             self._mark(follow)
         return Subscription(self.journals, follow, START)
 
-    async def _placed(self, follow: Follow, cursor: Cursor, expected: bool) -> Subscription | None:
+    async def _placed(
+        self, follow: Follow, cursor: Cursor, expected: bool, repeats_end: bool
+    ) -> Subscription | None:
         try:
             async with asyncio.timeout(SUBSCRIBE_SECONDS):
                 await follow.acknowledgement()
@@ -165,12 +173,9 @@ class Hub:
             raise JournalGone
         if follow.tail.last == START:
             follow.tail.restart(last.cursor, ended=last.field is Field.END)
-        if (
-            last.field is Field.END
-            and cursor != START
-            and cursor >= Cursor(last.cursor.attempt, last.cursor.seq - 1)
-        ):
-            return None
+        before_end = Cursor(last.cursor.attempt, last.cursor.seq - 1)
+        if last.field is Field.END and cursor != START and cursor >= before_end:
+            return Subscription(self.journals, follow, before_end) if repeats_end else None
         return Subscription(self.journals, follow, cursor)
 
     def _mark(self, follow: Follow) -> None:

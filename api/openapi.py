@@ -51,6 +51,8 @@ EVENTS: Final[Json] = {
 }
 """The `content` of an answer that is a run's events."""
 
+CURSOR: Final[Json] = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
+
 RESUME_HEADER: Final[Json] = {
     "name": "Relaykit-Resume",
     "in": "header",

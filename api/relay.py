@@ -15,6 +15,7 @@ from api.authentication import Identity
 from api.caller import resumes
 from api.errors import error_response
 from api.limits import Slot
+from api.receipts import Receipt
 from api.resources import Resources
 from api.streams import Stream, Streams
 from api.subscription import Subscription
@@ -37,16 +38,26 @@ def relay(
 
     `written` are the first events of a journal that has just been made: they need not be read.
     """
-    can_resume = resumes(request) or cursor > START
+    is_get = request.method == "GET"
+    # a cursor on a POST does not prove it: fetch-event-source sends one, and takes an early EOF for the answer's end
+    can_resume = resumes(request) or (is_get and cursor > START)
     keyless = run.idempotency_key is None
+    subscribe = partial(
+        resources.hub.subscribe,
+        run.id,
+        cursor,
+        expected=not run.status.ended,
+        written=written,
+        repeats_end=not is_get,
+    )
     return RelayResponse(
         run,
         resources.streams,
-        partial(resources.hub.subscribe, run.id, cursor, expected=not run.status.ended, written=written),
+        subscribe,
         slot,
         closes_at=identity.expires_at + (0.0 if can_resume else resources.settings.token_grace_seconds),
         resumes=can_resume,
-        received=partial(resources.queue.note_received, run.id) if keyless else None,
+        receipt=Receipt(resources.receipts, run.id, is_of_post=not is_get) if keyless else None,
     )
 
 
@@ -66,9 +77,9 @@ class RelayResponse(Response):
         *,
         closes_at: float,
         resumes: bool,
-        received: Callable[[], Awaitable[None]] | None = None,
+        receipt: Receipt | None = None,
     ) -> None:
-        """`closes_at` is in Unix time; `received` is called once, when the client was sent something of the run."""
+        """`closes_at` is in Unix time."""
         self.status_code = 200
         self.background = None
         self._run_id, self._thread_id = run.id, run.thread_id
@@ -77,7 +88,7 @@ class RelayResponse(Response):
         self._slot = slot
         self._closes_at = closes_at
         self._resumes = resumes
-        self._received = received
+        self._receipt = receipt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Begins the stream, which goes on when all that this is called from has returned."""
@@ -104,7 +115,7 @@ class RelayResponse(Response):
             self._slot,
             closes_at=self._closes_at,
             resumes=self._resumes,
-            received=self._received,
+            receipt=self._receipt,
         )
         try:
             headers = [*sse.HEADERS, (b"x-run-id", self._run_id.encode())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ from api.admission import Admission
 from api.authentication import Authenticator
 from api.byte_budget import ByteBudget
 from api.hub import Hub
+from api.idempotency import EarlierRuns
 from api.jwks import JwksClient
 from api.limits import Limits
+from api.receipts import Receipts
 from api.request_gate import RequestGate
 from api.streams import Streams
 from api.watch import Watch
@@ -25,6 +27,7 @@ from shared.attachments import build_attachment_store, build_previews
 from shared.chatkit import UserServer, load_server
 from shared.database import Database
 from shared.ending import Endings
+from shared.errors import DatabaseUnavailable
 from shared.journal import Journals
 from shared.log import failure
 from shared.queue import Queue
@@ -46,6 +49,7 @@ class Resources:
     queue: Queue
     hub: Hub
     streams: Streams
+    receipts: Receipts
     endings: Endings
     admission: Admission
     authenticator: Authenticator
@@ -73,7 +77,9 @@ async def open_resources(
         hub = Hub(commands, notices, settings.tail_max_bytes)
         watch = Watch(settings, hub, queue, journals, runs)
         streams = Streams(settings, hub)
-        await stack.enter_async_context(_running(hub, watch, streams))
+        receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
+        earlier = EarlierRuns(runs, journals, receipts, settings.journal_ended_ttl_seconds)
+        await stack.enter_async_context(_running(hub, watch, streams, receipts))
         yield Resources(
             settings=settings,
             database=database,
@@ -81,8 +87,9 @@ async def open_resources(
             queue=queue,
             hub=hub,
             streams=streams,
+            receipts=receipts,
             endings=endings,
-            admission=Admission(settings, database, runs, journals, queue, endings, user),
+            admission=Admission(settings, database, runs, journals, queue, endings, user, earlier),
             authenticator=Authenticator(settings, jwks),
             user=user,
             limits=Limits(
@@ -101,8 +108,8 @@ def build_user_server(
 
 
 @asynccontextmanager
-async def _running(hub: Hub, watch: Watch, streams: Streams) -> AsyncIterator[None]:
-    loops = [asyncio.create_task(each.run()) for each in (hub, watch, streams)]
+async def _running(hub: Hub, watch: Watch, streams: Streams, receipts: Receipts) -> AsyncIterator[None]:
+    loops = [asyncio.create_task(each.run()) for each in (hub, watch, streams, receipts)]
     for loop in loops:
         loop.add_done_callback(_die_if_failed)
     try:
@@ -110,6 +117,8 @@ async def _running(hub: Hub, watch: Watch, streams: Streams) -> AsyncIterator[No
     finally:
         hub.close()
         await end_tasks(loops)
+        with suppress(DatabaseUnavailable):
+            await receipts.write()
 
 
 def _die_if_failed(loop: asyncio.Task[None]) -> None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from api.authentication import Identity
-from api.caller import authenticated, resources_of
+from api.caller import authenticated, last_event_id, resources_of
 from api.relay import relay
 from api.resources import Resources
 from api.runs_openapi import ACTIVE, CANCEL, FOLLOW, SHOW
@@ -58,8 +58,8 @@ async def thread_run(thread_id: str, request: Request) -> Response:
 
 
 def _cursor(request: Request) -> Cursor:
-    text = request.headers.get("last-event-id") or request.query_params.get("after")
-    return START if not text else Cursor.parse(text)
+    cursor, after = last_event_id(request), request.query_params.get("after")
+    return cursor or (Cursor.parse(after) if after else START)
 
 
 async def _own_run(resources: Resources, identity: Identity, run_id: str) -> Run:

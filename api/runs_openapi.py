@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from api.openapi import (
     AUTHENTICATED,
+    CURSOR,
     EVENTS,
     RESUME_HEADER,
     RUN_ID_HEADER,
@@ -47,8 +48,6 @@ _STOPPED: Final[Json] = {
     "required": ["id", "status"],
     "additionalProperties": False,
 }
-_CURSOR: Final[Json] = {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
-
 FOLLOW: Final[dict[str, Any]] = {
     "response_class": Response,
     "responses": {
@@ -68,8 +67,8 @@ FOLLOW: Final[dict[str, Any]] = {
     "openapi_extra": {
         **AUTHENTICATED,
         "parameters": [
-            {"name": "Last-Event-ID", "in": "header", "description": "The cursor.", "schema": _CURSOR},
-            {"name": "after", "in": "query", "description": "The same, without a header.", "schema": _CURSOR},
+            {"name": "Last-Event-ID", "in": "header", "description": "The cursor.", "schema": CURSOR},
+            {"name": "after", "in": "query", "description": "The same, without a header.", "schema": CURSOR},
             RESUME_HEADER,
         ],
     },

@@ -13,9 +13,11 @@ PING = b": ping\n\n"
 
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-store"),
+    (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
+"""`no-transform` keeps a proxy from compressing the stream: a compressor holds back what it is given until it has
+enough of it, events and pings alike. `X-Accel-Buffering` is nginx's own word."""
 
 INTERRUPTED = (
     b"data: "

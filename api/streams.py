@@ -18,6 +18,7 @@ from api import sse
 from api.hub import Hub
 from api.limits import Slot
 from api.metrics import STREAMS, STREAMS_CLOSED
+from api.receipts import Receipt
 from api.subscription import Subscription
 from shared.errors import JournalGone, QueueUnavailable
 from shared.log import failure
@@ -78,7 +79,7 @@ class Stream:
         "_noting",
         "_pump",
         "_reason",
-        "_received",
+        "_receipt",
         "_resumes",
         "_running",
         "_send",
@@ -96,11 +97,11 @@ class Stream:
         *,
         closes_at: float,
         resumes: bool,
-        received: Callable[[], Awaitable[None]] | None,
+        receipt: Receipt | None,
     ) -> None:
         self._streams, self._subscription, self._slot = streams, subscription, slot
         self._closes_at = closes_at
-        self._resumes, self._received = resumes, received
+        self._resumes, self._receipt = resumes, receipt
         self._reason: str | None = None
         """Why it closes, where that is not the client's leaving."""
         self._pump: asyncio.Task[None] | None = None
@@ -187,8 +188,7 @@ class Stream:
                 return await self._finish("token")
             chunk = await subscription.ready()
             if chunk is not None:
-                if self._received is not None:
-                    self._note_received()
+                self._note_received()
                 data = chunk.data
             elif subscription.closing:
                 return await self._finish("drain")
@@ -205,6 +205,8 @@ class Stream:
         is_whole = self._subscription.ended or self._resumes
         last = b"" if is_whole else sse.INTERRUPTED
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
+        if reason == "ended" and self._receipt is not None and self._receipt.is_of_post:
+            self._note(self._receipt.delivered)
 
     def _give_up(self, reason: str) -> None:
         """Closes the connection without the response's proper end."""
@@ -213,14 +215,20 @@ class Stream:
             self._running.cancel()
 
     def _note_received(self) -> None:
-        if self._received is not None:
-            self._noting = self._streams.loop.create_task(self._note(self._received))
-            self._received = None
+        if self._receipt is not None and not self._receipt.is_noted:
+            self._receipt.is_noted = True
+            self._note(self._receipt.received)
 
-    async def _note(self, received: Callable[[], Awaitable[None]]) -> None:
+    def _note(self, what: Callable[[], Awaitable[None]]) -> None:
+        self._noting = self._streams.loop.create_task(self._noted(what, self._noting))
+
+    async def _noted(self, what: Callable[[], Awaitable[None]], before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
         try:
-            await received()
-        except QueueUnavailable as error:  # the same body sent again would attach to this run
+            await what()
+        except QueueUnavailable as error:
             run_id = self._subscription.run_id
-            log.info("not noted", action="relay_unnoted", run_id=run_id, code=error.code)
-        self._noting = None
+            log.info("a receipt was not noted", action="relay_unnoted", run_id=run_id, code=error.code)
+        if self._noting is asyncio.current_task():
+            self._noting = None

@@ -15,6 +15,7 @@ from bench.rows import CALLER, LONG_THREAD, OLD_DAYS, Size
 from shared import attachment_objects, attachments, runs_sql, store_sql, undo_sql
 from shared.attachments import UNSENT_SECONDS
 from shared.queue import REPEAT_SECONDS
+from shared.run_rows import MAX_SAME_BODY
 from shared.runs import Status, sources
 from shared.store import PAGE_MAX_BYTES
 from worker import reaper, sweeps
@@ -81,7 +82,9 @@ def _of_runs(size: Size) -> list[Case]:
         ),
         Case("runs_sql.BY_ID", (running, *CALLER)),
         Case("runs_sql.BY_KEY", (*CALLER, "key_run_10_2")),
-        Case("runs_sql.SAME_REQUEST", (*CALLER, "\\x02", REPEAT_SECONDS)),
+        Case("runs_sql.UNRECEIVED", (*CALLER, "\\x02", REPEAT_SECONDS)),
+        Case("runs_sql.SAME_BODY", (*CALLER, "\\x02", 3_600, MAX_SAME_BODY)),
+        Case("runs_sql.NOTE_RECEIVED", ([running, queued, waiting],)),
         Case("runs_sql.ACTIVE", thread),
         Case("runs_sql.ACTIVE", (*behind, f"thr_{size.threads}"), "one waits behind it"),
         Case("runs_sql.UNENDED_COUNT", CALLER),

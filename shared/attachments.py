@@ -28,6 +28,7 @@ from shared.errors import (
     TooManyAttachmentsUnsent,
 )
 from shared.identity import RequestContext, owner_of
+from shared.media_types import allowed_type, media_type
 from shared.previews import Previews
 from shared.settings import LOOPBACK_HOSTS, Settings
 from shared.signing import Grant, link
@@ -85,11 +86,6 @@ class AttachmentRules:
     previews: Previews
 
 
-def media_type(mime_type: str) -> str:
-    """`Text/Plain; charset=utf-8` is text/plain."""
-    return mime_type.partition(";")[0].strip().lower()
-
-
 class ObjectAttachmentStore(AttachmentStore[Any]):
     """The attachment store that a ChatKit server gets where ATTACHMENTS_URL is set.
 
@@ -123,8 +119,7 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
 
         Raises AttachmentRejected, and TooManyAttachmentsUnsent: exactly under simultaneous calls on any hosts.
         """
-        mime_type = media_type(input.mime_type)
-        self._check(input, mime_type)
+        mime_type = self._checked_type(input)
         request = owner_of(context)
         attachment = self._attachment(input, mime_type, context, request)
         async with self._database.connection() as connection:
@@ -142,13 +137,17 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
             raise TooManyAttachmentsUnsent(retry_after_seconds=UNSENT_RETRY_SECONDS)
         return attachment
 
-    def _check(self, params: AttachmentCreateParams, mime_type: str) -> None:
-        if mime_type not in self._rules.mime_types:
-            raise AttachmentRejected(f"Files of type {mime_type[:100] or 'unknown'} are not accepted.")
+    def _checked_type(self, params: AttachmentCreateParams) -> str:
+        mime_type = allowed_type(params.name, params.mime_type, self._rules.mime_types)
+        if mime_type is None:
+            given = media_type(params.mime_type)[:100] or "unknown"
+            allowed = ", ".join(sorted(self._rules.mime_types))
+            raise AttachmentRejected(f"Files of type {given} are not accepted. Allowed: {allowed}.")
         if not 0 < params.size <= self._rules.max_bytes:
             raise AttachmentRejected(f"A file has 1 to {self._rules.max_bytes} bytes.")
         if not 0 < len(params.name) <= MAX_NAME_CHARS:
             raise AttachmentRejected(f"A file's name has 1 to {MAX_NAME_CHARS} characters.")
+        return mime_type
 
     def _attachment(
         self, params: AttachmentCreateParams, mime_type: str, context: Any, request: RequestContext

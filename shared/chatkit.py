@@ -21,6 +21,7 @@ from shared.identity import RequestContext
 from shared.refusals import server_refusals
 from shared.server_checks import bypassed, holders_of, unfit_context
 from shared.settings import Settings
+from shared.timestamps import send_offsets
 
 _ABSENT: Final = object()
 
@@ -88,6 +89,7 @@ def load_server(
         _put_store(server, store)
         if server.attachment_store is None:
             server.attachment_store = attachment_store
+    send_offsets(server)
     return UserServer(server, context, settings.context_seconds)
 
 

@@ -39,6 +39,9 @@ _CURSOR = re.compile(r"(0|[1-9][0-9]{0,8})-(0|[1-9][0-9]{0,11})", re.ASCII)
 START = Cursor(0, 0)
 """Before the first entry."""
 
+FIRST = Cursor(0, 1)
+"""Of admission: a journal without it has lost its beginning."""
+
 NEXT_SEQ = 0
 """As the first seq of an append: the one after the journal's last."""
 
@@ -135,6 +138,19 @@ class Journals:
         if not first:
             return None
         return entries(first)[0], entries(last)[0], entries(following)[0] if following else None
+
+    async def holding(self, run_ids: Sequence[str], cursor: Cursor) -> set[str]:
+        """Those of the runs whose journals have the entry that the cursor names. Raises QueueUnavailable."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for run_id in run_ids:
+                    pipeline.xrange(keys.journal(run_id), str(cursor), str(cursor))
+                replies = await pipeline.execute(raise_on_error=False)
+        return {
+            run_id
+            for run_id, found in zip(run_ids, replies, strict=True)
+            if isinstance(found, list) and found
+        }
 
     async def mark(self, run_id: str, attempt: int, ttl_seconds: float) -> Appended:
         """Begins an attempt: from then on the one before can write no more. `empty` where there is no journal."""

@@ -75,8 +75,19 @@ def cancel_flag(run_id: str) -> str:
 
 
 def received(run_id: str) -> str:
-    """Set once a client has had something of the run, so that the same body sent again is another message."""
+    """Set once a client has had something of the run, so that the same body sent again is another message.
+
+    It holds until the row says so, and it is all that the release before looks at.
+    """
     return f"run:{{{run_id}}}:received"
+
+
+def delivered(run_id: str) -> str:
+    """Set once a client that had asked for the run by a POST was sent all of it: it will not ask for the rest.
+
+    It lives as long as an ended journal: without it the run may be the one that a client reconnects to.
+    """
+    return f"run:{{{run_id}}}:delivered"
 
 
 def followed(run_id: str) -> str:

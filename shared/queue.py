@@ -241,20 +241,6 @@ class Queue:
         with translated():
             await cast(Awaitable[Any], self._redis.blpop([keys.BELL], timeout=cast(int, timeout_seconds)))
 
-    async def note_received(self, run_id: str) -> None:
-        """A client has had something of the run: the same body sent again is another message from now on."""
-        with translated():
-            await self._redis.set(keys.received(run_id), "1", ex=REPEAT_SECONDS)
-
-    async def was_received(self, run_id: str) -> tuple[bool, bool]:
-        """Whether a client has had something of the run, and whether there is a journal to have something of."""
-        with translated():
-            async with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.exists(keys.received(run_id))
-                pipeline.exists(keys.journal(run_id))
-                received, kept = await pipeline.execute()
-        return bool(received), bool(kept)
-
     @asynccontextmanager
     async def alone(self, key: str) -> AsyncIterator[None]:
         """Lets one in at a time, for ALONE_SECONDS at most. Raises QueueUnavailable where that is not to be had."""

@@ -25,6 +25,9 @@ from shared.runs import Kind, Run, Status, sources
 TOO_MANY_RETRY_SECONDS = 5.0
 """After which a caller with too many runs may ask again."""
 
+MAX_SAME_BODY = 20
+"""Runs among which a client that reconnects may look for its own."""
+
 
 class Runs:
     """The rows of `runs`. Every call joins the task's transaction, if it has one."""
@@ -110,13 +113,38 @@ class Runs:
             row = await connection.fetchrow(sql.BY_KEY, tenant, owner, key)
         return None if row is None else run_of(row)
 
-    async def same_request(
+    async def unreceived(
         self, tenant: str, owner: str, request_hash: bytes, within_seconds: float
     ) -> Run | None:
-        """The caller's newest run of the same body that came without a key, not longer ago than that."""
+        """The caller's newest run of the same body that came without a key, not longer ago than that.
+
+        None where a client has had something of it, as far as its row knows.
+        """
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(sql.SAME_REQUEST, tenant, owner, request_hash, within_seconds)
+            row = await connection.fetchrow(sql.UNRECEIVED, tenant, owner, request_hash, within_seconds)
         return None if row is None else run_of(row)
+
+    async def same_body(
+        self, tenant: str, owner: str, request_hash: bytes, ended_within_seconds: float
+    ) -> list[Run]:
+        """The caller's newest runs of the same body that came without a key, MAX_SAME_BODY at most.
+
+        Of those that have ended only such as did so not longer ago than that.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                sql.SAME_BODY, tenant, owner, request_hash, ended_within_seconds, MAX_SAME_BODY
+            )
+        return [run_of(row) for row in rows]
+
+    async def note_received(self, run_ids: Sequence[str]) -> set[str]:
+        """Notes that a client has had something of these runs; gives those of which the row says so now.
+
+        A row that another transaction has locked is passed over: this one waits for none, and so none for this one.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(sql.NOTE_RECEIVED, run_ids)
+        return {row["id"] for row in rows}
 
     async def active(self, tenant: str, owner: str, thread_id: str) -> Run | None:
         """The thread's queued or running run, else the first that waits."""

@@ -17,12 +17,31 @@ ADMIT_MESSAGE: Final = (
 BY_ID: Final = f"SELECT {COLUMNS} FROM runs WHERE id = $1 AND tenant = $2 AND owner = $3"  # noqa: S608
 BY_KEY: Final = f"SELECT {COLUMNS} FROM runs WHERE tenant = $1 AND owner = $2 AND idempotency_key = $3"  # noqa: S608
 
-SAME_REQUEST: Final = f"""
-SELECT {COLUMNS} FROM runs
-WHERE tenant = $1 AND owner = $2 AND request_hash = $3 AND idempotency_key IS NULL
-    AND queued_at > now() - $4 * interval '1 second'
-ORDER BY seq DESC LIMIT 1
+_SAME_BODY = "tenant = $1 AND owner = $2 AND request_hash = $3 AND idempotency_key IS NULL"
+
+UNRECEIVED: Final = f"""
+SELECT {COLUMNS} FROM (
+    SELECT {COLUMNS}, received_at FROM runs
+    WHERE {_SAME_BODY} AND queued_at > now() - $4 * interval '1 second'
+    ORDER BY seq DESC LIMIT 1
+) AS newest
+WHERE received_at IS NULL
 """  # noqa: S608
+
+SAME_BODY: Final = f"""
+SELECT {COLUMNS} FROM runs
+WHERE {_SAME_BODY} AND (ended_at IS NULL OR ended_at > now() - $4 * interval '1 second')
+ORDER BY seq DESC LIMIT $5
+"""  # noqa: S608
+
+NOTE_RECEIVED: Final = """
+WITH free AS (
+    SELECT id, received_at FROM runs WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED
+), noted AS (
+    UPDATE runs SET received_at = now() FROM free WHERE runs.id = free.id AND free.received_at IS NULL
+)
+SELECT id FROM free
+"""
 
 # Each of the two has a small index of its own. One condition for both would read all runs that the thread ever had.
 _ACTIVE = "tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('queued', 'running')"

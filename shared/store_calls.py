@@ -44,7 +44,7 @@ class StoreCalls:
         return rows[0] if rows else None
 
     async def rows(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
-        """All rows of the answer. Raises NotFoundError for a parameter with U+0000, which no text of Postgres' holds."""
+        """All rows. Raises NotFoundError for a parameter with U+0000, which no text of Postgres' holds."""
         if any(isinstance(parameter, str) and "\x00" in parameter for parameter in parameters):
             raise NotFoundError("an id with U+0000")  # JSON has it escaped
 

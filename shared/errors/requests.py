@@ -118,6 +118,12 @@ class InvalidIdempotencyKey(RelaykitError):
     code = "invalid_idempotency_key"
 
 
+class NothingToResume(RelaykitError):
+    """Last-Event-ID asks for the rest of a run, and the request has made no run, or several that fit."""
+
+    code = "nothing_to_resume"
+
+
 class InvalidCursor(RelaykitError):
     """The cursor is not <attempt>-<seq>."""
 

@@ -109,7 +109,7 @@ def checked(answer: Answer) -> Answer:
     for line in lines:
         as_the_sdk_writes(ThreadStreamEvent, line.removeprefix(b"data: "))
     assert answer.end == "completed"
-    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["cache-control"] == "no-store, no-transform"
     assert answer.headers["x-accel-buffering"] == "no"
     return answer
 

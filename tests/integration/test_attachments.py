@@ -780,6 +780,94 @@ class TestCreate:
         assert (await place.put(attachment, b"h\xc3\xa9llo"[:5])).status_code == 204
 
 
+class TestTypes:
+    """What browsers say of a file's type is what their system says: often nothing, or the program that opens it."""
+
+    @pytest.mark.parametrize(
+        ("name", "declared", "right"),
+        [
+            ("data.csv", "application/vnd.ms-excel", "text/csv"),
+            ("DATA.CSV", "Application/VND.MS-Excel; charset=binary", "text/csv"),
+            ("data.csv", "application/csv", "text/csv"),
+            ("data", "text/x-csv", "text/csv"),
+            ("data.csv", "text/plain", "text/plain"),
+            ("notes.md", "", "text/markdown"),
+            ("notes.md", "application/octet-stream", "text/markdown"),
+            ("notes", "text/x-markdown", "text/markdown"),
+            ("app.log", "", "text/plain"),
+            ("app.2026-11-29.log", "binary/octet-stream", "text/plain"),
+            ("a.json", "text/json", "application/json"),
+            ("a.jpg", "image/jpg", "image/jpeg"),
+            ("a", "image/pjpeg", "image/jpeg"),
+            ("a.PNG", "", "image/png"),
+            ("a.png", "image/x-png", "image/png"),
+            ("a.pdf", "application/x-pdf", "application/pdf"),
+        ],
+    )
+    async def test_the_ending_decides_where_the_type_is_absent_or_wrong(
+        self, place: Place, name: str, declared: str, right: str
+    ) -> None:
+        """And the upload may say either: many clients send with the bytes what the browser says of the file."""
+        for said in (declared, right, "application/octet-stream"):
+            attachment = await place.create(len(PNG), declared, name)
+            assert attachment.mime_type == right
+            assert isinstance(attachment, ImageAttachment) == right.startswith("image/")
+            assert (await place.put(attachment, **{"Content-Type": said})).status_code == 204
+
+    @pytest.mark.parametrize(
+        ("name", "declared"),
+        [
+            ("page.html", ""),
+            ("a.svg", "application/octet-stream"),
+            ("a.csv", "text/html"),
+            ("a.png", "image/svg+xml"),
+            ("a.md", "application/xhtml+xml"),
+            ("a.xls", "application/vnd.ms-excel"),
+            ("a.xlsx", ""),
+            ("a.zip", "application/x-zip-compressed"),
+            ("csv", "application/vnd.ms-excel"),
+            ("a.csv.exe", "application/octet-stream"),
+            ("md", ""),
+        ],
+    )
+    async def test_an_ending_lets_nothing_in_that_is_not_allowed(
+        self, place: Place, name: str, declared: str
+    ) -> None:
+        with pytest.raises(AttachmentRejected) as refusal:
+            await place.create(5, declared, name)
+        assert "text/csv, text/markdown, text/plain" in refusal.value.message
+        async with place.database.connection() as connection:
+            assert await connection.fetchval("SELECT count(*) FROM attachments") == 0
+
+    async def test_what_is_served_is_the_type_that_was_allowed(self, place: Place) -> None:
+        """Whatever the upload said, a picture is shown and everything else saved."""
+        for name, declared, right, shown_in_place in (
+            ("a.jpg", "image/jpg", "image/jpeg", True),
+            ("data.csv", "application/vnd.ms-excel", "text/csv", False),
+        ):
+            attachment = await place.create(len(PNG), declared, name)
+            await place.put(attachment, **{"Content-Type": declared})
+            stored = await place.store.load_attachment(attachment.id, ALICE)
+            url = place.attachments._rules.previews.url(attachment.id, ALICE.tenant or "", ALICE.user_id)
+            response = await place.http.get(str(url))
+            assert (stored.mime_type, response.headers["content-type"].partition(";")[0]) == (right, right)
+            assert response.headers["x-content-type-options"] == "nosniff"
+            assert response.headers["content-disposition"].startswith("inline") == shown_in_place
+
+    async def test_a_site_that_allows_a_type_by_another_name_allows_the_type(
+        self, database_url: str, tmp_path: Path
+    ) -> None:
+        async with _place(database_url, tmp_path, attachment_mime_types=("image/jpg", "text/csv")) as place:
+            assert (await place.create(5, "image/jpeg", "a")).mime_type == "image/jpeg"
+            assert (await place.create(5, "text/plain", "a.csv")).mime_type == "text/csv"
+
+    async def test_excel_stays_excel_where_that_is_allowed(self, database_url: str, tmp_path: Path) -> None:
+        excel = "application/vnd.ms-excel"
+        async with _place(database_url, tmp_path, attachment_mime_types=(excel,)) as place:
+            for name in ("a.xls", "a.csv"):
+                assert (await place.create(5, excel, name)).mime_type == excel
+
+
 class TestRefusedUploads:
     async def _refused(
         self, place: Place, attachment: Attachment, response: httpx2.Response

@@ -131,7 +131,7 @@ async def test_the_same_words_of_somebody_else_are_their_own(
     async def never(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr("shared.queue.Queue.note_received", never)
+    monkeypatch.setattr("api.receipts.Receipts.note_received", never)
     async with running(settings, ScriptedAnswers) as system:
         runs = set()
         for caller in (

@@ -347,7 +347,7 @@ async def test_the_stream_has_its_headers_its_retry_its_heartbeat_and_its_end_la
             open_gate(tmp_path, 5)
             for answer in (await asker.finished(), await follower.finished()):
                 assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-                assert answer.headers["cache-control"] == "no-store"
+                assert answer.headers["cache-control"] == "no-store, no-transform"
                 assert answer.headers["x-accel-buffering"] == "no"
                 assert answer.headers["x-run-id"] == asker.run_id
                 assert answer.raw.startswith(b"retry: ")

@@ -13,8 +13,11 @@ import pytest
 from chatkit.server import ChatKitServer
 from chatkit.types import StreamingReq, ThreadMetadata, ThreadStreamEvent, UserMessageItem
 
-from api.admission import Admission, Submission, Submitted
+from api.admission import Admission
+from api.idempotency import EarlierRuns
 from api.parse import parse
+from api.receipts import Receipts
+from api.submission import Submission, Submitted
 from api.watch import Watch
 from shared import keys
 from shared.chatkit import UserServer
@@ -76,6 +79,7 @@ class World:
     def __init__(self, settings: Settings, redis: Redis, database: Database) -> None:
         self.settings, self.redis, self.database = settings, redis, database
         self.queue, self.journals, self.runs = Queue(redis), Journals(redis), Runs(database)
+        self.receipts = Receipts(redis, self.runs, settings.journal_ended_ttl_seconds)
         self.store = PostgresStore(database)
         self.user = UserServer(Mute(self.store), lambda context: context)
         self.hubs = [StillHub(redis, settings.tail_max_bytes) for _ in range(HOSTS)]
@@ -107,6 +111,11 @@ class World:
                     hub.send({**message, "type": "message"})
         raise AssertionError("Redis does not answer")
 
+    async def note_received(self, run_id: str) -> None:
+        """A client had something of the run: its API notes it, and writes the row."""
+        await self.receipts.note_received(run_id)
+        await self.receipts.write()
+
     async def pass_time(self, seconds: float) -> None:
         await self._shift(keys=[keys.QUEUE], args=[int(seconds * 1000), keys.MISSING_PREFIX])
 
@@ -134,8 +143,12 @@ class World:
 
         async def work(process: Process) -> Submitted:
             endings = self.endings(process)
+            journals, queue = endings.journals, endings.queue
+            earlier = EarlierRuns(
+                self.runs, journals, self.gated(self.receipts, process), settings.journal_ended_ttl_seconds
+            )
             return await Admission(
-                settings, self.database, self.runs, endings.journals, endings.queue, endings, self.user
+                settings, self.database, self.runs, journals, queue, endings, self.user, earlier
             ).submit(submission)
 
         return work

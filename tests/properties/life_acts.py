@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
-from api.admission import Submitted
+from api.submission import Submitted
 from shared import keys
 from shared.errors import RelaykitError
 from shared.journal import Field
@@ -124,7 +124,7 @@ class Life:
         hub = self.world.hubs[self._posted % HOSTS]
         await self.clients[-1].connect(hub, expected=not run.status.ended, written=outcome.events)
         if self.clients[-1].frames:
-            await self.world.queue.note_received(run.id)
+            await self.world.note_received(run.id)
         self.record.check_client(self.clients[-1])
 
     async def cancel(self, which: int, steps: int) -> None:
@@ -238,7 +238,7 @@ class Life:
             if hears:
                 await client.hub.hear()
             if await client.read():
-                await self.world.queue.note_received(client.run_id)
+                await self.world.note_received(client.run_id)
             self.record.check_client(client)
 
     def _row(self, which: int) -> Row:

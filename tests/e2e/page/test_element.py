@@ -335,6 +335,7 @@ def test_files_are_refused_before_they_are_sent(given: Given) -> None:
     for name, kind, size in (("big.txt", "text/plain", 11), ("a.png", "image/png", 5)):
         field.set_input_files([{"name": name, "mimeType": kind, "buffer": b"x" * size}])
         expect(given.page.locator(".toast", has_text=name)).to_be_visible()
+    expect(given.page.locator(".toast", has_text="a.png")).to_contain_text("Allowed: .txt.")
     expect(given.page.locator("#attachments .chip")).to_have_count(0)
     assert not any("attachments.create" in body for body in asked)
 

@@ -215,7 +215,55 @@ def test_a_refused_attachment_says_why(user: User) -> None:
     program = {"name": "tool.exe", "mimeType": "application/x-msdownload", "buffer": b"MZ"}
     user.page.locator("#file").set_input_files([program])
     expect(user.page.locator(".toast")).to_contain_text("tool.exe:")
+    expect(user.page.locator(".toast")).to_contain_text("Allowed:")
+    expect(user.page.locator(".toast")).to_contain_text("text/csv")
     expect(user.page.locator("#attachments .chip")).to_have_count(0)
+
+
+WRONG_TYPES = [
+    ("data.csv", "application/vnd.ms-excel", "text/csv"),
+    ("notes.md", "", "text/markdown"),
+    ("app.log", "", "text/plain"),
+    ("photo.jpg", "image/jpg", "image/jpeg"),
+]
+"""A file's name, what browsers say of it, and what it is."""
+
+GIVE_FILES = """async ([how, files]) => {
+  const target = document.querySelector("relaykit-chat").shadowRoot.querySelector("#composer textarea, #message");
+  const dataTransfer = new DataTransfer();
+  for (const [name, type] of files) dataTransfer.items.add(new File(["a,b"], name, { type }));
+  const options = { bubbles: true, composed: true, cancelable: true };
+  if (how === "paste") target.dispatchEvent(new ClipboardEvent("paste", { ...options, clipboardData: dataTransfer }));
+  else target.dispatchEvent(new DragEvent("drop", { ...options, dataTransfer }));
+}"""
+
+
+@pytest.mark.parametrize("how", ["choose", "paste", "drop"])
+def test_a_file_is_taken_whatever_the_browser_calls_it(user: User, how: str) -> None:
+    """Its ending says what it is: to the server, in the upload, and to the assistant."""
+    created: list[dict[str, Any]] = []
+    uploads: list[str] = []
+
+    def watch(request: Request) -> None:
+        if request.method == "PUT":
+            uploads.append(request.headers["content-type"])
+        elif request.method == "POST" and "attachments.create" in (request.post_data or ""):
+            created.append(request.post_data_json["params"])
+
+    user.page.on("request", watch)
+    if how == "choose":
+        user.page.locator("#file").set_input_files(
+            [{"name": name, "mimeType": said, "buffer": b"a,b"} for name, said, _ in WRONG_TYPES]
+        )
+    else:
+        user.page.evaluate(GIVE_FILES, [how, [[name, said] for name, said, _ in WRONG_TYPES]])
+    expect(user.page.locator("#attachments .chip:not(.uploading)")).to_have_count(len(WRONG_TYPES))
+    right = {name: type for name, _, type in WRONG_TYPES}
+    assert {each["name"]: each["mime_type"] for each in created} == right
+    assert sorted(uploads) == sorted(right.values())
+    user.ask("What are these?")
+    stored = user.stored_items()[0]["attachments"]
+    assert {each["name"]: each["mime_type"] for each in stored} == right
 
 
 def test_an_image_is_previewed_on_every_name_of_this_machine(

@@ -1,4 +1,5 @@
 import type { ComposerOption } from "@openai/chatkit";
+import { mediaType } from "./file_type.js";
 
 /** What may be attached, of ChatKit's `composer.attachments` option. */
 export type AttachmentRules = NonNullable<ComposerOption["attachments"]>;
@@ -22,8 +23,8 @@ export function maxCount(rules: AttachmentRules): number {
 /** The most bytes that a file of this type may have: what names it most exactly counts. */
 export function maxBytes({ maxSize }: AttachmentRules, type: string): number {
   if (typeof maxSize === "number") return maxSize;
-  const limits = new Map(Object.entries(maxSize ?? {}).map(([pattern, bytes]) => [bare(pattern), bytes]));
-  const mime = bare(type);
+  const limits = new Map(Object.entries(maxSize ?? {}).map(([pattern, bytes]) => [mediaType(pattern), bytes]));
+  const mime = mediaType(type);
   const patterns = [mime, `${mime.split("/")[0]}/*`, "*/*", "*", ""];
   return patterns.map((pattern) => limits.get(pattern)).find((bytes) => bytes !== undefined) ?? DEFAULT_MAX_BYTES;
 }
@@ -32,10 +33,11 @@ export function maxBytes({ maxSize }: AttachmentRules, type: string): number {
 export function isAccepted({ accept }: AttachmentRules, { name, type }: FileFacts): boolean {
   const patterns = Object.entries(accept ?? {});
   if (patterns.length === 0) return true;
-  const mime = bare(type);
+  const mime = mediaType(type);
   const file = name.toLowerCase();
   return patterns.some(
-    ([pattern, endings]) => isOfType(mime, bare(pattern)) || endings.some((ending) => file.endsWith(dotted(ending))),
+    ([pattern, endings]) =>
+      isOfType(mime, mediaType(pattern)) || endings.some((ending) => file.endsWith(dotted(ending))),
   );
 }
 
@@ -43,6 +45,14 @@ export function isAccepted({ accept }: AttachmentRules, { name, type }: FileFact
 export function acceptAttribute({ accept }: AttachmentRules): string | null {
   const kinds = Object.entries(accept ?? {}).flatMap(([pattern, endings]) => [pattern, ...endings.map(dotted)]);
   return kinds.join(",") || null;
+}
+
+/** What may be attached, for people: the endings, and a type where none are named. */
+export function allowedTypes({ accept }: AttachmentRules): string {
+  const kinds = Object.entries(accept ?? {}).flatMap(([type, endings]) =>
+    endings.length > 0 ? endings.map(dotted) : type,
+  );
+  return [...new Set(kinds)].join(", ");
 }
 
 export type FileProblem = { readonly kind: "type" } | { readonly kind: "size"; readonly maxBytes: number };
@@ -70,10 +80,6 @@ export function sizeText(bytes: number, locale: string): string {
 function isOfType(mime: string, pattern: string): boolean {
   if (pattern === "*/*" || pattern === "*") return true;
   return pattern.endsWith("/*") ? mime.startsWith(pattern.slice(0, -1)) : mime === pattern;
-}
-
-function bare(type: string): string {
-  return (type.split(";")[0] ?? "").trim().toLowerCase();
 }
 
 function dotted(ending: string): string {

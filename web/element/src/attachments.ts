@@ -1,7 +1,8 @@
 import { ApiError } from "./api.js";
-import { type AttachmentRules, maxCount, problemOf, sizeText } from "./attachment_rules.js";
+import { type AttachmentRules, allowedTypes, isAccepted, maxCount, problemOf, sizeText } from "./attachment_rules.js";
 import type { ComposerHost } from "./composer_host.js";
 import { el } from "./dom.js";
+import { typed } from "./file_type.js";
 import { icon } from "./icons.js";
 import { type ImageSource, picture, previewSource } from "./images.js";
 import type { Attachment } from "./protocol.js";
@@ -60,7 +61,8 @@ export class Attachments {
   async add(files: Iterable<File>): Promise<void> {
     const { rules } = this;
     if (rules === null) return;
-    const fitting = [...files].filter((file) => this.#isFitting(file, rules));
+    const isOfType = (type: string): boolean => isAccepted(rules, { name: "", size: 0, type });
+    const fitting = [...files].map((file) => typed(file, isOfType)).filter((file) => this.#isFitting(file, rules));
     const free = Math.max(0, maxCount(rules) - this.#held.length);
     if (fitting.length > free) this.#tell(fill(this.host.texts.composer.tooManyFiles, { count: maxCount(rules) }));
     await Promise.all(fitting.slice(0, free).map((file) => this.#upload(file)));
@@ -173,7 +175,9 @@ export class Attachments {
     const { tooLarge, wrongType } = texts.composer;
     this.#tellOf(
       file.name,
-      problem.kind === "type" ? wrongType : fill(tooLarge, { size: sizeText(problem.maxBytes, locale) }),
+      problem.kind === "type"
+        ? fill(wrongType, { types: allowedTypes(rules) })
+        : fill(tooLarge, { size: sizeText(problem.maxBytes, locale) }),
     );
     return false;
   }

@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { acceptAttribute, isAccepted, maxBytes, maxCount, problemOf, sizeText } from "../src/attachment_rules.js";
+import {
+  acceptAttribute,
+  allowedTypes,
+  isAccepted,
+  maxBytes,
+  maxCount,
+  problemOf,
+  sizeText,
+} from "../src/attachment_rules.js";
 
 const MIB = 1024 * 1024;
 const file = (name: string, type: string, size = 1) => ({ name, type, size });
@@ -58,5 +66,12 @@ describe("which files are accepted", () => {
 
   it("are ten at most unless it is said otherwise", () => {
     expect([maxCount({ enabled: true }), maxCount({ enabled: true, maxCount: 0 })]).toEqual([10, 0]);
+  });
+});
+
+describe("what is said of files that are not accepted", () => {
+  it("is what may be attached: endings, and a type that has none", () => {
+    const accept = { "image/*": [], "text/csv": ["csv"], "text/plain": [".TXT", ".log"] };
+    expect(allowedTypes({ enabled: true, accept })).toBe("image/*, .csv, .txt, .log");
   });
 });

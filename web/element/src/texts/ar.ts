@@ -119,7 +119,7 @@ export const AR: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "الحد الأقصى لعدد الملفات في الرسالة الواحدة: {count}.",
     tooLarge: "حجم الملف يتجاوز {size}.",
-    wrongType: "هذا النوع من الملفات غير مقبول.",
+    wrongType: "هذا النوع من الملفات غير مقبول. الأنواع المقبولة: {types}.",
     uploadFailed: "تعذّر رفع الملف.",
     uploadRefused: "تم رفض رفع الملف.",
     uploadsFirst: "لا يزال رفع الملفات جاريًا.",

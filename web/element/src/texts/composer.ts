@@ -16,7 +16,7 @@ export const COMPOSER = {
   fileProblem: "{name}: {problem}",
   tooManyFiles: "No more than {count} files go with one message.",
   tooLarge: "the file is larger than {size}.",
-  wrongType: "files of this kind are not accepted.",
+  wrongType: "files of this kind are not accepted. Allowed: {types}.",
   uploadFailed: "the upload failed.",
   uploadRefused: "the upload was refused.",
   uploadsFirst: "The files are still being uploaded.",

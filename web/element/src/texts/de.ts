@@ -119,7 +119,7 @@ export const DE: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "Pro Nachricht sind nicht mehr als {count} Dateien möglich.",
     tooLarge: "Die Datei ist größer als {size}.",
-    wrongType: "Dateien dieser Art werden nicht akzeptiert.",
+    wrongType: "Dateien dieser Art werden nicht akzeptiert. Erlaubt: {types}.",
     uploadFailed: "Das Hochladen ist fehlgeschlagen.",
     uploadRefused: "Das Hochladen wurde abgelehnt.",
     uploadsFirst: "Die Dateien werden noch hochgeladen.",

@@ -119,7 +119,7 @@ export const ES: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "Número máximo de archivos por mensaje: {count}.",
     tooLarge: "el archivo supera los {size}.",
-    wrongType: "no se aceptan archivos de este tipo.",
+    wrongType: "no se aceptan archivos de este tipo. Permitidos: {types}.",
     uploadFailed: "no se ha podido subir el archivo.",
     uploadRefused: "se ha rechazado la subida del archivo.",
     uploadsFirst: "Los archivos aún se están subiendo.",

@@ -119,7 +119,7 @@ export const FR: Texts = {
     fileProblem: "{name} : {problem}",
     tooManyFiles: "Nombre maximal de fichiers par message : {count}.",
     tooLarge: "la taille du fichier dépasse {size}.",
-    wrongType: "ce type de fichier n’est pas accepté.",
+    wrongType: "ce type de fichier n’est pas accepté. Types acceptés : {types}.",
     uploadFailed: "l’envoi du fichier a échoué.",
     uploadRefused: "l’envoi du fichier a été refusé.",
     uploadsFirst: "L’envoi des fichiers n’est pas encore terminé.",

@@ -119,7 +119,7 @@ export const IT: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "Numero massimo di file per messaggio: {count}.",
     tooLarge: "il file supera {size}.",
-    wrongType: "i file di questo tipo non sono accettati.",
+    wrongType: "i file di questo tipo non sono accettati. Consentiti: {types}.",
     uploadFailed: "caricamento non riuscito.",
     uploadRefused: "caricamento rifiutato.",
     uploadsFirst: "Il caricamento dei file è ancora in corso.",

@@ -119,7 +119,7 @@ export const JA: Texts = {
     fileProblem: "{name}：{problem}",
     tooManyFiles: "1件のメッセージに添付できるファイルは{count}個までです。",
     tooLarge: "ファイルサイズが {size} を超えています。",
-    wrongType: "この種類のファイルは添付できません。",
+    wrongType: "この種類のファイルは添付できません。使用できる種類: {types}。",
     uploadFailed: "アップロードできませんでした。",
     uploadRefused: "アップロードが拒否されました。",
     uploadsFirst: "ファイルをアップロードしています。完了するまでお待ちください。",

@@ -119,7 +119,7 @@ export const KO: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "메시지 하나에 파일을 {count}개까지 첨부할 수 있습니다.",
     tooLarge: "파일 크기가 제한({size})을 초과합니다.",
-    wrongType: "지원되지 않는 파일 형식입니다.",
+    wrongType: "지원되지 않는 파일 형식입니다. 허용되는 형식: {types}.",
     uploadFailed: "업로드하지 못했습니다.",
     uploadRefused: "업로드가 거부되었습니다.",
     uploadsFirst: "파일을 아직 업로드하는 중입니다.",

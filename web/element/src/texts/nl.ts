@@ -119,7 +119,7 @@ export const NL: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "Maximumaantal bestanden per bericht: {count}.",
     tooLarge: "het bestand is groter dan {size}.",
-    wrongType: "dit soort bestanden wordt niet geaccepteerd.",
+    wrongType: "dit soort bestanden wordt niet geaccepteerd. Toegestaan: {types}.",
     uploadFailed: "het uploaden is mislukt.",
     uploadRefused: "het uploaden is geweigerd.",
     uploadsFirst: "De bestanden worden nog geüpload.",

@@ -119,7 +119,7 @@ export const PL: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "Maksymalna liczba plików w jednej wiadomości: {count}.",
     tooLarge: "plik jest większy niż {size}.",
-    wrongType: "pliki tego typu nie są akceptowane.",
+    wrongType: "pliki tego typu nie są akceptowane. Dozwolone: {types}.",
     uploadFailed: "nie udało się przesłać pliku.",
     uploadRefused: "przesłanie pliku zostało odrzucone.",
     uploadsFirst: "Pliki są jeszcze przesyłane.",

@@ -119,7 +119,7 @@ export const PT: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "Número máximo de arquivos por mensagem: {count}.",
     tooLarge: "o arquivo é maior que {size}.",
-    wrongType: "arquivos deste tipo não são aceitos.",
+    wrongType: "arquivos deste tipo não são aceitos. Permitidos: {types}.",
     uploadFailed: "não foi possível enviar o arquivo.",
     uploadRefused: "o envio do arquivo foi recusado.",
     uploadsFirst: "Os arquivos ainda estão sendo enviados.",

@@ -119,7 +119,7 @@ export const RU: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "Максимальное число файлов в одном сообщении: {count}.",
     tooLarge: "размер файла превышает {size}.",
-    wrongType: "файлы этого типа не принимаются.",
+    wrongType: "файлы этого типа не принимаются. Разрешены: {types}.",
     uploadFailed: "не удалось загрузить файл.",
     uploadRefused: "загрузка отклонена.",
     uploadsFirst: "Файлы ещё загружаются.",

@@ -119,7 +119,7 @@ export const SV: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "Högst {count} filer per meddelande.",
     tooLarge: "filen är större än {size}.",
-    wrongType: "filer av den här typen godtas inte.",
+    wrongType: "filer av den här typen godtas inte. Tillåtna: {types}.",
     uploadFailed: "uppladdningen misslyckades.",
     uploadRefused: "uppladdningen nekades.",
     uploadsFirst: "Filerna laddas fortfarande upp.",

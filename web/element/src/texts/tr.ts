@@ -119,7 +119,7 @@ export const TR: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "Bir mesaja en fazla {count} dosya eklenebilir.",
     tooLarge: "dosya {size} sınırını aşıyor.",
-    wrongType: "bu türdeki dosyalar kabul edilmiyor.",
+    wrongType: "bu türdeki dosyalar kabul edilmiyor. İzin verilenler: {types}.",
     uploadFailed: "dosya yüklenemedi.",
     uploadRefused: "yükleme reddedildi.",
     uploadsFirst: "Dosyalar hâlâ yükleniyor.",

@@ -119,7 +119,7 @@ export const UK: Texts = {
     fileProblem: "{name}: {problem}",
     tooManyFiles: "Максимальна кількість файлів в одному повідомленні: {count}.",
     tooLarge: "розмір файлу перевищує {size}.",
-    wrongType: "файли цього типу не приймаються.",
+    wrongType: "файли цього типу не приймаються. Дозволено: {types}.",
     uploadFailed: "не вдалося завантажити файл.",
     uploadRefused: "завантаження відхилено.",
     uploadsFirst: "Файли ще завантажуються.",

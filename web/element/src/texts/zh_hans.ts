@@ -119,7 +119,7 @@ export const ZH_HANS: Texts = {
     fileProblem: "{name}：{problem}",
     tooManyFiles: "每条消息最多可添加 {count} 个文件。",
     tooLarge: "文件大小超过 {size}。",
-    wrongType: "不支持此类文件。",
+    wrongType: "不支持此类文件。支持的类型：{types}。",
     uploadFailed: "上传失败。",
     uploadRefused: "上传被拒绝。",
     uploadsFirst: "文件仍在上传。",

@@ -119,7 +119,7 @@ export const ZH_HANT: Texts = {
     fileProblem: "{name}：{problem}",
     tooManyFiles: "每則訊息最多可附加 {count} 個檔案。",
     tooLarge: "檔案大小超過 {size}。",
-    wrongType: "不支援這類檔案。",
+    wrongType: "不支援這類檔案。支援的類型：{types}。",
     uploadFailed: "上傳失敗。",
     uploadRefused: "上傳遭到拒絕。",
     uploadsFirst: "檔案仍在上傳中。",

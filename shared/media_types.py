@@ -1,0 +1,117 @@
+"""The type of a file, by what its client says and by the ending of its name.
+
+Browsers take the type from the system that they run on. Many have none for `.md` or `.log`; where a spreadsheet program
+is installed a `.csv` is `application/vnd.ms-excel`; and some types have names that only one system gives them. What is
+here gives no file a type that its client could not have declared: whether a type is allowed is asked afterwards.
+
+web/element/src/file_type.ts has the same tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+UNKNOWN: Final = frozenset(
+    {"", "application/octet-stream", "binary/octet-stream", "application/unknown", "application/x-unknown"}
+)
+"""What a client says that does not know."""
+
+OTHER_NAMES: Final = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-png": "image/png",
+    "application/x-pdf": "application/pdf",
+    "application/acrobat": "application/pdf",
+    "text/x-markdown": "text/markdown",
+    "text/md": "text/markdown",
+    "application/csv": "text/csv",
+    "application/x-csv": "text/csv",
+    "text/x-csv": "text/csv",
+    "text/comma-separated-values": "text/csv",
+    "text/x-comma-separated-values": "text/csv",
+    "text/json": "application/json",
+    "application/x-json": "application/json",
+    "application/x-zip-compressed": "application/zip",
+    "audio/mp3": "audio/mpeg",
+    "audio/x-wav": "audio/wav",
+    "audio/wave": "audio/wav",
+    "audio/x-m4a": "audio/mp4",
+}
+"""Of the same types."""
+
+OF_ENDING: Final = {
+    "csv": "text/csv",
+    "tsv": "text/tab-separated-values",
+    "txt": "text/plain",
+    "text": "text/plain",
+    "log": "text/plain",
+    "md": "text/markdown",
+    "markdown": "text/markdown",
+    "json": "application/json",
+    "xml": "application/xml",
+    "yaml": "application/yaml",
+    "yml": "application/yaml",
+    "pdf": "application/pdf",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "jpe": "image/jpeg",
+    "jfif": "image/jpeg",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "zip": "application/zip",
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "m4a": "audio/mp4",
+}
+"""Of endings that say enough; none of a type that a browser would run."""
+
+MISTAKEN: Final = {
+    "csv": frozenset(
+        {"application/vnd.ms-excel", "application/vnd.msexcel", "application/excel", "application/x-excel"}
+    ),
+    "tsv": frozenset({"application/vnd.ms-excel"}),
+    "docx": frozenset({"application/zip"}),
+    "xlsx": frozenset({"application/zip", "application/vnd.ms-excel"}),
+    "pptx": frozenset({"application/zip"}),
+}
+"""By ending: types that name the program which opens such a file, or what it is packed in, and not the file."""
+
+PLAIN_TEXT: Final = "text/plain"
+TEXT_ENDINGS: Final = frozenset({"csv", "tsv", "md", "markdown", "json", "xml", "yaml", "yml"})
+"""Of plain text that has a type of its own besides."""
+
+
+def media_type(declared: str) -> str:
+    """`Text/Plain; charset=utf-8` is text/plain, and image/jpg is image/jpeg."""
+    bare = declared.partition(";")[0].strip().lower()
+    return OTHER_NAMES.get(bare, bare)
+
+
+def possible_types(name: str, declared: str) -> list[str]:
+    """What the file may be, the likeliest first: the ending decides where the declared type is absent or wrong."""
+    given = media_type(declared)
+    _, dot, ending = name.strip().lower().rpartition(".")
+    by_ending = OF_ENDING.get(ending) if dot else None
+    if by_ending is None or by_ending == given:
+        return [given]
+    if given in UNKNOWN or given in MISTAKEN.get(ending, ()):
+        return [by_ending, given]
+    if given == PLAIN_TEXT and ending in TEXT_ENDINGS:
+        return [given, by_ending]
+    return [given]
+
+
+def may_be(mime_type: str, name: str, declared: str) -> bool:
+    """Whether a file of that type may come with this declaration; one that knows nothing contradicts nothing."""
+    given = media_type(declared)
+    return given in UNKNOWN or media_type(mime_type) in possible_types(name, given)
+
+
+def allowed_type(name: str, declared: str, allowed: Collection[str]) -> str | None:
+    """The likeliest of the types that are allowed; None where none is."""
+    return next((each for each in possible_types(name, declared) if each in allowed), None)

@@ -1,0 +1,63 @@
+"""The types of files: what the server takes a file for, the element takes it for too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from shared import media_types
+from shared.media_types import MISTAKEN, OF_ENDING, OTHER_NAMES, TEXT_ENDINGS, UNKNOWN, possible_types
+
+SOURCE = (Path(__file__).parents[2] / "web/element/src/file_type.ts").read_text()
+
+
+def of_element(name: str) -> str:
+    found = re.search(rf"const {name}\b[^=]*= (?:new Set\()?[{{\[](.*?)[}}\]]\)?;", SOURCE, re.DOTALL)
+    assert found, name
+    return found[1]
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r'"([^"]*)"', text)
+
+
+@pytest.mark.parametrize(("name", "table"), [("OTHER_NAMES", OTHER_NAMES), ("OF_ENDING", OF_ENDING)])
+def test_the_element_has_the_same_table(name: str, table: Mapping[str, str]) -> None:
+    assert dict(re.findall(r'"?([\w/.+-]+)"?: "([^"]+)",', of_element(name))) == table
+
+
+def test_the_element_has_the_same_lists() -> None:
+    assert set(words(of_element("UNKNOWN"))) == UNKNOWN
+    assert set(words(of_element("TEXT_ENDINGS"))) == TEXT_ENDINGS
+    mistaken = re.findall(r"(\w+): \[(.*?)\]", of_element("MISTAKEN"), re.DOTALL)
+    assert {ending: frozenset(words(types)) for ending, types in mistaken} == MISTAKEN
+
+
+def test_an_ending_gives_no_type_that_a_browser_would_run() -> None:
+    active = {
+        "text/html",
+        "application/xhtml+xml",
+        "image/svg+xml",
+        "text/javascript",
+        "application/javascript",
+    }
+    assert not active & {*OF_ENDING.values(), *OTHER_NAMES.values()}
+
+
+def test_every_other_name_and_every_mistake_has_its_type() -> None:
+    assert not set(OTHER_NAMES) & set(OTHER_NAMES.values())
+    assert MISTAKEN.keys() | TEXT_ENDINGS <= OF_ENDING.keys()
+
+
+@pytest.mark.parametrize("ending", OF_ENDING)
+@pytest.mark.parametrize("declared", sorted(UNKNOWN))
+def test_an_absent_type_is_that_of_the_ending(ending: str, declared: str) -> None:
+    assert possible_types(f"a.{ending.upper()} ", declared)[0] == OF_ENDING[ending]
+
+
+def test_the_module_says_where_its_twin_is() -> None:
+    assert "web/element/src/file_type.ts" in (media_types.__doc__ or "")
+    assert "shared/media_types.py" in SOURCE
