@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 from chatkit.types import (
-    StreamingReq,
-    StreamOptions,
     StreamOptionsEvent,
+    ThreadsAddClientToolOutputReq,
     ThreadsAddUserMessageReq,
     ThreadsCreateReq,
     ThreadsRetryAfterItemReq,
 )
 
-from api.admit import Admitted, admit, store_message
+from api.admit import Admitted, Calls, admit, store_message
 from api.metrics import ADMITTED
+from api.submission import Submission, Submitted, row_of
 from shared.chatkit import UserServer
 from shared.database import Database
-from shared.ending import Endings
+from shared.ending import Endings, GivenUp
 from shared.errors import (
     BodyRepeated,
     IdempotencyMismatch,
@@ -32,12 +32,11 @@ from shared.errors import (
     TooManyRuns,
 )
 from shared.fair_share import flow_of_run
-from shared.identity import RequestContext, set_current
+from shared.identity import set_current
 from shared.journal import Journals
 from shared.log import failure
 from shared.queue import REPEAT_SECONDS, Queue
 from shared.redis import insist
-from shared.run_context import stored_context
 from shared.run_rows import TOO_MANY_RETRY_SECONDS, Runs
 from shared.runs import Kind, Run, Status
 from shared.settings import Settings
@@ -49,29 +48,6 @@ MAY_WAIT = frozenset({Kind.MESSAGE, Kind.ACTION})
 QUEUE_FULL_RETRY_SECONDS = 10.0
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """One streaming request of an authenticated caller."""
-
-    request: StreamingReq
-    context: RequestContext
-    """With the run's id, which is new."""
-    request_hash: bytes
-    idempotency_key: str | None
-    token: bytes | None
-    max_attempts: int | None
-    queue_is_full: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """The run that a request became, or attached to."""
-
-    run: Run
-    events: Sequence[bytes] = ()
-    """The first of its journal, where this request has just written it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +109,7 @@ class Admission:
     async def _write(self, submission: Submission) -> _Made:
         context = self.user.context(submission.context)
         async with self._unit_of_work(submission):
-            made = await self._make(submission, context)
+            made = await self._make(submission, context, await self._calls(submission))
             await store_message(self.user.server, made.admitted, context)
             return replace(made, status=await self._insert(made.run, submission))
 
@@ -149,12 +125,22 @@ class Admission:
             status = await self._insert_message(made, 0)
         return replace(made, status=status)
 
-    async def _make(self, submission: Submission, context: Any) -> _Made:
+    async def _make(self, submission: Submission, context: Any, calls: Calls = Calls()) -> _Made:
         server = self.user.server
-        admitted = await admit(server, submission.request, context)
+        admitted = await admit(server, submission.request, context, calls)
         options = server.get_stream_options(admitted.thread, context)
         events = [*admitted.events, StreamOptionsEvent(stream_options=options)]
-        return _Made(_row(submission, admitted, options), admitted, [server._serialize(e) for e in events])
+        return _Made(row_of(submission, admitted, options), admitted, [server._serialize(e) for e in events])
+
+    async def _calls(self, submission: Submission) -> Calls:
+        """The calls that an output may be for. What writes older items keeps other admissions and ends out first."""
+        request, context = submission.request, submission.context
+        if not isinstance(request, (ThreadsAddClientToolOutputReq, ThreadsRetryAfterItemReq)):
+            return Calls()
+        thread = (context.tenant or "", context.user_id, request.params.thread_id)
+        if self.database.in_transaction:
+            await self.endings.calls.lock_thread(*thread)
+        return Calls(await self.endings.calls.item_of(*thread), submission.call_id)
 
     async def _earlier(self, submission: Submission) -> Run | None:
         context = submission.context
@@ -209,7 +195,8 @@ class Admission:
         if isinstance(request, ThreadsCreateReq) or self._may_wait(Kind(request.type)):
             return
         active = await self.runs.active(context.tenant or "", context.user_id, request.params.thread_id)
-        if active is not None:
+        is_output = isinstance(request, ThreadsAddClientToolOutputReq)
+        if active is not None and not (is_output and active.awaited is not None):
             raise ThreadBusy(active.id)
 
     def _may_wait(self, kind: Kind) -> bool:
@@ -265,30 +252,6 @@ class Admission:
         try:
             for other in await self.runs.unended(run.tenant, run.owner, run.thread_id, before=run.id):
                 await self.endings.cancel(other)
+            await self.endings.end_wait((run.tenant, run.owner, run.thread_id), GivenUp.INTERRUPTED)
         except Exception as error:  # the run is accepted: no error of the POST's
             log.error("not interrupted", action="admission_interrupt", run_id=run.id, **failure(error))  # noqa: TRY400
-
-
-def _row(submission: Submission, admitted: Admitted, options: StreamOptions) -> Run:
-    context = submission.context
-    if context.run_id is None:
-        raise ValueError("the context of a submission carries the id of its run")
-    return Run(
-        id=context.run_id,
-        tenant=context.tenant or "",
-        owner=context.user_id,
-        thread_id=admitted.thread.id,
-        kind=Kind(submission.request.type),
-        status=Status.QUEUED,
-        attempt=0,
-        handed_back=0,
-        anchor_item_id=admitted.anchor_item_id,
-        input={**admitted.input, "stream_options": options.model_dump()},
-        context=stored_context(context),
-        token=submission.token,
-        cancel_requested=False,
-        error=None,
-        request_hash=submission.request_hash,
-        idempotency_key=submission.idempotency_key,
-        max_attempts=submission.max_attempts,
-    )

@@ -24,7 +24,6 @@ from chatkit.types import (
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api.admission import Submission
 from api.authentication import Identity, locale_of
 from api.caller import authenticated, resources_of
 from api.chatkit_openapi import CHATKIT
@@ -32,6 +31,8 @@ from api.parse import ParsedRequest, parse
 from api.relay import relay
 from api.request_body import read_body
 from api.resources import Resources
+from api.submission import Submission
+from shared.ending import GivenUp
 from shared.errors import (
     AttachmentNotFound,
     InvalidIdempotencyKey,
@@ -89,6 +90,7 @@ async def _stream(
         token=box.seal(run_id, identity.token) if resources.settings.forward_token and box else None,
         max_attempts=_max_attempts(request),
         queue_is_full=queue_is_full,
+        call_id=parsed.call_id,
     )
     slot = resources.limits.stream(identity)
     try:
@@ -137,8 +139,10 @@ async def _check_items(resources: Resources, given: ItemFeedbackParams, context:
 
 async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:
     """Nothing of a thread goes on once it is deleted."""
-    for run in await resources.runs.unended(context.tenant or "", context.user_id, thread_id):
+    thread = (context.tenant or "", context.user_id, thread_id)
+    for run in await resources.runs.unended(*thread):
         await resources.endings.cancel(run)
+    await resources.endings.end_wait(thread, GivenUp.STOPPED)
 
 
 def _not_found(request: NonStreamingReq) -> ThreadNotFound | ItemNotFound | AttachmentNotFound:
