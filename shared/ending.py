@@ -124,9 +124,8 @@ class Endings:
         except DatabaseUnavailable:
             raise
         except Exception as error:
-            log.error(
-                "not said of the call", action="give_up_failed", thread_id=run.thread_id, **failure(error)
-            )  # noqa: TRY400
+            more = {"thread_id": run.thread_id, **failure(error)}
+            log.error("the call does not say why", action="give_up_failed", **more)  # noqa: TRY400
             return False
         return True
 

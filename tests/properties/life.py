@@ -13,8 +13,9 @@ import pytest
 from chatkit.server import ChatKitServer
 from chatkit.types import StreamingReq, ThreadMetadata, ThreadStreamEvent, UserMessageItem
 
-from api.admission import Admission, Submission, Submitted
+from api.admission import Admission
 from api.parse import parse
+from api.submission import Submission, Submitted
 from api.watch import Watch
 from shared import keys
 from shared.chatkit import UserServer

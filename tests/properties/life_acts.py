@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
-from api.admission import Submitted
+from api.submission import Submitted
 from shared import keys
 from shared.errors import RelaykitError
 from shared.journal import Field
