@@ -132,10 +132,18 @@ FROM (
 """
 
 
+# Of the newest run of each thread that has ended.
+AWAITED_CALLS = """
+INSERT INTO awaited_calls (tenant, owner, thread_id, run_id, item_id, until_at)
+SELECT DISTINCT ON (tenant, owner, thread_id) tenant, owner, thread_id, id, id || '_msg', now() + interval '5 minutes'
+FROM runs WHERE status = 'completed' ORDER BY tenant, owner, thread_id, seq DESC
+"""
+
+
 def fill(database_url: str, size: Size) -> None:
     """Fills a migrated database with nothing in it, and has its statistics made."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
-        for statement in (THREADS, ITEMS, ATTACHMENTS, UNSENT, UPLOADS, GARBAGE, RUNS):
+        for statement in (THREADS, ITEMS, ATTACHMENTS, UNSENT, UPLOADS, GARBAGE, RUNS, AWAITED_CALLS):
             connection.execute(statement, size.parameters)
         connection.execute("VACUUM ANALYZE")

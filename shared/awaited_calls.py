@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared import runs_sql
 from shared.database import Database
 from shared.runs import Run, Status, sources
-from shared.runs_sql import THREAD_LOCK
 
 # A stop that came too late to cut the run short ends its turn all the same.
 FINISH_AWAITING: Final = """
@@ -62,7 +62,7 @@ class AwaitedCalls:
         """Keeps what else is admitted to the thread, and the ends of its runs, out until the transaction ends."""
         async with self._database.connection() as connection:
             await connection.execute(LOCK_THREAD_ROW, tenant, owner, thread_id)
-            await connection.execute(THREAD_LOCK, tenant, owner, thread_id)
+            await connection.execute(runs_sql.THREAD_LOCK, tenant, owner, thread_id)
 
     async def item_of(self, tenant: str, owner: str, thread_id: str) -> str | None:
         """The call that the thread awaits."""

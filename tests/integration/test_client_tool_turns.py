@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from chatkit.types import (
     WidgetItem,
 )
 
+from shared.ending import Endings
 from shared.settings import Settings
 from tests.protocol_servers import BareServer, Events, ProtocolServer, card, text_of
 from tests.system import Answer, Caller, System, create, keyed, message, running, wait_until
@@ -232,6 +233,34 @@ async def test_several_messages_are_served_in_order_behind_the_output(system: Ru
         assert (await said(alice, thread_id))[3:] == expected
 
 
+async def test_what_waits_is_no_part_of_what_the_run_before_it_reads(
+    settings: Settings, posts: Posts
+) -> None:
+    """Else the model answers the message with the output, and then once more."""
+
+    class ReadingServer(ToolServer):
+        async def respond(
+            self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
+        ) -> Events:
+            if input_user_message is not None and text_of(input_user_message) == "ask":
+                yield ThreadItemDoneEvent(item=self._call(thread, context))
+                return
+            page = await self.store.load_thread_items(thread.id, None, 20, "asc", context)
+            read = [text_of(item) for item in page.data if isinstance(item, UserMessageItem)]
+            async for event in self.say(thread, "|".join(read), context):
+                yield event
+
+    async with running(settings, lambda: ReadingServer(asyncio.Event())) as running_system:
+        alice = await running_system.caller()
+        thread_id = await asked(alice)
+        sent = []
+        for number, text in enumerate(("two", "three"), 1):
+            sent.append(posts.send(alice, message(thread_id, text)))
+            await waits(settings, number)
+        assert (await alice.stream(output(thread_id, 1))).text == "ask"
+        assert [(await answer).text for answer in sent] == ["ask|two", "ask|two|three"]
+
+
 async def test_an_output_whose_answer_asks_again_keeps_what_waits_waiting(
     settings: Settings, posts: Posts
 ) -> None:
@@ -397,33 +426,30 @@ async def test_stop_gives_the_call_up_at_once(system: Run, posts: Posts) -> None
 
 
 async def test_a_stop_that_comes_too_late_for_the_run_gives_up_its_call(
-    settings: Settings, gate: asyncio.Event
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run does not heed its cancellation and calls all the same: its turn is over."""
+    """The run has called and is about to end: nobody is asked any more."""
+    stopped = asyncio.Event()
+    finish = Endings.finish_with_call
 
-    class DeafServer(ToolServer):
-        async def respond(
-            self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
-        ) -> Events:
-            with suppress(asyncio.CancelledError):
-                await self.gate.wait()
-            yield ThreadItemDoneEvent(item=self._call(thread, context))
+    async def after_the_stop(self: Endings, run: Any, *given: Any) -> Any:
+        await stopped.wait()
+        return await finish(self, run, *given)
 
-    async with running(settings, lambda: DeafServer(gate)) as running_system:
+    monkeypatch.setattr(Endings, "finish_with_call", after_the_stop)
+    async with running(settings, lambda: ToolServer(asyncio.Event())) as running_system:
         alice = await running_system.caller()
         async with alice.open_stream(create("ask")) as response:
-            run_id = response.headers["x-run-id"]
-
-            async def is_running() -> bool:
-                return (await alice.get(f"/runs/{run_id}")).json()["status"] == "running"
-
-            await wait_until("the run is running", is_running)
-            await alice.cancel(run_id)
-            raw = await response.aread()
-        thread_id = Answer(200, response.headers, raw).thread_id
-        assert await active(alice, thread_id) is None
-        calls = [item for item in await alice.items(thread_id) if item["type"] == "client_tool_call"]
-        assert all(call["output"] == STOPPED for call in calls)
+            run_id, raw = response.headers["x-run-id"], b""
+            async for part in response.aiter_bytes():
+                raw += part
+                if b"client_tool_call" in part:
+                    await alice.cancel(run_id)
+                    stopped.set()
+        answer = Answer(200, response.headers, raw)
+        assert answer.end == "completed"
+        assert await active(alice, answer.thread_id) is None
+        assert (await call_of(alice, answer.thread_id))["output"] == STOPPED
 
 
 async def test_the_call_of_a_run_that_fails_is_given_up(system: Run) -> None:

@@ -33,7 +33,7 @@ from tests.properties.life import World, open_world
 from tests.system import create, message
 
 ALICE = RequestContext(user_id="alice")
-ACTS = ("message", "message", "start", "end", "call", "call", "output", "stop", "late", "reap")
+ACTS = ("message", "message", "start", "end", "call", "call", "output", "stop", "withdraw", "late", "reap")
 acts = st.lists(st.lists(st.sampled_from(ACTS), min_size=1, max_size=2), max_size=14)
 
 
@@ -108,6 +108,11 @@ class Thread:
     async def stop(self) -> None:
         run = await self.world.runs.active("", "alice", self.id)
         if run is not None:
+            await self.endings.cancel(run)
+
+    async def withdraw(self) -> None:
+        """Stops what has come last."""
+        for run in (await self.world.runs.unended("", "alice", self.id))[:1]:
             await self.endings.cancel(run)
 
     async def late(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -260,8 +261,9 @@ class PageServer(AssistantServer):
     async def _latetool(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         """Speaks until another message waits, and then asks the page."""
         yield scene.say("Let me look.")
+        outside = replace(scene.context, run_id=None, attempt=None)
         while True:
-            page = await self.store.load_thread_items(scene.thread.id, None, 20, "desc", scene.context)
+            page = await self.store.load_thread_items(scene.thread.id, None, 20, "desc", outside)
             if sum(isinstance(item, UserMessageItem) for item in page.data) > 1:
                 break
             await asyncio.sleep(0.05)

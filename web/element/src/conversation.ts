@@ -521,8 +521,10 @@ export class Conversation {
     const { run: active, awaits } = found === "away" ? { run: null, awaits: null } : found;
     if (signal.aborted || this.isBusy || active?.runId === run.id) await active?.response.body?.cancel();
     if (signal.aborted || this.isBusy) return;
-    if (active === null || active.runId === run.id || !this.#follow(active))
-      this.#settle(run.fromStart ? "watched" : "began", awaits);
+    if (active !== null && active.runId !== run.id && this.#follow(active)) return;
+    // A message of another tab may have been answered by now.
+    if (this.state.last?.type === "user_message") await this.#reload(signal);
+    if (!signal.aborted && !this.isBusy) this.#settle(run.fromStart ? "watched" : "began", awaits);
   }
 
   async #activityUnlessAway(signal: AbortSignal): Promise<ThreadActivity | "away"> {
