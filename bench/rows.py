@@ -132,11 +132,13 @@ FROM (
 """
 
 
-# Of the newest run of each thread that has ended.
+# Of each thread in which nothing is active.
 AWAITED_CALLS = """
 INSERT INTO awaited_calls (tenant, owner, thread_id, run_id, item_id, until_at)
 SELECT DISTINCT ON (tenant, owner, thread_id) tenant, owner, thread_id, id, id || '_msg', now() + interval '5 minutes'
-FROM runs WHERE status = 'completed' ORDER BY tenant, owner, thread_id, seq DESC
+FROM runs
+WHERE thread_id NOT IN (SELECT thread_id FROM runs WHERE status IN ('waiting', 'queued', 'running'))
+ORDER BY tenant, owner, thread_id, seq DESC
 """
 
 
