@@ -38,6 +38,7 @@ class GivenUp(StrEnum):
 
     LATE = "The browser did not answer in time."
     STOPPED = "The user stopped before the browser answered."
+    FAILED = "The turn failed before the browser answered."
     INTERRUPTED = "The user wrote another message before the browser answered."
 
 
@@ -80,8 +81,10 @@ class Endings:
             is_due = await self.calls.finish(run, status, error, call_id, seconds)
         if is_due is None:
             raise Fenced
+        if not is_due:
+            return None
         # where this is not reached, the reaper does it
-        return await self.give_up(run, GivenUp.STOPPED) if is_due else None
+        return await self.give_up(run, GivenUp.FAILED if status is Status.FAILED else GivenUp.STOPPED)
 
     async def give_up(self, run: Run, reason: GivenUp) -> Run | None:
         """Ends the wait for the client tool call of `run`, if its thread still awaits it.

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -24,9 +25,11 @@ from shared.ending import Endings
 from shared.settings import Settings
 from tests.protocol_servers import BareServer, Events, ProtocolServer, card, text_of
 from tests.system import Answer, Caller, System, create, keyed, message, running, wait_until
+from tests.user_servers import SqliteStore
 
 LATE = {"error": "The browser did not answer in time."}
 STOPPED = {"error": "The user stopped before the browser answered."}
+FAILED = {"error": "The turn failed before the browser answered."}
 INTERRUPTED = {"error": "The user wrote another message before the browser answered."}
 
 
@@ -458,7 +461,7 @@ async def test_the_call_of_a_run_that_fails_is_given_up(system: Run) -> None:
         answer = await alice.stream(create("failing"))
         assert answer.end == "failed"
         assert await active(alice, answer.thread_id) is None
-        assert (await call_of(alice, answer.thread_id))["status"] == "completed"
+        assert (await call_of(alice, answer.thread_id))["output"] == FAILED
 
 
 async def test_a_deleted_thread_awaits_nothing(system: Run, posts: Posts) -> None:
@@ -530,6 +533,61 @@ async def test_an_output_that_is_sent_again_with_its_key_attaches(system: Run) -
         first = await alice.stream(output(thread_id, 1), keyed("one"))
         again = await alice.stream(output(thread_id, 1), keyed("one"))
         assert (again.run_id, again.raw.count(b"It")) == (first.run_id, first.raw.count(b"It"))
+
+
+# --- a store of the site's own
+
+
+@pytest.fixture
+def own_store(settings: Settings, tmp_path: Path, gate: asyncio.Event) -> Run:
+    """The same with CHATKIT_STORE=own."""
+
+    def server() -> ToolServer:
+        made = ToolServer(gate)
+        made.store = SqliteStore(str(tmp_path / "own.db"))
+        return made
+
+    def run(**changes: Any) -> AbstractAsyncContextManager[System]:
+        return running(settings.model_copy(update={"chatkit_store": "own", **changes}), server, apis=2)
+
+    return run
+
+
+async def test_with_a_store_of_its_own_a_message_waits_for_the_output_too(
+    own_store: Run, posts: Posts
+) -> None:
+    async with own_store() as running_system:
+        alice, elsewhere = await running_system.caller(), await running_system.caller(api=1)
+        thread_id = await asked(alice)
+        second = posts.send(elsewhere, message(thread_id, "two"))
+        await waits(running_system.settings)
+        assert (await alice.stream(output(thread_id, 1))).text == "It said 1."
+        assert (await second).text == "re two"
+        assert error_of(await alice.post(output(thread_id, 2))) == (409, "item_mismatch")
+        assert (await call_of(alice, thread_id))["output"] == 1
+
+
+@pytest.mark.parametrize(("policy", "why"), [("queue", LATE), ("interrupt", INTERRUPTED)])
+async def test_with_a_store_of_its_own_a_call_is_given_up_too(
+    own_store: Run, posts: Posts, policy: str, why: dict[str, str]
+) -> None:
+    seconds = 0.5 if policy == "queue" else 300
+    async with own_store(thread_policy=policy, client_tool_seconds=seconds) as running_system:
+        alice = await running_system.caller()
+        thread_id = await asked(alice)
+        second = await alice.stream(message(thread_id, "two"))
+        assert second.text == "re two"
+        (replaced,) = second.of_type("thread.item.replaced")
+        assert replaced["item"]["output"] == (await call_of(alice, thread_id))["output"] == why
+
+
+async def test_with_a_store_of_its_own_reject_takes_the_output_and_nothing_else(own_store: Run) -> None:
+    async with own_store(thread_policy="reject") as running_system:
+        alice = await running_system.caller()
+        thread_id = await asked(alice)
+        assert error_of(await alice.post(message(thread_id, "two"))) == (409, "thread_busy")
+        assert len(await alice.items(thread_id)) == 2
+        assert (await alice.stream(output(thread_id, 1))).text == "It said 1."
 
 
 # --- a structured input is no end of a turn that waits
