@@ -9,20 +9,21 @@ from typing import Any
 
 import structlog
 from chatkit.types import (
-    StreamOptions,
     StreamOptionsEvent,
+    ThreadsAddClientToolOutputReq,
     ThreadsAddUserMessageReq,
     ThreadsCreateReq,
+    ThreadsRetryAfterItemReq,
 )
 
-from api.admit import Admitted, admit, store_message
+from api.admit import Admitted, Calls, admit, store_message
 from api.idempotency import EarlierRuns
 from api.metrics import ADMITTED
-from api.submission import Submission, Submitted
+from api.submission import Submission, Submitted, row_of
 from shared import keys
 from shared.chatkit import UserServer
 from shared.database import Database
-from shared.ending import Endings
+from shared.ending import Endings, GivenUp
 from shared.errors import (
     BodyRepeated,
     IdempotencyMismatch,
@@ -39,7 +40,6 @@ from shared.log import failure
 from shared.queue import REPEAT_SECONDS, Queue
 from shared.redis import insist
 from shared.refusals import server_refusals
-from shared.run_context import stored_context
 from shared.run_rows import TOO_MANY_RETRY_SECONDS, Runs
 from shared.runs import Kind, Run, Status
 from shared.settings import Settings
@@ -122,7 +122,7 @@ class Admission:
     async def _write(self, submission: Submission) -> _Made:
         context = await self.user.context(submission.context)
         async with self._unit_of_work(submission):
-            made = await self._make(submission, context)
+            made = await self._make(submission, context, await self._calls(submission))
             await store_message(self.user.server, made.admitted, context)
             return replace(made, status=await self._insert(made.run, submission))
 
@@ -138,12 +138,22 @@ class Admission:
             status = await self._insert_message(made, 0)
         return replace(made, status=status)
 
-    async def _make(self, submission: Submission, context: Any) -> _Made:
+    async def _make(self, submission: Submission, context: Any, calls: Calls = Calls()) -> _Made:
         server = self.user.server
-        admitted = await admit(server, submission.request, context)
+        admitted = await admit(server, submission.request, context, calls)
         options = server.get_stream_options(admitted.thread, context)
         events = [*admitted.events, StreamOptionsEvent(stream_options=options)]
-        return _Made(_row(submission, admitted, options), admitted, [server._serialize(e) for e in events])
+        return _Made(row_of(submission, admitted, options), admitted, [server._serialize(e) for e in events])
+
+    async def _calls(self, submission: Submission) -> Calls:
+        """The calls that an output may be for. What writes older items keeps other admissions and ends out first."""
+        request, context = submission.request, submission.context
+        if not isinstance(request, (ThreadsAddClientToolOutputReq, ThreadsRetryAfterItemReq)):
+            return Calls()
+        thread = (context.tenant or "", context.user_id, request.params.thread_id)
+        if self.database.in_transaction:
+            await self.endings.calls.lock_thread(*thread)
+        return Calls(await self.endings.calls.item_of(*thread), submission.call_id)
 
     @asynccontextmanager
     async def _unit_of_work(self, submission: Submission) -> AsyncIterator[None]:
@@ -174,7 +184,8 @@ class Admission:
         if isinstance(request, ThreadsCreateReq) or self._may_wait(Kind(request.type)):
             return
         active = await self.runs.active(context.tenant or "", context.user_id, request.params.thread_id)
-        if active is not None:
+        is_output = isinstance(request, ThreadsAddClientToolOutputReq)
+        if active is not None and not (is_output and active.awaited is not None):
             raise ThreadBusy(active.id)
 
     def _may_wait(self, kind: Kind) -> bool:
@@ -230,30 +241,6 @@ class Admission:
         try:
             for other in await self.runs.unended(run.tenant, run.owner, run.thread_id, before=run.id):
                 await self.endings.cancel(other)
+            await self.endings.end_wait((run.tenant, run.owner, run.thread_id), GivenUp.INTERRUPTED)
         except Exception as error:  # the run is accepted: no error of the POST's
             log.error("not interrupted", action="admission_interrupt", run_id=run.id, **failure(error))  # noqa: TRY400
-
-
-def _row(submission: Submission, admitted: Admitted, options: StreamOptions) -> Run:
-    context = submission.context
-    if context.run_id is None:
-        raise ValueError("the context of a submission carries the id of its run")
-    return Run(
-        id=context.run_id,
-        tenant=context.tenant or "",
-        owner=context.user_id,
-        thread_id=admitted.thread.id,
-        kind=Kind(submission.request.type),
-        status=Status.QUEUED,
-        attempt=0,
-        handed_back=0,
-        anchor_item_id=admitted.anchor_item_id,
-        input={**admitted.input, "stream_options": options.model_dump()},
-        context=stored_context(context),
-        token=submission.token,
-        cancel_requested=False,
-        error=None,
-        request_hash=submission.request_hash,
-        idempotency_key=submission.idempotency_key,
-        max_attempts=submission.max_attempts,
-    )

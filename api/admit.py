@@ -69,7 +69,17 @@ class Admitted:
         return ThreadMetadata(**self.thread.model_dump())
 
 
-async def admit(server: Server, request: StreamingReq, context: Any) -> Admitted:
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The client tool calls that an output may be for."""
+
+    awaited: str | None = None
+    """The one that the thread awaits; without it that is the thread's newest item."""
+    named: str | None = None
+    """The one that the client means, where it says so."""
+
+
+async def admit(server: Server, request: StreamingReq, context: Any, calls: Calls = Calls()) -> Admitted:
     """Writes what the request changes in an existing thread; a new message is given back, and not stored.
 
     Raises ThreadNotFound, ItemNotFound, ItemMismatch, AttachmentNotFound or AttachmentNotUploaded.
@@ -80,7 +90,7 @@ async def admit(server: Server, request: StreamingReq, context: Any) -> Admitted
         case ThreadsAddUserMessageReq():
             return await _add_user_message(server, request, context)
         case ThreadsAddClientToolOutputReq():
-            return await _add_client_tool_output(server, request, context)
+            return await _add_client_tool_output(server, request, context, calls)
         case ThreadsAddStructuredInputReq():
             return await _add_structured_input(server, request, context)
         case ThreadsRetryAfterItemReq():
@@ -120,17 +130,24 @@ async def _add_user_message(server: Server, request: ThreadsAddUserMessageReq, c
 
 
 async def _add_client_tool_output(
-    server: Server, request: ThreadsAddClientToolOutputReq, context: Any
+    server: Server, request: ThreadsAddClientToolOutputReq, context: Any, calls: Calls
 ) -> Admitted:
     thread = await _thread(server, request.params.thread_id, context)
-    item = await _newest_item(server, thread.id, context)
-    if not isinstance(item, ClientToolCallItem) or item.status != "pending":
-        raise ItemMismatch("The last item of the thread is not a pending client tool call.")
+    newest = await _newest_item(server, thread.id, context)
+    # behind the call that is awaited stand the messages that wait
+    item = newest if calls.awaited is None else await _item(server, thread.id, calls.awaited, context)
+    if (
+        newest is None
+        or not isinstance(item, ClientToolCallItem)
+        or item.status != "pending"
+        or calls.named not in (None, item.id)
+    ):
+        raise ItemMismatch("The thread awaits no output of a client tool: the call was answered or given up.")
     item.output = request.params.result
     item.status = "completed"
     await server.store.save_item(thread.id, item, context)
     await server._cleanup_pending_client_tool_call(thread, context)
-    return Admitted(thread, {}, item.id)
+    return Admitted(thread, {}, newest.id)
 
 
 async def _add_structured_input(

@@ -37,6 +37,7 @@ from api.request_body import read_body
 from api.resources import Resources
 from api.submission import Submission
 from shared import keys
+from shared.ending import GivenUp
 from shared.errors import (
     AttachmentInUse,
     AttachmentNotFound,
@@ -99,6 +100,7 @@ async def _stream(
         token=box.seal(run_id, identity.token) if resources.settings.forward_token and box else None,
         max_attempts=_max_attempts(request),
         queue_is_full=queue_is_full,
+        call_id=parsed.call_id,
     )
     slot = resources.limits.stream(identity)
     try:
@@ -186,8 +188,10 @@ async def _one_action_at_a_time(
 
 async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:
     """Nothing of a thread goes on once it is deleted."""
-    for run in await resources.runs.unended(context.tenant or "", context.user_id, thread_id):
+    thread = (context.tenant or "", context.user_id, thread_id)
+    for run in await resources.runs.unended(*thread):
         await resources.endings.cancel(run)
+    await resources.endings.end_wait(thread, GivenUp.STOPPED)
 
 
 def _not_found(request: NonStreamingReq) -> ThreadNotFound | ItemNotFound | AttachmentNotFound:

@@ -13,6 +13,7 @@ from chatkit.types import (
     InputTranscribeReq,
     NonStreamingReq,
     StreamingReq,
+    ThreadsAddClientToolOutputReq,
     ThreadsAddUserMessageReq,
     ThreadsCreateReq,
     ThreadsCustomActionReq,
@@ -60,6 +61,8 @@ class ParsedRequest:
 
     The SDK parses the first and ignores it, and drops the second: both are taken from the body before that.
     """
+    call_id: str | None = None
+    """The client tool call that an output is for, its `params.item_id`: ours, the SDK knows no such field."""
 
 
 def parse(body: bytes, settings: Settings) -> ParsedRequest:
@@ -89,7 +92,7 @@ def parse(body: bytes, settings: Settings) -> ParsedRequest:
         raise InvalidRequest(locations=["params.input.metadata: not an object"])
     metadata = {**request.metadata, **(inner or {})}
     check_sizes(request, metadata, settings)
-    return ParsedRequest(request, metadata)
+    return ParsedRequest(request, metadata, _call_id(request, params))
 
 
 def _json(body: bytes) -> Any:
@@ -154,6 +157,13 @@ def _check_content(request: ChatKitReq, given: Any) -> None:
                 raise InvalidRequest(locations=["params.action.type: missing"])
         case _:
             pass
+
+
+def _call_id(request: ChatKitReq, params: dict[str, Any]) -> str | None:
+    call_id = params.get("item_id") if isinstance(request, ThreadsAddClientToolOutputReq) else None
+    if call_id is not None and not isinstance(call_id, str):
+        raise InvalidRequest(locations=["params.item_id: not an id"])
+    return call_id
 
 
 def _is_empty(message: UserMessageInput) -> bool:

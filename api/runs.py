@@ -48,13 +48,18 @@ async def cancel_run(run_id: str, request: Request) -> Response:
 
 @router.get("/threads/{thread_id}/run", **ACTIVE)
 async def thread_run(thread_id: str, request: Request) -> Response:
-    """The thread's active run, else 204; whether the thread exists is not told."""
+    """The thread's active run, or the ended one whose call it awaits, else 204; whether it exists is not told."""
     resources = resources_of(request)
     identity = await authenticated(request)
     if "\x00" in thread_id or len(thread_id) > MAX_ID_CHARS:
         raise InvalidRequest(locations=["thread_id: not an id"])
     run = await resources.runs.active(identity.tenant or "", identity.user_id, thread_id)
-    return Response(status_code=204) if run is None else JSONResponse(_shown(run))
+    if run is None:
+        return Response(status_code=204)
+    if run.awaited is None:
+        return JSONResponse(_shown(run))
+    awaits = {"item_id": run.awaited.item_id, "seconds_left": run.awaited.seconds_left}
+    return JSONResponse({**_shown(run), "awaits": awaits})
 
 
 def _cursor(request: Request) -> Cursor:

@@ -42,6 +42,23 @@ _RUN: Final[Json] = {
     "required": ["id", "thread_id", "kind", "status", "attempt", "error"],
     "additionalProperties": False,
 }
+_ACTIVE_RUN: Final[Json] = {
+    **_RUN,
+    "properties": {
+        **_RUN["properties"],
+        "awaits": {
+            "type": "object",
+            "description": "Where the run has ended with a client tool call whose output its thread awaits: the call, "
+            "and the time until it is given up.",
+            "properties": {
+                "item_id": {"type": "string"},
+                "seconds_left": {"type": "number", "minimum": 0},
+            },
+            "required": ["item_id", "seconds_left"],
+            "additionalProperties": False,
+        },
+    },
+}
 _STOPPED: Final[Json] = {
     "type": "object",
     "properties": {"id": {"type": "string"}, "status": _STATUS},
@@ -90,8 +107,8 @@ CANCEL: Final[dict[str, Any]] = {
 
 ACTIVE: Final[dict[str, Any]] = {
     "responses": {
-        200: answer("The active run.", _RUN),
-        204: {"description": "No run of the caller's is active there."},
+        200: answer("The active run, or the one that ended with a client tool call.", _ACTIVE_RUN),
+        204: {"description": "No run of the caller's is active there, and no client tool call awaited."},
         **refusals(*TOKEN_ERRORS, InvalidRequest, framework=[404]),
     },
     "openapi_extra": AUTHENTICATED,

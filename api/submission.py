@@ -1,14 +1,16 @@
-"""What admission takes, and what it gives."""
+"""A streaming request on its way to a run, and the run that it became."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chatkit.types import StreamingReq
+from chatkit.types import StreamingReq, StreamOptions
 
+from api.admit import Admitted
 from shared.identity import RequestContext
-from shared.runs import Run
+from shared.run_context import stored_context
+from shared.runs import Kind, Run, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +25,8 @@ class Submission:
     token: bytes | None
     max_attempts: int | None
     queue_is_full: bool
+    call_id: str | None = None
+    """The client tool call that the output is for, where the client says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +36,29 @@ class Submitted:
     run: Run
     events: Sequence[bytes] = ()
     """The first of its journal, where this request has just written it."""
+
+
+def row_of(submission: Submission, admitted: Admitted, options: StreamOptions) -> Run:
+    """The row of the run that the submission becomes."""
+    context = submission.context
+    if context.run_id is None:
+        raise ValueError("the context of a submission carries the id of its run")
+    return Run(
+        id=context.run_id,
+        tenant=context.tenant or "",
+        owner=context.user_id,
+        thread_id=admitted.thread.id,
+        kind=Kind(submission.request.type),
+        status=Status.QUEUED,
+        attempt=0,
+        handed_back=0,
+        anchor_item_id=admitted.anchor_item_id,
+        input={**admitted.input, "stream_options": options.model_dump()},
+        context=stored_context(context),
+        token=submission.token,
+        cancel_requested=False,
+        error=None,
+        request_hash=submission.request_hash,
+        idempotency_key=submission.idempotency_key,
+        max_attempts=submission.max_attempts,
+    )

@@ -155,6 +155,16 @@ FROM runs, generate_series(1, 30) AS n WHERE status = 'running'
 """
 
 
+# Of each thread in which nothing is active.
+AWAITED_CALLS = """
+INSERT INTO awaited_calls (tenant, owner, thread_id, run_id, item_id, until_at)
+SELECT DISTINCT ON (tenant, owner, thread_id) tenant, owner, thread_id, id, id || '_msg', now() + interval '5 minutes'
+FROM runs
+WHERE thread_id NOT IN (SELECT thread_id FROM runs WHERE status IN ('waiting', 'queued', 'running'))
+ORDER BY tenant, owner, thread_id, seq DESC
+"""
+
+
 def fill(database_url: str, size: Size) -> None:
     """Fills a migrated database with nothing in it, and has its statistics made."""
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -170,6 +180,7 @@ def fill(database_url: str, size: Size) -> None:
             RUNS,
             UNDO_ITEMS,
             UNDO_FIELDS,
+            AWAITED_CALLS,
         ):
             connection.execute(statement, size.parameters)
         connection.execute("VACUUM ANALYZE")

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from bench.rows import CALLER, LONG_THREAD, OLD_DAYS, Size
-from shared import attachment_objects, attachments, runs_sql, store_sql, undo_sql
+from shared import attachment_objects, attachments, awaited_calls, runs_sql, store_sql, undo_sql
 from shared.attachments import UNSENT_SECONDS
 from shared.queue import REPEAT_SECONDS
 from shared.run_rows import MAX_SAME_BODY
@@ -20,7 +20,15 @@ from shared.runs import Status, sources
 from shared.store import PAGE_MAX_BYTES
 from worker import reaper, sweeps
 
-MODULES: Final = (runs_sql, store_sql, undo_sql, attachments, attachment_objects, sweeps)
+MODULES: Final = (
+    runs_sql,
+    awaited_calls,
+    store_sql,
+    undo_sql,
+    attachments,
+    attachment_objects,
+    sweeps,
+)
 VERBS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 PAGE: Final = 20
 """Items of a thread, and threads, that a ChatKit client asks for at once."""
@@ -57,7 +65,14 @@ def found() -> dict[str, str]:
 
 def cases(size: Size) -> list[Case]:
     """One case of each statement at least, for a database of that size."""
-    return [*_of_runs(size), *_of_sweeps(size), *_of_the_store(size), *_of_undo(size), *_of_attachments(size)]
+    return [
+        *_of_runs(size),
+        *_of_calls(size),
+        *_of_sweeps(size),
+        *_of_the_store(size),
+        *_of_undo(size),
+        *_of_attachments(size),
+    ]
 
 
 def _of_runs(size: Size) -> list[Case]:
@@ -106,6 +121,18 @@ def _of_runs(size: Size) -> list[Case]:
         Case("runs_sql.FORBID_NEXT_ATTEMPT", (running, 1)),
         Case("runs_sql.THREAD_LOCK", thread),
         Case("runs_sql.SET_ANCHOR", (running, "msg_1")),
+        Case("runs_sql.SET_INPUT", (running, "{}")),
+    ]
+
+
+def _of_calls(size: Size) -> list[Case]:
+    running, thread = f"run_long_{size.long_runs}", (*CALLER, LONG_THREAD)
+    end = (running, 1, "completed", None, sources(Status.COMPLETED))
+    return [
+        Case("awaited_calls.FINISH_AWAITING", (*end, "msg_1", 300)),
+        Case("awaited_calls.LOCK_THREAD_ROW", thread),
+        Case("awaited_calls.AWAITED", thread),
+        Case("awaited_calls.END_WAIT", (*thread, running)),
     ]
 
 
@@ -120,6 +147,7 @@ def _of_sweeps(size: Size) -> list[Case]:
         Case("sweeps.RUNNING", (f"run_{size.threads}", reaper.ASKED_AT_ONCE), "last page"),
         Case("sweeps.RUNS", ([f"run_{number}" for number in range(1, 1 + reaper.ASKED_AT_ONCE)],)),
         Case("sweeps.STRANDED", (reaper.STRANDED_AT_ONCE,)),
+        Case("sweeps.OVERDUE", (reaper.OVERDUE_AT_ONCE,)),
         Case("sweeps.OLD_RUNS", (stays, None, "", page), "all stay"),
         Case("sweeps.OLD_RUNS", (goes, "-infinity", "", page), "most go"),
         Case("sweeps.FORGET_RUNS", (old,)),
@@ -154,10 +182,11 @@ def _of_the_store(size: Size) -> list[Case]:
         Case("store_sql.WRITE_ITEM", (*in_thread, "msg_new", "{}", *fence)),
         Case("store_sql.WRITE_ITEM", (*in_thread, middle, "{}", *fence), "over an older one"),
         Case("store_sql.LOAD_ITEM", (*in_thread, middle)),
-        Case("store_sql.ITEMS_ASC", (*in_thread, *page)),
-        Case("store_sql.ITEMS_DESC", (*in_thread, *page)),
-        Case("store_sql.ITEMS_ASC_AFTER", (*in_thread, *page, middle)),
-        Case("store_sql.ITEMS_DESC_AFTER", (*in_thread, *page, middle)),
+        Case("store_sql.ITEMS_ASC", (*in_thread, *page, None)),
+        Case("store_sql.ITEMS_DESC", (*in_thread, *page, None)),
+        Case("store_sql.ITEMS_DESC", (*in_thread, *page, fence[0]), "of a run"),
+        Case("store_sql.ITEMS_ASC_AFTER", (*in_thread, *page, None, middle)),
+        Case("store_sql.ITEMS_DESC_AFTER", (*in_thread, *page, None, middle)),
         Case("store_sql.COUNT_ITEMS", (*in_thread, [first, middle])),
         Case("store_sql.DELETE_ITEM", (*in_thread, middle, *fence)),
         Case("store_sql.DELETE_NEWER", (*in_thread, f"msg_{size.long_items - 10}", *fence)),

@@ -1,13 +1,20 @@
-"""The end of a run: its row, the run that waited behind it, its end entry. The row comes first and is the truth."""
+"""The end of a run: its row, the run that waited behind it, its end entry. The row comes first and is the truth.
+
+The turn of a run that ends with a client tool call goes on until the call has its output. What waited behind the run
+goes on waiting, until the run of the output ends (`finish_row`) or the call is given up (`give_up`).
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import structlog
 from chatkit.store import NotFoundError
+from chatkit.types import ClientToolCallItem
 
+from shared.awaited_calls import AwaitedCalls
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, ServerRefused
@@ -28,6 +35,15 @@ UNKNOWN_ANCHOR = ""
 """The anchor of a run in a foreign store that could not be asked for it: no item has it, so nothing is newer."""
 
 log = structlog.get_logger()
+
+
+class GivenUp(StrEnum):
+    """Why a client tool call got no output from the browser. The model reads it as the call's error."""
+
+    LATE = "The browser did not answer in time."
+    STOPPED = "The user stopped before the browser answered."
+    FAILED = "The turn failed before the browser answered."
+    INTERRUPTED = "The user wrote another message before the browser answered."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +73,69 @@ class Endings:
                 raise Fenced
             return await self._promoted(run)
 
+    async def finish_with_call(self, run: Run, status: Status, error: str | None, call_id: str) -> Run | None:
+        """Ends the row and begins the wait for the output of the client tool call that the run ended with.
+
+        A turn that was stopped or has failed waits for nothing: the call is given up, and what waited is queued and
+        returned. Raises Fenced as `finish_row` does.
+        """
+        seconds = self.settings.client_tool_seconds if status is Status.COMPLETED else 0
+        async with self.database.transaction():
+            await self.runs.lock_thread(run)
+            is_due = await self.calls.finish(run, status, error, call_id, seconds)
+        if is_due is None:
+            raise Fenced
+        if not is_due:
+            return None
+        # where this is not reached, the reaper does it
+        return await self.give_up(run, GivenUp.FAILED if status is Status.FAILED else GivenUp.STOPPED)
+
+    async def give_up(self, run: Run, reason: GivenUp) -> Run | None:
+        """Ends the wait for the client tool call of `run`, if its thread still awaits it.
+
+        The call is completed with the reason as its error; what waited is queued and returned, and tells its clients
+        of the call. All in one transaction, but for a foreign store's part.
+        """
+        async with self.database.transaction():
+            await self.calls.lock_thread(run.tenant, run.owner, run.thread_id)
+            call_id = await self.calls.end(run)
+            if call_id is None:
+                return None
+            is_said = await self._complete_call(run, call_id, reason)
+            promoted = await self._promoted(run)
+            if promoted is not None and is_said:
+                await self.runs.note_given_up(promoted, call_id)
+        log.info(
+            "client tool call given up",
+            action="client_tool_given_up",
+            run_id=run.id,
+            reason=reason.name.lower(),
+        )
+        return promoted
+
+    async def _complete_call(self, run: Run, call_id: str, reason: GivenUp) -> bool:
+        """Whether the call now says why it has no output; what waits does not depend on it."""
+        request = request_context(replace(run, attempt=0))
+        set_current(request)
+        store = self.user.server.store
+        try:
+            async with self.database.transaction():
+                context = self.user.context(request)
+                item = await store.load_item(run.thread_id, call_id, context)
+                if not isinstance(item, ClientToolCallItem) or item.status != "pending":
+                    return False
+                done = item.model_copy(update={"status": "completed", "output": {"error": reason.value}})
+                await store.save_item(run.thread_id, done, context)
+        except NotFoundError:
+            return False  # the thread, or the call, was deleted
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            more = {"thread_id": run.thread_id, **failure(error)}
+            log.error("the call does not say why", action="give_up_failed", **more)  # noqa: TRY400
+            return False
+        return True
+
     async def write_end(self, run: Run, status: Status) -> None:
         """Writes the end entry; once, however often it is called. Raises QueueUnavailable."""
         await self.journals.end(run.id, run.attempt, status, self.settings.journal_ended_ttl_seconds)
@@ -81,6 +160,7 @@ class Endings:
                 run = await self.runs.get(run.id, run.tenant, run.owner)
                 promoted = await self._promoted(run)
         if status is None:
+            await self._enqueued(await self.give_up(run, GivenUp.STOPPED))
             return (await self.runs.get(run.id, run.tenant, run.owner)).status
         if status is Status.RUNNING:
             await insist(lambda: self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds))
@@ -88,14 +168,27 @@ class Endings:
         await self._note_cancelled(run)
         await insist(lambda: self.write_end(run, Status.CANCELLED))
         await insist(lambda: self.queue.discard(run.id, flow_of_run(self.settings, run)))
-        if promoted is not None:
-            await self.enqueue(promoted)
+        await self._enqueued(promoted)
         return status
+
+    async def end_wait(self, thread: tuple[str, str, str], reason: GivenUp) -> None:
+        """Gives up the client tool call that the thread (tenant, owner, id) awaits, if it awaits one."""
+        run = await self.runs.active(*thread)
+        if run is not None and run.awaited is not None:
+            await self._enqueued(await self.give_up(run, reason))
 
     async def enqueue(self, run: Run) -> None:
         """Gives a queued run its job, and its place in the fair order. Raises QueueUnavailable."""
         flow = flow_of_run(self.settings, run)
         await insist(lambda: self.queue.enqueue(run.id, flow))
+
+    @property
+    def calls(self) -> AwaitedCalls:
+        return AwaitedCalls(self.database)
+
+    async def _enqueued(self, run: Run | None) -> None:
+        if run is not None:
+            await self.enqueue(run)
 
     async def _promoted(self, run: Run) -> Run | None:
         """The end of a run does not depend on who waits behind it: what cannot be promoted, the reaper tries again."""

@@ -20,7 +20,7 @@ from shared.errors import (
     ThreadNotFound,
     TooManyRuns,
 )
-from shared.runs import Kind, Run, Status, sources
+from shared.runs import GIVEN_UP, AwaitedCall, Kind, Run, Status, sources
 
 TOO_MANY_RETRY_SECONDS = 5.0
 """After which a caller with too many runs may ask again."""
@@ -147,10 +147,12 @@ class Runs:
         return {row["id"] for row in rows}
 
     async def active(self, tenant: str, owner: str, thread_id: str) -> Run | None:
-        """The thread's queued or running run, else the first that waits."""
+        """The thread's queued or running run, else that whose client tool call it awaits, else the first that waits."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(sql.ACTIVE, tenant, owner, thread_id)
-        return None if row is None else run_of(row)
+        if row is None or row["awaited_item"] is None:
+            return None if row is None else run_of(row)
+        return replace(run_of(row), awaited=AwaitedCall(row["awaited_item"], row["awaited_seconds"]))
 
     async def unended_count(self, tenant: str, owner: str) -> int:
         """How many of the caller's runs have not ended."""
@@ -237,6 +239,11 @@ class Runs:
     async def set_anchor(self, run_id: str, item_id: str | None) -> None:
         async with self._database.connection() as connection:
             await connection.execute(sql.SET_ANCHOR, run_id, item_id)
+
+    async def note_given_up(self, run: Run, item_id: str) -> None:
+        """The run tells its clients of the call, which was given up before it could begin."""
+        async with self._database.connection() as connection:
+            await connection.execute(sql.SET_INPUT, run.id, _json({**run.input, GIVEN_UP: item_id}))
 
     async def hand_back(self, run: Run) -> bool:
         """Queues a running run again at no cost to its attempts; False where another has it."""

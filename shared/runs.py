@@ -55,6 +55,15 @@ class Kind(StrEnum):
     ACTION = "threads.custom_action"
 
 
+@dataclass(frozen=True, slots=True)
+class AwaitedCall:
+    """The client tool call with which a run has ended, and whose output a browser owes."""
+
+    item_id: str
+    seconds_left: float
+    """Until it is given up."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run's row."""
@@ -81,6 +90,17 @@ class Run:
     """Its thread as our store had it when the attempt began, JSON; None where it did not have it."""
     anchor: str | None = field(default=None, repr=False)
     """The same of its anchor."""
+    awaited: AwaitedCall | None = None
+    """Of a thread's active run alone: what the thread awaits, where that run has ended and its turn has not."""
+
+    @property
+    def given_up_call(self) -> str | None:
+        """The client tool call that was given up before this run, which waited behind it, could begin."""
+        return self.input.get(GIVEN_UP)
+
+
+GIVEN_UP = "given_up_call"
+"""In a run's input; absent where no call was given up for it."""
 
 
 def new_run_id() -> str:

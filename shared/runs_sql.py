@@ -47,13 +47,22 @@ SELECT id FROM free
 _ACTIVE = "tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('queued', 'running')"
 _WAITING = "tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting'"
 
+# Between the two stands the run that has ended with a client tool call whose output its thread awaits.
 ACTIVE: Final = f"""
-SELECT {COLUMNS} FROM (
-    (SELECT {COLUMNS} FROM runs WHERE {_ACTIVE})
+SELECT {COLUMNS}, awaited_item, awaited_seconds FROM (
+    (SELECT 1 AS place, {COLUMNS}, NULL::text AS awaited_item, NULL::double precision AS awaited_seconds
+     FROM runs WHERE {_ACTIVE})
     UNION ALL
-    (SELECT {COLUMNS} FROM runs WHERE {_WAITING} ORDER BY seq LIMIT 1)
+    (SELECT 2, {COLUMNS}, awaited_item, awaited_seconds
+     FROM runs JOIN (
+        SELECT run_id, item_id AS awaited_item,
+            greatest(0, extract(epoch FROM until_at - now()))::double precision AS awaited_seconds
+        FROM awaited_calls WHERE tenant = $1 AND owner = $2 AND thread_id = $3
+     ) AS awaited ON runs.id = awaited.run_id)
+    UNION ALL
+    (SELECT 3, {COLUMNS}, NULL, NULL FROM runs WHERE {_WAITING} ORDER BY seq LIMIT 1)
 ) AS unended
-ORDER BY (status = 'waiting') LIMIT 1
+ORDER BY place LIMIT 1
 """  # noqa: S608
 
 UNENDED_COUNT: Final = """
@@ -130,6 +139,8 @@ WHERE id = (
 ) AND NOT EXISTS (
     SELECT FROM runs
     WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status IN ('queued', 'running')
+) AND NOT EXISTS (
+    SELECT FROM awaited_calls WHERE tenant = $1 AND owner = $2 AND thread_id = $3
 )
 RETURNING {COLUMNS}
 """  # noqa: S608
@@ -169,3 +180,4 @@ UPDATE runs SET max_attempts = attempt - handed_back WHERE id = $1 AND attempt =
 THREAD_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(31) || $2 || chr(31) || $3, 0))"
 
 SET_ANCHOR: Final = "UPDATE runs SET anchor_item_id = $2 WHERE id = $1"
+SET_INPUT: Final = "UPDATE runs SET input = $2 WHERE id = $1"

@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     abandon_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
     drain_seconds: float = Field(default=25, ge=0, allow_inf_nan=False)
     thread_policy: Literal["reject", "queue", "interrupt"] = "queue"
+    client_tool_seconds: Seconds = 300
 
     # Limits; 0 turns one off
     caller_requests_per_minute: int = Field(default=600, ge=0)

@@ -50,7 +50,7 @@ class PostgresStore(Store[Any]):
     `Database.transaction()`, where there is one. Items come in the order in which they were first written, whatever
     their clocks say; writing an item or thread again keeps its place. A page holds 1 to MAX_PAGE_SIZE entries, and
     fewer than were asked for where they have more than `page_max_bytes` together: `has_more` says so, as at any page's
-    end. One entry always comes, however large it is.
+    end. One entry always comes, however large it is. To a run the messages that wait for its turn to end are not there.
 
     Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
     attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable: but where `waits` says
@@ -137,8 +137,10 @@ class PostgresStore(Store[Any]):
         self, thread_id: str, after: str | None, limit: int, order: str, context: Any
     ) -> Page[ThreadItem]:
         statement = pages.ITEM_PAGES[pages.order(order), after is not None]
-        bounds = self._bounds(limit)
-        rows = await self._calls.rows(statement, thread_id, *owner_in(context), *bounds, *pages.cursor(after))
+        bounds, run_id = self._bounds(limit), fence_in(context).run_id
+        rows = await self._calls.rows(
+            statement, thread_id, *owner_in(context), *bounds, run_id, *pages.cursor(after)
+        )
         if not rows:
             await self._check_position(thread_id, after, context)
         items = [self._item(row, context) for row in pages.entries(rows)]

@@ -133,8 +133,14 @@ LOAD_ITEM: Final = prepared("""
 SELECT data FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
 """)
 
-_ITEMS = "items WHERE thread_id = $1 AND tenant = $2 AND owner = $3"
-_ITEM_SEQ = "(SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $6)"
+# A run does not read the messages that wait for its turn to end: it would answer them, and then their own runs again.
+_ITEMS = """items
+WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND ($6::text IS NULL OR id <> ALL (ARRAY (
+    SELECT anchor_item_id FROM runs
+    WHERE tenant = $2 AND owner = $3 AND thread_id = $1 AND status = 'waiting' AND kind = 'threads.add_user_message'
+        AND anchor_item_id IS NOT NULL
+)))"""
+_ITEM_SEQ = "(SELECT seq FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $7)"
 
 ITEMS_ASC: Final = prepared(_page(_ITEMS, "ASC", "$4", "$5"))
 ITEMS_DESC: Final = prepared(_page(_ITEMS, "DESC", "$4", "$5"))

@@ -12,12 +12,15 @@ from chatkit.actions import Action
 from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError, Store
 from chatkit.types import (
+    ClientToolCallItem,
     ErrorEvent,
     Page,
     StreamOptionsEvent,
     StructuredInputItem,
     Thread,
     ThreadItem,
+    ThreadItemDoneEvent,
+    ThreadItemRemovedEvent,
     ThreadItemReplacedEvent,
     ThreadItemUpdatedEvent,
     ThreadMetadata,
@@ -56,6 +59,8 @@ class Attempt:
         self.run_id = run_id
         self.last_error: ErrorEvent | None = None
         """The error that the stream ended with, if it did."""
+        self.pending_call: str | None = None
+        """The client tool call that the stream ended with, if it did: its last whole item."""
         self.is_last = False
         """Whether the server has forbidden another attempt."""
         self.began = False
@@ -143,6 +148,12 @@ class Attempt:
                 return  # what the server made of its cancellation
         elif not isinstance(event, ThreadUpdatedEvent):
             self.last_error = None
+        if isinstance(event, ThreadItemDoneEvent):
+            item = event.item
+            is_pending = isinstance(item, ClientToolCallItem) and item.status == "pending"
+            self.pending_call = item.id if is_pending else None
+        elif isinstance(event, ThreadItemRemovedEvent) and event.item_id == self.pending_call:
+            self.pending_call = None
         journal.put(event)
 
     async def _finished(self, producer: asyncio.Task[None], journal: RunJournal) -> bool:

@@ -30,7 +30,7 @@ from shared.tasks import end_tasks
 from shared.token_box import TokenBox
 from worker.attempt import Attempt
 from worker.publisher import Publisher, RunJournal
-from worker.restore import admission_events
+from worker.restore import admission_events, show_call
 from worker.rewind import rewind
 from worker.server_events import Prepared
 from worker.stop import Stop
@@ -142,6 +142,8 @@ class Executor:
                     await journal.flush()
                 return Status.FAILED, EXHAUSTED
             prepared = await self._begin(attempt, run, journal, context)
+            if run.given_up_call is not None:
+                await show_call(self._user.server, run, run.given_up_call, journal, context)
             await attempt.execute(prepared, run, self._user, context, journal)
         except Fenced:
             raise
@@ -239,7 +241,7 @@ class Executor:
                 raise Fenced
             if error != EXHAUSTED:
                 await journal.flush()
-            promoted = await self._persist(attempt, lambda: self._endings.finish_row(run, status, error))
+            promoted = await self._persist(attempt, lambda: self._finish_row(attempt, run, status, error))
         except Fenced:
             attempt.stop(Stop.LOST)
             journal.close()
@@ -254,6 +256,11 @@ class Executor:
             await self._persist(attempt, lambda: self._endings.enqueue(next_run))
         log.info("attempt ends", action="attempt_end", status=status.value, error=error)
         return Outcome.DONE
+
+    async def _finish_row(self, attempt: Attempt, run: Run, status: Status, error: str | None) -> Run | None:
+        if attempt.pending_call is None:
+            return await self._endings.finish_row(run, status, error)
+        return await self._endings.finish_with_call(run, status, error, attempt.pending_call)
 
     async def _complete_ended(self, attempt: Attempt) -> None:
         """The row had ended: what a worker died before writing of it is written now."""

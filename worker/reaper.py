@@ -14,7 +14,7 @@ import structlog
 
 from shared.attachments import ObjectAttachmentStore
 from shared.database import Database
-from shared.ending import Endings
+from shared.ending import Endings, GivenUp
 from shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 from shared.fair_share import flow_of
 from shared.log import failure
@@ -29,6 +29,7 @@ OF_A_TURN = 0.9
 QUEUED_SECONDS = 2.0
 """A run that was queued this long ago has its job, or has lost it."""
 STRANDED_AT_ONCE = 500
+OVERDUE_AT_ONCE = 500
 ASKED_AT_ONCE = 100
 """Runs asked after, a fraction of a millisecond of Redis: thousands would hold up all who wait for it."""
 DELETE_AT_ONCE = 500
@@ -83,14 +84,18 @@ class Reaper:
     async def requeue(self) -> None:
         """Gives a job to each run that has none: queued, or running and without a lease for as long as one lasts.
 
-        Also queues the first of those that wait in a thread where nothing is active. Raises DatabaseUnavailable,
-        QueueUnavailable.
+        Also gives up the client tool calls that no browser has answered in time, and queues the first of those that
+        wait in a thread where nothing is active. Raises DatabaseUnavailable, QueueUnavailable.
         """
         sweeps = Sweeps(self.database)
         async for page in sweeps.queued(QUEUED_SECONDS, ASKED_AT_ONCE):
             await self._enqueue_missing(page, 0, "queued")
         async for page in sweeps.running(ASKED_AT_ONCE):
             await self._enqueue_missing(page, self.settings.lease_seconds, "running")
+        for run in await sweeps.overdue(OVERDUE_AT_ONCE):
+            promoted = await self.endings.give_up(run, GivenUp.LATE)
+            if promoted is not None:
+                await self.endings.enqueue(promoted)
         for run in await sweeps.stranded(STRANDED_AT_ONCE):
             promoted = await self.endings.promote(run)
             if promoted is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from chatkit.server import ChatKitServer
+from chatkit.store import NotFoundError
 from chatkit.types import (
     Page,
     StreamOptions,
@@ -12,9 +14,11 @@ from chatkit.types import (
     Thread,
     ThreadCreatedEvent,
     ThreadItemDoneEvent,
+    ThreadItemReplacedEvent,
 )
 
 from shared.runs import Kind, Run
+from worker.publisher import RunJournal
 
 
 async def admission_events(server: ChatKitServer[Any], run: Run, context: Any) -> list[bytes]:
@@ -30,3 +34,12 @@ async def admission_events(server: ChatKitServer[Any], run: Run, context: Any) -
     options = StreamOptions.model_validate(run.input["stream_options"])
     events.append(StreamOptionsEvent(stream_options=options))
     return [server._serialize(event) for event in events]
+
+
+async def show_call(
+    server: ChatKitServer[Any], run: Run, call_id: str, journal: RunJournal, context: Any
+) -> None:
+    """Tells the run's clients how the client tool call ended that was given up before the run."""
+    with suppress(NotFoundError):
+        item = await server.store.load_item(run.thread_id, call_id, context)
+        journal.put(ThreadItemReplacedEvent(item=item))

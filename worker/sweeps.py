@@ -33,8 +33,17 @@ WHERE status = 'waiting' AND NOT EXISTS (
     SELECT FROM runs AS active
     WHERE active.tenant = waiting.tenant AND active.owner = waiting.owner
         AND active.thread_id = waiting.thread_id AND active.status IN ('queued', 'running')
+) AND NOT EXISTS (
+    SELECT FROM awaited_calls
+    WHERE awaited_calls.tenant = waiting.tenant AND awaited_calls.owner = waiting.owner
+        AND awaited_calls.thread_id = waiting.thread_id
 )
 ORDER BY tenant, owner, thread_id, seq LIMIT $1
+"""  # noqa: S608
+
+OVERDUE: Final = f"""
+SELECT {COLUMNS} FROM runs
+WHERE id = ANY (ARRAY (SELECT run_id FROM awaited_calls WHERE until_at <= now() ORDER BY until_at LIMIT $1))
 """  # noqa: S608
 
 # Scalar subqueries with a LIMIT: PostgreSQL would answer EXISTS by reading the other table whole.
@@ -148,6 +157,11 @@ class Sweeps:
         """Of each thread without an active run: the run that has waited longest in it."""
         async with self._database.connection() as connection:
             return [run_of(row) for row in await connection.fetch(STRANDED, limit)]
+
+    async def overdue(self, limit: int) -> list[Run]:
+        """The runs that ended with a client tool call which no browser has answered in time, oldest first."""
+        async with self._database.connection() as connection:
+            return [run_of(row) for row in await connection.fetch(OVERDUE, limit)]
 
     async def forget_runs(self, older_than_days: float, after: Place, limit: int) -> Forgotten:
         """Of the next `limit` runs that ended so long ago: deletes all but the newest of each thread."""

@@ -31,6 +31,8 @@ PAGES_OF: dict[str, int] = {
     "sweeps.FORGET_THREADS": 5_000,
     "attachments._DELETE_UNSENT": 1_000,
     "attachments._FORGET_UNSENT": 1_000,
+    # as many as wait: 50, each looked for in two small indexes
+    "sweeps.STRANDED": 220,
     # as many as are asked for: 100
     "store_sql.HAS_ITEMS": 400,
     # as many as the caller has created and not sent

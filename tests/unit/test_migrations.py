@@ -14,7 +14,12 @@ from tests.migration_rule import offences, statements
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "shared" / "migrations").glob("*.sql"))
 
-EXEMPT: dict[tuple[str, str], str] = {}
+EXEMPT: dict[tuple[str, str], str] = {
+    (
+        "0010_awaited_calls",
+        "replace",
+    ): "the release before has no function admit_run; its callers get the same answers",
+}
 """By migration and rule: why it is safe there, say `drop` of what nothing has used since the release before."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from chatkit.types import (
     AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
     ClientEffectEvent,
+    ClientToolCallItem,
     ClosedStatus,
     CustomSummary,
     CustomTask,
@@ -193,6 +195,10 @@ class PageServer(AssistantServer):
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: RequestContext
     ) -> AsyncIterator[ThreadStreamEvent]:
+        call = None if input_user_message else await self._answered_call(thread, context)
+        if call is not None:
+            yield _Scene(self, thread, context).say(f"The page said `{str(call.output)[:100]}`")
+            return
         words = _text(input_user_message).split()
         if words[:1] != ["show"] and not await self._answers_wait(thread, input_user_message, context):
             async for event in super().respond(thread, input_user_message, context):
@@ -239,6 +245,32 @@ class PageServer(AssistantServer):
             return False
         newest = await self.store.load_thread_items(thread.id, None, 1, "desc", context)
         return any(isinstance(item, StructuredInputItem) for item in newest.data)
+
+    async def _answered_call(
+        self, thread: ThreadMetadata, context: RequestContext
+    ) -> ClientToolCallItem | None:
+        """The call of `show tool`, where the thread goes on from its output; a message may wait behind that."""
+        newest = await self.store.load_thread_items(thread.id, None, 20, "desc", context)
+        answers = (ClientToolCallItem, StructuredInputItem)
+        item = next((item for item in newest.data if isinstance(item, answers)), None)
+        return item if isinstance(item, ClientToolCallItem) and item.name == "ask_page" else None
+
+    async def _tool(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield ThreadItemDoneEvent(
+            item=ClientToolCallItem(**scene.base("call"), call_id="call", name="ask_page", arguments={})
+        )
+
+    async def _latetool(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """Speaks until another message waits, and then asks the page."""
+        yield scene.say("Let me look.")
+        outside = replace(scene.context, run_id=None, attempt=None)
+        while True:
+            page = await self.store.load_thread_items(scene.thread.id, None, 20, "desc", outside)
+            if sum(isinstance(item, UserMessageItem) for item in page.data) > 1:
+                break
+            await asyncio.sleep(0.05)
+        async for event in self._tool(scene):
+            yield event
 
     async def _answers(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.say("Noted.")

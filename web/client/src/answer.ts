@@ -41,9 +41,14 @@ export function answerOf(follower: Follower, hooks: AnswerHooks): Response {
   return streamed(body, follower.runId);
 }
 
+/** Names, in an answer that the client itself has made, the code of docs/protocol.md or of its own for why. */
+export const CODE_HEADER = "relaykit-code";
+
 /** An answer of one `error` event, for what cannot be mended. */
-export function failedAnswer(message: string, allowRetry: boolean): Response {
-  return streamed(encoded({ kind: "event", id: null, data: errorEvent(message, allowRetry) }), null);
+export function failedAnswer(code: string, message: string): Response {
+  const answer = streamed(encoded({ kind: "event", id: null, data: errorEvent(message, false) }), null);
+  answer.headers.set(CODE_HEADER, code);
+  return answer;
 }
 
 function streamed(body: BodyInit, runId: string | null): Response {

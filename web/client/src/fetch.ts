@@ -32,7 +32,10 @@ export function createChatKitFetch(options: ChatKitFetchOptions): ChatKitFetch {
   const client = new Client(options);
   return Object.assign((input: RequestInfo | URL, init?: RequestInit) => client.fetch(input, init), {
     connection: client.means.connection,
-    resumeThread: (threadId: string, { signal }: { signal?: AbortSignal } = {}) => client.runs.resume(threadId, signal),
+    resumeThread: async (threadId: string, { signal }: { signal?: AbortSignal } = {}) =>
+      (await client.runs.activity(threadId, signal)).run,
+    threadActivity: (threadId: string, { signal }: { signal?: AbortSignal } = {}) =>
+      client.runs.activity(threadId, signal),
     stopThread: (threadId: string) => client.runs.stop(threadId),
     stopRun: (runId: string) => client.runs.stopRun(runId),
     end: () => client.end(),

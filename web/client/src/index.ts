@@ -1,3 +1,4 @@
+export { CODE_HEADER } from "./answer.js";
 export type { ConnectionState } from "./connection.js";
 export { type ReceivedEvent, readEvents } from "./events.js";
 export { Refusal } from "./failures.js";
@@ -6,7 +7,7 @@ export type { RunStatus } from "./follow.js";
 export { randomKey } from "./ids.js";
 export type { Limits } from "./limits.js";
 export type { Messages } from "./messages.js";
-export type { ChatKitFetch, ChatKitFetchOptions, ResumedRun } from "./options.js";
+export type { AwaitedOutput, ChatKitFetch, ChatKitFetchOptions, ResumedRun, ThreadActivity } from "./options.js";
 export { type PageContext, type PageContextOptions, pageContext } from "./page_context.js";
 export { Unanswered } from "./post.js";
 export { RESUME_ACTION } from "./protocol.js";

@@ -44,6 +44,21 @@ export interface ResumedRun {
   stop(): Promise<void>;
 }
 
+/** A client tool call with which a run has ended, and whose output its thread awaits: what is sent meanwhile waits. */
+export interface AwaitedOutput {
+  /** The run that called; `stopRun` gives the call up. */
+  readonly runId: string;
+  readonly itemId: string;
+  /** Until the server gives the call up. */
+  readonly secondsLeft: number;
+}
+
+/** What goes on in a thread: a run, or the wait for a browser; neither where its turn is over. */
+export interface ThreadActivity {
+  readonly run: ResumedRun | null;
+  readonly awaits: AwaitedOutput | null;
+}
+
 /** The function for ChatKit's `api.fetch`, and what else a page does with the same sign-in. */
 export interface ChatKitFetch {
   (input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
@@ -55,9 +70,17 @@ export interface ChatKitFetch {
    * @param options.signal ends the following; it does not stop the run
    */
   resumeThread(threadId: string, options?: { readonly signal?: AbortSignal }): Promise<ResumedRun | null>;
-  /** The user's Stop of whatever run the thread has active; false where it has none. Raises as `resumeThread` does. */
+  /** The same, and the client tool call whose output the thread awaits, where it awaits one. Raises as `resumeThread` does. */
+  threadActivity(threadId: string, options?: { readonly signal?: AbortSignal }): Promise<ThreadActivity>;
+  /**
+   * The user's Stop of whatever run the thread has active, or of the client tool call that it awaits; false where it has
+   * neither. Raises as `resumeThread` does.
+   */
   stopThread(threadId: string): Promise<boolean>;
-  /** The user's Stop of one run: its answer goes on until the run's own end. Raises as `resumeThread` does. */
+  /**
+   * The user's Stop of one run: its answer goes on until the run's own end. Of one that has ended with a client tool call
+   * it gives up the call. Raises as `resumeThread` does.
+   */
   stopRun(runId: string): Promise<void>;
   /**
    * Somebody else signs in, or the page is done with the chat: the token is dropped, and all that is under way ends

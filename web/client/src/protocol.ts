@@ -63,6 +63,14 @@ export function withMetadata(request: ChatKitRequest, metadata: Record<string, u
   };
 }
 
+export const isToolOutput = ({ type }: ChatKitRequest): boolean => type === "threads.add_client_tool_output";
+
+/** The output of a client tool with an error in the place of its result, which the server does not take. */
+export function withErrorForResult(request: ChatKitRequest, why: string): ChatKitRequest {
+  const error = `The result of the tool could not be sent: ${why}`;
+  return { ...request, params: { ...request.params, result: { error } } };
+}
+
 export function threadIdOf(request: ChatKitRequest): string | null {
   const id = request.params?.thread_id;
   return typeof id === "string" ? id : null;

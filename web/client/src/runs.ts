@@ -5,9 +5,9 @@ import { EVENT_STREAM, JSON_TYPE } from "./http.js";
 import { randomKey } from "./ids.js";
 import type { Given } from "./incoming.js";
 import { MESSAGES, type Messages, messageFor } from "./messages.js";
-import type { ChatKitFetchOptions, ResumedRun } from "./options.js";
+import type { ChatKitFetchOptions, ResumedRun, ThreadActivity } from "./options.js";
 import { Post, Unanswered } from "./post.js";
-import { asRecord, type ChatKitRequest } from "./protocol.js";
+import { asRecord, type ChatKitRequest, isRecord, isToolOutput, withErrorForResult } from "./protocol.js";
 import { codeOf } from "./refused.js";
 import { report, tell } from "./telemetry.js";
 
@@ -24,8 +24,11 @@ export class Runs {
     this.#messages = { ...MESSAGES, ...options.messages };
   }
 
-  /** Sends what begins a run, until it is answered; the answer is the run's, or says what is in the way of one. */
-  async begin(asked: ChatKitRequest, request: Given): Promise<Response> {
+  /**
+   * Sends what begins a run, until it is answered; the answer is the run's, or says what is in the way of one. The result
+   * of a client tool that the server does not take is sent again, once, as an error: the thread waits for it.
+   */
+  async begin(asked: ChatKitRequest, request: Given, isErrorOutput = false): Promise<Response> {
     const { connection, limits } = this.means;
     request.signal?.throwIfAborted();
     const beganAtMs = Date.now();
@@ -51,6 +54,11 @@ export class Runs {
       request.signal?.throwIfAborted();
       own.signal.throwIfAborted();
       own.abort();
+      if (!isErrorOutput && isToolOutput(asked) && isUnfit(error, request.body)) {
+        const replaced = withErrorForResult(asked, error.message);
+        headers.delete("idempotency-key");
+        return this.begin(replaced, { ...request, headers, body: JSON.stringify(replaced) }, true);
+      }
       return this.#notSent(error);
     }
     this.means.tell({ type: "answered", request: asked.type, tries: post.tries, ms: Date.now() - beganAtMs });
@@ -89,11 +97,20 @@ export class Runs {
     return response;
   }
 
-  /** See `ChatKitFetch.resumeThread`. */
-  async resume(threadId: string, signal?: AbortSignal): Promise<ResumedRun | null> {
+  /** See `ChatKitFetch.threadActivity`. */
+  async activity(threadId: string, signal?: AbortSignal): Promise<ThreadActivity> {
     const beganAtMs = Date.now();
-    const runId = await this.#active(threadId, signal);
-    if (runId === null) return null;
+    const active = await this.#active(threadId, signal);
+    if (active === null) return { run: null, awaits: null };
+    const { id, awaits } = active;
+    if (isRecord(awaits)) {
+      const call = { runId: String(id), itemId: String(awaits.item_id), secondsLeft: Number(awaits.seconds_left) };
+      return { run: null, awaits: call };
+    }
+    return { run: this.#resumed(String(id), beganAtMs, signal), awaits: null };
+  }
+
+  #resumed(runId: string, beganAtMs: number, signal?: AbortSignal): ResumedRun {
     const isFollowed = [...this.#followed.values()].includes(runId);
     const followed = this.means.live.open(signal);
     const follower = new Follower(this.means, runId, null, followed.signal, beganAtMs);
@@ -107,9 +124,9 @@ export class Runs {
 
   /** See `ChatKitFetch.stopThread`. */
   async stop(threadId: string): Promise<boolean> {
-    const runId = await this.#active(threadId);
-    if (runId !== null) await this.stopRun(runId);
-    return runId !== null;
+    const active = await this.#active(threadId);
+    if (active !== null) await this.stopRun(String(active.id));
+    return active !== null;
   }
 
   /** The answer. Where the user stops while nobody has answered, the run is stopped as soon as its id is known. */
@@ -161,7 +178,7 @@ export class Runs {
     });
   }
 
-  async #active(threadId: string, signal?: AbortSignal): Promise<string | null> {
+  async #active(threadId: string, signal?: AbortSignal): Promise<Record<string, unknown> | null> {
     const response = await new Post(this.means, {
       url: `${this.means.urls().threads}/${encodeURIComponent(threadId)}/run`,
       method: "GET",
@@ -169,7 +186,7 @@ export class Runs {
       signal: signal ?? new AbortController().signal,
       timeoutMs: this.means.limits.answerMs,
     }).answered();
-    return response.status === 204 ? null : String(asRecord(await response.json()).id);
+    return response.status === 204 ? null : asRecord(await response.json());
   }
 
   /** The user's Stop, which outlives the page. See `ChatKitFetch.stopRun`. */
@@ -193,6 +210,17 @@ export class Runs {
     if (!(error instanceof Refusal || error instanceof Unanswered || error instanceof Passing)) throw error;
     const code = codeOf(error);
     this.means.tell({ type: "failed", code, runId: null });
-    return failedAnswer(messageFor(code, error instanceof Refusal ? error.said : "", this.#messages), false);
+    return failedAnswer(code, messageFor(code, error instanceof Refusal ? error.said : "", this.#messages));
   }
+}
+
+/** With these the server says that it never takes a body like that. */
+const UNFIT_STATUSES = new Set([400, 413, 422]);
+/** A server that is sent more than that may close the connection before its answer is read. */
+const LARGE_CHARS = 1_048_576;
+
+/** Whether it is the body that keeps a request from being done, as far as that can be told. */
+function isUnfit(error: unknown, body: string | undefined): error is Refusal | Unanswered {
+  if (error instanceof Refusal) return UNFIT_STATUSES.has(error.status);
+  return error instanceof Unanswered && error.last.why === "network" && (body?.length ?? 0) > LARGE_CHARS;
 }

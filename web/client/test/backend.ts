@@ -29,6 +29,8 @@ export class Backend {
   /** Null: any token will do. */
   token: string | null = null;
   cancelled = false;
+  /** The client tool call that the run has ended with, where the thread awaits its output. */
+  awaits: { readonly item_id: string; readonly seconds_left: number } | null = null;
   #url = "";
   #open = new Set<ServerResponse>();
   readonly #server = createServer((request, response) => void this.#take(request, response));
@@ -111,6 +113,7 @@ export class Backend {
     } else if (path === `/runs/${this.runId}`) json(response, 200, { id: this.runId, status: this.end ?? "running" });
     else if (path === "/threads/thread-1/run") {
       if (this.end === null) json(response, 200, { id: this.runId, status: "running" });
+      else if (this.awaits !== null) json(response, 200, { id: this.runId, status: this.end, awaits: this.awaits });
       else response.writeHead(204).end();
     } else json(response, 404, { error: { code: "not_found", message: `${method} ${path}` } });
   }

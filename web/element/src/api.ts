@@ -1,4 +1,11 @@
-import { type ChatKitFetch, createChatKitFetch, Refusal, type ResumedRun, Unanswered } from "@relaykit/client";
+import {
+  type ChatKitFetch,
+  CODE_HEADER,
+  createChatKitFetch,
+  Refusal,
+  type ThreadActivity,
+  Unanswered,
+} from "@relaykit/client";
 import { fill, type Texts } from "./texts/index.js";
 
 /** What the server refused, or that it could not be reached; the message is for people. */
@@ -13,7 +20,33 @@ export class ApiError extends Error {
   ) {
     super(message);
   }
+
+  /** The same request would be refused again. */
+  get isFinal(): boolean {
+    return !PASSING.has(this.code);
+  }
 }
+
+/** The code of an answer that says why there is no run; `refused` where only its words say that. */
+export function codeOf(response: Response): string {
+  return response.headers.get(CODE_HEADER) ?? "refused";
+}
+
+const IDLE: ThreadActivity = { run: null, awaits: null };
+
+/** With these the server has not said what it thinks of the request, and may take it at another time. */
+const PASSING = new Set([
+  "network",
+  "not_sent",
+  "maybe_sent",
+  "busy",
+  "rate_limited",
+  "too_many_runs",
+  "too_many_streams",
+  "signed_out",
+  "unauthenticated",
+  "redirected",
+]);
 
 /** Where and how the server is asked, as ChatKit's `api` option has it. */
 export interface ApiOptions {
@@ -53,13 +86,18 @@ export class Api {
     return this.#reached(this.#post(type, params, signal));
   }
 
-  /** The thread's active run, to be followed; null where it has none, and with a server that knows no runs. Throws ApiError. */
-  async resume(threadId: string, signal: AbortSignal): Promise<ResumedRun | null> {
-    if (!this.hasRuns) return null;
+  /**
+   * The thread's active run, to be followed, or the client tool call that it awaits; neither where its turn is over, and
+   * with a server that knows no runs. Throws ApiError.
+   */
+  async activity(threadId: string, signal: AbortSignal): Promise<ThreadActivity> {
+    if (!this.hasRuns) return IDLE;
     try {
-      return await this.fetch.resumeThread(threadId, { signal });
+      // A site's own fetch may be of a client before this one.
+      if (this.fetch.threadActivity !== undefined) return await this.fetch.threadActivity(threadId, { signal });
+      return { ...IDLE, run: await this.fetch.resumeThread(threadId, { signal }) };
     } catch (error) {
-      if (error instanceof Refusal && (error.status === 404 || error.status === 405)) return null;
+      if (error instanceof Refusal && (error.status === 404 || error.status === 405)) return IDLE;
       throw signal.aborted ? error : this.#told(error);
     }
   }

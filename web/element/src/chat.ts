@@ -247,7 +247,7 @@ export class Chat {
       stopped: () => this.#announcer.say(this.#texts.items.stopped),
       responding: (isResponding) => this.emit(isResponding ? "chatkit.response.start" : "chatkit.response.end"),
       failed: (message) => this.emit("chatkit.error", { error: new Error(message) }),
-      settled: (how) => void this.#commands.answerToolCall(how),
+      awaiting: (call) => void this.#commands.answerToolCall(call),
     };
   }
 
@@ -308,16 +308,22 @@ export class Chat {
 
   #showComposer(): void {
     const { status } = this.conversation.state;
-    const runs = [...this.conversation.runs].filter((run) => run.allowCancel);
+    const stoppable = this.#stoppable;
     const { shell } = this.#texts;
     const blocked = status.type === "active" ? null : status.reason || shell[status.type];
-    const canStop = runs.length > 0;
-    const shown = { blocked, canStop, isStopping: canStop && runs.every((run) => run.isStopping) };
+    const canStop = stoppable.length > 0;
+    const shown = { blocked, canStop, isStopping: canStop && stoppable.every(({ isStopping }) => isStopping) };
     // Each word of an answer comes by here.
     const key = JSON.stringify(shown);
     if (key === this.#composerShown) return;
     this.#composerShown = key;
     this.#composer.show(shown);
+  }
+
+  /** What Stop stops: the client tool call that is awaited, else the runs. */
+  get #stoppable(): readonly { readonly isStopping: boolean }[] {
+    const { awaited, runs } = this.conversation;
+    return awaited !== null ? [awaited] : [...runs].filter((run) => run.allowCancel);
   }
 
   #threadChanged(): void {
@@ -356,7 +362,7 @@ export class Chat {
     const isOfDialog = event.target instanceof Element && event.target.closest("dialog") !== null;
     if (event.key !== "Escape" || event.defaultPrevented || event.isComposing || isOfDialog) return;
     if (this.#isNarrow && this.#isHistoryOpen) this.toggleHistory(false);
-    else if ([...this.conversation.runs].some((run) => run.allowCancel)) void this.#commands.stop();
+    else if (this.#stoppable.length > 0) void this.#commands.stop();
   }
 
   #resized(widthPx: number): void {

@@ -1,9 +1,10 @@
 import type { ChatKitOptions } from "@openai/chatkit";
 import type { Announcer } from "./announcer.js";
 import { type Api, ApiError } from "./api.js";
+import type { AwaitedCall, Settled } from "./awaited_call.js";
 import { callClientTool, forgetResult } from "./client_tools.js";
 import type { Draft } from "./composer_host.js";
-import type { Conversation, Settled } from "./conversation.js";
+import type { Conversation } from "./conversation.js";
 import { pause } from "./pause.js";
 import type {
   AssistantMessage,
@@ -35,7 +36,7 @@ export interface CommandsHost {
 
 /** What a person (or a widget, or a client tool) does to the open thread: each a ChatKit request. */
 export class Commands implements ItemActions {
-  /** Client tool calls whose output the server has taken. */
+  /** Client tool calls whose output the server has taken, or has refused for good. */
   readonly #answered = new Set<string>();
   /** When an item was asked for anew because its image could not be loaded, by its id. */
   readonly #reloadedAt = new Map<string, number>();
@@ -76,9 +77,13 @@ export class Commands implements ItemActions {
     return { accepted };
   }
 
-  /** Stops every run of the thread; the end of each answer says when it has. */
+  /** Stops every run of the thread; the end of each answer says when it has. A client tool call is given up before. */
   async stop(): Promise<void> {
     const { api, conversation } = this.host;
+    if (conversation.awaited !== null) {
+      await this.#giveUp(conversation.awaited);
+      return;
+    }
     const runs = [...conversation.runs].filter((run) => run.allowCancel && !run.isStopping);
     conversation.change(() => {
       for (const run of runs) run.isStopping = true;
@@ -94,6 +99,29 @@ export class Commands implements ItemActions {
         }
       }),
     );
+  }
+
+  /** What waits behind the call goes on. */
+  async #giveUp(call: AwaitedCall): Promise<void> {
+    const { api, conversation } = this.host;
+    if (call.isStopping) return;
+    const setStopping = (isStopping: boolean) =>
+      conversation.change(() => {
+        call.isStopping = isStopping;
+      });
+    setStopping(true);
+    if (call.runId !== null && (await this.#told(api.stopRun(call.runId))) === FAILED) {
+      setStopping(false);
+      return;
+    }
+    this.#answered.add(call.itemId);
+    if (call.runId === null) {
+      conversation.release(call);
+      return;
+    }
+    // It has taken the stop, and so it knows what it waits for.
+    call.isKnown = true;
+    await conversation.look(call);
   }
 
   get canRetry(): boolean {
@@ -186,37 +214,75 @@ export class Commands implements ItemActions {
     return true;
   }
 
-  /** Runs a client tool call that waits in the thread and posts its output: in one tab only, and once. */
-  async answerToolCall(how: Settled): Promise<void> {
-    const { conversation } = this.host;
-    const { last } = conversation.state;
-    if (last?.type !== "client_tool_call" || last.status !== "pending" || this.#answered.has(last.id)) return;
-    const { signal } = conversation;
-    await pause(TOOL_DELAYS_MS[how], signal).catch(() => {});
-    if (signal.aborted || conversation.isRunning) return;
-    const post = () => this.#told(this.#postToolOutput(last, signal));
+  /** Runs a client tool call that the thread awaits and posts its output: in one tab only, and once. */
+  async answerToolCall(call: AwaitedCall): Promise<void> {
+    const { signal } = call;
+    if (this.#answered.has(call.itemId)) return;
+    await pause(TOOL_DELAYS_MS[call.how], signal).catch(() => {});
+    if (signal.aborted) return;
+    const post = () => this.#told(this.#postToolOutput(call));
     // A page without TLS has no locks: the server takes one output all the same.
-    if ("locks" in navigator) await navigator.locks.request(`relaykit.tool.${last.id}`, post);
+    if ("locks" in navigator) await navigator.locks.request(`relaykit.tool.${call.itemId}`, post);
     else await post();
   }
 
-  async #postToolOutput(call: ClientToolCall, signal: AbortSignal): Promise<void> {
-    const { conversation } = this.host;
+  async #postToolOutput(call: AwaitedCall): Promise<void> {
+    const { conversation, options } = this.host;
+    const { signal } = call;
     const threadId = this.#threadId;
-    if (threadId === null) return;
-    const page = await conversation.newestItems(threadId, 1);
-    const newest = page.data[0];
-    if (signal.aborted || conversation.isRunning || newest?.type !== "client_tool_call") return;
-    if (newest.id !== call.id || newest.status !== "pending") return;
-    const result = await callClientTool(newest, this.host.options().onClientTool);
+    const item = threadId === null ? null : await this.#awaitedItem(threadId, call);
+    if (item === null || signal.aborted) return;
+    let result: unknown;
+    try {
+      result = await callClientTool(item, options().onClientTool, call);
+    } catch (error) {
+      if (signal.aborted) return;
+      throw error;
+    }
     if (signal.aborted) return;
-    const completed: ClientToolCall = { ...newest, status: "completed", output: result };
-    conversation.change((state) => state.items.set(call.id, completed));
-    if (await conversation.start("threads.add_client_tool_output", { thread_id: threadId, result })) {
-      this.#answered.add(call.id);
-      forgetResult(call);
-    } else if (!signal.aborted) {
-      conversation.change((state) => state.items.set(call.id, newest));
+    const completed: ClientToolCall = { ...item, status: "completed", output: result };
+    const setItem = (shown: ClientToolCall) => conversation.change((state) => state.items.set(item.id, shown));
+    setItem(completed);
+    const refusals: ApiError[] = [];
+    const params = { thread_id: threadId, item_id: item.id, result };
+    const refused = (error: ApiError) => refusals.push(error);
+    if (await conversation.start("threads.add_client_tool_output", params, { refused })) {
+      this.#answered.add(item.id);
+      forgetResult(item);
+      conversation.release(call);
+      return;
+    }
+    if (signal.aborted) return;
+    setItem(item);
+    for (const error of refusals) await this.#outputRefused(call, item, error);
+  }
+
+  /** The call, where the thread still awaits it. A server that knows of no waits has it as the thread's newest item. */
+  async #awaitedItem(threadId: string, call: AwaitedCall): Promise<ClientToolCall | null> {
+    const { conversation } = this.host;
+    if (!(await conversation.look(call))) return null;
+    const shown = conversation.state.items.get(call.itemId);
+    if (call.isKnown && shown?.type === "client_tool_call") return shown;
+    const { data } = await conversation.newestItems(threadId);
+    const item = call.isKnown ? data.find(({ id }) => id === call.itemId) : data[0];
+    const isAwaited = item?.type === "client_tool_call" && item.id === call.itemId && item.status === "pending";
+    return isAwaited ? item : null;
+  }
+
+  /** The output of a call that was given up or answered meanwhile is nothing to tell; no output is posted in vain again. */
+  async #outputRefused(call: AwaitedCall, item: ClientToolCall, error: ApiError): Promise<void> {
+    const { conversation, announcer, failed } = this.host;
+    if (!OVER.has(error.code)) {
+      announcer.toast(error.message);
+      failed(error);
+    }
+    if (error.isFinal) {
+      this.#answered.add(item.id);
+      forgetResult(item);
+      await conversation.look(call);
+    } else {
+      // Coming back to the page finds the call again, and its result is kept.
+      conversation.release(call);
     }
   }
 
@@ -242,6 +308,9 @@ export class Commands implements ItemActions {
 }
 
 const FAILED = Symbol("failed");
+
+/** With these the server says that it does not await the output of the call any more. */
+const OVER = new Set(["item_mismatch", "thread_busy"]);
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);

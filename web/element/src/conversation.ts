@@ -1,5 +1,13 @@
-import { type ReceivedEvent, type ResumedRun, randomKey, readEvents } from "@relaykit/client";
-import { type Api, ApiError } from "./api.js";
+import {
+  type AwaitedOutput,
+  type ReceivedEvent,
+  type ResumedRun,
+  randomKey,
+  readEvents,
+  type ThreadActivity,
+} from "@relaykit/client";
+import { type Api, ApiError, codeOf } from "./api.js";
+import { AwaitedCall, type Settled } from "./awaited_call.js";
 import { isFresh } from "./effects.js";
 import { pause } from "./pause.js";
 import type { Again, AssistantMessage, Page, Shown, StreamEvent, Thread, ThreadItem, UserMessage } from "./protocol.js";
@@ -11,8 +19,11 @@ const POLL_MS = 2_000;
 
 type Next = IteratorResult<ReceivedEvent, string | null>;
 
-/** The last run began here, or was followed here; or the thread was opened, or looked at again, without one. */
-export type Settled = "began" | "watched" | "opened";
+export interface StartOptions {
+  readonly pending?: Omit<UserMessage, "id" | "type"> | null;
+  readonly again?: Again | null;
+  readonly refused?: (error: ApiError) => void;
+}
 
 /** What a conversation tells the rest of the element. */
 export interface ConversationEvents {
@@ -32,8 +43,8 @@ export interface ConversationEvents {
   responding(isResponding: boolean): void;
   /** What a run says has gone wrong. */
   failed(message: string): void;
-  /** Nothing runs any more. */
-  settled(how: Settled): void;
+  /** A run has ended with a client tool call, whose output this page may give. */
+  awaiting(call: AwaitedCall): void;
 }
 
 /** The open thread: its state, and the runs of it that this page follows. */
@@ -41,6 +52,9 @@ export class Conversation {
   state = new ThreadState();
   /** Runs in flight here, those still being posted among them. */
   runs = new Set<Run>();
+  /** The client tool call that the turn waits for, where it has come to one. */
+  awaited: AwaitedCall | null = null;
+  #isResponding = false;
   #scope = new AbortController();
   readonly #finished = new Set<string>();
   #threadLoads = 0;
@@ -62,6 +76,11 @@ export class Conversation {
     return this.runs.size > 0;
   }
 
+  /** The turn is not over: a run goes on, or waits, or a client tool call is awaited. */
+  get isBusy(): boolean {
+    return this.isRunning || this.awaited !== null;
+  }
+
   /** Aborts when the page leaves this thread. */
   get signal(): AbortSignal {
     return this.#scope.signal;
@@ -71,8 +90,10 @@ export class Conversation {
   clear(): void {
     this.#scope.abort(new DOMException("The thread was left.", "AbortError"));
     this.#scope = new AbortController();
-    if (this.isRunning) this.events.responding(false);
     this.runs = new Set();
+    this.awaited?.end();
+    this.awaited = null;
+    this.#respond();
     this.#naming = null;
     this.state = new ThreadState();
     this.events.threadChanged();
@@ -90,29 +111,29 @@ export class Conversation {
   async #load(threadId: string, signal: AbortSignal): Promise<void> {
     const loaded = await unlessLeft(signal, async () => {
       // The run is asked for before the items: a run that ends in between has then stored all of them.
-      const [thread, active] = await Promise.all([
+      const [thread, activity] = await Promise.all([
         this.api.call<Thread>("threads.get_by_id", { thread_id: threadId }),
-        this.#activeOf(threadId, signal),
+        this.#activityOf(threadId, signal),
       ]);
-      return { thread, active, page: await this.newestItems(threadId) };
+      return { thread, activity, page: await this.newestItems(threadId) };
     });
     if (loaded === null) return;
-    const { thread, active, page } = loaded;
+    const { thread, activity, page } = loaded;
     this.state.setThread(thread);
     this.state.loadNewest(page);
     this.events.threadChanged();
     this.events.changed();
-    if (active !== null) this.#follow(active);
-    else this.#settle("opened");
+    if (activity.run !== null) this.#follow(activity.run);
+    else this.#settle("opened", activity.awaits);
   }
 
   /** A thread can be read though nobody can say whether it has a run; coming back to the page asks again. */
-  async #activeOf(threadId: string, signal: AbortSignal): Promise<ResumedRun | null> {
+  async #activityOf(threadId: string, signal: AbortSignal): Promise<ThreadActivity> {
     try {
-      return await this.api.resume(threadId, signal);
+      return await this.api.activity(threadId, signal);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      return null;
+      return { run: null, awaits: null };
     }
   }
 
@@ -153,21 +174,21 @@ export class Conversation {
   async sync(): Promise<void> {
     const { signal } = this;
     const { id, mark } = this.state;
-    if (id === null || this.isRunning) return;
+    if (id === null || this.isBusy) return;
     const loaded = await unlessLeft(signal, async () => {
-      const active = await this.api.resume(id, signal);
+      const { run: active, awaits } = await this.api.activity(id, signal);
       const [thread, page] = await Promise.all([
         this.api.call<Thread>("threads.get_by_id", { thread_id: id }),
         this.newestItems(id),
       ]);
-      return { active, thread, page };
+      return { active, awaits, thread, page };
     });
     if (loaded === null) return;
-    if (this.isRunning) {
+    if (this.isBusy) {
       await loaded.active?.response.body?.cancel();
       return;
     }
-    const { active, thread, page } = loaded;
+    const { active, awaits, thread, page } = loaded;
     this.state.setThread(thread);
     this.events.threadChanged();
     if (!this.state.equals(page)) {
@@ -176,21 +197,23 @@ export class Conversation {
         state.loadNewest(page, mark);
       });
     }
-    if (active === null || !this.#follow(active)) this.#settle("opened");
+    if (active === null || !this.#follow(active)) this.#settle("opened", awaits);
   }
 
-  /** What the server has of the open thread now, though a run goes on. Throws ApiError. */
+  /** What the server has of the open thread now, though its turn goes on. Throws ApiError. */
   async refresh(): Promise<void> {
     const { signal } = this;
     const { id } = this.state;
     if (id === null) return;
-    if (!this.isRunning) {
+    if (!this.isBusy) {
       await this.sync();
       return;
     }
     const { mark } = this.state;
     const page = await this.newestItems(id);
-    if (!signal.aborted) this.change((state) => state.loadNewest(page, mark));
+    if (signal.aborted) return;
+    this.change((state) => state.loadNewest(page, mark));
+    if (this.awaited !== null) await this.look(this.awaited);
   }
 
   /** Follows the run that the open thread has active, where this page does not yet; whether there is one. Throws ApiError. */
@@ -198,8 +221,55 @@ export class Conversation {
     const { signal } = this;
     const { id } = this.state;
     if (id === null) return false;
-    const active = await unlessLeft(signal, () => this.api.resume(id, signal));
-    return active !== null && this.#follow(active);
+    const activity = await unlessLeft(signal, () => this.api.activity(id, signal));
+    return activity !== null && activity.run !== null && this.#follow(activity.run);
+  }
+
+  /** Whether the server still awaits the call, as far as it can be asked; where it does not, the page goes on. */
+  async look(call: AwaitedCall): Promise<boolean> {
+    const { signal } = this;
+    if (call !== this.awaited) return false;
+    const found = await this.#activityUnlessAway(signal);
+    if (found === "away") return call === this.awaited;
+    const { run, awaits } = found;
+    if (call !== this.awaited) {
+      await run?.response.body?.cancel();
+      return false;
+    }
+    if (awaits?.itemId === call.itemId) call.know(awaits.secondsLeft);
+    // A server that has not said that it waits cannot say that it does not.
+    if (awaits?.itemId === call.itemId || (!call.isKnown && run === null && awaits === null)) return true;
+    const isFollowed = run !== null && this.#follow(run);
+    this.release(call);
+    await this.#reload(signal);
+    if (!signal.aborted && !isFollowed && !this.isBusy) this.#settle("opened", awaits);
+    return false;
+  }
+
+  /** The call has its output, or nobody waits for it any more. */
+  release(call: AwaitedCall): void {
+    if (call !== this.awaited) return;
+    this.awaited = null;
+    call.end();
+    this.#respond();
+    this.events.changed();
+  }
+
+  #await(call: AwaitedCall): void {
+    if (this.awaited?.itemId === call.itemId) return;
+    this.awaited?.end();
+    this.awaited = call;
+    this.#respond();
+    this.events.changed();
+    this.events.awaiting(call);
+    void this.#watch(call);
+  }
+
+  /** The call may be answered by another tab, or given up by another device, a new message or the server's clock. */
+  async #watch(call: AwaitedCall): Promise<void> {
+    do {
+      await pause(POLL_MS, call.signal).catch(() => {});
+    } while (await this.look(call));
   }
 
   /**
@@ -207,12 +277,13 @@ export class Conversation {
    *
    * @param pending the user's message, shown until the server has it
    * @param again what Retry does after a failure, where that is not answering the message again
+   * @param refused hears what the person and the page would be told of a refusal
    * @returns whether the server accepted it
    */
   async start(
     type: string,
     params: object,
-    { pending = null, again = null }: { pending?: Omit<UserMessage, "id" | "type"> | null; again?: Again | null } = {},
+    { pending = null, again = null, refused = (error) => this.events.refused(error) }: StartOptions = {},
   ): Promise<boolean> {
     const { signal } = this;
     const run = new Run(null, false, again);
@@ -231,7 +302,7 @@ export class Conversation {
       const first = run.id === null ? await this.#reached(events.next()) : null;
       if (first?.done === false && first.value.event.type === "error") {
         await events.return(null);
-        throw new ApiError(0, "refused", String(first.value.event.message ?? ""));
+        throw new ApiError(0, codeOf(response), String(first.value.event.message ?? ""));
       }
       if (first?.done === false) this.api.hasRuns = false;
       const isFollowed = [...this.runs].some((other) => other !== run && other.id !== null && other.id === run.id);
@@ -252,7 +323,7 @@ export class Conversation {
       this.#forget(run);
       if (run.following.signal.aborted) return true;
       if (!(error instanceof ApiError)) throw error;
-      this.events.refused(error);
+      refused(error);
       return false;
     }
   }
@@ -399,6 +470,8 @@ export class Conversation {
     const item = event.item as ThreadItem | undefined;
     const wasDone = item !== undefined && state.items.has(item.id) && !state.open.has(item.id);
     state.apply(event);
+    const { awaited } = this;
+    if (awaited !== null && item?.id === awaited.itemId && !isPendingCall(item)) this.release(awaited);
     if (event.type !== "thread.item.done" || item === undefined) return;
     if (item.type === "user_message") state.remove(run.pendingId);
     if (item.type === "assistant_message" && !wasDone) this.events.answered(item);
@@ -410,6 +483,10 @@ export class Conversation {
     if (isLeft && !run.hasFailed) await this.#untilOver(run, signal);
     if (signal.aborted) return;
     const isOverlapped = this.runs.size > 1;
+    if (run.pendingCall !== null && !run.hasFailed && (status === "completed" || run.id === null)) {
+      const how = run.fromStart ? "watched" : "began";
+      this.#await(new AwaitedCall(run.pendingCall, run.id, how));
+    }
     this.#remove(run);
     // A run that could not be followed to its end may be followed again.
     if (run.id !== null && !(isLeft && run.hasFailed)) this.#finished.add(run.id);
@@ -438,10 +515,10 @@ export class Conversation {
   /** Its events are gone but the run may not be over: its end is all that is left to wait for. */
   async #untilOver(run: Run, signal: AbortSignal): Promise<void> {
     while (!signal.aborted && this.state.id !== null) {
-      const active = await this.#activeUnlessAway(signal);
-      if (active !== "away") {
-        await active?.response.body?.cancel();
-        if (active?.runId !== run.id) return;
+      const found = await this.#activityUnlessAway(signal);
+      if (found !== "away") {
+        await found.run?.response.body?.cancel();
+        if (found.run?.runId !== run.id) return;
       }
       await pause(POLL_MS, signal).catch(() => {});
     }
@@ -461,18 +538,20 @@ export class Conversation {
 
   /** Another run of the thread may have waited for this one. */
   async #followNext(run: Run, signal: AbortSignal): Promise<void> {
-    if (this.isRunning || this.state.id === null) return;
-    const found = await this.#activeUnlessAway(signal);
-    const active = found === "away" ? null : found;
-    if (signal.aborted || this.isRunning || active?.runId === run.id) await active?.response.body?.cancel();
-    if (signal.aborted || this.isRunning) return;
-    if (active === null || active.runId === run.id || !this.#follow(active))
-      this.#settle(run.fromStart ? "watched" : "began");
+    if (this.isBusy || this.state.id === null) return;
+    const found = await this.#activityUnlessAway(signal);
+    const { run: active, awaits } = found === "away" ? { run: null, awaits: null } : found;
+    if (signal.aborted || this.isBusy || active?.runId === run.id) await active?.response.body?.cancel();
+    if (signal.aborted || this.isBusy) return;
+    if (active !== null && active.runId !== run.id && this.#follow(active)) return;
+    // A message of another tab may have been answered by now.
+    if (this.state.last?.type === "user_message") await this.#reload(signal);
+    if (!signal.aborted && !this.isBusy) this.#settle(run.fromStart ? "watched" : "began", awaits);
   }
 
-  async #activeUnlessAway(signal: AbortSignal): Promise<ResumedRun | null | "away"> {
+  async #activityUnlessAway(signal: AbortSignal): Promise<ThreadActivity | "away"> {
     try {
-      return await this.api.resume(this.state.id ?? "", signal);
+      return await this.api.activity(this.state.id ?? "", signal);
     } catch (error) {
       if (!signal.aborted && !(error instanceof ApiError)) throw error;
       return "away";
@@ -481,21 +560,35 @@ export class Conversation {
 
   #add(run: Run): void {
     this.runs.add(run);
-    if (this.runs.size === 1) this.events.responding(true);
+    this.#respond();
   }
 
   #remove(run: Run): void {
     run.setNamed();
-    if (this.runs.delete(run) && this.runs.size === 0) this.events.responding(false);
+    this.runs.delete(run);
+    this.#respond();
   }
 
-  #settle(how: Settled): void {
+  #respond(): void {
+    if (this.isBusy === this.#isResponding) return;
+    this.#isResponding = this.isBusy;
+    this.events.responding(this.isBusy);
+  }
+
+  /** Nothing runs any more. A server that knows of no waits leaves a pending call as the thread's last item. */
+  #settle(how: Settled, awaits: AwaitedOutput | null): void {
     const { last } = this.state;
+    if (awaits !== null) this.#await(new AwaitedCall(awaits.itemId, awaits.runId, how, awaits.secondsLeft));
+    else if (last !== undefined && isPendingCall(last)) this.#await(new AwaitedCall(last.id, null, how));
+    if (this.isBusy) return;
     if (last?.type === "user_message" && !this.state.hasLocal) {
       this.change((state) => state.put({ id: `unanswered:${last.id}`, type: "unanswered" }));
     }
-    this.events.settled(how);
   }
+}
+
+function isPendingCall(item: ThreadItem): boolean {
+  return item.type === "client_tool_call" && item.status === "pending";
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

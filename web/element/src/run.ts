@@ -11,6 +11,8 @@ export class Run {
   hasFailed = false;
   progress: { readonly text: string; readonly icon?: string | null } | null = null;
   readonly openItems = new Set<string>();
+  /** The client tool call that it ended with, if it did: its last whole item. */
+  pendingCall: string | null = null;
   /** It changed an item of an earlier run, which a replay cannot rebuild. */
   touchedOthers = false;
   readonly pendingId = `pending:${randomKey()}`;
@@ -55,6 +57,8 @@ export class Run {
         if (item === undefined) return;
         this.#own.add(item.id);
         this.openItems.delete(item.id);
+        if (item.type === "client_tool_call" && item.status === "pending") this.pendingCall = item.id;
+        else if (event.type === "thread.item.done" || item.id === this.pendingCall) this.pendingCall = null;
         break;
       case "thread.item.updated":
         if (!this.#own.has(String(event.item_id))) this.touchedOthers = this.fromStart;

@@ -12,6 +12,9 @@ const STICKY_PX = 80;
 /** A hidden tab gets no animation frames. */
 const HIDDEN_MS = 100;
 
+/** A run, or the client tool call that is awaited after it. */
+type Progressing = Pick<Run, "isStopping"> & Partial<Pick<Run, "progress">>;
+
 type Drawn = ItemView & { item: Shown; open: boolean };
 
 /** What the view is drawn with, as it is now. */
@@ -103,10 +106,10 @@ export class ThreadView {
   }
 
   #draw(): void {
-    const { state, runs } = this.host.conversation;
+    const { state, runs, awaited } = this.host.conversation;
     if (this.#drawn !== state) this.#reset(state);
     this.#drawItems(state);
-    this.#drawProgress([...runs].at(-1));
+    this.#drawProgress([...runs].at(-1) ?? awaited);
     this.host.startScreen.hidden = state.id !== null || state.items.size > 0;
     this.#earlier.hidden = !state.hasEarlier;
     this.#follow();
@@ -200,9 +203,9 @@ export class ThreadView {
     emit("chatkit.error", { error: new Error(`The ${part} of a thread item (${type}) could not be drawn: ${name}`) });
   }
 
-  #drawProgress(run: Run | undefined): void {
-    this.#progress.hidden = run === undefined;
-    if (run === undefined) {
+  #drawProgress(run: Progressing | null): void {
+    this.#progress.hidden = run === null;
+    if (run === null) {
       this.#progress.replaceChildren();
       return;
     }
@@ -213,12 +216,12 @@ export class ThreadView {
     this.#progress.replaceChildren(pulse, ...(run.progress?.icon ? [icon(run.progress.icon)] : []), text);
   }
 
-  #progressText(run: Run): string {
+  #progressText(run: Progressing): string {
     const { shell } = this.host.context.texts;
     const away = this.host.isAway();
     if (run.isStopping) return shell.stopping;
     if (away !== null) return shell[away];
-    if (run.progress !== null) return run.progress.text;
+    if (run.progress) return run.progress.text;
     const { state } = this.host.conversation;
     const isWriting = state.open.size > 0 && [...state.items.values()].at(-1)?.type === "assistant_message";
     return isWriting ? shell.writing : shell.thinking;
