@@ -365,10 +365,11 @@ async def test_items_feedback(alice: Caller) -> None:
 
 
 async def test_attachments_create_and_delete(alice: Caller) -> None:
-    """A file is registered, sent, read by the server in the worker, seen again by its link, and deleted."""
-    body = await ask(
-        alice, "attachments.create", {"name": "ü dot.png", "size": len(PNG), "mime_type": "image/png"}
-    )
+    """A file is registered, sent, read by the server in the worker, seen again by its link, and goes with its thread;
+    one that was not sent is deleted."""
+    file = {"name": "ü dot.png", "size": len(PNG), "mime_type": "image/png"}
+    unsent = as_the_sdk_writes(Attachment, await ask(alice, "attachments.create", file))
+    body = await ask(alice, "attachments.create", file)
     image = as_the_sdk_writes(Attachment, body)
     async with httpx2.AsyncClient() as client:
         upload = image.upload_descriptor
@@ -385,11 +386,15 @@ async def test_attachments_create_and_delete(alice: Caller) -> None:
     assert stored[0]["thread_id"] == answer.thread_id
     assert "upload_descriptor" not in stored[0]
 
-    assert await ask(alice, "attachments.delete", {"attachment_id": image.id}) == b"{}"
+    assert await ask(alice, "attachments.delete", {"attachment_id": unsent.id}) == b"{}"
+    refused = await alice.post({"type": "attachments.delete", "params": {"attachment_id": image.id}})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "attachment_in_use")
+    await ask(alice, "threads.delete", {"thread_id": answer.thread_id})
     async with httpx2.AsyncClient() as client:
         assert (await client.get(str(image.preview_url))).status_code == 404
-    again = await alice.post(create("look", attachments=[image.id]))
-    assert (again.status_code, again.json()["error"]["code"]) == (404, "attachment_not_found")
+    for gone in (image, unsent):
+        again = await alice.post(create("look", attachments=[gone.id]))
+        assert (again.status_code, again.json()["error"]["code"]) == (404, "attachment_not_found")
 
 
 async def test_threads_update(alice: Caller) -> None:
