@@ -120,7 +120,8 @@ class Endings:
         store = self.user.server.store
         try:
             async with self.database.transaction():
-                context = self.user.context(request)
+                # our store needs no context of the site's, whose code would run while the thread is locked
+                context = request if isinstance(store, PostgresStore) else await self.user.context(request)
                 item = await store.load_item(run.thread_id, call_id, context)
                 if not isinstance(item, ClientToolCallItem) or item.status != "pending":
                     return False

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from shared.runs import Status
 from tests.chaos.record import Evidence, Loss, RunRow
-from tests.chaos.script import AUTOMATIC_TITLE, LEDGER, TALLY, is_ledger, text_of
+from tests.chaos.script import AUTOMATIC_TITLE, CALL, LEDGER, TALLY, Script, is_ledger, tag_of, text_of
 
 CHANGES = "what a run changes of its thread is changed once"
 TITLE = "a title that the user gave stays"
+CALLS = "each client tool call has its output, or is given up"
 
 
 def change_losses(evidence: Evidence) -> Iterator[Loss]:
@@ -42,6 +43,27 @@ def title_losses(evidence: Evidence) -> Iterator[Loss]:
             yield Loss(TITLE, thread_id, f"is {title!r}, the user called it {given[thread_id][1]!r}")
         elif thread_id not in given and title is not None and not title.startswith(AUTOMATIC_TITLE):
             yield Loss(TITLE, thread_id, f"is {title!r}, which nobody called it")
+
+
+def call_losses(evidence: Evidence) -> Iterator[Loss]:
+    """Each client tool call has its output, or was given up where its run was stopped; none of them is pending."""
+    outputs = {turn.call_id: turn for turn in evidence.turns if turn.call_id is not None}
+    for thread_id, items in evidence.items.items():
+        for item in (item for item in items if item["type"] == CALL):
+            tag, output, status = tag_of(item), item.get("output"), item.get("status")
+            expected = f"the output {Script(tag=str(tag)).output}" if item["id"] in outputs else "an error"
+            is_right = (
+                output == Script(tag=str(tag)).output if item["id"] in outputs else "error" in (output or {})
+            )
+            if status != "completed" or not is_right:
+                yield Loss(CALLS, thread_id, f"the call of {tag} is {status} with {output}, not {expected}")
+
+
+def served_order(tags: list[str]) -> list[str]:
+    """The tags of a thread's runs in the order in which they are served: an output goes before all that waits."""
+    messages = [tag for tag in tags if not Script(tag=tag).is_after_call]
+    after = [(tag, Script(tag=tag).after_call.tag) for tag in messages]
+    return [each for tag, output in after for each in ((tag, output) if output in tags else (tag,))]
 
 
 def _tallying_runs(evidence: Evidence) -> dict[str, dict[str, RunRow]]:

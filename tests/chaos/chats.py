@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from asyncio import Task
 from collections.abc import Callable, Coroutine
@@ -15,7 +16,7 @@ import httpx2
 from shared.runs import Status
 from tests.chaos.frames import BadStream, End, Frames
 from tests.chaos.record import Turn
-from tests.chaos.script import Script
+from tests.chaos.script import CALL, OUTPUT_SUFFIX, Script, tag_of
 from tests.chaos.wire import Wire, passing
 from tests.system import create, message
 
@@ -27,6 +28,9 @@ STOP_SHARE = 0.15
 TALLY_SHARE = 0.5
 SAME_IDS_SHARE = 0.3
 TITLE_SHARE = 0.15
+CALL_SHARE = 0.2
+OVERLAP_OF_CALLS_SHARE = 0.8
+TOOL_SECONDS = 0.8
 OVERLAP_SHARE = 0.3
 SLOW_SHARE = 0.2
 SLOW_SECONDS = 0.3
@@ -62,7 +66,8 @@ class Chat:
             left -= 1
             async with asyncio.TaskGroup() as tasks:
                 following = tasks.create_task(self._follow(first))
-                if left > 0 and self._random.random() < OVERLAP_SHARE:
+                share = OVERLAP_OF_CALLS_SHARE if first.script.calls else OVERLAP_SHARE
+                if left > 0 and self._random.random() < share:
                     await self._until_thread(first, following)
                     if first.thread_id is not None:
                         second = self._turn(first.thread_id)
@@ -87,6 +92,7 @@ class Chat:
             revised=not stops and random.random() < 0.3,
             same_ids=random.random() < SAME_IDS_SHARE,
             tallies=random.random() < TALLY_SHARE,
+            calls=random.random() < CALL_SHARE,
         )
         turn = Turn(script, f"key-{script.tag}", thread_id)
         if stops:
@@ -99,11 +105,22 @@ class Chat:
     async def _until_thread(self, turn: Turn, following: Task[None]) -> None:
         while turn.thread_id is None and not following.done():
             await asyncio.sleep(0.02)
-        await asyncio.sleep(self._random.uniform(0, 0.5))
+        await asyncio.sleep(self._random.uniform(0, 1.5 if turn.script.calls else 0.5))
 
     # --- one message
 
     async def _follow(self, turn: Turn) -> None:
+        """The message to its end, and the client tool call that it may end with."""
+        await self._follow_run(turn)
+        call_id = _call_of(turn)
+        if call_id is not None and turn.end == Status.COMPLETED:
+            await asyncio.sleep(self._random.uniform(0, TOOL_SECONDS))
+            script = turn.script.after_call
+            output = Turn(script, f"key-{script.tag}", turn.thread_id, call_id=call_id)
+            self.turns.append(output)
+            await self._follow_run(output)
+
+    async def _follow_run(self, turn: Turn) -> None:
         async with asyncio.TaskGroup() as tasks:
             failures = 0
             while turn.end is None and turn.complaint is None:
@@ -139,9 +156,7 @@ class Chat:
             return
         if turn.run_id is None:
             turn.posts += 1
-            text = str(turn.script)
-            body = create(text) if turn.thread_id is None else message(turn.thread_id, text)
-            request = self.wire.stream("POST", "/chatkit", {"Idempotency-Key": turn.key}, body)
+            request = self.wire.stream("POST", "/chatkit", {"Idempotency-Key": turn.key}, _body(turn))
         else:
             turn.resumes += 1
             headers = {"Last-Event-ID": str(turn.cursor)} if turn.cursor else {}
@@ -242,6 +257,26 @@ class Chat:
 
     def _note(self, turn: Turn, what: str) -> None:
         turn.history.append(f"{time.monotonic() - self._began_at:.2f} {what}")
+
+
+def _body(turn: Turn) -> dict[str, Any]:
+    if turn.call_id is not None:
+        result = Script(tag=turn.script.tag.removesuffix(OUTPUT_SUFFIX)).output
+        params = {"thread_id": turn.thread_id, "item_id": turn.call_id, "result": result}
+        return {"type": "threads.add_client_tool_output", "params": params}
+    text = str(turn.script)
+    return create(text) if turn.thread_id is None else message(turn.thread_id, text)
+
+
+def _call_of(turn: Turn) -> str | None:
+    """The id of the client tool call that a client shows for the message, by its stream or by the thread it loaded."""
+    if turn.told_at is not None:
+        shown = [item for item in turn.loaded or () if tag_of(item) == turn.script.tag]
+    else:
+        events = [json.loads(frame.data) for frame in turn.frames if b'"client_tool_call"' in frame.data]
+        shown = [event["item"] for event in events if event["type"] == "thread.item.done"]
+    calls = [str(item["id"]) for item in shown if item["type"] == CALL]
+    return calls[-1] if calls else None
 
 
 class _Cut(Exception):

@@ -7,7 +7,15 @@ from itertools import pairwise
 
 from shared.journal import Cursor, Entry, Field
 from shared.runs import Status
-from tests.chaos.changes import CHANGES, TITLE, change_losses, title_losses
+from tests.chaos.changes import (
+    CALLS,
+    CHANGES,
+    TITLE,
+    call_losses,
+    change_losses,
+    served_order,
+    title_losses,
+)
 from tests.chaos.fold import FoldError, Item, fold, normal
 from tests.chaos.frames import described
 from tests.chaos.record import Evidence, Journal, Loss, Outage, RunRow, Turn
@@ -23,7 +31,7 @@ THREAD = "each thread holds its runs in order, and no more"
 PROCESS = "no process ended by itself"
 LEFT_OVER = "nothing is left over"
 
-CHECKS = (ENDED, FAILED, CLIENT, STREAM, SHOWN, ANSWER, THREAD, CHANGES, TITLE, PROCESS, LEFT_OVER)
+CHECKS = (ENDED, FAILED, CLIENT, STREAM, SHOWN, ANSWER, THREAD, CHANGES, CALLS, TITLE, PROCESS, LEFT_OVER)
 
 FIRST = Cursor(0, 1)
 
@@ -52,6 +60,7 @@ def losses(evidence: Evidence) -> list[Loss]:
         found += answer_losses(turn.script, row_or_none, own)
     found += thread_losses(evidence)
     found += change_losses(evidence)
+    found += call_losses(evidence)
     found += title_losses(evidence)
     return found
 
@@ -175,7 +184,10 @@ def shown_losses(turn: Turn, own: list[Item]) -> Iterator[Loss]:
 def answer_losses(script: Script, row: RunRow, own: list[Item]) -> Iterator[Loss]:
     """The message once; the answer as scripted, once; after a stop a beginning of it."""
     messages = [item for item in own if item["type"] == "user_message"]
-    if [text_of(item) for item in messages] != [str(script)]:
+    if script.is_after_call:
+        if messages:
+            yield Loss(ANSWER, row.id, "the output of a call is stored as a message")
+    elif [text_of(item) for item in messages] != [str(script)]:
         yield Loss(ANSWER, row.id, f"the message is stored {len(messages)} times")
     elif own[0] is not messages[0]:
         yield Loss(ANSWER, row.id, "the answer stands before the message")
@@ -212,7 +224,7 @@ def thread_losses(evidence: Evidence) -> Iterator[Loss]:
         for item in items:
             if tag_of(item) not in known and not is_ledger(item):
                 yield Loss(THREAD, thread_id, f"holds what nobody asked for: {_brief(item)}")
-        runs = order.get(thread_id, [])
+        runs = served_order(order.get(thread_id, []))
         tags = [tag for item in items if (tag := tag_of(item)) in runs]
         if tags != sorted(tags, key=runs.index):
             yield Loss(THREAD, thread_id, f"its runs came as {runs}, its items stand as {tags}")

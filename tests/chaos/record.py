@@ -33,6 +33,8 @@ class Turn:
     stop_after: int | None = None
     """Events after which the user presses Stop."""
     stop_asked: bool = False
+    call_id: str | None = None
+    """The client tool call whose output this is, in place of a message."""
     title: str | None = None
     """What the user calls the thread."""
     title_after: int | None = None

@@ -15,6 +15,8 @@ TALLY = "tally"
 LEDGER = "ledger:"
 """The text of the item in which the runs of a thread note their tags begins with it."""
 AUTOMATIC_TITLE = "automatic "
+CALL = "client_tool_call"
+OUTPUT_SUFFIX = ".output"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,8 @@ class Script:
     tallies: bool = False
     """After the first item the run notes its tag in the thread's metadata and in its ledger, an item that an earlier
     run may have made, and gives a thread without a title one."""
+    calls: bool = False
+    """The answer ends with a client tool call; what follows its output is `after_call`."""
 
     def __str__(self) -> str:
         return json.dumps(asdict(self))
@@ -43,6 +47,20 @@ class Script:
     @classmethod
     def parse(cls, text: str) -> Script:
         return cls(**json.loads(text))
+
+    @property
+    def after_call(self) -> Script:
+        """The answer to the call's output."""
+        return Script(tag=self.tag + OUTPUT_SUFFIX, items=1, words=5, pause_ms=self.pause_ms)
+
+    @property
+    def is_after_call(self) -> bool:
+        return self.tag.endswith(OUTPUT_SUFFIX)
+
+    @property
+    def output(self) -> dict[str, str]:
+        """What the client gives as the output of the call."""
+        return {"tag": self.tag}
 
     def pieces(self, item: int) -> list[str]:
         return [f"[{self.tag}#{item}]", *(f" {number}" for number in range(1, self.words))]
@@ -76,6 +94,8 @@ def tag_of(item: Mapping[str, Any]) -> str | None:
     match item.get("type"):
         case "user_message":
             return Script.parse(text).tag
+        case "client_tool_call":
+            return Script.parse(item["arguments"]["script"]).tag
         case "assistant_message" if text.startswith("[") and "#" in text:
             return text[1:].partition("#")[0]
         case _:

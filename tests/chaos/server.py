@@ -13,6 +13,7 @@ from chatkit.types import (
     AssistantMessageContent,
     AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
+    ClientToolCallItem,
     ProgressUpdateEvent,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
@@ -25,6 +26,8 @@ from chatkit.types import (
 
 from tests.chaos.script import AUTOMATIC_TITLE, LEDGER, SAME_ID, TALLY, Script, text_of
 
+ITEMS_READ = 50
+
 
 class ChaosServer(ChatKitServer[Any]):
     """Knows the message and nothing else: every attempt of a run gives the same texts."""
@@ -35,8 +38,7 @@ class ChaosServer(ChatKitServer[Any]):
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
     ) -> AsyncIterator[ThreadStreamEvent]:
-        assert input_user_message is not None
-        script = Script.parse(text_of(input_user_message.model_dump()))
+        script = await self._script(thread, input_user_message, context)
         for number in range(script.items):
             if number:
                 yield ProgressUpdateEvent(text=f"{number} of {script.items}")
@@ -53,6 +55,29 @@ class ChaosServer(ChatKitServer[Any]):
                 yield await self._tally(script.tag, thread, context)
         if script.revised:
             yield ThreadItemReplacedEvent(item=_with_text(item, script.text(number)))
+        if script.calls:
+            yield ThreadItemDoneEvent(item=self._call(script, thread, context))
+
+    async def _script(self, thread: ThreadMetadata, message: UserMessageItem | None, context: Any) -> Script:
+        """That of the message, or what follows the output of the newest client tool call."""
+        if message is not None:
+            return Script.parse(text_of(message.model_dump()))
+        newest = await self.store.load_thread_items(thread.id, None, ITEMS_READ, "desc", context)
+        call = next(item for item in newest.data if isinstance(item, ClientToolCallItem))
+        script = Script.parse(call.arguments["script"])
+        if call.output != script.output:
+            raise ValueError(f"the output of {script.tag} is {call.output}")
+        return script.after_call
+
+    def _call(self, script: Script, thread: ThreadMetadata, context: Any) -> ClientToolCallItem:
+        return ClientToolCallItem(
+            id=SAME_ID if script.same_ids else self.store.generate_item_id("tool_call", thread, context),
+            thread_id=thread.id,
+            created_at=datetime.now(),
+            call_id=script.tag,
+            name="chaos",
+            arguments={"script": str(script)},
+        )
 
     async def _tally(
         self, tag: str, thread: ThreadMetadata, context: Any
