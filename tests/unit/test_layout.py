@@ -179,3 +179,19 @@ def test_scripts_are_given_their_keys():
         assert not any(part in text for part in KEY_PARTS), script.name
         header = [line for line in text.splitlines() if line.startswith("--")]
         assert any("KEYS" in line for line in header), f"{script.name} says nothing of its keys"
+
+
+@pytest.mark.parametrize("file", FILES, ids=module_name)
+def test_the_context_of_the_users_server_is_awaited(file):
+    """Types do not say it, because a server's context may be anything: a coroutine would reach a store as one."""
+    tree = ast.parse(file.read_text())
+    awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
+    handed_on = {id(node.body) for node in ast.walk(tree) if isinstance(node, ast.Lambda)}
+    forgotten = [
+        f"line {node.lineno}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith(("user.context", "_user.context"))
+        and id(node) not in awaited | handed_on
+    ]
+    assert forgotten == []
