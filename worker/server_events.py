@@ -31,6 +31,7 @@ from shared.store import PostgresStore
 from shared.text import is_well_formed, well_formed_copy
 from worker.delta_text import DeltaText
 from worker.item_ids import ItemIds, store_type
+from worker.left_generators import keep_left_generators, watch_generators
 from worker.publisher import RunJournal
 from worker.stop import StopState
 
@@ -90,6 +91,7 @@ class ServerEvents:
         try:
             if self._prepared.opening is not None:
                 yield self._prepared.opening
+            watch_generators()
             source = aiter(self._prepared.stream())
             async for event in source:
                 if self._state.reason is not None:
@@ -143,14 +145,23 @@ class ServerEvents:
         return well_formed_copy(event) if self._is_foreign else event
 
     async def _close(self, source: AsyncIterator[ThreadStreamEvent] | None) -> None:
-        """Ends the server's generator where it stands at a yield: with CancelledError, if the attempt was stopped."""
-        if not isinstance(source, AsyncGenerator) or getattr(source, "ag_frame", source) is None:
+        """Ends the server's generator where it stands at a yield, and then those that it has delegated to."""
+        if not isinstance(source, AsyncGenerator):
+            return
+        with keep_left_generators() as left:
+            await self._end(source)
+            while left:
+                await self._end(left.pop(0))
+
+    async def _end(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Raises CancelledError in the generator, if the attempt was stopped, and GeneratorExit where it goes on."""
+        if getattr(generator, "ag_frame", generator) is None:
             return
         try:
             if self._state.reason is not None:
                 with suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await source.athrow(asyncio.CancelledError())
-            await source.aclose()
+                    await generator.athrow(asyncio.CancelledError())
+            await generator.aclose()
         except Exception as error:
             log.error(  # noqa: TRY400
                 "the server failed when it was closed",

@@ -145,10 +145,11 @@ async def locked_thread(settings: Settings) -> AsyncIterator[asyncpg.Connection]
 
 
 async def writes_that_wait(connection: asyncpg.Connection) -> int:
+    """By how WRITE_ITEM begins: PostgreSQL shows the first 1024 bytes of a statement."""
     return int(
         await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO items%'"
+            " AND wait_event_type = 'Lock' AND query LIKE '%WITH thread AS MATERIALIZED%'"
         )
     )
 
@@ -297,6 +298,60 @@ async def test_a_stop_of_the_answer_to_a_structured_input_is_heard_too(settings:
                 await alice.cancel(asker.run_id)
             assert (await asker.finished()).end == "cancelled"
     assert Scoped.heard == ["CancelledError", "left"]
+
+
+class Delegates(Scoped):
+    """Answers by other generators, as a server does that has `stream_agent_response` in its `respond`."""
+
+    async def respond(
+        self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
+    ) -> Events:
+        async for event in self.answer(thread, input_user_message, context):
+            yield event
+
+    async def answer(
+        self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
+    ) -> Events:
+        events = super().respond(thread, input_user_message, context)
+        async for event in events:
+            yield event
+
+
+@pytest.mark.parametrize("stop", ["user", "overtaken"])
+async def test_a_stop_while_the_sdk_stores_an_item_is_heard_by_the_generators_that_a_server_delegates_to(
+    settings: Settings, stop: str
+) -> None:
+    """In the task and the context of the server too: none is left to the collector."""
+    async with running(settings, lambda: Delegates(None)) as system:  # type: ignore[arg-type]
+        alice = await system.caller()
+        async with asking(alice, create("store")) as asker:
+            await ready(asker)
+            async with locked_thread(settings) as connection:
+                Scoped.go_on.set()
+                await a_write_waits(connection)
+                if stop == "user":
+                    await alice.cancel(asker.run_id)
+                else:
+                    await overtake(settings, asker.run_id)
+            await wait_until("the server has left", lambda: "left" in Scoped.heard)
+    assert Scoped.heard == ["CancelledError", "left"]
+
+
+async def test_what_a_server_delegates_to_is_closed_where_the_store_fails_the_sdk(settings: Settings) -> None:
+    async with running(settings, lambda: Delegates(None)) as system:  # type: ignore[arg-type]
+        alice = await system.caller()
+        async with asking(alice, create("store")) as asker:
+            await ready(asker)
+            connection = await asyncpg.connect(settings.database_url)
+            await connection.execute("ALTER TABLE items RENAME COLUMN data TO no_data")
+            try:
+                Scoped.go_on.set()
+                await asker.finished()
+            finally:
+                await connection.execute("ALTER TABLE items RENAME COLUMN no_data TO data")
+                await connection.close()
+        await wait_until("the server has left", lambda: "left" in Scoped.heard)
+    assert Scoped.heard == ["GeneratorExit", "left"]
 
 
 class Iterates(ChatKitServer[Any]):
