@@ -96,10 +96,6 @@ CHATKIT: Final[dict[str, Any]] = {
             errors.QueueUnavailable,
             errors.StorageUnavailable,
         ),
-        204: {
-            "description": "The run that the Idempotency-Key made before has ended, and had no event.",
-            "headers": RUN_ID_HEADER,
-        },
     },
     "openapi_extra": {
         **AUTHENTICATED,
