@@ -26,7 +26,8 @@ CLAIM_GOAL = Goal(Of.RATIO, at_most=1.5)
 THROUGHPUT_GOAL = Goal(Of.RATIO, at_least=0.97)
 FLOOD_GOAL = Goal(Of.RATIO, at_most=2)
 SLOTS, SHARE_OF_SLOTS = 40, 20
-FLOOD_HOLD_SECONDS = 1.0
+FLOOD_HOLD_SECONDS = (0.6, 0.8, 1.0, 1.2, 1.4)
+"""The flood's runs are of unequal length, so that they do not all end and begin at the same moment."""
 FLOODER = "flooder"
 WAIT_SECONDS = 120.0
 PAUSE_SECONDS = 0.05
@@ -83,7 +84,7 @@ async def _fill(redis: Redis, queue: Queue, flows: list[Flow]) -> None:
 
 async def _throughput(services: Stack, scale: Scale) -> Measure:
     """Runs that end in a second at one worker, of many that are queued, by turns with either queue."""
-    runs, rounds = scale.of((100, 1), (300, 3))
+    runs, rounds = scale.of((100, 1), (300, 9))
     fair: list[float] = []
     first_come: list[float] = []
     async with our_runs(services) as ours:
@@ -143,13 +144,20 @@ async def _forget(ours: OurRuns) -> None:
 
 async def _flooded(services: Stack, scale: Scale) -> Measure:
     """A caller's flood holds half of the slots, each run for a second; another caller's runs come one by one."""
-    flood, asked = scale.of((200, 20), (10_000, 60))
+    flood, asked = scale.of((200, 20), (10_000, 300))
     with services.starting():
         services.worker()
     async with our_runs(services) as ours:
         await ours.pick_up(WAIT_SECONDS)
         alone = await _pick_ups(ours, asked)
-        held = await ours.rows(flood, Script(hold_seconds=FLOOD_HOLD_SECONDS), FLOODER)
+        held = [
+            run_id
+            for hold_seconds in FLOOD_HOLD_SECONDS
+            for run_id in await ours.rows(
+                flood // len(FLOOD_HOLD_SECONDS), Script(hold_seconds=hold_seconds), FLOODER
+            )
+        ]
+        random.shuffle(held)
         queue = Queue(ours.redis)
         for run_id in held:
             await queue.enqueue(run_id, flow(FLOODER))
@@ -165,7 +173,7 @@ async def _flooded(services: Stack, scale: Scale) -> Measure:
         p50=percentile(beside, 0.5),
         p99=percentile(beside, 0.99),
         spread=spread(beside),
-        note=f"beside a caller's {flood:,} runs of {FLOOD_HOLD_SECONDS:.0f} s in {SHARE_OF_SLOTS} of {SLOTS} slots, "
+        note=f"beside a caller's {flood:,} runs of {FLOOD_HOLD_SECONDS[0]} to {FLOOD_HOLD_SECONDS[-1]} s in {SHARE_OF_SLOTS} of {SLOTS} slots, "
         f"{waiting:,} of them still queued at the end; p50 in an empty queue {percentile(alone, 0.5):.2f} ms",
     )
 

@@ -21,14 +21,16 @@ local function parts(path) return string.match(path, '^([^:]*):(.*)$') end
 
 -- Makes a child ready, at the start tag that it left with or at the clock, whichever is later. False where it was.
 local function enter(parent, child)
-  redis.call('PEXPIRE', key('ready', parent), TTL_MS)
-  if redis.call('ZSCORE', key('ready', parent), child) then return false end
-  local tag = tonumber(redis.call('ZSCORE', key('away', parent), child) or 0)
-  local clock = tonumber(redis.call('HGET', key('flow', parent), 'clock') or 0)
-  redis.call('ZADD', key('ready', parent), math.max(tag, clock), child)
-  redis.call('PEXPIRE', key('ready', parent), TTL_MS)
-  redis.call('ZREM', key('away', parent), child)
-  return true
+  local ready, away = key('ready', parent), key('away', parent)
+  local is_ready = redis.call('ZSCORE', ready, child)
+  if not is_ready then
+    local tag = tonumber(redis.call('ZSCORE', away, child) or 0)
+    local clock = tonumber(redis.call('HGET', key('flow', parent), 'clock') or 0)
+    redis.call('ZADD', ready, math.max(tag, clock), child)
+    redis.call('ZREM', away, child)
+  end
+  redis.call('PEXPIRE', ready, TTL_MS)
+  return not is_ready
 end
 
 local function leave(parent, child, tag)

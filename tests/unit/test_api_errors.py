@@ -23,7 +23,7 @@ def all_kinds(kind: type[RelaykitError] = RelaykitError) -> list[type[RelaykitEr
     return [kind, *(found for child in kind.__subclasses__() for found in all_kinds(child))]
 
 
-KINDS = [kind for kind in all_kinds() if kind.__module__ == errors.__name__]
+KINDS = [kind for kind in all_kinds() if kind.__module__.startswith(f"{errors.__name__}.")]
 
 
 def body(error: Exception) -> dict[str, object]:
