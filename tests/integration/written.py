@@ -18,6 +18,7 @@ TABLES = (
     "runs",
     "undo_items",
     "undo_thread_fields",
+    "awaited_calls",
 )
 
 ROW = """json_populate_record(t, '{"received_at": null}')::text"""
