@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 import time
@@ -134,7 +135,7 @@ class Authenticator:
             user_id=identity.user_id,
             tenant=identity.tenant,
             tier=identity.tier,
-            claims=well_formed_copy(claims),
+            claims=well_formed_copy(copy.deepcopy(claims)),
             locale=locale,
             metadata=metadata,
             headers=headers,

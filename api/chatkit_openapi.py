@@ -100,10 +100,6 @@ CHATKIT: Final[dict[str, Any]] = {
             errors.ContextTimeout,
             errors.ContextHeadersTooLarge,
         ),
-        204: {
-            "description": "The run that the Idempotency-Key made before has ended, and had no event.",
-            "headers": RUN_ID_HEADER,
-        },
     },
     "openapi_extra": {
         **AUTHENTICATED,

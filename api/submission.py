@@ -1,4 +1,4 @@
-"""A streaming request on its way to a run, and the run that it became."""
+"""What admission takes, and what it gives."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from shared.token_box import TokenBox
 from worker.attempt import Attempt
 from worker.publisher import Publisher, RunJournal
 from worker.restore import admission_events, show_call
-from worker.rewind import rewind
+from worker.rewind import news, read_shown, take_back
 from worker.server_events import Prepared
 from worker.stop import Stop
 
@@ -143,7 +143,7 @@ class Executor:
                 return Status.FAILED, EXHAUSTED
             prepared = await self._begin(attempt, run, journal, context)
             if run.given_up_call is not None:
-                await show_call(self._user.server, run, run.given_up_call, journal, context)
+                await self._persist(attempt, lambda: show_call(self._user.server, run, journal, context))
             await attempt.execute(prepared, run, self._user, context, journal)
         except Fenced:
             raise
@@ -201,16 +201,18 @@ class Executor:
     async def _fence(self, attempt: Attempt, run: Run, journal: RunJournal, context: object) -> None:
         await self._persist(attempt, lambda: self._mark(run, journal, context))
         if run.attempt > 1:
-            await self._persist(attempt, lambda: self._rewind(run, journal, context))
+            await self._rewind(attempt, run, journal, context)
 
     async def _mark(self, run: Run, journal: RunJournal, context: object) -> None:
         """The attempt's first entry, which fences the one before, and only then the store."""
         await journal.mark(lambda: admission_events(self._user.server, run, context))
 
-    async def _rewind(self, run: Run, journal: RunJournal, context: object) -> None:
+    async def _rewind(self, attempt: Attempt, run: Run, journal: RunJournal, context: object) -> None:
         """Takes back what the attempts before stored and showed."""
-        parts = (self._user.server, self._endings.database, self._runs, self._journals)
-        for event in await rewind(*parts, run, context):
+        server, database = self._user.server, self._endings.database
+        shown = await self._persist(attempt, lambda: read_shown(self._journals, run.id))
+        taken = await self._persist(attempt, lambda: take_back(server, database, self._runs, run, context))
+        for event in await self._persist(attempt, lambda: news(server, run, context, shown, taken)):
             journal.put(event)
 
     def _max_attempts(self, run: Run) -> int:

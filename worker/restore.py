@@ -36,10 +36,9 @@ async def admission_events(server: ChatKitServer[Any], run: Run, context: Any) -
     return [server._serialize(event) for event in events]
 
 
-async def show_call(
-    server: ChatKitServer[Any], run: Run, call_id: str, journal: RunJournal, context: Any
-) -> None:
+async def show_call(server: ChatKitServer[Any], run: Run, journal: RunJournal, context: Any) -> None:
     """Tells the run's clients how the client tool call ended that was given up before the run."""
+    assert run.given_up_call is not None
     with suppress(NotFoundError):
-        item = await server.store.load_item(run.thread_id, call_id, context)
+        item = await server.store.load_item(run.thread_id, run.given_up_call, context)
         journal.put(ThreadItemReplacedEvent(item=item))

@@ -1,7 +1,8 @@
 """Before a next attempt: what the ones before left in the thread is taken back, and clients are told.
 
-What the run had added is deleted, and with our store what it had changed is put back. A client that has been shown
-something of an item is told the item as it is stored now, or that it is gone.
+In three steps, each of which can be repeated by itself. What clients were shown is read, as long as Redis has it. What
+the run had added is deleted, and with our store what it had changed is put back. Clients are told each item that they
+have been shown something of as it is stored now, or that it is gone.
 """
 
 from __future__ import annotations
@@ -35,19 +36,10 @@ from shared.store_undo import TakenBack
 PAGE = 1000
 
 
-async def rewind(
-    server: ChatKitServer[Any], database: Database, runs: Runs, journals: Journals, run: Run, context: Any
-) -> list[ThreadStreamEvent]:
-    """Takes back what the attempts before stored; what clients are to be told. Safe to repeat."""
-    taken = await take_back(server, database, runs, run, context)
-    return await news(server, journals, run, context, taken)
-
-
 async def news(
-    server: ChatKitServer[Any], journals: Journals, run: Run, context: Any, taken: TakenBack
+    server: ChatKitServer[Any], run: Run, context: Any, shown: Shown, taken: TakenBack
 ) -> list[ThreadStreamEvent]:
     """What a client has to be told that has been shown what is taken back, or has loaded it."""
-    shown = await read_shown(journals, run.id)
     for item_id in [*taken.deleted, *taken.restored]:
         shown.items.setdefault(item_id, True)
     events: list[ThreadStreamEvent] = []

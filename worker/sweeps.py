@@ -26,18 +26,19 @@ SELECT id, tenant, owner FROM runs WHERE status = 'running' AND id > $1 ORDER BY
 
 RUNS: Final = f"SELECT {COLUMNS} FROM runs WHERE id = ANY ($1)"  # noqa: S608
 
-# None of these is left by a transaction of ours: finish and promotion are one.
+# None of these is left by a transaction of ours: finish and promotion are one. The calls are looked up one by one: by
+# NOT EXISTS PostgreSQL would read all of them.
 STRANDED: Final = f"""
 SELECT DISTINCT ON (tenant, owner, thread_id) {COLUMNS} FROM runs AS waiting
 WHERE status = 'waiting' AND NOT EXISTS (
     SELECT FROM runs AS active
     WHERE active.tenant = waiting.tenant AND active.owner = waiting.owner
         AND active.thread_id = waiting.thread_id AND active.status IN ('queued', 'running')
-) AND NOT EXISTS (
-    SELECT FROM awaited_calls
+) AND (
+    SELECT true FROM awaited_calls
     WHERE awaited_calls.tenant = waiting.tenant AND awaited_calls.owner = waiting.owner
-        AND awaited_calls.thread_id = waiting.thread_id
-)
+        AND awaited_calls.thread_id = waiting.thread_id LIMIT 1
+) IS NULL
 ORDER BY tenant, owner, thread_id, seq LIMIT $1
 """  # noqa: S608
 

@@ -113,7 +113,7 @@ class Chat:
         """The message to its end, and the client tool call that it may end with."""
         await self._follow_run(turn)
         call_id = _call_of(turn)
-        if call_id is not None and turn.end == Status.COMPLETED:
+        if call_id is not None and turn.end == Status.COMPLETED and not turn.stop_asked:
             await asyncio.sleep(self._random.uniform(0, TOOL_SECONDS))
             script = turn.script.after_call
             output = Turn(script, f"key-{script.tag}", turn.thread_id, call_id=call_id)

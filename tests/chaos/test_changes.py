@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.changes import CHANGES, TITLE, change_losses, title_losses
+from tests.chaos.changes import CALLS, CHANGES, TITLE, call_losses, change_losses, served_order, title_losses
 from tests.chaos.record import Evidence, Turn
-from tests.chaos.script import LEDGER, TALLY, Script
+from tests.chaos.script import CALL, LEDGER, TALLY, Script
 from tests.chaos.test_checks import NOON, THREAD_ID, item, run_of
 
 SCRIPTS = (Script(tag="0.0", tallies=True), Script(tag="0.1", tallies=True), Script(tag="0.2"))
@@ -82,3 +82,49 @@ def test_a_title_of_the_users_that_is_gone_is_told(title: str | None) -> None:
 def test_a_title_that_nobody_gave_is_told() -> None:
     (loss,) = title_losses(evidence_of(["0.0", "0.1"], ["0.0", "0.1"], "made up"))
     assert loss.why == "is 'made up', which nobody called it"
+
+
+def called(status: str, output: dict[str, str] | None, *, is_answered: bool) -> Evidence:
+    script = Script(tag="0.0", calls=True)
+    turn, row, _, _ = run_of(script)
+    call = {
+        "id": "call",
+        "type": CALL,
+        "arguments": {"script": str(script)},
+        "status": status,
+        "output": output,
+    }
+    answer = replace(turn, script=script.after_call, key="answer", call_id="call")
+    return Evidence(
+        rows=[row],
+        items={THREAD_ID: [call]},
+        journals={},
+        data_losses=[],
+        turns=[turn, answer] if is_answered else [turn],
+    )
+
+
+def test_a_call_that_has_its_output_or_was_given_up_is_no_loss() -> None:
+    assert not [*call_losses(called("completed", {"tag": "0.0"}, is_answered=True))]
+    assert not [*call_losses(called("completed", {"error": "late"}, is_answered=False))]
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "is_answered"),
+    [
+        ("pending", None, True),
+        ("pending", None, False),
+        ("completed", {"error": "late"}, True),
+        ("completed", {"tag": "0.1"}, True),
+        ("completed", {"tag": "0.0"}, False),
+    ],
+)
+def test_a_call_that_is_pending_or_has_another_output_is_told(
+    status: str, output: dict[str, str] | None, is_answered: bool
+) -> None:
+    (loss,) = call_losses(called(status, output, is_answered=is_answered))
+    assert loss.check == CALLS
+
+
+def test_an_output_is_served_before_the_message_that_came_before_it() -> None:
+    assert served_order(["0.0", "0.1", "0.0.output"]) == ["0.0", "0.0.output", "0.1"]

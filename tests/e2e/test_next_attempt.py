@@ -15,13 +15,16 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.errors import DatabaseUnavailable
 from shared.settings import Settings
+from shared.store_undo import TakenBack
 from tests.doomed import Point, process
 from tests.followers import Follower, asking
 from tests.relay_servers import ChangingAnswers, Script, ScriptedAnswers
 from tests.screen import shown, texts
 from tests.system import Caller, System, _working, create, message, running, wait_until
 from worker.main import create_worker
+from worker.rewind import take_back
 
 LEASE_SECONDS = 1.5
 SCRIPT = Script(deltas=10, items_before=1)
@@ -126,6 +129,38 @@ async def test_a_run_whose_workers_all_die_fails_and_everybody_is_told(
     assert answer.events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
     assert later.events == answer.events
     assert retried.json()["error"] == "attempts_exhausted"
+
+
+async def test_what_was_shown_is_taken_off_the_screen_though_redis_loses_it_meanwhile(
+    short_lease: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next attempt waits for PostgreSQL, which is away, while Redis is emptied."""
+    calls = 0
+
+    async def while_redis_is_emptied(*arguments: Any) -> TakenBack:
+        nonlocal calls
+        calls += 1
+        taken = await take_back(*arguments)
+        if calls == 1:
+            async with Redis.from_url(short_lease.redis_url) as redis:
+                await redis.flushdb()
+            raise DatabaseUnavailable  # the reply to the COMMIT is lost
+        return taken
+
+    script = Script(deltas=10, items_before=1, gate=str(tmp_path), holds=[5], hold_attempts=1)
+    async with running(short_lease, ScriptedAnswers, workers=0) as system:
+        alice = await system.caller()
+        with process("worker", short_lease, tmp_path / "worker.log") as doomed:
+            async with asking(alice, create(str(script))) as asker:
+                await asker.until("it is in mid-answer", lambda answer: attempt_of(asker) == 1)
+                monkeypatch.setattr("worker.executor.take_back", while_redis_is_emptied)
+                doomed.kill()
+                async with survivor(system):
+                    answer = await asker.finished()
+        stored = await alice.items(answer.thread_id)
+    assert calls == 2
+    assert answer.end == "completed"
+    assert shown(answer) == {item["id"]: item for item in stored}
 
 
 async def test_a_message_that_was_stopped_while_it_waited_outlives_the_next_attempt(

@@ -224,6 +224,22 @@ async def test_a_receipt_is_written_after_an_outage_of_the_database(
             await wait_until("the row says that it was received", lambda: direct.fetchval(received, run_id))
 
 
+async def test_a_receipt_waits_for_no_row_that_is_locked(settings: Settings, tmp_path: Path) -> None:
+    """Those of other runs are written meanwhile, and its own once the row is free."""
+    async with stage_of(settings, tmp_path, workers=0) as stage, _direct(settings) as direct:
+        async with stage.alice.open_stream(create("first")) as response:
+            locked = response.headers["x-run-id"]
+            async with direct.transaction():
+                await direct.execute("SELECT FROM runs WHERE id = $1 FOR UPDATE", locked)
+                await anext(response.aiter_raw())
+                async with stage.alice.open_stream(create("second")) as other:
+                    await anext(other.aiter_raw())
+                free = other.headers["x-run-id"]
+                await wait_until("the other's is written", lambda: stage.is_in_the_row(free))
+                assert not await stage.is_in_the_row(locked)
+        await wait_until("its own is written", lambda: stage.is_in_the_row(locked))
+
+
 async def test_an_api_that_stops_writes_its_receipts(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,6 +195,7 @@ async def test_metadata_reach_every_kind_of_run(alice: Caller, heard: Heard) -> 
     item_id = (await alice.items(thread_id))[0]["id"]
     await posted("threads.retry_after_item", {"item_id": item_id})
     assert heard.respond[-1].metadata == {"of": "threads.retry_after_item"}
+    await posted("threads.add_client_tool_output", {"result": 2})  # the answer anew asks the browser anew
     await posted("threads.custom_action", {"action": {"type": "a"}})
     assert heard.action[-1].metadata == {"of": "threads.custom_action"}
     await alice.stream(message(thread_id, "questions"))

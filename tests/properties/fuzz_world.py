@@ -20,7 +20,7 @@ from shared.settings import Settings
 from shared.store import PostgresStore
 from tests.documented import assert_documented_error
 from tests.fuzzing import served, signed_in
-from tests.integration.written import TABLES
+from tests.integration.written import ROW, TABLES
 from tests.places import Place, add_place, add_thread, add_tool_call
 from tests.properties.chatkit_requests import IDS, KINDS, Strategy, params_of, request_of
 from tests.system import Answer
@@ -77,7 +77,7 @@ class FuzzWorld:
 
     def fingerprint(self) -> Fingerprint:
         union = " UNION ALL ".join(
-            f"SELECT '{table}', count(*), md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t"
+            f"SELECT '{table}', count(*), md5(string_agg({ROW}, '|' ORDER BY {ROW})) FROM {table} t"
             for table in TABLES
         )
         rows = {name: (number, content) for name, number, content in self._postgres.execute(union)}

@@ -30,7 +30,7 @@ from tests.properties.life_process import Process
 from worker.executor import EXHAUSTED
 from worker.publisher import Publisher, RunJournal
 from worker.restore import admission_events
-from worker.rewind import news, take_back
+from worker.rewind import news, read_shown, take_back
 from worker.stop import Stop
 
 if TYPE_CHECKING:
@@ -125,9 +125,11 @@ class Job:
             await journal.mark(lambda: admission_events(world.user.server, run, context))
             if run.attempt > 1:
                 await process.gate()
+                shown = await read_shown(world.journals, run.id)
+                await process.gate()
                 taken = await take_back(world.user.server, world.database, world.runs, run, context)
                 await process.gate()
-                for event in await news(world.user.server, world.journals, run, context, taken):
+                for event in await news(world.user.server, run, context, shown, taken):
                     journal.put(event)
             self.rewound = True
             status = await self._answer(process, run, journal)

@@ -55,6 +55,8 @@ export class Conversation {
   /** The client tool call that the turn waits for, where it has come to one. */
   awaited: AwaitedCall | null = null;
   #isResponding = false;
+  /** Something else came to the thread while a turn went on here, and what became of it is not known yet. */
+  #isStale = false;
   #scope = new AbortController();
   readonly #finished = new Set<string>();
   #threadLoads = 0;
@@ -93,6 +95,7 @@ export class Conversation {
     this.runs = new Set();
     this.awaited?.end();
     this.awaited = null;
+    this.#isStale = false;
     this.#respond();
     this.#naming = null;
     this.state = new ThreadState();
@@ -209,6 +212,7 @@ export class Conversation {
       await this.sync();
       return;
     }
+    this.#isStale = true;
     const { mark } = this.state;
     const page = await this.newestItems(id);
     if (signal.aborted) return;
@@ -527,6 +531,7 @@ export class Conversation {
   async #reload(signal: AbortSignal): Promise<void> {
     if (this.state.id === null) return;
     const { id, mark } = this.state;
+    this.#isStale = false;
     try {
       const page = await this.newestItems(id);
       if (!signal.aborted) this.change((state) => state.loadNewest(page, mark));
@@ -544,8 +549,8 @@ export class Conversation {
     if (signal.aborted || this.isBusy || active?.runId === run.id) await active?.response.body?.cancel();
     if (signal.aborted || this.isBusy) return;
     if (active !== null && active.runId !== run.id && this.#follow(active)) return;
-    // A message of another tab may have been answered by now.
-    if (this.state.last?.type === "user_message") await this.#reload(signal);
+    // What another tab has sent may have been answered by now.
+    if (this.#isStale) await this.#reload(signal);
     if (!signal.aborted && !this.isBusy) this.#settle(run.fromStart ? "watched" : "began", awaits);
   }
 
