@@ -9,9 +9,10 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import structlog
-from chatkit.store import NotFoundError
+from chatkit.store import NotFoundError, Store
 from chatkit.types import ClientToolCallItem
 
 from shared.awaited_calls import AwaitedCalls
@@ -33,6 +34,9 @@ from shared.store import PostgresStore
 
 UNKNOWN_ANCHOR = ""
 """The anchor of a run in a foreign store that could not be asked for it: no item has it, so nothing is newer."""
+
+LEFT_ITEMS = 20
+"""The newest items of a thread among which a run's call is looked for, as many as the SDK looks at."""
 
 log = structlog.get_logger()
 
@@ -137,6 +141,23 @@ class Endings:
             return False
         return True
 
+    async def _give_up_left_call(self, run: Run, promoted: Run | None) -> None:
+        """The run was handed back, and is stopped before its next attempt could take back what the last one called."""
+        request = request_context(run)
+        set_current(request)
+        store = self.user.server.store
+        try:
+            context = request if isinstance(store, PostgresStore) else await self.user.context(request)
+        except (ServerRefused, ContextTimeout):
+            return  # the run is cancelled all the same
+        call_id = await find_left_call(store, run, context)
+        if (
+            call_id is not None
+            and await self._complete_call(run, call_id, GivenUp.STOPPED)
+            and promoted is not None
+        ):
+            await self.runs.note_given_up(promoted, call_id)
+
     async def write_end(self, run: Run, status: Status) -> None:
         """Writes the end entry; once, however often it is called. Raises QueueUnavailable."""
         await self.journals.end(run.id, run.attempt, status, self.settings.journal_ended_ttl_seconds)
@@ -166,6 +187,8 @@ class Endings:
         if status is Status.RUNNING:
             await insist(lambda: self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds))
             return status
+        if run.attempt:
+            await self._give_up_left_call(run, promoted)
         await self._note_cancelled(run)
         await insist(lambda: self.write_end(run, Status.CANCELLED))
         await insist(lambda: self.queue.discard(run.id, flow_of_run(self.settings, run)))
@@ -239,3 +262,23 @@ class Endings:
                 run_id=run.id,
                 **failure(error.__cause__ or error),
             )
+
+
+async def find_left_call(store: Store[Any], run: Run, context: Any) -> str | None:
+    """The pending client tool call that an attempt of the run has left in the thread, and did not live to tell of."""
+    try:
+        newest = await store.load_thread_items(run.thread_id, None, LEFT_ITEMS, "desc", context)
+    except NotFoundError:
+        return None  # the thread was deleted
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:
+        more = {"run_id": run.id, **failure(error)}
+        log.error("the run's call is not looked for", action="left_call_failed", **more)  # noqa: TRY400
+        return None
+    for item in newest.data:
+        if item.id == run.anchor_item_id:
+            break
+        if isinstance(item, ClientToolCallItem) and item.status == "pending":
+            return item.id
+    return None

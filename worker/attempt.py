@@ -148,10 +148,10 @@ class Attempt:
                 return  # what the server made of its cancellation
         elif not isinstance(event, ThreadUpdatedEvent):
             self.last_error = None
-        if isinstance(event, ThreadItemDoneEvent):
-            item = event.item
-            is_pending = isinstance(item, ClientToolCallItem) and item.status == "pending"
-            self.pending_call = item.id if is_pending else None
+        if isinstance(event, ThreadItemDoneEvent) or (
+            isinstance(event, ThreadItemReplacedEvent) and event.item.id == self.pending_call
+        ):
+            self.pending_call = event.item.id if _is_pending_call(event.item) else None
         elif isinstance(event, ThreadItemRemovedEvent) and event.item_id == self.pending_call:
             self.pending_call = None
         journal.put(event)
@@ -247,6 +247,10 @@ def _prepared(
             return Prepared(thread, lambda: server.action(thread, action, item, context))
         case _:
             assert_never(run.kind)
+
+
+def _is_pending_call(item: ThreadItem) -> bool:
+    return isinstance(item, ClientToolCallItem) and item.status == "pending"
 
 
 def _was_admitted(event: ThreadStreamEvent, run: Run) -> bool:

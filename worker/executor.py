@@ -14,7 +14,7 @@ from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
 
 from shared.chatkit import UserServer
-from shared.ending import Endings
+from shared.ending import Endings, find_left_call
 from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, QueueUnavailable, ServerRefused
 from shared.identity import RequestContext, set_current
 from shared.journal import Journals
@@ -140,6 +140,10 @@ class Executor:
                     await self._persist(attempt, lambda: self._mark(run, journal, context))
                     journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
                     await journal.flush()
+                store = self._user.server.store
+                attempt.pending_call = await self._persist(
+                    attempt, lambda: find_left_call(store, run, context)
+                )
                 return Status.FAILED, EXHAUSTED
             prepared = await self._begin(attempt, run, journal, context)
             if run.given_up_call is not None:

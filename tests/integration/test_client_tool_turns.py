@@ -16,6 +16,7 @@ from chatkit.types import (
     ClientToolCallItem,
     ErrorEvent,
     ThreadItemDoneEvent,
+    ThreadItemReplacedEvent,
     ThreadMetadata,
     UserMessageItem,
     WidgetItem,
@@ -23,9 +24,12 @@ from chatkit.types import (
 
 from shared.ending import Endings
 from shared.settings import Settings
+from tests.followers import asking
+from tests.integration.test_once_only import lose_the_lease
 from tests.protocol_servers import BareServer, Events, ProtocolServer, card, text_of
-from tests.system import Answer, Caller, System, create, keyed, message, running, wait_until
+from tests.system import Answer, Caller, System, _working, create, keyed, message, running, wait_until
 from tests.user_servers import SqliteStore
+from worker.main import create_worker
 
 LATE = {"error": "The browser did not answer in time."}
 STOPPED = {"error": "The user stopped before the browser answered."}
@@ -34,7 +38,8 @@ INTERRUPTED = {"error": "The user wrote another message before the browser answe
 
 
 class ToolServer(BareServer):
-    """`ask` asks the browser, `late` does so once the gate is open, `failing` and then fails; all else is repeated."""
+    """`ask` asks the browser, `late` does so once the gate is open, `failing` and then fails, `dawdle` and never ends,
+    `answered` and answers itself; all else is repeated."""
 
     def __init__(self, gate: asyncio.Event) -> None:
         super().__init__(store=None)
@@ -48,9 +53,16 @@ class ToolServer(BareServer):
             async for event in self.say(thread, "Let me look.", context):
                 yield event
             await self.gate.wait()
-        if word in ("ask", "late", "failing"):
+        if word in ("ask", "late", "failing", "dawdle"):
             yield ThreadItemDoneEvent(item=self._call(thread, context))
         match word:
+            case "dawdle":
+                await asyncio.Event().wait()
+            case "answered":
+                call = self._call(thread, context)
+                yield ThreadItemDoneEvent(item=call)
+                done = call.model_copy(update={"status": "completed", "output": {"by": "the server"}})
+                yield ThreadItemReplacedEvent(item=done)
             case "failing":
                 yield ErrorEvent(message="It went wrong.")
             case "late" | "ask":
@@ -462,6 +474,60 @@ async def test_the_call_of_a_run_that_fails_is_given_up(system: Run) -> None:
         assert answer.end == "failed"
         assert await active(alice, answer.thread_id) is None
         assert (await call_of(alice, answer.thread_id))["output"] == FAILED
+
+
+async def test_the_call_of_a_run_whose_last_worker_is_lost_is_given_up(
+    settings: Settings, gate: asyncio.Event, posts: Posts
+) -> None:
+    """It has called, and did not live to end: the worker that fails it finds the call. What waited goes on."""
+    settings = settings.model_copy(update={"lease_seconds": 1.5, "run_max_attempts": 1, "drain_seconds": 0})
+    async with running(settings, lambda: ToolServer(gate)) as system:
+        alice = await system.caller()
+        async with asking(alice, create("dawdle")) as asker:
+            await asker.until("it has called", lambda answer: len(answer.of_type("thread.item.done")) == 2)
+            thread_id = asker.answer.thread_id
+            second = posts.send(alice, message(thread_id, "two"))
+            await waits(settings)
+            await lose_the_lease(settings, asker.run_id)
+            assert (await asker.finished()).end == "failed"
+        assert (await second).text == "re two"
+        assert (await call_of(alice, thread_id))["output"] == FAILED
+        (replaced,) = (await second).of_type("thread.item.replaced")
+        assert replaced["item"]["output"] == FAILED
+
+
+async def test_the_call_of_a_run_that_was_handed_back_and_is_stopped_is_given_up(
+    settings: Settings, gate: asyncio.Event, posts: Posts
+) -> None:
+    """No attempt comes that would take it back."""
+    settings = settings.model_copy(update={"drain_seconds": 0})
+    async with running(settings, lambda: ToolServer(gate), workers=0) as system:
+        alice = await system.caller()
+        async with asking(alice, create("dawdle")) as asker:
+            async with _working(create_worker(settings, ToolServer(gate))):
+                await asker.until(
+                    "it has called", lambda answer: len(answer.of_type("thread.item.done")) == 2
+                )
+                thread_id = asker.answer.thread_id
+                second = posts.send(alice, message(thread_id, "two"))
+                await waits(settings)
+            await alice.cancel(asker.run_id)
+            assert (await asker.finished()).end == "cancelled"
+        assert (await call_of(alice, thread_id))["output"] == STOPPED
+        async with _working(create_worker(settings, ToolServer(gate))):
+            answer = await second
+        (replaced,) = answer.of_type("thread.item.replaced")
+        assert (answer.text, replaced["item"]["output"]) == ("re two", STOPPED)
+
+
+async def test_a_call_that_the_server_answers_itself_is_not_awaited(system: Run) -> None:
+    """By `thread.item.replaced`, before its run ends."""
+    async with system() as running_system:
+        alice = await running_system.caller()
+        answer = await alice.stream(create("answered"))
+        assert await active(alice, answer.thread_id) is None
+        assert (await call_of(alice, answer.thread_id))["output"] == {"by": "the server"}
+        assert (await alice.stream(message(answer.thread_id, "two"))).text == "re two"
 
 
 async def test_a_deleted_thread_awaits_nothing(system: Run, posts: Posts) -> None:
