@@ -6,6 +6,7 @@ goes on waiting, until the run of the output ends (`finish_row`) or the call is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,7 +14,7 @@ from typing import Any
 
 import structlog
 from chatkit.store import NotFoundError, Store
-from chatkit.types import ClientToolCallItem
+from chatkit.types import ClientToolCallItem, ThreadItem, ThreadItemReplacedEvent, ThreadStreamEvent
 
 from shared.awaited_calls import AwaitedCalls
 from shared.chatkit import UserServer
@@ -77,11 +78,18 @@ class Endings:
                 raise Fenced
             return await self._promoted(run)
 
-    async def finish_with_call(self, run: Run, status: Status, error: str | None, call_id: str) -> Run | None:
+    async def finish_with_call(
+        self,
+        run: Run,
+        status: Status,
+        error: str | None,
+        call_id: str,
+        show: Callable[[ThreadStreamEvent], None],
+    ) -> Run | None:
         """Ends the row and begins the wait for the output of the client tool call that the run ended with.
 
-        A turn that was stopped or has failed waits for nothing: the call is given up, and what waited is queued and
-        returned. Raises Fenced as `finish_row` does.
+        A turn that was stopped or has failed waits for nothing: the call is given up, the run's clients are to be shown
+        that, and what waited is queued and returned. Raises Fenced as `finish_row` does.
         """
         seconds = self.settings.client_tool_seconds if status is Status.COMPLETED else 0
         async with self.database.transaction():
@@ -92,23 +100,28 @@ class Endings:
         if not is_due:
             return None
         # where this is not reached, the reaper does it
-        return await self.give_up(run, GivenUp.FAILED if status is Status.FAILED else GivenUp.STOPPED)
+        reason = GivenUp.FAILED if status is Status.FAILED else GivenUp.STOPPED
+        return await self.give_up(run, reason, show)
 
-    async def give_up(self, run: Run, reason: GivenUp) -> Run | None:
+    async def give_up(
+        self, run: Run, reason: GivenUp, show: Callable[[ThreadStreamEvent], None] = lambda _: None
+    ) -> Run | None:
         """Ends the wait for the client tool call of `run`, if its thread still awaits it.
 
         The call is completed with the reason as its error; what waited is queued and returned, and tells its clients
-        of the call. All in one transaction, but for a foreign store's part.
+        of the call. All in one transaction, but for a foreign store's part. `show` gets the call after it.
         """
         async with self.database.transaction():
             await self.calls.lock_thread(run.tenant, run.owner, run.thread_id)
             call_id = await self.calls.end(run)
             if call_id is None:
                 return None
-            is_said = await self._complete_call(run, call_id, reason)
+            call = await self._complete_call(run, call_id, reason)
             promoted = await self._promoted(run)
-            if promoted is not None and is_said:
+            if promoted is not None and call is not None:
                 await self.runs.note_given_up(promoted, call_id)
+        if call is not None:
+            show(ThreadItemReplacedEvent(item=call))
         log.info(
             "client tool call given up",
             action="client_tool_given_up",
@@ -117,8 +130,8 @@ class Endings:
         )
         return promoted
 
-    async def _complete_call(self, run: Run, call_id: str, reason: GivenUp) -> bool:
-        """Whether the call now says why it has no output; what waits does not depend on it."""
+    async def _complete_call(self, run: Run, call_id: str, reason: GivenUp) -> ThreadItem | None:
+        """The call, if it now says why it has no output; what waits does not depend on it."""
         request = request_context(replace(run, attempt=0))
         set_current(request)
         store = self.user.server.store
@@ -128,18 +141,18 @@ class Endings:
                 context = request if isinstance(store, PostgresStore) else await self.user.context(request)
                 item = await store.load_item(run.thread_id, call_id, context)
                 if not isinstance(item, ClientToolCallItem) or item.status != "pending":
-                    return False
+                    return None
                 done = item.model_copy(update={"status": "completed", "output": {"error": reason.value}})
                 await store.save_item(run.thread_id, done, context)
         except NotFoundError:
-            return False  # the thread, or the call, was deleted
+            return None  # the thread, or the call, was deleted
         except DatabaseUnavailable:
             raise
         except Exception as error:
             more = {"thread_id": run.thread_id, **failure(error)}
             log.error("the call does not say why", action="give_up_failed", **more)  # noqa: TRY400
-            return False
-        return True
+            return None
+        return done
 
     async def _give_up_left_call(self, run: Run, promoted: Run | None) -> None:
         """The run was handed back, and is stopped before its next attempt could take back what the last one called."""

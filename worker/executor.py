@@ -247,7 +247,9 @@ class Executor:
                 raise Fenced
             if error != EXHAUSTED:
                 await journal.flush()
-            promoted = await self._persist(attempt, lambda: self._finish_row(attempt, run, status, error))
+            promoted = await self._persist(
+                attempt, lambda: self._finish_row(attempt, run, journal, status, error)
+            )
         except Fenced:
             attempt.stop(Stop.LOST)
             journal.close()
@@ -263,10 +265,12 @@ class Executor:
         log.info("attempt ends", action="attempt_end", status=status.value, error=error)
         return Outcome.DONE
 
-    async def _finish_row(self, attempt: Attempt, run: Run, status: Status, error: str | None) -> Run | None:
+    async def _finish_row(
+        self, attempt: Attempt, run: Run, journal: RunJournal, status: Status, error: str | None
+    ) -> Run | None:
         if attempt.pending_call is None:
             return await self._endings.finish_row(run, status, error)
-        return await self._endings.finish_with_call(run, status, error, attempt.pending_call)
+        return await self._endings.finish_with_call(run, status, error, attempt.pending_call, journal.put)
 
     async def _complete_ended(self, attempt: Attempt) -> None:
         """The row had ended: what a worker died before writing of it is written now."""

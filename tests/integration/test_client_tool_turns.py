@@ -472,6 +472,8 @@ async def test_the_call_of_a_run_that_fails_is_given_up(system: Run) -> None:
         alice = await running_system.caller()
         answer = await alice.stream(create("failing"))
         assert answer.end == "failed"
+        (replaced,) = answer.of_type("thread.item.replaced")
+        assert replaced["item"]["output"] == FAILED
         assert await active(alice, answer.thread_id) is None
         assert (await call_of(alice, answer.thread_id))["output"] == FAILED
 
@@ -528,6 +530,19 @@ async def test_a_call_that_the_server_answers_itself_is_not_awaited(system: Run)
         assert await active(alice, answer.thread_id) is None
         assert (await call_of(alice, answer.thread_id))["output"] == {"by": "the server"}
         assert (await alice.stream(message(answer.thread_id, "two"))).text == "re two"
+
+
+async def test_a_run_that_is_stopped_after_its_call_shows_that_the_call_was_given_up(system: Run) -> None:
+    """Before its end: nothing is awaited by then, and no client would ask."""
+    async with system() as running_system:
+        alice = await running_system.caller()
+        async with asking(alice, create("dawdle")) as asker:
+            await asker.until("it has called", lambda answer: len(answer.of_type("thread.item.done")) == 2)
+            await alice.cancel(asker.run_id)
+            answer = await asker.finished()
+        (replaced,) = answer.of_type("thread.item.replaced")
+        call = await call_of(alice, answer.thread_id)
+        assert (answer.end, replaced["item"], call["output"]) == ("cancelled", call, STOPPED)
 
 
 async def test_a_deleted_thread_awaits_nothing(system: Run, posts: Posts) -> None:

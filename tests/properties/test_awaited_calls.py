@@ -99,7 +99,9 @@ class Thread:
         )
         await self.world.store.save_item(self.id, item, request_context(run))
         try:
-            promoted = await self.endings.finish_with_call(run, Status.COMPLETED, None, item.id)
+            promoted = await self.endings.finish_with_call(
+                run, Status.COMPLETED, None, item.id, lambda _: None
+            )
         except Fenced:
             await self.world.store.delete_thread_item(self.id, item.id, ALICE)  # as the next attempt does
             raise
