@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.admission import Admission
+from api.idempotency import EarlierRuns
 from api.parse import parse
 from api.submission import Submission
 from shared.ending import GivenUp
@@ -59,8 +60,10 @@ class Thread:
         )
         world, endings = self.world, self.endings
         settings = world.settings.model_copy(update={"thread_policy": self.policy})
+        ttl_seconds = settings.journal_ended_ttl_seconds
+        earlier = EarlierRuns(world.runs, world.journals, world.receipts, ttl_seconds)
         admission = Admission(
-            settings, world.database, world.runs, world.journals, world.queue, endings, world.user
+            settings, world.database, world.runs, world.journals, world.queue, endings, world.user, earlier
         )
         return (await admission.submit(submission)).run
 
