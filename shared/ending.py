@@ -144,6 +144,10 @@ class Endings:
                     return None
                 done = item.model_copy(update={"status": "completed", "output": {"error": reason.value}})
                 await store.save_item(run.thread_id, done, context)
+                thread = await store.load_thread(run.thread_id, context)
+                await self.user.server._cleanup_pending_client_tool_call(
+                    thread, context
+                )  # as after an output
         except NotFoundError:
             return None  # the thread, or the call, was deleted
         except DatabaseUnavailable:

@@ -38,8 +38,8 @@ INTERRUPTED = {"error": "The user wrote another message before the browser answe
 
 
 class ToolServer(BareServer):
-    """`ask` asks the browser, `late` does so once the gate is open, `failing` and then fails, `dawdle` and never ends,
-    `answered` and answers itself; all else is repeated."""
+    """`ask` asks the browser, `twice` two times at once, `late` does so once the gate is open, `failing` and then fails,
+    `dawdle` and never ends, `answered` and answers itself; all else is repeated."""
 
     def __init__(self, gate: asyncio.Event) -> None:
         super().__init__(store=None)
@@ -53,7 +53,9 @@ class ToolServer(BareServer):
             async for event in self.say(thread, "Let me look.", context):
                 yield event
             await self.gate.wait()
-        if word in ("ask", "late", "failing", "dawdle"):
+        if word == "twice":
+            yield ThreadItemDoneEvent(item=self._call(thread, context))
+        if word in ("ask", "late", "failing", "dawdle", "twice"):
             yield ThreadItemDoneEvent(item=self._call(thread, context))
         match word:
             case "dawdle":
@@ -65,7 +67,7 @@ class ToolServer(BareServer):
                 yield ThreadItemReplacedEvent(item=done)
             case "failing":
                 yield ErrorEvent(message="It went wrong.")
-            case "late" | "ask":
+            case "late" | "ask" | "twice":
                 pass
             case "slow":
                 await self.gate.wait()
@@ -693,3 +695,13 @@ async def test_a_structured_input_that_nobody_answers_holds_up_no_message(settin
         ]
         assert answers[0].status_code == 200
         assert error_of(answers[1]) == (409, "item_mismatch")
+
+
+async def test_of_two_calls_of_a_run_none_is_pending_once_the_last_is_given_up(system: Run) -> None:
+    """The SDK deletes the others where the last one gets its output."""
+    async with system() as site:
+        alice = await site.caller()
+        asked = await alice.stream(create("twice"))
+        await alice.cancel(asked.run_id)
+        calls = [item for item in await alice.items(asked.thread_id) if item["type"] == "client_tool_call"]
+        assert [(call["status"], call["output"]) for call in calls] == [("completed", STOPPED)]
