@@ -38,7 +38,7 @@ INTERRUPTED = {"error": "The user wrote another message before the browser answe
 
 
 class ToolServer(BareServer):
-    """`ask` asks the browser, `twice` two times at once, `late` does so once the gate is open, `failing` and then fails,
+    """`ask` asks the browser, `twice` two times, `late` does so once the gate is open, `failing` and then fails,
     `dawdle` and never ends, `answered` and answers itself; all else is repeated."""
 
     def __init__(self, gate: asyncio.Event) -> None:
