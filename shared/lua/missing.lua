@@ -28,11 +28,15 @@ local function is_missing(id)
   redis.call('DEL', note)
   return true
 end
+local entered = {}
 local function is_placed(path, id)
   if not redis.call('ZSCORE', key('jobs', path), id) then return false end
-  local tenant, caller = parts(path)
-  enter(tenant, caller) -- also where a limit was raised, or an end was not counted: the next claim looks again
-  enter('', tenant)
+  if not entered[path] then
+    entered[path] = true
+    local tenant, caller = parts(path)
+    enter(tenant, caller) -- also where a limit was raised, or an end was not counted: the next claim looks again
+    enter('', tenant)
+  end
   return true
 end
 for i, lease in ipairs(leases) do
