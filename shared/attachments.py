@@ -33,6 +33,7 @@ from shared.previews import Previews
 from shared.settings import LOOPBACK_HOSTS, Settings
 from shared.signing import Grant, link
 from shared.store import generate_id
+from shared.store_calls import StoreCalls
 
 MAX_NAME_CHARS: Final = 255
 UNSENT_SECONDS: Final = 7 * 86_400
@@ -104,9 +105,16 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
     """
 
     def __init__(
-        self, database: Database, objects: AttachmentObjects, rules: AttachmentRules, *, sweep_unsent: bool
+        self,
+        database: Database,
+        objects: AttachmentObjects,
+        rules: AttachmentRules,
+        calls: StoreCalls,
+        *,
+        sweep_unsent: bool,
     ) -> None:
         self._database = database
+        self._calls = calls
         self._objects = objects
         self._rules = rules
         self._sweep_unsent = sweep_unsent
@@ -220,7 +228,7 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
     async def _own(self, attachment_id: str, context: Any) -> StoredAttachment:
         request = owner_of(context)
         try:
-            stored = await self._objects.find(attachment_id)
+            stored = await self._calls.patiently(lambda: self._objects.find(attachment_id))
         except AttachmentNotFound as error:
             raise NotFoundError(attachment_id) from error
         if (stored.tenant, stored.owner) != (request.tenant or "", request.user_id):
@@ -259,11 +267,22 @@ def build_previews(settings: Settings) -> Previews | None:
     return None if rules is None else rules.previews
 
 
-def build_attachment_store(settings: Settings, database: Database) -> ObjectAttachmentStore | None:
-    """The store that the settings describe; None where ATTACHMENTS_URL is not set. Raises SettingsError."""
+def build_attachment_store(
+    settings: Settings, database: Database, calls: StoreCalls | None = None
+) -> ObjectAttachmentStore | None:
+    """The store that the settings describe; None where ATTACHMENTS_URL is not set. Raises SettingsError.
+
+    A read of an attachment waits for PostgreSQL where `calls` says so; without it, it does not wait.
+    """
     rules = attachment_rules(settings)
     if rules is None or settings.attachments_url is None:
         return None
     objects = AttachmentObjects(database, open_object_store(settings.attachments_url))
     # with a store of the server's own nobody tells us which attachments were sent
-    return ObjectAttachmentStore(database, objects, rules, sweep_unsent=settings.chatkit_store == "postgres")
+    return ObjectAttachmentStore(
+        database,
+        objects,
+        rules,
+        calls or StoreCalls(database),
+        sweep_unsent=settings.chatkit_store == "postgres",
+    )

@@ -6,19 +6,31 @@ deleted by the admission of the output (`admit_run`) or by whatever gives the ca
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+import structlog
+from chatkit.store import NotFoundError, Store
+from chatkit.types import ClientToolCallItem
 
 from shared import runs_sql
+from shared import undo_sql as undo
 from shared.database import Database
+from shared.errors import DatabaseUnavailable
+from shared.log import failure
 from shared.runs import Run, Status, sources
 
+LEFT_ITEMS: Final = 20
+"""The newest items of a thread among which a run's call is looked for, as many as the SDK looks at."""
+
+log = structlog.get_logger()
+
 # A stop that came too late to cut the run short ends its turn all the same.
-FINISH_AWAITING: Final = """
+FINISH_AWAITING: Final = f"""
 WITH ended AS (
     UPDATE runs SET status = $3, error = $4, ended_at = now(), token = NULL
     WHERE id = $1 AND attempt = $2 AND status = ANY ($5)
     RETURNING id, tenant, owner, thread_id, cancel_requested
-)
+), {undo.FORGET}
 INSERT INTO awaited_calls (tenant, owner, thread_id, run_id, item_id, until_at)
 SELECT tenant, owner, thread_id, id, $6,
     now() + CASE WHEN cancel_requested THEN 0 ELSE $7::double precision END * interval '1 second'
@@ -26,7 +38,7 @@ FROM ended
 ON CONFLICT (tenant, owner, thread_id) DO UPDATE
 SET run_id = excluded.run_id, item_id = excluded.item_id, until_at = excluded.until_at
 RETURNING until_at <= now() AS is_due
-"""
+"""  # noqa: S608
 
 # The order in which admission takes them: the thread's row, which a foreign store does not have, then its lock.
 LOCK_THREAD_ROW: Final = "SELECT FROM threads WHERE id = $3 AND tenant = $1 AND owner = $2 FOR NO KEY UPDATE"
@@ -77,3 +89,23 @@ class AwaitedCalls:
                 END_WAIT, run.tenant, run.owner, run.thread_id, run.id
             )
         return item_id
+
+
+async def find_left_call(store: Store[Any], run: Run, context: Any) -> str | None:
+    """The pending client tool call that an attempt of the run has left in the thread, and did not live to tell of."""
+    try:
+        newest = await store.load_thread_items(run.thread_id, None, LEFT_ITEMS, "desc", context)
+    except NotFoundError:
+        return None  # the thread was deleted
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:
+        more = {"run_id": run.id, **failure(error)}
+        log.error("the run's call is not looked for", action="left_call_failed", **more)  # noqa: TRY400
+        return None
+    for item in newest.data:
+        if item.id == run.anchor_item_id:
+            break
+        if isinstance(item, ClientToolCallItem) and item.status == "pending":
+            return item.id
+    return None

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 import structlog
-from chatkit.store import NotFoundError, Store
+from chatkit.store import NotFoundError
 from chatkit.types import ClientToolCallItem, ThreadItem, ThreadItemReplacedEvent, ThreadStreamEvent
 
-from shared.awaited_calls import AwaitedCalls
+from shared.awaited_calls import AwaitedCalls, find_left_call
 from shared.chatkit import UserServer
 from shared.database import Database
 from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, ServerRefused
@@ -35,9 +34,6 @@ from shared.store import PostgresStore
 
 UNKNOWN_ANCHOR = ""
 """The anchor of a run in a foreign store that could not be asked for it: no item has it, so nothing is newer."""
-
-LEFT_ITEMS = 20
-"""The newest items of a thread among which a run's call is looked for, as many as the SDK looks at."""
 
 log = structlog.get_logger()
 
@@ -279,23 +275,3 @@ class Endings:
                 run_id=run.id,
                 **failure(error.__cause__ or error),
             )
-
-
-async def find_left_call(store: Store[Any], run: Run, context: Any) -> str | None:
-    """The pending client tool call that an attempt of the run has left in the thread, and did not live to tell of."""
-    try:
-        newest = await store.load_thread_items(run.thread_id, None, LEFT_ITEMS, "desc", context)
-    except NotFoundError:
-        return None  # the thread was deleted
-    except DatabaseUnavailable:
-        raise
-    except Exception as error:
-        more = {"run_id": run.id, **failure(error)}
-        log.error("the run's call is not looked for", action="left_call_failed", **more)  # noqa: TRY400
-        return None
-    for item in newest.data:
-        if item.id == run.anchor_item_id:
-            break
-        if isinstance(item, ClientToolCallItem) and item.status == "pending":
-            return item.id
-    return None

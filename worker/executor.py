@@ -13,8 +13,9 @@ from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
 
+from shared.awaited_calls import find_left_call
 from shared.chatkit import UserServer
-from shared.ending import Endings, find_left_call
+from shared.ending import Endings
 from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, QueueUnavailable, ServerRefused
 from shared.identity import RequestContext, set_current
 from shared.journal import Journals
@@ -193,9 +194,8 @@ class Executor:
         if run.attempt > 1:
             await self._fence(attempt, run, journal, context)
             return await attempt.prepare(run, self._user, context)
-        preparing = asyncio.create_task(
-            attempt.prepare(run, self._user, context)
-        )  # nothing is there to take back
+        # nothing is there to take back
+        preparing = asyncio.create_task(attempt.prepare(run, self._user, context))
         try:
             await self._persist(attempt, lambda: self._mark(run, journal, context))
             return await preparing

@@ -25,6 +25,7 @@ from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, open_redis, translated
 from shared.run_rows import Runs
 from shared.settings import Settings
 from shared.store import PostgresStore
+from shared.store_calls import StoreCalls
 from shared.tasks import end_tasks
 from worker.arq_worker import BELL_SECONDS, ArqWorker
 from worker.executor import Executor
@@ -45,7 +46,8 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
     Raises ServerLoadError.
     """
     database = Database(settings)
-    attachment_store = build_attachment_store(settings, database)
+    calls = StoreCalls(database, waits=is_executing, calling=calling_store)
+    attachment_store = build_attachment_store(settings, database, calls)
     store = PostgresStore(
         database,
         waits=is_executing,

@@ -59,11 +59,13 @@ from shared.identity import RequestContext
 from shared.settings import Settings
 from shared.signing import Grant, link
 from shared.store import PostgresStore
+from shared.store_calls import StoreCalls
 from tests.assistant_support import MemoryStore
 from tests.integration.http_app import serving
 from tests.integration.persistence import ALICE, NOT_ALICE, settings_for, thread
 from tests.integration.s3_server import s3_server
 from tests.integration.written import written
+from tests.links import Link
 from tests.system import create, message, running
 
 KEY = "k" * 43
@@ -172,6 +174,31 @@ class TestTwoPhases:
         assert shown.headers["content-disposition"] == "inline; filename*=UTF-8''a.png"
         assert shown.headers["x-content-type-options"] == "nosniff"
         assert "sandbox" in shown.headers["content-security-policy"]
+
+    async def test_a_worker_reads_a_file_through_an_outage_of_postgresql(
+        self, place: Place, database_url: str
+    ) -> None:
+        """A run waits for PostgreSQL in our stores, and does not fail."""
+        attachment = await place.create()
+        await place.put(attachment)
+        refused = asyncio.Event()
+
+        def waits() -> bool:
+            refused.set()
+            return True
+
+        async with Link(database_url) as link:
+            behind = settings_for(link.url, database_timeout_seconds=2)
+            settings = place.settings.model_copy(update={"database_url": behind.database_url})
+            async with Database(behind) as database:
+                store = build_attachment_store(settings, database, StoreCalls(database, waits))
+                assert store is not None
+                link.refuse()
+                reading = asyncio.create_task(store.read(attachment.id, ALICE))
+                async with asyncio.timeout(30):
+                    await refused.wait()
+                await link.listen()
+                assert await reading == PNG
 
     async def test_the_sdk_drives_it(self, place: Place) -> None:
         """attachments.create and attachments.delete through ChatKitServer.process(), as the endpoint calls it."""
@@ -1187,7 +1214,9 @@ class TestS3:
             assert await place.garbage() == 1
             rules = attachment_rules(place.settings)
             assert rules is not None
-            store = ObjectAttachmentStore(place.database, away, rules, sweep_unsent=True)
+            store = ObjectAttachmentStore(
+                place.database, away, rules, StoreCalls(place.database), sweep_unsent=True
+            )
             await store.delete_attachment(attachment.id, ALICE)
             assert (len(place.files()), await place.garbage()) == (1, 2)
             with pytest.raises(StorageUnavailable):

@@ -54,6 +54,7 @@ class ToolServer(BareServer):
                 yield event
             await self.gate.wait()
         if word == "twice":
+            thread.title = "Twice"
             yield ThreadItemDoneEvent(item=self._call(thread, context))
         if word in ("ask", "late", "failing", "dawdle", "twice"):
             yield ThreadItemDoneEvent(item=self._call(thread, context))
@@ -702,6 +703,16 @@ async def test_of_two_calls_of_a_run_none_is_pending_once_the_last_is_given_up(s
     async with system() as site:
         alice = await site.caller()
         asked = await alice.stream(create("twice"))
+        assert await kept_for_undoing(site.settings) == 0
         await alice.cancel(asked.run_id)
         calls = [item for item in await alice.items(asked.thread_id) if item["type"] == "client_tool_call"]
         assert [(call["status"], call["output"]) for call in calls] == [("completed", STOPPED)]
+
+
+async def kept_for_undoing(settings: Settings) -> int:
+    """What is kept of a thread that its run has changed, which the end of the run drops."""
+    connection = await asyncpg.connect(settings.database_url)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM undo_thread_fields"))
+    finally:
+        await connection.close()
