@@ -77,7 +77,12 @@ def _without_exception_text(
 
 
 def failure(error: BaseException) -> dict[str, object]:
-    """What a log line says of an unexpected exception: its type and where it was raised, never its text."""
+    """What a log line says of an unexpected exception: its type and where it was raised, never its text.
+
+    Of a group, such as a task group raises, it says that of the first exception in it.
+    """
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     frames = []
     trace = error.__traceback__
     while trace is not None:
