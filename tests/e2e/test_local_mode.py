@@ -160,7 +160,7 @@ def kill_all(family: list[ProcessId]) -> None:
     ("victim", "name"),
     [
         ("-m worker", "worker 0"),
-        ("redis-server", "Redis"),
+        ("-server 127.0.0.1:", "Redis"),
         ("bin/postgres", "PostgreSQL"),
     ],
 )
