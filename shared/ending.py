@@ -141,9 +141,8 @@ class Endings:
                 done = item.model_copy(update={"status": "completed", "output": {"error": reason.value}})
                 await store.save_item(run.thread_id, done, context)
                 thread = await store.load_thread(run.thread_id, context)
-                await self.user.server._cleanup_pending_client_tool_call(
-                    thread, context
-                )  # as after an output
+                # the SDK deletes the thread's other pending calls, as it does after an output
+                await self.user.server._cleanup_pending_client_tool_call(thread, context)
         except NotFoundError:
             return None  # the thread, or the call, was deleted
         except DatabaseUnavailable:

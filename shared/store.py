@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, get_args
 from uuid import uuid4
 
@@ -53,9 +52,9 @@ class PostgresStore(Store[Any]):
     end. One entry always comes, however large it is. To a run the messages that wait for its turn to end are not there.
 
     Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
-    attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable: but where `waits` says
-    so, a call is repeated until PostgreSQL is back, which every one of them can be. Each is one block of `calling`, and
-    `given` hears of each id of an item that the store makes. Half a surrogate pair is stored as U+FFFD.
+    attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable where `calls`
+    does not wait until PostgreSQL is back. `given` is told each id of an item that the store makes. Half a surrogate
+    pair is stored as U+FFFD.
 
     The links to images that `previews` has signed are renewed in every item and attachment that is read.
     """
@@ -63,13 +62,12 @@ class PostgresStore(Store[Any]):
     def __init__(
         self,
         database: Database,
-        waits: Callable[[], bool] = lambda: False,
-        calling: Callable[[], AbstractContextManager[object]] = nullcontext,
+        calls: StoreCalls | None = None,
         given: Callable[[str], None] = lambda _: None,
         previews: Previews | None = None,
         page_max_bytes: int = PAGE_MAX_BYTES,
     ) -> None:
-        self._calls = StoreCalls(database, waits, calling)
+        self._calls = calls or StoreCalls(database)
         self._given = given
         self._previews = previews
         self._page_max_bytes = page_max_bytes

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+
+from tests.integration.http_app import serving
 
 ITEM_ID = "__fake_id__"
 """Every item of every answer is called this, as some servers do."""
@@ -128,19 +129,6 @@ async def responses_endpoint() -> AsyncIterator[ResponsesEndpoint]:
     """Listens on a free loopback port while the block runs."""
     endpoint = ResponsesEndpoint()
     app = Starlette(routes=[Route("/v1/responses", endpoint.respond, methods=["POST"])])
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off")
-    )
-    server.install_signal_handlers = lambda: None
-    serving = asyncio.create_task(server.serve())
-    try:
-        async with asyncio.timeout(10):
-            while not server.started:
-                await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        endpoint.base_url = f"http://127.0.0.1:{port}/v1"
+    async with serving(app, cuts_answers=True) as url:
+        endpoint.base_url = f"{url}/v1"
         yield endpoint
-    finally:
-        server.should_exit = True
-        server.force_exit = True
-        await serving

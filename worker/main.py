@@ -50,8 +50,7 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
     attachment_store = build_attachment_store(settings, database, calls)
     store = PostgresStore(
         database,
-        waits=is_executing,
-        calling=calling_store,
+        calls,
         given=note_given_id,
         previews=build_previews(settings),
         page_max_bytes=settings.page_max_bytes,

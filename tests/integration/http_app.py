@@ -11,8 +11,8 @@ import uvicorn
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
-    """The base URL of the app, for as long as the block lasts."""
+async def serving(app: Any, *, cuts_answers: bool = False) -> AsyncIterator[str]:
+    """The base URL of the app, for as long as the block lasts. Its end waits for open answers, or cuts them."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off"))
     server.install_signal_handlers = lambda: None
     task = asyncio.create_task(server.serve())
@@ -25,4 +25,5 @@ async def serving(app: Any) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
+        server.force_exit = cuts_answers
         await asyncio.wait_for(task, 10)

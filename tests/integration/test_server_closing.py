@@ -31,7 +31,7 @@ from redis.asyncio import Redis
 from shared.settings import Settings
 from tests.followers import Follower, asking
 from tests.integration.test_overtaken import overtake
-from tests.system import _working, create, running, wait_until
+from tests.system import Caller, _working, create, running, wait_until
 from worker import attempt as worker_attempt
 from worker.main import create_worker
 from worker.publisher import MAX_PENDING_BYTES
@@ -212,6 +212,18 @@ async def test_a_time_out_while_the_journal_holds_the_agent_is_heard_by_the_serv
             assert (await asker.finished()).end == "failed"
 
 
+async def stop_in(where: str, settings: Settings, alice: Caller, asker: Follower) -> None:
+    """The user's stop, while the server waits for its model or the SDK for the store."""
+    await ready(asker)
+    if where == "model":
+        await alice.cancel(asker.run_id)
+        return
+    async with locked_thread(settings) as connection:
+        Scoped.go_on.set()
+        await a_write_waits(connection)
+        await alice.cancel(asker.run_id)
+
+
 @pytest.mark.parametrize("where", ["model", "store"])
 async def test_what_a_server_raises_while_it_is_stopped_is_logged_and_stops_it_all_the_same(
     settings: Settings, where: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -220,14 +232,7 @@ async def test_what_a_server_raises_while_it_is_stopped_is_logged_and_stops_it_a
     async with running(settings, server) as system:
         alice = await system.caller()
         async with asking(alice, create(where)) as asker:
-            await ready(asker)
-            if where == "model":
-                await alice.cancel(asker.run_id)
-            else:
-                async with locked_thread(settings) as connection:
-                    Scoped.go_on.set()
-                    await a_write_waits(connection)
-                    await alice.cancel(asker.run_id)
+            await stop_in(where, settings, alice, asker)
             answer = await asker.finished()
         assert (answer.end, answer.of_type("error")) == ("cancelled", [])
         assert Scoped.heard == ["CancelledError", "left"]
@@ -248,14 +253,7 @@ async def test_a_server_whose_clean_up_hangs_is_cancelled_once_more(
     async with running(settings, server) as system:
         alice = await system.caller()
         async with asking(alice, create(where)) as asker:
-            await ready(asker)
-            if where == "model":
-                await alice.cancel(asker.run_id)
-            else:
-                async with locked_thread(settings) as connection:
-                    Scoped.go_on.set()
-                    await a_write_waits(connection)
-                    await alice.cancel(asker.run_id)
+            await stop_in(where, settings, alice, asker)
             assert (await asker.finished()).end == "cancelled"
     assert Scoped.heard == ["CancelledError", "once more", "left"]
 
