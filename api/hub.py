@@ -22,7 +22,7 @@ from api.tail import adjoins, continues
 from shared import keys
 from shared.errors import JournalGone, QueueUnavailable
 from shared.journal import START, Cursor, Entry, Field, Journals, entries, follows, noticed
-from shared.listen import heard, listening
+from shared.listen import heard, is_connected, listening
 from shared.log import failure
 from shared.redis import UNREACHABLE, Redis, translated
 
@@ -124,7 +124,7 @@ class Hub:
 
     async def _ask(self, follow: Follow) -> None:
         """Asks for the run's notices, once; without a connection the listener does so as soon as there is one."""
-        if follow.asked or self._pubsub is None:
+        if follow.asked or self._pubsub is None or not is_connected(self._pubsub):
             return
         follow.asked = True
         try:
@@ -138,7 +138,7 @@ class Hub:
             return
         self._follows.pop(follow.channel, None)
         self._dirty.discard(follow)
-        if self._pubsub is not None:
+        if self._pubsub is not None and is_connected(self._pubsub):
             try:
                 await self._pubsub.unsubscribe(follow.channel)
             except UNREACHABLE:

@@ -53,6 +53,15 @@ async def _arrived(pubsub: PubSub) -> list[dict[str, Any]]:
     return messages
 
 
+def is_connected(pubsub: PubSub) -> bool:
+    """Whether the connection is there, as far as anything was told of it.
+
+    Only the task that listens may connect: asked without a connection, redis-py makes one, and two tasks that do so
+    at once break each other's.
+    """
+    return pubsub.connection is not None and pubsub.connection.is_connected
+
+
 async def heard(pubsub: PubSub) -> AsyncIterator[list[dict[str, Any]]]:
     """What comes in on the channels, acknowledgements of subscriptions among it; together what has come together.
 
