@@ -4,10 +4,11 @@ import { Follower, type Means } from "./follow.js";
 import { EVENT_STREAM, JSON_TYPE } from "./http.js";
 import { randomKey } from "./ids.js";
 import type { Given } from "./incoming.js";
+import { jsonOf } from "./json.js";
 import { MESSAGES, type Messages, messageFor } from "./messages.js";
 import type { ChatKitFetchOptions, ResumedRun, ThreadActivity } from "./options.js";
 import { Post, Unanswered } from "./post.js";
-import { asRecord, type ChatKitRequest, isRecord, isToolOutput, withErrorForResult } from "./protocol.js";
+import { asRecord, type ChatKitRequest, isRecord, isToolOutput, parsed, withErrorForResult } from "./protocol.js";
 import { codeOf } from "./refused.js";
 import { report, tell } from "./telemetry.js";
 
@@ -55,9 +56,9 @@ export class Runs {
       own.signal.throwIfAborted();
       own.abort();
       if (!isErrorOutput && isToolOutput(asked) && isUnfit(error, request.body)) {
-        const replaced = withErrorForResult(asked, error.message);
+        const replaced = withErrorForResult(parsed(request.body) ?? asked, error.message);
         headers.delete("idempotency-key");
-        return this.begin(replaced, { ...request, headers, body: JSON.stringify(replaced) }, true);
+        return this.begin(replaced, { ...request, headers, body: jsonOf(replaced) }, true);
       }
       return this.#notSent(error);
     }

@@ -29,6 +29,13 @@ describe("the result of a client tool", () => {
     expect(JSON.parse(backend.asked[1]?.body ?? "").params.item_id).toBe("call-1");
   });
 
+  it("goes with the page's metadata then too, and with well-formed text", async () => {
+    backend.faults.push(refusing(413, "body_too_large"));
+    const { post } = chat(backend, { metadata: () => ({ title: "cut \ud83d" }) });
+    await entriesOf(await post(OUTPUT, { thread_id: "thread-1", result: "x" }));
+    expect(backend.asked.map(({ body }) => JSON.parse(body).metadata)).toEqual(Array(2).fill({ title: "cut \ufffd" }));
+  });
+
   it("is not sent a third time where its error is refused too", async () => {
     backend.faults.push(refusing(413, "body_too_large"), refusing(413, "body_too_large"));
     const response = await chat(backend).post(OUTPUT, { thread_id: "thread-1", result: 1 });
