@@ -32,14 +32,20 @@ def change_losses(evidence: Evidence) -> Iterator[Loss]:
 
 
 def title_losses(evidence: Evidence) -> Iterator[Loss]:
-    """The last title that the user gave, where there is one, else none or an automatic one."""
+    """The last title that the user gave, where there is one, else none or an automatic one.
+
+    One that was asked for in vain before it was taken may have been given once more, later than the last.
+    """
     given: dict[str, tuple[float, str]] = {}
+    repeated: dict[str, set[str]] = {}
     for turn in evidence.turns:
         if turn.titled_at is not None and turn.title is not None and turn.thread_id is not None:
             given[turn.thread_id] = max(given.get(turn.thread_id, (0.0, "")), (turn.titled_at, turn.title))
+            if turn.title_unanswered:
+                repeated.setdefault(turn.thread_id, set()).add(turn.title)
     for thread_id, thread in evidence.threads.items():
         title = thread.get("title")
-        if thread_id in given and title != given[thread_id][1]:
+        if thread_id in given and title not in {given[thread_id][1], *repeated.get(thread_id, ())}:
             yield Loss(TITLE, thread_id, f"is {title!r}, the user called it {given[thread_id][1]!r}")
         elif thread_id not in given and title is not None and not title.startswith(AUTOMATIC_TITLE):
             yield Loss(TITLE, thread_id, f"is {title!r}, which nobody called it")

@@ -209,8 +209,9 @@ class Chat:
         """One title after the other: of two at once nobody could say which was the last."""
         async with self._naming:
             params = {"thread_id": turn.thread_id, "title": turn.title}
-            response = await self.wire.ask("POST", "/chatkit", {"type": "threads.update", "params": params})
-            self._note(turn, f"title: {response.status_code}")
+            asked = {"type": "threads.update", "params": params}
+            response = await self.wire.ask("POST", "/chatkit", asked, turn.title_unanswered)
+            self._note(turn, f"title: {response.status_code} after {turn.title_unanswered}")
             if response.status_code != 200:
                 turn.complaint = f"threads.update: {response.status_code} {response.text}"
             turn.titled_at = time.monotonic()

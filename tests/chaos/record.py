@@ -41,6 +41,8 @@ class Turn:
     """Events after which the user does so."""
     titled_at: float | None = None
     """When the API had taken the title, by the monotonic clock."""
+    title_unanswered: list[str] = field(default_factory=list)
+    """Tries to give it without an answer. An API that was frozen does what it was asked when it wakes, however late."""
     complaint: str | None = None
     """What no client should see: a refusal, a stream that breaks the protocol."""
     posts: int = 0

@@ -79,6 +79,16 @@ def test_a_title_of_the_users_that_is_gone_is_told(title: str | None) -> None:
     assert loss.check == TITLE
 
 
+@pytest.mark.parametrize(("unanswered", "losses"), [([], 1), (["ReadTimeout"], 0)])
+def test_an_older_title_is_told_unless_a_try_to_give_it_had_no_answer(
+    unanswered: list[str], losses: int
+) -> None:
+    found = evidence_of(["0.0", "0.1"], ["0.0", "0.1"], "older")
+    found.turns[0] = named(found.turns[0], "mine", 2.0)
+    found.turns[1] = replace(named(found.turns[1], "older", 1.0), title_unanswered=unanswered)
+    assert len([*title_losses(found)]) == losses
+
+
 def test_a_title_that_nobody_gave_is_told() -> None:
     (loss,) = title_losses(evidence_of(["0.0", "0.1"], ["0.0", "0.1"], "made up"))
     assert loss.why == "is 'made up', which nobody called it"

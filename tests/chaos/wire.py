@@ -57,16 +57,22 @@ class Wire:
                 self.defects.append(f"{method} {path}: 500")
             yield response
 
-    async def ask(self, method: str, path: str, body: Any = None) -> httpx2.Response:
-        """Asks until there is an answer that is not a 5xx, a 429 or a lost connection."""
+    async def ask(
+        self, method: str, path: str, body: Any = None, unanswered: list[str] | None = None
+    ) -> httpx2.Response:
+        """Asks until there is an answer that is not a 5xx, a 429 or a lost connection.
+
+        `unanswered` gets what became of each try without one: an API may still do later what it was asked there.
+        """
         for failures in range(1_000_000):
             try:
                 async with self.stream(method, path, {}, body) as response:
                     await response.aread()
                 if not passing(response.status_code):
                     return response
-            except httpx2.TransportError:
-                pass
+            except httpx2.TransportError as error:
+                if unanswered is not None:
+                    unanswered.append(type(error).__name__)
             await self.back_off(failures)
         raise AssertionError("never")
 
