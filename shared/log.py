@@ -79,14 +79,20 @@ def _without_exception_text(
 def failure(error: BaseException) -> dict[str, object]:
     """What a log line says of an unexpected exception: its type and where it was raised, never its text.
 
-    Of a group, such as a task group raises, it says that of the first exception in it.
+    Of a group, such as a task group raises, it names the first exception in it, with the group's places before its own.
     """
+    frames = _frames(error)
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+        frames += _frames(error)
+    return {"error_type": type(error).__qualname__, "frames": frames[-8:]}
+
+
+def _frames(error: BaseException) -> list[str]:
     frames = []
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
         frames.append(f"{code.co_filename}:{trace.tb_lineno}:{code.co_name}")
         trace = trace.tb_next
-    return {"error_type": type(error).__qualname__, "frames": frames[-8:]}
+    return frames
