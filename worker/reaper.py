@@ -120,7 +120,9 @@ class Reaper:
             await self.attachments.sweep()
 
     async def _enqueue_missing(self, page: list[OwnedRun], patience_seconds: float, status: str) -> None:
-        flows = {run.run_id: flow_of(self.settings, run) for run in page}
+        callers = {(run.tenant, run.user_id): run for run in page}
+        flow_by_caller = {caller: flow_of(self.settings, run) for caller, run in callers.items()}
+        flows = {run.run_id: flow_by_caller[run.tenant, run.user_id] for run in page}
         missing = await self.queue.missing(flows, patience_seconds)
         for run in await Sweeps(self.database).runs(missing):
             await self._enqueue(run, status)
