@@ -21,7 +21,7 @@ from tests.system import START_SECONDS, environment, free_port, wait_until
 
 WORKERS = 2
 RUNS_OF_ONE_WORKER = 12
-"""Half of all slots are the share of the visitors' tenant beside that of the attackers: each visitor has one of them."""
+"""Half of all slots are the share of the visitors' tenant beside the attackers': each visitor has one of them."""
 KEY = signing_key(algorithm="EdDSA")
 STALL_SECONDS = 1.5
 """It and HEAD_SECONDS are short, so that an attack of a few seconds sees its connections ended. The limits of callers
