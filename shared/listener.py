@@ -8,7 +8,7 @@ from shared.errors import SettingsError
 
 
 def bind(host: str, port: int, names: str) -> socket.socket:
-    """A socket that does not listen yet. Raises SettingsError, with the `names` of the settings, where it is not to be had."""
+    """A socket that does not listen yet. Raises SettingsError, which has `names`, where the address cannot be had."""
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -241,7 +241,9 @@ class Settings(BaseSettings):
         if self.database_pool_min > self.database_pool_max:
             raise ValueError("DATABASE_POOL_MIN is above DATABASE_POOL_MAX")
         if 0 < self.blocked_seconds <= 1:
-            raise ValueError("BLOCKED_SECONDS is not above 1, which is when a call that blocks is named; 0: never")
+            raise ValueError(
+                "BLOCKED_SECONDS is not above 1, which is when a call that blocks is named; 0: never"
+            )
         if 0 < self.abandon_seconds < self.lease_seconds:
             raise ValueError("ABANDON_SECONDS is below LEASE_SECONDS, within which followers are noticed")
         if self.forward_token and not self.forward_token_key:

@@ -1,6 +1,6 @@
 """A ChatKit server whose answers keep their event loop for themselves, in the ways that a site's code does.
 
-The message is a `Blocking` as JSON. Its answer says that it has begun, waits for its gate as it should, and then blocks.
+The message is a `Blocking` as JSON. Its answer says that it has begun, waits for its gate as it should, then blocks.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Way = Literal["wait", "sleep", "hang", "spin", "task", "regex", "deltas"]
 
 @dataclass(frozen=True, kw_only=True)
 class Blocking:
-    """How one answer blocks, for `seconds` where that has an end. All but `wait` and `deltas` do so in attempt 1 to `attempts`."""
+    """How one answer blocks, for `seconds` where that has an end; all but `wait` in the attempts up to `attempts`."""
 
     way: Way
     gate: str

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from socket import socket
+from typing import NoReturn
 
 import structlog
 import uvloop
@@ -29,7 +30,7 @@ from worker.heartbeat import Heartbeat
 from worker.kept import Kept
 from worker.probe_server import ProbeServer
 from worker.stop import Stop
-from worker.watchdog import Block, Watchdog
+from worker.watchdog import Watchdog, described
 
 LEAVE_SECONDS = 2.0
 """For Redis to take the leases of a process that ends: without that they end by themselves."""
@@ -76,20 +77,22 @@ class Keeper:
                 watchdog.loop.call_soon_threadsafe(self._kept.stop, claim, reason)
 
             heartbeat = Heartbeat(queue, self._settings, self._kept.claims, stop)
-            beating = asyncio.create_task(heartbeat.run())
-            tasks = [beating, asyncio.create_task(self._watch(watchdog, queue, beating))]
+            watching = asyncio.create_task(self._watch(watchdog))
+            tasks = [watching, asyncio.create_task(heartbeat.run())]
             if listener is not None:
                 routes = Health(self._settings, self._kept, watchdog, heartbeat).routes
                 tasks.append(asyncio.create_task(ProbeServer(listener, routes).run()))
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    task.result()  # they end by themselves only where they fail
+                    task.result()  # but for the watch they end by themselves only where they fail
             finally:
-                last_resort.disarm()
                 await end_tasks(tasks)
+                last_resort.disarm()
+            await self._end(watchdog, queue)
 
-    async def _watch(self, watchdog: Watchdog, queue: Queue, beating: asyncio.Task[None]) -> None:
+    async def _watch(self, watchdog: Watchdog) -> None:
+        """Returns when the process has to end."""
         looks = 0
         while True:
             if self._blocked_seconds and looks % LOOKS_PER_ARMING == 0:
@@ -98,10 +101,9 @@ class Keeper:
             before = watchdog.block
             await watchdog.sleep()
             watchdog.look()
-            block = watchdog.block
             # a call that was not seen to last may have returned by now: it has kept this thread from looking
-            if block is not None and block is before and self._is_over(watchdog):
-                await self._end(block, watchdog.blocked_seconds, queue, beating)
+            if watchdog.block is not None and watchdog.block is before and self._is_over(watchdog):
+                return
 
     def _is_over(self, watchdog: Watchdog) -> bool:
         if 0 < self._blocked_seconds <= watchdog.blocked_seconds:
@@ -109,25 +111,20 @@ class Keeper:
         ends_by = self._kept.ends_by()
         return self._owns_process and ends_by is not None and time.monotonic() >= ends_by
 
-    async def _end(
-        self, block: Block, seconds: float, queue: Queue, beating: asyncio.Task[None]
-    ) -> None:
+    async def _end(self, watchdog: Watchdog, queue: Queue) -> NoReturn:
         """Ends the process, whose loop stands still. Its runs are given up first, so that others have them at once."""
         last_resort.arm(last_resort.MARGIN_SECONDS)
-        claims = list(self._kept.claims.values())
+        claims, block = list(self._kept.claims.values()), watchdog.block
+        blamed = set() if block is None or block.run_id is None else {block.run_id}
         log.critical(
             "the worker ends: a call blocks its event loop",
             action="worker_blocked",
-            run_id=block.run_id,
-            place=block.call.place,
-            frames=block.call.frames,
-            seconds=round(seconds, 1),
             runs=len(claims),
+            **({} if block is None else described(block, time.monotonic())),
         )
-        await end_tasks([beating])
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
-                await queue.leave(claims, set() if block.run_id is None else {block.run_id})
+                await queue.leave(claims, blamed)
         except (QueueUnavailable, TimeoutError) as error:
             log.warning("leases not given up", action="lease_leave", runs=len(claims), **failure(error))
         last_resort.end_process()

@@ -10,12 +10,12 @@ from typing import NoReturn
 
 BLOCKED_STATUS = 3
 """Of a process that ends itself because a call blocks its event loop."""
-MARGIN_SECONDS = 10.0
+MARGIN_SECONDS = 5.0
 """Beyond the time in which the keeper ends the process: for calls that let no other thread run Python, the keeper."""
 
 
 def arm(seconds: float) -> None:
-    """Python writes the stacks of all threads to stderr and ends the process (status 1) unless it is armed again before.
+    """After so long Python writes all threads' stacks to stderr and ends the process (status 1). Arming begins anew.
 
     This needs no lock of the interpreter: a call into C that keeps it for ever ends so.
     """

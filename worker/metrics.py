@@ -19,5 +19,6 @@ LEASES_RETAKEN = Counter(
     "relaykit_worker_leases_retaken_total", "Leases that had lapsed and that nobody else had taken."
 )
 LEASES_LOST = Counter(
-    "relaykit_worker_leases_lost_total", "Leases that another worker has, or may have, and whose attempts end."
+    "relaykit_worker_leases_lost_total",
+    "Leases that another worker has, or may have, and whose attempts end.",
 )

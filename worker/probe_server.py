@@ -19,13 +19,13 @@ BACKLOG = 64
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    status: HTTPStatus
+    code: HTTPStatus
     body: bytes
     media_type: str = "application/json"
 
     @classmethod
-    def json(cls, status: HTTPStatus, **body: object) -> Reply:
-        return cls(status, json.dumps(body).encode())
+    def json(cls, code: HTTPStatus, **body: object) -> Reply:
+        return cls(code, json.dumps(body).encode())
 
 
 Route = Callable[[], Awaitable[Reply]]
@@ -65,10 +65,17 @@ class ProbeServer:
             reply, is_head = Reply.json(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, status="too large"), False
         else:
             reply, is_head = await self._reply(head)
-        writer.write(
-            b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\ncontent-length: %d\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
-            % (reply.status, reply.status.phrase.encode(), reply.media_type.encode(), len(reply.body))
-        )
+        fields = {
+            "content-type": reply.media_type,
+            "content-length": len(reply.body),
+            "cache-control": "no-store",
+            "connection": "close",
+        }
+        lines = [
+            f"HTTP/1.1 {reply.code} {reply.code.phrase}",
+            *(f"{name}: {value}" for name, value in fields.items()),
+        ]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
         if not is_head:
             writer.write(reply.body)
         writer.close()

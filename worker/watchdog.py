@@ -21,7 +21,7 @@ from worker.metrics import BLOCKED, BLOCKED_SECONDS
 
 TICK_SECONDS = 0.5
 NAMED_AFTER_SECONDS = 1.0
-PAUSE_SECONDS = 1.0
+PAUSE_SECONDS = 0.5
 """By so much the watchdog itself has to be late for its process to have been paused, or its interpreter held."""
 HELD_SHARE = 0.5
 """Of such a pause, spent on the CPU: then a call held the interpreter. A frozen process spends nothing."""
@@ -40,7 +40,7 @@ class Block:
 
 
 class Watchdog:
-    """Watches the loop that runs in the thread that makes it; `watch` is run by the loop of another thread."""
+    """Watches the loop that runs in the thread that makes it; the rest is run by that of another thread."""
 
     def __init__(self) -> None:
         self.block: Block | None = None
@@ -66,7 +66,8 @@ class Watchdog:
         paused_seconds = time.monotonic() - asleep_at - TICK_SECONDS
         if paused_seconds < PAUSE_SECONDS or time.process_time() - used > HELD_SHARE * paused_seconds:
             return
-        log.warning("the process was paused", action="process_paused", seconds=round(paused_seconds, 1))
+        if paused_seconds >= NAMED_AFTER_SECONDS:
+            log.warning("the process was paused", action="process_paused", seconds=round(paused_seconds, 1))
         self._since += paused_seconds
         if self.block is not None:
             self.block.since += paused_seconds
@@ -98,12 +99,12 @@ class Watchdog:
         self.block = Block(run_id, call_of(self._thread_id), self._since, self._since)
         BLOCKED.inc()
         self._count(self.block, now)
-        _tell("a call blocks the event loop", "loop_blocked", self.block, now)
+        log.warning("a call blocks the event loop", action="loop_blocked", **described(self.block, now))
 
     def _end_block(self, ended_at: float) -> None:
         if self.block is not None:
             self._count(self.block, ended_at)
-            _tell("the call has returned", "loop_unblocked", self.block, ended_at)
+            log.warning("the call has returned", action="loop_unblocked", **described(self.block, ended_at))
             self.block = None
 
     def _count(self, block: Block, until: float) -> None:
@@ -111,12 +112,11 @@ class Watchdog:
         block.counted_until = max(until, block.counted_until)
 
 
-def _tell(message: str, action: str, block: Block, now: float) -> None:
-    log.warning(
-        message,
-        action=action,
-        run_id=block.run_id,
-        place=block.call.place,
-        frames=block.call.frames,
-        seconds=round(now - block.since, 1),
-    )
+def described(block: Block, now: float) -> dict[str, object]:
+    """What a line of the log says of it."""
+    return {
+        "run_id": block.run_id,
+        "place": block.call.place,
+        "frames": block.call.frames,
+        "seconds": round(now - block.since, 1),
+    }

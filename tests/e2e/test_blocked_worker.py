@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +22,19 @@ from redis.asyncio import Redis
 
 from shared import keys
 from tests import blocking_servers
-from tests.blocking_servers import Blocking, Way
+from tests.blocking_servers import Blocking, BlockingAnswers, Way
+from tests.doomed import process
 from tests.followers import Follower, asking, crowd
 from tests.services import Databases, RedisDatabases
 from tests.system import (
     START_SECONDS,
-    Answer,
     Caller,
-    Process,
-    Processes,
+    System,
     create,
     free_port,
     keyed,
     make_settings,
-    running_processes,
+    running,
     wait_until,
 )
 from worker.last_resort import BLOCKED_STATUS
@@ -46,31 +48,58 @@ END_SECONDS = 60.0
 
 
 @dataclass
+class Worker:
+    """A worker process, with its output in a file."""
+
+    child: ForkServerProcess
+    log: Path
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.child.pid is not None
+        os.kill(self.child.pid, number)
+
+    def lines(self, action: str) -> list[dict[str, Any]]:
+        """The lines of its log with this action."""
+        found = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+        return [line for line in found if line.get("action") == action]
+
+    async def ended(self) -> int:
+        """The status with which it has ended by itself."""
+        await wait_until("the process has ended by itself", lambda: not self.child.is_alive(), END_SECONDS)
+        assert self.child.exitcode is not None
+        return self.child.exitcode
+
+
+@dataclass
 class Stage:
-    system: Processes
+    system: System
     alice: Caller
     redis: Redis
     database: asyncpg.Connection
+    directory: Path
+    workers: Iterator[int] = field(default_factory=count)
 
     async def row(self, run_id: str) -> asyncpg.Record:
         return await self.database.fetchrow("SELECT * FROM runs WHERE id = $1", run_id)
 
     @asynccontextmanager
-    async def worker(self, **more: Any) -> AsyncIterator[Process]:
+    async def worker(self, **more: Any) -> AsyncIterator[Worker]:
         """A worker process that is ready, killed after the block if it still lives."""
-        process = self.system.start_worker(**{name: str(value) for name, value in more.items()})
+        log = self.directory / f"worker-{next(self.workers)}.log"
+        given = {name: str(value) for name, value in more.items()}
+        with process("worker", self.system.settings, log, **given) as child:
+            worker = Worker(child, log)
 
-        def ready() -> bool:
-            assert process.popen.poll() is None, process.output
-            return "worker started" in process.output
+            def ready() -> bool:
+                assert child.is_alive(), worker.output
+                return "worker started" in worker.output
 
-        await wait_until("the worker is ready", ready, START_SECONDS)
-        try:
-            yield process
-        finally:
-            if process.popen.poll() is None:
-                process.popen.send_signal(signal.SIGCONT)
-                process.kill()
+            await wait_until("the worker is ready", ready, START_SECONDS)
+            yield worker
 
     @asynccontextmanager
     async def begun(self, gate: Path, *runs: Blocking) -> AsyncIterator[list[Follower]]:
@@ -110,18 +139,13 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(stage_settings, tmp_path_factory) -> AsyncIterator[Stage]:
     async with (
-        running_processes(stage_settings, tmp_path_factory.mktemp("logs"), workers=0) as system,
+        running(stage_settings, BlockingAnswers, workers=0) as system,
         Redis.from_url(stage_settings.redis_url, single_connection_client=True) as redis,
     ):
         database = await asyncpg.connect(stage_settings.database_url)
-        yield Stage(system, await crowd(system, await system.caller()), redis, database)
+        alice = await crowd(system, await system.caller())
+        yield Stage(system, alice, redis, database, tmp_path_factory.mktemp("logs"))
         await database.close()
-
-
-def lines(process: Process, action: str) -> list[dict[str, Any]]:
-    """The lines of the log with this action."""
-    found = [json.loads(line) for line in process.output.splitlines() if line.startswith("{")]
-    return [line for line in found if line.get("action") == action]
 
 
 def place(function: str) -> str:
@@ -140,17 +164,6 @@ def waiting(gate: Path) -> Blocking:
     return Blocking(way="wait", gate=str(gate))
 
 
-async def ended(process: Process) -> int:
-    """The status with which the process has ended by itself."""
-
-    def status() -> tuple[int] | None:
-        code = process.popen.poll()
-        return None if code is None else (code,)
-
-    (code,) = await wait_until("the process has ended by itself", status, END_SECONDS)
-    return code
-
-
 # --- leases
 
 
@@ -162,22 +175,24 @@ async def test_a_call_that_blocks_beyond_the_lease_costs_no_run_an_attempt_and_i
         async with stage.worker():
             gate.touch()
             await stage.assert_executed_once(*askers)
-        (begin,) = await wait_until("the call is named", lambda: lines(worker, "loop_blocked"))
-        (end,) = await wait_until("its end is told", lambda: lines(worker, "loop_unblocked"))
+        (begin,) = await wait_until("the call is named", lambda: worker.lines("loop_blocked"))
+        (end,) = await wait_until("its end is told", lambda: worker.lines("loop_unblocked"))
         assert named(begin) == named(end) == (askers[0].run_id, place("sleep"))
         assert 1 <= begin["seconds"] < end["seconds"]
         assert end["seconds"] >= 2.4 * LEASE_SECONDS
-        assert not lines(worker, "lease_lost")
+        assert not worker.lines("lease_lost")
 
 
 async def test_calls_that_block_one_after_the_other_cost_no_run_an_attempt(stage, tmp_path):
     """Five of half a lease at the same moment, and two runs that wait. Beyond BLOCKED_SECONDS only in all."""
     gate = tmp_path / "gate"
     blocks = Blocking(way="sleep", gate=str(gate), seconds=LEASE_SECONDS / 2)
-    async with stage.worker(BLOCKED_SECONDS=2 * LEASE_SECONDS):
-        async with stage.begun(gate, *[blocks] * 5, *[waiting(gate)] * 2) as askers:
-            gate.touch()
-            await stage.assert_executed_once(*askers)
+    async with (
+        stage.worker(BLOCKED_SECONDS=2 * LEASE_SECONDS),
+        stage.begun(gate, *[blocks] * 5, *[waiting(gate)] * 2) as askers,
+    ):
+        gate.touch()
+        await stage.assert_executed_once(*askers)
 
 
 async def test_a_worker_that_was_frozen_beyond_its_leases_goes_on_where_nobody_took_them(stage, tmp_path):
@@ -185,15 +200,16 @@ async def test_a_worker_that_was_frozen_beyond_its_leases_goes_on_where_nobody_t
     gate = tmp_path / "gate"
     for _ in range(3):
         async with stage.worker() as worker, stage.begun(gate, *[waiting(gate)] * 3) as askers:
-            worker.popen.send_signal(signal.SIGSTOP)
+            worker.send(signal.SIGSTOP)
 
             async def leases_are_over(askers: list[Follower] = askers) -> bool:
                 return not await stage.redis.exists(*(keys.lease(asker.run_id) for asker in askers))
 
             await wait_until("the leases are over", leases_are_over)
-            worker.popen.send_signal(signal.SIGCONT)
-            await wait_until("the pause is told", lambda worker=worker: lines(worker, "process_paused"))
-            assert not lines(worker, "loop_blocked")
+            await asyncio.sleep(0.5)  # for the pause to be one, whenever the last renewal was
+            worker.send(signal.SIGCONT)
+            await wait_until("the pause is told", lambda worker=worker: worker.lines("process_paused"))
+            assert not worker.lines("loop_blocked")
             await asyncio.sleep(1.5 * LEASE_SECONDS)  # leases that nobody renews would end
             gate.touch()
             await stage.assert_executed_once(*askers)
@@ -210,16 +226,18 @@ async def test_a_call_that_never_returns_ends_its_process_and_others_have_the_ru
     """The log names the run, the file and the line; also of a task that the server has started."""
     gate = tmp_path / "gate"
     blocks = Blocking(way=way, gate=str(gate), attempts=1)
-    async with stage.worker(BLOCKED_SECONDS=2, LEASE_SECONDS=60) as worker:
-        async with stage.begun(gate, blocks, *[waiting(gate)] * 2) as askers:
-            gate.touch()
-            assert await ended(worker) == BLOCKED_STATUS
-            (line,) = lines(worker, "worker_blocked")
-            assert named(line) == (askers[0].run_id, place("hang" if way == "hang" else "spin"))
-            assert (line["level"], line["seconds"] >= 2) == ("critical", True)
-            async with stage.worker():  # long before a lease of the one before would have ended
-                for asker in askers:
-                    assert (await asker.finished()).end == "completed"
+    async with (
+        stage.worker(BLOCKED_SECONDS=2, LEASE_SECONDS=60) as worker,
+        stage.begun(gate, blocks, *[waiting(gate)] * 2) as askers,
+    ):
+        gate.touch()
+        assert await worker.ended() == BLOCKED_STATUS
+        (line,) = worker.lines("worker_blocked")
+        assert named(line) == (askers[0].run_id, place("hang" if way == "hang" else "spin"))
+        assert (line["level"], line["seconds"] >= 2) == ("critical", True)
+        async with stage.worker():  # long before a lease of the one before would have ended
+            for asker in askers:
+                assert (await asker.finished()).end == "completed"
 
 
 async def test_a_call_that_keeps_the_interpreter_for_itself_ends_its_process_too(stage, tmp_path):
@@ -228,7 +246,7 @@ async def test_a_call_that_keeps_the_interpreter_for_itself_ends_its_process_too
     blocks = Blocking(way="regex", gate=str(gate), attempts=1)
     async with stage.worker(BLOCKED_SECONDS=1.5) as worker, stage.begun(gate, blocks) as (asker,):
         gate.touch()
-        assert await ended(worker) == 1
+        assert await worker.ended() == 1
         assert "Timeout" in worker.output
         assert f'"{blocking_servers.__file__}", line' in worker.output
         async with stage.worker():
@@ -242,8 +260,8 @@ async def test_a_run_that_hangs_in_each_attempt_fails_and_is_named_each_time(sta
     async with asking(stage.alice, create(str(blocks)), keyed(gate)) as asker:
         for _ in range(2):
             async with stage.worker(BLOCKED_SECONDS=1.5, RUN_MAX_ATTEMPTS=2) as worker:
-                assert await ended(worker) == BLOCKED_STATUS
-                (line,) = lines(worker, "worker_blocked")
+                assert await worker.ended() == BLOCKED_STATUS
+                (line,) = worker.lines("worker_blocked")
                 assert named(line) == (asker.run_id, place("hang"))
         async with stage.worker(RUN_MAX_ATTEMPTS=2):
             answer = await asker.finished()
@@ -261,11 +279,11 @@ async def test_sigterm_is_heard_while_a_call_blocks_the_loop(stage, tmp_path):
     blocks = Blocking(way="sleep", gate=str(gate), seconds=4)
     async with stage.worker(DRAIN_SECONDS=20) as worker, stage.begun(gate, blocks) as (asker,):
         gate.touch()
-        await wait_until("the call is named", lambda: lines(worker, "loop_blocked"))
-        worker.popen.send_signal(signal.SIGTERM)
-        assert await ended(worker) == 0
+        await wait_until("the call is named", lambda: worker.lines("loop_blocked"))
+        worker.send(signal.SIGTERM)
+        assert await worker.ended() == 0
         await stage.assert_executed_once(asker)
-        assert lines(worker, "worker_drain")
+        assert worker.lines("worker_drain")
 
 
 async def test_sigterm_ends_a_process_whose_loop_stands_still_for_ever(stage, tmp_path):
@@ -274,10 +292,10 @@ async def test_sigterm_ends_a_process_whose_loop_stands_still_for_ever(stage, tm
     blocks = Blocking(way="hang", gate=str(gate), attempts=1)
     async with stage.worker(BLOCKED_SECONDS=0) as worker, stage.begun(gate, blocks, waiting(gate)) as askers:
         gate.touch()
-        await wait_until("the call is named", lambda: lines(worker, "loop_blocked"))
-        worker.popen.send_signal(signal.SIGTERM)
-        assert await ended(worker) == BLOCKED_STATUS
-        (line,) = lines(worker, "worker_blocked")
+        await wait_until("the call is named", lambda: worker.lines("loop_blocked"))
+        worker.send(signal.SIGTERM)
+        assert await worker.ended() == BLOCKED_STATUS
+        (line,) = worker.lines("worker_blocked")
         assert named(line) == (askers[0].run_id, place("hang"))
         async with stage.worker():
             for asker in askers:
@@ -307,7 +325,7 @@ async def test_the_probes_of_a_worker_answer_while_a_call_blocks_its_loop(stage,
         assert metric(text, "relaykit_worker_runs") == 1
         assert metric(text, "relaykit_worker_blocked_total") == 0
         gate.touch()
-        await wait_until("the call is named", lambda: lines(worker, "loop_blocked"))
+        await wait_until("the call is named", lambda: worker.lines("loop_blocked"))
         assert (await get(port, "/healthz")).status_code == 200
         ready = await get(port, "/readyz")
         assert (ready.status_code, ready.json()["reason"]) == (503, "blocked")
@@ -321,11 +339,11 @@ async def test_a_worker_that_drains_is_not_ready(stage, tmp_path):
     gate, port = tmp_path / "gate", free_port()
     async with stage.worker(WORKER_PORT=port, DRAIN_SECONDS=60) as worker:
         async with stage.begun(gate, waiting(gate)) as (asker,):
-            worker.popen.send_signal(signal.SIGTERM)
-            await wait_until("it drains", lambda: lines(worker, "worker_drain"))
+            worker.send(signal.SIGTERM)
+            await wait_until("it drains", lambda: worker.lines("worker_drain"))
             ready = await get(port, "/readyz")
             assert (ready.status_code, ready.json()["reason"]) == (503, "draining")
             assert (await get(port, "/healthz")).status_code == 200
             gate.touch()
             await stage.assert_executed_once(asker)
-        assert await ended(worker) == 0
+        assert await worker.ended() == 0

@@ -68,8 +68,8 @@ async def everything(settings: Settings, run_id: str) -> dict[str, object]:
 async def test_a_blocked_worker_that_was_frozen_past_its_lease_writes_nothing_more(
     short_lease: Settings, system: System, tmp_path: Path
 ) -> None:
-    """respond() computes without a pause, which costs no lease; then the process is frozen. Another worker has the run
-    meanwhile. When the first comes to itself, in the middle of its answer, all that it still has to write is refused."""
+    """respond() computes without a pause, which costs no lease; then the process is frozen, and another worker has the
+    run. When the first comes to itself, in the middle of its answer, all that it still has to write is refused."""
     script = Script(
         deltas=12, items_before=1, gate=str(tmp_path), holds=[HOLD], hold_attempts=2, blocks_attempt=1
     )

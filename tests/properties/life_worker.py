@@ -30,7 +30,9 @@ class Worker:
             self.claims[claim.run_id] = claim
             executing = self.executing.get(claim.run_id)
             if executing is not None and await self._goes_on(executing):
-                executing.claim = claim  # the worker slept through its lease, and nobody has begun the run again
+                executing.claim = (
+                    claim  # the worker slept through its lease, and nobody has begun the run again
+                )
                 continue
             job = Job(self, claim, earlier)
             self.jobs.append(job)
