@@ -82,6 +82,7 @@ class Stage:
     database: asyncpg.Connection
     directory: Path
     workers: Iterator[int] = field(default_factory=count)
+    keys: Iterator[int] = field(default_factory=count)
 
     async def row(self, run_id: str) -> asyncpg.Record:
         return await self.database.fetchrow("SELECT * FROM runs WHERE id = $1", run_id)
@@ -107,13 +108,24 @@ class Stage:
         async with AsyncExitStack() as stack:
             askers = [
                 await stack.enter_async_context(
-                    asking(self.alice, create(str(run)), keyed(f"{gate}-{number}"))
+                    asking(self.alice, create(str(run)), keyed(f"{gate}-{next(self.keys)}"))
                 )
-                for number, run in enumerate(runs)
+                for run in runs
             ]
             for asker in askers:
                 await asker.until("it has begun", lambda answer: answer.of_type("progress_update"))
             yield askers
+
+    async def assert_completed(self, *askers: Follower) -> None:
+        """Whether or not their streams were closed meanwhile, because no worker had them."""
+        for asker in askers:
+
+            async def has_ended(asker: Follower = asker) -> bool:
+                return (await self.row(asker.run_id))["ended_at"] is not None
+
+            await wait_until("the run has ended", has_ended)
+            row = await self.row(asker.run_id)
+            assert (row["status"], row["error"]) == ("completed", None)
 
     async def assert_executed_once(self, *askers: Follower) -> None:
         for asker in askers:
@@ -236,8 +248,7 @@ async def test_a_call_that_never_returns_ends_its_process_and_others_have_the_ru
         assert named(line) == (askers[0].run_id, place("hang" if way == "hang" else "spin"))
         assert (line["level"], line["seconds"] >= 2) == ("critical", True)
         async with stage.worker():  # long before a lease of the one before would have ended
-            for asker in askers:
-                assert (await asker.finished()).end == "completed"
+            await stage.assert_completed(*askers)
 
 
 async def test_a_call_that_keeps_the_interpreter_for_itself_ends_its_process_too(stage, tmp_path):
@@ -250,7 +261,7 @@ async def test_a_call_that_keeps_the_interpreter_for_itself_ends_its_process_too
         assert "Timeout" in worker.output
         assert f'"{blocking_servers.__file__}", line' in worker.output
         async with stage.worker():
-            assert (await asker.finished()).end == "completed"
+            await stage.assert_completed(asker)
 
 
 async def test_a_run_that_hangs_in_each_attempt_fails_and_is_named_each_time(stage, tmp_path):
@@ -264,10 +275,12 @@ async def test_a_run_that_hangs_in_each_attempt_fails_and_is_named_each_time(sta
                 (line,) = worker.lines("worker_blocked")
                 assert named(line) == (asker.run_id, place("hang"))
         async with stage.worker(RUN_MAX_ATTEMPTS=2):
-            answer = await asker.finished()
-    assert answer.end == "failed"
-    row = await stage.row(answer.run_id)
-    assert (row["status"], row["error"]) == ("failed", "attempts_exhausted")
+
+            async def has_failed() -> bool:
+                row = await stage.row(asker.run_id)
+                return (row["status"], row["error"]) == ("failed", "attempts_exhausted")
+
+            await wait_until("the run has failed", has_failed)
 
 
 # --- SIGTERM
@@ -298,8 +311,7 @@ async def test_sigterm_ends_a_process_whose_loop_stands_still_for_ever(stage, tm
         (line,) = worker.lines("worker_blocked")
         assert named(line) == (askers[0].run_id, place("hang"))
         async with stage.worker():
-            for asker in askers:
-                assert (await asker.finished()).end == "completed"
+            await stage.assert_completed(*askers)
 
 
 # --- probes

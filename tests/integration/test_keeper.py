@@ -201,25 +201,27 @@ async def test_a_worker_whose_loop_stands_still_for_too_long_is_not_alive(
     port, gate = free_port(), tmp_path / "gate"
     settings = settings.model_copy(update={"worker_port": port, "blocked_seconds": 1.5})
     blocks = Blocking(way="sleep", gate=str(gate), seconds=6)
-    async with running(settings, BlockingAnswers) as system:
-        async with asking(await system.caller(), create(str(blocks))) as asker:
-            await asker.until("it has begun", lambda answer: answer.of_type("progress_update"))
-            assert await asyncio.to_thread(get, port, "/healthz") == (200, '{"status": "ok"}')
+    async with (
+        running(settings, BlockingAnswers) as system,
+        asking(await system.caller(), create(str(blocks))) as asker,
+    ):
+        await asker.until("it has begun", lambda answer: answer.of_type("progress_update"))
+        assert await asyncio.to_thread(get, port, "/healthz") == (200, '{"status": "ok"}')
 
-            def until_unwell() -> str:
-                while (found := get(port, "/healthz"))[0] == 200:
-                    pass
-                return found[1]
+        def until_unwell() -> str:
+            while (found := get(port, "/healthz"))[0] == 200:
+                pass
+            return found[1]
 
-            probing = asyncio.get_running_loop().run_in_executor(None, until_unwell)
-            gate.touch()
-            assert '"reason": "blocked"' in await probing
-            assert (await asker.finished()).end == "completed"
+        probing = asyncio.get_running_loop().run_in_executor(None, until_unwell)
+        gate.touch()
+        assert '"reason": "blocked"' in await probing
+        assert (await asker.finished()).end == "completed"
 
-            async def is_well() -> bool:
-                return (await asyncio.to_thread(get, port, "/healthz"))[0] == 200
+        async def is_well() -> bool:
+            return (await asyncio.to_thread(get, port, "/healthz"))[0] == 200
 
-            await wait_until("it is alive again", is_well)
+        await wait_until("it is alive again", is_well)
 
 
 @pytest.mark.parametrize(
