@@ -1,4 +1,4 @@
-"""What a thread stands in, by its frames: files, lines and functions, and never a value."""
+"""The call that a thread stands in, by its frames: files, lines and functions, and never a value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Call:
 
 
 def call_of(thread_id: int) -> Call:
-    """What the thread does now; it may be the current one or any other."""
+    """The call that the thread is in now; any thread may ask."""
     stack = list(_stack(sys._current_frames().get(thread_id)))
     frames = tuple(_described(frame) for frame in reversed(stack[:MAX_FRAMES]))
     return Call(_place(stack), frames)

@@ -1,6 +1,6 @@
-"""The heartbeat: renews every lease of this worker, and hears of those that are lost or to be cancelled.
+"""The heartbeat: renews every lease of this worker, and finds the runs that are lost or to be cancelled.
 
-It runs in the keeper's thread. A lease says that the process is there; what its runs do cannot keep it from beating.
+It runs in the keeper's thread. A lease says that the process is there; no code of its runs can keep it from beating.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Heartbeat:
         stop: Callable[[Claim, Stop], None],
     ) -> None:
         self.beaten_at = time.monotonic()
-        """When the last beat came to its end, whatever Redis said."""
+        """When the last beat ended, renewed or not."""
         self._queue = queue
         self._settings = settings
         self._claims = claims
@@ -61,7 +61,7 @@ class Heartbeat:
             self.beaten_at = time.monotonic()
 
     async def _beat(self, beat_seconds: float) -> None:
-        """Asks for the renewal also where leases are over, because the process was paused: perhaps nobody took them."""
+        """Asks for the renewal also where leases are over, because the process was paused: perhaps no other worker took them."""
         started_at = time.monotonic()
         claims = self._held(started_at)
         ends_at = min(self._shown_at.values(), default=started_at) + self._settings.lease_seconds

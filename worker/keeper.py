@@ -101,7 +101,7 @@ class Keeper:
             before = watchdog.block
             await watchdog.sleep()
             watchdog.look()
-            # a call that was not seen to last may have returned by now: it has kept this thread from looking
+            # named in an earlier look: a call that has kept this thread from looking may have returned by now
             if watchdog.block is not None and watchdog.block is before and self._is_over(watchdog):
                 return
 

@@ -1,4 +1,4 @@
-"""What the keeper has of its worker."""
+"""The keeper's view of its worker."""
 
 from __future__ import annotations
 

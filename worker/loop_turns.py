@@ -1,4 +1,4 @@
-"""Whether an event loop goes on, for code that may keep it for itself."""
+"""Turns of an event loop, for a task that may keep the loop for itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SHARE_SECONDS = 0.005
 
 
 class LoopTurns:
-    """For one task. What it does between two turns of the loop keeps everybody else waiting."""
+    """For one task: while it does not wait, all other tasks of the loop do."""
 
     __slots__ = ("_began_at", "_loop")
 
@@ -19,7 +19,7 @@ class LoopTurns:
         """When the task was first seen in this turn of the loop."""
 
     def is_over(self) -> bool:
-        """Whether the task has had SHARE_SECONDS of this turn and should let the others have theirs."""
+        """Whether the task has had SHARE_SECONDS of this turn and should let the other tasks have theirs."""
         now = time.monotonic()
         if self._began_at is None:
             self._began_at = now

@@ -16,7 +16,7 @@ RENEWALS_FAILED = Counter(
     "relaykit_worker_renewals_failed_total", "Beats in which leases could not be renewed."
 )
 LEASES_RETAKEN = Counter(
-    "relaykit_worker_leases_retaken_total", "Leases that had lapsed and that nobody else had taken."
+    "relaykit_worker_leases_retaken_total", "Leases that had lapsed and that no other worker had taken."
 )
 LEASES_LOST = Counter(
     "relaykit_worker_leases_lost_total",
