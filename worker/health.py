@@ -1,4 +1,4 @@
-"""The state of a worker for probes: whether it is alive, whether it takes runs, and its counters. Asked in the keeper's thread."""
+"""The state of a worker for probes: alive, ready, and its counters. Asked in the keeper's thread."""
 
 from __future__ import annotations
 

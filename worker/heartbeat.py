@@ -61,7 +61,7 @@ class Heartbeat:
             self.beaten_at = time.monotonic()
 
     async def _beat(self, beat_seconds: float) -> None:
-        """Asks for the renewal also where leases are over, because the process was paused: perhaps no other worker took them."""
+        """Asks for the renewal also of leases that are over since a pause: perhaps no other worker took them."""
         started_at = time.monotonic()
         claims = self._held(started_at)
         ends_at = min(self._shown_at.values(), default=started_at) + self._settings.lease_seconds

@@ -74,7 +74,7 @@ class Watchdog:
             self.block.counted_until += paused_seconds
 
     def look(self) -> None:
-        """Posts a tick where the last one was run; else finds the call that keeps the loop from it, and logs it once."""
+        """Posts a tick where the last one was run; else finds the call that blocks the loop, and logs it once."""
         now = time.monotonic()
         if self._answered_at is not None:
             self._end_block(self._answered_at)
