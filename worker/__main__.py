@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import signal
 import sys
 
@@ -14,6 +15,8 @@ from shared.garbage import settle
 from shared.log import configure, failure
 from shared.settings import Settings, load_settings
 from worker.main import create_worker
+from worker.quarantine.cell_process import execute_cell
+from worker.quarantine.fork_server import ForkServer, forking
 
 log = structlog.get_logger()
 
@@ -22,7 +25,9 @@ def main() -> int:
     try:
         settings = load_settings()
         configure(settings.log_level, settings.log_format)
-        uvloop.run(_serve(settings))
+        faulthandler.enable()
+        with forking(settings.suspect_processes, execute_cell) as forks:
+            uvloop.run(_serve(settings, forks))
     except RelaykitError as error:
         print(f"relaykit worker: {error.code}: {error.message}", file=sys.stderr)
         return 2
@@ -32,8 +37,8 @@ def main() -> int:
     return 0
 
 
-async def _serve(settings: Settings) -> None:
-    worker = create_worker(settings)
+async def _serve(settings: Settings, forks: ForkServer | None) -> None:
+    worker = create_worker(settings, forks=forks)
     settle()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, worker.drain)

@@ -15,11 +15,13 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from shared.claims import Claim
 from shared.errors import QueueUnavailable
 from shared.log import failure
-from shared.queue import RUN_FUNCTION, Claim, Queue, RunningLimits, deserialize, serialize
+from shared.queue import RUN_FUNCTION, Queue, RunningLimits, deserialize, serialize
 from shared.settings import Settings
 from worker.executor import Executor, Outcome
+from worker.quarantine.quarantine import Quarantine
 
 BELL_SECONDS = 1.0
 """How long an idle worker waits for the bell before it looks by itself: a ring can be lost with its connection."""
@@ -38,6 +40,8 @@ class ArqWorker(Worker):
         queue: Queue,
         bell: Queue,
         executor: Executor,
+        claims: dict[str, Claim],
+        quarantine: Quarantine | None,
     ) -> None:
         super().__init__(
             functions=[func(_never_called, name=RUN_FUNCTION)],
@@ -49,11 +53,12 @@ class ArqWorker(Worker):
             job_serializer=serialize,
             job_deserializer=deserialize,
         )
-        self.claims: dict[str, Claim] = {}
+        self.claims = claims
         self._settings = settings
         self._queue = queue
         self._bell = bell
         self._executor = executor
+        self._quarantine = quarantine
         self._limits = RunningLimits(settings.tenant_max_running, settings.caller_max_running)
         self._claiming = asyncio.Lock()
         self._name = uuid4().hex
@@ -87,6 +92,11 @@ class ArqWorker(Worker):
         async with self._claiming:
             return
 
+    def drain_quarantine(self) -> None:
+        """Has the cells drain, each within the same time as this process."""
+        if self._quarantine is not None:
+            self._quarantine.drain()
+
     async def jobs_ended(self, timeout_seconds: float) -> None:
         """Waits for the jobs that run now, up to a time-out."""
         if self.tasks:
@@ -114,11 +124,18 @@ class ArqWorker(Worker):
         if earlier is not None:
             self._executor.lose(claim.run_id)
             await asyncio.wait({earlier})
+        if self._quarantine is not None and self._quarantine.takes(claim):
+            in_cell = await self._quarantine.execute(claim, partial(self._forget_claim, claim))
+            if not in_cell and self._forget_claim(claim):
+                await self._queue.release(claim, done=False)
+            return
+        uncounted = claim.loss is not None and claim.loss.company == 0 and self._settings.run_max_attempts > 1
         try:
-            outcome = await self._executor.execute(claim.run_id)
+            outcome = await self._executor.execute(claim.run_id, uncounted=uncounted)
         except Exception:
             self.jobs_failed += 1
-            self._forget_claim(claim)  # the run is claimed again when the lease ends by itself
+            if self._forget_claim(claim):  # the run is claimed again when the lease ends by itself
+                await self._queue.blame(claim)
             raise
         match outcome:
             case Outcome.DONE:

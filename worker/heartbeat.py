@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 import structlog
 
+from shared.claims import Claim
 from shared.errors import QueueUnavailable
 from shared.log import failure
-from shared.queue import Claim, Queue, Renewal
+from shared.queue import Queue, Renewal
 from shared.settings import Settings
 from worker.attempt import Attempt
 from worker.stop import Stop

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from chatkit.server import ChatKitServer
 from shared import keys
 from shared.attachments import ObjectAttachmentStore, build_attachment_store, build_previews
 from shared.chatkit import UserServer, load_server
+from shared.claims import Claim
 from shared.database import Database
 from shared.ending import Endings
 from shared.errors import QueueUnavailable
@@ -31,6 +33,8 @@ from worker.arq_worker import BELL_SECONDS, ArqWorker
 from worker.executor import Executor
 from worker.heartbeat import Heartbeat
 from worker.publisher import Publisher
+from worker.quarantine.fork_server import ForkServer
+from worker.quarantine.quarantine import Quarantine
 from worker.reaper import Reaper
 from worker.server_events import note_given_id
 from worker.stop import Stop, calling_store, guard, is_executing
@@ -40,11 +44,20 @@ RECONNECT_SECONDS = 0.2
 log = structlog.get_logger()
 
 
-def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) -> RunWorker:
+def create_worker(
+    settings: Settings, server: ChatKitServer[Any] | None = None, forks: ForkServer | None = None
+) -> RunWorker:
     """A worker that opens nothing until `run`. `server` is taken as it is, instead of CHATKIT_SERVER.
 
-    Raises ServerLoadError.
+    Without `forks` it has no quarantine: suspects are executed as other runs are. Raises ServerLoadError.
     """
+    return RunWorker(settings, *load(settings, server), forks)
+
+
+def load(
+    settings: Settings, server: ChatKitServer[Any] | None = None
+) -> tuple[Database, UserServer, ObjectAttachmentStore | None]:
+    """The user's server with our store, and what that stands on, still closed. Raises ServerLoadError."""
     database = Database(settings)
     calls = StoreCalls(database, waits=is_executing, calling=calling_store)
     attachment_store = build_attachment_store(settings, database, calls)
@@ -57,7 +70,45 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
     )
     user = load_server(settings, store, attachment_store, server)
     guard(user.server)
-    return RunWorker(settings, database, user, attachment_store)
+    return database, user, attachment_store
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What claims are executed with."""
+
+    commands: Redis
+    queue: Queue
+    endings: Endings
+    executor: Executor
+
+
+@asynccontextmanager
+async def opened_execution(
+    settings: Settings,
+    database: Database,
+    user: UserServer,
+    claims: Mapping[str, Claim],
+    drain: Callable[[], None],
+) -> AsyncIterator[Execution]:
+    """Opens the services; renews `claims`, publishes and hears stops. `drain` is called where one of these fails."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(database)
+        commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
+        with translated():
+            await commands.ping()
+        signals = await stack.enter_async_context(
+            open_redis(settings.redis_url, connections=1, reply_timeout_seconds=None)
+        )
+        runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
+        await journals.load_scripts()
+        publisher = Publisher(commands, journals, settings)
+        endings = Endings(settings, database, runs, journals, queue, user)
+        executor = Executor(settings, runs, journals, queue, publisher, endings, user)
+        heartbeat = Heartbeat(queue, settings, claims, executor.attempts)
+        loops = [publisher.run(), heartbeat.run(), _hear_signals(signals, executor)]
+        await stack.enter_async_context(_running(loops, drain))
+        yield Execution(commands, queue, endings, executor)
 
 
 class RunWorker:
@@ -69,11 +120,13 @@ class RunWorker:
         database: Database,
         user: UserServer,
         attachments: ObjectAttachmentStore | None,
+        forks: ForkServer | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._user = user
         self._attachments = attachments
+        self._forks = forks
         self._stopping = asyncio.Event()
 
     def drain(self) -> None:
@@ -97,18 +150,18 @@ class RunWorker:
     async def _drain(self, arq_worker: ArqWorker, executor: Executor) -> None:
         log.info("draining", action="worker_drain", runs=len(executor.attempts))
         await arq_worker.stop_claiming()
+        arq_worker.drain_quarantine()
         await arq_worker.jobs_ended(self._settings.drain_seconds)
         executor.drain()
         await arq_worker.jobs_ended(self._settings.lease_seconds)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[ArqWorker, Executor]]:
-        settings, database = self._settings, self._database
+        settings, claims = self._settings, dict[str, Claim]()
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(database)
-            commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
-            with translated():
-                await commands.ping()
+            execution = await stack.enter_async_context(
+                opened_execution(settings, self._database, self._user, claims, self.drain)
+            )
             bell = await stack.enter_async_context(
                 open_redis(
                     settings.redis_url,
@@ -116,20 +169,15 @@ class RunWorker:
                     reply_timeout_seconds=BELL_SECONDS + REPLY_TIMEOUT_SECONDS,
                 )
             )
-            signals = await stack.enter_async_context(
-                open_redis(settings.redis_url, connections=1, reply_timeout_seconds=None)
-            )
-            runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
-            await journals.load_scripts()
-            publisher = Publisher(commands, journals, settings)
-            endings = Endings(settings, database, runs, journals, queue, self._user)
-            executor = Executor(settings, runs, journals, queue, publisher, endings, self._user)
-            redis = ArqRedis(commands.connection_pool, job_serializer=serialize, job_deserializer=deserialize)
-            reaper = Reaper(settings, database, queue, endings, self._attachments)
-            arq_worker = ArqWorker(settings, redis, queue, Queue(bell), executor)
-            heartbeat = Heartbeat(queue, settings, arq_worker.claims, executor.attempts)
-            loops = [publisher.run(), heartbeat.run(), reaper.run(), _hear_signals(signals, executor)]
-            await stack.enter_async_context(_running([asyncio.create_task(loop) for loop in loops], self))
+            queue, executor = execution.queue, execution.executor
+            pool = execution.commands.connection_pool
+            redis = ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize)
+            reaper = Reaper(settings, self._database, queue, execution.endings, self._attachments)
+            await stack.enter_async_context(_running([reaper.run()], self.drain))
+            quarantine = None if self._forks is None else Quarantine(settings, queue, self._forks)
+            if quarantine is not None:
+                stack.push_async_callback(quarantine.close)
+            arq_worker = ArqWorker(settings, redis, queue, Queue(bell), executor, claims, quarantine)
             yield arq_worker, executor
 
 
@@ -154,17 +202,20 @@ def _signal(executor: Executor, data: bytes) -> None:
 
 
 @asynccontextmanager
-async def _running(loops: list[asyncio.Task[None]], worker: RunWorker) -> AsyncIterator[None]:
-    """Keeps the loops running; one that fails drains the worker, whose runs go to others."""
+async def _running(
+    loops: Sequence[Coroutine[Any, Any, None]], drain: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Keeps the loops running; one that fails drains the process, whose runs go to others."""
 
     def heed(loop: asyncio.Task[None]) -> None:
         if not loop.cancelled() and (error := loop.exception()) is not None:
             log.critical("a loop failed", action="loop_failed", **failure(error))
-            worker.drain()
+            drain()
 
-    for loop in loops:
-        loop.add_done_callback(heed)
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    for task in tasks:
+        task.add_done_callback(heed)
     try:
         yield
     finally:
-        await end_tasks(loops)
+        await end_tasks(tasks)
