@@ -61,7 +61,9 @@ async def enqueue(queue: Queue, number: int) -> list[str]:
 # ---- what Redis knows
 
 
-async def test_runs_that_were_lost_together_are_told_so_whoever_claims_them_and_in_whatever_order(queue, redis):
+async def test_runs_that_were_lost_together_are_told_so_whoever_claims_them_and_in_whatever_order(
+    queue, redis
+):
     run_ids = await enqueue(queue, 4)
     assert all(each.loss is None for each in (await claim(queue, "first", lease=SHORT)).values())
     await lose(redis, *run_ids)
