@@ -4,9 +4,10 @@ A run that was lost once goes where none is that it was lost with; it never wait
 loss of a host leaves many such runs and most of them are innocent. It goes on beside runs that were lost with other
 processes, and where there are more runs of its group than cells the group is parted evenly.
 
-A run that was lost twice, or that its process has named as its fault, shares its cell with nothing but runs that it was
-lost with last time, and with no more of them than an even part: a group of 50 is parted into 13, these into 4, these
-into single ones. It waits for a cell where there is none.
+A run that was lost twice, or that its process has named as its fault, shares its cell with nothing but runs that it
+was lost with last time, and with no more of them than an even part: of 4 cells these have 3, and a group of 50 is
+parted into 17, these into 6, these into 2, and these into single ones. It waits where there is no cell for it. One cell
+is left to the runs that were lost once, where there are several.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ def _choose_open(cells: Sequence[Sequence[Loss]], limit: int, loss: Loss) -> int
 
 
 def _choose_confined(cells: Sequence[Sequence[Loss]], limit: int, loss: Loss) -> int | None:
-    empty = [index for index, runs in enumerate(cells) if not runs]
-    if empty:
-        return empty[0]
-    if len(cells) < limit:
-        return len(cells)
-    part = math.ceil(loss.company / limit)
-    shared = [index for index, runs in enumerate(cells) if len(runs) < part and _is_group(runs, loss)]
+    confined = [index for index, runs in enumerate(cells) if any(map(is_confined, runs))]
+    confined_limit = max(1, limit - 1)
+    if len(confined) < confined_limit:
+        empty = next((index for index, runs in enumerate(cells) if not runs), len(cells))
+        if empty < limit:
+            return empty
+    part = math.ceil(loss.company / max(2, confined_limit))
+    shared = [index for index in confined if len(cells[index]) < part and _is_group(cells[index], loss)]
     return min(shared, key=lambda index: len(cells[index]), default=None)
 
 
