@@ -15,13 +15,13 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
-from shared.claims import Claim
+from shared.claims import Claim, Loss
 from shared.errors import QueueUnavailable
 from shared.log import failure
 from shared.queue import RUN_FUNCTION, Queue, RunningLimits, deserialize, serialize
 from shared.settings import Settings
 from worker.executor import Executor, Outcome
-from worker.quarantine.quarantine import Quarantine
+from worker.quarantine.quarantine import Quarantine, Stay
 
 BELL_SECONDS = 1.0
 """How long an idle worker waits for the bell before it looks by itself: a ring can be lost with its connection."""
@@ -125,13 +125,13 @@ class ArqWorker(Worker):
             self._executor.lose(claim.run_id)
             await asyncio.wait({earlier})
         if self._quarantine is not None and self._quarantine.takes(claim):
-            in_cell = await self._quarantine.execute(claim, partial(self._forget_claim, claim))
-            if not in_cell and self._forget_claim(claim):
+            stay = await self._quarantine.execute(claim, partial(self._forget_claim, claim))
+            if stay is Stay.GIVEN_BACK and self._forget_claim(claim):
                 await self._queue.release(claim, done=False)
-            return
-        uncounted = claim.loss is not None and claim.loss.company == 0 and self._settings.run_max_attempts > 1
+            if stay is not Stay.STOPPED:
+                return
         try:
-            outcome = await self._executor.execute(claim.run_id, uncounted=uncounted)
+            outcome = await self._executor.execute(claim.run_id, uncounted=self._is_uncounted(claim.loss))
         except Exception:
             self.jobs_failed += 1
             if self._forget_claim(claim):  # the run is claimed again when the lease ends by itself
@@ -146,6 +146,12 @@ class ArqWorker(Worker):
                 assert_never(outcome)
         if self._forget_claim(claim) and not await self._queue.release(claim, done=outcome is Outcome.DONE):
             log.warning("lease was lost", action="release_refused", run_id=claim.run_id)
+
+    def _is_uncounted(self, loss: Loss | None) -> bool:
+        """Without a quarantine suspects are executed together again, so that in the end each loss has to count."""
+        if loss is None or self._settings.run_max_attempts == 1:
+            return False
+        return loss.company == 0 or (self._quarantine is not None and not loss.counts)
 
     async def _wait_for_slot(self) -> None:
         if self.tasks:

@@ -10,7 +10,9 @@ if holder ~= ARGV[2] then
   if not holder and redis.call('HGET', PREFIX .. 'holders', ARGV[1]) == ARGV[5] then
     note_loss(ARGV[1], 0, '') -- the process lives: Redis was away, and no other process wanted the run
   end
-  let_go(ARGV[1], ARGV[5])
+  if string.match(holder or '', '^(.*):') ~= ARGV[5] then -- else the process has claimed the run anew
+    let_go(ARGV[1], ARGV[5])
+  end
   return 0
 end
 let_go(ARGV[1], ARGV[5])

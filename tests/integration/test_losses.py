@@ -128,6 +128,17 @@ async def test_a_process_that_was_taken_for_lost_counts_anew_once_it_lives_again
     assert (await claim(queue, "third"))[later].loss == Loss(1, 1, "frozen")
 
 
+async def test_a_release_that_comes_late_does_not_touch_the_newer_claim_of_its_own_process(queue, redis):
+    run_ids = await enqueue(queue, 2)
+    held = await claim(queue, "first", lease=SHORT)
+    await lose(redis, *run_ids)
+    await claim(queue, "first", lease=SHORT)
+    for each in held.values():
+        assert not await queue.release(each, done=False)
+    await lose(redis, *run_ids)
+    assert {each.loss for each in (await claim(queue, "second")).values()} == {Loss(2, 1, "first")}
+
+
 async def test_a_process_that_ends_itself_names_its_fault_and_the_others_are_no_suspects(queue):
     run_ids = await enqueue(queue, 3)
     claims = await claim(queue, "blocked")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from enum import Enum
 from uuid import uuid4
 
 from shared.claims import Claim, Loss
+from shared.errors import QueueUnavailable
 from shared.log import failure
-from shared.queue import Queue
+from shared.queue import Queue, Renewal
 from shared.settings import Settings
 from shared.tasks import end_tasks
 from worker.quarantine.assignment import choose_cell
@@ -19,6 +21,19 @@ IDLE_SECONDS = 30.0
 """A cell that has had no run for so long ends."""
 RETRY_SECONDS = 1.0
 """Before a suspect is given back whose cell did not start."""
+LOOKS_PER_LEASE = 3
+"""At whether the user has stopped a suspect that waits for a cell."""
+
+
+class Stay(Enum):
+    """How a suspect's stay in the quarantine has ended."""
+
+    OVER = "over"
+    """Its claim is released, or lost."""
+    GIVEN_BACK = "given back"
+    """No cell had it: the claim is to be released."""
+    STOPPED = "stopped"
+    """Its user has stopped it before it had a cell: it can end anywhere, because its server is not called."""
 
 
 class Quarantine:
@@ -36,28 +51,39 @@ class Quarantine:
         """Whether the run is a suspect, and there can be cells."""
         return claim.loss is not None and claim.loss.is_suspect and self._forks.is_alive
 
-    async def execute(self, claim: Claim, taken: Callable[[], object]) -> bool:
-        """Has a cell execute the run; `taken` is called where the cell renews the lease from then on.
-
-        Returns when the claim is released, or lost. False where no cell had it: it is the caller's to release.
-        """
+    async def execute(self, claim: Claim, taken: Callable[[], object]) -> Stay:
+        """Has a cell execute the run; `taken` is called where the cell renews the lease from then on."""
         assert claim.loss is not None
         place: asyncio.Future[Cell | None] = asyncio.get_running_loop().create_future()
         self._waiting[place] = (claim.run_id, claim.loss)
         self._assign()
         try:
-            cell = await place
+            while not (await asyncio.wait({place}, timeout=self._settings.lease_seconds / LOOKS_PER_LEASE))[
+                0
+            ]:
+                if await self._is_stopped(claim) and not place.done():
+                    return Stay.STOPPED
         finally:
-            self._waiting.pop(place, None)
+            del self._waiting[place]
+        cell = place.result()
         if cell is None:
-            return False
+            return Stay.GIVEN_BACK
         try:
-            done = await cell.execute(claim, taken)
+            had = await cell.execute(claim, taken)
         finally:
             self._vacate(cell, claim.run_id)
-        if not done and not self._draining:
+        if not had and not self._draining:
             await asyncio.sleep(RETRY_SECONDS)
-        return done
+        return Stay.OVER if had else Stay.GIVEN_BACK
+
+    async def _is_stopped(self, claim: Claim) -> bool:
+        try:
+            [state] = await self._queue.renew(
+                [claim], self._settings.lease_seconds, self._settings.journal_ttl_seconds
+            )
+        except QueueUnavailable:
+            return False
+        return Renewal.CANCEL in state
 
     def drain(self) -> None:
         """Has all cells drain; suspects that wait for one are given back."""
