@@ -8,7 +8,8 @@
 local holder = redis.call('GET', KEYS[2])
 if holder ~= ARGV[2] then
   if not holder and redis.call('HGET', PREFIX .. 'holders', ARGV[1]) == ARGV[5] then
-    note_loss(ARGV[1], 0, '') -- the process lives: Redis was away, and no other process wanted the run
+    -- no other process wanted the run; where the process says no more of it, Redis was away
+    note_loss(ARGV[1], tonumber(ARGV[6]) or 0, ARGV[7])
   end
   if string.match(holder or '', '^(.*):') ~= ARGV[5] then -- else the process has claimed the run anew
     let_go(ARGV[1], ARGV[5])

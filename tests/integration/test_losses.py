@@ -168,6 +168,14 @@ async def test_what_a_worker_tells_of_a_process_that_has_died_is_known_at_once(q
     assert {again[run_id].loss for run_id in run_ids[1:]} == {Loss(2, 1, "other cell")}
 
 
+async def test_what_a_worker_tells_of_it_is_known_though_the_leases_are_over(queue, redis):
+    run_ids = await enqueue(queue, 2)
+    claims = await claim(queue, "worker", lease=SHORT)
+    await lose(redis, *run_ids)
+    await queue.lose(list(claims.values()), "cell")
+    assert {each.loss for each in (await claim(queue, "worker")).values()} == {Loss(2, 1, "cell")}
+
+
 async def test_an_attempt_that_is_blamed_begins_again_when_its_lease_ends(queue, redis):
     (run_id,) = await enqueue(queue, 1)
     (held,) = (await claim(queue, "worker", lease=SHORT)).values()

@@ -28,7 +28,9 @@ START_SECONDS = 60.0
 """For the user's server to be loaded and the services to be reached."""
 END_SECONDS = 5.0
 """For a process to end that has closed its end of the socket."""
-LOOK_SECONDS = 1.0
+LOOKS_PER_LEASE = 10
+FROZEN_LOOKS = 5
+"""A process that does not move for so many is killed, while its leases still hold."""
 
 log = structlog.get_logger()
 
@@ -131,18 +133,16 @@ class Cell:
                     given[1].set()
 
     async def _look_after(self, child: Child) -> None:
-        """Kills a process that does not start, or whose threads stand still for as long as a lease lasts."""
-        looks, looked_at = -1, time.monotonic()
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            now = time.monotonic()
-            if self._place.looks != looks:
-                looks, looked_at = self._place.looks, now
-            limit_seconds = self.settings.lease_seconds if self._ready.done() else START_SECONDS
-            if now - looked_at > limit_seconds:
-                log.error("the process of suspects is frozen", action="cell_frozen", runs=len(self._given))
-                child.kill()
-                return
+        """Kills a process that does not start, or whose threads stand still for half as long as a lease lasts."""
+        look_seconds = self.settings.lease_seconds / LOOKS_PER_LEASE
+        noted, still, limit = 0, 0, START_SECONDS / look_seconds
+        while still < limit:  # looks are counted, not seconds: this process may have been paused itself
+            await asyncio.sleep(look_seconds)
+            still += 1
+            if self._ready.done() and self._place.looks != noted:
+                noted, still, limit = self._place.looks, 0, FROZEN_LOOKS
+        log.error("the process of suspects stands still", action="cell_frozen", runs=len(self._given))
+        child.kill()
 
     async def _lose(self, status: int | None) -> None:
         lost = [claim for claim, _ in self._given.values()]
