@@ -6,6 +6,7 @@ Why each of these, with figures against stock arq, is in docs/decisions/0003-cla
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import Any, assert_never
 from uuid import uuid4
@@ -134,8 +135,9 @@ class ArqWorker(Worker):
             outcome = await self._executor.execute(claim.run_id, uncounted=self._is_uncounted(claim.loss))
         except Exception:
             self.jobs_failed += 1
-            if self._forget_claim(claim):  # the run is claimed again when the lease ends by itself
-                await self._queue.blame(claim)
+            if self._forget_claim(claim):
+                with suppress(QueueUnavailable):  # the run is claimed again when the lease ends by itself
+                    await self._queue.blame(claim)
             raise
         match outcome:
             case Outcome.DONE:

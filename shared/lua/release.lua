@@ -16,10 +16,10 @@ if holder ~= ARGV[2] then
   end
   return 0
 end
-let_go(ARGV[1], ARGV[5])
-if ARGV[6] ~= '' then note_loss(ARGV[1], tonumber(ARGV[6]), ARGV[7]) end
-if ARGV[3] == 'later' then
-  return 1
+if ARGV[3] ~= 'done' then
+  let_go(ARGV[1], ARGV[5])
+  if ARGV[6] ~= '' then note_loss(ARGV[1], tonumber(ARGV[6]), ARGV[7]) end
+  if ARGV[3] == 'later' then return 1 end
 end
 redis.call('DEL', KEYS[2])
 local rings = true

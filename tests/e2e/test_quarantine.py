@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -18,12 +19,13 @@ import pytest_asyncio
 
 from shared.settings import Settings
 from tests.deadly_servers import DIE_SECONDS
-from tests.followers import asking, crowd
+from tests.followers import asking, crowd, following
 from tests.relay_servers import Script, open_gate
 from tests.services import Databases, RedisDatabases
 from tests.system import (
     ROOT,
     START_SECONDS,
+    Answer,
     Caller,
     Process,
     Processes,
@@ -226,6 +228,11 @@ async def lost(stage: Stage, worker: Supervised, folder: Path, number: int) -> t
     return run_ids, cells_of(worker.processes[-1])
 
 
+def is_in_mid_answer(answer: Answer) -> bool:
+    updates = [event["update"] for event in answer.of_type("thread.item.updated")]
+    return sum(update.get("delta", "").startswith("2.") for update in updates) == HOLD
+
+
 def cells_of(worker: Process) -> list[int]:
     """The processes that the worker's fork server has forked."""
     [fork_server] = children(worker.popen.pid)
@@ -281,6 +288,51 @@ async def test_the_cells_of_a_worker_that_drains_hand_their_runs_back(stage: Sta
         rows = await ended(stage, *run_ids[1:])
     assert stopped["status"] == "cancelled"
     assert {(row["status"], row["attempt"], row["handed_back"]) for row in rows} == {("completed", 3, 2)}
+
+
+async def test_a_suspect_that_waits_for_a_cell_is_stopped_by_its_user(stage: Stage, tmp_path: Path) -> None:
+    """Two that were lost with their cell are executed one after the other where there is one cell."""
+    async with stage.supervised(SUSPECT_PROCESSES=1) as worker:
+        run_ids, [cell] = await lost(stage, worker, tmp_path, 2)
+        for run_id in run_ids:
+            async with following(stage.alice, run_id) as follower:
+                await follower.until("its second attempt is in mid-answer", is_in_mid_answer)
+        os.kill(cell, signal.SIGKILL)
+
+        async def one_has_begun() -> list[str]:
+            return [row["id"] for row in await stage.rows(*run_ids) if row["attempt"] == 3]
+
+        [first] = await wait_until("one goes on", one_has_begun, FINISH_SECONDS)
+        [waiting] = set(run_ids) - {first}
+        assert (await stage.alice.cancel(waiting)).status_code == 202
+        [stopped] = await ended(stage, waiting)
+        [row] = await stage.rows(first)
+        assert (stopped["status"], row["status"], row["attempt"]) == ("cancelled", "running", 3)
+        open_gate(tmp_path, HOLD)
+        [row] = await ended(stage, first)
+    assert (row["status"], row["attempt"], row["handed_back"]) == ("completed", 3, 2)
+    assert [line["company"] for line in worker.lines("suspect_died")] == [2, 2]
+    assert all(
+        any("relay_servers.py" in place for place in line["frames"]) for line in worker.lines("suspect_died")
+    )
+
+
+async def test_a_worker_whose_fork_server_is_gone_executes_suspects_itself(
+    stage: Stage, tmp_path: Path
+) -> None:
+    async with stage.supervised() as worker:
+        run_ids = await stage.ask(2, held(tmp_path))
+        await begun(stage, run_ids, 1)
+        async with stage.worker() as other:
+            [fork_server] = children(other.popen.pid)
+            os.kill(fork_server, signal.SIGKILL)
+            worker.processes[-1].popen.send_signal(signal.SIGSTOP)
+            await begun(stage, run_ids, 2)
+            assert children(other.popen.pid) == []
+            open_gate(tmp_path, HOLD)
+            rows = await ended(stage, *run_ids)
+            assert "fork_server_ended" in other.output
+    assert {(row["status"], row["attempt"], row["handed_back"]) for row in rows} == {("completed", 2, 1)}
 
 
 async def test_a_cell_that_stands_still_is_killed(stage: Stage, tmp_path: Path) -> None:

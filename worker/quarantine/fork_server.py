@@ -18,7 +18,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -26,6 +26,9 @@ import structlog
 
 Execute = Callable[[socket.socket, int], int]
 """What a forked process does with its socket and its file, and its exit status."""
+
+LOOK_SECONDS = 5.0
+"""At whether the worker is still there: what its code has forked may hold its end of the socket open."""
 
 log = structlog.get_logger()
 
@@ -112,6 +115,8 @@ class ForkServer:
                 child.ended.set_result(None)
 
     def close(self) -> None:
+        with suppress(OSError):  # it is closed
+            self.control.shutdown(socket.SHUT_RDWR)  # also where the site's code has forked, and kept a copy
         self.control.close()
 
 
@@ -137,6 +142,7 @@ def forking(processes: int, execute: Execute) -> Iterator[ForkServer | None]:
 
 def _serve(control: socket.socket, execute: Execute) -> NoReturn:
     """The server's life. A signal to the worker's process group is not for it, nor for what it forks."""
+    worker = os.getppid()
     try:
         os.setsid()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -148,7 +154,9 @@ def _serve(control: socket.socket, execute: Execute) -> NoReturn:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wakes)
         while True:
-            readable, _, _ = select.select([control.fileno(), woken], [], [])
+            readable, _, _ = select.select([control.fileno(), woken], [], [], LOOK_SECONDS)
+            if os.getppid() != worker:
+                break
             if woken in readable:
                 os.read(woken, 4096)
                 _reap(control)
