@@ -16,7 +16,7 @@ from shared import attachment_objects, attachments, awaited_calls, runs_sql, sto
 from shared.attachments import UNSENT_SECONDS
 from shared.queue import REPEAT_SECONDS
 from shared.run_rows import MAX_SAME_BODY
-from shared.runs import Status, sources
+from shared.runs import MAX_UNCOUNTED_ATTEMPTS, Status, sources
 from shared.store import PAGE_MAX_BYTES
 from worker import reaper, sweeps
 
@@ -106,7 +106,7 @@ def _of_runs(size: Size) -> list[Case]:
         Case("runs_sql.UNENDED", (*thread, None)),
         Case("runs_sql.UNENDED", (*thread, running), "before a run"),
         Case("runs_sql.ANSWERING", (*thread, "msg_none")),
-        Case("runs_sql.START", (queued, sources(Status.RUNNING))),
+        Case("runs_sql.START", (queued, sources(Status.RUNNING), False, MAX_UNCOUNTED_ATTEMPTS)),
         Case("runs_sql.STATUS", (running,)),
         Case("runs_sql.FINISH", (running, 1, "completed", None, sources(Status.COMPLETED))),
         Case(

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, cast
 
@@ -15,6 +14,8 @@ from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
 from shared import keys
+from shared.claims import Claim as Claim
+from shared.claims import Loss, process_of
 from shared.errors import QueueUnavailable
 from shared.fair_share import UNKNOWN_FLOW, Flow
 from shared.redis import Call, Redis, call, script, translated
@@ -45,21 +46,6 @@ class Renewal(IntFlag):
     """Somebody follows the run; only told where ABANDON_SECONDS is on."""
     RETAKEN = 8
     """The lease was gone and nobody's, and is held again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A lease on a run: the token proves it."""
-
-    run_id: str
-    token: str
-    asked_at: float = field(default=0.0, compare=False)
-    """When it was asked for, by time.monotonic(): the lease is not older."""
-
-    @property
-    def worker(self) -> str:
-        """The worker that has made it: tokens are `<worker>:<number>`."""
-        return self.token.rpartition(":")[0] or self.token
 
 
 def serialize(data: Any) -> bytes:
@@ -140,17 +126,21 @@ class Queue:
     async def claim(
         self, free: int, lease_seconds: float, token: str, limits: RunningLimits = UNLIMITED
     ) -> list[Claim]:
-        """Takes up to `free` due jobs in fair order. `token` must be unlike that of any other claim."""
+        """Takes up to `free` due jobs in fair order.
+
+        `token` must be unlike that of any other claim; what stands before its last colon names the process.
+        """
         asked_at = time.monotonic()
         arguments: list[str | int] = [free, int(lease_seconds * 1000), token, *limits]
         with translated():
-            taken, dropped = await self._claim(
+            taken, dropped, pairs = await self._claim(
                 keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX],
-                args=[*arguments, UNKNOWN_FLOW.path, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
+                args=[*arguments, UNKNOWN_FLOW.path, keys.BELL_TTL_SECONDS, process_of(token), FAIR_TTL_MS],
             )
         if dropped:
             log.error("jobs dropped: no run can have their ids", action="claim_dropped", count=len(dropped))
-        return [Claim(run_id.decode(), token, asked_at) for run_id in taken]
+        losses = {pairs[i]: Loss.parse(pairs[i + 1].decode()) for i in range(0, len(pairs), 2)}
+        return [Claim(run_id.decode(), token, asked_at, losses.get(run_id)) for run_id in taken]
 
     async def renew(
         self, claims: Sequence[Claim], lease_seconds: float, journal_ttl_seconds: float
@@ -166,30 +156,46 @@ class Queue:
 
     async def release(self, claim: Claim, *, done: bool) -> bool:
         """Gives the job up, for good or to be due again now; False where the lease was lost."""
-        with translated():
-            released = await self._release(
-                keys=[
-                    keys.QUEUE,
-                    keys.lease(claim.run_id),
-                    keys.job(claim.run_id),
-                    keys.tries(claim.run_id),
-                    keys.BELL,
-                    keys.FAIR_PREFIX,
-                ],
-                args=[
-                    claim.run_id,
-                    claim.token,
-                    "done" if done else "again",
-                    keys.BELL_TTL_SECONDS,
-                    FAIR_TTL_MS,
-                ],
-            )
+        [released] = await call(self._redis, self._release_call(claim, "done" if done else "again"))
         return bool(released)
 
     async def leave(self, claims: Sequence[Claim], blamed: Set[str]) -> None:
-        """Gives all of a worker's runs up at once, because its process ends; `blamed` are those that made it end."""
-        for claim in claims:
-            await self.release(claim, done=False)
+        """Gives up all that a process holds which is about to end itself, because of the runs that are blamed.
+
+        Their attempts count, and those of the others do not. All are due again now.
+        """
+        losses = [Loss(1 if claim.run_id in blamed else 0, 0, "") for claim in claims]
+        await call(
+            self._redis,
+            *(self._release_call(claim, "again", loss) for claim, loss in zip(claims, losses, strict=True)),
+        )
+
+    async def lose(self, claims: Sequence[Claim], process: str) -> None:
+        """Gives up what a process held that is lost, for which another has claimed it. All are due again now."""
+        loss = Loss(len(claims), 0, process)
+        await call(self._redis, *(self._release_call(claim, "again", loss) for claim in claims))
+
+    async def blame(self, claim: Claim) -> None:
+        """The attempt has failed where a run does not fail: it counts, and the next begins when the lease has ended."""
+        await call(self._redis, self._release_call(claim, "later", Loss(1, 0, "")))
+
+    def _release_call(self, claim: Claim, what: str, loss: Loss | None = None) -> Call:
+        key_of = (keys.lease, keys.job, keys.tries)
+        company, process = ("", "") if loss is None else (loss.company, loss.process)
+        return Call(
+            self._release,
+            [keys.QUEUE, *(key(claim.run_id) for key in key_of), keys.BELL, keys.FAIR_PREFIX],
+            [
+                claim.run_id,
+                claim.token,
+                what,
+                keys.BELL_TTL_SECONDS,
+                claim.process,
+                company,
+                process,
+                FAIR_TTL_MS,
+            ],
+        )
 
     async def holder(self, run_id: str) -> Claim | None:
         """The claim that holds the run's lease."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import signal
 import sys
 
@@ -14,6 +15,8 @@ from shared.garbage import settle
 from shared.log import configure, failure
 from shared.settings import Settings, load_settings
 from worker.main import create_worker
+from worker.quarantine.cell_process import execute_cell
+from worker.quarantine.fork_server import ForkServer, forking
 
 log = structlog.get_logger()
 
@@ -22,7 +25,9 @@ def main() -> int:
     try:
         settings = load_settings()
         configure(settings.log_level, settings.log_format)
-        uvloop.run(_serve(settings))
+        faulthandler.enable()
+        with forking(settings.suspect_processes, execute_cell) as forks:
+            uvloop.run(_serve(settings, forks))
     except RelaykitError as error:
         print(f"relaykit worker: {error.code}: {error.message}", file=sys.stderr)
         return 2
@@ -32,13 +37,13 @@ def main() -> int:
     return 0
 
 
-async def _serve(settings: Settings) -> None:
-    worker = create_worker(settings, owns_process=True)
+async def _serve(settings: Settings, forks: ForkServer | None) -> None:
+    worker = create_worker(settings, forks=forks, owns_process=True)
     settle()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         # not the loop's own handlers: those are not called while a call blocks it
-        signal.signal(number, lambda number, frame: worker.terminate(loop))
+        signal.signal(number, lambda number, frame: worker.draining.ask_by_signal(loop))
     await worker.run()
 
 

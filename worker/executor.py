@@ -76,15 +76,15 @@ class Executor:
         self._user = user
         self._box = TokenBox(settings.forward_token_key) if settings.forward_token_key else None
 
-    async def execute(self, run_id: str) -> Outcome:
-        """Executes the next attempt of the run; the claim must be held."""
+    async def execute(self, run_id: str, *, uncounted: bool = False) -> Outcome:
+        """Executes the next attempt; the claim must be held. `uncounted`: a lost one does not count against the run."""
         structlog.contextvars.bind_contextvars(run_id=run_id)
         attempt = Attempt(run_id)
         if self._draining:
             attempt.stop(Stop.DRAIN)
         self.attempts[run_id] = attempt
         try:
-            return await self._execute(attempt)
+            return await self._execute(attempt, uncounted)
         finally:
             del self.attempts[run_id]
 
@@ -100,8 +100,8 @@ class Executor:
         for attempt in self.attempts.values():
             attempt.stop(Stop.DRAIN)
 
-    async def _execute(self, attempt: Attempt) -> Outcome:
-        run = await self._persist(attempt, lambda: self._runs.start(attempt.run_id))
+    async def _execute(self, attempt: Attempt, uncounted: bool) -> Outcome:
+        run = await self._persist(attempt, lambda: self._runs.start(attempt.run_id, uncounted=uncounted))
         if run is None:
             await self._complete_ended(attempt)
             return Outcome.DONE

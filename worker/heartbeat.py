@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from shared.claims import Claim
 from shared.errors import QueueUnavailable
 from shared.log import failure
-from shared.queue import Claim, Queue, Renewal
+from shared.queue import Queue, Renewal
 from shared.settings import Settings
 from worker.metrics import LEASES_LOST, LEASES_RETAKEN, RENEWALS_FAILED
 from worker.stop import Stop
@@ -122,7 +123,7 @@ class Heartbeat:
     async def _is_claimed_again(self, claim: Claim) -> bool:
         """Whether this worker itself has the lease by a newer claim, which it may not have heard of yet."""
         holder = await self._queue.holder(claim.run_id)
-        return holder is not None and holder.worker == claim.worker
+        return holder is not None and holder.process == claim.process != ""
 
     def _is_held(self, claim: Claim) -> bool:
         return self._claims.get(claim.run_id) is claim

@@ -3,54 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import structlog
 from arq.connections import ArqRedis
 from chatkit.server import ChatKitServer
 
-from shared import keys
 from shared.attachments import ObjectAttachmentStore, build_attachment_store, build_previews
 from shared.chatkit import UserServer, load_server
 from shared.database import Database
-from shared.ending import Endings
-from shared.errors import QueueUnavailable
-from shared.journal import Journals
-from shared.listen import heard, listening
-from shared.log import failure
-from shared.queue import Claim, Queue, deserialize, serialize
-from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, open_redis, translated
-from shared.run_rows import Runs
+from shared.queue import Queue, deserialize, serialize
+from shared.redis import REPLY_TIMEOUT_SECONDS, open_redis
 from shared.settings import Settings
 from shared.store import PostgresStore
 from shared.store_calls import StoreCalls
 from shared.tasks import end_tasks
 from worker.arq_worker import BELL_SECONDS, ArqWorker
+from worker.draining import Draining
+from worker.execution import opened_execution, running_loops
 from worker.executor import Executor
-from worker.keeper import Keeper
-from worker.kept import Kept
-from worker.publisher import Publisher
+from worker.quarantine.fork_server import ForkServer
+from worker.quarantine.quarantine import Quarantine
 from worker.reaper import Reaper
 from worker.server_events import note_given_id
-from worker.stop import Stop, calling_store, guard, is_executing
-
-RECONNECT_SECONDS = 0.2
-END_SECONDS = 1.0
-"""What the end of a process may take beyond its drain."""
+from worker.stop import calling_store, guard, is_executing
 
 log = structlog.get_logger()
 
 
 def create_worker(
-    settings: Settings, server: ChatKitServer[Any] | None = None, *, owns_process: bool = False
+    settings: Settings,
+    server: ChatKitServer[Any] | None = None,
+    *,
+    forks: ForkServer | None = None,
+    owns_process: bool = False,
 ) -> RunWorker:
     """A worker that opens nothing until `run`. `server` is taken as it is, instead of CHATKIT_SERVER.
 
-    `owns_process`: it may end the process, where a call blocks the event loop. Raises ServerLoadError.
+    Without `forks` it has no quarantine: suspects are executed as other runs are. `owns_process`: it may end the
+    process, where a call blocks the event loop. Raises ServerLoadError.
     """
+    return RunWorker(settings, *load(settings, server), forks=forks, owns_process=owns_process)
+
+
+def load(
+    settings: Settings, server: ChatKitServer[Any] | None = None
+) -> tuple[Database, UserServer, ObjectAttachmentStore | None]:
+    """The user's server with our store, and what that stands on, still closed. Raises ServerLoadError."""
     database = Database(settings)
     calls = StoreCalls(database, waits=is_executing, calling=calling_store)
     attachment_store = build_attachment_store(settings, database, calls)
@@ -63,7 +64,7 @@ def create_worker(
     )
     user = load_server(settings, store, attachment_store, server)
     guard(user.server)
-    return RunWorker(settings, database, user, attachment_store, owns_process=owns_process)
+    return database, user, attachment_store
 
 
 class RunWorker:
@@ -76,36 +77,27 @@ class RunWorker:
         user: UserServer,
         attachments: ObjectAttachmentStore | None,
         *,
+        forks: ForkServer | None,
         owns_process: bool,
     ) -> None:
+        self.draining = Draining(settings)
         self._settings = settings
-        self._owns_process = owns_process
         self._database = database
         self._user = user
         self._attachments = attachments
-        self._stopping = asyncio.Event()
-        self._ends_by: float | None = None
-
-    def terminate(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Drains the worker in its `loop`. Safe in a signal handler, also while the loop stands still.
-
-        Where it still stands still when the process has to have ended, the keeper ends it.
-        """
-        settings = self._settings
-        self._ends_by = time.monotonic() + settings.drain_seconds + settings.lease_seconds + END_SECONDS
-        with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(self.drain)
+        self._forks = forks
+        self._owns_process = owns_process
 
     def drain(self) -> None:
         """Claim nothing more; let runs finish for DRAIN_SECONDS, hand the rest back, end."""
-        self._stopping.set()
+        self.draining.ask()
 
     async def run(self) -> None:
         """Serves until `drain`. Raises DatabaseUnavailable or QueueUnavailable where it cannot start."""
         async with self._opened() as (arq_worker, executor):
             log.info("worker started", action="worker_start", max_runs=self._settings.max_runs)
             polling = asyncio.create_task(arq_worker.async_run())
-            stopping = asyncio.create_task(self._stopping.wait())
+            stopping = asyncio.create_task(self.draining.asked.wait())
             await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if polling.done():
                 stopping.cancel()
@@ -117,18 +109,20 @@ class RunWorker:
     async def _drain(self, arq_worker: ArqWorker, executor: Executor) -> None:
         log.info("draining", action="worker_drain", runs=len(executor.attempts))
         await arq_worker.stop_claiming()
+        arq_worker.drain_quarantine()
         await arq_worker.jobs_ended(self._settings.drain_seconds)
         executor.drain()
         await arq_worker.jobs_ended(self._settings.lease_seconds)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[ArqWorker, Executor]]:
-        settings, database = self._settings, self._database
+        settings = self._settings
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(database)
-            commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
-            with translated():
-                await commands.ping()
+            execution = await stack.enter_async_context(
+                opened_execution(
+                    settings, self._database, self._user, self.draining, owns_process=self._owns_process
+                )
+            )
             bell = await stack.enter_async_context(
                 open_redis(
                     settings.redis_url,
@@ -136,76 +130,11 @@ class RunWorker:
                     reply_timeout_seconds=BELL_SECONDS + REPLY_TIMEOUT_SECONDS,
                 )
             )
-            signals = await stack.enter_async_context(
-                open_redis(settings.redis_url, connections=1, reply_timeout_seconds=None)
-            )
-            runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
-            await journals.load_scripts()
-            publisher = Publisher(commands, journals, settings)
-            endings = Endings(settings, database, runs, journals, queue, self._user)
-            executor = Executor(settings, runs, journals, queue, publisher, endings, self._user)
-            redis = ArqRedis(commands.connection_pool, job_serializer=serialize, job_deserializer=deserialize)
-            reaper = Reaper(settings, database, queue, endings, self._attachments)
-            arq_worker = ArqWorker(settings, redis, queue, Queue(bell), executor, runs)
-            keeper = Keeper(
-                settings, self._kept(arq_worker, executor, queue), owns_process=self._owns_process
-            )
-            ended = await stack.enter_async_context(keeper.running())
-            loops = [publisher.run(), reaper.run(), _hear_signals(signals, executor), _failed(ended)]
-            await stack.enter_async_context(_running([asyncio.create_task(loop) for loop in loops], self))
-            yield arq_worker, executor
-
-    def _kept(self, arq_worker: ArqWorker, executor: Executor, queue: Queue) -> Kept:
-        def stop(claim: Claim, reason: Stop) -> None:
-            attempt = executor.attempts.get(claim.run_id)
-            if attempt is not None and arq_worker.claims.get(claim.run_id) is claim:
-                attempt.stop(reason)
-
-        async def check() -> None:
-            await queue.ping()
-            await self._database.check()
-
-        return Kept(arq_worker.claims, stop, check, self._stopping.is_set, lambda: self._ends_by)
-
-
-async def _failed(ended: asyncio.Future[None]) -> None:
-    """Raises what the keeper has failed with."""
-    await asyncio.wait([ended])
-    ended.result()
-
-
-async def _hear_signals(redis: Redis, executor: Executor) -> None:
-    """Stops the attempt that a cancel signal names, if it is here. A missed signal is found by the heartbeat."""
-    while True:
-        try:
-            async with listening(redis, lambda pubsub: pubsub.subscribe(keys.SIGNALS)) as pubsub:
-                async for messages in heard(pubsub):
-                    for message in messages:
-                        if message["type"] == "message":
-                            _signal(executor, message["data"])
-        except QueueUnavailable as error:
-            log.warning("signals interrupted", action="signals_reconnect", **failure(error))
-        await asyncio.sleep(RECONNECT_SECONDS)
-
-
-def _signal(executor: Executor, data: bytes) -> None:
-    attempt = executor.attempts.get(data.decode(errors="replace"))
-    if attempt is not None:
-        attempt.stop(Stop.USER)
-
-
-@asynccontextmanager
-async def _running(loops: list[asyncio.Task[None]], worker: RunWorker) -> AsyncIterator[None]:
-    """Keeps the loops running; one that fails drains the worker, whose runs go to others."""
-
-    def heed(loop: asyncio.Task[None]) -> None:
-        if not loop.cancelled() and (error := loop.exception()) is not None:
-            log.critical("a loop failed", action="loop_failed", **failure(error))
-            worker.drain()
-
-    for loop in loops:
-        loop.add_done_callback(heed)
-    try:
-        yield
-    finally:
-        await end_tasks(loops)
+            pool = execution.commands.connection_pool
+            redis = ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize)
+            reaper = Reaper(settings, self._database, execution.queue, execution.endings, self._attachments)
+            await stack.enter_async_context(running_loops([reaper.run()], self.draining.ask))
+            quarantine = None if self._forks is None else Quarantine(settings, execution.queue, self._forks)
+            if quarantine is not None:
+                stack.push_async_callback(quarantine.close)
+            yield ArqWorker(settings, redis, Queue(bell), execution, quarantine), execution.executor

@@ -1,11 +1,25 @@
--- Gives a job up: done for good, or due again now. Only by the holder of the lease.
+-- Gives a job up: done for good, due again now, or due again when its lease ends. Only by the holder of the lease.
 --
 -- KEYS[1] queue   KEYS[2] lease   KEYS[3] job   KEYS[4] tries   KEYS[5] bell   KEYS[6] prefix of the fair order
--- ARGV[1] job id   ARGV[2] token   ARGV[3] 'done' or 'again'   ARGV[4] bell's time to live, s
--- ARGV[5] time to live of the fair order, ms
--- Returns 1, or 0 when the lease is another's: then nothing was touched.
-if redis.call('GET', KEYS[2]) ~= ARGV[2] then
+-- ARGV[1] job id   ARGV[2] token   ARGV[3] 'done', 'again' or 'later'   ARGV[4] bell's time to live, s
+-- ARGV[5] the process that holds it   ARGV[6] company in which its attempt was lost; empty: it was not lost
+-- ARGV[7] the process that it was lost with   ARGV[8] time to live of the fair order, ms
+-- Returns 1, or 0 when the lease is over or another's: then the job was not touched.
+local holder = redis.call('GET', KEYS[2])
+if holder ~= ARGV[2] then
+  if not holder and redis.call('HGET', PREFIX .. 'holders', ARGV[1]) == ARGV[5] then
+    -- no other process wanted the run; where the process says no more of it, Redis was away
+    note_loss(ARGV[1], tonumber(ARGV[6]) or 0, ARGV[7])
+  end
+  if string.match(holder or '', '^(.*):') ~= ARGV[5] then -- else the process has claimed the run anew
+    let_go(ARGV[1], ARGV[5])
+  end
   return 0
+end
+if ARGV[3] ~= 'done' then
+  let_go(ARGV[1], ARGV[5])
+  if ARGV[6] ~= '' then note_loss(ARGV[1], tonumber(ARGV[6]), ARGV[7]) end
+  if ARGV[3] == 'later' then return 1 end
 end
 redis.call('DEL', KEYS[2])
 local rings = true
