@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import IntFlag
 from typing import Self
 
 
@@ -52,3 +53,17 @@ class Claim:
 def process_of(token: str) -> str:
     """The process that claims with the token: what stands before the last colon; empty where there is none."""
     return token.rpartition(":")[0]
+
+
+class Renewal(IntFlag):
+    """What a renewal says of a run."""
+
+    LOST = 0
+    """The lease is another's."""
+    HELD = 1
+    CANCEL = 2
+    """The user has stopped the run."""
+    FOLLOWED = 4
+    """Somebody follows the run; only told where ABANDON_SECONDS is on."""
+    RETAKEN = 8
+    """The lease was gone and nobody's, and is held again."""

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, suppress
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Any, NamedTuple, cast
 
 import structlog
@@ -14,8 +14,7 @@ from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
 from shared import keys
-from shared.claims import Claim as Claim
-from shared.claims import Loss, process_of
+from shared.claims import Claim, Loss, Renewal, process_of
 from shared.errors import QueueUnavailable
 from shared.fair_share import UNKNOWN_FLOW, Flow
 from shared.redis import Call, Redis, call, script, translated
@@ -32,20 +31,6 @@ REPEAT_SECONDS = 300
 """For so long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
 
 log = structlog.get_logger()
-
-
-class Renewal(IntFlag):
-    """What a renewal says of a run."""
-
-    LOST = 0
-    """The lease is another's."""
-    HELD = 1
-    CANCEL = 2
-    """The user has stopped the run."""
-    FOLLOWED = 4
-    """Somebody follows the run; only told where ABANDON_SECONDS is on."""
-    RETAKEN = 8
-    """The lease was gone and nobody's, and is held again."""
 
 
 def serialize(data: Any) -> bytes:

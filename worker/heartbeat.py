@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from shared.claims import Claim
+from shared.claims import Claim, Renewal
 from shared.errors import QueueUnavailable
 from shared.log import failure
-from shared.queue import Queue, Renewal
+from shared.queue import Queue
 from shared.settings import Settings
 from worker.metrics import LEASES_LOST, LEASES_RETAKEN, RENEWALS_FAILED
 from worker.stop import Stop

@@ -16,10 +16,11 @@ from typing import NoReturn
 import structlog
 import uvloop
 
+from shared.claims import Claim
 from shared.errors import QueueUnavailable
 from shared.listener import bind
 from shared.log import failure
-from shared.queue import Claim, Queue
+from shared.queue import Queue
 from shared.redis import open_redis
 from shared.settings import Settings
 from shared.tasks import end_tasks

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.queue import Claim
+from shared.claims import Claim
 from worker.stop import Stop
 
 

@@ -15,8 +15,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.claims import Claim, Renewal
 from shared.journal import Batch, Field, Journals
-from shared.queue import Claim, Queue, Renewal
+from shared.queue import Queue
 from shared.redis import open_redis
 from shared.runs import Status
 from shared.settings import Settings

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import keys
-from shared.queue import Claim, Queue, Renewal
+from shared.claims import Claim, Renewal
+from shared.queue import Queue
 from shared.redis import Redis, open_redis
 from tests.previous.real_redis import Real, quick
 from tests.previous.redis import CANCEL, HELD, LOST, PreviousQueue

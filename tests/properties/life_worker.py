@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.queue import Claim
+from shared.claims import Claim
 from tests.properties.life import LEASE_SECONDS, World
 from tests.properties.life_job import Job
 from worker.heartbeat import Heartbeat

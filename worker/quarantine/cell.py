@@ -14,10 +14,10 @@ from typing import Any
 
 import structlog
 
-from shared.claims import Claim, Loss
+from shared.claims import Claim, Loss, Renewal
 from shared.errors import QueueUnavailable
 from shared.log import failure
-from shared.queue import Queue, Renewal
+from shared.queue import Queue
 from shared.redis import insist
 from shared.settings import Settings
 from shared.tasks import end_tasks

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from enum import Enum
 from uuid import uuid4
 
-from shared.claims import Claim, Loss
+from shared.claims import Claim, Loss, Renewal
 from shared.errors import QueueUnavailable
 from shared.log import failure
-from shared.queue import Queue, Renewal
+from shared.queue import Queue
 from shared.settings import Settings
 from shared.tasks import end_tasks
 from worker.quarantine.assignment import choose_cell

@@ -13,8 +13,9 @@ from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
 from shared import keys
+from shared.claims import Claim
 from shared.fair_share import UNKNOWN_FLOW, Flow
-from shared.queue import RUN_FUNCTION, UNLIMITED, Claim, Queue, RunningLimits, serialize
+from shared.queue import RUN_FUNCTION, UNLIMITED, Queue, RunningLimits, serialize
 from shared.redis import Call, Redis
 
 
