@@ -186,10 +186,9 @@ async def test_beside_a_run_that_ends_its_process_three_others_complete_executed
         others = await stage.ask(3, held(tmp_path))
         await begun(stage, others, 1)
         [killer] = await stage.ask(1, f"{way} {tmp_path}")
-        await begun(stage, others, 2)
+        [last] = await ended(stage, killer)
         open_gate(tmp_path, HOLD)
         rows = await ended(stage, *others)
-        [last] = await ended(stage, killer)
     assert [(row["status"], row["attempt"]) for row in rows] == [("completed", 2)] * 3
     assert (last["status"], last["error"]) == ("failed", "attempts_exhausted")
     assert last["attempt"] - last["handed_back"] == MAX_ATTEMPTS + 1
