@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from shared.refusals import server_refusals
 from shared.server_checks import bypassed, holders_of, unfit_context
 from shared.settings import Settings
 from shared.timestamps import send_offsets
+
+STANDARD_LIBRARY: Final = sysconfig.get_path("stdlib")
 
 _ABSENT: Final = object()
 
@@ -200,7 +203,7 @@ def _told(error: BaseException) -> str:
     theirs = [frame for frame in frames if not _is_pythons_or_ours(frame.filename)]
     if not theirs:
         return kind
-    own = [frame for frame in theirs if "site-packages" not in frame.filename]
+    own = [frame for frame in theirs if not _is_a_librarys(frame.filename)]
     frame = (own or theirs)[-1]
     hint = f": {TOO_EARLY}" if wants_loop(error) else ""
     return f"{kind} at {frame.filename}:{frame.lineno} in {frame.name}{hint}"
@@ -208,6 +211,10 @@ def _told(error: BaseException) -> str:
 
 def _is_pythons_or_ours(filename: str) -> bool:
     return filename.startswith("<frozen ") or filename == importlib.__file__ or filename == __file__
+
+
+def _is_a_librarys(filename: str) -> bool:
+    return "site-packages" in filename or filename.startswith(STANDARD_LIBRARY)
 
 
 def _identity(context: RequestContext) -> RequestContext:

@@ -81,6 +81,5 @@ async def _wind_up(loop: asyncio.AbstractEventLoop) -> bool:
         _, left = await asyncio.wait(left, timeout=TASKS_SECONDS)
     if left:
         log.error("tasks do not end when they are cancelled", action="tasks_left", tasks=names_of(left))
-    await loop.shutdown_asyncgens()
-    await loop.shutdown_default_executor()
+    await loop.shutdown_asyncgens()  # the interpreter waits for threads
     return bool(left)
