@@ -19,7 +19,7 @@ from chatkit.store import AttachmentStore, Store
 
 from shared.errors import ContextTimeout, ServerLoadError
 from shared.identity import RequestContext
-from shared.load_loop import TOO_EARLY, default_loop, has_unrun_tasks, wants_loop
+from shared.load_loop import TOO_EARLY, StartsTask, unrun_loop, wants_loop
 from shared.refusals import server_refusals
 from shared.server_checks import bypassed, holders_of, unfit_context
 from shared.settings import Settings
@@ -75,16 +75,17 @@ def load_server(
     A process calls this before its event loop runs. Raises ServerLoadError, whose text is one line, whatever the site's
     code raises.
     """
-    before = default_loop()
     try:
-        user = _load(settings, store, attachment_store, instance)
+        with unrun_loop():
+            return _load(settings, store, attachment_store, instance)
     except ServerLoadError:
         raise
+    except StartsTask as error:
+        raise ServerLoadError(
+            f"CHATKIT_SERVER={settings.chatkit_server}: it starts tasks: {TOO_EARLY}"
+        ) from error
     except BaseException as error:
         raise ServerLoadError(f"CHATKIT_SERVER={settings.chatkit_server}: {_told(error)}") from error
-    if has_unrun_tasks(before):
-        raise ServerLoadError(f"CHATKIT_SERVER={settings.chatkit_server}: it starts tasks: {TOO_EARLY}")
-    return user
 
 
 def _load(

@@ -1,6 +1,6 @@
-"""The site's code is loaded before the event loop runs, in the API as in the worker: what it may not ask of asyncio then.
+"""What the site's code may not ask of asyncio while it is loaded: before the event loop runs, in both processes.
 
-`asyncio.run()` works; what starts a task fails, and what waits for a loop that nothing will run would never be done.
+`asyncio.run()` works. What starts a task fails, or would wait for a loop that nothing runs.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 TOO_EARLY: Final = (
@@ -15,6 +17,10 @@ TOO_EARLY: Final = (
 )
 _NO_LOOP: Final = ("no running event loop", "There is no current event loop")
 """How asyncio's own messages begin."""
+
+
+class StartsTask(Exception):
+    """What was loaded waits for a loop that nothing runs."""
 
 
 def wants_loop(error: BaseException) -> bool:
@@ -30,22 +36,31 @@ def wants_loop(error: BaseException) -> bool:
     return False
 
 
-def default_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop of this thread that asyncio.get_event_loop() would give where none runs; it makes none."""
+@contextmanager
+def unrun_loop() -> Iterator[None]:
+    """What asks in the block for the loop of its thread, by asyncio.get_event_loop(), gets one that is closed after it.
+
+    Raises StartsTask where tasks wait on it then. The same in each thread, and whatever loop the thread has.
+    """
+    before, loop = _default_loop(), asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        yield
+        if asyncio.all_tasks(loop):
+            _drop_warnings()
+            raise StartsTask
+    finally:
+        if _default_loop() in (loop, None):  # else the site's code has set one of its own
+            asyncio.set_event_loop(before)
+        loop.close()
+
+
+def _default_loop() -> asyncio.AbstractEventLoop | None:
+    """Without making one, as get_event_loop() may."""
     if sys.version_info >= (3, 14):
-        return None  # where there is none, get_event_loop() raises
-    local = getattr(asyncio.get_event_loop_policy(), "_local", None)
-    loop = getattr(local, "_loop", None)
+        return None
+    loop = getattr(getattr(asyncio.get_event_loop_policy(), "_local", None), "_loop", None)
     return loop if isinstance(loop, asyncio.AbstractEventLoop) else None
-
-
-def has_unrun_tasks(before: asyncio.AbstractEventLoop | None) -> bool:
-    """Whether tasks wait on a default loop that came after `before`, and that does not run."""
-    loop = default_loop()
-    if loop is None or loop is before or loop.is_running() or not asyncio.all_tasks(loop):
-        return False
-    _drop_warnings()
-    return True
 
 
 def _drop_warnings() -> None:
