@@ -42,7 +42,8 @@ class MainLoop:
         end_within_bound(status, self._loop)
         if self._loop is not None:
             self._has_left_tasks = run_until_done(self._loop, _wind_up(self._loop))
-            self._loop.close()
+            if not self._has_left_tasks:
+                self._loop.close()
         sys.exit(status)
 
     def _leave(self) -> None:
@@ -55,18 +56,18 @@ def run_until_done(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]
     """Runs `main` to its end on the loop, in this thread.
 
     A task that ends by SystemExit or KeyboardInterrupt stops its loop, though whatever awaits the task gets the
-    exception. The loop goes on where it stood, because the site's code does not end the process. A signal does, by a
-    handler.
+    exception; `loop.stop()` stops it with a RuntimeError. The loop goes on where it stood, because the site's code does
+    not end the process. A signal does, by a handler.
     """
     task = loop.create_task(main)
     while True:
         try:
             return loop.run_until_complete(task)
-        except (SystemExit, KeyboardInterrupt) as error:
-            if task.done():
+        except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+            if task.done() or loop.is_closed():
                 raise
             log.error(  # noqa: TRY400
-                "the site's code asked for the end of the process, which goes on",
+                "the site's code has stopped the event loop, which goes on",
                 action="exit_ignored",
                 **failure(error),
             )

@@ -128,6 +128,9 @@ class Crashing(ChatKitServer[Any]):
                 called = asyncio.Event()
                 asyncio.get_running_loop().call_soon(lambda: (called.set(), crash.here("callback")))
                 await called.wait()
+            case "loop":
+                asyncio.get_running_loop().stop()
+                await asyncio.sleep(0.01)
             case "all tasks":
                 for task in asyncio.all_tasks():
                     task.cancel()

@@ -79,7 +79,7 @@ async def test_a_worker_ends_though_a_stopped_run_has_left_a_thread_that_hangs(
         forced = line(worker, "process_end_forced")
         assert forced
         (thread,) = forced["threads"]
-        assert thread.startswith("asyncio_")
+        assert thread.startswith("ThreadPoolExecutor")
         assert (forced["tasks"], forced["seconds"]) == ([], END_SECONDS)
 
 
