@@ -79,7 +79,7 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
             database_url,
             issuer_key_file,
             free_port(),
-            lease_seconds=4,
+            lease_seconds=30,
             chatkit_server="tests.crashing_servers:Crashing",
             chatkit_context="tests.crashing_servers:async_context",
         )
@@ -282,7 +282,7 @@ async def own_store(
             database_url,
             issuer_key_file,
             free_port(),
-            lease_seconds=4,
+            lease_seconds=30,
             chatkit_store="own",
             chatkit_server="tests.crashing_servers:CrashingNotebook",
             chatkit_context="tests.crashing_servers:context",

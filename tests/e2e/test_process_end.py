@@ -19,6 +19,7 @@ from tests.crashing_servers import Crash
 from tests.followers import Follower, asking
 from tests.local_mode import LocalMode, temporary_data_dir
 from tests.system import (
+    START_SECONDS,
     Process,
     Processes,
     create,
@@ -27,13 +28,18 @@ from tests.system import (
     wait_until,
 )
 
-ENDS_WITHIN = 60.0
+ENDS_WITHIN = START_SECONDS
 """To tell an end from none."""
 
 
 def crashing(settings: Settings, server: str = "Crashing", **more: Any) -> Settings:
     return settings.model_copy(
-        update={"chatkit_server": f"tests.crashing_servers:{server}", "drain_seconds": 0.5, **more}
+        update={
+            "chatkit_server": f"tests.crashing_servers:{server}",
+            "drain_seconds": 0.5,
+            "lease_seconds": 30,
+            **more,
+        }
     )
 
 
@@ -42,6 +48,22 @@ async def system_of(settings: Settings, folder: Path) -> AsyncIterator[Processes
     async with running_processes(settings, folder) as system:
         await wait_until("the worker has started", lambda: line(system.worker_processes[0], "worker_start"))
         yield system
+
+
+@asynccontextmanager
+async def started(side: str, settings: Settings, folder: Path) -> AsyncIterator[Process]:
+    """One process that serves; killed after the block if it still lives."""
+    process = start_process(side, settings, folder / f"{side}.log")
+    try:
+        await wait_until(
+            "it has started, or ended",
+            lambda: line(process, f"{side}_start") or process.popen.poll() is not None,
+            START_SECONDS,
+        )
+        assert process.popen.poll() is None, process.output
+        yield process
+    finally:
+        process.kill()
 
 
 def line(process: Process, action: str) -> dict[str, Any] | None:
@@ -86,9 +108,10 @@ async def test_a_worker_ends_though_a_stopped_run_has_left_a_thread_that_hangs(
 async def test_a_worker_ends_though_a_run_has_left_a_task_that_swallows_its_cancellation(
     settings: Settings, tmp_path: Path
 ) -> None:
-    """And what libraries have registered for the end is called all the same."""
+    """What libraries have registered for the end is called all the same; and SIGTERM is heard after `sys.exit()`."""
     async with system_of(crashing(settings, "Saying"), tmp_path) as system:
         alice = await system.caller()
+        assert (await alice.stream(create(str(Crash(raises="exit", at="abandoned task"))))).end == "completed"
         assert (await alice.stream(create(str(Crash(at="deaf task"))))).end == "completed"
         (worker,) = system.worker_processes
         assert await ends(worker) == 0
@@ -102,7 +125,7 @@ async def test_a_worker_ends_though_a_run_has_left_a_task_that_swallows_its_canc
 async def test_a_worker_ends_though_a_run_swallows_its_cancellation(
     settings: Settings, tmp_path: Path
 ) -> None:
-    async with system_of(crashing(settings, lease_seconds=2), tmp_path) as system:
+    async with system_of(crashing(settings, lease_seconds=20), tmp_path) as system:
         alice = await system.caller()
         async with asking(alice, create(str(Crash(at="deaf")))) as asker:
             await ready(asker)
@@ -112,13 +135,13 @@ async def test_a_worker_ends_though_a_run_swallows_its_cancellation(
             assert line(worker, "tasks_left")
 
 
-@pytest.mark.parametrize("side", ["api", "worker"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("side", "number"), [("api", signal.SIGTERM), ("api", signal.SIGINT), ("worker", signal.SIGTERM)]
+)
 async def test_a_process_ends_though_a_library_has_a_thread_that_does_not(
     settings: Settings, tmp_path: Path, side: str, number: signal.Signals
 ) -> None:
-    async with system_of(crashing(settings, "Lingering"), tmp_path) as system:
-        process = (system.api_processes if side == "api" else system.worker_processes)[0]
+    async with started(side, crashing(settings, "Lingering"), tmp_path) as process:
         assert await ends(process, number) == 0
         forced = line(process, "process_end_forced")
         assert forced
@@ -130,8 +153,7 @@ async def test_a_process_ends_though_an_exit_handler_hangs(
     settings: Settings, tmp_path: Path, side: str
 ) -> None:
     """The line says where the main thread stands."""
-    async with system_of(crashing(settings, "Flushing"), tmp_path) as system:
-        process = (system.api_processes if side == "api" else system.worker_processes)[0]
+    async with started(side, crashing(settings, "Flushing"), tmp_path) as process:
         assert await ends(process) == 0
         forced = line(process, "process_end_forced")
         assert forced
@@ -158,8 +180,7 @@ async def test_an_api_ends_though_a_request_has_left_a_task_that_swallows_its_ca
 async def test_a_process_with_nothing_left_ends_without_a_word(
     settings: Settings, tmp_path: Path, side: str
 ) -> None:
-    async with system_of(crashing(settings, "Saying"), tmp_path) as system:
-        process = (system.api_processes if side == "api" else system.worker_processes)[0]
+    async with started(side, crashing(settings, "Saying"), tmp_path) as process:
         assert await ends(process) == 0
         assert line(process, "process_end_forced") is None
         assert line(process, "tasks_left") is None
@@ -254,17 +275,8 @@ async def test_a_module_that_runs_a_loop_when_it_is_imported_is_loaded_by_both(
 ) -> None:
     (tmp_path / "our_loop.py").write_text(source)
     loaded = settings.model_copy(update={"chatkit_server": "our_loop:Crashing", "app_dir": tmp_path})
-    process = start_process(side, loaded, tmp_path / "log")
-    try:
-        await wait_until(
-            "it has started, or ended",
-            lambda: line(process, f"{side}_start") or process.popen.poll() is not None,
-            ENDS_WITHIN,
-        )
-        assert process.popen.poll() is None, process.output
+    async with started(side, loaded, tmp_path) as process:
         assert await ends(process) == 0
-    finally:
-        process.kill()
 
 
 @pytest.mark.parametrize("side", ["api", "worker"])
