@@ -101,7 +101,7 @@ async def test_a_worker_ends_though_a_stopped_run_has_left_a_thread_that_hangs(
         forced = line(worker, "process_end_forced")
         assert forced
         (thread,) = forced["threads"]
-        assert thread.startswith("ThreadPoolExecutor")
+        assert thread.startswith("uvloop_")
         assert (forced["tasks"], forced["seconds"]) == ([], END_SECONDS)
 
 
@@ -283,7 +283,7 @@ async def test_a_module_that_runs_a_loop_when_it_is_imported_is_loaded_by_both(
 @pytest.mark.parametrize(
     ("create_task", "found"),
     [
-        ("asyncio.create_task", "RuntimeError at {folder}/our_task.py:11 in __init__"),
+        ("asyncio.create_task", "RuntimeError at {folder}/our_task.py:12 in __init__"),
         ("asyncio.get_event_loop().create_task", "it starts tasks"),
     ],
 )
