@@ -46,9 +46,9 @@ class Database:
     """A pool of connections that are opened and prepared before the first request.
 
     Everything raises DatabaseUnavailable when the server is away or does not answer in time, and Stopping once this
-    process has closed the pool, which is no outage that ends; what the caller's own code raises inside a block leaves
-    it unchanged. A pool outlives its server: the first call
-    after the server is back finds it. Sessions carry no state, so connections return without a round trip.
+    process has closed the pool, which no call needs to wait for; what the caller's own code raises inside a block
+    leaves it unchanged. A pool outlives its server: the first call after the server is back finds it. Sessions carry no
+    state, so connections return without a round trip.
     """
 
     def __init__(self, settings: Settings) -> None:

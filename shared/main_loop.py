@@ -17,6 +17,9 @@ from shared.process_end import end_now, end_within_bound, names_of
 TASKS_SECONDS = 2.0
 """Of the END_SECONDS of a process, for the tasks that are left to clean up."""
 
+STOPPED = "Event loop stopped before Future completed."
+"""What asyncio and uvloop say where something has called `loop.stop()`."""
+
 T = TypeVar("T")
 
 log = structlog.get_logger()
@@ -64,7 +67,7 @@ def run_until_done(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]
         try:
             return loop.run_until_complete(task)
         except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
-            if task.done() or loop.is_closed():
+            if task.done() or (isinstance(error, RuntimeError) and str(error) != STOPPED):
                 raise
             log.error(  # noqa: TRY400
                 "the site's code has stopped the event loop, which goes on",
