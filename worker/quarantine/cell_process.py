@@ -18,9 +18,12 @@ from typing import Any
 import structlog
 import uvloop
 
+from shared.chatkit import UserServer
 from shared.claims import Claim
+from shared.database import Database
 from shared.errors import QueueUnavailable, RelaykitError
 from shared.log import failure
+from shared.main_loop import run_until_done
 from shared.queue import Queue
 from shared.settings import Settings, load_settings
 from shared.tasks import end_tasks
@@ -42,27 +45,35 @@ def execute_cell(connection: socket.socket, place: int) -> int:
     """The life of a process that the fork server has forked; its exit status."""
     structlog.contextvars.clear_contextvars()
     try:
-        uvloop.run(_serve(load_settings(), connection, place))
+        settings = _settings()
+        database, user, _ = load(settings)  # before the loop runs, as in the worker
+        main = _serve(settings, database, user, connection, place)
+        run_until_done(uvloop.new_event_loop(), main)
     except RelaykitError as error:
         log.error("a cell cannot start", action="cell_start_failed", code=error.code)  # noqa: TRY400
         return 2
-    except Exception as error:
+    except BaseException as error:
         log.critical("a cell failed", action="cell_failed", **failure(error))
         return 1
     return 0
 
 
-async def _serve(settings: Settings, connection: socket.socket, place: int) -> None:
+def _settings() -> Settings:
+    settings = load_settings()
     pool_max = min(POOL_MAX, settings.database_pool_max)
-    settings = settings.model_copy(
+    return settings.model_copy(
         update={"database_pool_min": POOL_MIN, "database_pool_max": pool_max, "worker_port": 0}
     )
+
+
+async def _serve(
+    settings: Settings, database: Database, user: UserServer, connection: socket.socket, place: int
+) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=connection)
     draining, loop = Draining(settings), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         # not the loop's own handlers: those are not called while a call blocks it
         signal.signal(number, lambda number, frame: draining.ask_by_signal(loop))
-    database, user, _ = load(settings)
     async with opened_execution(settings, database, user, draining, owns_process=True) as execution:
         process = CellProcess(execution.queue, execution.executor, execution.claims, writer)
         PlaceNotes(place, lambda: producers(execution.executor)).start(_orphan_watch(settings))
