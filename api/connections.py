@@ -17,8 +17,6 @@ from api.descriptors import DescriptorWatch
 from api.metrics import CONNECTIONS, CONNECTIONS_DROPPED
 from shared.settings import Settings
 
-KEEP_ALIVE_SECONDS: Final = 5.0
-"""Seconds that a connection stays open for a next request."""
 LINGER_SECONDS: Final = 5.0
 LINGER_BYTES: Final = 1024 * 1024
 """What is still read of a client that has its last answer: a connection that is closed on unread bytes is reset, and
@@ -63,6 +61,8 @@ class Connections:
         self.settings = settings
         self.limit = limit
         self.count = 0
+        self.draining = False
+        """The process is about to stop: from now on each answer is the last one on its connection."""
         self.clock = 0.0
         """Seconds, advanced by each look and by little more than a pause at once: a process that was frozen, or whose
         loop was held up, does not take its own standing still for its clients'."""
@@ -119,7 +119,7 @@ class Connections:
         self.heads.setdefault(connection, self.clock + self.settings.head_seconds)
 
     def wait_for_request(self, connection: Connection) -> None:
-        self.idle[connection] = self.clock + KEEP_ALIVE_SECONDS
+        self.idle[connection] = self.clock + self.settings.keep_alive_seconds
 
     def linger(self, connection: Connection, *, counted: bool) -> None:
         """The client has its last answer and may close."""
@@ -131,7 +131,8 @@ class Connections:
 
     async def run(self) -> None:
         """Looks about once a second until cancelled."""
-        shortest = min(self.settings.head_seconds, self.settings.stall_seconds, KEEP_ALIVE_SECONDS)
+        settings = self.settings
+        shortest = min(settings.head_seconds, settings.stall_seconds, settings.keep_alive_seconds)
         pause_seconds = min(MAX_PAUSE_SECONDS, shortest / LOOKS)
         looked_at = time.monotonic()
         while True:

@@ -187,7 +187,9 @@ class HttpProtocol(HttpConnection):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=(
+                version != "1.0" and self.parser.should_keep_alive() and not self._connections.draining
+            ),
             on_response=self.on_response_complete,
         )
         lighten(self.cycle.message_event)
@@ -218,6 +220,7 @@ class HttpProtocol(HttpConnection):
             self.loop.call_later(PIPELINE_PAUSE_SECONDS, self._go_on)
         else:
             self._phase = Phase.HEAD
+            self._forget_request()
             self.flow.resume_reading()
             self._connections.wait_for_request(self)
 
