@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 from typing import Final
 
 import httptools
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from api.http_connection import HttpConnection, Phase, lighten
@@ -35,6 +35,13 @@ class _NextRequest(Exception):
 class _Cycle(RequestResponseCycle):
     lingers = False
     """The protocol closes the connection after the response, and gives the client time to read it."""
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The end of a response is told once the client has taken it, or is gone: limits are held until then."""
+        event = await super().receive()
+        if self.response_complete:
+            await self.flow.drain()
+        return event
 
     def send(self, message: ASGISendEvent) -> Awaitable[None]:  # type: ignore[override]
         """A plain function, so that a stream's event passes through one frame less."""

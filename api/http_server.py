@@ -10,6 +10,7 @@ import asyncio
 import signal
 import socket
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -23,6 +24,10 @@ from api.http_protocol import HttpProtocol
 from shared.log import failure
 from shared.settings import Settings
 from shared.tasks import end_tasks
+
+UNSENT_BYTES = 128 * 1024
+"""What the kernel takes of an answer beyond what is on its way to the client. It would take 4 MB, and then nothing until
+the client has read a third of that: a client that reads slowly could not be told from one that does not read."""
 
 log = structlog.get_logger()
 
@@ -63,6 +68,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        for listener in (listener for server in self.servers for listener in server.sockets):
+            with suppress(AttributeError, OSError):  # not every system has it; connections inherit it
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._watching = asyncio.create_task(self.config.connections.run())
         self._watching.add_done_callback(self._exit_if_failed)
 
