@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 import structlog
 
+from api.accept_queue import AcceptQueueWatch, Listener
 from api.descriptors import DescriptorWatch
 from api.metrics import CONNECTIONS, CONNECTIONS_DROPPED
 from shared.settings import Settings
@@ -80,7 +81,12 @@ class Connections:
         self.unsent: dict[Connection, tuple[float, int]] = {}
         """Connections with bytes that the client does not take: since when, and how many there were."""
         self._descriptors = DescriptorWatch()
+        self._accept_queue = AcceptQueueWatch(())
         self._was_full = self._said_full = False
+
+    def listens_on(self, listeners: Iterable[Listener]) -> None:
+        """Where its connections come from."""
+        self._accept_queue = AcceptQueueWatch(listeners)
 
     def admit(self) -> bool:
         """Counts one more, if need be in the place of the connection that is least missed.
@@ -143,6 +149,7 @@ class Connections:
             self.clock += step
             self._said_full, self._was_full = self._was_full, False
             self._descriptors.look()
+            self._accept_queue.look()
             await self.look(step)
 
     async def look(self, step: float) -> None:

@@ -26,8 +26,8 @@ from shared.settings import Settings
 from shared.tasks import end_tasks
 
 UNSENT_BYTES = 128 * 1024
-"""What the kernel takes of an answer beyond what is on its way to the client. It would take 4 MB, and then nothing until
-the client has read a third of that: a client that reads slowly could not be told from one that does not read."""
+"""What the kernel takes of an answer beyond what is on its way to the client. By itself it takes 4 MB, and nothing more
+until the client has read a third of that: one that reads slowly could not be told from one that does not read."""
 
 log = structlog.get_logger()
 
@@ -68,7 +68,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for listener in (listener for server in self.servers for listener in server.sockets):
+        listeners = [listener for server in self.servers for listener in server.sockets]
+        self.config.connections.listens_on(listeners)
+        for listener in listeners:
             with suppress(AttributeError, OSError):  # not every system has it; connections inherit it
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         self._watching = asyncio.create_task(self.config.connections.run())
@@ -107,6 +109,7 @@ class Server(uvicorn.Server):
             connection.close_after_answer()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.connections.listens_on(())
         for server in self.servers:
             server.close()  # takes no new connections from here on
         hub = getattr(self.config.app.state, "hub", None)  # type: ignore[union-attr]
