@@ -16,13 +16,12 @@ from shared import keys
 from shared.settings import Settings
 from tests.followers import crowd
 from tests.http_bytes import RawConnection, connected
-from tests.integration.test_limits import assert_refused
+from tests.integration.test_limits import PLACES, assert_refused
 from tests.relay_servers import ScriptedAnswers
 from tests.system import Caller, System, create, keyed, message, running, wait_until
 
 DEPTH = 30
 LIST: dict[str, Any] = {"type": "threads.list", "params": {"limit": 1}}
-PLACES = f"{keys.FAIR_PREFIX}admitting"
 
 
 async def post(caller: Caller, number: int) -> int:
