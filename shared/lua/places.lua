@@ -1,5 +1,6 @@
 -- The places of requests that may become runs: each counts as a queued run until it is one, so that no two requests are
--- let in on the same room. This text stands behind fair.lua, in front of the scripts that use it.
+-- let in on the same room. This text stands behind fair.lua, in front of the scripts that use it: their KEYS and ARGV
+-- end as that says.
 --
 --   admitting  sorted set: the places by when they lapse, in ms; a place is '<path of the caller's flow>:<id>'
 local PLACES = PREFIX .. 'admitting'

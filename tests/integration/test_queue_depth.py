@@ -16,7 +16,8 @@ from shared import keys
 from shared.settings import Settings
 from tests.followers import crowd
 from tests.http_bytes import RawConnection, connected
-from tests.integration.test_limits import PLACES, assert_refused
+from tests.integration.test_limits import assert_refused
+from tests.integration.written import PLACES
 from tests.relay_servers import ScriptedAnswers
 from tests.system import Caller, System, create, keyed, message, running, wait_until
 
