@@ -167,27 +167,3 @@ async def test_without_a_balancer_there_is_no_delay(
     async with api(system, tmp_path, delay) as process:
         process.signal(first)
         await process.has_ended()
-
-
-async def test_a_kept_connection_is_told_to_close_while_the_streams_are_drained(
-    system: System, tmp_path: Path
-) -> None:
-    """After the delay too: the listening socket is closed by then."""
-    alice = await crowd(system, await system.caller())
-    async with (
-        api(system, tmp_path, "0", DRAIN_SECONDS=LONG) as process,
-        calling(process, alice) as here,
-        connected(process.url, HEALTH) as kept,
-        AsyncExitStack() as stack,
-    ):
-        assert (await kept.answer()).status == 200
-        gate = tmp_path / "gate"
-        for number in range(3):
-            script = Script(deltas=4, gate=str(gate), holds=[2], pad=number)
-            stream = await stack.enter_async_context(asking(here, create(str(script))))
-            await stream.until("it has begun", lambda answer: answer.of_type("thread.item.updated"))
-        process.signal(signal.SIGTERM)
-        await process.drains()
-        await kept.send(HEALTH)
-        await assert_last(kept)
-        open_gate(gate, 2)
