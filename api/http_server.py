@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
             return False
         if self._serves_until is None:
             self._serves_until = time.monotonic() + self.delay_seconds
-            self._say_that_it_stops()
+            self._announce_shutdown()
         if time.monotonic() >= self._serves_until:
             self._delay_is_over = True
         return self._delay_is_over
@@ -95,7 +95,7 @@ class Server(uvicorn.Server):
         if not ends_the_delay:
             super().handle_exit(sig, frame)
 
-    def _say_that_it_stops(self) -> None:
+    def _announce_shutdown(self) -> None:
         log.info(
             "api draining",
             action="api_drain",

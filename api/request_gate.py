@@ -24,7 +24,7 @@ PLACE_MS = 60_000
 """After which a place lapses that a dead process held: longer than a request waits for its row and its job."""
 GIVE_BACK_SECONDS = 1.0
 """After which places are given back by themselves where no further request takes them along."""
-GIVEN_BACK_AT_ONCE = 1000
+MAX_PENDING = 1000
 
 log = structlog.get_logger()
 
@@ -78,11 +78,11 @@ class RequestGate:
 
     def __init__(self, redis: Redis) -> None:
         self._gate = redis.register_script(script("fair", "places", "gate"))
-        self._places = redis.register_script(script("fair", "places", "give_back"))
+        self._give_back = redis.register_script(script("fair", "places", "give_back"))
         self._names = (f"{secrets.token_hex(4)}-{number}" for number in count())
-        self._given_back: deque[str] = deque(maxlen=GIVEN_BACK_AT_ONCE)
-        """Places that Redis has not heard of; those that are dropped here lapse."""
-        self._is_any = asyncio.Event()
+        self._pending: deque[str] = deque(maxlen=MAX_PENDING)
+        """Places to be given back; those beyond MAX_PENDING lapse."""
+        self._has_pending = asyncio.Event()
 
     async def enter(self, flow: Flow, rates: Rates, limits: QueueLimits) -> Gate:
         """Counts a request where neither has to wait. Raises QueueUnavailable."""
@@ -91,7 +91,7 @@ class RequestGate:
         for per_minute in rates:
             arguments += [per_minute, max(1, per_minute // BURSTS_PER_MINUTE)]
         arguments += [flow.path, flow.tenant_weight, flow.caller_weight, *limits, place, PLACE_MS]
-        given_back = self._taken_along()
+        given_back = self._take_pending()
         entered_at = time.monotonic()
         try:
             with translated():
@@ -111,26 +111,26 @@ class RequestGate:
 
     def give_back(self, *places: str) -> None:
         """Their requests have become no runs that are queued."""
-        self._given_back.extend(filter(None, places))
-        if self._given_back:
-            self._is_any.set()
+        self._pending.extend(filter(None, places))
+        if self._pending:
+            self._has_pending.set()
 
     async def run(self) -> None:
         """Gives back what no request has taken along, until cancelled."""
         while True:
-            await self._is_any.wait()
+            await self._has_pending.wait()
             await asyncio.sleep(GIVE_BACK_SECONDS)
-            if places := self._taken_along():
+            if places := self._take_pending():
                 try:
                     with translated():
-                        await self._places(
+                        await self._give_back(
                             keys=[keys.FAIR_PREFIX], args=[*places, keys.FAIR_TTL_SECONDS * 1000]
                         )
                 except QueueUnavailable as error:  # they lapse
                     log.info("places are not given back", action="places_kept", **failure(error))
 
-    def _taken_along(self) -> list[str]:
-        places = list(self._given_back)
-        self._given_back.clear()
-        self._is_any.clear()
+    def _take_pending(self) -> list[str]:
+        places = list(self._pending)
+        self._pending.clear()
+        self._has_pending.clear()
         return places
