@@ -47,6 +47,7 @@ def main(loop: MainLoop | None = None) -> int:
         print(f"relaykit api: {error.code}: {error.message}", file=sys.stderr)
         return 2
     server = Server(config)
+    server.delay_seconds = settings.shutdown_delay_seconds
     server.drain_seconds = settings.drain_seconds * DRAIN_SHARE
     try:
         loop.run(_serve(server, listener))
