@@ -72,18 +72,14 @@ class Database:
             await _require_sessions(opener, max(settings.database_pool_min, 2))
             await pool.open()
             await _require_migrations(pool, settings.database_timeout_seconds)
-        except ValueError:  # its text may hold a part of the password
-            raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             raise SchemaOutdated from error
-        except (
-            OSError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-        ) as error:
-            detail = f"{type(error).__name__}: {error}"
-            raise DatabaseUnavailable(f"DATABASE_URL: cannot connect ({detail})") from error
+        except OSError as error:  # before the next, since a certificate that is refused is both
+            raise _no_connection(error) from error
+        except ValueError:  # its text may hold a part of the password
+            raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise _no_connection(error) from error
         else:
             self._pool = pool
             return self
@@ -211,6 +207,10 @@ class _Opener:
         )
         self._url.tune(connection._transport.get_extra_info("socket"))  # asyncpg has no option for it
         return connection
+
+
+def _no_connection(error: Exception) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"DATABASE_URL: cannot connect ({type(error).__name__}: {error})")
 
 
 async def _require_sessions(opener: _Opener, count: int) -> None:

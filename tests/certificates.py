@@ -24,10 +24,8 @@ class Certificates:
     other_root: Path
 
 
-def certificates(folder: Path) -> Certificates:
-    """Makes them in the folder, readable for every user."""
-    for each in (folder, *folder.parents[:1]):
-        each.chmod(0o755)
+def made_certificates(folder: Path) -> Certificates:
+    """Makes them in the folder."""
     root_key, root = _root("root")
     _, other = _root("other")
     key = ec.generate_private_key(ec.SECP256R1())

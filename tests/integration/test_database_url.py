@@ -23,9 +23,10 @@ from shared.database_url import read_database_url
 from shared.errors import RelaykitError, SettingsError
 from shared.migrate import migrate
 from shared.settings import Settings
-from tests.certificates import Certificates, certificates
+from tests.certificates import Certificates, made_certificates
 from tests.integration.persistence import settings_for
 from tests.pgbouncer import pgbouncer
+from tests.services import open_folder, remove_data
 from tests.system import ROOT, START_SECONDS, start_process, wait_until
 
 MALFORMED = "DATABASE_URL: is not a PostgreSQL URL"
@@ -333,12 +334,15 @@ class TestTranslated:
             assert read.for_libpq("x", 1)["target_session_attrs"] == target
 
 
+@pytest.fixture(scope="module")
+def certificates() -> Iterator[Certificates]:
+    folder = open_folder("relaykit-certificates-")  # where PgBouncer can go as another user
+    yield made_certificates(folder)
+    remove_data(folder)
+
+
 class TestTls:
     """Through a PgBouncer that has a certificate: the embedded PostgreSQL has no TLS."""
-
-    @pytest.fixture(scope="class")
-    def certificates(self, tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-        return certificates(tmp_path_factory.mktemp("certificates"))
 
     @pytest.fixture
     def server(self, database_url: str, certificates: Certificates) -> Iterator[str]:

@@ -31,7 +31,8 @@ LEFT = """
 SELECT 'item', id, seq - (SELECT min(seq) FROM items WHERE thread_id = $1), data::text, run_id, NULL::bigint
 FROM items WHERE thread_id = $1
 UNION ALL
-SELECT 'undo', item_id, seq - (SELECT min(seq) FROM items WHERE thread_id = $1), undo_items.data::text, writer, written
+SELECT 'undo', item_id, undo_items.seq - (SELECT min(seq) FROM items WHERE thread_id = $1), undo_items.data::text, writer,
+    written
 FROM undo_items JOIN runs ON runs.id = run_id WHERE thread_id = $1
 UNION ALL
 SELECT 'attachment', attachment_id, 0, NULL, NULL, NULL FROM attachment_threads WHERE thread_id = $1
@@ -97,8 +98,11 @@ class World:
             rows = await connection.fetch(LEFT, self.thread_id)
         # what is random in two worlds is given one name
         return sorted(
-            tuple(value.replace(self.id, "") if isinstance(value, str) else value for value in row)
-            for row in rows
+            (
+                tuple(value.replace(self.id, "") if isinstance(value, str) else value for value in row)
+                for row in rows
+            ),
+            key=repr,
         )
 
 
