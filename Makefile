@@ -104,18 +104,20 @@ lock: $(STAMP) ## write the lock files anew from pyproject.toml (ARGS=--upgrade 
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
 		--group peers -o requirements-peers.lock
 
-# Headless Chromium for the browser tests, and nginx. Without them they are skipped and say so; in CI they fail.
+# Headless Chromium for the browser tests, nginx and PgBouncer. Without them their tests are skipped and say so; in CI they
+# fail.
 browser:
 	@missing=; \
 	command -v chromium >/dev/null || [ -n "$$CHROMIUM" ] || missing="chromium"; \
 	PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || missing="$$missing pgbouncer"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "Installing for the browser tests: $$missing"; \
+		echo "Installing for the tests: $$missing"; \
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $$missing; } \
-			>/dev/null || echo "It could not be installed; browser tests will be left out." >&2; \
+			>/dev/null || echo "It could not be installed; the tests that need it will be left out." >&2; \
 	else \
-		echo "Not on PATH, so browser tests will be left out (Debian: apt-get install $$missing)." >&2; \
+		echo "Not on PATH, so tests that need it will be left out (Debian: apt-get install $$missing)." >&2; \
 	fi
 
 clean: ## remove the environment, caches and local mode's data

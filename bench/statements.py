@@ -190,6 +190,7 @@ def _of_the_store(size: Size) -> list[Case]:
         Case("store_sql.COUNT_ITEMS", (*in_thread, [first, middle])),
         Case("store_sql.DELETE_ITEM", (*in_thread, middle, *fence)),
         Case("store_sql.DELETE_NEWER", (*in_thread, f"msg_{size.long_items - 10}", *fence)),
+        Case("store_sql.DELETE_NEWER", (*in_thread, first, None, None), "all but the first message"),
         Case("store_sql.MOVE_TO_END", (*in_thread, first, *fence)),
         Case("store_sql.LOAD_ATTACHMENT", ("atc_10", *CALLER)),
         Case("store_sql.SAVE_ATTACHMENT", ("atc_new", *CALLER, "{}", LONG_THREAD)),

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
+import structlog
 
-from shared.connection import RELEASE_TIMEOUT_SECONDS, UNREACHABLE, Connection, translated
+from shared.connection import Connection, translated
+from shared.database_url import DatabaseUrl, read_database_url
 from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError, Stopping
+from shared.pool import Pool
+from shared.pooler import NO_SESSIONS, keeps_sessions
 from shared.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -41,6 +45,8 @@ def prepared(statement: str) -> str:
 
 _ambient: ContextVar[Connection | None] = ContextVar("relaykit_transaction", default=None)
 
+log = structlog.get_logger()
+
 
 class Database:
     """A pool of connections that are opened and prepared before the first request.
@@ -53,28 +59,35 @@ class Database:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pool: asyncpg.Pool | None = None
+        self._pool: Pool | None = None
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
         """Opens DATABASE_POOL_MIN connections. Raises SettingsError, DatabaseUnavailable, SchemaOutdated."""
-        pool = self._new_pool()
+        settings = self._settings
+        url = read_database_url(settings.database_url)
+        for warning in url.warnings:
+            log.warning(warning, action="database_url")
+        opener = _Opener(url, settings.database_timeout_seconds)
+        pool = Pool(opener.warm, smallest=settings.database_pool_min, largest=settings.database_pool_max)
         try:
-            await pool
-            await _require_migrations(pool)
-        except ValueError:  # its text may hold a part of the password
-            raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
+            await _require_sessions(opener, max(settings.database_pool_min, 2))
+            await pool.open()
+            await _require_migrations(pool, settings.database_timeout_seconds)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             raise SchemaOutdated from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            detail = f"{type(error).__name__}: {error}"
-            raise DatabaseUnavailable(f"DATABASE_URL: cannot connect ({detail})") from error
+        except OSError as error:  # before the next, since a certificate that is refused is both
+            raise _no_connection(error) from error
+        except ValueError:  # its text may hold a part of the password
+            raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise _no_connection(error) from error
         else:
             self._pool = pool
             return self
         finally:
             if self._pool is None:
-                pool.terminate()
+                await pool.terminate()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -86,7 +99,7 @@ class Database:
             async with asyncio.timeout(self._settings.database_timeout_seconds):
                 await pool.close()
         except TimeoutError:
-            pool.terminate()
+            await pool.terminate()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -137,45 +150,98 @@ class Database:
                 await raw.fetchval("SELECT 1")
 
     @asynccontextmanager
-    async def _acquired(self) -> AsyncIterator[PoolConnectionProxy]:
+    async def _acquired(self) -> AsyncIterator[asyncpg.Connection]:
         pool = self._pool
         if pool is None:
             raise Stopping if self._is_closed else DatabaseUnavailable("The database pool is not open.")
-        try:
-            raw = await pool.acquire(timeout=self._settings.database_timeout_seconds)
-        except (
-            *UNREACHABLE,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-        ) as error:
-            raise DatabaseUnavailable from error
+        raw = await pool.acquire(self._settings.database_timeout_seconds)
+        is_unsettled = True
         try:
             yield raw
+            is_unsettled = False
+        except DatabaseUnavailable:
+            raise
+        except (
+            Exception
+        ):  # what the server says of a statement, or the caller's own: no statement runs any more
+            is_unsettled = False
+            raise
         finally:
-            with suppress(
-                *UNREACHABLE, asyncpg.InterfaceError, asyncpg.InternalClientError
-            ):  # asyncpg has ended the connection then
-                await pool.release(raw, timeout=RELEASE_TIMEOUT_SECONDS)
+            await pool.release(raw, is_unsettled=is_unsettled)
 
-    def _new_pool(self) -> asyncpg.Pool:
-        settings = self._settings
-        return asyncpg.create_pool(
-            settings.database_url,
-            min_size=settings.database_pool_min,
-            max_size=settings.database_pool_max,
-            timeout=settings.database_timeout_seconds,
-            command_timeout=settings.database_timeout_seconds,
-            max_inactive_connection_lifetime=0,
+
+class _Session(asyncpg.Connection):
+    """Its prepared statements have names that no other process has: where a pooler gives the session to somebody else
+    after all, a statement is missing and never another's.
+    """
+
+    _process = uuid4().hex
+    _transport: asyncio.Transport
+
+    def _get_unique_id(self, prefix: str) -> str:
+        return f"{super()._get_unique_id(prefix)}{self._process}"  # type: ignore[misc]
+
+
+class _Opener:
+    """Opens connections as the URL has it."""
+
+    def __init__(self, url: DatabaseUrl, timeout_seconds: float) -> None:
+        self._url, self._timeout_seconds = url, timeout_seconds
+
+    async def warm(self) -> asyncpg.Connection:
+        """A connection of the pool, ready for its first request."""
+        connection = await self.plain()
+        try:
+            await _warm(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def plain(self, statement_cache_size: int = 100) -> asyncpg.Connection:
+        """A connection that nothing has been sent on yet."""
+        connection = await asyncpg.connect(
+            **self._url.for_asyncpg(self._timeout_seconds),
+            command_timeout=self._timeout_seconds,
             max_cached_statement_lifetime=0,
-            server_settings={"application_name": "relaykit"},
-            init=_warm,
-            reset=_keep,
+            statement_cache_size=statement_cache_size,
+            connection_class=_Session,
         )
+        self._url.tune(connection._transport.get_extra_info("socket"))  # asyncpg has no option for it
+        return connection
 
 
-async def _require_migrations(pool: asyncpg.Pool) -> None:
-    applied = {row["migration_id"] for row in await pool.fetch("SELECT migration_id FROM _yoyo_migration")}
+def _no_connection(error: Exception) -> DatabaseUnavailable:
+    return DatabaseUnavailable(f"DATABASE_URL: cannot connect ({type(error).__name__}: {error})")
+
+
+async def _require_sessions(opener: _Opener, count: int) -> None:
+    """Raises SettingsError where the sessions are shared with others, as in a pooler's transaction mode."""
+    async with AsyncExitStack() as stack:
+        connections = []
+        for _ in range(count):
+            connections.append(await opener.plain(statement_cache_size=0))
+            stack.callback(connections[-1].terminate)
+        steps, value = keeps_sessions(count), None
+        try:
+            while True:
+                place, statement = steps.send(value)
+                value = await connections[place].fetchval(statement)
+        except StopIteration as end:
+            is_kept = end.value
+        except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
+            is_kept = False
+    if not is_kept:
+        raise SettingsError(NO_SESSIONS)
+
+
+async def _require_migrations(pool: Pool, timeout_seconds: float) -> None:
+    connection = await pool.acquire(timeout_seconds)
+    try:
+        rows = await connection.fetch("SELECT migration_id FROM _yoyo_migration")
+    finally:
+        await pool.release(connection, is_unsettled=False)
+    applied = {row["migration_id"] for row in rows}
     missing = sorted({path.stem for path in MIGRATIONS.glob("*.sql")} - applied)
     if missing:
         raise SchemaOutdated(f"The database lacks {', '.join(missing)}: run `python -m shared.migrate`.")
@@ -185,7 +251,3 @@ async def _warm(connection: asyncpg.Connection) -> None:
     await connection.execute(SESSION)
     for statement, parameters in _prepared.items():
         await connection.fetch(statement, *[None] * parameters)
-
-
-async def _keep(connection: asyncpg.Connection) -> None:
-    """Instead of asyncpg's reset query: sessions carry no state, and asyncpg ends an open transaction itself."""

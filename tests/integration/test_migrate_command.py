@@ -77,7 +77,6 @@ class TestUrl:
         [
             "postgresql://u:sec%ret@localhost/db",
             "mysql://u:secret@h/d",
-            "postgresql://u@h/d?secret=1",
             "secret",
         ],
     )
@@ -85,7 +84,7 @@ class TestUrl:
         with pytest.raises(SettingsError) as raised:
             migrate(url)
         assert raised.value.message == "DATABASE_URL: is not a PostgreSQL URL"
-        assert raised.value.__suppress_context__
+        assert raised.value.__context__ is None or raised.value.__suppress_context__
 
 
 class TestCommand:
@@ -108,8 +107,8 @@ class TestCommand:
                 "postgresql://u:p@secret@127.0.0.1:1/db",
                 r"migrate: DATABASE_URL: cannot connect \(OperationalError: failed to resolve host\)",
             ),
-            ("postgresql://u:@h:secret/db", r"migrate: DATABASE_URL: cannot connect \(OperationalError.*\)"),
-            ("postgresql://u:p/secret@h/db", r"migrate: DATABASE_URL: cannot connect \(OperationalError.*\)"),
+            ("postgresql://u:@h:secret/db", r"migrate: DATABASE_URL: is not a PostgreSQL URL"),
+            ("postgresql://u:p/secret@h/db", r"migrate: DATABASE_URL: is not a PostgreSQL URL"),
             (
                 f"postgresql://u:p@secret{'x' * 70}..@127.0.0.1:1/db",
                 r"migrate: DATABASE_URL: cannot connect \(UnicodeError\)",
