@@ -116,7 +116,6 @@ class Keeper:
         """Ends the process, whose loop stands still. Its runs are given up first, so that others have them at once."""
         last_resort.arm(last_resort.MARGIN_SECONDS)
         claims, block = list(self._kept.claims.values()), watchdog.block
-        blamed = set() if block is None or block.run_id is None else {block.run_id}
         log.critical(
             "the worker ends: a call blocks its event loop",
             action="worker_blocked",
@@ -125,7 +124,10 @@ class Keeper:
         )
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
-                await queue.leave(claims, blamed)
+                if block is not None and block.run_id is not None:
+                    await queue.leave(claims, {block.run_id})
+                elif claims:  # any of them may be to blame
+                    await queue.lose(claims, claims[0].process)
         except (QueueUnavailable, TimeoutError) as error:
             log.warning("leases not given up", action="lease_leave", runs=len(claims), **failure(error))
         last_resort.end_process()

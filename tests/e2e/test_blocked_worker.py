@@ -268,19 +268,22 @@ async def test_a_run_that_hangs_in_each_attempt_fails_and_is_named_each_time(sta
     gate = tmp_path / "gate"
     gate.touch()
     blocks = Blocking(way="hang", gate=str(gate))
+    settings = {"BLOCKED_SECONDS": 1.5, "RUN_MAX_ATTEMPTS": 2}
     async with asking(stage.alice, create(str(blocks)), keyed(gate)) as asker:
-        for _ in range(2):
-            async with stage.worker(BLOCKED_SECONDS=1.5, RUN_MAX_ATTEMPTS=2) as worker:
-                assert await worker.ended() == BLOCKED_STATUS
-                (line,) = worker.lines("worker_blocked")
-                assert named(line) == (asker.run_id, place("hang"))
-        async with stage.worker(RUN_MAX_ATTEMPTS=2):
+        async with stage.worker(**settings) as worker:
+            assert await worker.ended() == BLOCKED_STATUS
+            (line,) = worker.lines("worker_blocked")
+            assert named(line) == (asker.run_id, place("hang"))
+        async with stage.worker(**settings) as worker:
 
             async def has_failed() -> bool:
                 row = await stage.row(asker.run_id)
                 return (row["status"], row["error"]) == ("failed", "attempts_exhausted")
 
-            await wait_until("the run has failed", has_failed)
+            await wait_until("the run has failed", has_failed, END_SECONDS)
+            (line,) = worker.lines("worker_blocked")
+            assert named(line) == (asker.run_id, place("hang"))
+            assert worker.child.is_alive(), "the suspect is executed in a process of its own"
 
 
 # --- SIGTERM

@@ -27,6 +27,7 @@ from shared.main_loop import run_until_done
 from shared.queue import Queue
 from shared.settings import Settings, load_settings
 from shared.tasks import end_tasks
+from worker.current_run import enter_run
 from worker.draining import Draining
 from worker.execution import opened_execution
 from worker.executor import Executor, Outcome
@@ -127,6 +128,7 @@ class CellProcess:
             await asyncio.wait(self._tasks, timeout=timeout_seconds)
 
     async def _execute(self, claim: Claim, uncounted: bool) -> None:
+        enter_run(claim.run_id)
         try:
             try:
                 outcome = await self._executor.execute(claim.run_id, uncounted=uncounted)

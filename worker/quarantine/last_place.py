@@ -24,6 +24,8 @@ from tempfile import TemporaryFile
 from types import AsyncGeneratorType, FrameType
 from typing import IO, Any
 
+from worker.last_resort import BLOCKED_STATUS
+
 SAMPLE_SECONDS = 0.01
 SLOT_BYTES = 4096
 """Of one note, of which there are two by turns: a process that dies while it writes leaves the other."""
@@ -94,7 +96,8 @@ class PlaceNotes:
         exit_at_once = os._exit
 
         def noting_exit(status: int) -> None:
-            self._note_end()
+            if status != BLOCKED_STATUS:  # else the keeper ends the process, which has named the place
+                self._note_end()
             exit_at_once(status)
 
         os._exit = noting_exit  # type: ignore[assignment]
