@@ -110,8 +110,11 @@ async def test_a_run_is_another_workers_within_a_lease_and_a_second(
 async def test_a_run_whose_workers_all_die_fails_and_everybody_is_told(
     short_lease: Settings, tmp_path: Path, attempts: int
 ) -> None:
-    """RUN_MAX_ATTEMPTS: an error to retry, then the end; to whoever waits, and to whoever comes later."""
-    settings = short_lease.model_copy(update={"run_max_attempts": attempts})
+    """RUN_MAX_ATTEMPTS: an error to retry, then the end; to whoever waits, and to whoever comes later.
+
+    Without processes for suspects, which would hand the run back when their worker is killed.
+    """
+    settings = short_lease.model_copy(update={"run_max_attempts": attempts, "suspect_processes": 0})
     script = Script(deltas=10, gate=str(tmp_path), holds=[5])
     async with running(settings, ScriptedAnswers, workers=0) as system:
         alice = await system.caller()

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -145,6 +146,7 @@ def _serve(control: socket.socket, execute: Execute) -> NoReturn:
     worker = os.getppid()
     try:
         os.setsid()
+        _name("relaykit-forks")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         gc.collect()
@@ -188,6 +190,7 @@ def _fork(files: list[int], execute: Execute, inherited: tuple[int, ...]) -> int
             signal.signal(number, signal.SIG_DFL)
         for file in inherited:
             os.close(file)
+        _name("relaykit-cell")
         status = execute(socket.socket(fileno=files[0]), files[1])
     finally:
         sys.stdout.flush()
@@ -204,6 +207,12 @@ def _reap(control: socket.socket) -> None:
         if not pid:
             return
         _tell(control, pid=pid, status=os.waitstatus_to_exitcode(status))
+
+
+def _name(name: str) -> None:
+    """How `ps` and `top` call the process, where they can be told; its command line is the worker's."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def _tell(control: socket.socket, **said: int) -> None:
