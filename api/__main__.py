@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from contextlib import suppress
 
 from api.descriptors import raise_descriptor_limit
 from api.http_server import HttpConfig, Server
 from api.main import create_app
-from shared.errors import RelaykitError, SettingsError
+from shared.errors import RelaykitError
 from shared.garbage import settle
+from shared.listener import bind
 from shared.log import configure
-from shared.settings import Settings, load_settings
+from shared.settings import load_settings
 
 DRAIN_SHARE = 0.8
 """Of DRAIN_SECONDS; the rest is for what is left."""
-
-
-def _bound(settings: Settings) -> socket.socket:
-    """A socket on HOST:PORT that does not listen yet. Raises SettingsError where the address cannot be had."""
-    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise SettingsError(f"HOST, PORT: cannot listen there ({error.strerror})") from error
-    return listener
 
 
 def main() -> int:
@@ -45,7 +33,7 @@ def main() -> int:
             timeout_graceful_shutdown=max(1, int(settings.drain_seconds * (1 - DRAIN_SHARE))),
         )
         settle()
-        listener = _bound(settings)
+        listener = bind(settings.host, settings.port, "HOST, PORT")
     except RelaykitError as error:
         print(f"relaykit api: {error.code}: {error.message}", file=sys.stderr)
         return 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
@@ -55,6 +55,11 @@ class Claim:
     token: str
     asked_at: float = field(default=0.0, compare=False)
     """When it was asked for, by time.monotonic(): the lease is not older."""
+
+    @property
+    def worker(self) -> str:
+        """The worker that has made it: tokens are `<worker>:<number>`."""
+        return self.token.rpartition(":")[0] or self.token
 
 
 def serialize(data: Any) -> bytes:
@@ -180,6 +185,17 @@ class Queue:
                 ],
             )
         return bool(released)
+
+    async def leave(self, claims: Sequence[Claim], blamed: Set[str]) -> None:
+        """Gives all of a worker's runs up at once, because its process ends; `blamed` are those that made it end."""
+        for claim in claims:
+            await self.release(claim, done=False)
+
+    async def holder(self, run_id: str) -> Claim | None:
+        """The claim that holds the run's lease."""
+        with translated():
+            token = await self._redis.get(keys.lease(run_id))
+        return None if token is None else Claim(run_id, token.decode(errors="replace"))
 
     async def missing(self, flows: Mapping[str, Flow], patience_seconds: float) -> list[str]:
         """Those of the runs that have had neither a lease nor a job for so long; the first call begins to count.

@@ -24,7 +24,9 @@ from shared.settings import Settings
 from tests.system import environment
 
 _forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(["api.__main__", "worker.__main__", "tests.relay_servers"])
+_forkserver.set_forkserver_preload(
+    ["api.__main__", "worker.__main__", "tests.relay_servers", "tests.blocking_servers"]
+)
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,12 @@ def main() -> int:
 
 
 async def _serve(settings: Settings) -> None:
-    worker = create_worker(settings)
+    worker = create_worker(settings, owns_process=True)
     settle()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, worker.drain)
+        # not the loop's own handlers: those are not called while a call blocks it
+        signal.signal(number, lambda number, frame: worker.terminate(loop))
     await worker.run()
 
 

@@ -18,7 +18,9 @@ from redis.exceptions import RedisError
 from shared.errors import QueueUnavailable
 from shared.log import failure
 from shared.queue import RUN_FUNCTION, Claim, Queue, RunningLimits, deserialize, serialize
+from shared.run_rows import Runs
 from shared.settings import Settings
+from worker.current_run import enter_run
 from worker.executor import Executor, Outcome
 
 BELL_SECONDS = 1.0
@@ -38,6 +40,7 @@ class ArqWorker(Worker):
         queue: Queue,
         bell: Queue,
         executor: Executor,
+        runs: Runs,
     ) -> None:
         super().__init__(
             functions=[func(_never_called, name=RUN_FUNCTION)],
@@ -54,6 +57,7 @@ class ArqWorker(Worker):
         self._queue = queue
         self._bell = bell
         self._executor = executor
+        self._runs = runs
         self._limits = RunningLimits(settings.tenant_max_running, settings.caller_max_running)
         self._claiming = asyncio.Lock()
         self._name = uuid4().hex
@@ -106,16 +110,19 @@ class ArqWorker(Worker):
                 task.add_done_callback(partial(self._ended, claim))
         return len(claims)
 
-    async def _run(self, claim: Claim, earlier: asyncio.Task[Any] | None) -> None:
+    async def _run(self, claim: Claim, earlier: asyncio.Task[Outcome] | None) -> Outcome:
         """Runs the job under its claim; its id is the run's, and what its message says besides is nobody's word.
 
-        A worker that slept through its lease may have claimed its own run again: the earlier attempt ends first.
+        A worker that slept through its lease may have claimed its own run again. The attempt that still runs goes on
+        under the new claim; where another worker has begun the next one meanwhile, it ends first.
         """
-        if earlier is not None:
+        enter_run(claim.run_id)
+        if earlier is not None and not await self._goes_on(claim.run_id):
             self._executor.lose(claim.run_id)
             await asyncio.wait({earlier})
+            earlier = None
         try:
-            outcome = await self._executor.execute(claim.run_id)
+            outcome = await (earlier or self._executor.execute(claim.run_id))
         except Exception:
             self.jobs_failed += 1
             self._forget_claim(claim)  # the run is claimed again when the lease ends by itself
@@ -129,6 +136,11 @@ class ArqWorker(Worker):
                 assert_never(outcome)
         if self._forget_claim(claim) and not await self._queue.release(claim, done=outcome is Outcome.DONE):
             log.warning("lease was lost", action="release_refused", run_id=claim.run_id)
+        return outcome
+
+    async def _goes_on(self, run_id: str) -> bool:
+        attempt = self._executor.attempts.get(run_id)
+        return attempt is not None and await attempt.goes_on(self._runs)
 
     async def _wait_for_slot(self) -> None:
         if self.tasks:

@@ -32,8 +32,9 @@ from chatkit.types import (
 from pydantic import TypeAdapter
 
 from shared.chatkit import UserServer
-from shared.errors import Fenced
+from shared.errors import DatabaseUnavailable, Fenced
 from shared.log import failure
+from shared.run_rows import Runs
 from shared.runs import Kind, Run
 from shared.store import ITEM, PostgresStore, read_thread
 from worker.publisher import RunJournal
@@ -63,6 +64,8 @@ class Attempt:
         """The client tool call that the stream ended with, if it did: its last whole item."""
         self.is_last = False
         """Whether the server has forbidden another attempt."""
+        self.number: int | None = None
+        """Of an attempt whose row says that it has begun, once that is known here."""
         self.began = False
         """Whether the server was called."""
         self._state = StopState()
@@ -88,8 +91,21 @@ class Attempt:
         """Has `call` made when the lease is lost: at once, where it is."""
         self._state.when_lost(call)
 
+    async def goes_on(self, runs: Runs) -> bool:
+        """Whether the run is still its own, as far as PostgreSQL can be asked: its lease may have lapsed."""
+        if self._state.reason is Stop.LOST:
+            return False
+        if self.number is None:
+            return True
+        try:
+            row = await runs.status(self.run_id)
+        except DatabaseUnavailable:
+            return True  # the fences know
+        return row is not None and row[1] == self.number
+
     async def prepare(self, run: Run, user: UserServer, context: Any) -> Prepared:
         """Loads what the run half is called with. Raises what the server's store raises."""
+        self.number = run.attempt
         with executing(self._state):
             thread, item = _loaded(user.server.store, run, context) or await _load(
                 user.server.store, run, context

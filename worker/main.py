@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from shared.errors import QueueUnavailable
 from shared.journal import Journals
 from shared.listen import heard, listening
 from shared.log import failure
-from shared.queue import Queue, deserialize, serialize
+from shared.queue import Claim, Queue, deserialize, serialize
 from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, open_redis, translated
 from shared.run_rows import Runs
 from shared.settings import Settings
@@ -29,21 +30,26 @@ from shared.store_calls import StoreCalls
 from shared.tasks import end_tasks
 from worker.arq_worker import BELL_SECONDS, ArqWorker
 from worker.executor import Executor
-from worker.heartbeat import Heartbeat
+from worker.keeper import Keeper
+from worker.kept import Kept
 from worker.publisher import Publisher
 from worker.reaper import Reaper
 from worker.server_events import note_given_id
 from worker.stop import Stop, calling_store, guard, is_executing
 
 RECONNECT_SECONDS = 0.2
+END_SECONDS = 1.0
+"""What the end of a process may take beyond its drain."""
 
 log = structlog.get_logger()
 
 
-def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) -> RunWorker:
+def create_worker(
+    settings: Settings, server: ChatKitServer[Any] | None = None, *, owns_process: bool = False
+) -> RunWorker:
     """A worker that opens nothing until `run`. `server` is taken as it is, instead of CHATKIT_SERVER.
 
-    Raises ServerLoadError.
+    `owns_process`: it may end the process, where a call blocks the event loop. Raises ServerLoadError.
     """
     database = Database(settings)
     calls = StoreCalls(database, waits=is_executing, calling=calling_store)
@@ -57,7 +63,7 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
     )
     user = load_server(settings, store, attachment_store, server)
     guard(user.server)
-    return RunWorker(settings, database, user, attachment_store)
+    return RunWorker(settings, database, user, attachment_store, owns_process=owns_process)
 
 
 class RunWorker:
@@ -69,12 +75,26 @@ class RunWorker:
         database: Database,
         user: UserServer,
         attachments: ObjectAttachmentStore | None,
+        *,
+        owns_process: bool,
     ) -> None:
         self._settings = settings
+        self._owns_process = owns_process
         self._database = database
         self._user = user
         self._attachments = attachments
         self._stopping = asyncio.Event()
+        self._ends_by: float | None = None
+
+    def terminate(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Drains the worker in its `loop`. Safe in a signal handler, also while the loop stands still.
+
+        Where it still stands still when the process has to have ended, the keeper ends it.
+        """
+        settings = self._settings
+        self._ends_by = time.monotonic() + settings.drain_seconds + settings.lease_seconds + END_SECONDS
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(self.drain)
 
     def drain(self) -> None:
         """Claim nothing more; let runs finish for DRAIN_SECONDS, hand the rest back, end."""
@@ -126,11 +146,32 @@ class RunWorker:
             executor = Executor(settings, runs, journals, queue, publisher, endings, self._user)
             redis = ArqRedis(commands.connection_pool, job_serializer=serialize, job_deserializer=deserialize)
             reaper = Reaper(settings, database, queue, endings, self._attachments)
-            arq_worker = ArqWorker(settings, redis, queue, Queue(bell), executor)
-            heartbeat = Heartbeat(queue, settings, arq_worker.claims, executor.attempts)
-            loops = [publisher.run(), heartbeat.run(), reaper.run(), _hear_signals(signals, executor)]
+            arq_worker = ArqWorker(settings, redis, queue, Queue(bell), executor, runs)
+            keeper = Keeper(
+                settings, self._kept(arq_worker, executor, queue), owns_process=self._owns_process
+            )
+            ended = await stack.enter_async_context(keeper.running())
+            loops = [publisher.run(), reaper.run(), _hear_signals(signals, executor), _failed(ended)]
             await stack.enter_async_context(_running([asyncio.create_task(loop) for loop in loops], self))
             yield arq_worker, executor
+
+    def _kept(self, arq_worker: ArqWorker, executor: Executor, queue: Queue) -> Kept:
+        def stop(claim: Claim, reason: Stop) -> None:
+            attempt = executor.attempts.get(claim.run_id)
+            if attempt is not None and arq_worker.claims.get(claim.run_id) is claim:
+                attempt.stop(reason)
+
+        async def check() -> None:
+            await queue.ping()
+            await self._database.check()
+
+        return Kept(arq_worker.claims, stop, check, self._stopping.is_set, lambda: self._ends_by)
+
+
+async def _failed(ended: asyncio.Future[None]) -> None:
+    """Raises what the keeper has failed with."""
+    await asyncio.wait([ended])
+    ended.result()
 
 
 async def _hear_signals(redis: Redis, executor: Executor) -> None:

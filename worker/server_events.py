@@ -32,6 +32,7 @@ from shared.text import is_well_formed, well_formed_copy
 from worker.delta_text import DeltaText
 from worker.item_ids import ItemIds, store_type
 from worker.left_generators import keep_left_generators, watch_generators
+from worker.loop_turns import LoopTurns
 from worker.publisher import RunJournal
 from worker.stop import StopState
 
@@ -88,6 +89,7 @@ class ServerEvents:
     async def read(self) -> AsyncGenerator[ThreadStreamEvent, None]:
         """Raises what the server does. However it ends, the server's own generator ends before it, in the same task."""
         source: AsyncIterator[ThreadStreamEvent] | None = None
+        turns = LoopTurns()
         try:
             if self._prepared.opening is not None:
                 yield self._prepared.opening
@@ -99,6 +101,8 @@ class ServerEvents:
                 if not self._journal.has_room:
                     # here the SDK hears a cancellation, because it waits for this generator
                     await self._journal.room()
+                elif turns.is_over():  # a server that never waits
+                    await asyncio.sleep(0)
                 if type(event) is ThreadItemUpdatedEvent:
                     yield self._update(event)
                 else:

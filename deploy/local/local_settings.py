@@ -65,6 +65,7 @@ def child_environment(
         "ATTACHMENTS_KEY": directory.secret("attachments.key"),
         "LOG_FORMAT": "console",
         "DRAIN_SECONDS": str(settings.drain_seconds),
+        "BLOCKED_SECONDS": "0",  # a debugger stops the loop for as long as it likes
         "REDIS_URL": services.redis_url,
         "DATABASE_URL": services.database_url,
         "HOST": settings.host,

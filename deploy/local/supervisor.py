@@ -85,13 +85,20 @@ def _started(
     grace_seconds = settings.drain_seconds + STOP_MARGIN_SECONDS
     try:
         for index in range(settings.workers):
-            processes.workers.append(_start("worker", index, directory.path, environment))
+            ports = _worker_port(environment, index)
+            processes.workers.append(_start("worker", index, directory.path, {**environment, **ports}))
         for index, port in enumerate(settings.ports):
             processes.apis.append(_start("api", index, directory.path, {**environment, "PORT": str(port)}))
         yield
     finally:
         stop_all(processes.apis, signal.SIGTERM, grace_seconds)
         stop_all(processes.workers, signal.SIGTERM, grace_seconds)
+
+
+def _worker_port(environment: Mapping[str, str], index: int) -> dict[str, str]:
+    """WORKER_PORT, where it is one, and the ports after it."""
+    first = environment.get("WORKER_PORT", "0")
+    return {"WORKER_PORT": str(int(first) + index)} if first.isdecimal() and int(first) else {}
 
 
 def _start(module: str, index: int, data_dir: Path, environment: Mapping[str, str]) -> Child:

@@ -5,6 +5,7 @@ A worker that is frozen by SIGSTOP is in test_worker_process.py, one that is cut
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -64,11 +65,11 @@ async def everything(settings: Settings, run_id: str) -> dict[str, object]:
         }
 
 
-async def test_a_worker_whose_event_loop_was_blocked_past_its_lease_writes_nothing_more(
+async def test_a_blocked_worker_that_was_frozen_past_its_lease_writes_nothing_more(
     short_lease: Settings, system: System, tmp_path: Path
 ) -> None:
-    """respond() computes without a pause: no heartbeat. Another worker has the run meanwhile; when the first comes to
-    itself, in the middle of its answer, all that it still has to write is refused."""
+    """respond() computes without a pause, which costs no lease; then the process is frozen, and another worker has the
+    run. When the first comes to itself, in the middle of its answer, all that it still has to write is refused."""
     script = Script(
         deltas=12, items_before=1, gate=str(tmp_path), holds=[HOLD], hold_attempts=2, blocks_attempt=1
     )
@@ -77,7 +78,13 @@ async def test_a_worker_whose_event_loop_was_blocked_past_its_lease_writes_nothi
     with process("worker", short_lease, log) as blocked:
         async with asking(alice, create(str(script))) as asker:
             await asker.until("the first attempt is blocked", lambda _: (tmp_path / "blocked").exists())
+            assert blocked.pid is not None
             async with _working(create_worker(short_lease, ScriptedAnswers())):
+                held_until = time.monotonic() + 2 * LEASE_SECONDS
+                while time.monotonic() < held_until:
+                    assert (await everything(short_lease, asker.run_id))["rows"][0][1] == 1
+                    await asyncio.sleep(0.05)
+                os.kill(blocked.pid, signal.SIGSTOP)
                 await asker.until(
                     "the next attempt is in mid-answer",
                     lambda answer: (
@@ -86,6 +93,7 @@ async def test_a_worker_whose_event_loop_was_blocked_past_its_lease_writes_nothi
                 )
                 before = await everything(short_lease, asker.run_id)
                 open_gate(tmp_path, f"1-{HOLD}")
+                os.kill(blocked.pid, signal.SIGCONT)
                 await wait_until("the blocked one gives up", lambda: "attempt lost" in log.read_text())
                 assert await everything(short_lease, asker.run_id) == before
                 assert blocked.is_alive()

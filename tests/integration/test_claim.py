@@ -26,6 +26,7 @@ from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import create, keyed, running, wait_until
 from worker.heartbeat import RENEWED_AT_ONCE, Heartbeat
 from worker.main import create_worker
+from worker.stop import Stop
 
 LEASE = 60.0
 SHORT = 0.15
@@ -123,6 +124,9 @@ async def test_a_beat_renews_many_leases_in_parts_and_none_that_was_released_mea
                 assert await self.release(ended, done=True)
             return states
 
+    def stopped(claim: Claim, reason: Stop) -> None:
+        raise AssertionError(f"{claim} was stopped: {reason}")
+
     queue = Releasing(redis)
     many = 2 * RENEWED_AT_ONCE + 1
     for number in range(many):
@@ -131,7 +135,7 @@ async def test_a_beat_renews_many_leases_in_parts_and_none_that_was_released_mea
     held |= {claim.run_id: claim for claim in claims}
     ended = claims[RENEWED_AT_ONCE + 7]
     beating = asyncio.create_task(
-        Heartbeat(queue, settings.model_copy(update={"lease_seconds": 1.0}), held, {}).run()
+        Heartbeat(queue, settings.model_copy(update={"lease_seconds": 1.0}), held, stopped).run()
     )
     await wait_until("all are renewed", lambda: len(calls) >= 3 or beating.done())
     await end_tasks([beating])

@@ -27,7 +27,7 @@ from tests.redis_clients import connections
 from tests.system import Caller, create, keyed, running, running_processes
 
 # Of a process, whatever it is doing.
-API_CONNECTIONS, WORKER_CONNECTIONS = 2, 6
+API_CONNECTIONS, WORKER_CONNECTIONS = 2, 7
 # A worker waits for the bell and looks for jobs; an API asks nothing.
 WORKER_COMMANDS_A_SECOND = 2
 # One turn of the reaper that finds nothing.
