@@ -35,7 +35,7 @@ from chatkit.types import (
 GATE_POLL_SECONDS = 0.005
 CATASTROPHE = "a" * 60 + "!"
 
-Way = Literal["wait", "sleep", "hang", "spin", "task", "regex", "deltas"]
+Way = Literal["wait", "sleep", "hang", "spin", "task", "regex", "hold"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,20 @@ def regex(blocking: Blocking) -> None:
     re.match(r"(a+)+$", CATASTROPHE)
 
 
-CALLS: dict[Way, Callable[[Blocking], None]] = {"sleep": sleep, "hang": hang, "spin": spin, "regex": regex}
+def hold(blocking: Blocking) -> None:
+    """Keeps the interpreter's lock for about so long, in one call into C."""
+    numbers, started_at = 1_000_000, time.perf_counter()
+    sum(range(numbers))
+    sum(range(int(numbers * blocking.seconds / (time.perf_counter() - started_at))))
+
+
+CALLS: dict[Way, Callable[[Blocking], None]] = {
+    "sleep": sleep,
+    "hang": hang,
+    "spin": spin,
+    "regex": regex,
+    "hold": hold,
+}
 
 
 class BlockingAnswers(ChatKitServer[Any]):

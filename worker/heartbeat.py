@@ -20,6 +20,9 @@ from worker.metrics import LEASES_LOST, LEASES_RETAKEN, RENEWALS_FAILED
 from worker.stop import Stop
 
 BEATS_PER_LEASE = 3
+BEATS_TO_GIVE_UP = 2
+"""So many beats in a row have to fail first. Those of a worker that is cut off have, when its leases are over; one that
+was paused beyond them finds that the call that was under way has timed out, and asks again."""
 RENEWED_AT_ONCE = 20
 """Leases a call, a fraction of a millisecond of Redis: thousands would hold up all who wait for it."""
 PART_OF_BEAT = 1 / 3
@@ -48,6 +51,8 @@ class Heartbeat:
         """When each lease was last shown to hold, by this process's clock."""
         self._followed_at: dict[Claim, float] = {}
         """When somebody was last seen to follow each run; from the first beat on."""
+        self._failed_beats = 0
+        """Since the last one that did not fail."""
         self._lost: set[Claim] = set()
         """Leases that were given up: none of them is renewed again while its attempt ends."""
 
@@ -66,14 +71,20 @@ class Heartbeat:
         started_at = time.monotonic()
         claims = self._held(started_at)
         ends_at = min(self._shown_at.values(), default=started_at) + self._settings.lease_seconds
-        patience_seconds = max(ends_at - started_at, beat_seconds * PART_OF_BEAT)
+        left_seconds = ends_at - started_at
+        if left_seconds < beat_seconds * PART_OF_BEAT:  # they are over, or all but over
+            left_seconds = beat_seconds
         try:
-            async with asyncio.timeout(min(beat_seconds, patience_seconds)):
+            async with asyncio.timeout(min(beat_seconds, left_seconds)):
                 await self._renew(claims, beat_seconds * PART_OF_BEAT)
         except (QueueUnavailable, TimeoutError) as error:
             RENEWALS_FAILED.inc()
             log.warning("leases not renewed", action="lease_renew", runs=len(claims), **failure(error))
-            self._give_up(time.monotonic())
+            self._failed_beats += 1
+            if self._failed_beats >= BEATS_TO_GIVE_UP:
+                self._give_up(time.monotonic())
+        else:
+            self._failed_beats = 0
 
     def _held(self, now: float) -> list[Claim]:
         """The claims that were not given up, oldest renewal first."""

@@ -35,6 +35,8 @@ from worker.watchdog import Watchdog, described
 
 LEAVE_SECONDS = 2.0
 """For Redis to take the leases of a process that ends: without that they end by themselves."""
+END_SECONDS = 5.0
+"""For the thread to end, which no process waits for."""
 LOOKS_PER_ARMING = 8
 """To arm the last resort starts a thread."""
 
@@ -67,7 +69,7 @@ class Keeper:
             yield thread.ended
         finally:
             thread.stop()
-            await asyncio.wait([thread.ended])
+            await asyncio.wait([thread.ended], timeout=END_SECONDS)
 
     async def work(self, watchdog: Watchdog, listener: socket | None) -> None:
         """What the thread does, until it is cancelled."""
@@ -100,8 +102,7 @@ class Keeper:
                 last_resort.arm(self._blocked_seconds + last_resort.MARGIN_SECONDS)
             looks += 1
             before = watchdog.block
-            await watchdog.sleep()
-            watchdog.look()
+            await watchdog.look()
             # named in an earlier look: a call that has kept this thread from looking may have returned by now
             if watchdog.block is not None and watchdog.block is before and self._is_over(watchdog):
                 return

@@ -23,8 +23,9 @@ TICK_SECONDS = 0.5
 NAMED_AFTER_SECONDS = 1.0
 PAUSE_SECONDS = 0.5
 """By so much the watchdog itself has to be late for its process to have been paused, or its interpreter held."""
-HELD_SHARE = 0.5
-"""Of such a pause, spent on the CPU: then a call held the interpreter. A frozen process spends nothing."""
+HELD_SHARE = 0.05
+"""Of such a pause on the CPU, beyond what a tick may have taken: then a call held the interpreter, on a host that may
+be busy. A frozen process uses nothing."""
 
 log = structlog.get_logger()
 
@@ -49,6 +50,8 @@ class Watchdog:
         self._thread_id = threading.get_ident()
         self._answered_at: float | None = time.monotonic()
         """When the last tick was run; None while it was not."""
+        self._has_looked = False
+        """Whether a look has found the tick not answered, and the loop in `_task`."""
         self._task: ref[asyncio.Task[Any]] | None = None
         self._since = time.monotonic()
         """Since when the loop stands in the task, where the tick is not answered."""
@@ -59,13 +62,31 @@ class Watchdog:
         block = self.block
         return 0.0 if block is None else time.monotonic() - block.since
 
-    async def sleep(self) -> None:
-        """Until the next look. A pause of the whole process is not held against the loop."""
-        asleep_at, used = time.monotonic(), time.process_time()
-        await asyncio.sleep(TICK_SECONDS)
-        paused_seconds = time.monotonic() - asleep_at - TICK_SECONDS
-        if paused_seconds < PAUSE_SECONDS or time.process_time() - used > HELD_SHARE * paused_seconds:
+    async def look(self) -> None:
+        """After a tick: finds the call that blocks the loop, if there is one, and logs it once."""
+        loop = asyncio.get_running_loop()
+        looked: asyncio.Future[None] = loop.create_future()
+        # in the timer's own callback: the call that has held the interpreter is not left yet when this thread gets it
+        loop.call_later(TICK_SECONDS, self._look_once, time.monotonic(), time.process_time(), looked)
+        await looked
+
+    def _look_once(self, asleep_at: float, used: float, looked: asyncio.Future[None]) -> None:
+        if looked.cancelled():
             return
+        now = time.monotonic()
+        late_seconds = now - asleep_at - TICK_SECONDS
+        busy_seconds = time.process_time() - used - TICK_SECONDS
+        if late_seconds >= PAUSE_SECONDS and busy_seconds <= HELD_SHARE * late_seconds:
+            self._pass_over(late_seconds)
+            self._look(now)
+        elif late_seconds >= NAMED_AFTER_SECONDS and self.block is None:
+            self._name_held(now, late_seconds)
+        else:
+            self._look(now)
+        looked.set_result(None)
+
+    def _pass_over(self, paused_seconds: float) -> None:
+        """A pause of the whole process is held against no call."""
         if paused_seconds >= NAMED_AFTER_SECONDS:
             log.warning("the process was paused", action="process_paused", seconds=round(paused_seconds, 1))
         self._since += paused_seconds
@@ -73,28 +94,43 @@ class Watchdog:
             self.block.since += paused_seconds
             self.block.counted_until += paused_seconds
 
-    def look(self) -> None:
-        """Posts a tick where the last one was run; else finds the call that blocks the loop, and logs it once."""
-        now = time.monotonic()
+    def _name_held(self, now: float, held_seconds: float) -> None:
+        """This thread could not look: a call has kept the interpreter to itself, and returns about now."""
+        if self._answered_at is not None:
+            self._post_tick()
+        self._since = now - held_seconds
+        self._stand_in(asyncio.current_task(self.loop))
+        self._begin_block(now)
+
+    def _look(self, now: float) -> None:
         if self._answered_at is not None:
             self._end_block(self._answered_at)
-            self._answered_at, self._task, self._since = None, None, now
-            self.loop.call_soon_threadsafe(self._answer)
+            self._post_tick()
+            self._since, self._has_looked = now, False
             return
         task = asyncio.current_task(self.loop)
-        if self._task is not None and self._task() is not task:
+        if self._has_looked and task is not (self._task and self._task()):
             self._end_block(now)
             self._since = now
-        self._task = None if task is None else ref(task)
+        self._stand_in(task)
         if self.block is not None:
+            self.block.call = call_of(self._thread_id)
             self._count(self.block, now)
         elif now - self._since >= NAMED_AFTER_SECONDS:
-            self._begin_block(task, now)
+            self._begin_block(now)
+
+    def _post_tick(self) -> None:
+        self._answered_at = None
+        self.loop.call_soon_threadsafe(self._answer)
+
+    def _stand_in(self, task: asyncio.Task[Any] | None) -> None:
+        self._has_looked, self._task = True, None if task is None else ref(task)
 
     def _answer(self) -> None:
         self._answered_at = time.monotonic()
 
-    def _begin_block(self, task: asyncio.Task[Any] | None, now: float) -> None:
+    def _begin_block(self, now: float) -> None:
+        task = None if self._task is None else self._task()
         run_id = None if task is None else run_of(task)
         self.block = Block(run_id, call_of(self._thread_id), self._since, self._since)
         BLOCKED.inc()
