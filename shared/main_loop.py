@@ -12,7 +12,7 @@ import structlog
 import uvloop
 
 from shared.log import failure
-from shared.process_end import end_now, end_within_bound, names_of
+from shared.process_end import end_now, end_within_bound, final_status, names_of
 
 TASKS_SECONDS = 2.0
 """Of the END_SECONDS of a process, for the tasks that are left to clean up."""
@@ -40,8 +40,11 @@ class MainLoop:
         return run_until_done(self._loop, main)
 
     def end(self, status: int) -> NoReturn:
-        """Ends the process with this status, END_SECONDS from now at the latest, whatever is left of it."""
-        self._status = status
+        """Ends the process with this status, END_SECONDS from now at the latest, whatever is left of it.
+
+        A status of 0 is another where `note_failure` was called.
+        """
+        self._status = status = final_status(status)
         end_within_bound(status, self._loop)
         if self._loop is not None:
             self._has_left_tasks = run_until_done(self._loop, _wind_up(self._loop))

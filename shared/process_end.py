@@ -23,8 +23,20 @@ REPORT_SECONDS: Final = 1.0
 FINALIZATION_SECONDS: Final = 2
 """Then, for an interpreter that has ended its daemon threads already: the kernel ends it, by SIGALRM."""
 MAX_NAMES: Final = 20
+FAILED_STATUS: Final = 1
 
 log = structlog.get_logger()
+
+_failed = threading.Event()
+
+
+def note_failure() -> None:
+    """A part of the process has failed, which drains for that: it ends with FAILED_STATUS."""
+    _failed.set()
+
+
+def final_status(status: int) -> int:
+    return status or (FAILED_STATUS if _failed.is_set() else 0)
 
 
 def end_within_bound(status: int, loop: asyncio.AbstractEventLoop | None) -> None:

@@ -19,6 +19,7 @@ from shared.errors import QueueUnavailable
 from shared.journal import Journals
 from shared.listen import heard, listening
 from shared.log import failure
+from shared.process_end import note_failure
 from shared.queue import Queue
 from shared.redis import Redis, open_redis, translated
 from shared.run_rows import Runs
@@ -87,6 +88,7 @@ async def running_loops(
     def heed(loop: asyncio.Task[None]) -> None:
         if not loop.cancelled() and (error := loop.exception()) is not None:
             log.critical("a loop failed", action="loop_failed", **failure(error))
+            note_failure()
             drain()
 
     tasks = [asyncio.create_task(loop) for loop in loops]

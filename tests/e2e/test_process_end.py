@@ -6,6 +6,8 @@ import asyncio
 import base64
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,10 +21,12 @@ from tests.crashing_servers import Crash
 from tests.followers import Follower, asking
 from tests.local_mode import LocalMode, temporary_data_dir
 from tests.system import (
+    ROOT,
     START_SECONDS,
     Process,
     Processes,
     create,
+    environment,
     running_processes,
     start_process,
     wait_until,
@@ -216,6 +220,49 @@ async def test_a_worker_whose_main_task_ends_is_no_zombie(settings: Settings, tm
             assert "waiting for PostgreSQL" not in worker.output
             killer.cancel()
             await asyncio.gather(killer, return_exceptions=True)
+
+
+FAILING_LOOP = """
+from {module} import {name}
+from shared.main_loop import MainLoop
+from {side}.__main__ import main
+
+async def run(self):
+    raise RuntimeError("a secret")
+
+{name}.run = run
+loop = MainLoop()
+loop.end(main(loop))
+"""
+
+
+@pytest.mark.parametrize(
+    ("side", "module", "name", "action"),
+    [
+        ("worker", "worker.reaper", "Reaper", "loop_failed"),
+        ("api", "api.watch", "Watch", "hub_failed"),
+        ("api", "api.connections", "Connections", "connections_failed"),
+    ],
+)
+async def test_a_process_of_which_a_part_has_failed_drains_and_says_so_by_its_status(
+    settings: Settings, tmp_path: Path, side: str, module: str, name: str, action: str
+) -> None:
+    """So that whatever starts processes again after failures alone starts this one."""
+    code = FAILING_LOOP.format(side=side, module=module, name=name)
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        popen = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=ROOT, env=environment(settings), stdout=output, stderr=output
+        )
+    process = Process(popen, log)
+    try:
+        assert await ended(process) == 1
+        failed = line(process, action)
+        assert failed
+        assert failed["error_type"] == "RuntimeError"
+        assert "a secret" not in process.output
+    finally:
+        process.kill()
 
 
 async def test_ctrl_c_ends_local_mode_though_threads_hang() -> None:
