@@ -26,6 +26,7 @@ from shared.database import Database
 from shared.errors import RelaykitError
 from shared.log import failure
 from shared.settings import Settings
+from shared.version import VERSION
 
 log = structlog.get_logger()
 
@@ -61,7 +62,12 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
         log.info("api stopped", action="api_stop")
 
     app = Application(
-        title="Relaykit", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="Relaykit",
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.include_router(chatkit_endpoint.router)
     app.include_router(runs.router)

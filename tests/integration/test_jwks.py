@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import time
+import tracemalloc
+import zlib
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,6 +18,7 @@ from api.authentication import Authenticator
 from api.jwks import MAX_KEY_SET_BYTES, JwksClient
 from api.key_set import MAX_KEYS
 from shared.errors import IssuerUnavailable, Unauthenticated
+from shared.version import VERSION
 from tests.integration.jwks_server import JwksServer, respond, settings_for, signing_key
 
 NEVER = 3600.0
@@ -399,10 +403,93 @@ async def test_an_answer_that_comes_drop_by_drop_is_given_up_as_a_whole(issuer):
     assert time.monotonic() - started < 3
 
 
-async def test_a_compressed_answer_is_not_unpacked(issuer):
-    issuer.answer = lambda handler: respond(handler, b"\x1f\x8b", 200, {"Content-Encoding": "gzip"})
-    assert await unavailable(issuer) == "compressed although not asked to"
-    assert issuer.requests[0]["accept-encoding"] == "identity"
+def raw_deflate(body: bytes) -> bytes:
+    """Without zlib's header and checksum, as some servers send `deflate`."""
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflater.compress(body) + deflater.flush()
+
+
+CODINGS = {
+    "gzip": ("gzip", gzip.compress),
+    "gzip in capitals": ("GZIP", gzip.compress),
+    "x-gzip": ("x-gzip", gzip.compress),
+    "deflate": ("deflate", zlib.compress),
+    "deflate without its header": ("deflate", raw_deflate),
+    "identity": ("identity", bytes),
+}
+
+
+@pytest.mark.parametrize("name", CODINGS)
+async def test_an_answer_that_is_compressed_whatever_was_asked_is_taken(issuer, name):
+    coding, compress = CODINGS[name]
+    issuer.answer = lambda handler: respond(
+        handler, compress(json.dumps({"keys": issuer.entries}).encode()), 200, {"Content-Encoding": coding}
+    )
+    async with authenticator(issuer) as auth:
+        assert (await auth.authenticate(bearer())).user_id == "alice"
+
+
+async def test_a_firewall_that_refuses_the_names_of_http_libraries_lets_the_fetch_through(issuer):
+    """It is what it says that it is, and says what it takes."""
+
+    def firewall(handler):
+        name = handler.headers.get("User-Agent", "").lower()
+        wanted = handler.headers.get("Accept") == "application/json"
+        if not wanted or any(word in name for word in ("python", "httpx", "requests", "urllib")) or not name:
+            respond(handler, b"<html>blocked</html>", 403, {"Content-Type": "text/html"})
+        else:
+            respond(handler, json.dumps({"keys": issuer.entries}).encode())
+
+    issuer.answer = firewall
+    async with authenticator(issuer) as auth:
+        assert (await auth.authenticate(bearer())).user_id == "alice"
+    assert issuer.requests[0]["user-agent"] == f"relaykit/{VERSION}"
+    assert issuer.requests[0]["accept-encoding"] == "gzip, deflate"
+
+
+BOMB = b" " * (60 * MAX_KEY_SET_BYTES)
+BROKEN_CODINGS = {
+    "a bomb": ("gzip", gzip.compress(BOMB), f"larger than {MAX_KEY_SET_BYTES} bytes when decompressed"),
+    "a bomb of deflate": (
+        "deflate",
+        raw_deflate(BOMB),
+        f"larger than {MAX_KEY_SET_BYTES} bytes when decompressed",
+    ),
+    "too much before it is decompressed": (
+        "gzip",
+        BOMB[: MAX_KEY_SET_BYTES + 1],
+        f"larger than {MAX_KEY_SET_BYTES} bytes",
+    ),
+    "what is not gzip": ("gzip", b"{}", "compressed and broken"),
+    "half of it": ("gzip", gzip.compress(b"{}")[:-9], "compressed and broken"),
+    "something behind it": ("gzip", gzip.compress(b"{}") + b"{}", "compressed and broken"),
+    "nothing": ("deflate", b"", "compressed and broken"),
+    "what was not asked for": ("br", b"{}", "compressed in a way that was not asked for"),
+    "compressed twice": (
+        "gzip, gzip",
+        gzip.compress(gzip.compress(b"{}")),
+        "compressed in a way that was not asked for",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_CODINGS)
+async def test_a_compressed_answer_that_is_broken_or_a_bomb_is_a_failed_fetch(issuer, name):
+    coding, body, reason = BROKEN_CODINGS[name]
+    issuer.answer = lambda handler: respond(handler, body, 200, {"Content-Encoding": coding})
+    assert await unavailable(issuer) == reason
+
+
+async def test_a_bomb_costs_no_more_memory_than_a_key_set_may_have(issuer):
+    bomb = gzip.compress(BOMB)
+    issuer.answer = lambda handler: respond(handler, bomb, 200, {"Content-Encoding": "gzip"})
+    tracemalloc.start()
+    try:
+        await unavailable(issuer)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * MAX_KEY_SET_BYTES
 
 
 @pytest.mark.parametrize(
