@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -61,7 +62,9 @@ async def api(system: System, tmp_path: Path, delay_seconds: str, **more: str) -
     port = free_port()
     log = tmp_path / "api.log"
     given = {"SHUTDOWN_DELAY_SECONDS": delay_seconds, "PORT": str(port), **more}
-    with process("api", system.settings, log, **given) as child:
+    started = process("api", system.settings, log, **given)
+    child = await asyncio.to_thread(started.__enter__)  # it may take long, and the worker here has leases to renew
+    try:
         api = Api(child, f"http://127.0.0.1:{port}", log)
         async with httpx2.AsyncClient() as client:
 
@@ -73,6 +76,8 @@ async def api(system: System, tmp_path: Path, delay_seconds: str, **more: str) -
 
             await wait_until("the API is ready", is_ready, START_SECONDS)
         yield api
+    finally:
+        await asyncio.to_thread(started.__exit__, None, None, None)
 
 
 @asynccontextmanager
