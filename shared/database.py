@@ -18,7 +18,7 @@ import structlog
 from shared.connection import Connection, translated
 from shared.database_url import DatabaseUrl, read_database_url
 from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
-from shared.pool import Pool
+from shared.pool import RELEASE_TIMEOUT_SECONDS, Pool
 from shared.pooler import NO_SESSIONS, keeps_sessions
 from shared.settings import Settings
 
@@ -64,8 +64,13 @@ class Database:
         """Opens DATABASE_POOL_MIN connections. Raises SettingsError, DatabaseUnavailable, SchemaOutdated."""
         settings = self._settings
         url = read_database_url(settings.database_url)
-        for warning in url.warnings:
-            log.warning(warning, action="database_url")
+        for name, reason in url.left_out.items():
+            log.warning(
+                "a parameter of DATABASE_URL is left out",
+                action="database_url",
+                parameter=name,
+                reason=reason,
+            )
         opener = _Opener(url, settings.database_timeout_seconds)
         pool = Pool(opener.warm, smallest=settings.database_pool_min, largest=settings.database_pool_max)
         try:
@@ -229,6 +234,8 @@ async def _require_sessions(opener: _Opener, count: int) -> None:
             is_kept = end.value
         except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
             is_kept = False
+        for connection in connections:
+            await connection.close(timeout=RELEASE_TIMEOUT_SECONDS)
     if not is_kept:
         raise SettingsError(NO_SESSIONS)
 
