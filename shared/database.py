@@ -76,7 +76,9 @@ class Database:
         try:
             await _require_sessions(opener, max(settings.database_pool_min, 2))
             await pool.open()
-            await _require_migrations(pool, settings.database_timeout_seconds)
+            first = await pool.acquire(settings.database_timeout_seconds)
+            await _require_migrations(first)
+            await pool.release(first, is_unsettled=False)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             raise SchemaOutdated from error
         except OSError as error:  # before the next, since a certificate that is refused is both
@@ -240,12 +242,8 @@ async def _require_sessions(opener: _Opener, count: int) -> None:
         raise SettingsError(NO_SESSIONS)
 
 
-async def _require_migrations(pool: Pool, timeout_seconds: float) -> None:
-    connection = await pool.acquire(timeout_seconds)
-    try:
-        rows = await connection.fetch("SELECT migration_id FROM _yoyo_migration")
-    finally:
-        await pool.release(connection, is_unsettled=False)
+async def _require_migrations(connection: asyncpg.Connection) -> None:
+    rows = await connection.fetch("SELECT migration_id FROM _yoyo_migration")
     applied = {row["migration_id"] for row in rows}
     missing = sorted({path.stem for path in MIGRATIONS.glob("*.sql")} - applied)
     if missing:
