@@ -19,7 +19,7 @@ from shared.connection import Connection, translated
 from shared.database_url import DatabaseUrl, read_database_url
 from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
 from shared.pool import RELEASE_TIMEOUT_SECONDS, Pool
-from shared.pooler import NO_SESSIONS, keeps_sessions
+from shared.pooler import NO_SESSIONS, READ, keeps_sessions
 from shared.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -231,7 +231,10 @@ async def _require_sessions(opener: _Opener, count: int) -> None:
         try:
             while True:
                 place, statement = steps.send(value)
-                value = await connections[place].fetchval(statement)
+                if statement == READ:
+                    value = await connections[place].fetchval(statement)
+                else:  # by the simple protocol, which is one round trip and not two
+                    await connections[place].execute(statement)
         except StopIteration as end:
             is_kept = end.value
         except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
