@@ -18,8 +18,8 @@ import structlog
 from shared.connection import Connection, translated
 from shared.database_url import DatabaseUrl, read_database_url
 from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError, Stopping
-from shared.pool import Pool
-from shared.pooler import NO_SESSIONS, keeps_sessions
+from shared.pool import RELEASE_TIMEOUT_SECONDS, Pool
+from shared.pooler import NO_SESSIONS, READ, keeps_sessions
 from shared.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -66,14 +66,21 @@ class Database:
         """Opens DATABASE_POOL_MIN connections. Raises SettingsError, DatabaseUnavailable, SchemaOutdated."""
         settings = self._settings
         url = read_database_url(settings.database_url)
-        for warning in url.warnings:
-            log.warning(warning, action="database_url")
+        for name, reason in url.left_out.items():
+            log.warning(
+                "a parameter of DATABASE_URL is left out",
+                action="database_url",
+                parameter=name,
+                reason=reason,
+            )
         opener = _Opener(url, settings.database_timeout_seconds)
         pool = Pool(opener.warm, smallest=settings.database_pool_min, largest=settings.database_pool_max)
         try:
             await _require_sessions(opener, max(settings.database_pool_min, 2))
             await pool.open()
-            await _require_migrations(pool, settings.database_timeout_seconds)
+            first = await pool.acquire(settings.database_timeout_seconds)
+            await _require_migrations(first)
+            await pool.release(first, is_unsettled=False)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             raise SchemaOutdated from error
         except OSError as error:  # before the next, since a certificate that is refused is both
@@ -226,21 +233,22 @@ async def _require_sessions(opener: _Opener, count: int) -> None:
         try:
             while True:
                 place, statement = steps.send(value)
-                value = await connections[place].fetchval(statement)
+                if statement == READ:
+                    value = await connections[place].fetchval(statement)
+                else:  # by the simple protocol, which is one round trip and not two
+                    await connections[place].execute(statement)
         except StopIteration as end:
             is_kept = end.value
         except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
             is_kept = False
+        for connection in connections:
+            await connection.close(timeout=RELEASE_TIMEOUT_SECONDS)
     if not is_kept:
         raise SettingsError(NO_SESSIONS)
 
 
-async def _require_migrations(pool: Pool, timeout_seconds: float) -> None:
-    connection = await pool.acquire(timeout_seconds)
-    try:
-        rows = await connection.fetch("SELECT migration_id FROM _yoyo_migration")
-    finally:
-        await pool.release(connection, is_unsettled=False)
+async def _require_migrations(connection: asyncpg.Connection) -> None:
+    rows = await connection.fetch("SELECT migration_id FROM _yoyo_migration")
     applied = {row["migration_id"] for row in rows}
     missing = sorted({path.stem for path in MIGRATIONS.glob("*.sql")} - applied)
     if missing:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -43,7 +44,8 @@ class DatabaseUrl:
     """Where the hosts are, in their order; empty where their names say so."""
     ports: tuple[str, ...]
     user: str | None
-    password: str | None = field(repr=False)
+    password: str | Callable[[], str | None] = field(repr=False)
+    """Or what reads it from the password file: anew for each connection, as it may be changed."""
     database: str | None
     application_name: str | None
     options: str | None
@@ -54,8 +56,8 @@ class DatabaseUrl:
     numbers: Mapping[str, int]
     libpq_only: Mapping[str, str]
     """What asyncpg keeps without being told."""
-    warnings: tuple[str, ...]
-    """A line for each parameter that was left out. None shows a value."""
+    left_out: Mapping[str, str]
+    """Parameters that neither driver is given, with the reason."""
 
     def for_asyncpg(self, default_seconds: float) -> dict[str, Any]:
         """Arguments of asyncpg.connect. `default_seconds` for a connection, where the URL does not say how long."""
@@ -83,7 +85,7 @@ class DatabaseUrl:
             "hostaddr": ",".join(self.addresses),
             "port": ",".join(self.ports),
             "user": self.user,
-            "password": self.password,
+            "password": self.password if isinstance(self.password, str) else self.password(),
             "dbname": self.database,
             "application_name": self.application_name or application_name,
             "options": self.options,
@@ -130,15 +132,13 @@ def read_database_url(url: str, environ: Mapping[str, str] | None = None) -> Dat
     environ = os.environ if environ is None else environ
     given = parse_url(url)
     found = with_defaults(given, environ)
-    warnings = [
-        f"DATABASE_URL: {name} is left out: {reason}" for name, reason in LEFT_OUT.items() if name in found
-    ]
+    left_out = {name: reason for name, reason in LEFT_OUT.items() if name in found}
     _check_names({*given, *found})
     _check_values(found)
     hosts, addresses, ports = _places(found)
     tls = {name: found[name] for name in TLS if name in found}
     if found.get("channel_binding") == "require":
-        warnings.append(_verify_instead_of_binding(tls, hosts))
+        left_out["channel_binding"] = _verify_instead_of_binding(tls, hosts)
     _check_tls(tls, addresses, environ)
     user, database = found.get("user"), found.get("dbname")
     return DatabaseUrl(
@@ -146,7 +146,7 @@ def read_database_url(url: str, environ: Mapping[str, str] | None = None) -> Dat
         addresses=addresses,
         ports=ports,
         user=user,
-        password=found.get("password") or _password(found, hosts, ports, environ),
+        password=found.get("password") or partial(_password, found, hosts, ports, environ),
         database=database,
         application_name=found.get("application_name") or found.get("fallback_application_name"),
         options=found.get("options"),
@@ -156,7 +156,7 @@ def read_database_url(url: str, environ: Mapping[str, str] | None = None) -> Dat
         kerberos={name: found[name] for name in ("krbsrvname", "gsslib") if name in found},
         numbers={name: _number(name, found[name]) for name in NUMBERS if name in found},
         libpq_only={name: found[name] for name in ("gssencmode",) if name in found},
-        warnings=tuple(warnings),
+        left_out=left_out,
     )
 
 
@@ -202,7 +202,7 @@ def _number(name: str, value: str) -> int:
 
 
 def _verify_instead_of_binding(tls: dict[str, str], hosts: tuple[str, ...]) -> str:
-    """Has the server's certificate verified, and returns the warning of it.
+    """Has the server's certificate verified, and returns the words for it.
 
     asyncpg cannot bind the password's exchange to the TLS connection, which would show that nobody sits in between. A
     certificate that is verified shows that too.
@@ -215,10 +215,7 @@ def _verify_instead_of_binding(tls: dict[str, str], hosts: tuple[str, ...]) -> s
             tls["sslmode"] = "verify-full"
         else:
             tls["sslmode"] = "verify-ca"
-    return (
-        "DATABASE_URL: channel_binding is left out: the server's certificate is verified in its place, "
-        f"as sslmode={tls['sslmode']} has it"
-    )
+    return f"the server's certificate is verified in its place, as sslmode={tls['sslmode']} has it"
 
 
 def _check_tls(tls: dict[str, str], addresses: tuple[str, ...], environ: Mapping[str, str]) -> None:

@@ -195,8 +195,8 @@ def main() -> int:
     try:
         if not database_url:
             raise SettingsError("DATABASE_URL: Field required")
-        for warning in read_database_url(database_url).warnings:
-            print(f"migrate: {warning}", file=sys.stderr)
+        for name, reason in read_database_url(database_url).left_out.items():
+            print(f"migrate: DATABASE_URL: {name} is left out: {reason}", file=sys.stderr)
         applied = migrate(database_url)
     except RelaykitError as error:
         print(f"migrate: {error.message}", file=sys.stderr)

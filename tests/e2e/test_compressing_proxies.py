@@ -6,7 +6,6 @@ Each answer waits in its middle until the client has had the beginning. A proxy 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +17,7 @@ import pytest
 
 from shared.settings import Settings
 from tests.followers import after, body, cursors
+from tests.programs import required
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import ROOT, Caller, System, create, free_port, keyed, running, wait_until
 
@@ -38,14 +38,6 @@ http {{
   }}
 }}
 """
-
-
-def required(program: str) -> str:
-    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is None:
-        assert not os.environ.get("CI"), f"CI runs the tests of the proxies; install {program}"
-        pytest.skip(f"{program} is not installed")
-    return found
 
 
 def node(folder: Path, port: int, api_port: int) -> list[str]:

@@ -212,6 +212,29 @@ class TestOutage:
                     link.release()
                     await database.check()
 
+    async def test_a_session_that_was_given_to_somebody_else_is_not_used_again(
+        self, database: Database
+    ) -> None:
+        """As a pooler does that was changed to transaction mode: the statements that were prepared are gone."""
+        statement = "SELECT id FROM notes WHERE id = $1"
+        async with database.connection() as connection:
+            await connection.fetch(statement, 1)
+            lost = await connection.fetchval("SELECT pg_backend_pid()")
+            await connection.execute("DEALLOCATE ALL")
+        with pytest.raises(DatabaseUnavailable):
+            async with database.connection() as connection:
+                await connection.fetch(statement, 1)
+        async with database.connection() as connection:
+            await connection.fetch(statement, 1)
+            assert await connection.fetchval("SELECT pg_backend_pid()") != lost
+
+    async def test_two_processes_give_their_statements_different_names(self, database: Database) -> None:
+        """So that in a session that is shared after all a statement is missing, and never another's."""
+        async with database.connection() as connection:
+            names = [row["name"] for row in await connection.fetch("SELECT name FROM pg_prepared_statements")]
+        assert names
+        assert all(name.endswith(shared.database._Session._process) for name in names)
+
     async def test_a_full_pool_is_unavailable_within_the_timeout(self, database_url: str) -> None:
         settings = settings_for(
             database_url, database_pool_min=1, database_pool_max=2, database_timeout_seconds=0.3

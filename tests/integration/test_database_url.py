@@ -317,6 +317,21 @@ class TestTranslated:
             )
             assert [tcp.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [31, 11, 4, 9000]
 
+    async def test_a_password_that_is_changed_in_its_file_is_read_for_the_next_connection(
+        self, place: _Place, tmp_path: Path
+    ) -> None:
+        file = tmp_path / ".pgpass"
+        file.touch(0o600)
+        file.write_text(f"*:*:*:*:{place.password}\n")
+        url = f"postgresql://{place.user}@{place.host}:{place.port}/{place.name}"
+        async with Database(settings_for(url)) as database, database.connection():
+            file.write_text("*:*:*:*:another\n")
+            second = asyncio.create_task(database.check())
+            done, _ = await asyncio.wait([second], timeout=0.3)
+            assert not done, "the old password was taken"
+            file.write_text(f"*:*:*:*:{place.password}\n")
+            await second
+
     def test_a_time_to_connect_is_for_each_host(self) -> None:
         read = read_database_url("postgresql://a,b/d?connect_timeout=3", {})
         assert read.for_asyncpg(10)["timeout"] == 6
@@ -411,7 +426,6 @@ class TestTls:
 
     def test_it_is_told_that_the_certificate_takes_the_place_of_the_binding(self) -> None:
         read = read_database_url("postgresql://h/d?sslmode=require&channel_binding=require")
-        assert read.warnings == (
-            "DATABASE_URL: channel_binding is left out: the server's certificate is verified in its place, "
-            "as sslmode=verify-full has it",
-        )
+        assert read.left_out == {
+            "channel_binding": "the server's certificate is verified in its place, as sslmode=verify-full has it"
+        }

@@ -94,15 +94,19 @@ class TestARefusedConnection:
 
 
 async def test_a_burst_on_a_role_with_few_connections_is_accepted_whole(settings: Settings) -> None:
+    """Over a line that makes every statement last long enough for many to be under way at once."""
     with limited_role(settings.database_url, 12) as url:
-        limited = settings.model_copy(update={"database_url": url})
-        async with running(limited, ScriptedAnswers) as system:
-            alice = await system.caller()
-            for burst in range(3):
-                answers = await asyncio.gather(
-                    *(alice.post(create("hi"), keyed(f"{burst}-{number}")) for number in range(40))
-                )
-                assert [answer.status_code for answer in answers] == [200] * 40
+        async with Link(url) as link:
+            limited = settings.model_copy(update={"database_url": link.url})
+            async with running(limited, ScriptedAnswers) as system:
+                alice = await system.caller()
+                await alice.stream(create("the worker has its connections"))
+                link.delay_seconds = lambda: 0.02
+                for burst in range(3):
+                    answers = await asyncio.gather(
+                        *(alice.post(create("hi"), keyed(f"{burst}-{number}")) for number in range(40))
+                    )
+                    assert [answer.status_code for answer in answers] == [200] * 40
 
 
 @contextmanager

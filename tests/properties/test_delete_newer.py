@@ -32,8 +32,7 @@ SELECT 'item', id, seq - (SELECT min(seq) FROM items WHERE thread_id = $1), data
 FROM items WHERE thread_id = $1
 UNION ALL
 SELECT 'undo', item_id, undo_items.seq - (SELECT min(seq) FROM items WHERE thread_id = $1), undo_items.data::text,
-    writer,
-    written
+    writer, written
 FROM undo_items JOIN runs ON runs.id = run_id WHERE thread_id = $1
 UNION ALL
 SELECT 'attachment', attachment_id, 0, NULL, NULL, NULL FROM attachment_threads WHERE thread_id = $1
