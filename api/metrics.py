@@ -23,6 +23,10 @@ CONNECTIONS_DROPPED = Counter(
     "Connections that were closed unanswered: nothing came in time, nothing was taken, or another got the place.",
     ["reason"],
 )
+SERVER_BLOCKED = Counter(
+    "relaykit_server_blocked_seconds_total",
+    "Seconds for which a call of the server's code has held its loop without a break.",
+)
 DESCRIPTORS_EXHAUSTED = Counter(
     "relaykit_descriptors_exhausted_total", "Looks, about one a second, that found no descriptor free."
 )

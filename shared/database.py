@@ -1,4 +1,4 @@
-"""The asyncpg pool, warmed at start, and the transaction that a task's calls share."""
+"""The asyncpg pools, warmed at start, and the transaction that a task's calls share."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ def prepared(statement: str) -> str:
     return statement
 
 
+SERVER_SHARE = 4
+"""The code of a site's server has every fourth of an API process's connections for itself."""
+
 _ambient: ContextVar[Connection | None] = ContextVar("relaykit_transaction", default=None)
 
 
@@ -48,15 +51,21 @@ class Database:
     Everything raises DatabaseUnavailable when the server is away or does not answer in time; what the
     caller's own code raises inside a block leaves it unchanged. A pool outlives its server: the first call
     after the server is back finds it. Sessions carry no state, so connections return without a round trip.
+
+    A pool belongs to the loop that has opened it, and a call takes its connection from the pool of its own loop. With
+    `is_shared` DATABASE_POOL_MAX is for two of them: what the code in one holds does not keep the other waiting.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_shared: bool = False) -> None:
         self._settings = settings
-        self._pool: asyncpg.Pool | None = None
+        self._of_server = max(1, settings.database_pool_max // SERVER_SHARE) if is_shared else 0
+        self._pools: dict[asyncio.AbstractEventLoop, asyncpg.Pool] = {}
 
     async def __aenter__(self) -> Self:
         """Opens DATABASE_POOL_MIN connections. Raises SettingsError, DatabaseUnavailable, SchemaOutdated."""
-        pool = self._new_pool()
+        most = self._settings.database_pool_max - self._of_server
+        pool = self._new_pool(min(self._settings.database_pool_min, most), most)
+        is_open = False
         try:
             await pool
             await _require_migrations(pool)
@@ -68,16 +77,25 @@ class Database:
             detail = f"{type(error).__name__}: {error}"
             raise DatabaseUnavailable(f"DATABASE_URL: cannot connect ({detail})") from error
         else:
-            self._pool = pool
+            self._pools[asyncio.get_running_loop()] = pool
+            is_open = True
             return self
         finally:
-            if self._pool is None:
+            if not is_open:
                 pool.terminate()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pool, self._pool = self._pool, None
+        await self.close()
+
+    async def open_for_server(self) -> None:
+        """Gives this loop the server's share of the connections, each of which is opened when it is first needed."""
+        self._pools[asyncio.get_running_loop()] = await self._new_pool(0, self._of_server)
+
+    async def close(self) -> None:
+        """Closes the pool of this loop."""
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
         if pool is None:
             return
         try:
@@ -136,7 +154,7 @@ class Database:
 
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[PoolConnectionProxy]:
-        pool = self._pool
+        pool = self._pools.get(asyncio.get_running_loop())
         if pool is None:
             raise DatabaseUnavailable("The database pool is not open.")
         try:
@@ -156,12 +174,12 @@ class Database:
             ):  # asyncpg has ended the connection then
                 await pool.release(raw, timeout=RELEASE_TIMEOUT_SECONDS)
 
-    def _new_pool(self) -> asyncpg.Pool:
+    def _new_pool(self, least: int, most: int) -> asyncpg.Pool:
         settings = self._settings
         return asyncpg.create_pool(
             settings.database_url,
-            min_size=settings.database_pool_min,
-            max_size=settings.database_pool_max,
+            min_size=least,
+            max_size=most,
             timeout=settings.database_timeout_seconds,
             command_timeout=settings.database_timeout_seconds,
             max_inactive_connection_lifetime=0,

@@ -87,6 +87,7 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=10, ge=0.1, allow_inf_nan=False)
     run_max_attempts: int = Field(default=3, ge=1)
     run_timeout_seconds: Seconds = 900
+    blocked_seconds: float = Field(default=60, ge=0, allow_inf_nan=False)
     abandon_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
     drain_seconds: float = Field(default=25, ge=0, allow_inf_nan=False)
     thread_policy: Literal["reject", "queue", "interrupt"] = "queue"
@@ -238,6 +239,10 @@ class Settings(BaseSettings):
             raise ValueError("JWT_ALGORITHMS takes RS256, ES256 and EdDSA, and at least one of them")
         if self.database_pool_min > self.database_pool_max:
             raise ValueError("DATABASE_POOL_MIN is above DATABASE_POOL_MAX")
+        if 0 < self.blocked_seconds <= 1:
+            raise ValueError(
+                "BLOCKED_SECONDS is not above 1, which is when a call that blocks is named; 0: never"
+            )
         if 0 < self.abandon_seconds < self.lease_seconds:
             raise ValueError("ABANDON_SECONDS is below LEASE_SECONDS, within which followers are noticed")
         if self.forward_token and not self.forward_token_key:
