@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError
+from chatkit.store import NotFoundError, Store
 from chatkit.types import (
     AttachmentsCreateReq,
     AttachmentsDeleteReq,
@@ -36,9 +36,9 @@ from api.parse import ParsedRequest, parse
 from api.relay import relay
 from api.request_body import read_body
 from api.resources import Resources
+from api.server_code import reaches_code
 from api.submission import Submission
 from shared import keys
-from shared.ending import GivenUp
 from shared.errors import (
     AttachmentInUse,
     AttachmentNotFound,
@@ -50,6 +50,7 @@ from shared.errors import (
     QueueUnavailable,
     ThreadNotFound,
 )
+from shared.given_up import GivenUp
 from shared.identity import RequestContext, set_current
 from shared.journal import START
 from shared.refusals import server_refusals
@@ -117,25 +118,20 @@ async def _stream(
 
 
 async def _answer(resources: Resources, request: NonStreamingReq, context: RequestContext) -> bytes:
-    server = resources.user.server
+    user, server = resources.user, resources.user.server
     if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and not _stores_attachments(server):
         raise NotSupported("The server stores no attachments.")
     set_current(context)
-    made = await resources.user.context(context)
+    made = await user.context(context)
     if isinstance(request, ThreadsDeleteReq):
         await _stop_runs(resources, request.params.thread_id, context)
         set_current(context)
     try:
         with server_refusals():
-            match request:
-                case ItemsFeedbackReq():
-                    await _check_items(resources, request.params, made)
-                case AttachmentsDeleteReq():
-                    await _check_unsent(resources, request.params.attachment_id, made)
-                case _:
-                    pass
             async with _one_action_at_a_time(resources, request, context):
-                return await server._process_non_streaming(request, made)
+                return await user.run(
+                    lambda: _process(server, request, made), reaches_code=reaches_code(user, request)
+                )
     except NotFoundError as error:
         raise _not_found(request) from error
     except NotImplementedError as error:
@@ -146,13 +142,23 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         raise
 
 
+async def _process(server: ChatKitServer[Any], request: NonStreamingReq, context: Any) -> bytes:
+    match request:
+        case ItemsFeedbackReq():
+            await _check_items(server.store, request.params, context)
+        case AttachmentsDeleteReq():
+            await _check_unsent(server.store, request.params.attachment_id, context)
+        case _:
+            pass
+    return await server._process_non_streaming(request, context)
+
+
 def _stores_attachments(server: ChatKitServer[Any]) -> bool:
     return server.attachment_store is not None or overrides(server, "_get_attachment_store")
 
 
-async def _check_items(resources: Resources, given: ItemFeedbackParams, context: Any) -> None:
+async def _check_items(store: Store[Any], given: ItemFeedbackParams, context: Any) -> None:
     """The SDK hands these ids to the user's own code without a look at whose they are."""
-    store = resources.user.server.store
     await store.load_thread(given.thread_id, context)
     if isinstance(store, PostgresStore):
         if not await store.has_items(given.thread_id, given.item_ids, context):
@@ -165,9 +171,8 @@ async def _check_items(resources: Resources, given: ItemFeedbackParams, context:
         raise ItemNotFound from error
 
 
-async def _check_unsent(resources: Resources, attachment_id: str, context: Any) -> None:
+async def _check_unsent(store: Store[Any], attachment_id: str, context: Any) -> None:
     """The SDK has the bytes deleted before our store is asked, by whatever attachment store there is."""
-    store = resources.user.server.store
     if isinstance(store, PostgresStore) and await store.is_attachment_sent(attachment_id, context):
         raise AttachmentInUse
 

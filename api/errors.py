@@ -44,6 +44,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.MigrationFailed: 500,
     errors.QueueUnavailable: 503,
     errors.ContextTimeout: 503,
+    errors.ServerBlocked: 503,
     errors.Stopping: 503,
     errors.Draining: 503,
     errors.Overloaded: 503,

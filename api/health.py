@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from api.caller import resources_of
 from api.errors import error_response
 from api.openapi import Json, answer, refusals
-from shared.errors import DatabaseUnavailable, Draining, QueueUnavailable
+from shared.errors import DatabaseUnavailable, Draining, QueueUnavailable, ServerBlocked
 
 router = APIRouter()
 
@@ -18,9 +18,10 @@ _OK: Json = answer(
 )
 
 
-@router.get("/healthz", responses={200: _OK, **refusals()})
-async def healthz() -> Response:
-    """The process answers."""
+@router.get("/healthz", responses={200: _OK, **refusals(ServerBlocked)})
+async def healthz(request: Request) -> Response:
+    """The process answers; raises ServerBlocked, a 503, where only a new process heals the server's code."""
+    resources_of(request).server_loop.check()
     return JSONResponse({"status": "ok"})
 
 

@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -21,6 +21,7 @@ from api.jwks import JwksClient
 from api.limits import Limits
 from api.receipts import Receipts
 from api.request_gate import RequestGate
+from api.server_loop import ServerLoop
 from api.streams import Streams
 from api.watch import Watch
 from shared.attachments import build_attachment_store, build_previews
@@ -55,16 +56,19 @@ class Resources:
     admission: Admission
     authenticator: Authenticator
     user: UserServer
+    server_loop: ServerLoop
     limits: Limits
     token_box: TokenBox | None
 
 
 @asynccontextmanager
 async def open_resources(
-    settings: Settings, database: Database, user: UserServer
+    settings: Settings, database: Database, loaded: UserServer, server_loop: ServerLoop
 ) -> AsyncIterator[Resources]:
-    """Two connections to Redis, one for commands and one for notices, and the pool to PostgreSQL."""
+    """Two connections to Redis, one for commands and one for notices, and the pools to PostgreSQL."""
+    user = replace(loaded, loop=server_loop)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(server_loop)
         await stack.enter_async_context(database)
         commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=1))
         notices = await stack.enter_async_context(
@@ -81,7 +85,7 @@ async def open_resources(
         receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
         earlier = EarlierRuns(runs, journals, receipts, settings.journal_ended_ttl_seconds)
         gate = RequestGate(commands)
-        await stack.enter_async_context(_running(hub, watch, streams, receipts, gate))
+        await stack.enter_async_context(_running(server_loop, hub, watch, streams, receipts, gate))
         yield Resources(
             settings=settings,
             database=database,
@@ -94,6 +98,7 @@ async def open_resources(
             admission=Admission(settings, database, runs, journals, queue, endings, user, earlier),
             authenticator=Authenticator(settings, jwks),
             user=user,
+            server_loop=server_loop,
             limits=Limits(settings, gate, ByteBudget(commands, settings.caller_bytes_per_minute)),
             token_box=TokenBox(settings.forward_token_key) if settings.forward_token_key else None,
         )
@@ -109,9 +114,9 @@ def build_user_server(
 
 @asynccontextmanager
 async def _running(
-    hub: Hub, watch: Watch, streams: Streams, receipts: Receipts, gate: RequestGate
+    server_loop: ServerLoop, hub: Hub, watch: Watch, streams: Streams, receipts: Receipts, gate: RequestGate
 ) -> AsyncIterator[None]:
-    loops = [asyncio.create_task(each.run()) for each in (hub, watch, streams, receipts, gate)]
+    loops = [asyncio.create_task(each.run()) for each in (server_loop, hub, watch, streams, receipts, gate)]
     for loop in loops:
         loop.add_done_callback(_die_if_failed)
     try:

@@ -8,10 +8,10 @@ import inspect
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from chatkit.server import ChatKitServer
@@ -21,8 +21,9 @@ from shared.errors import ContextTimeout, ServerLoadError
 from shared.identity import RequestContext
 from shared.load_loop import TOO_EARLY, StartsTask, unrun_loop, wants_loop
 from shared.refusals import server_refusals
-from shared.server_checks import bypassed, holders_of, unfit_context
+from shared.server_checks import bypassed, holders_of, own_methods, unfit_context
 from shared.settings import Settings
+from shared.store import PostgresStore
 from shared.timestamps import send_offsets
 
 STANDARD_LIBRARY: Final = sysconfig.get_path("stdlib")
@@ -32,7 +33,16 @@ _ABSENT: Final = object()
 ContextFactory = Callable[[RequestContext], Any]
 """Gives the server's own context, or an awaitable of it."""
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
+
+
+class CodeLoop(Protocol):
+    """The loop on which the server's code runs."""
+
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What the call gives, or raises, there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +52,37 @@ class UserServer:
     server: ChatKitServer[Any]
     make_context: ContextFactory
     context_seconds: float = 10
+    own_methods: frozenset[str] = frozenset()
+    """The names of the SDK's methods that the server overrides."""
+    loop: CodeLoop | None = None
+    """Where the server's code runs; None in a worker, where all runs on one loop."""
+
+    @property
+    def is_store_ours(self) -> bool:
+        return isinstance(self.server.store, PostgresStore)
+
+    @property
+    def has_own_context(self) -> bool:
+        return self.make_context is not _identity
+
+    async def run(self, call: Callable[[], Awaitable[T]], *, reaches_code: bool) -> T:
+        """What the call gives, or raises: on the loop of the server's code if it reaches any of that, else here.
+
+        A call within a call stays where it is. Raises ServerBlocked where that loop does not go on.
+        """
+        if self.loop is None or not reaches_code:
+            return await call()
+        return await self.loop.call(call)
 
     async def context(self, request: RequestContext) -> Any:
         """The context that the server's methods are called with.
 
         Raises ServerRefused where the site's function refuses the caller with an HTTPException, ContextTimeout where
-        its answer takes longer than CONTEXT_SECONDS, and what else the function raises.
+        its answer takes longer than CONTEXT_SECONDS, ServerBlocked as `run` does, and what else the function raises.
         """
+        return await self.run(lambda: self._made(request), reaches_code=self.has_own_context)
+
+    async def _made(self, request: RequestContext) -> Any:
         with server_refusals():
             made = self.make_context(request)
             if not inspect.isawaitable(made):
@@ -113,8 +147,9 @@ def _load(
         _put_store(server, store)
         if server.attachment_store is None:
             server.attachment_store = attachment_store
+    replaced = own_methods(server)
     send_offsets(server)
-    return UserServer(server, context, settings.context_seconds)
+    return UserServer(server, context, settings.context_seconds, replaced)
 
 
 def _put_store(server: ChatKitServer[Any], store: Store[Any]) -> None:

@@ -32,10 +32,11 @@ class Connection:
     what Postgres says of the statement itself as asyncpg raises it.
     """
 
-    __slots__ = ("_lock", "_open", "_raw", "_savepoints")
+    __slots__ = ("_lock", "_loop", "_open", "_raw", "_savepoints")
 
     def __init__(self, raw: asyncpg.Connection) -> None:
         self._raw = raw
+        self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._open = True
         self._savepoints = 0
@@ -97,7 +98,8 @@ class Connection:
 
     @property
     def open(self) -> bool:
-        return self._open
+        """Whether the block goes on, in the loop that asks: another one has connections of its own."""
+        return self._open and self._loop is asyncio.get_running_loop()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

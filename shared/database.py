@@ -1,4 +1,4 @@
-"""The asyncpg pool, warmed at start, and the transaction that a task's calls share."""
+"""The asyncpg pools, warmed at start, and the transaction that a task's calls share."""
 
 from __future__ import annotations
 
@@ -43,6 +43,9 @@ def prepared(statement: str) -> str:
     return statement
 
 
+SERVER_SHARE = 4
+"""The code of a site's server has every fourth of an API process's connections for itself."""
+
 _ambient: ContextVar[Connection | None] = ContextVar("relaykit_transaction", default=None)
 
 log = structlog.get_logger()
@@ -55,11 +58,16 @@ class Database:
     process has closed the pool, which no call needs to wait for; what the caller's own code raises inside a block
     leaves it unchanged. A pool outlives its server: the first call after the server is back finds it. Sessions carry no
     state, so connections return without a round trip.
+
+    A pool belongs to the loop that has opened it, and a call takes its connection from the pool of its own loop. With
+    `is_shared` DATABASE_POOL_MAX is for two of them: what the code in one holds does not keep the other waiting.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_shared: bool = False) -> None:
         self._settings = settings
-        self._pool: Pool | None = None
+        self._of_server = max(1, settings.database_pool_max // SERVER_SHARE) if is_shared else 0
+        self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+        self._opener: _Opener | None = None
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -73,8 +81,10 @@ class Database:
                 parameter=name,
                 reason=reason,
             )
-        opener = _Opener(url, settings.database_timeout_seconds)
-        pool = Pool(opener.warm, smallest=settings.database_pool_min, largest=settings.database_pool_max)
+        opener = self._opener = _Opener(url, settings.database_timeout_seconds)
+        most = settings.database_pool_max - self._of_server
+        pool = Pool(opener.warm, smallest=min(settings.database_pool_min, most), largest=most)
+        is_open = False
         try:
             await _require_sessions(opener, max(settings.database_pool_min, 2))
             await pool.open()
@@ -90,16 +100,29 @@ class Database:
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             raise _no_connection(error) from error
         else:
-            self._pool = pool
+            self._pools[asyncio.get_running_loop()] = pool
+            is_open = True
             return self
         finally:
-            if self._pool is None:
+            if not is_open:
                 await pool.terminate()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pool, self._pool, self._is_closed = self._pool, None, True
+        await self.close()
+
+    async def open_for_server(self) -> None:
+        """Gives this loop the server's share of the connections, each of which is opened when it is first needed."""
+        assert self._opener is not None, "the database is open"
+        pool = self._pools[asyncio.get_running_loop()] = Pool(
+            self._opener.warm, smallest=0, largest=self._of_server
+        )
+        await pool.open()
+
+    async def close(self) -> None:
+        """Closes the pool of this loop."""
+        pool, self._is_closed = self._pools.pop(asyncio.get_running_loop(), None), True
         if pool is None:
             return
         try:
@@ -158,7 +181,7 @@ class Database:
 
     @asynccontextmanager
     async def _acquired(self) -> AsyncIterator[asyncpg.Connection]:
-        pool = self._pool
+        pool = self._pools.get(asyncio.get_running_loop())
         if pool is None:
             raise Stopping if self._is_closed else DatabaseUnavailable("The database pool is not open.")
         raw = await pool.acquire(self._settings.database_timeout_seconds)

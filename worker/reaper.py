@@ -14,9 +14,10 @@ import structlog
 
 from shared.attachments import ObjectAttachmentStore
 from shared.database import Database
-from shared.ending import Endings, GivenUp
+from shared.ending import Endings
 from shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 from shared.fair_share import flow_of
+from shared.given_up import GivenUp
 from shared.log import failure
 from shared.queue import Queue
 from shared.runs import Run

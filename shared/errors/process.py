@@ -47,6 +47,12 @@ class ContextTimeout(RelaykitError):
     code = "context_timeout"
 
 
+class ServerBlocked(RelaykitError):
+    """A call in the chat server's own code does not return, and holds up what needs that code."""
+
+    code = "server_blocked"
+
+
 class Stopping(RelaykitError):
     """The API process stops before it could answer; another one can."""
 

@@ -63,7 +63,9 @@ async def api(system: System, tmp_path: Path, delay_seconds: str, **more: str) -
     log = tmp_path / "api.log"
     given = {"SHUTDOWN_DELAY_SECONDS": delay_seconds, "PORT": str(port), **more}
     started = process("api", system.settings, log, **given)
-    child = await asyncio.to_thread(started.__enter__)  # it may take long, and the worker here has leases to renew
+    child = await asyncio.to_thread(
+        started.__enter__
+    )  # it may take long, and the worker here has leases to renew
     try:
         api = Api(child, f"http://127.0.0.1:{port}", log)
         async with httpx2.AsyncClient() as client:
