@@ -26,6 +26,14 @@ SET idle_in_transaction_session_timeout = '30s'
 """An idle connection is neither forgotten by a NAT on the way nor kept for a host that went away; a process that is
 frozen in a transaction does not keep its locks."""
 
+IDENTITY = """
+SELECT md5(concat_ws('/', (SELECT system_identifier FROM pg_control_system()), oid,
+    (SELECT min(applied_at_utc) FROM _yoyo_migration)))
+FROM pg_database WHERE datname = current_database()
+"""
+"""Of this database, and no other: a copy made by pg_dump or as a TEMPLATE has another one, a standby that is promoted
+the same."""
+
 _prepared: dict[str, int] = {}
 
 
@@ -53,6 +61,8 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool: asyncpg.Pool | None = None
+        self.identity = ""
+        """Which database it is; from the start on."""
 
     async def __aenter__(self) -> Self:
         """Opens DATABASE_POOL_MIN connections. Raises SettingsError, DatabaseUnavailable, SchemaOutdated."""
@@ -60,6 +70,7 @@ class Database:
         try:
             await pool
             await _require_migrations(pool)
+            self.identity = await pool.fetchval(IDENTITY)
         except ValueError:  # its text may hold a part of the password
             raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:

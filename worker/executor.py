@@ -290,7 +290,9 @@ class Executor:
             try:
                 return await call()
             except (DatabaseUnavailable, QueueUnavailable) as error:
-                log.warning("waiting for a service", action="service_retry", code=error.code)
+                log.warning(
+                    "waiting for a service", action="service_retry", code=error.code, **failure(error)
+                )
                 if attempt.stopped is Stop.LOST:
                     raise Fenced from error
                 await asyncio.sleep(RETRY_SECONDS)
