@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, cast
 
-import structlog
 from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
 from shared import keys
 from shared.errors import QueueUnavailable
 from shared.fair_share import UNKNOWN_FLOW, Flow
+from shared.foreign_jobs import ForeignJobs
 from shared.redis import Call, Redis, call, names_of, script, translated
 
 RUN_FUNCTION = "run"
@@ -29,8 +29,6 @@ FAIR_TTL_MS = keys.FAIR_TTL_SECONDS * 1000
 
 REPEAT_SECONDS = 300
 """For so long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
-
-log = structlog.get_logger()
 
 
 class Renewal(IntFlag):
@@ -95,6 +93,7 @@ class Queue:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._named = names_of(redis)
+        self._foreign = ForeignJobs()
         self._enqueue = redis.register_script(script("fair", "enqueue"))
         self._claim = redis.register_script(script("fair", "claim"))
         self._renew = redis.register_script(script("renew"))
@@ -140,12 +139,17 @@ class Queue:
         asked_at = time.monotonic()
         arguments: list[str | int] = [free, int(lease_seconds * 1000), token, *limits]
         with translated():
-            taken, dropped = await self._claim(
+            taken, foreign = await self._claim(
                 keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX),
-                args=[*arguments, UNKNOWN_FLOW.path, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
+                args=[
+                    *arguments,
+                    UNKNOWN_FLOW.path,
+                    keys.BELL_TTL_SECONDS,
+                    keys.RUN_PREFIX,
+                    FAIR_TTL_MS,
+                ],
             )
-        if dropped:
-            log.error("jobs dropped: no run can have their ids", action="claim_dropped", count=len(dropped))
+        self._foreign.note(foreign)
         return [Claim(run_id.decode(), token, asked_at) for run_id in taken]
 
     async def renew(
@@ -162,6 +166,14 @@ class Queue:
 
     async def release(self, claim: Claim, *, done: bool) -> bool:
         """Gives the job up, for good or to be due again now; False where the lease was lost."""
+        return await self._give_up(claim, "done" if done else "again")
+
+    async def put_aside(self, claim: Claim) -> None:
+        """Leaves a job to whose it is: no run of this database has its id."""
+        self._foreign.note([claim.run_id.encode()])
+        await self._give_up(claim, "aside")
+
+    async def _give_up(self, claim: Claim, what: str) -> bool:
         with translated():
             released = await self._release(
                 keys=self._named.each(
@@ -172,13 +184,7 @@ class Queue:
                     keys.BELL,
                     keys.FAIR_PREFIX,
                 ),
-                args=[
-                    claim.run_id,
-                    claim.token,
-                    "done" if done else "again",
-                    keys.BELL_TTL_SECONDS,
-                    FAIR_TTL_MS,
-                ],
+                args=[claim.run_id, claim.token, what, keys.BELL_TTL_SECONDS, expires_extra_ms, FAIR_TTL_MS],
             )
         return bool(released)
 

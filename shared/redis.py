@@ -104,13 +104,21 @@ class FairPool(redis_asyncio.ConnectionPool):
             raise RedisConnectionError("no connection was free in time") from error
         connection: _Connection = self.get_available_connection()  # type: ignore[no-untyped-call]
         try:
-            if connection.leaves:  # its socket is cut; redis-py would look whether it has something to say
+            if connection.leaves:
                 await connection.disconnect(nowait=True)
             await self.ensure_connection(connection)
         except BaseException:
             await self.release(connection)
             raise
         return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        try:
+            if isinstance(connection, _Connection) and connection.leaves:
+                await connection.disconnect(nowait=True)
+            await super().release(connection)
+        finally:
+            self._turns.release()
 
     def leave_node(self) -> None:
         for connection in (*self._available_connections, *self._in_use_connections):

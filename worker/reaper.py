@@ -54,7 +54,7 @@ class Reaper:
     queue: Queue
     endings: Endings
     attachments: ObjectAttachmentStore | None
-    redis_check: RedisCheck
+    redis_check: RedisCheck | None = None
     places: dict[str, Place] = field(default_factory=dict)
     """Up to where it has looked at what is old."""
 
@@ -68,7 +68,8 @@ class Reaper:
                 async with self._leading() as leads:
                     if leads:
                         if await self.queue.is_turn(EVERY_SECONDS * OF_A_TURN):
-                            await self.redis_check.renew()
+                            if self.redis_check is not None:
+                                await self.redis_check.renew()
                             await self.requeue()
                         if turn % DELETE_EVERY == 0:
                             await self.delete_old()
