@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import structlog
-from redis.exceptions import RedisError
+from redis.asyncio.connection import SSLConnection
+from redis.exceptions import InvalidResponse
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared import keys
 from shared.error_codes import code_of
@@ -73,7 +75,8 @@ class RedisCheck:
                 "DEPLOYMENT: another database's processes use the same keys of this Redis; give each a name of its own"
             ) from None
         except QueueUnavailable as error:
-            raise explained(error) from error.__cause__
+            is_tls = issubclass(self._redis.connection_pool.connection_class, SSLConnection)
+            raise explained(error, is_tls=is_tls) from error.__cause__
         await self._warn_of_eviction()
 
     async def ready(self) -> None:
@@ -112,18 +115,19 @@ class RedisCheck:
             )
 
 
-def explained(error: QueueUnavailable) -> RelaykitError:
+def explained(error: QueueUnavailable, *, is_tls: bool) -> RelaykitError:
     """The same for an operator: which it is of the many things that may be wrong."""
     cause = error.__cause__
     code = code_of(error)
     if code in WRONG_SETTING:
         return SettingsError(f"REDIS_URL: {WRONG_SETTING[code]}")
-    if code in NO_TLS:
-        return SettingsError(f"REDIS_URL: it asks for TLS (rediss://), and Redis does not speak it ({code})")
+    if is_tls and (code in NO_TLS or isinstance(cause, RedisTimeoutError)):
+        reason = code or "no handshake"
+        return SettingsError(f"REDIS_URL: Redis does not answer in TLS ({reason}); without TLS it is redis://")
     if code in NOT_NOW:
         return QueueUnavailable(f"REDIS_URL: {NOT_NOW[code]}")
     kind = type(cause).__name__ if cause is not None else None
-    if isinstance(cause, RedisError) and _closed_unanswered(cause):
+    if not is_tls and cause is not None and _is_unanswered(cause):
         return QueueUnavailable(
             "REDIS_URL: Redis closes the connection unanswered; a port with TLS wants rediss://"
         )
@@ -131,5 +135,8 @@ def explained(error: QueueUnavailable) -> RelaykitError:
     return QueueUnavailable(f"REDIS_URL: Redis cannot be reached ({reason})" if reason else None)
 
 
-def _closed_unanswered(cause: RedisError) -> bool:
-    return str(cause).startswith(("Connection closed by server", "Protocol error"))
+def _is_unanswered(cause: BaseException) -> bool:
+    """Also where the answer is TLS's, which is no reply."""
+    return isinstance(cause, InvalidResponse) or str(cause).startswith(
+        ("Connection closed by server", "Protocol error")
+    )
