@@ -40,7 +40,9 @@ class Stage:
 
     def words(self) -> set[tuple[str, str]]:
         """Type and code of the causes that the log names."""
-        return {(line["cause_type"], line.get("cause_code", "")) for line in self.logs if "cause_type" in line}
+        return {
+            (line["cause_type"], line.get("cause_code", "")) for line in self.logs if "cause_type" in line
+        }
 
     async def is_ready(self) -> bool:
         async with httpx2.AsyncClient(timeout=20) as client:

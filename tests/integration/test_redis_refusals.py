@@ -165,7 +165,9 @@ async def test_the_log_of_a_full_redis_says_so(tmp_path: Path) -> None:
                 await check.ready()
             connected = await node.our_connections()
     told_of = failure(found.value)
-    assert (told_of["cause_code"], len(connected)) == ("OOM", 1), "a full Redis is the right one: nothing is cut"
+    assert (told_of["cause_code"], len(connected)) == ("OOM", 1), (
+        "a full Redis is the right one: nothing is cut"
+    )
 
 
 @asynccontextmanager
