@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from tests.followers import asking, crowd
 from tests.links import Link
+from tests.postgres_standby import postgres_pair
 from tests.redis_nodes import Node, failed_over, pair, promoted, redis_node
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import Caller, create, free_port, keyed, make_settings, running, wait_until
@@ -149,3 +150,35 @@ async def test_a_killed_primary_whose_replica_is_empty_costs_no_accepted_run(
                 return shown if shown["status"] not in ("queued", "running") else None
 
             assert (await wait_until("the running run has ended", ended))["status"] == "completed"
+
+
+async def test_a_promoted_standby_of_postgresql_goes_on_with_every_committed_run(
+    redis_url: str, issuer_key_file: Path, tmp_path: Path
+) -> None:
+    """The run in mid-answer completes in its first attempt, and a new one is taken."""
+    with postgres_pair() as databases:
+        async with AsyncExitStack() as stack:
+            link = await stack.enter_async_context(Link(databases.url))
+            settings = make_settings(redis_url, link.url, issuer_key_file, free_port(), lease_seconds=10)
+            system = await stack.enter_async_context(running(settings, ScriptedAnswers))
+            alice = await crowd(system, await system.caller())
+            gate = tmp_path / "gate"
+            gate.mkdir()
+            script = create(str(Script(deltas=5, gate=str(gate), holds=[HOLD])))
+            asker = await stack.enter_async_context(asking(alice, script, keyed(1)))
+            await asker.until("mid-answer", lambda answer: len(answer.of_type("thread.item.updated")) >= HOLD)
+            await wait_until("the standby has all", databases.is_replayed)
+            databases.kill_primary()
+            databases.promote()
+            link.serve(databases.standby_url)
+            open_gate(gate, HOLD)
+            answer = await asker.finished()
+            assert answer.end == "completed"
+            shown = (await alice.get(f"/runs/{answer.run_id}")).json()
+            assert (shown["status"], shown["attempt"]) == ("completed", 1)
+
+            async def is_taken() -> bool:
+                return (await alice.post(create(str(Script())), keyed(2))).status_code == 200
+
+            await wait_until("a new message is taken", is_taken)
+            assert (await alice.get("/readyz")).status_code == 200
