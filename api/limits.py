@@ -91,7 +91,7 @@ class Limits:
 
         Raises RateLimited, TenantRateLimited.
 
-        The error while Redis is away: the request is not counted, and `queue_is_full` decides whether it can be answered.
+        The error while Redis is away: the request is not counted, and `queue_is_full` says whether it can be answered.
         """
         settings, flow = self._settings, flow_of(self._settings, identity)
         try:

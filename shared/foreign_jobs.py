@@ -22,6 +22,7 @@ class ForeignJobs:
         self._tells_at = 0.0
 
     def note(self, job_ids: Iterable[bytes]) -> None:
+        """Takes ids that were found, also those that were found before."""
         new = set(job_ids) - self._known
         if not new:
             return

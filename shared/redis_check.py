@@ -123,7 +123,9 @@ def explained(error: QueueUnavailable, *, is_tls: bool) -> RelaykitError:
         return SettingsError(f"REDIS_URL: {WRONG_SETTING[code]}")
     if is_tls and (code in NO_TLS or isinstance(cause, RedisTimeoutError)):
         reason = code or "no handshake"
-        return SettingsError(f"REDIS_URL: Redis does not answer in TLS ({reason}); without TLS it is redis://")
+        return SettingsError(
+            f"REDIS_URL: Redis does not answer in TLS ({reason}); without TLS it is redis://"
+        )
     if code in NOT_NOW:
         return QueueUnavailable(f"REDIS_URL: {NOT_NOW[code]}")
     kind = type(cause).__name__ if cause is not None else None

@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 
 class Pool(Protocol):
+    """The connections of one client."""
+
     def leave_node(self) -> None:
         """Closes the connections that wait or listen now, and those in use before their next use."""
 

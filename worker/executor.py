@@ -50,8 +50,7 @@ class Outcome(Enum):
 
     DONE = "done"
     AGAIN = "again"
-    FOREIGN = "foreign"
-    """No run has the job's id."""
+    FOREIGN = "foreign"  # no run has the job's id
 
 
 class Executor:
@@ -103,8 +102,7 @@ class Executor:
             attempt.stop(Stop.DRAIN)
 
     async def _execute(self, attempt: Attempt) -> Outcome:
-        run = await self._persist(attempt, lambda: self._runs.start(attempt.run_id))
-        if run is None:
+        if (run := await self._persist(attempt, lambda: self._runs.start(attempt.run_id))) is None:
             return await self._complete_ended(attempt)
         structlog.contextvars.bind_contextvars(thread_id=run.thread_id, attempt=run.attempt)
         log.info("attempt begins", action="attempt_start", kind=run.kind.value)
@@ -275,14 +273,12 @@ class Executor:
 
     async def _complete_ended(self, attempt: Attempt) -> Outcome:
         """The row had ended: what a worker died before writing of it is written now."""
-        ended = await self._persist(attempt, lambda: self._runs.status(attempt.run_id))
-        if ended is None:
+        if (ended := await self._persist(attempt, lambda: self._runs.status(attempt.run_id))) is None:
             return Outcome.FOREIGN
-        if not ended[0].ended:
-            return Outcome.DONE
         status, number, _ = ended
-        ttl = self._settings.journal_ended_ttl_seconds
-        await self._persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
+        if status.ended:
+            ttl = self._settings.journal_ended_ttl_seconds
+            await self._persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
         return Outcome.DONE
 
     async def _persist(self, attempt: Attempt, call: Callable[[], Awaitable[T]]) -> T:
