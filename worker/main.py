@@ -83,7 +83,7 @@ class RunWorker:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Serves until `drain`. Raises DatabaseUnavailable or QueueUnavailable where it cannot start."""
+        """Serves until `drain`. Raises SettingsError, DatabaseUnavailable or QueueUnavailable where it cannot start."""
         async with self._opened() as (arq_worker, executor):
             log.info("worker started", action="worker_start", max_runs=self._settings.max_runs)
             polling = asyncio.create_task(arq_worker.async_run())
