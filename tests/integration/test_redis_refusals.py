@@ -6,7 +6,7 @@ import asyncio
 import datetime
 import ipaddress
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from shared.errors import QueueUnavailable, RelaykitError
+from shared.listen import heard, listening
 from shared.log import failure
 from shared.redis import open_redis
 from shared.redis_check import RedisCheck
@@ -209,3 +211,47 @@ async def tls_before(node: Node, folder: Path) -> AsyncIterator[tuple[int, Path]
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
         yield server.sockets[0].getsockname()[1], certificate
+
+
+async def without_replicas(admin: Redis) -> None:
+    await admin.config_set("min-replicas-to-write", "1")
+
+
+async def without_a_disk(admin: Redis) -> None:
+    await admin.config_set("save", "3600 1")
+    await admin.config_set("dir", "/proc")
+    await admin.bgsave()
+
+    async def has_failed() -> bool:
+        return bool((await admin.info("persistence"))["rdb_last_bgsave_status"] == "err")
+
+    await wait_until("the data could not be saved", has_failed)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "word"),
+    [(without_replicas, "NOREPLICAS"), (without_a_disk, "MISCONF")],
+    ids=["replicas", "disk"],
+)
+async def test_a_node_that_says_not_now_is_left_by_those_that_listen_too(
+    break_it: Callable[[Redis], Awaitable[None]], word: str, tmp_path: Path
+) -> None:
+    with redis_node(tmp_path) as node, capture_logs() as lines:
+        await wait_until("Redis answers", node.answers)
+        async with (
+            node.client() as admin,
+            open_redis(node.url, connections=1) as commands,
+            open_redis(node.url, connections=1, reply_timeout_seconds=None) as notices,
+        ):
+            check = RedisCheck(commands, "a-database")
+            await check.start()
+            async with listening(notices, lambda pubsub: pubsub.subscribe("news")) as pubsub:
+                messages = heard(pubsub)
+                await anext(messages)
+                await break_it(admin)
+                with pytest.raises(QueueUnavailable) as refused:
+                    await check.ready()
+                with pytest.raises(QueueUnavailable):
+                    await anext(messages)
+    assert failure(refused.value)["cause_code"] == word
+    assert [line["cause_code"] for line in lines if line["action"] == "redis_left"] == [word]
