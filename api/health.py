@@ -27,14 +27,14 @@ async def healthz(request: Request) -> Response:
 
 @router.get("/readyz", responses={200: _OK, **refusals(QueueUnavailable, DatabaseUnavailable, Draining)})
 async def readyz(request: Request) -> Response:
-    """Redis and PostgreSQL answer, and the process is not about to stop.
+    """Redis takes a write, PostgreSQL answers, and the process is not about to stop.
 
     Raises QueueUnavailable, DatabaseUnavailable.
     """
     if getattr(request.app.state, "draining", False):
         return error_response(Draining())  # not raised: each probe would be a warning in the log
     resources = resources_of(request)
-    await resources.queue.ping()
+    await resources.redis_check.ready()
     await resources.database.check()
     return JSONResponse({"status": "ok"})
 

@@ -16,7 +16,7 @@ from shared import keys
 from shared.errors import QueueUnavailable
 from shared.fair_share import Flow
 from shared.log import failure
-from shared.redis import Redis, script, translated
+from shared.redis import Redis, names_of, script, translated
 
 BURSTS_PER_MINUTE = 4
 """A quarter of a minute's requests may come at once."""
@@ -77,6 +77,7 @@ class RequestGate:
     """
 
     def __init__(self, redis: Redis) -> None:
+        self._named = names_of(redis)
         self._gate = redis.register_script(script("fair", "places", "gate"))
         self._give_back = redis.register_script(script("fair", "places", "give_back"))
         self._names = (f"{secrets.token_hex(4)}-{number}" for number in count())
@@ -96,12 +97,9 @@ class RequestGate:
         try:
             with translated():
                 caller_ms, tenant_ms, room = await self._gate(
-                    keys=[
-                        keys.rate(flow.caller),
-                        keys.tenant_rate(flow.tenant),
-                        keys.QUEUE,
-                        keys.FAIR_PREFIX,
-                    ],
+                    keys=self._named.each(
+                        keys.rate(flow.caller), keys.tenant_rate(flow.tenant), keys.QUEUE, keys.FAIR_PREFIX
+                    ),
                     args=[*arguments, *given_back, keys.FAIR_TTL_SECONDS * 1000],
                 )
         except BaseException:
@@ -124,7 +122,8 @@ class RequestGate:
                 try:
                     with translated():
                         await self._give_back(
-                            keys=[keys.FAIR_PREFIX], args=[*places, keys.FAIR_TTL_SECONDS * 1000]
+                            keys=self._named.each(keys.FAIR_PREFIX),
+                            args=[*places, keys.FAIR_TTL_SECONDS * 1000],
                         )
                 except QueueUnavailable as error:  # they lapse
                     log.info("places are not given back", action="places_kept", **failure(error))

@@ -30,6 +30,12 @@ SET idle_in_transaction_session_timeout = '30s'
 """An idle connection is neither forgotten by a NAT on the way nor kept for a host that went away; a process that is
 frozen in a transaction does not keep its locks."""
 
+CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
+IDENTITY = """
+SELECT md5(concat_ws('/', $1::text, oid, (SELECT min(applied_at_utc) FROM _yoyo_migration)))
+FROM pg_database WHERE datname = current_database()
+"""
+
 _prepared: dict[str, int] = {}
 
 
@@ -69,6 +75,8 @@ class Database:
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
         self._opener: _Opener | None = None
         self._is_closed = False
+        self.identity = ""
+        """Which database it is; from the start on."""
 
     async def __aenter__(self) -> Self:
         """Opens DATABASE_POOL_MIN connections. Raises SettingsError, DatabaseUnavailable, SchemaOutdated."""
@@ -90,6 +98,7 @@ class Database:
             await pool.open()
             first = await pool.acquire(settings.database_timeout_seconds)
             await _require_migrations(first)
+            self.identity = await _identity(first)
             await pool.release(first, is_unsettled=False)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             raise SchemaOutdated from error
@@ -276,6 +285,15 @@ async def _require_migrations(connection: asyncpg.Connection) -> None:
     missing = sorted({path.stem for path in MIGRATIONS.glob("*.sql")} - applied)
     if missing:
         raise SchemaOutdated(f"The database lacks {', '.join(missing)}: run `python -m shared.migrate`.")
+
+
+async def _identity(connection: asyncpg.Connection) -> str:
+    """Of this database and no other: its copy by pg_dump has another one, a standby that is promoted the same."""
+    try:
+        cluster = await connection.fetchval(CLUSTER)
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError):
+        cluster = None
+    return str(await connection.fetchval(IDENTITY, cluster))
 
 
 async def _warm(connection: asyncpg.Connection) -> None:

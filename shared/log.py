@@ -9,6 +9,8 @@ from typing import Literal
 import structlog
 
 from shared.crashes import ServerCrashed
+from shared.error_codes import code_of
+from shared.errors import RelaykitError
 
 QUIET = (
     "arq",
@@ -83,12 +85,18 @@ def failure(error: BaseException) -> dict[str, object]:
 
     Of a group, such as a task group raises, it names the first exception in it, with the group's places before its own;
     likewise of ServerCrashed its cause.
+    Where a service failed, it also names what the driver raised, and the code word of that: READONLY, OOM, an SQLSTATE.
     """
     frames = _frames(error)
     while (inner := _inner(error)) is not None:
         error = inner
         frames += _frames(error)
-    return {"error_type": type(error).__qualname__, "frames": frames[-8:]}
+    found: dict[str, object] = {"error_type": type(error).__qualname__, "frames": frames[-8:]}
+    if isinstance(error, RelaykitError) and error.__cause__ is not None:
+        found["cause_type"] = type(error.__cause__).__qualname__
+    if (code := code_of(error)) is not None:
+        found["cause_code"] = code
+    return found
 
 
 def _inner(error: BaseException) -> BaseException | None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,7 +22,8 @@ from shared.listen import heard, listening
 from shared.log import failure
 from shared.process_end import note_failure
 from shared.queue import Queue
-from shared.redis import Redis, open_redis, translated
+from shared.redis import Redis, names_of, open_redis
+from shared.redis_check import RedisCheck
 from shared.run_rows import Runs
 from shared.settings import Settings
 from shared.tasks import end_tasks
@@ -43,6 +45,7 @@ class Execution:
 
     claims: dict[str, Claim]
     commands: Redis
+    redis_check: RedisCheck
     queue: Queue
     runs: Runs
     endings: Endings
@@ -59,24 +62,23 @@ async def opened_execution(
     """
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(database)
-        commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
-        with translated():
-            await commands.ping()
-        signals = await stack.enter_async_context(
-            open_redis(settings.redis_url, connections=1, reply_timeout_seconds=None)
-        )
+        opened = partial(open_redis, settings.redis_url, deployment=settings.deployment)
+        commands = await stack.enter_async_context(opened(connections=4))
+        redis_check = RedisCheck(commands, database.identity)
+        await redis_check.start()
+        signals = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
         await journals.load_scripts()
         publisher = Publisher(commands, journals, settings)
         endings = Endings(settings, database, runs, journals, queue, user)
         executor = Executor(settings, runs, journals, queue, publisher, endings, user)
         claims: dict[str, Claim] = {}
-        kept = _kept(claims, executor, queue, database, draining)
+        kept = _kept(claims, executor, redis_check, database, draining)
         keeper = Keeper(settings, kept, owns_process=owns_process)
         ended = await stack.enter_async_context(keeper.running())
         loops = [publisher.run(), _hear_signals(signals, executor), _failed(ended)]
         await stack.enter_async_context(running_loops(loops, draining.ask))
-        yield Execution(claims, commands, queue, runs, endings, executor)
+        yield Execution(claims, commands, redis_check, queue, runs, endings, executor)
 
 
 @asynccontextmanager
@@ -101,7 +103,11 @@ async def running_loops(
 
 
 def _kept(
-    claims: Mapping[str, Claim], executor: Executor, queue: Queue, database: Database, draining: Draining
+    claims: Mapping[str, Claim],
+    executor: Executor,
+    redis_check: RedisCheck,
+    database: Database,
+    draining: Draining,
 ) -> Kept:
     def stop(claim: Claim, reason: Stop) -> None:
         attempt = executor.attempts.get(claim.run_id)
@@ -109,7 +115,7 @@ def _kept(
             attempt.stop(reason)
 
     async def check() -> None:
-        await queue.ping()
+        await redis_check.ready()
         await database.check()
 
     return Kept(claims, stop, check, draining.asked.is_set, lambda: draining.ends_by)
@@ -123,9 +129,10 @@ async def _failed(ended: asyncio.Future[None]) -> None:
 
 async def _hear_signals(redis: Redis, executor: Executor) -> None:
     """Stops the attempt that a cancel signal names, if it is here. A missed signal is found by the heartbeat."""
+    channel = names_of(redis)(keys.SIGNALS)
     while True:
         try:
-            async with listening(redis, lambda pubsub: pubsub.subscribe(keys.SIGNALS)) as pubsub:
+            async with listening(redis, lambda pubsub: pubsub.subscribe(channel)) as pubsub:
                 async for messages in heard(pubsub):
                     for message in messages:
                         if message["type"] == "message":

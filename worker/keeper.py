@@ -73,7 +73,9 @@ class Keeper:
 
     async def work(self, watchdog: Watchdog, listener: socket | None) -> None:
         """What the thread does, until it is cancelled."""
-        async with open_redis(self._settings.redis_url, connections=1) as redis:
+        async with open_redis(
+            self._settings.redis_url, deployment=self._settings.deployment, connections=1
+        ) as redis:
             queue = Queue(redis)
 
             def stop(claim: Claim, reason: Stop) -> None:

@@ -93,7 +93,7 @@ class RunWorker:
         self.draining.ask()
 
     async def run(self) -> None:
-        """Serves until `drain`. Raises DatabaseUnavailable or QueueUnavailable where it cannot start."""
+        """Serves until `drain`. Raises SettingsError, DatabaseUnavailable or QueueUnavailable where it cannot start."""
         async with self._opened() as (arq_worker, executor):
             log.info("worker started", action="worker_start", max_runs=self._settings.max_runs)
             polling = asyncio.create_task(arq_worker.async_run())
@@ -126,13 +126,21 @@ class RunWorker:
             bell = await stack.enter_async_context(
                 open_redis(
                     settings.redis_url,
+                    deployment=settings.deployment,
                     connections=1,
                     reply_timeout_seconds=BELL_SECONDS + REPLY_TIMEOUT_SECONDS,
                 )
             )
             pool = execution.commands.connection_pool
             redis = ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize)
-            reaper = Reaper(settings, self._database, execution.queue, execution.endings, self._attachments)
+            reaper = Reaper(
+                settings,
+                self._database,
+                execution.queue,
+                execution.endings,
+                self._attachments,
+                execution.redis_check,
+            )
             await stack.enter_async_context(running_loops([reaper.run()], self.draining.ask))
             quarantine = None if self._forks is None else Quarantine(settings, execution.queue, self._forks)
             if quarantine is not None:

@@ -134,7 +134,9 @@ class CellProcess:
                 outcome = await self._executor.execute(claim.run_id, uncounted=uncounted)
             finally:
                 del self._claims[claim.run_id]
-            if not await self._queue.release(claim, done=outcome is Outcome.DONE):
+            if outcome is Outcome.FOREIGN:
+                await self._queue.put_aside(claim)
+            elif not await self._queue.release(claim, done=outcome is Outcome.DONE):
                 log.warning("lease was lost", action="release_refused", run_id=claim.run_id)
         except Exception as error:
             log.error("job failed", action="job_failed", run_id=claim.run_id, **failure(error))  # noqa: TRY400
