@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
 
 import asyncpg
 import structlog
 
 from shared.connection import Connection, translated
-from shared.database_url import DatabaseUrl, read_database_url
+from shared.database_url import read_database_url
 from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError, Stopping
-from shared.pool import RELEASE_TIMEOUT_SECONDS, Pool
-from shared.pooler import NO_SESSIONS, READ, keeps_sessions
+from shared.pool import Pool
+from shared.sessions import Opener, identity_of, no_connection, require_migrations, require_sessions
 from shared.settings import Settings
-
-MIGRATIONS = Path(__file__).parent / "migrations"
-SESSION = """
-SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-SET idle_in_transaction_session_timeout = '30s'
-"""
-"""An idle connection is neither forgotten by a NAT on the way nor kept for a host that went away; a process that is
-frozen in a transaction does not keep its locks."""
-
-CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
-IDENTITY = """
-SELECT md5(concat_ws('/', $1::text, oid, (SELECT min(applied_at_utc) FROM _yoyo_migration)))
-FROM pg_database WHERE datname = current_database()
-"""
-
-_prepared: dict[str, int] = {}
-
-
-def prepared(statement: str) -> str:
-    """Has every connection run `statement` once when it opens, with NULL for each parameter; returns it.
-
-    The first request then finds the plan and the catalog's rows where the later ones do: 1 to 3 ms less a
-    statement. Only for statements that do nothing when all parameters are NULL.
-    """
-    _prepared[statement] = max((int(number) for number in re.findall(r"\$(\d+)", statement)), default=0)
-    return statement
-
 
 SERVER_SHARE = 4
 """The code of a site's server has every fourth of an API process's connections for itself."""
@@ -73,7 +43,7 @@ class Database:
         self._settings = settings
         self._of_server = max(1, settings.database_pool_max // SERVER_SHARE) if is_shared else 0
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
-        self._opener: _Opener | None = None
+        self._opener: Opener | None = None
         self._is_closed = False
         self.identity = ""
         """Which database it is; from the start on."""
@@ -89,25 +59,25 @@ class Database:
                 parameter=name,
                 reason=reason,
             )
-        opener = self._opener = _Opener(url, settings.database_timeout_seconds)
+        opener = self._opener = Opener(url, settings.database_timeout_seconds)
         most = settings.database_pool_max - self._of_server
         pool = Pool(opener.warm, smallest=min(settings.database_pool_min, most), largest=most)
         is_open = False
         try:
-            await _require_sessions(opener, max(settings.database_pool_min, 2))
+            await require_sessions(opener, max(settings.database_pool_min, 2))
             await pool.open()
             first = await pool.acquire(settings.database_timeout_seconds)
-            await _require_migrations(first)
-            self.identity = await _identity(first)
+            await require_migrations(first)
+            self.identity = await identity_of(first)
             await pool.release(first, is_unsettled=False)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             raise SchemaOutdated from error
         except OSError as error:  # before the next, since a certificate that is refused is both
-            raise _no_connection(error) from error
+            raise no_connection(error) from error
         except ValueError:  # its text may hold a part of the password
             raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-            raise _no_connection(error) from error
+            raise no_connection(error) from error
         else:
             self._pools[asyncio.get_running_loop()] = pool
             is_open = True
@@ -207,96 +177,3 @@ class Database:
             raise
         finally:
             await pool.release(raw, is_unsettled=is_unsettled)
-
-
-class _Session(asyncpg.Connection):
-    """Its prepared statements have names that no other process has: where a pooler gives the session to somebody else
-    after all, a statement is missing and never another's.
-    """
-
-    _process = uuid4().hex
-    _transport: asyncio.Transport
-
-    def _get_unique_id(self, prefix: str) -> str:
-        return f"{super()._get_unique_id(prefix)}{self._process}"  # type: ignore[misc]
-
-
-class _Opener:
-    """Opens connections as the URL has it."""
-
-    def __init__(self, url: DatabaseUrl, timeout_seconds: float) -> None:
-        self._url, self._timeout_seconds = url, timeout_seconds
-
-    async def warm(self) -> asyncpg.Connection:
-        """A connection of the pool, ready for its first request."""
-        connection = await self.plain()
-        try:
-            await _warm(connection)
-        except BaseException:
-            connection.terminate()
-            raise
-        return connection
-
-    async def plain(self, statement_cache_size: int = 100) -> asyncpg.Connection:
-        """A connection that nothing has been sent on yet."""
-        connection = await asyncpg.connect(
-            **self._url.for_asyncpg(self._timeout_seconds),
-            command_timeout=self._timeout_seconds,
-            max_cached_statement_lifetime=0,
-            statement_cache_size=statement_cache_size,
-            connection_class=_Session,
-        )
-        self._url.tune(connection._transport.get_extra_info("socket"))  # asyncpg has no option for it
-        return connection
-
-
-def _no_connection(error: Exception) -> DatabaseUnavailable:
-    return DatabaseUnavailable(f"DATABASE_URL: cannot connect ({type(error).__name__}: {error})")
-
-
-async def _require_sessions(opener: _Opener, count: int) -> None:
-    """Raises SettingsError where the sessions are shared with others, as in a pooler's transaction mode."""
-    async with AsyncExitStack() as stack:
-        connections = []
-        for _ in range(count):
-            connections.append(await opener.plain(statement_cache_size=0))
-            stack.callback(connections[-1].terminate)
-        steps, value = keeps_sessions(count), None
-        try:
-            while True:
-                place, statement = steps.send(value)
-                if statement == READ:
-                    value = await connections[place].fetchval(statement)
-                else:  # by the simple protocol, which is one round trip and not two
-                    await connections[place].execute(statement)
-        except StopIteration as end:
-            is_kept = end.value
-        except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError):
-            is_kept = False
-        for connection in connections:
-            await connection.close(timeout=RELEASE_TIMEOUT_SECONDS)
-    if not is_kept:
-        raise SettingsError(NO_SESSIONS)
-
-
-async def _require_migrations(connection: asyncpg.Connection) -> None:
-    rows = await connection.fetch("SELECT migration_id FROM _yoyo_migration")
-    applied = {row["migration_id"] for row in rows}
-    missing = sorted({path.stem for path in MIGRATIONS.glob("*.sql")} - applied)
-    if missing:
-        raise SchemaOutdated(f"The database lacks {', '.join(missing)}: run `python -m shared.migrate`.")
-
-
-async def _identity(connection: asyncpg.Connection) -> str:
-    """Of this database and no other: its copy by pg_dump has another one, a standby that is promoted the same."""
-    try:
-        cluster = await connection.fetchval(CLUSTER)
-    except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError):
-        cluster = None
-    return str(await connection.fetchval(IDENTITY, cluster))
-
-
-async def _warm(connection: asyncpg.Connection) -> None:
-    await connection.execute(SESSION)
-    for statement, parameters in _prepared.items():
-        await connection.fetch(statement, *[None] * parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shared.identity import caller_digest
 from shared.run_context import request_context
@@ -64,3 +64,13 @@ def flow_of_run(settings: Settings, run: Run) -> Flow:
 def weighted(limit: int, flow: Flow) -> int:
     """A limit of a tenant, which holds for weight 1, by the tenant's weight; 0 stays no limit."""
     return math.ceil(limit * flow.tenant_weight)
+
+
+class RunningLimits(NamedTuple):
+    """Runs that may be executed at once, times the flow's weight; 0 is no limit."""
+
+    of_tenant: int = 0
+    of_caller: int = 0
+
+
+UNLIMITED = RunningLimits()

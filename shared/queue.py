@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, suppress
 from enum import IntEnum
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
@@ -15,7 +15,7 @@ from arq.jobs import serialize_job
 from shared import keys
 from shared.claims import Claim, Loss, Renewal, process_of
 from shared.errors import QueueUnavailable
-from shared.fair_share import UNKNOWN_FLOW, Flow
+from shared.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
 from shared.foreign_jobs import ForeignJobs
 from shared.redis import Call, Redis, call, names_of, script, translated
 
@@ -51,16 +51,6 @@ class Pulse(IntEnum):
     GONE_HELD = 3
     """The journal is gone, or ends before what is known; somebody has the run."""
     GONE_NOBODY = 4
-
-
-class RunningLimits(NamedTuple):
-    """Runs that may be executed at once, times the flow's weight; 0 is no limit."""
-
-    of_tenant: int = 0
-    of_caller: int = 0
-
-
-UNLIMITED = RunningLimits()
 
 
 class Queue:

@@ -20,7 +20,7 @@ import shared.database
 def counted_statements() -> Iterator[Counter[str]]:
     """Counts what the pools that open in the block say to PostgreSQL, by text; `clear` it where counting begins."""
     counts: Counter[str] = Counter()
-    warm = shared.database._warm
+    warm = shared.sessions._warm
 
     async def warm_and_listen(connection: asyncpg.Connection) -> None:
         await warm(connection)

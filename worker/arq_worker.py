@@ -18,8 +18,9 @@ from redis.exceptions import RedisError
 
 from shared.claims import Claim, Loss
 from shared.errors import QueueUnavailable
+from shared.fair_share import RunningLimits
 from shared.log import failure
-from shared.queue import RUN_FUNCTION, Queue, RunningLimits, deserialize, serialize
+from shared.queue import RUN_FUNCTION, Queue, deserialize, serialize
 from shared.settings import Settings
 from worker.current_run import enter_run
 from worker.execution import Execution

@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-import shared.database
+import shared.sessions
 from deploy.local.data_directory import data_directory
 from deploy.local.services import services
 from deploy.local.waiting import StopRequest
-from shared.database import Database, prepared
+from shared.database import Database
 from shared.errors import DatabaseUnavailable, Fenced, SchemaOutdated, SettingsError, Stopping
 from shared.migrate import migrate
+from shared.sessions import prepared
 from shared.store import PostgresStore
 from shared.store_calls import StoreCalls
 from tests.integration.persistence import ALICE, message, outside, settings_for, thread
@@ -79,7 +80,7 @@ class TestStart:
             async with Database(settings_for(database_url)) as database, database.connection() as connection:
                 names = await connection.fetch("SELECT statement FROM pg_prepared_statements")
         finally:
-            del shared.database._prepared[statement]
+            del shared.sessions._prepared[statement]
         assert statement in [row["statement"] for row in names]
 
     async def test_preparing_writes_nothing(self, database: Database) -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from shared import keys
 from shared.claims import Claim, Loss
-from shared.fair_share import UNKNOWN_FLOW, Flow
-from shared.queue import Queue, RunningLimits
+from shared.fair_share import UNKNOWN_FLOW, Flow, RunningLimits
+from shared.queue import Queue
 from shared.redis import Redis, open_redis
 from tests.examples import examples
 from tests.properties.fair_model import Order

@@ -14,8 +14,8 @@ from arq.jobs import serialize_job
 
 from shared import keys
 from shared.claims import Claim
-from shared.fair_share import UNKNOWN_FLOW, Flow
-from shared.queue import RUN_FUNCTION, UNLIMITED, Queue, RunningLimits, serialize
+from shared.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
+from shared.queue import RUN_FUNCTION, Queue, serialize
 from shared.redis import Call, Redis
 
 
