@@ -105,9 +105,8 @@ class PlaceNotes:
                 time.sleep(SAMPLE_SECONDS)
                 try:
                     self._look(loop, thread)
-                except (
-                    Exception
-                ):  # what is looked at changes meanwhile; a process that notes nothing would be killed
+                except Exception:
+                    # what is looked at changes meanwhile; a process that notes nothing would be taken for frozen
                     self._write({})
                 every_look()
 
