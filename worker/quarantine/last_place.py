@@ -106,7 +106,11 @@ class PlaceNotes:
         def look() -> None:
             while True:
                 time.sleep(SAMPLE_SECONDS)
-                self._look(loop, thread)
+                try:
+                    self._look(loop, thread)
+                except Exception:
+                    # what is looked at changes meanwhile; a process that notes nothing would be taken for frozen
+                    self._write({})
                 every_look()
 
         threading.Thread(target=look, name="last place", daemon=True).start()
