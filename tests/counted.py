@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-import shared.database
+import shared.sessions
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def counted_statements() -> Iterator[Counter[str]]:
         connection.add_query_logger(lambda said: counts.update([" ".join(said.query.split())]))
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(shared.database, "_warm", warm_and_listen)
+        patched.setattr(shared.sessions, "_warm", warm_and_listen)
         yield counts
 
 

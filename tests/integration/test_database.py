@@ -234,7 +234,7 @@ class TestOutage:
         async with database.connection() as connection:
             names = [row["name"] for row in await connection.fetch("SELECT name FROM pg_prepared_statements")]
         assert names
-        assert all(name.endswith(shared.database._Session._process) for name in names)
+        assert all(name.endswith(shared.sessions._Session._process) for name in names)
 
     async def test_a_full_pool_is_unavailable_within_the_timeout(self, database_url: str) -> None:
         settings = settings_for(
