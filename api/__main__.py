@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
 import sys
-from contextlib import suppress
+
+import structlog
 
 from api.descriptors import raise_descriptor_limit
 from api.http_server import HttpConfig, Server
 from api.main import create_app
 from shared.errors import RelaykitError, SettingsError
 from shared.garbage import settle
-from shared.log import configure
+from shared.log import configure, failure
+from shared.main_loop import MainLoop
 from shared.settings import Settings, load_settings
 
 DRAIN_SHARE = 0.8
 """Of DRAIN_SECONDS; the rest is for what is left."""
+
+
+log = structlog.get_logger()
 
 
 def _bound(settings: Settings) -> socket.socket:
@@ -30,7 +37,9 @@ def _bound(settings: Settings) -> socket.socket:
     return listener
 
 
-def main() -> int:
+def main(loop: MainLoop | None = None) -> int:
+    """The status to end with, by `loop.end`."""
+    loop = loop or MainLoop()
     try:
         settings = load_settings()
         configure(settings.log_level, settings.log_format)
@@ -41,7 +50,6 @@ def main() -> int:
             settings,
             host=settings.host,
             port=settings.port,
-            loop="uvloop",
             timeout_graceful_shutdown=max(1, int(settings.drain_seconds * (1 - DRAIN_SHARE))),
         )
         settle()
@@ -51,10 +59,23 @@ def main() -> int:
         return 2
     server = Server(config)
     server.drain_seconds = settings.drain_seconds * DRAIN_SHARE
-    with suppress(SystemExit):  # uvicorn's way to say that the lifespan failed, with a code of its own
-        server.run(sockets=[listener])
+    try:
+        loop.run(_serve(server, listener))
+    except SystemExit:  # uvicorn's way to say that the lifespan failed, with a code of its own
+        return 2
+    except BaseException as error:
+        log.critical("the API failed", action="api_failed", **failure(error))
+        return 1
     return 0 if server.started else 2
 
 
+async def _serve(server: Server, listener: socket.socket) -> None:
+    """uvicorn's own `serve` ends the process by the signal that it got, before anything else could end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+    await server._serve([listener])
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main_loop = MainLoop()
+    main_loop.end(main(main_loop))

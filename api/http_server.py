@@ -14,6 +14,7 @@ from api.connections import Connections
 from api.descriptors import connection_limit
 from api.http_protocol import HttpProtocol
 from shared.log import failure
+from shared.process_end import note_failure
 from shared.settings import Settings
 from shared.tasks import end_tasks
 
@@ -68,4 +69,5 @@ class Server(uvicorn.Server):
         """Without its timer no wait for a client would end: the process does, and its orchestrator starts a new one."""
         if not watching.cancelled() and (error := watching.exception()) is not None:
             log.critical("a loop failed", action="connections_failed", **failure(error))
+            note_failure()
             self.should_exit = True

@@ -30,6 +30,7 @@ from shared.ending import Endings
 from shared.errors import DatabaseUnavailable
 from shared.journal import Journals
 from shared.log import failure
+from shared.process_end import note_failure
 from shared.queue import Queue
 from shared.redis import open_redis, translated
 from shared.run_rows import Runs
@@ -125,4 +126,5 @@ def _die_if_failed(loop: asyncio.Task[None]) -> None:
     """A hub that has stopped serves nobody: the process ends, and its orchestrator starts a new one."""
     if not loop.cancelled() and (error := loop.exception()) is not None:
         log.critical("a loop failed", action="hub_failed", **failure(error))
+        note_failure()
         signal.raise_signal(signal.SIGTERM)

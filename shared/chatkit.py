@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +19,13 @@ from chatkit.store import AttachmentStore, Store
 
 from shared.errors import ContextTimeout, ServerLoadError
 from shared.identity import RequestContext
+from shared.load_loop import TOO_EARLY, StartsTask, unrun_loop, wants_loop
 from shared.refusals import server_refusals
 from shared.server_checks import bypassed, holders_of, unfit_context
 from shared.settings import Settings
 from shared.timestamps import send_offsets
+
+STANDARD_LIBRARY: Final = sysconfig.get_path("stdlib")
 
 _ABSENT: Final = object()
 
@@ -68,8 +72,28 @@ def load_server(
 
     A class is called with `store=` and `attachment_store=` where its constructor takes them, else with nothing;
     a factory likewise. With CHATKIT_STORE=postgres our store replaces the one that the server built for itself.
-    Raises ServerLoadError, whose text is one line.
+    A process calls this before its event loop runs. Raises ServerLoadError, whose text is one line, whatever the site's
+    code raises.
     """
+    try:
+        with unrun_loop():
+            return _load(settings, store, attachment_store, instance)
+    except ServerLoadError:
+        raise
+    except StartsTask as error:
+        raise ServerLoadError(
+            f"CHATKIT_SERVER={settings.chatkit_server}: it starts tasks: {TOO_EARLY}"
+        ) from error
+    except BaseException as error:
+        raise ServerLoadError(f"CHATKIT_SERVER={settings.chatkit_server}: {_told(error)}") from error
+
+
+def _load(
+    settings: Settings,
+    store: Store[Any],
+    attachment_store: AttachmentStore[Any] | None,
+    instance: ChatKitServer[Any] | None,
+) -> UserServer:
     if settings.app_dir is not None and str(settings.app_dir) not in sys.path:
         sys.path.insert(0, str(settings.app_dir))
     context = (
@@ -125,7 +149,7 @@ def _build(
         given = {key: value for key, value in offered.items() if takes_any or key in parameters}
         unfit = _unfit(signature, given)
         server = None if unfit else found(**given)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise ServerLoadError(f"CHATKIT_SERVER={name}: {_told(error)}") from error
     if unfit:
         raise ServerLoadError(f"CHATKIT_SERVER={name}: {unfit}")
@@ -151,7 +175,7 @@ def _resolve(variable: str, name: str) -> Any:
                 raise ServerLoadError(f"{variable}={name}: {owner_name!r} has no attribute {part!r}")
     except ServerLoadError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise ServerLoadError(f"{variable}={name}: {_told(error)}") from error
     return found
 
@@ -180,13 +204,18 @@ def _told(error: BaseException) -> str:
     theirs = [frame for frame in frames if not _is_pythons_or_ours(frame.filename)]
     if not theirs:
         return kind
-    own = [frame for frame in theirs if "site-packages" not in frame.filename]
+    own = [frame for frame in theirs if not _is_a_librarys(frame.filename)]
     frame = (own or theirs)[-1]
-    return f"{kind} at {frame.filename}:{frame.lineno} in {frame.name}"
+    hint = f": {TOO_EARLY}" if wants_loop(error) else ""
+    return f"{kind} at {frame.filename}:{frame.lineno} in {frame.name}{hint}"
 
 
 def _is_pythons_or_ours(filename: str) -> bool:
     return filename.startswith("<frozen ") or filename == importlib.__file__ or filename == __file__
+
+
+def _is_a_librarys(filename: str) -> bool:
+    return "site-packages" in filename or filename.startswith(STANDARD_LIBRARY)
 
 
 def _identity(context: RequestContext) -> RequestContext:

@@ -15,7 +15,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from shared.connection import RELEASE_TIMEOUT_SECONDS, UNREACHABLE, Connection, translated
-from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
+from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError, Stopping
 from shared.settings import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -45,14 +45,16 @@ _ambient: ContextVar[Connection | None] = ContextVar("relaykit_transaction", def
 class Database:
     """A pool of connections that are opened and prepared before the first request.
 
-    Everything raises DatabaseUnavailable when the server is away or does not answer in time; what the
-    caller's own code raises inside a block leaves it unchanged. A pool outlives its server: the first call
-    after the server is back finds it. Sessions carry no state, so connections return without a round trip.
+    Everything raises DatabaseUnavailable when the server is away or does not answer in time, and Stopping once this
+    process has closed the pool, which no call needs to wait for; what the caller's own code raises inside a block
+    leaves it unchanged. A pool outlives its server: the first call after the server is back finds it. Sessions carry no
+    state, so connections return without a round trip.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool: asyncpg.Pool | None = None
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         """Opens DATABASE_POOL_MIN connections. Raises SettingsError, DatabaseUnavailable, SchemaOutdated."""
@@ -77,7 +79,7 @@ class Database:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pool, self._pool = self._pool, None
+        pool, self._pool, self._is_closed = self._pool, None, True
         if pool is None:
             return
         try:
@@ -138,7 +140,7 @@ class Database:
     async def _acquired(self) -> AsyncIterator[PoolConnectionProxy]:
         pool = self._pool
         if pool is None:
-            raise DatabaseUnavailable("The database pool is not open.")
+            raise Stopping if self._is_closed else DatabaseUnavailable("The database pool is not open.")
         try:
             raw = await pool.acquire(timeout=self._settings.database_timeout_seconds)
         except (

@@ -17,10 +17,11 @@ from chatkit.types import ClientToolCallItem, ThreadItem, ThreadItemReplacedEven
 
 from shared.awaited_calls import AwaitedCalls, find_left_call
 from shared.chatkit import UserServer
+from shared.crashes import site_code
 from shared.database import Database
-from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, ServerRefused
+from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, Stopping
 from shared.fair_share import flow_of_run
-from shared.identity import set_current
+from shared.identity import RequestContext, set_current
 from shared.journal import Journals
 from shared.log import failure
 from shared.queue import Queue
@@ -130,27 +131,34 @@ class Endings:
         """The call, if it now says why it has no output; what waits does not depend on it."""
         request = request_context(replace(run, attempt=0))
         set_current(request)
-        store = self.user.server.store
         try:
-            async with self.database.transaction():
-                # our store needs no context of the site's, whose code would run while the thread is locked
-                context = request if isinstance(store, PostgresStore) else await self.user.context(request)
-                item = await store.load_item(run.thread_id, call_id, context)
-                if not isinstance(item, ClientToolCallItem) or item.status != "pending":
-                    return None
-                done = item.model_copy(update={"status": "completed", "output": {"error": reason.value}})
-                await store.save_item(run.thread_id, done, context)
-                thread = await store.load_thread(run.thread_id, context)
-                # the SDK deletes the thread's other pending calls, as it does after an output
-                await self.user.server._cleanup_pending_client_tool_call(thread, context)
+            with site_code:
+                done = await self._completed_call(run, call_id, reason, request)
         except NotFoundError:
             return None  # the thread, or the call, was deleted
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, Stopping):
             raise
         except Exception as error:
             more = {"thread_id": run.thread_id, **failure(error)}
             log.error("the call does not say why", action="give_up_failed", **more)  # noqa: TRY400
             return None
+        return done
+
+    async def _completed_call(
+        self, run: Run, call_id: str, reason: GivenUp, request: RequestContext
+    ) -> ThreadItem | None:
+        store = self.user.server.store
+        async with self.database.transaction():
+            # our store needs no context of the site's, whose code would run while the thread is locked
+            context = request if isinstance(store, PostgresStore) else await self.user.context(request)
+            item = await store.load_item(run.thread_id, call_id, context)
+            if not isinstance(item, ClientToolCallItem) or item.status != "pending":
+                return None
+            done = item.model_copy(update={"status": "completed", "output": {"error": reason.value}})
+            await store.save_item(run.thread_id, done, context)
+            thread = await store.load_thread(run.thread_id, context)
+            # the SDK deletes the thread's other pending calls, as it does after an output
+            await self.user.server._cleanup_pending_client_tool_call(thread, context)
         return done
 
     async def _give_up_left_call(self, run: Run, promoted: Run | None) -> None:
@@ -160,8 +168,9 @@ class Endings:
         store = self.user.server.store
         try:
             context = request if isinstance(store, PostgresStore) else await self.user.context(request)
-        except (ServerRefused, ContextTimeout):
-            return  # the run is cancelled all the same
+        except Exception as error:  # the run is cancelled all the same
+            self._note_unheard(run, error)
+            return
         call_id = await find_left_call(store, run, context)
         if (
             call_id is not None
@@ -229,9 +238,10 @@ class Endings:
     async def _promoted(self, run: Run) -> Run | None:
         """The end of a run does not depend on who waits behind it: what cannot be promoted, the reaper tries again."""
         try:
-            async with self.database.transaction():
-                return await self._promote(run)
-        except DatabaseUnavailable:
+            with site_code:
+                async with self.database.transaction():
+                    return await self._promote(run)
+        except (DatabaseUnavailable, Stopping):
             raise
         except Exception as error:
             log.error("not promoted", action="promotion_failed", thread_id=run.thread_id, **failure(error))  # noqa: TRY400
@@ -247,14 +257,17 @@ class Endings:
         try:
             # our store needs no context of the site's, whose code would run while the thread is locked
             context = request if isinstance(store, PostgresStore) else await self.user.context(request)
+        except ContextTimeout:
+            raise
+        except Exception:  # its attempt fails too; were it not to, it would take nothing back
+            await self.runs.set_anchor(promoted.id, UNKNOWN_ANCHOR)
+            return promoted
+        try:
             if promoted.kind is Kind.MESSAGE and isinstance(store, PostgresStore):
                 await store.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
             newest = await store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
         except NotFoundError:
             return promoted  # the thread was deleted: its attempt finds that out
-        except ServerRefused:  # its attempt is refused too; were it not, it would take nothing back
-            await self.runs.set_anchor(promoted.id, UNKNOWN_ANCHOR)
-            return promoted
         await self.runs.set_anchor(promoted.id, newest.data[0].id if newest.data else None)
         return promoted
 
@@ -267,10 +280,15 @@ class Endings:
                 context = await self.user.context(request)
                 thread = await self.user.server.store.load_thread(run.thread_id, context)
                 await self.user.server.handle_stream_cancelled(thread, [], context)
-        except (ServerRefused, ContextTimeout) as error:  # the run is cancelled all the same
-            log.warning(
-                "the server does not hear of a stop",
-                action="cancel_unheard",
-                run_id=run.id,
-                **failure(error.__cause__ or error),
-            )
+        except (DatabaseUnavailable, Stopping):
+            raise
+        except Exception as error:  # the run is cancelled all the same
+            self._note_unheard(run, error)
+
+    def _note_unheard(self, run: Run, error: Exception) -> None:
+        log.warning(
+            "the server does not hear of a stop",
+            action="cancel_unheard",
+            run_id=run.id,
+            **failure(error.__cause__ or error),
+        )

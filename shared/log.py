@@ -8,6 +8,8 @@ from typing import Literal
 
 import structlog
 
+from shared.crashes import ServerCrashed
+
 QUIET = (
     "arq",
     "asyncio",
@@ -79,13 +81,20 @@ def _without_exception_text(
 def failure(error: BaseException) -> dict[str, object]:
     """What a log line says of an unexpected exception: its type and where it was raised, never its text.
 
-    Of a group, such as a task group raises, it names the first exception in it, with the group's places before its own.
+    Of a group, such as a task group raises, it names the first exception in it, with the group's places before its own;
+    likewise of ServerCrashed its cause.
     """
     frames = _frames(error)
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    while (inner := _inner(error)) is not None:
+        error = inner
         frames += _frames(error)
     return {"error_type": type(error).__qualname__, "frames": frames[-8:]}
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):
+        return error.exceptions[0]
+    return error.__cause__ if isinstance(error, ServerCrashed) else None
 
 
 def _frames(error: BaseException) -> list[str]:

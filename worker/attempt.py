@@ -32,7 +32,8 @@ from chatkit.types import (
 from pydantic import TypeAdapter
 
 from shared.chatkit import UserServer
-from shared.errors import Fenced
+from shared.crashes import site_code
+from shared.errors import Fenced, Stopping
 from shared.log import failure
 from shared.runs import Kind, Run
 from shared.store import ITEM, PostgresStore, read_thread
@@ -90,7 +91,7 @@ class Attempt:
 
     async def prepare(self, run: Run, user: UserServer, context: Any) -> Prepared:
         """Loads what the run half is called with. Raises what the server's store raises."""
-        with executing(self._state):
+        with site_code, executing(self._state):
             thread, item = _loaded(user.server.store, run, context) or await _load(
                 user.server.store, run, context
             )
@@ -105,7 +106,7 @@ class Attempt:
 
         Raises Fenced, and what the server's store raises outside the SDK's own handling.
         """
-        with executing(self._state):
+        with site_code, executing(self._state):
             await self._execute(prepared, run, user, context, journal)
 
     async def _execute(
@@ -115,14 +116,15 @@ class Attempt:
 
         async def produce() -> None:
             current_stop.set(self._state)
-            events = ServerEvents(self.run_id, server, prepared, context, self._state, journal).read()
-            shown = cast(Events, server._process_events(thread, context, lambda: events))
-            async with aclosing(events), aclosing(shown):  # both end in this task, the SDK's first
-                options = await anext(shown)
-                if not _was_admitted(options, run):
-                    self._take(options, journal)
-                async for event in shown:
-                    self._take(event, journal)
+            with site_code:  # nothing else may end the task: the loop would end with it
+                events = ServerEvents(self.run_id, server, prepared, context, self._state, journal).read()
+                shown = cast(Events, server._process_events(thread, context, lambda: events))
+                async with aclosing(events), aclosing(shown):  # both end in this task, the SDK's first
+                    options = await anext(shown)
+                    if not _was_admitted(options, run):
+                        self._take(options, journal)
+                    async for event in shown:
+                        self._take(event, journal)
 
         complete = False
         if self._state.reason is None:
@@ -170,7 +172,7 @@ class Attempt:
                 # the server cancelled itself: nobody stopped it, and its answer is not whole
                 self.last_error = _interrupted()
                 journal.put(self.last_error)
-        except Fenced:
+        except (Fenced, Stopping):
             self.stop(Stop.LOST)
         except Exception as error:
             if self._state.reason is Stop.USER and isinstance(error, NotFoundError):

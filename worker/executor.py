@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import Enum
-from typing import TypeVar
 
 import structlog
 from chatkit.errors import ErrorCode
@@ -16,7 +14,7 @@ from chatkit.types import ErrorEvent
 from shared.awaited_calls import find_left_call
 from shared.chatkit import UserServer
 from shared.ending import Endings
-from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, QueueUnavailable, ServerRefused
+from shared.errors import ContextTimeout, Fenced, ServerRefused, Stopping
 from shared.identity import RequestContext, set_current
 from shared.journal import Journals
 from shared.log import failure
@@ -30,17 +28,15 @@ from shared.store import PostgresStore
 from shared.tasks import end_tasks
 from shared.token_box import TokenBox
 from worker.attempt import Attempt
+from worker.persist import persist
 from worker.publisher import Publisher, RunJournal
 from worker.restore import admission_events, show_call
 from worker.rewind import news, read_shown, take_back
 from worker.server_events import Prepared
 from worker.stop import Stop
 
-RETRY_SECONDS = 0.25
 EXHAUSTED = "attempts_exhausted"
 """The error of a run whose workers were lost too often."""
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -54,6 +50,8 @@ class Outcome(Enum):
 
 class Executor:
     """Executes runs, each by its id alone: everything else is in its row."""
+
+    _persist = staticmethod(persist)
 
     def __init__(
         self,
@@ -116,7 +114,7 @@ class Executor:
         )
         try:
             status, error = await self._attempt(attempt, run, journal)
-        except Fenced:
+        except (Fenced, Stopping):
             attempt.stop(Stop.LOST)
             status, error = Status.FAILED, None
         finally:
@@ -150,7 +148,7 @@ class Executor:
             if run.given_up_call is not None:
                 await self._persist(attempt, lambda: show_call(self._user.server, run, journal, context))
             await attempt.execute(prepared, run, self._user, context, journal)
-        except Fenced:
+        except (Fenced, Stopping):
             raise
         except Exception as error:
             if attempt.stopped is Stop.USER and isinstance(error, NotFoundError):
@@ -280,20 +278,6 @@ class Executor:
         status, number, _ = ended
         ttl = self._settings.journal_ended_ttl_seconds
         await self._persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
-
-    async def _persist(self, attempt: Attempt, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeats a call through an outage of Redis or PostgreSQL, as long as the lease is held.
-
-        Raises Fenced once it is not.
-        """
-        while True:
-            try:
-                return await call()
-            except (DatabaseUnavailable, QueueUnavailable) as error:
-                log.warning("waiting for a service", action="service_retry", code=error.code)
-                if attempt.stopped is Stop.LOST:
-                    raise Fenced from error
-                await asyncio.sleep(RETRY_SECONDS)
 
 
 def _code(error: ErrorEvent) -> str:

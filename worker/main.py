@@ -20,6 +20,7 @@ from shared.errors import QueueUnavailable
 from shared.journal import Journals
 from shared.listen import heard, listening
 from shared.log import failure
+from shared.process_end import note_failure
 from shared.queue import Queue, deserialize, serialize
 from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, open_redis, translated
 from shared.run_rows import Runs
@@ -160,6 +161,7 @@ async def _running(loops: list[asyncio.Task[None]], worker: RunWorker) -> AsyncI
     def heed(loop: asyncio.Task[None]) -> None:
         if not loop.cancelled() and (error := loop.exception()) is not None:
             log.critical("a loop failed", action="loop_failed", **failure(error))
+            note_failure()
             worker.drain()
 
     for loop in loops:

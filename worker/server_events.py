@@ -24,7 +24,8 @@ from chatkit.types import (
 )
 from starlette.exceptions import HTTPException
 
-from shared.errors import Fenced
+from shared.crashes import ServerCrashed, site_code
+from shared.errors import Fenced, Stopping
 from shared.log import failure
 from shared.refusals import refusal_of, stream_error
 from shared.store import PostgresStore
@@ -92,8 +93,17 @@ class ServerEvents:
             if self._prepared.opening is not None:
                 yield self._prepared.opening
             watch_generators()
-            source = aiter(self._prepared.stream())
-            async for event in source:
+            with site_code:
+                source = aiter(self._prepared.stream())
+            while True:
+                try:
+                    event = await anext(source)
+                except StopAsyncIteration:
+                    break
+                except (Exception, asyncio.CancelledError):
+                    raise
+                except BaseException as error:  # not a GeneratorExit of ours: that comes at a yield
+                    raise ServerCrashed from error
                 if self._state.reason is not None:
                     raise asyncio.CancelledError  # the server swallowed the one that it got
                 if not self._journal.has_room:
@@ -106,7 +116,7 @@ class ServerEvents:
                         yield storable
                 if self._state.reason is not None:
                     raise asyncio.CancelledError
-        except (BaseStreamError, Fenced):
+        except (BaseStreamError, Fenced, Stopping):
             raise
         except Exception as error:
             # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
@@ -158,10 +168,11 @@ class ServerEvents:
         if getattr(generator, "ag_frame", generator) is None:
             return
         try:
-            if self._state.reason is not None:
-                with suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await generator.athrow(asyncio.CancelledError())
-            await generator.aclose()
+            with site_code:
+                if self._state.reason is not None:
+                    with suppress(asyncio.CancelledError, StopAsyncIteration):
+                        await generator.athrow(asyncio.CancelledError())
+                await generator.aclose()
         except Exception as error:
             log.error(  # noqa: TRY400
                 "the server failed when it was closed",

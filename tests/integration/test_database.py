@@ -21,12 +21,15 @@ from deploy.local.data_directory import data_directory
 from deploy.local.services import services
 from deploy.local.waiting import StopRequest
 from shared.database import Database, prepared
-from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
+from shared.errors import DatabaseUnavailable, Fenced, SchemaOutdated, SettingsError, Stopping
 from shared.migrate import migrate
 from shared.store import PostgresStore
+from shared.store_calls import StoreCalls
 from tests.integration.persistence import ALICE, message, outside, settings_for, thread
 from tests.links import Link
 from tests.services import remove_data
+from worker.attempt import Attempt
+from worker.persist import persist
 
 TABLE = "CREATE TABLE notes (id integer PRIMARY KEY)"
 
@@ -249,14 +252,9 @@ class TestOutage:
         finally:
             remove_data(folder)
 
-    async def test_an_unopened_and_a_closed_database_are_unavailable(self, database_url: str) -> None:
-        database = Database(settings_for(database_url))
-        with pytest.raises(DatabaseUnavailable):
-            await database.check()
-        async with database:
-            await database.check()
-        with pytest.raises(DatabaseUnavailable):
-            await database.check()
+    async def test_a_database_that_is_not_open_yet_is_unavailable(self, database_url: str) -> None:
+        with pytest.raises(DatabaseUnavailable, match="not open"):
+            await Database(settings_for(database_url)).check()
 
 
 class TestErrorsOfTheCaller:
@@ -460,3 +458,18 @@ async def _terminate(database: Database, statement: str) -> bool | None:
                WHERE query = $1 AND state = 'active' AND datname = current_database()""",
             statement,
         )
+
+
+async def test_a_pool_that_this_process_has_closed_is_no_outage_to_wait_for(database_url: str) -> None:
+    """Neither by the store of a running attempt, nor by the attempt itself, which is lost."""
+    async with Database(settings_for(database_url)) as closed:
+        await closed.check()
+    with pytest.raises(Stopping):
+        await closed.check()
+    store = PostgresStore(closed, StoreCalls(closed, waits=lambda: True))
+    attempt = Attempt("run")
+    async with asyncio.timeout(20):
+        with pytest.raises(Stopping):
+            await store.load_thread("thread", ALICE)
+        with pytest.raises(Fenced):
+            await persist(attempt, closed.check)
