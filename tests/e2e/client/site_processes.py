@@ -19,6 +19,7 @@ from playwright.sync_api import Route
 from shared.settings import Settings
 from tests.e2e.client.visitor import Visitor
 from tests.local_mode import wait_until
+from tests.nginx import nginx_http, nginx_main
 from tests.system import ROOT, Process, free_port, start_process
 
 PAGE = ROOT / "tests" / "e2e" / "client" / "site"
@@ -27,11 +28,10 @@ ELEMENT = ROOT / "web" / "element" / "dist"
 REACT_SITE = ROOT / "web" / "react-vite" / "dist"
 
 CONFIGURATION = """
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
+{main}
 events {{ worker_connections 512; }}
 http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  {http}
   types {{ text/html html; text/javascript js; text/css css; }}
   server {{
     listen 127.0.0.1:{port};
@@ -69,7 +69,8 @@ class Nginx:
     def pass_to(self, api_port: int) -> None:
         """From now on to the API at this port; connections that are open stay where they are."""
         text = CONFIGURATION.format(
-            folder=self.folder,
+            main=nginx_main(self.folder),
+            http=nginx_http(self.folder),
             port=self.port,
             api_port=api_port,
             page=PAGE,
@@ -128,7 +129,6 @@ def site_of(settings: Settings, folder: Path) -> Iterator[Site]:
     if not (CLIENT / "index.js").exists() or not (REACT_SITE / "index.html").exists():
         assert not os.environ.get("CI"), "CI runs the tests of the browser packages; run `make web`"
         pytest.skip("the browser packages are not built (make web): their tests are skipped")
-    folder.chmod(0o755)
     site = Site(settings, folder, Nginx(settings.port, folder))
     try:
         site.start_worker()
