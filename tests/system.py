@@ -26,9 +26,12 @@ from shared.settings import Settings
 from worker.main import RunWorker, create_worker
 
 ROOT = Path(__file__).resolve().parent.parent
-WAIT_SECONDS = 20.0
-START_SECONDS = 90.0
+WAIT_SECONDS = 120.0
+"""After which a wait fails: no bound on the product, which a busy machine makes slow."""
+START_SECONDS = 240.0
 """For a process to start: importing takes seconds of CPU, which many may want at once."""
+LEASE_SECONDS = 30.0
+"""Of a system whose test has no other: no busy machine lets it end by itself."""
 
 
 async def wait_until(
@@ -233,7 +236,7 @@ def make_settings(redis_url: str, database_url: str, key_file: Path, port: int, 
         "jwt_audience": "relaykit-tests",
         "local_issuer_key_file": key_file,
         "port": port,
-        "lease_seconds": 5,
+        "lease_seconds": LEASE_SECONDS,
         "drain_seconds": 2,
         "caller_requests_per_minute": 0,
         "caller_bytes_per_minute": 0,
@@ -306,7 +309,7 @@ class Process:
         self.popen.kill()
         self.popen.wait()
 
-    def terminate(self, timeout: float = 30) -> int:
+    def terminate(self, timeout: float = START_SECONDS) -> int:
         self.popen.send_signal(signal.SIGTERM)
         return self.popen.wait(timeout)
 
