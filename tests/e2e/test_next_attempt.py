@@ -132,7 +132,7 @@ async def test_a_run_whose_workers_all_die_fails_and_everybody_is_told(
         alice = await system.caller()
         async with asking(alice, create(str(script))) as asker:
             for attempt in range(1, attempts + 1):
-                with process("worker", settings, tmp_path / f"worker-{attempt}.log") as doomed:
+                with process("worker", settings, tmp_path / f"worker-{attempt}.log"):
                     await asker.until("it is in mid-answer", lambda _, n=attempt: attempt_of(asker) == n)
                 await end_lease(settings.redis_url, asker.run_id)
             async with survivor(system):

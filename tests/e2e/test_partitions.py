@@ -18,8 +18,8 @@ from redis.asyncio import Redis
 from shared import keys
 from shared.settings import Settings
 from tests.followers import Follower, asking, crowd, following
-from tests.link_connection import Direction
 from tests.leases import renewed
+from tests.link_connection import Direction
 from tests.links import Link
 from tests.relay_servers import Script, open_gate
 from tests.screen import shown, texts

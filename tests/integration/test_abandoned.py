@@ -62,7 +62,7 @@ async def test_a_run_that_somebody_follows_goes_on(settings: Settings, tmp_path:
             assert await ended(elsewhere, run_id) is None
             return seen > beats
 
-        await wait_until("it has been followed for long", long_enough, timeout=60)
+        await wait_until("it has been followed for long", long_enough)
         open_gate(tmp_path, HOLD)
         assert (await second.finished()).end == "completed"
         await follower.__aexit__(None, None, None)

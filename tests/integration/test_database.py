@@ -27,6 +27,7 @@ from shared.store import PostgresStore
 from tests.integration.persistence import ALICE, message, outside, settings_for, thread
 from tests.links import Link
 from tests.services import remove_data
+from tests.system import START_SECONDS
 
 TABLE = "CREATE TABLE notes (id integer PRIMARY KEY)"
 
@@ -145,7 +146,7 @@ class TestStart:
             env={},
             cwd=Path(__file__).parents[2],
             check=True,
-            timeout=60,
+            timeout=START_SECONDS,
         )
 
 

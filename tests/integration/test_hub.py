@@ -19,7 +19,7 @@ from tests.redis_clients import connections, kill, listens, listens_to_runs
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.services import Databases, RedisDatabases
 from tests.slow_readers import raw_stream
-from tests.system import Caller, System, create, free_port, make_settings, running, wait_until
+from tests.system import WAIT_SECONDS, Caller, System, create, free_port, make_settings, running, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -160,7 +160,7 @@ async def test_a_slow_reader_loses_nothing_and_holds_nobody_up(stage):
         reader, writer = await raw_stream(stage.system.urls[0], stage.alice, asker.run_id)
         whole = body((await asker.finished()).raw)
         assert len(whole) > 3_000_000
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             answer = await reader.read()
         writer.close()
     head, _, chunks = answer.partition(b"\r\n\r\n")
@@ -185,7 +185,7 @@ async def test_a_reader_that_takes_nothing_is_closed_without_the_end(stage, tmp_
         await wait_until("the other API has given its reader up", stalled)
         open_gate(tmp_path, 2999)
         assert (await asker.finished()).end == "completed"
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             read = await reader.read()
         writer.close()
         assert b": end " not in read

@@ -16,7 +16,7 @@ from chatkit.types import ThreadMetadata, UserMessageItem
 from shared.settings import Settings
 from tests.integration.written import written
 from tests.protocol_servers import Events, ProtocolServer
-from tests.system import Answer, Caller, System, create, message, running, wait_until
+from tests.system import WAIT_SECONDS, Answer, Caller, System, create, message, running, wait_until
 
 POSTS = 50
 
@@ -94,7 +94,7 @@ async def test_the_same_request_while_it_runs(system: System, alice: Caller, ser
     async with alice.open_stream(body, keyed("k1")) as response:
         run_id = response.headers["x-run-id"]
         again = asyncio.create_task(alice.stream(body, keyed("k1")))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             async for part in response.aiter_bytes():
                 if b"thread.item.added" in part:
                     break

@@ -13,9 +13,8 @@ import pytest
 
 from tests.link_connection import RESET_ON_CLOSE, Direction
 from tests.links import Link
-from tests.system import free_port, wait_until
+from tests.system import WAIT_SECONDS, free_port, wait_until
 
-WAIT_SECONDS = 10.0
 QUIET_SECONDS = 0.2
 """For so long nothing must come."""
 BLOCK = bytes(range(256)) * 256

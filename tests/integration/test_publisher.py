@@ -28,7 +28,7 @@ from shared.runs import Status
 from tests.followers import asking, body, crowd
 from tests.redis_clients import connections, kill
 from tests.relay_servers import Script, ScriptedAnswers
-from tests.system import create, free_port, make_settings, running, wait_until
+from tests.system import WAIT_SECONDS, create, free_port, make_settings, running, wait_until
 from worker.publisher import MAX_PENDING, MAX_PENDING_BYTES, Publisher, RunJournal
 
 RUN = "run_published"
@@ -361,11 +361,11 @@ async def test_one_run_that_redis_refuses_does_not_hold_up_the_others(desk):
     journal = desk.open()
     for number in range(5):
         journal.put(progress(f"{number}"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_SECONDS):
             await journal.flush()
     assert await desk.published() == [f"{number}" for number in range(5)]
     await desk.observer.delete(keys.journal("run_refused"))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_SECONDS):
         await refused.flush()
     (entry,) = entries(await desk.observer.xrange(keys.journal("run_refused")))
     assert json.loads(entry.payload)["text"] == "held"
@@ -378,14 +378,14 @@ async def test_every_append_is_told_on_the_runs_channel(desk):
         journal = desk.open()
         journal.put(progress("one"))
         await journal.flush()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_SECONDS):
             while (message := await pubsub.get_message(ignore_subscribe_messages=True, timeout=1)) is None:
                 pass
         [entry] = noticed(message["data"])
         assert [entry] == await desk.journal()
         journal.put(progress("x" * 70_000))
         await journal.flush()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_SECONDS):
             while (message := await pubsub.get_message(ignore_subscribe_messages=True, timeout=1)) is None:
                 pass
         assert message["data"] == b""
