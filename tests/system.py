@@ -30,7 +30,7 @@ WAIT_SECONDS = 120.0
 """After which a wait fails: no bound on the product, which a busy machine makes slow."""
 START_SECONDS = 240.0
 """For a process to start: importing takes seconds of CPU, which many may want at once."""
-LEASE_SECONDS = 30.0
+LEASE_SECONDS = 15.0
 """Of a system whose test has no other: no busy machine lets it end by itself."""
 
 

@@ -12,7 +12,7 @@ from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import Caller, create, running, wait_until
 
 HOLD = 3
-SECONDS = {"lease_seconds": 1.5, "abandon_seconds": 1.5}
+SECONDS = {"lease_seconds": 4, "abandon_seconds": 4}
 
 
 def held(tmp_path: Path) -> str:

@@ -101,8 +101,8 @@ async def life(
                 database_url,
                 issuer_key_file,
                 free_port(),
-                lease_seconds=1.5,
-                abandon_seconds=1.5,
+                lease_seconds=4,
+                abandon_seconds=4,
                 drain_seconds=0.1,
                 journal_max_entries=100,
             )

@@ -40,7 +40,7 @@ from worker.main import create_worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 6.0
 AWAY_SECONDS = 1.5
 HOLD = 5
 
@@ -103,7 +103,7 @@ async def stage(issuer_key_file: Path, tmp_path_factory: pytest.TempPathFactory)
                 issuer_key_file,
                 free_port(),
                 lease_seconds=LEASE_SECONDS,
-                database_timeout_seconds=3,
+                database_timeout_seconds=5,
                 chatkit_server="tests.relay_servers:ScriptedAnswers",
             )
             system = await stack.enter_async_context(running(settings, ScriptedAnswers, apis=2, workers=0))
