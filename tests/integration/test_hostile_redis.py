@@ -17,7 +17,7 @@ from shared.settings import Settings
 from tests.followers import asking, crowd, following
 from tests.leases import renewed
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import Caller, System, create, keyed, renewed, running, wait_until
+from tests.system import Caller, System, create, keyed, running, wait_until
 
 BAD_JOBS = {
     "not_json": b"\xff\xfe",
