@@ -75,7 +75,7 @@ async def test_a_worker_whose_event_loop_was_blocked_past_its_lease_writes_nothi
     with process("worker", short_lease, log) as blocked:
         async with asking(alice, create(str(script))) as asker:
             await asker.until("the first attempt is blocked", lambda _: (tmp_path / "blocked").exists())
-            await end_lease(short_lease.redis_url, asker.run_id)
+            end_lease(short_lease.redis_url, asker.run_id)
             async with _working(create_worker(short_lease, ScriptedAnswers())):
                 await asker.until(
                     "the next attempt is in mid-answer",

@@ -72,7 +72,7 @@ async def test_a_worker_killed_at_any_point_costs_nobody_anything(
             async with asking(alice, create(str(SCRIPT))) as asker:
                 await wait_until("the worker is dead", lambda: not doomed.is_alive())
                 assert doomed.exitcode == -signal.SIGKILL, (tmp_path / "worker.log").read_text()
-                await end_lease(system.settings.redis_url, asker.run_id)
+                end_lease(system.settings.redis_url, asker.run_id)
                 async with survivor(system):
                     answer = await asker.finished()
                     await settled(scripted, asker.run_id)
@@ -115,7 +115,7 @@ async def test_a_run_is_another_workers_at_its_next_look_once_the_lease_is_over(
                 async with survivor(system):
                     await wait_until("it has looked", lambda: looked)
                     before = looked
-                    await end_lease(scripted.redis_url, asker.run_id)
+                    end_lease(scripted.redis_url, asker.run_id)
                     await asker.until("the next attempt", lambda answer: attempt_of(asker) == 2)
                     assert looked - before <= 2
                     assert (await asker.finished()).end == "completed"
@@ -134,7 +134,7 @@ async def test_a_run_whose_workers_all_die_fails_and_everybody_is_told(
             for attempt in range(1, attempts + 1):
                 with process("worker", settings, tmp_path / f"worker-{attempt}.log"):
                     await asker.until("it is in mid-answer", lambda _, n=attempt: attempt_of(asker) == n)
-                await end_lease(settings.redis_url, asker.run_id)
+                end_lease(settings.redis_url, asker.run_id)
             async with survivor(system):
                 answer = await asker.finished()
                 await settled(settings, asker.run_id)
@@ -220,7 +220,7 @@ async def test_what_a_killed_worker_had_changed_is_changed_once(
             async with asking(alice, message(thread_id, str(SCRIPT))) as asker:
                 await wait_until("the worker is dead", lambda: not doomed.is_alive())
                 assert doomed.exitcode == -signal.SIGKILL, (tmp_path / "worker.log").read_text()
-                await end_lease(system.settings.redis_url, asker.run_id)
+                end_lease(system.settings.redis_url, asker.run_id)
                 await assert_changed_once(system, alice, asker, thread_id, before)
 
 
@@ -280,7 +280,7 @@ async def lose(worker: ForkServerProcess, settings: Settings, run_id: str) -> No
     """kill -9, and the end of the lease that it leaves behind."""
     worker.kill()
     await wait_until("the worker is dead", lambda: not worker.is_alive())
-    await end_lease(settings.redis_url, run_id)
+    end_lease(settings.redis_url, run_id)
 
 
 def attempt_of(asker: Follower) -> int:

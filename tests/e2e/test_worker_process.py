@@ -143,7 +143,7 @@ async def test_a_run_whose_worker_is_killed_is_whole_once_another_has_it(stage, 
         before = await in_mid_answer(asker)
         async with stage.worker():
             first.kill()
-            await end_lease(stage.redis, asker.run_id)
+            end_lease(stage.system.settings.redis_url, asker.run_id)
             answer = await asker.finished()
             await assert_whole(stage, answer, script, attempt=2)
     removed = [event["item_id"] for event in answer.of_type("thread.item.removed")]
@@ -157,7 +157,7 @@ async def test_a_run_that_outlives_all_its_attempts_fails(stage, tmp_path):
         async with stage.worker(RUN_MAX_ATTEMPTS=1) as worker:
             await in_mid_answer(asker)
             worker.kill()
-            await end_lease(stage.redis, asker.run_id)
+            end_lease(stage.system.settings.redis_url, asker.run_id)
         async with stage.worker(RUN_MAX_ATTEMPTS=1):
             answer = await asker.finished()
             await released(stage, answer.run_id)
@@ -174,7 +174,7 @@ async def test_a_frozen_worker_that_wakes_writes_nothing_more(stage, tmp_path):
     async with asking(stage.alice, create(str(script))) as asker, stage.worker() as frozen:
         await in_mid_answer(asker)
         frozen.popen.send_signal(signal.SIGSTOP)
-        await end_lease(stage.redis, asker.run_id)
+        end_lease(stage.system.settings.redis_url, asker.run_id)
         async with stage.worker() as awake:
             await in_mid_answer(asker, 2)
             ids = await stage.journal_ids(asker.run_id)

@@ -89,11 +89,11 @@ async def test_a_claimed_job_is_out_of_sight_until_its_lease_ends(queue, redis):
     assert await queue.claim(1, LEASE, token()) == []
 
 
-async def test_a_job_whose_lease_is_over_is_claimed_by_another(queue, redis):
+async def test_a_job_whose_lease_is_over_is_claimed_by_another(queue, redis, redis_url):
     await queue.enqueue("run_a")
     (first,) = await queue.claim(1, LEASE, token())
     assert await queue.claim(1, LEASE, token()) == []
-    await end_lease(redis, "run_a")
+    end_lease(redis_url, "run_a")
     (second,) = await queue.claim(1, LEASE, token())
     assert second.token != first.token
     assert await queue.renew([first, second], LEASE, 1) == [Renewal.LOST, Renewal.HELD]
@@ -147,7 +147,7 @@ async def test_a_renewal_keeps_the_lease_and_the_journal(queue, redis):
     assert await queue.renew([claim], LEASE, 200) == [Renewal.HELD | Renewal.CANCEL]
 
 
-async def test_a_lease_that_is_gone_is_taken_again_unless_somebody_else_has_it(queue, redis):
+async def test_a_lease_that_is_gone_is_taken_again_unless_somebody_else_has_it(queue, redis, redis_url):
     """Redis was emptied, or the renewal came a moment too late."""
     await queue.enqueue("run_a")
     (claim,) = await queue.claim(1, LEASE, token())
@@ -156,7 +156,7 @@ async def test_a_lease_that_is_gone_is_taken_again_unless_somebody_else_has_it(q
     assert await queue.enqueue("run_a") is False, "it has its place in the queue again"
     assert await queue.claim(1, LEASE, token()) == []
     assert await queue.renew([claim], LEASE, 80) == [Renewal.HELD]
-    await end_lease(redis, "run_a")
+    end_lease(redis_url, "run_a")
     (other,) = await queue.claim(1, LEASE, token())
     assert await queue.renew([claim], LEASE, 80) == [Renewal.LOST]
     assert await queue.renew([other], LEASE, 80) == [Renewal.HELD]
@@ -172,11 +172,11 @@ async def test_a_renewal_does_not_lengthen_the_life_of_a_journal_that_has_its_en
     assert await redis.ttl(keys.journal("run_a")) <= 30
 
 
-async def test_only_the_holder_releases(queue, redis):
+async def test_only_the_holder_releases(queue, redis, redis_url):
     """Neither a stranger nor a holder of former times touches what is the new owner's."""
     await queue.enqueue("run_a")
     (stale,) = await queue.claim(1, LEASE, token())
-    await end_lease(redis, "run_a")
+    end_lease(redis_url, "run_a")
     (owner,) = await queue.claim(1, LEASE, token())
     before = await everything(redis)
     for claim in (stale, Claim("run_a", "stranger")):

@@ -56,7 +56,7 @@ async def lose_the_lease(settings: Settings, run_id: str) -> None:
     async with Redis.from_url(settings.redis_url) as redis:
         await redis.set(keys.lease(run_id), "somebody", ex=600)
         await wait_until("its worker has heard of it", lambda: not is_produced(run_id))
-        await end_lease(redis, run_id)
+        end_lease(settings.redis_url, run_id)
 
 
 def is_produced(run_id: str) -> bool:

@@ -88,7 +88,7 @@ class Nginx:
     def stop(self) -> None:
         if self.popen is not None:
             self.popen.terminate()
-            self.popen.wait(10)
+            self.popen.wait(60)
 
 
 @dataclass
