@@ -156,11 +156,11 @@ async def test_a_run_that_outlives_all_its_attempts_fails(stage, tmp_path):
     async with asking(stage.alice, create(str(script))) as asker:
         async with stage.worker(RUN_MAX_ATTEMPTS=1) as worker:
             await in_mid_answer(asker)
-            worker.kill()
-            end_lease(stage.system.settings.redis_url, asker.run_id)
-        async with stage.worker(RUN_MAX_ATTEMPTS=1):
-            answer = await asker.finished()
-            await released(stage, answer.run_id)
+            async with stage.worker(RUN_MAX_ATTEMPTS=1):
+                worker.kill()
+                end_lease(stage.system.settings.redis_url, asker.run_id)
+                answer = await asker.finished()
+                await released(stage, answer.run_id)
     assert answer.end == "failed"
     assert answer.events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
     assert deltas(answer, 2) == []
@@ -173,9 +173,9 @@ async def test_a_frozen_worker_that_wakes_writes_nothing_more(stage, tmp_path):
     script = held(tmp_path, attempts=2)
     async with asking(stage.alice, create(str(script))) as asker, stage.worker() as frozen:
         await in_mid_answer(asker)
-        frozen.popen.send_signal(signal.SIGSTOP)
-        end_lease(stage.system.settings.redis_url, asker.run_id)
         async with stage.worker() as awake:
+            frozen.popen.send_signal(signal.SIGSTOP)
+            end_lease(stage.system.settings.redis_url, asker.run_id)
             await in_mid_answer(asker, 2)
             ids = await stage.journal_ids(asker.run_id)
             open_gate(tmp_path, f"1-{HOLD}")
