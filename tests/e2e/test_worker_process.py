@@ -153,14 +153,13 @@ async def test_a_run_whose_worker_is_killed_is_whole_once_another_has_it(stage, 
 async def test_a_run_that_outlives_all_its_attempts_fails(stage, tmp_path):
     """RUN_MAX_ATTEMPTS=1, its worker killed: the next does not execute it, but ends it with an error to retry."""
     script = held(tmp_path, attempts=9)
-    async with asking(stage.alice, create(str(script))) as asker:
-        async with stage.worker(RUN_MAX_ATTEMPTS=1) as worker:
-            await in_mid_answer(asker)
-            async with stage.worker(RUN_MAX_ATTEMPTS=1):
-                worker.kill()
-                end_lease(stage.system.settings.redis_url, asker.run_id)
-                answer = await asker.finished()
-                await released(stage, answer.run_id)
+    async with asking(stage.alice, create(str(script))) as asker, stage.worker(RUN_MAX_ATTEMPTS=1) as worker:
+        await in_mid_answer(asker)
+        async with stage.worker(RUN_MAX_ATTEMPTS=1):
+            worker.kill()
+            end_lease(stage.system.settings.redis_url, asker.run_id)
+            answer = await asker.finished()
+            await released(stage, answer.run_id)
     assert answer.end == "failed"
     assert answer.events[-1] == {"type": "error", "code": "stream.error", "allow_retry": True}
     assert deltas(answer, 2) == []

@@ -27,6 +27,11 @@ from chatkit.types import (
 from shared.identity import RequestContext
 
 
+def held(gate: Path, words: int = 200, per_second: int = 40) -> str:
+    """What asks for an answer that stops in its middle until the file `gate` exists."""
+    return f"{words} at {per_second} held {words // 2} {gate}"
+
+
 class ClientServer(ChatKitServer[RequestContext]):
     async def respond(
         self, thread: ThreadMetadata, item: UserMessageItem | None, context: RequestContext

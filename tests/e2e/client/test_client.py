@@ -11,6 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from tests.e2e.client.server import held
 from tests.e2e.client.site_processes import Site
 from tests.e2e.client.visitor import Visitor
 from tests.e2e.page.cutting_proxy import CuttingProxy
@@ -19,12 +20,7 @@ from tests.local_mode import wait_until
 
 CUT_EVERY_SECONDS = 3.0
 WORDS = 200
-HOLD = 100
-
-
-def held(gate: Path) -> str:
-    """What asks for an answer that stops in its middle until the file exists."""
-    return f"{WORDS} at 40 held {HOLD} {gate}"
+HOLD = WORDS // 2
 
 
 def assert_whole(site: Site, visitor: Visitor, page: Page | None = None, *, flickers: bool = False) -> None:
