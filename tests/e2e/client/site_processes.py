@@ -8,7 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -97,18 +97,25 @@ class Site:
     folder: Path
     nginx: Nginx
     api: Process | None = None
+    """The one that nginx passes to."""
+    apis: list[Process] = field(default_factory=list)
     worker: Process | None = None
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.nginx.port}"
 
-    def start_api(self) -> None:
-        """On a port that none was on before; nginx passes to it once it is ready."""
+    def start_api(self) -> tuple[Process, int]:
+        """One that is ready, with its port, on which none was before. nginx does not pass to it."""
         port = free_port()
         url = f"http://127.0.0.1:{port}/healthz"
-        api = self.api = start_process("api", self.settings, self.folder / f"api-{port}.log", PORT=str(port))
+        api = start_process("api", self.settings, self.folder / f"api-{port}.log", PORT=str(port))
+        self.apis.append(api)
         wait_until("the API answers", lambda: _answers(api, url))
+        return api, port
+
+    def pass_to(self, api: Process, port: int) -> None:
+        self.api = api
         self.nginx.pass_to(port)
         wait_until("nginx passes to it", lambda: _answers(api, f"{self.address}/healthz"))
 
@@ -116,7 +123,7 @@ class Site:
         self.worker = start_process("worker", self.settings, self.folder / "worker.log")
 
     def stop(self) -> None:
-        for process in (self.api, self.worker):
+        for process in (*self.apis, self.worker):
             if process is not None and process.popen.poll() is None:
                 process.kill()
         self.nginx.stop()
@@ -132,7 +139,7 @@ def site_of(settings: Settings, folder: Path) -> Iterator[Site]:
     site = Site(settings, folder, Nginx(settings.port, folder))
     try:
         site.start_worker()
-        site.start_api()
+        site.pass_to(*site.start_api())
         yield site
     finally:
         site.stop()
