@@ -144,7 +144,8 @@ async def test_a_rolling_restart_of_everything(settings: Settings, tmp_path: Pat
     assert {row["status"] for row in rows} == {"completed"}
     assert all(row["attempt"] == row["handed_back"] + 1 for row in rows)
     assert sum(row["handed_back"] for row in rows) > 0, "no run was in a worker's way"
+    # spread by the API over five milliseconds each; a busy machine sees some of them late, and so together
     for told_at, gone_at in times:
         closings = sorted(at for client in clients for at in client.closed_at if told_at <= at <= gone_at)
         assert len(closings) > CLIENTS / 4, "the API had clients to lose"
-        assert closings[-1] - closings[0] > 0.8 * (len(closings) - 1) / 200, "they were all closed at once"
+        assert closings[-1] - closings[0] > 0.25 * (len(closings) - 1) / 200, "they were all closed at once"
