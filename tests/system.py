@@ -23,6 +23,7 @@ from chatkit.server import ChatKitServer
 from api.http_server import HttpConfig, Server
 from api.main import create_app
 from shared.settings import Settings
+from tests.forked import ForkedPopen
 from worker.main import RunWorker, create_worker
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -302,7 +303,7 @@ async def _working(worker: RunWorker) -> AsyncIterator[None]:
 class Process:
     """`python -m api` or `python -m worker`, with its output in a file."""
 
-    popen: subprocess.Popen[bytes]
+    popen: subprocess.Popen[bytes] | ForkedPopen
     log: Path
 
     def kill(self) -> None:
@@ -348,6 +349,11 @@ def start_process(module: str, settings: Settings, log: Path, **more: str) -> Pr
     return Process(popen, log)
 
 
+def fork_process(module: str, settings: Settings, log: Path, **more: str) -> Process:
+    """The same without the seconds that importing takes."""
+    return Process(ForkedPopen(module, environment(settings, **more), log), log)
+
+
 @dataclass
 class Processes(System):
     """A System of real processes."""
@@ -355,10 +361,11 @@ class Processes(System):
     api_processes: list[Process] = field(default_factory=list)
     worker_processes: list[Process] = field(default_factory=list)
     directory: Path = Path()
+    start: Callable[..., Process] = start_process
 
     def start_worker(self, **more: str) -> Process:
         log = self.directory / f"worker-{len(self.worker_processes)}.log"
-        process = start_process("worker", self.settings, log, **more)
+        process = self.start("worker", self.settings, log, **more)
         self.worker_processes.append(process)
         return process
 
@@ -366,7 +373,7 @@ class Processes(System):
         number = len(self.api_processes)
         port = port or (self.settings.port if number == 0 else free_port())
         log = self.directory / f"api-{number}.log"
-        process = start_process("api", self.settings, log, PORT=str(port), **more)
+        process = self.start("api", self.settings, log, PORT=str(port), **more)
         self.api_processes.append(process)
         url = f"http://127.0.0.1:{port}"
         self.urls.append(url)
@@ -385,11 +392,17 @@ class Processes(System):
 
 @asynccontextmanager
 async def running_processes(
-    settings: Settings, directory: Path, *, apis: int = 1, workers: int = 1, **more: str
+    settings: Settings,
+    directory: Path,
+    *,
+    apis: int = 1,
+    workers: int = 1,
+    start: Callable[..., Process] = start_process,
+    **more: str,
 ) -> AsyncIterator[Processes]:
     """API and worker processes; `more` goes into the environment of all. What is left is killed at the end."""
     async with AsyncExitStack() as stack:
-        system = Processes(settings, [], stack, directory=directory)
+        system = Processes(settings, [], stack, directory=directory, start=start)
         try:
             for _ in range(workers):
                 system.start_worker(**more)

@@ -31,6 +31,7 @@ from tests.system import (
     Process,
     Processes,
     create,
+    fork_process,
     free_port,
     keyed,
     make_settings,
@@ -157,7 +158,9 @@ async def stage(stage_settings: Settings, tmp_path_factory: pytest.TempPathFacto
             return {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url}
 
         system = await stack.enter_async_context(
-            running_processes(settings, tmp_path_factory.mktemp("logs"), apis=0, workers=0)
+            running_processes(
+                settings, tmp_path_factory.mktemp("logs"), apis=0, workers=0, start=fork_process
+            )
         )
         workers = []
         for _ in range(2):

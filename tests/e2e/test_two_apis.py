@@ -25,6 +25,7 @@ from tests.system import (
     Process,
     Processes,
     create,
+    fork_process,
     free_port,
     keyed,
     make_settings,
@@ -81,7 +82,9 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(stage_settings, tmp_path_factory) -> AsyncIterator[Stage]:
     async with (
-        running_processes(stage_settings, tmp_path_factory.mktemp("logs"), apis=2) as system,
+        running_processes(
+            stage_settings, tmp_path_factory.mktemp("logs"), apis=2, start=fork_process
+        ) as system,
         Redis.from_url(stage_settings.redis_url, single_connection_client=True) as redis,
     ):
         alice = await crowd(system, await system.caller())
