@@ -12,7 +12,17 @@ from chatkit.store import Store
 
 from shared.chatkit import load_server
 from shared.settings import Settings
-from tests.system import ROOT, Caller, System, create, make_settings, message, running, running_processes
+from tests.system import (
+    ROOT,
+    Caller,
+    System,
+    create,
+    fork_process,
+    make_settings,
+    message,
+    running,
+    running_processes,
+)
 from tests.user_servers import (
     SLOW_WORDS,
     DictServer,
@@ -101,14 +111,16 @@ async def test_a_class_with_a_context_dataclass_in_app_dir(settings: Settings, t
 async def test_an_instance_with_a_dict_as_context(settings: Settings, tmp_path: Path) -> None:
     """Its own store, which could not be shared, is replaced; its constructor takes nothing."""
     changes = {"chatkit_server": f"{HERE}:dict_server", "chatkit_context": f"{HERE}:dict_context"}
-    async with running_processes(settings.model_copy(update=changes), tmp_path) as system:
+    changed = settings.model_copy(update=changes)
+    async with running_processes(changed, tmp_path, start=fork_process) as system:
         await talk(system, "alice")
 
 
 async def test_a_factory(settings: Settings, tmp_path: Path) -> None:
     """It is called with what a class would be called with."""
     changes = {"chatkit_server": f"{HERE}:make_server"}
-    async with running_processes(settings.model_copy(update=changes), tmp_path) as system:
+    changed = settings.model_copy(update=changes)
+    async with running_processes(changed, tmp_path, start=fork_process) as system:
         await talk(system, "alice")
 
 
@@ -124,7 +136,7 @@ async def test_a_class_with_its_own_constructor_and_store(settings: Settings, tm
     notebook = tmp_path / "notebook.db"
     changes = {"chatkit_server": f"{HERE}:NotebookServer", "chatkit_store": "own"}
     own = settings.model_copy(update=changes)
-    async with running_processes(own, tmp_path, apis=2, NOTEBOOK=str(notebook)) as system:
+    async with running_processes(own, tmp_path, apis=2, start=fork_process, NOTEBOOK=str(notebook)) as system:
         alice = await talk(system, "alice")
         elsewhere = await system.caller("alice", "acme", api=1)
         await resume(alice, elsewhere)

@@ -20,7 +20,7 @@ from shared.settings import Settings
 from tests.e2e.client.visitor import Visitor
 from tests.local_mode import wait_until
 from tests.nginx import nginx_http, nginx_main
-from tests.system import ROOT, Process, free_port, start_process
+from tests.system import ROOT, Process, fork_process, free_port
 
 PAGE = ROOT / "tests" / "e2e" / "client" / "site"
 CLIENT = ROOT / "web" / "client" / "dist"
@@ -109,7 +109,7 @@ class Site:
         """One that is ready, with its port, on which none was before. nginx does not pass to it."""
         port = free_port()
         url = f"http://127.0.0.1:{port}/healthz"
-        api = start_process("api", self.settings, self.folder / f"api-{port}.log", PORT=str(port))
+        api = fork_process("api", self.settings, self.folder / f"api-{port}.log", PORT=str(port))
         self.apis.append(api)
         wait_until("the API answers", lambda: _answers(api, url))
         return api, port
@@ -120,7 +120,7 @@ class Site:
         wait_until("nginx passes to it", lambda: _answers(api, f"{self.address}/healthz"))
 
     def start_worker(self) -> None:
-        self.worker = start_process("worker", self.settings, self.folder / "worker.log")
+        self.worker = fork_process("worker", self.settings, self.folder / "worker.log")
 
     def stop(self) -> None:
         for process in (*self.apis, self.worker):
