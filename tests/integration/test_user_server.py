@@ -57,7 +57,7 @@ async def talk(system: System, greeting: str) -> Caller:
 
 async def stop(alice: Caller, thread_id: str) -> None:
     """A stop in mid-answer keeps what was said so far, and the thread goes on afterwards."""
-    async with alice.open_stream(message(thread_id, "count")) as response:
+    async with alice.open_stream(message(thread_id, "count and wait")) as response:
         run_id = response.headers["x-run-id"]
         raw = b""
         async for part in response.aiter_bytes():
@@ -182,7 +182,7 @@ async def test_a_busy_thread_of_an_own_store_stays_as_it_is(
     async with running(own, lambda: NotebookServer(notebook)) as system:
         alice = await system.caller("alice")
         first = await alice.stream(create("hi"))
-        async with alice.open_stream(message(first.thread_id, "count")) as response:
+        async with alice.open_stream(message(first.thread_id, "count and wait")) as response:
             before = await alice.items(first.thread_id)
             retry = {"thread_id": first.thread_id, "item_id": before[0]["id"]}
             refused = [{"type": "threads.retry_after_item", "params": retry}]
