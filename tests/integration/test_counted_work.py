@@ -80,6 +80,7 @@ def stage_settings(
             issuer_key_file,
             free_port(),
             lease_seconds=3600,
+            database_pool_min=4,  # a connection that opens later prepares its statements then
             caller_max_runs=1000,
             caller_requests_per_minute=1_000_000,
         )
