@@ -157,25 +157,26 @@ async def test_a_dropped_connection_stops_nothing(stage, tmp_path):
     assert [part["text"] for part in items[-1]["content"]] == Script().whole(1)
 
 
-async def test_a_slow_reader_loses_nothing_and_holds_nobody_up(stage):
+async def test_a_slow_reader_loses_nothing_and_holds_nobody_up(stage, tmp_path):
     """It reads nothing until the run is over, by when the tail has long dropped what it lacks."""
-    script = Script(deltas=3000, pad=1000)
+    script = gated(tmp_path, 0, deltas=3000, pad=1000)
     async with asking(stage.alice, create(str(script))) as asker:
         await asker.until("the run's start", lambda answer: answer.of_type("thread.item.added"))
         reader, writer = await raw_stream(stage.system.urls[0], stage.alice, asker.run_id)
+        head = await reader.readuntil(b"\r\n\r\n")
+        open_gate(tmp_path, 0)
         whole = body((await asker.finished()).raw)
         assert len(whole) > 3_000_000
         async with asyncio.timeout(WAIT_SECONDS):
-            answer = await reader.read()
+            chunks = await reader.read()
         writer.close()
-    head, _, chunks = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200")
     assert body(unchunked(chunks)) == whole
 
 
 async def test_a_reader_that_takes_nothing_is_closed_without_the_end(stage, tmp_path):
     """After STALL_SECONDS, here 4: its place is given up, and the run goes on."""
-    script = gated(tmp_path, 2999, deltas=3000, pad=1000)
+    script = gated(tmp_path, 0, 2999, deltas=3000, pad=1000)
     async with asking(stage.alice, create(str(script))) as asker:
         await asker.until("the run's start", lambda answer: answer.of_type("thread.item.added"))
         reader, writer = await raw_stream(stage.system.urls[1], stage.alice, asker.run_id)
@@ -187,6 +188,7 @@ async def test_a_reader_that_takes_nothing_is_closed_without_the_end(stage, tmp_
             return await stage.followed(asker.run_id) == 1
 
         await wait_until("the other API follows the run", followed_elsewhere)
+        open_gate(tmp_path, 0)
         await wait_until("the other API has given its reader up", stalled)
         open_gate(tmp_path, 2999)
         assert (await asker.finished()).end == "completed"
