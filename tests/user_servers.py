@@ -64,9 +64,9 @@ class Talkative(ChatKitServer[Any]):
             item.content[0].text += delta
             update = AssistantMessageContentPartTextDelta(content_index=0, delta=delta)
             yield ThreadItemUpdatedEvent(item_id=item.id, update=update)
-            if text == "count":
+            if text in ("count", "count and wait"):
                 await asyncio.sleep(SLOW_SECONDS)
-            elif text == "count and wait" and delta == f" {SLOW_WORDS // 2}":
+            if text == "count and wait" and delta == f" {SLOW_WORDS // 2}":
                 await asyncio.sleep(3600)
         yield ThreadItemDoneEvent(item=item)
 

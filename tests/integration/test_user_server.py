@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ from tests.user_servers import (
 
 HERE = "tests.user_servers"
 TRANSCRIBE = {"type": "input.transcribe", "params": {"audio_base64": "AAAA", "mime_type": "audio/webm"}}
+THREE = re.compile(rb'" 3"|[" ]3 ')
+"""In a delta of its own, or in one that a slow machine has merged with others."""
 COUNTED = " ".join(map(str, range(SLOW_WORDS)))
 
 
@@ -62,7 +65,7 @@ async def stop(alice: Caller, thread_id: str) -> None:
         raw = b""
         async for part in response.aiter_bytes():
             raw += part
-            if b'" 3"' in raw and b": end" not in raw:
+            if THREE.search(raw) and b": end" not in raw:
                 await alice.cancel(run_id)
     assert raw.endswith(b": end cancelled\n\n")
     partial = (await alice.items(thread_id))[-1]["content"][0]["text"]
@@ -79,7 +82,7 @@ async def resume(alice: Caller, elsewhere: Caller) -> None:
         seen = b""
         async for part in response.aiter_bytes():
             seen += part
-            if b'" 3"' in seen:
+            if THREE.search(seen):
                 break
     seen = seen[: seen.rindex(b"\n\n") + 2]
     cursor = seen[seen.rindex(b"id: ") + 4 :].partition(b"\n")[0].decode()
