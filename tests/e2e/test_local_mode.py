@@ -25,7 +25,7 @@ from tests.system import Caller, create, free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
-GONE_SECONDS = 10.0
+GONE_SECONDS = 120.0
 
 
 @pytest.fixture

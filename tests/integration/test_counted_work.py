@@ -73,14 +73,15 @@ class Stage:
 def stage_settings(
     redis_databases: RedisDatabases, databases: Databases, issuer_key_file
 ) -> Iterator[Settings]:
-    """With leases that need no renewal while something is counted."""
+    """With leases that need no renewal while something is counted, and nothing else that time alone would cause."""
     with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
         yield make_settings(
             redis_url,
             database_url,
             issuer_key_file,
             free_port(),
-            lease_seconds=60,
+            lease_seconds=3600,
+            database_pool_min=4,  # a connection that opens later prepares its statements then
             caller_max_runs=1000,
             caller_requests_per_minute=1_000_000,
         )
@@ -89,7 +90,12 @@ def stage_settings(
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(stage_settings: Settings) -> AsyncIterator[Stage]:
     with pytest.MonkeyPatch.context() as patched, counted_statements() as statements:
-        patched.setattr("worker.reaper.EVERY_SECONDS", 3600)
+        for cause in (
+            "worker.reaper.EVERY_SECONDS",
+            "worker.arq_worker.BELL_SECONDS",
+            "api.watch.MAX_TICK_SECONDS",
+        ):
+            patched.setattr(cause, 3600)
         async with running(stage_settings, lambda: BenchServer(None)) as system:
             stage = Stage(system, await crowd(system, await system.caller()), statements)
             await stage.answered()

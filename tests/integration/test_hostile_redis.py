@@ -6,7 +6,6 @@ import os
 import pickle
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from redis.asyncio import Redis
 from shared import keys
 from shared.settings import Settings
 from tests.followers import asking, crowd, following
+from tests.leases import renewed
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import Caller, System, create, keyed, running, wait_until
 
@@ -112,7 +112,7 @@ async def test_a_key_of_the_wrong_type_costs_its_own_run_only(
     settings: Settings, redis: Redis, tmp_path: Path
 ) -> None:
     """The others keep their leases, in their first attempt, and their clients get their answers."""
-    short = settings.model_copy(update={"lease_seconds": 1.5})
+    short = settings.model_copy(update={"lease_seconds": 6})
     async with running(short, ScriptedAnswers) as system, AsyncExitStack() as stack:
         alice = await crowd(system, await system.caller())
         script = create(str(Script(gate=str(tmp_path), holds=[3], deltas=5)))
@@ -123,13 +123,7 @@ async def test_a_key_of_the_wrong_type_costs_its_own_run_only(
         await redis.set(keys.journal(broken.run_id), "x", ex=600)
         await redis.publish(keys.notices(broken.run_id), "")
         assert (await broken.finished()).end is None
-        renewals = [await redis.pttl(keys.lease(other.run_id))]
-
-        async def renewed_twice() -> bool:
-            renewals.append(await redis.pttl(keys.lease(other.run_id)))
-            return sum(later > sooner for sooner, later in pairwise(renewals)) >= 4
-
-        await wait_until("the other's lease is renewed again and again", renewed_twice)
+        await renewed(redis, other.run_id, times=2)
         open_gate(tmp_path, 3)
         answer = await other.finished()
         assert (answer.end, (await alice.get(f"/runs/{answer.run_id}")).json()["attempt"]) == ("completed", 1)

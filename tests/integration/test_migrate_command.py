@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from shared.errors import SettingsError
 from shared.migrate import MIGRATIONS, migrate
 from tests.services import Databases
+from tests.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
 IDS = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
@@ -36,7 +37,7 @@ def _run(url: str | None) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=START_SECONDS,
         check=False,
     )
 

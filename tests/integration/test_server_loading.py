@@ -27,7 +27,7 @@ from shared.errors import (
 )
 from shared.settings import Settings
 from tests.services import Databases, RedisDatabases
-from tests.system import ROOT, START_SECONDS, environment, free_port, make_settings
+from tests.system import ROOT, START_SECONDS, WAIT_SECONDS, environment, free_port, make_settings
 from worker.main import create_worker
 
 SIDES = ("api", "worker")
@@ -279,7 +279,7 @@ async def test_a_service_that_does_not_answer(settings: Settings, silent: str) -
         with pytest.raises(error):
             await start(side, settings.model_copy(update=changes))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         for side in SIDES:
             await asyncio.gather(
                 given_up(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
+from tests.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = {
@@ -233,7 +234,12 @@ def test_a_process_with_a_bad_setting_stops_with_that_line(module):
         "LEASE_SECONDS": "ten-secret",
     }
     done = subprocess.run(
-        [sys.executable, "-m", module], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
     )
     assert done.returncode == 2
     assert done.stdout == ""
