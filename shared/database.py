@@ -43,7 +43,6 @@ class Database:
         self._settings = settings
         self._of_server = max(1, settings.database_pool_max // SERVER_SHARE) if is_shared else 0
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
-        self._opener: Opener | None = None
         self._is_closed = False
         self.identity = ""
         """Which database it is; from the start on."""
@@ -59,7 +58,7 @@ class Database:
                 parameter=name,
                 reason=reason,
             )
-        opener = self._opener = Opener(url, settings.database_timeout_seconds)
+        opener = Opener(url, settings.database_timeout_seconds)
         most = settings.database_pool_max - self._of_server
         pool = Pool(opener.warm, smallest=min(settings.database_pool_min, most), largest=most)
         is_open = False
@@ -92,12 +91,13 @@ class Database:
         await self.close()
 
     async def open_for_server(self) -> None:
-        """Gives this loop the server's share of the connections, each of which is opened when it is first needed."""
-        assert self._opener is not None, "the database is open"
-        pool = self._pools[asyncio.get_running_loop()] = Pool(
-            self._opener.warm, smallest=0, largest=self._of_server
-        )
-        await pool.open()
+        """Gives this loop the server's share of the connections, each of which is opened when it is first needed.
+
+        Raises SettingsError.
+        """
+        settings = self._settings
+        opener = Opener(read_database_url(settings.database_url), settings.database_timeout_seconds)
+        self._pools[asyncio.get_running_loop()] = Pool(opener.warm, smallest=0, largest=self._of_server)
 
     async def close(self) -> None:
         """Closes the pool of this loop."""
