@@ -102,7 +102,7 @@ class Admission:
         if isinstance(made, Submitted):
             return made
         ADMITTED.labels(made.run.kind.value).inc()
-        return await self._publish(made)
+        return await self._publish(made, submission.place)
 
     async def resume(self, submission: Submission, cursor: Cursor) -> Submitted:
         """The run whose stream the client goes on with after the cursor; nothing is written.
@@ -217,14 +217,14 @@ class Admission:
             async with self.database.transaction():
                 yield
 
-    async def _publish(self, made: _Made) -> Submitted:
+    async def _publish(self, made: _Made, place: str) -> Submitted:
         """Accepted is accepted: where Redis is away the reaper queues the run, whose worker writes what is missing."""
         run, events = made.run, made.events
         entries = self.journals.admission_call(run.id, events, self.settings.journal_ttl_seconds)
         try:
             if made.status is Status.QUEUED:
                 flow = flow_of_run(self.settings, run)
-                await insist(lambda: self.queue.admit(entries, run.id, flow))
+                await insist(lambda: self.queue.admit(entries, run.id, flow, place))
             else:
                 await insist(
                     lambda: self.journals.admission(run.id, events, self.settings.journal_ttl_seconds)
@@ -234,7 +234,7 @@ class Admission:
         except QueueUnavailable as error:
             log.warning("queued later", action="admission_unpublished", run_id=run.id, **failure(error))
             return Submitted(run)
-        return Submitted(run, events)
+        return Submitted(run, events, is_queued=made.status is Status.QUEUED)
 
     async def _interrupt(self, run: Run) -> None:
         """Stops what stands before the run; where that fails the run waits, as with `queue`."""

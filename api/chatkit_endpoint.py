@@ -31,6 +31,7 @@ from api.authentication import Identity, locale_of
 from api.caller import authenticated, last_event_id, resources_of
 from api.chatkit_openapi import CHATKIT
 from api.context_headers import context_headers
+from api.limits import Counted
 from api.parse import ParsedRequest, parse
 from api.relay import relay
 from api.request_body import read_body
@@ -69,14 +70,13 @@ async def chatkit(request: Request) -> Response:
     """Answers JSON, or the events of the run that the request became."""
     resources = resources_of(request)
     identity = await authenticated(request)
-    gate = await resources.limits.count(identity)
-    body = await read_body(request, resources.limits, identity, resources.settings.max_body_bytes)
-    parsed = parse(body, resources.settings)
-    if is_streaming_req(parsed.request):
-        queue_is_full = resources.limits.queue_is_full(identity, gate)
-        return await _stream(request, resources, identity, parsed, parsed.request, body, queue_is_full)
-    context = _context(request, resources, identity, parsed, run_id=None)
-    return Response(await _answer(resources, parsed.request, context), media_type="application/json")
+    async with resources.limits.counted(identity) as counted:
+        body = await read_body(request, resources.limits, identity, resources.settings.max_body_bytes)
+        parsed = parse(body, resources.settings)
+        if is_streaming_req(parsed.request):
+            return await _stream(request, resources, identity, parsed, parsed.request, body, counted)
+        context = _context(request, resources, identity, parsed, run_id=None)
+        return Response(await _answer(resources, parsed.request, context), media_type="application/json")
 
 
 async def _stream(
@@ -86,7 +86,7 @@ async def _stream(
     parsed: ParsedRequest,
     streaming: StreamingReq,
     body: bytes,
-    queue_is_full: bool,
+    counted: Counted,
 ) -> Response:
     run_id = new_run_id()
     cursor = last_event_id(request)
@@ -99,7 +99,8 @@ async def _stream(
         idempotency_key=key,
         token=box.seal(run_id, identity.token) if resources.settings.forward_token and box else None,
         max_attempts=_max_attempts(request),
-        queue_is_full=queue_is_full,
+        queue_is_full=await counted.queue_is_full(),
+        place=counted.place,
         call_id=parsed.call_id,
     )
     slot = resources.limits.stream(identity)
@@ -111,6 +112,7 @@ async def _stream(
     except BaseException:
         slot.release()
         raise
+    counted.is_queued = submitted.is_queued
     return relay(request, resources, identity, submitted.run, cursor or START, slot, written=submitted.events)
 
 

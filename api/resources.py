@@ -79,7 +79,8 @@ async def open_resources(
         streams = Streams(settings, hub)
         receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
         earlier = EarlierRuns(runs, journals, receipts, settings.journal_ended_ttl_seconds)
-        await stack.enter_async_context(_running(hub, watch, streams, receipts))
+        gate = RequestGate(commands)
+        await stack.enter_async_context(_running(hub, watch, streams, receipts, gate))
         yield Resources(
             settings=settings,
             database=database,
@@ -92,9 +93,7 @@ async def open_resources(
             admission=Admission(settings, database, runs, journals, queue, endings, user, earlier),
             authenticator=Authenticator(settings, jwks),
             user=user,
-            limits=Limits(
-                settings, RequestGate(commands), ByteBudget(commands, settings.caller_bytes_per_minute)
-            ),
+            limits=Limits(settings, gate, ByteBudget(commands, settings.caller_bytes_per_minute)),
             token_box=TokenBox(settings.forward_token_key) if settings.forward_token_key else None,
         )
 
@@ -108,8 +107,10 @@ def build_user_server(
 
 
 @asynccontextmanager
-async def _running(hub: Hub, watch: Watch, streams: Streams, receipts: Receipts) -> AsyncIterator[None]:
-    loops = [asyncio.create_task(each.run()) for each in (hub, watch, streams, receipts)]
+async def _running(
+    hub: Hub, watch: Watch, streams: Streams, receipts: Receipts, gate: RequestGate
+) -> AsyncIterator[None]:
+    loops = [asyncio.create_task(each.run()) for each in (hub, watch, streams, receipts, gate)]
     for loop in loops:
         loop.add_done_callback(_die_if_failed)
     try:

@@ -94,7 +94,7 @@ class Queue:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._enqueue = redis.register_script(script("fair", "enqueue"))
+        self._enqueue = redis.register_script(script("fair", "places", "enqueue"))
         self._claim = redis.register_script(script("fair", "claim"))
         self._renew = redis.register_script(script("renew"))
         self._release = redis.register_script(script("fair", "release"))
@@ -108,8 +108,8 @@ class Queue:
         [added] = await call(self._redis, self.enqueue_call(run_id, flow))
         return bool(added)
 
-    def enqueue_call(self, run_id: str, flow: Flow) -> Call:
-        """The same as a call, to go with others."""
+    def enqueue_call(self, run_id: str, flow: Flow, place: str = "") -> Call:
+        """The same as a call, to go with others; the job takes the place over that its request holds in the queue."""
         message = serialize_job(
             RUN_FUNCTION, (run_id,), {}, None, int(time.time() * 1000), serializer=serialize
         )
@@ -124,13 +124,14 @@ class Queue:
                 flow.path,
                 flow.tenant_weight,
                 flow.caller_weight,
+                place,
                 FAIR_TTL_MS,
             ],
         )
 
-    async def admit(self, first_entries: Call, run_id: str, flow: Flow) -> None:
-        """Writes a journal's first entries, then makes the run due, in one round trip."""
-        await call(self._redis, first_entries, self.enqueue_call(run_id, flow))
+    async def admit(self, first_entries: Call, run_id: str, flow: Flow, place: str = "") -> None:
+        """Writes a journal's first entries, then makes the run due in its place, in one round trip."""
+        await call(self._redis, first_entries, self.enqueue_call(run_id, flow, place))
 
     async def claim(
         self, free: int, lease_seconds: float, token: str, limits: RunningLimits = UNLIMITED

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import asyncpg
 import redis.asyncio
 
-from shared.keys import BELL, QUEUE
+from shared.keys import BELL, FAIR_PREFIX, QUEUE
+
+PLACES = f"{FAIR_PREFIX}admitting"
+"""Of requests that may become runs; what becomes none gives its place back a moment later."""
 
 TABLES = (
     "threads",
@@ -34,7 +37,7 @@ class Written:
 
 
 async def written(database_url: str, redis_url: str) -> Written:
-    """What is there now. The bell is left out: it rings itself silent after a while."""
+    """What is there now, but for places in the queue, and for the bell, which rings itself silent after a while."""
     connection = await asyncpg.connect(database_url)
     try:
         rows = {}
@@ -46,6 +49,6 @@ async def written(database_url: str, redis_url: str) -> Written:
     finally:
         await connection.close()
     async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
-        keys = frozenset(await client.keys("*")) - {BELL}
+        keys = frozenset(await client.keys("*")) - {BELL, PLACES}
         queued = tuple(await client.zrange(QUEUE, 0, -1))
     return Written(rows, keys, queued)

@@ -27,7 +27,7 @@ class FirstComeQueue(Queue):
         self._claim = redis.register_script(_script("claim"))
         self._release = redis.register_script(_script("release"))
 
-    def enqueue_call(self, run_id: str, flow: Flow = UNKNOWN_FLOW) -> Call:
+    def enqueue_call(self, run_id: str, flow: Flow = UNKNOWN_FLOW, place: str = "") -> Call:
         message: Any = serialize_job(
             RUN_FUNCTION, (run_id,), {}, None, int(time.time() * 1000), serializer=serialize
         )
