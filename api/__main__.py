@@ -50,6 +50,7 @@ def main() -> int:
         print(f"relaykit api: {error.code}: {error.message}", file=sys.stderr)
         return 2
     server = Server(config)
+    server.delay_seconds = settings.shutdown_delay_seconds
     server.drain_seconds = settings.drain_seconds * DRAIN_SHARE
     with suppress(SystemExit):  # uvicorn's way to say that the lifespan failed, with a code of its own
         server.run(sockets=[listener])

@@ -45,6 +45,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.QueueUnavailable: 503,
     errors.ContextTimeout: 503,
     errors.Stopping: 503,
+    errors.Draining: 503,
     errors.Overloaded: 503,
     errors.Unauthenticated: 401,
     errors.IssuerUnavailable: 503,

@@ -7,8 +7,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from api.caller import resources_of
+from api.errors import error_response
 from api.openapi import Json, answer, refusals
-from shared.errors import DatabaseUnavailable, QueueUnavailable
+from shared.errors import DatabaseUnavailable, Draining, QueueUnavailable
 
 router = APIRouter()
 
@@ -23,9 +24,14 @@ async def healthz() -> Response:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz", responses={200: _OK, **refusals(QueueUnavailable, DatabaseUnavailable)})
+@router.get("/readyz", responses={200: _OK, **refusals(QueueUnavailable, DatabaseUnavailable, Draining)})
 async def readyz(request: Request) -> Response:
-    """Redis and PostgreSQL answer; raises QueueUnavailable or DatabaseUnavailable, a 503."""
+    """Redis and PostgreSQL answer, and the process is not about to stop.
+
+    Raises QueueUnavailable, DatabaseUnavailable.
+    """
+    if getattr(request.app.state, "draining", False):
+        return error_response(Draining())  # not raised: each probe would be a warning in the log
     resources = resources_of(request)
     await resources.queue.ping()
     await resources.database.check()

@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     head_seconds: Seconds = 10
     body_bytes_per_second: int = Field(default=1_024, ge=0)
     max_connections: int = Field(default=0, ge=0)
+    keep_alive_seconds: Seconds = 75
+    shutdown_delay_seconds: float = Field(default=5, ge=0, allow_inf_nan=False)
 
     # Runs
     max_runs: int = Field(default=100, ge=1)

@@ -90,7 +90,7 @@ def _started(
             processes.apis.append(_start("api", index, directory.path, {**environment, "PORT": str(port)}))
         yield
     finally:
-        stop_all(processes.apis, signal.SIGTERM, grace_seconds)
+        stop_all(processes.apis, signal.SIGTERM, settings.shutdown_delay_seconds + grace_seconds)
         stop_all(processes.workers, signal.SIGTERM, grace_seconds)
 
 

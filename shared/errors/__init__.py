@@ -27,6 +27,7 @@ from shared.errors.limits import (
 from shared.errors.process import (
     ContextTimeout,
     DatabaseUnavailable,
+    Draining,
     Fenced,
     IssuerUnavailable,
     MigrationFailed,
@@ -81,6 +82,7 @@ __all__ = [
     "ContextHeadersTooLarge",
     "ContextTimeout",
     "DatabaseUnavailable",
+    "Draining",
     "EmptyMessage",
     "Fenced",
     "HeadTooLarge",

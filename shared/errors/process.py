@@ -53,6 +53,12 @@ class Stopping(RelaykitError):
     code = "stopping"
 
 
+class Draining(RelaykitError):
+    """The API process is about to stop: new requests belong to another one."""
+
+    code = "draining"
+
+
 class Overloaded(RelaykitError):
     """So many clients have come back at once that this one would wait too long."""
 
