@@ -25,9 +25,9 @@ async def healthz() -> Response:
 
 @router.get("/readyz", responses={200: _OK, **refusals(QueueUnavailable, DatabaseUnavailable)})
 async def readyz(request: Request) -> Response:
-    """Redis and PostgreSQL answer; raises QueueUnavailable or DatabaseUnavailable, a 503."""
+    """Redis takes a write and PostgreSQL answers; raises QueueUnavailable or DatabaseUnavailable, a 503."""
     resources = resources_of(request)
-    await resources.queue.ping()
+    await resources.redis_check.ready()
     await resources.database.check()
     return JSONResponse({"status": "ok"})
 

@@ -86,12 +86,12 @@ class Limits:
         self._streams: Counter[tuple[str, str]] = Counter()
         self._bodies = BodyPlaces(settings.caller_max_bodies, BODIES_RETRY_SECONDS)
 
-    async def count(self, identity: Identity) -> Gate | None:
+    async def count(self, identity: Identity) -> Gate | QueueUnavailable:
         """Counts a request before its body is read, also one that is refused later.
 
         Raises RateLimited, TenantRateLimited.
 
-        None while Redis is away: the request is not counted, and `queue_is_full` decides whether it can be answered.
+        The error while Redis is away: the request is not counted, and `queue_is_full` says whether it can be answered.
         """
         settings, flow = self._settings, flow_of(self._settings, identity)
         try:
@@ -104,20 +104,20 @@ class Limits:
             )
         except QueueUnavailable as error:
             log.warning("a request is not counted", action="limits_uncounted", **failure(error))
-            return None
+            return error
         if gate.caller_wait_seconds > 0:
             raise RateLimited(retry_after_seconds=gate.caller_wait_seconds)
         if gate.tenant_wait_seconds > 0:
             raise TenantRateLimited(retry_after_seconds=gate.tenant_wait_seconds)
         return gate
 
-    def queue_is_full(self, identity: Identity, gate: Gate | None) -> bool:
+    def queue_is_full(self, identity: Identity, gate: Gate | QueueUnavailable) -> bool:
         """Whether the queue was full for this caller when the request was counted.
 
         Raises TooManyQueued, and QueueUnavailable where Redis was away.
         """
-        if gate is None:
-            raise QueueUnavailable
+        if isinstance(gate, QueueUnavailable):
+            raise gate
         flow = flow_of(self._settings, identity)
         if 0 < weighted(self._settings.tenant_max_queued, flow) <= gate.depth.of_tenant:
             raise TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)

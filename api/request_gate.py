@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from shared import keys
 from shared.fair_share import Flow, QueueDepth
-from shared.redis import Redis, script, translated
+from shared.redis import Redis, names_of, script, translated
 
 BURSTS_PER_MINUTE = 4
 """A quarter of a minute's requests may come at once."""
@@ -24,6 +24,7 @@ class RequestGate:
     """The rates of callers and tenants, which all API processes count together in Redis."""
 
     def __init__(self, redis: Redis) -> None:
+        self._named = names_of(redis)
         self._gate = redis.register_script(script("fair", "gate"))
 
     async def enter(self, flow: Flow, caller_per_minute: int, tenant_per_minute: int) -> Gate:
@@ -33,7 +34,9 @@ class RequestGate:
             arguments += [per_minute, max(1, per_minute // BURSTS_PER_MINUTE)]
         with translated():
             caller_ms, tenant_ms, *depth = await self._gate(
-                keys=[keys.rate(flow.caller), keys.tenant_rate(flow.tenant), keys.QUEUE, keys.FAIR_PREFIX],
+                keys=self._named.each(
+                    keys.rate(flow.caller), keys.tenant_rate(flow.tenant), keys.QUEUE, keys.FAIR_PREFIX
+                ),
                 args=[*arguments, flow.path, keys.FAIR_TTL_SECONDS * 1000],
             )
         return Gate(caller_ms / 1000, tenant_ms / 1000, QueueDepth(*depth))

@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -31,7 +32,8 @@ from shared.errors import DatabaseUnavailable
 from shared.journal import Journals
 from shared.log import failure
 from shared.queue import Queue
-from shared.redis import open_redis, translated
+from shared.redis import open_redis
+from shared.redis_check import RedisCheck
 from shared.run_rows import Runs
 from shared.settings import Settings
 from shared.store import PostgresStore
@@ -47,6 +49,7 @@ class Resources:
     database: Database
     runs: Runs
     queue: Queue
+    redis_check: RedisCheck
     hub: Hub
     streams: Streams
     receipts: Receipts
@@ -65,15 +68,14 @@ async def open_resources(
     """Two connections to Redis, one for commands and one for notices, and the pool to PostgreSQL."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(database)
-        commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=1))
-        notices = await stack.enter_async_context(
-            open_redis(settings.redis_url, connections=1, reply_timeout_seconds=None)
-        )
+        opened = partial(open_redis, settings.redis_url, deployment=settings.deployment)
+        commands = await stack.enter_async_context(opened(connections=1))
+        redis_check = RedisCheck(commands, database.identity)
+        await redis_check.start()
+        notices = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         jwks = await stack.enter_async_context(JwksClient(settings))
         runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
         endings = Endings(settings, database, runs, journals, queue, user)
-        with translated():
-            await commands.ping()
         hub = Hub(commands, notices, settings.tail_max_bytes)
         watch = Watch(settings, hub, queue, journals, runs)
         streams = Streams(settings, hub)
@@ -85,6 +87,7 @@ async def open_resources(
             database=database,
             runs=runs,
             queue=queue,
+            redis_check=redis_check,
             hub=hub,
             streams=streams,
             receipts=receipts,

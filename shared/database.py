@@ -26,6 +26,12 @@ SET idle_in_transaction_session_timeout = '30s'
 """An idle connection is neither forgotten by a NAT on the way nor kept for a host that went away; a process that is
 frozen in a transaction does not keep its locks."""
 
+CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
+IDENTITY = """
+SELECT md5(concat_ws('/', $1::text, oid, (SELECT min(applied_at_utc) FROM _yoyo_migration)))
+FROM pg_database WHERE datname = current_database()
+"""
+
 _prepared: dict[str, int] = {}
 
 
@@ -53,6 +59,8 @@ class Database:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pool: asyncpg.Pool | None = None
+        self.identity = ""
+        """Which database it is; from the start on."""
 
     async def __aenter__(self) -> Self:
         """Opens DATABASE_POOL_MIN connections. Raises SettingsError, DatabaseUnavailable, SchemaOutdated."""
@@ -60,6 +68,7 @@ class Database:
         try:
             await pool
             await _require_migrations(pool)
+            self.identity = await _identity(pool)
         except ValueError:  # its text may hold a part of the password
             raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
@@ -177,6 +186,15 @@ async def _require_migrations(pool: asyncpg.Pool) -> None:
     missing = sorted({path.stem for path in MIGRATIONS.glob("*.sql")} - applied)
     if missing:
         raise SchemaOutdated(f"The database lacks {', '.join(missing)}: run `python -m shared.migrate`.")
+
+
+async def _identity(pool: asyncpg.Pool) -> str:
+    """Of this database and no other: its copy by pg_dump has another one, a standby that is promoted the same."""
+    try:
+        cluster = await pool.fetchval(CLUSTER)
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError):
+        cluster = None
+    return str(await pool.fetchval(IDENTITY, cluster))
 
 
 async def _warm(connection: asyncpg.Connection) -> None:

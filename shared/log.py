@@ -8,6 +8,9 @@ from typing import Literal
 
 import structlog
 
+from shared.error_codes import code_of
+from shared.errors import RelaykitError
+
 QUIET = (
     "arq",
     "asyncio",
@@ -80,12 +83,18 @@ def failure(error: BaseException) -> dict[str, object]:
     """What a log line says of an unexpected exception: its type and where it was raised, never its text.
 
     Of a group, such as a task group raises, it names the first exception in it, with the group's places before its own.
+    Where a service failed, it also names what the driver raised, and the code word of that: READONLY, OOM, an SQLSTATE.
     """
     frames = _frames(error)
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
         frames += _frames(error)
-    return {"error_type": type(error).__qualname__, "frames": frames[-8:]}
+    found: dict[str, object] = {"error_type": type(error).__qualname__, "frames": frames[-8:]}
+    if isinstance(error, RelaykitError) and error.__cause__ is not None:
+        found["cause_type"] = type(error.__cause__).__qualname__
+    if (code := code_of(error)) is not None:
+        found["cause_code"] = code
+    return found
 
 
 def _frames(error: BaseException) -> list[str]:

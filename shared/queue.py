@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple, cast
 
-import structlog
 from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
 from shared import keys
 from shared.errors import QueueUnavailable
 from shared.fair_share import UNKNOWN_FLOW, Flow
-from shared.redis import Call, Redis, call, script, translated
+from shared.foreign_jobs import ForeignJobs
+from shared.redis import Call, Redis, call, names_of, script, translated
 
 RUN_FUNCTION = "run"
 """The one arq function."""
@@ -29,8 +29,6 @@ FAIR_TTL_MS = keys.FAIR_TTL_SECONDS * 1000
 
 REPEAT_SECONDS = 300
 """For so long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
-
-log = structlog.get_logger()
 
 
 class Renewal(IntFlag):
@@ -94,6 +92,8 @@ class Queue:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._named = names_of(redis)
+        self._foreign = ForeignJobs()
         self._enqueue = redis.register_script(script("fair", "enqueue"))
         self._claim = redis.register_script(script("fair", "claim"))
         self._renew = redis.register_script(script("renew"))
@@ -115,7 +115,7 @@ class Queue:
         )
         return Call(
             self._enqueue,
-            [keys.QUEUE, keys.job(run_id), keys.BELL, keys.FAIR_PREFIX],
+            self._named.each(keys.QUEUE, keys.job(run_id), keys.BELL, keys.FAIR_PREFIX),
             [
                 run_id,
                 message,
@@ -139,12 +139,17 @@ class Queue:
         asked_at = time.monotonic()
         arguments: list[str | int] = [free, int(lease_seconds * 1000), token, *limits]
         with translated():
-            taken, dropped = await self._claim(
-                keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX],
-                args=[*arguments, UNKNOWN_FLOW.path, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
+            taken, foreign = await self._claim(
+                keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX),
+                args=[
+                    *arguments,
+                    UNKNOWN_FLOW.path,
+                    keys.BELL_TTL_SECONDS,
+                    keys.RUN_PREFIX,
+                    FAIR_TTL_MS,
+                ],
             )
-        if dropped:
-            log.error("jobs dropped: no run can have their ids", action="claim_dropped", count=len(dropped))
+        self._foreign.note(foreign)
         return [Claim(run_id.decode(), token, asked_at) for run_id in taken]
 
     async def renew(
@@ -153,7 +158,7 @@ class Queue:
         """Renews leases of a worker and the time to live of their journals, in one call that holds up Redis for all."""
         run_ids = [claim.run_id for claim in claims]
         groups = (keys.lease, keys.journal, keys.cancel_flag, keys.followed)
-        key_list = [keys.QUEUE, *(key(run_id) for key in groups for run_id in run_ids)]
+        key_list = self._named.each(keys.QUEUE, *(key(run_id) for key in groups for run_id in run_ids))
         arguments: list[str | int] = [int(lease_seconds * 1000), int(journal_ttl_seconds * 1000), *run_ids]
         arguments += [claim.token for claim in claims]
         with translated():
@@ -161,23 +166,25 @@ class Queue:
 
     async def release(self, claim: Claim, *, done: bool) -> bool:
         """Gives the job up, for good or to be due again now; False where the lease was lost."""
+        return await self._give_up(claim, "done" if done else "again")
+
+    async def put_aside(self, claim: Claim) -> None:
+        """Leaves a job to whose it is: no run of this database has its id."""
+        self._foreign.note([claim.run_id.encode()])
+        await self._give_up(claim, "aside")
+
+    async def _give_up(self, claim: Claim, what: str) -> bool:
         with translated():
             released = await self._release(
-                keys=[
+                keys=self._named.each(
                     keys.QUEUE,
                     keys.lease(claim.run_id),
                     keys.job(claim.run_id),
                     keys.tries(claim.run_id),
                     keys.BELL,
                     keys.FAIR_PREFIX,
-                ],
-                args=[
-                    claim.run_id,
-                    claim.token,
-                    "done" if done else "again",
-                    keys.BELL_TTL_SECONDS,
-                    FAIR_TTL_MS,
-                ],
+                ),
+                args=[claim.run_id, claim.token, what, keys.BELL_TTL_SECONDS, expires_extra_ms, FAIR_TTL_MS],
             )
         return bool(released)
 
@@ -190,7 +197,7 @@ class Queue:
         paths = [flow.path for flow in flows.values()]
         with translated():
             found = await self._missing(
-                keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.MISSING_PREFIX, keys.FAIR_PREFIX],
+                keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.MISSING_PREFIX, keys.FAIR_PREFIX),
                 args=[
                     patience_ms,
                     10 * patience_ms + MISSING_NOTE_MS,
@@ -208,7 +215,7 @@ class Queue:
         while True:
             with translated():
                 cursor, ended = await self._recount(
-                    keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX],
+                    keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX),
                     args=[cursor, RECOUNTED_AT_ONCE, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
                 )
             corrected += int(ended)
@@ -218,13 +225,16 @@ class Queue:
     async def is_turn(self, every_seconds: float) -> bool:
         """Whether no reaper has had its turn for so long; if so this one has it now."""
         with translated():
-            return bool(await self._redis.set(keys.REAPED, "1", px=int(every_seconds * 1000), nx=True))
+            key = self._named(keys.REAPED)
+            return bool(await self._redis.set(key, "1", px=int(every_seconds * 1000), nx=True))
 
     async def discard(self, run_id: str, flow: Flow) -> None:
         """Takes a job that no worker holds off the queue: its run has ended."""
         with translated():
             await self._discard(
-                keys=[keys.QUEUE, keys.job(run_id), keys.tries(run_id), keys.BELL, keys.FAIR_PREFIX],
+                keys=self._named.each(
+                    keys.QUEUE, keys.job(run_id), keys.tries(run_id), keys.BELL, keys.FAIR_PREFIX
+                ),
                 args=[run_id, flow.path, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
             )
 
@@ -232,20 +242,21 @@ class Queue:
         """Tells the worker that has the run: now over the channel, and at its next heartbeat by the flag."""
         with translated():
             async with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.set(keys.cancel_flag(run_id), "1", px=int(flag_seconds * 1000))
-                pipeline.publish(keys.SIGNALS, run_id)
+                pipeline.set(self._named(keys.cancel_flag(run_id)), "1", px=int(flag_seconds * 1000))
+                pipeline.publish(self._named(keys.SIGNALS), run_id)
                 await pipeline.execute()
 
     async def wait_for_bell(self, timeout_seconds: float) -> None:
         """Returns when the bell rings, or after the timeout."""
+        bell = [self._named(keys.BELL)]
         with translated():
-            await cast(Awaitable[Any], self._redis.blpop([keys.BELL], timeout=cast(int, timeout_seconds)))
+            await cast(Awaitable[Any], self._redis.blpop(bell, timeout=cast(int, timeout_seconds)))
 
     @asynccontextmanager
     async def alone(self, key: str) -> AsyncIterator[None]:
         """Lets one in at a time, for ALONE_SECONDS at most. Raises QueueUnavailable where that is not to be had."""
         lock = self._redis.lock(
-            key,
+            self._named(key),
             timeout=ALONE_SECONDS,
             sleep=0.05,
             blocking_timeout=ALONE_SECONDS,
@@ -262,7 +273,9 @@ class Queue:
 
     async def pulses(self, known: Sequence[tuple[str, object]]) -> list[Pulse]:
         """Looks at runs, each with the cursor of the last entry that is known of it."""
-        key_list = [key for run_id, _ in known for key in (keys.lease(run_id), keys.journal(run_id))]
+        key_list = self._named.each(
+            *(key for run_id, _ in known for key in (keys.lease(run_id), keys.journal(run_id)))
+        )
         with translated():
             return [
                 Pulse(state)
@@ -276,9 +289,5 @@ class Queue:
         with translated():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for run_id in run_ids:
-                    pipeline.set(keys.followed(run_id), "1", px=int(for_seconds * 1000))
+                    pipeline.set(self._named(keys.followed(run_id)), "1", px=int(for_seconds * 1000))
                 await pipeline.execute()
-
-    async def ping(self) -> None:
-        with translated():
-            await self._redis.ping()

@@ -19,6 +19,9 @@ SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 """Header fields that CONTEXT_HEADERS may not name."""
 MAX_CONTEXT_HEADERS = 20
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]{1,100}")  # RFC 9110, 5.6.2
+_DEPLOYMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+NAMES_OF_KEYS = frozenset({"arq", "relaykit", "run"})
+"""How the keys of a deployment without a name begin: one so named would be within reach of its Redis user."""
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -42,6 +45,7 @@ class Settings(BaseSettings):
     database_pool_min: int = Field(default=4, ge=1)
     database_pool_max: int = Field(default=16, ge=2)
     database_timeout_seconds: Seconds = 10
+    deployment: str = ""
 
     # The user's server
     chatkit_server: str = "examples.assistant:AssistantServer"
@@ -206,6 +210,15 @@ class Settings(BaseSettings):
         if len(names) > MAX_CONTEXT_HEADERS:
             raise ValueError(f"has more than {MAX_CONTEXT_HEADERS} names")
         return names
+
+    @field_validator("deployment")
+    @classmethod
+    def _deployment_name(cls, value: str) -> str:
+        if value and (not _DEPLOYMENT_NAME.fullmatch(value) or value in NAMES_OF_KEYS):
+            raise ValueError(
+                "must be 1 to 32 of a-z, 0-9, _ and -, the first a letter or a digit, and not arq, relaykit or run"
+            )
+        return value
 
     @field_validator("redis_url")
     @classmethod

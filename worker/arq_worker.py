@@ -123,11 +123,15 @@ class ArqWorker(Worker):
         match outcome:
             case Outcome.DONE:
                 self.jobs_complete += 1
-            case Outcome.AGAIN:
+            case Outcome.AGAIN | Outcome.FOREIGN:
                 self.jobs_retried += 1
             case _:
                 assert_never(outcome)
-        if self._forget_claim(claim) and not await self._queue.release(claim, done=outcome is Outcome.DONE):
+        if not self._forget_claim(claim):
+            return
+        if outcome is Outcome.FOREIGN:
+            await self._queue.put_aside(claim)
+        elif not await self._queue.release(claim, done=outcome is Outcome.DONE):
             log.warning("lease was lost", action="release_refused", run_id=claim.run_id)
 
     async def _wait_for_slot(self) -> None:

@@ -50,6 +50,7 @@ class Outcome(Enum):
 
     DONE = "done"
     AGAIN = "again"
+    FOREIGN = "foreign"  # no run has the job's id
 
 
 class Executor:
@@ -101,10 +102,8 @@ class Executor:
             attempt.stop(Stop.DRAIN)
 
     async def _execute(self, attempt: Attempt) -> Outcome:
-        run = await self._persist(attempt, lambda: self._runs.start(attempt.run_id))
-        if run is None:
-            await self._complete_ended(attempt)
-            return Outcome.DONE
+        if (run := await self._persist(attempt, lambda: self._runs.start(attempt.run_id))) is None:
+            return await self._complete_ended(attempt)
         structlog.contextvars.bind_contextvars(thread_id=run.thread_id, attempt=run.attempt)
         log.info("attempt begins", action="attempt_start", kind=run.kind.value)
         if run.cancel_requested:
@@ -272,14 +271,15 @@ class Executor:
             return await self._endings.finish_row(run, status, error)
         return await self._endings.finish_with_call(run, status, error, attempt.pending_call, journal.put)
 
-    async def _complete_ended(self, attempt: Attempt) -> None:
+    async def _complete_ended(self, attempt: Attempt) -> Outcome:
         """The row had ended: what a worker died before writing of it is written now."""
-        ended = await self._persist(attempt, lambda: self._runs.status(attempt.run_id))
-        if ended is None or not ended[0].ended:
-            return
+        if (ended := await self._persist(attempt, lambda: self._runs.status(attempt.run_id))) is None:
+            return Outcome.FOREIGN
         status, number, _ = ended
-        ttl = self._settings.journal_ended_ttl_seconds
-        await self._persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
+        if status.ended:
+            ttl = self._settings.journal_ended_ttl_seconds
+            await self._persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
+        return Outcome.DONE
 
     async def _persist(self, attempt: Attempt, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a call through an outage of Redis or PostgreSQL, as long as the lease is held.
@@ -290,7 +290,7 @@ class Executor:
             try:
                 return await call()
             except (DatabaseUnavailable, QueueUnavailable) as error:
-                log.warning("waiting for a service", action="service_retry", code=error.code)
+                log.warning("waiting for a service", action="service_retry", **failure(error))
                 if attempt.stopped is Stop.LOST:
                     raise Fenced from error
                 await asyncio.sleep(RETRY_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,7 +22,8 @@ from shared.journal import Journals
 from shared.listen import heard, listening
 from shared.log import failure
 from shared.queue import Queue, deserialize, serialize
-from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, open_redis, translated
+from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, names_of, open_redis
+from shared.redis_check import RedisCheck
 from shared.run_rows import Runs
 from shared.settings import Settings
 from shared.store import PostgresStore
@@ -81,7 +83,7 @@ class RunWorker:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Serves until `drain`. Raises DatabaseUnavailable or QueueUnavailable where it cannot start."""
+        """Serves until `drain`. Raises SettingsError, DatabaseUnavailable or QueueUnavailable where it cannot start."""
         async with self._opened() as (arq_worker, executor):
             log.info("worker started", action="worker_start", max_runs=self._settings.max_runs)
             polling = asyncio.create_task(arq_worker.async_run())
@@ -106,26 +108,21 @@ class RunWorker:
         settings, database = self._settings, self._database
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database)
-            commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
-            with translated():
-                await commands.ping()
+            opened = partial(open_redis, settings.redis_url, deployment=settings.deployment)
+            commands = await stack.enter_async_context(opened(connections=4))
+            redis_check = RedisCheck(commands, database.identity)
+            await redis_check.start()
             bell = await stack.enter_async_context(
-                open_redis(
-                    settings.redis_url,
-                    connections=1,
-                    reply_timeout_seconds=BELL_SECONDS + REPLY_TIMEOUT_SECONDS,
-                )
+                opened(connections=1, reply_timeout_seconds=BELL_SECONDS + REPLY_TIMEOUT_SECONDS)
             )
-            signals = await stack.enter_async_context(
-                open_redis(settings.redis_url, connections=1, reply_timeout_seconds=None)
-            )
+            signals = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
             runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
             await journals.load_scripts()
             publisher = Publisher(commands, journals, settings)
             endings = Endings(settings, database, runs, journals, queue, self._user)
             executor = Executor(settings, runs, journals, queue, publisher, endings, self._user)
             redis = ArqRedis(commands.connection_pool, job_serializer=serialize, job_deserializer=deserialize)
-            reaper = Reaper(settings, database, queue, endings, self._attachments)
+            reaper = Reaper(settings, database, queue, endings, self._attachments, redis_check)
             arq_worker = ArqWorker(settings, redis, queue, Queue(bell), executor)
             heartbeat = Heartbeat(queue, settings, arq_worker.claims, executor.attempts)
             loops = [publisher.run(), heartbeat.run(), reaper.run(), _hear_signals(signals, executor)]
@@ -135,9 +132,10 @@ class RunWorker:
 
 async def _hear_signals(redis: Redis, executor: Executor) -> None:
     """Stops the attempt that a cancel signal names, if it is here. A missed signal is found by the heartbeat."""
+    channel = names_of(redis)(keys.SIGNALS)
     while True:
         try:
-            async with listening(redis, lambda pubsub: pubsub.subscribe(keys.SIGNALS)) as pubsub:
+            async with listening(redis, lambda pubsub: pubsub.subscribe(channel)) as pubsub:
                 async for messages in heard(pubsub):
                     for message in messages:
                         if message["type"] == "message":

@@ -6,15 +6,15 @@
 -- ARGV[1] free slots   ARGV[2] lease, ms   ARGV[3] token, unlike that of any other claim
 -- ARGV[4] runs of one tenant at once   ARGV[5] runs of one caller at once; both times the flow's weight, 0: no limit
 -- ARGV[6] flow of the jobs that the release before has queued   ARGV[7] bell's time to live, s
--- ARGV[8] time to live of the fair order, ms
--- Returns {ids taken, ids dropped because no run can have them}.
+-- ARGV[8] how a run's id begins   ARGV[9] time to live of the fair order, ms
+-- Returns {ids taken, up to 100 ids that are due and no run's: another application's jobs, which stay as they are}.
 local LOOKED_AT = 1000 -- entries of the order that one call looks at: what it cannot serve must not hold up Redis
 local now = redis.call('TIME')
 local now_us = now[1] * 1e6 + now[2]
 local now_ms = math.floor(now_us / 1000)
 local free, lease_ms, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local limits = {tonumber(ARGV[4]), tonumber(ARGV[5])}
-local taken, dropped = {}, {}
+local taken, foreign = {}, {}
 
 local function take(id)
   if redis.call('SET', KEYS[2] .. id, token, 'NX', 'PX', lease_ms) then
@@ -26,10 +26,16 @@ local function take(id)
   return false
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], 0, now_ms, 'LIMIT', 0, math.max(free, 100))) do
-  if #id > 128 or not string.find(id, '^[%w%p]+$') then
-    redis.call('ZREM', KEYS[1], id)
-    dropped[#dropped + 1] = id
+local function is_foreign(id)
+  return #id > 128 or string.sub(id, 1, #ARGV[8]) ~= ARGV[8] or not string.find(id, '^[%w%p]+$')
+end
+
+local function look_at(id)
+  if string.find(id, '^reaper:%d+$') then
+    redis.call('ZREM', KEYS[1], id) -- of the release before, whose reaper was a job
+  elseif is_foreign(id) then
+    if #foreign < 100 then foreign[#foreign + 1] = id end
+    return 1
   elseif redis.call('HEXISTS', PREFIX .. 'running', id) == 1 then
     if #taken < free then take(id) end
   elseif redis.call('EXISTS', KEYS[2] .. id) == 1 then
@@ -38,6 +44,17 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], 0, now_ms, 'LIMIT', 0, 
     redis.call('ZADD', KEYS[1], 'XX', now_ms - AGE_OFFSET_MS, id)
     add_job(ARGV[6], 1, 1, id, now_us)
   end
+  return 0
+end
+
+local passed, batch = 0, math.max(free, 100)
+repeat
+  local due = redis.call('ZRANGEBYSCORE', KEYS[1], 0, now_ms, 'LIMIT', passed, batch)
+  local passed_before = passed
+  for _, id in ipairs(due) do passed = passed + look_at(id) end
+until #due < batch or passed == passed_before or #taken >= free or passed >= LOOKED_AT
+if passed >= LOOKED_AT then -- ours may be behind the others' too
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], now_ms, 0, 'BYSCORE', 'REV', 'LIMIT', 0, batch)) do look_at(id) end
 end
 
 local function is_at_limit(flow, limit)
@@ -105,4 +122,4 @@ if looked_at == LOOKED_AT then -- there may be more: an idle worker is not to wa
   redis.call('RPUSH', KEYS[3], '1')
   redis.call('EXPIRE', KEYS[3], ARGV[7])
 end
-return {taken, dropped}
+return {taken, foreign}

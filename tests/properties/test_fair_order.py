@@ -268,10 +268,49 @@ async def test_a_limit_that_the_release_before_has_filled_is_corrected(redis_url
 
 
 @pytest.mark.parametrize("job", [b"a\x00b", b"\xff\xfe", b"run 1", b"x" * 129, b""])
-async def test_a_job_whose_id_no_run_can_have_is_dropped(redis_url: str, job: bytes) -> None:
+async def test_a_job_whose_id_no_run_can_have_is_left_as_it_is(redis_url: str, job: bytes) -> None:
     async with open_redis(redis_url, connections=2) as redis:
         queue = Queue(redis)
-        await redis.zadd(keys.QUEUE, {job: 0})
+        await redis.zadd(keys.QUEUE, {job: 7})
         await queue.enqueue("run_1")
         assert [claim.run_id for claim in await queue.claim(5, LEASE_SECONDS, "t1")] == ["run_1"]
-        assert await redis.zscore(keys.QUEUE, job) is None
+        assert await redis.zscore(keys.QUEUE, job) == 7
+
+
+@pytest.mark.parametrize("others", [99, 100, 1500])
+async def test_any_number_of_others_jobs_hides_none_of_ours(redis_url: str, others: int) -> None:
+    """Older ones and newer ones, around a run that was handed back."""
+    async with open_redis(redis_url, connections=2) as redis:
+        queue = Queue(redis)
+        await queue.enqueue("run_1")
+        (claim,) = await queue.claim(1, LEASE_SECONDS, "t1")
+        await redis.zadd(keys.QUEUE, {f"theirs-{number}": number for number in range(others)})
+        await queue.release(claim, done=False)
+        assert [claim.run_id for claim in await queue.claim(1, LEASE_SECONDS, "t2")] == ["run_1"]
+        assert await redis.zcount(keys.QUEUE, 0, others) == others
+
+
+async def test_a_job_of_the_release_before_that_is_no_run_is_dropped(redis_url: str) -> None:
+    """Its reaper was a job."""
+    async with open_redis(redis_url, connections=2) as redis:
+        await redis.zadd(keys.QUEUE, {"reaper:1764000000000": 7})
+        assert await Queue(redis).claim(5, LEASE_SECONDS, "t1") == []
+        assert await redis.zcard(keys.QUEUE) == 0
+
+
+async def test_a_job_that_is_put_aside_comes_again_later_and_goes_with_its_message(redis_url: str) -> None:
+    async with open_redis(redis_url, connections=2) as redis:
+        queue, flow = Queue(redis), Flow("a", "one")
+        await queue.enqueue("run_theirs", flow)
+        (claim,) = await queue.claim(5, LEASE_SECONDS, "t1", RunningLimits(of_tenant=1))
+        await queue.put_aside(claim)
+        await queue.enqueue("run_ours", flow)
+        second = await queue.claim(5, LEASE_SECONDS, "t2", RunningLimits(of_tenant=1))
+        assert [claim.run_id for claim in second] == ["run_ours"], "it is not due, and takes no slot"
+        assert await redis.exists(keys.job("run_theirs")) == 1
+        await redis.zadd(keys.QUEUE, {"run_theirs": 0})  # its time has come
+        (claim,) = await queue.claim(5, LEASE_SECONDS, "t3")
+        assert claim.run_id == "run_theirs"
+        await redis.delete(keys.job("run_theirs"))
+        await queue.put_aside(claim)
+        assert await redis.zscore(keys.QUEUE, "run_theirs") is None

@@ -125,6 +125,13 @@ def test_booleans_and_paths(monkeypatch):
 
 
 BAD = [
+    ("DEPLOYMENT", "Shop"),
+    ("DEPLOYMENT", "a:b"),
+    ("DEPLOYMENT", "*"),
+    ("DEPLOYMENT", "a" * 33),
+    ("DEPLOYMENT", "-a"),
+    ("DEPLOYMENT", "relaykit"),
+    ("DEPLOYMENT", "run"),
     ("REDIS_URL", "http://secret-host:6379"),
     ("DATABASE_URL", "mysql://root:secret-password@db/relaykit"),
     ("JWKS_URL", "ftp://secret-host/jwks.json"),
