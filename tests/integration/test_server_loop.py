@@ -269,6 +269,10 @@ async def test_what_needs_code_that_does_not_return_is_refused_in_time_and_told_
                 await wait_until("the process is well again", is_well)
                 assert (await alice.ask(TRANSCRIBE))["text"] == "alice"
                 assert Noting.heard == [{}, {}], "what was refused before it began has run"
+                await wait_until(
+                    "it is told that the call has returned",
+                    lambda: any(line["action"] == "loop_unblocked" for line in logs),
+                )
                 await alice.cancel(stream.run_id)
     told = [line for line in logs if line["action"] == "loop_blocked"]
     assert {line["log_level"] for line in told} == {"warning", "error"}
