@@ -85,6 +85,8 @@ class Counted:
     flow: Flow
     gate: Gate | None
     """None where Redis was away."""
+    error: QueueUnavailable | None = None
+    """Why it was."""
     is_queued: bool = False
     """Whether the job of its run has taken the place over."""
 
@@ -103,7 +105,7 @@ class Counted:
             self.limits.gate.give_back(self.gate.place)
             self.gate = await self.limits.enter(self.flow)
         if self.gate is None:
-            raise QueueUnavailable
+            raise self.error or QueueUnavailable
         if self.gate.room is Room.TENANT_FULL:
             raise TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
         return self.gate.room is Room.QUEUE_FULL
@@ -131,6 +133,7 @@ class Limits:
         try:
             counted.gate = await self.enter(flow, Rates(settings.caller_requests_per_minute, of_tenant))
         except QueueUnavailable as error:
+            counted.error = error
             log.warning("a request is not counted", action="limits_uncounted", **failure(error))
         if counted.gate is not None and counted.gate.caller_wait_seconds > 0:
             raise RateLimited(retry_after_seconds=counted.gate.caller_wait_seconds)

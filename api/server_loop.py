@@ -18,6 +18,7 @@ import uvloop
 
 from api.loop_watch import LOOK_SECONDS, LoopWatch
 from api.metrics import SERVER_BLOCKED
+from shared.crashes import ServerCrashed
 from shared.database import Database
 from shared.errors import RelaykitError, ServerBlocked, Stopping
 from shared.identity import current_in
@@ -74,7 +75,11 @@ class ServerLoop:
             try:
                 self._loop.run_forever()
             except BaseException as error:  # out of a task that the server's code has left behind
-                log.error("the server's code failed", action="server_failed", **failure(error))  # noqa: TRY400
+                log.error(
+                    "the server's code has left its loop, which goes on",
+                    action="exit_ignored",
+                    **failure(error),
+                )  # noqa: TRY400
         self._loop.close()
         self._ended.set()
 
@@ -114,7 +119,7 @@ class ServerLoop:
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
         """What the call gives, or raises, on the server's loop: in a copy of this context, whose changes come back.
 
-        Cancelling cancels it there, and waits no longer. What it raises that is no Exception is RelaykitError here.
+        Cancelling cancels it there, and waits no longer. What it raises that is no Exception is ServerCrashed here.
         Raises ServerBlocked.
         """
         here = asyncio.get_running_loop()
@@ -218,7 +223,7 @@ class _Call(Generic[T]):
                 raise
             # SystemExit would stop the loop, and a cancellation that was not asked for end the request in silence
             log.error("the server's code failed", action="server_failed", **failure(error))  # noqa: TRY400
-            raise RelaykitError from error
+            raise ServerCrashed from error
 
     def _end(self, task: asyncio.Task[T]) -> None:
         with suppress(RuntimeError):  # the API's loop is closed

@@ -35,7 +35,7 @@ class PostgresPair:
     def is_replayed(self) -> bool:
         """The standby has all that was committed."""
         with psycopg.connect(self.url, autocommit=True) as connection:
-            (at,) = connection.execute("SELECT pg_current_wal_lsn()").fetchone() or (None,)
+            (at,) = connection.execute("SELECT pg_current_wal_insert_lsn()").fetchone() or (None,)
         with psycopg.connect(self.standby_url, autocommit=True) as connection:
             (done,) = connection.execute("SELECT pg_last_wal_replay_lsn() >= %s", [at]).fetchone() or (False,)
         return bool(done)

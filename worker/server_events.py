@@ -107,6 +107,7 @@ class ServerEvents:
                 except BaseException as error:  # not a GeneratorExit of ours: that comes at a yield
                     raise ServerCrashed from error
                 if self._state.reason is not None:
+                    self._state.is_heard()
                     raise asyncio.CancelledError  # the server swallowed the one that it got
                 if not self._journal.has_room:
                     # here the SDK hears a cancellation, because it waits for this generator
@@ -119,6 +120,7 @@ class ServerEvents:
                     for storable in await self._storable(event):
                         yield storable
                 if self._state.reason is not None:
+                    self._state.is_heard()
                     raise asyncio.CancelledError
         except (BaseStreamError, Fenced, Stopping):
             raise

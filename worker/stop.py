@@ -87,7 +87,16 @@ class StopState:
         self.store_calls -= 1
         if not self.store_calls and self._cancel is not None:
             # not before the server has gone on: what it was called for is shown by then
-            asyncio.get_running_loop().call_soon(self.cancel_between_calls, self._cancel)
+            asyncio.get_running_loop().call_soon(self._cancel_at_last)
+
+    def is_heard(self) -> None:
+        """The server hears of the stop by itself: a cancellation besides would cut short what it cleans up."""
+        self._cancel = None
+
+    def _cancel_at_last(self) -> None:
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            self.cancel_between_calls(cancel)
 
     @property
     def keeping(self) -> bool:

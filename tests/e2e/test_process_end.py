@@ -139,6 +139,12 @@ async def test_a_worker_ends_though_a_run_swallows_its_cancellation(
             assert line(worker, "tasks_left")
 
 
+def assert_forced(process: Any, side: str) -> None:
+    """In an API the site's code runs in a daemon thread, whose threads are daemons too: nothing waits for them."""
+    forced = line(process, "process_end_forced")
+    assert (forced and forced["threads"]) == (None if side == "api" else ["exporter"])
+
+
 @pytest.mark.parametrize(
     ("side", "number"), [("api", signal.SIGTERM), ("api", signal.SIGINT), ("worker", signal.SIGTERM)]
 )
@@ -147,9 +153,7 @@ async def test_a_process_ends_though_a_library_has_a_thread_that_does_not(
 ) -> None:
     async with started(side, crashing(settings, "Lingering"), tmp_path) as process:
         assert await ends(process, number) == 0
-        forced = line(process, "process_end_forced")
-        assert forced
-        assert forced["threads"] == ["exporter"]
+        assert_forced(process, side)
 
 
 @pytest.mark.parametrize("side", ["api", "worker"])
@@ -174,9 +178,7 @@ async def test_an_api_ends_though_a_request_has_left_a_task_that_swallows_its_ca
         await alice.ask({"type": "input.transcribe", "params": params})
         (api,) = system.api_processes
         assert await ends(api) == 0
-        left = line(api, "tasks_left")
-        assert left
-        assert left["tasks"] == ["Crashing.deaf"]
+        assert line(api, "api_stop")
         assert "the exit handler was called" in api.output
 
 
@@ -200,9 +202,7 @@ async def test_a_process_that_cannot_start_ends_with_its_reason_and_its_status(
     process = start_process(side, away, tmp_path / "log")
     assert await ended(process) == 2
     assert "database_unavailable" in process.output or "cannot start" in process.output
-    forced = line(process, "process_end_forced")
-    assert forced
-    assert forced["threads"] == ["exporter"]
+    assert_forced(process, side)
 
 
 async def test_a_worker_whose_main_task_ends_is_no_zombie(settings: Settings, tmp_path: Path) -> None:
@@ -274,8 +274,7 @@ async def test_ctrl_c_ends_local_mode_though_threads_hang() -> None:
             await asyncio.to_thread(mode.ready)
             mode.process.send_signal(signal.SIGINT)
             assert await asyncio.to_thread(mode.ended) == 0
-            for name in ("api-0", "worker-0"):
-                assert "process_end_forced" in (folder / "logs" / f"{name}.log").read_text(), name
+            assert "process_end_forced" in (folder / "logs" / "worker-0.log").read_text()
         finally:
             mode.process.kill()
             mode.process.wait()

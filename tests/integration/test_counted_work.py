@@ -35,9 +35,9 @@ SLACK = 0.25
 
 # A run that is alone in its thread, from POST to the end that its client sees. The fair order takes some 60 commands in
 # scripts: a place in two levels, a turn, a count of what runs. Eight more note which process holds the run, and forget
-# it.
+# it; one gives the place over that the request has taken.
 COMMANDS = 13.0
-COMMANDS_IN_SCRIPTS = 109.0
+COMMANDS_IN_SCRIPTS = 110.0
 STATEMENTS = 4.0
 # The next message of the same thread.
 STATEMENTS_NEXT = 5.0

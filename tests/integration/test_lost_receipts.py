@@ -14,7 +14,6 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.fair_share import Flow
 from shared.queue import Queue
 from shared.redis import call
 from shared.settings import Settings
@@ -164,11 +163,11 @@ async def test_what_no_client_has_had_attaches_after_a_loss(
     monkeypatch.setattr("worker.reaper.QUEUED_SECONDS", 0.2)
     admit, failed = Queue.admit, []
 
-    async def fails_once(queue: Queue, first_entries: Any, run_id: str, flow: Flow) -> None:
+    async def fails_once(queue: Queue, first_entries: Any, run_id: str, *more: Any) -> None:
         if not failed:
             failed.append(run_id)
             raise RuntimeError("the process is going down")
-        await admit(queue, first_entries, run_id, flow)
+        await admit(queue, first_entries, run_id, *more)
 
     async with stage_of(settings, tmp_path, workers=0) as stage:
         with monkeypatch.context() as patched:
@@ -200,8 +199,8 @@ async def test_what_no_client_can_have_any_more_is_another_message(
     assert (answer.run_id != first, answer.end) == (True, "completed")
 
 
-async def _enqueues_and_fails(queue: Queue, first_entries: Any, run_id: str, flow: Flow) -> None:
-    await call(queue._redis, first_entries, queue.enqueue_call(run_id, flow))
+async def _enqueues_and_fails(queue: Queue, first_entries: Any, run_id: str, *more: Any) -> None:
+    await call(queue._redis, first_entries, queue.enqueue_call(run_id, *more))
     raise RuntimeError("the process is going down")
 
 

@@ -13,7 +13,6 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.fair_share import Flow
 from shared.queue import Queue
 from shared.settings import Settings
 from tests.followers import body, crowd
@@ -74,11 +73,11 @@ async def test_a_post_that_failed_after_the_commit_attaches_when_it_comes_again(
     admit = Queue.admit
     failed = []
 
-    async def fails_once(queue: Queue, first_entries: Any, run_id: str, flow: Flow) -> None:
+    async def fails_once(queue: Queue, first_entries: Any, run_id: str, *more: Any) -> None:
         if not failed:
             failed.append(run_id)
             raise RuntimeError("the process is going down")
-        await admit(queue, first_entries, run_id, flow)
+        await admit(queue, first_entries, run_id, *more)
 
     monkeypatch.setattr(Queue, "admit", fails_once)
     alice, elsewhere = await system.caller(), await system.caller(api=1)

@@ -125,6 +125,7 @@ async def test_a_migration_that_has_to_wait_lets_the_others_pass(previous_databa
 
 
 async def is_awaited(holder: asyncpg.Connection[asyncpg.Record]) -> bool:
+    await holder.execute("SELECT pg_stat_clear_snapshot()")  # else its transaction sees what it saw first
     found: bool = await holder.fetchval(
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
     )
