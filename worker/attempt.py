@@ -78,7 +78,7 @@ class Attempt:
         A stop that is repeated changes nothing: cancelling again would cut short what the SDK keeps of the answer.
         """
         if self._state.stop(reason) and self._producer is not None:
-            self._producer.cancel()
+            self._state.cancel_between_calls(self._producer.cancel)
 
     def overtaken(self) -> None:
         """A newer attempt has begun. The server is about to hear of that, and is not cancelled as long as it obeys."""

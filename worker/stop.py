@@ -36,7 +36,7 @@ class Stop(StrEnum):
 class StopState:
     """One attempt's reason to stop, if there is one, and what came of it."""
 
-    __slots__ = ("_on_lost", "asked", "left_behind", "reason", "store_calls", "told")
+    __slots__ = ("_cancel", "_on_lost", "asked", "left_behind", "reason", "store_calls", "told")
 
     def __init__(self) -> None:
         self.reason: Stop | None = None
@@ -49,6 +49,8 @@ class StopState:
         self.store_calls = 0
         """Calls of our store that the execution has under way."""
         self._on_lost: Callable[[], None] | None = None
+        self._cancel: Callable[[], object] | None = None
+        """Waits for the store calls to end."""
 
     def stop(self, reason: Stop) -> bool:
         """Notes the reason; False where it changes nothing.
@@ -69,6 +71,23 @@ class StopState:
         self._on_lost = call
         if call is not None and self.reason is Stop.LOST:
             call()
+
+    def cancel_between_calls(self, cancel: Callable[[], object]) -> None:
+        """Has `cancel` called when no call of our store is under way, and at once where the lease is lost.
+
+        The SDK shows an item after it has stored it: a cancellation in between would leave it stored and unshown.
+        """
+        if self.store_calls and self.reason is not Stop.LOST:
+            self._cancel = cancel
+        else:
+            self._cancel = None
+            cancel()
+
+    def store_call_ended(self) -> None:
+        self.store_calls -= 1
+        if not self.store_calls and self._cancel is not None:
+            # not before the server has gone on: what it was called for is shown by then
+            asyncio.get_running_loop().call_soon(self.cancel_between_calls, self._cancel)
 
     @property
     def keeping(self) -> bool:
@@ -116,7 +135,7 @@ def calling_store() -> Iterator[None]:
         state.stop(Stop.LOST)
         raise
     finally:
-        state.store_calls -= 1
+        state.store_call_ended()
 
 
 def guard(server: ChatKitServer[Any]) -> None:

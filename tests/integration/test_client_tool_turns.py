@@ -22,14 +22,18 @@ from chatkit.types import (
     WidgetItem,
 )
 
+from shared.connection import Connection
 from shared.ending import Endings
 from shared.settings import Settings
+from shared.store_sql import WRITE_ITEM
 from tests.followers import asking
 from tests.integration.test_once_only import lose_the_lease
 from tests.protocol_servers import BareServer, Events, ProtocolServer, card, text_of
 from tests.system import Answer, Caller, System, _working, create, keyed, message, running, wait_until
 from tests.user_servers import SqliteStore
+from worker.attempt import Attempt
 from worker.main import create_worker
+from worker.stop import Stop
 
 LATE = {"error": "The browser did not answer in time."}
 STOPPED = {"error": "The user stopped before the browser answered."}
@@ -546,6 +550,38 @@ async def test_a_run_that_is_stopped_after_its_call_shows_that_the_call_was_give
         (replaced,) = answer.of_type("thread.item.replaced")
         call = await call_of(alice, answer.thread_id)
         assert (answer.end, replaced["item"], call["output"]) == ("cancelled", call, STOPPED)
+
+
+async def test_a_run_that_is_stopped_while_its_call_is_being_stored_shows_the_call_and_that_it_was_given_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK shows an item after it has stored it: the stop waits for both."""
+    stored, stopped = asyncio.Event(), asyncio.Event()
+    fetch, stop = Connection.fetch, Attempt.stop
+
+    async def held(self: Connection, statement: str, *given: object) -> Any:
+        found = await fetch(self, statement, *given)
+        if statement == WRITE_ITEM and '"client_tool_call"' in str(given) and not stored.is_set():
+            stored.set()
+            await stopped.wait()
+        return found
+
+    def heard(self: Attempt, reason: Stop) -> None:
+        stop(self, reason)
+        stopped.set()
+
+    monkeypatch.setattr(Connection, "fetch", held)
+    monkeypatch.setattr(Attempt, "stop", heard)
+    async with running(settings, lambda: ToolServer(asyncio.Event())) as running_system:
+        alice = await running_system.caller()
+        async with asking(alice, create("dawdle")) as asker:
+            await stored.wait()
+            await alice.cancel(asker.run_id)
+            answer = await asker.finished()
+        (replaced,) = answer.of_type("thread.item.replaced")
+        call = await call_of(alice, answer.thread_id)
+        assert (answer.end, replaced["item"], call["output"]) == ("cancelled", call, STOPPED)
+        assert len(answer.of_type("thread.item.done")) == 2
 
 
 async def test_a_deleted_thread_awaits_nothing(system: Run, posts: Posts) -> None:
