@@ -90,8 +90,7 @@ class Chat:
             words=words,
             pause_ms=pause_ms,
             quiet_ms=random.choice([0, 0, 1500]),
-            # the SDK stores a replacement before it shows it: a stop in between leaves it unshown
-            revised=not stops and random.random() < 0.3,
+            revised=random.random() < 0.3,
             same_ids=random.random() < SAME_IDS_SHARE,
             tallies=random.random() < TALLY_SHARE,
             calls=random.random() < CALL_SHARE,

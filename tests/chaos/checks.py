@@ -211,7 +211,7 @@ def answer_losses(script: Script, row: RunRow, own: list[Item]) -> Iterator[Loss
 def is_beginning(texts: list[str], script: Script) -> bool:
     if len(texts) > script.items:
         return False
-    whole = [script.streamed(number) for number in range(len(texts))]
+    whole = [script.text(number) for number in range(len(texts))]
     return texts[:-1] == whole[:-1] and (not texts or whole[-1].startswith(texts[-1]))
 
 
