@@ -15,10 +15,16 @@ PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.complete
 PEERS_ASKED := $(filter-out 0,$(PEERS))$(findstring peers,$(ONLY))
 TEST_JOBS ?= 3
+# What waits for other processes, counts what they do, or takes a lease from them.
+BUSY_TESTS := tests/e2e/test_worker_process.py tests/e2e/test_next_attempt.py tests/e2e/test_fencing.py \
+	tests/e2e/test_partitions.py tests/e2e/test_two_apis.py tests/e2e/client/test_client.py tests/e2e/client/test_react.py \
+	$(addprefix tests/integration/test_,$(addsuffix .py,abandoned claim counted_idle counted_work database endings \
+	http_limits hub jwks links lost_receipts migrate once_only publisher reaper redis_acl row_is_the_truth \
+	server_closing slow_gone_expired stop user_server watch))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-long fuzz chaos siege bench soak check web web-test web-check element-current migrate api worker lock browser clean
+.PHONY: help setup run test test-long test-busy fuzz chaos siege bench soak check web web-test web-built web-check element-current migrate api worker lock browser clean
 
 help: ## print this
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -31,8 +37,12 @@ run: $(STAMP) ## all of Relaykit on this machine, until Ctrl-C (PORT, WORKERS, A
 test: $(STAMP) browser $(if $(ARGS),,web-test) ## the tests, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
 	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long" $(ARGS)
 
-test-long: $(STAMP) ## the tests that take minutes, most of them of whole processes that are started and killed
-	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m long $(ARGS)
+test-long: $(STAMP) ## the tests that take minutes, most of them of whole processes that are started and killed; then test-busy
+	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m long $(ARGS)
+	@$(if $(ARGS),:,$(MAKE) --no-print-directory test-busy)
+
+test-busy: $(STAMP) browser web-built ## the tests that a slow machine could break, on one: BUSY (3) processes keep each core busy meanwhile
+	@exec $(BIN)/python -m tests.busy $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long" $(or $(ARGS),$(BUSY_TESTS))
 
 fuzz: $(STAMP) ## the property tests with FUZZ_EXAMPLES (1000) examples each, for a quarter of an hour (ARGS="-k life" for some)
 	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --timeout 0 tests/properties $(ARGS)
@@ -60,6 +70,9 @@ web: $(WEB_BUILT) ## build the browser packages, and give the demo page its chat
 
 web-test: ## the tests of the browser packages that need no browser, and the build that the others need
 	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent test)
+
+web-built:
+	@$(call with_node,$(WEB_BUILT))
 
 web-check:
 	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent run check && $(MAKE) --no-print-directory element-current)
@@ -104,18 +117,20 @@ lock: $(STAMP) ## write the lock files anew from pyproject.toml (ARGS=--upgrade 
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
 		--group peers -o requirements-peers.lock
 
-# Headless Chromium for the browser tests, and nginx. Without them they are skipped and say so; in CI they fail.
+# Headless Chromium for the browser tests, nginx and PgBouncer. Without them their tests are skipped and say so; in CI they
+# fail.
 browser:
 	@missing=; \
 	command -v chromium >/dev/null || [ -n "$$CHROMIUM" ] || missing="chromium"; \
 	PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || missing="$$missing nginx-light"; \
+	PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || missing="$$missing pgbouncer"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "Installing for the browser tests: $$missing"; \
+		echo "Installing for the tests: $$missing"; \
 		{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $$missing; } \
-			>/dev/null || echo "It could not be installed; browser tests will be left out." >&2; \
+			>/dev/null || echo "It could not be installed; the tests that need it will be left out." >&2; \
 	else \
-		echo "Not on PATH, so browser tests will be left out (Debian: apt-get install $$missing)." >&2; \
+		echo "Not on PATH, so tests that need it will be left out (Debian: apt-get install $$missing)." >&2; \
 	fi
 
 clean: ## remove the environment, caches and local mode's data

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
 import sys
-from contextlib import suppress
+
+import structlog
 
 from api.descriptors import raise_descriptor_limit
 from api.http_server import HttpConfig, Server
 from api.main import create_app
-from shared.errors import RelaykitError, SettingsError
+from shared.errors import RelaykitError
 from shared.garbage import settle
-from shared.log import configure
-from shared.settings import Settings, load_settings
+from shared.listener import bind
+from shared.log import configure, failure
+from shared.main_loop import MainLoop
+from shared.settings import load_settings
 
 DRAIN_SHARE = 0.8
 """Of DRAIN_SECONDS; the rest is for what is left."""
 
 
-def _bound(settings: Settings) -> socket.socket:
-    """A socket on HOST:PORT that does not listen yet. Raises SettingsError where the address cannot be had."""
-    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except OSError as error:
-        listener.close()
-        raise SettingsError(f"HOST, PORT: cannot listen there ({error.strerror})") from error
-    return listener
+log = structlog.get_logger()
 
 
-def main() -> int:
+def main(loop: MainLoop | None = None) -> int:
+    """The status to end with, by `loop.end`."""
+    loop = loop or MainLoop()
     try:
         settings = load_settings()
         configure(settings.log_level, settings.log_format)
@@ -41,20 +39,33 @@ def main() -> int:
             settings,
             host=settings.host,
             port=settings.port,
-            loop="uvloop",
             timeout_graceful_shutdown=max(1, int(settings.drain_seconds * (1 - DRAIN_SHARE))),
         )
         settle()
-        listener = _bound(settings)
+        listener = bind(settings.host, settings.port, "HOST, PORT")
     except RelaykitError as error:
         print(f"relaykit api: {error.code}: {error.message}", file=sys.stderr)
         return 2
     server = Server(config)
+    server.delay_seconds = settings.shutdown_delay_seconds
     server.drain_seconds = settings.drain_seconds * DRAIN_SHARE
-    with suppress(SystemExit):  # uvicorn's way to say that the lifespan failed, with a code of its own
-        server.run(sockets=[listener])
+    try:
+        loop.run(_serve(server, listener))
+    except SystemExit:  # uvicorn's way to say that the lifespan failed, with a code of its own
+        return 2
+    except BaseException as error:
+        log.critical("the API failed", action="api_failed", **failure(error))
+        return 1
     return 0 if server.started else 2
 
 
+async def _serve(server: Server, listener: socket.socket) -> None:
+    """uvicorn's own `serve` ends the process by the signal that it got, before anything else could end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+    await server._serve([listener])
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main_loop = MainLoop()
+    main_loop.end(main(main_loop))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from chatkit.types import (
@@ -19,11 +19,12 @@ from chatkit.types import (
 from api.admit import Admitted, Calls, admit, store_message
 from api.idempotency import EarlierRuns
 from api.metrics import ADMITTED
+from api.server_code import reaches_code
 from api.submission import Submission, Submitted, row_of
 from shared import keys
 from shared.chatkit import UserServer
 from shared.database import Database
-from shared.ending import Endings, GivenUp
+from shared.ending import Endings
 from shared.errors import (
     BodyRepeated,
     IdempotencyMismatch,
@@ -34,6 +35,7 @@ from shared.errors import (
     TooManyRuns,
 )
 from shared.fair_share import flow_of_run
+from shared.given_up import GivenUp
 from shared.identity import set_current
 from shared.journal import Cursor, Journals
 from shared.log import failure
@@ -43,13 +45,14 @@ from shared.refusals import server_refusals
 from shared.run_rows import TOO_MANY_RETRY_SECONDS, Runs
 from shared.runs import Kind, Run, Status
 from shared.settings import Settings
-from shared.store import PostgresStore
 from shared.thread_merge import thread_json
 
 MAY_WAIT = frozenset({Kind.MESSAGE, Kind.ACTION})
 """Kinds that make sense behind another run; the others answer something that the active run may change."""
 
 QUEUE_FULL_RETRY_SECONDS = 10.0
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -102,7 +105,7 @@ class Admission:
         if isinstance(made, Submitted):
             return made
         ADMITTED.labels(made.run.kind.value).inc()
-        return await self._publish(made)
+        return await self._publish(made, submission.place)
 
     async def resume(self, submission: Submission, cursor: Cursor) -> Submitted:
         """The run whose stream the client goes on with after the cursor; nothing is written.
@@ -116,18 +119,37 @@ class Admission:
         return (
             isinstance(request, (ThreadsCreateReq, ThreadsAddUserMessageReq))
             and not request.params.input.attachments
-            and isinstance(self.user.server.store, PostgresStore)
+            and self.user.is_store_ours
         )
 
+    async def _with_code(self, submission: Submission, call: Callable[[], Awaitable[T]]) -> T:
+        """Where the call reaches code of the site's, all of it runs there: a transaction does not change loops."""
+        return await self.user.run(call, reaches_code=reaches_code(self.user, submission.request))
+
     async def _write(self, submission: Submission) -> _Made:
+        if self.user.is_store_ours:
+            return await self._with_code(submission, lambda: self._write_together(submission))
         context = await self.user.context(submission.context)
-        async with self._unit_of_work(submission):
-            made = await self._make(submission, context, await self._calls(submission))
-            await store_message(self.user.server, made.admitted, context)
-            return replace(made, status=await self._insert(made.run, submission))
+        async with self._alone(submission):
+            calls = await self._calls(submission)
+            made = await self._with_code(submission, lambda: self._make_and_store(submission, context, calls))
+            async with self.database.transaction():
+                return replace(made, status=await self._insert(made.run))
+
+    async def _write_together(self, submission: Submission) -> _Made:
+        """The thread, the item and the row are one transaction."""
+        context = await self.user.context(submission.context)
+        async with self.database.transaction():
+            made = await self._make_and_store(submission, context, await self._calls(submission))
+            return replace(made, status=await self._insert(made.run))
+
+    async def _make_and_store(self, submission: Submission, context: Any, calls: Calls) -> _Made:
+        made = await self._make(submission, context, calls)
+        await store_message(self.user.server, made.admitted, context)
+        return made
 
     async def _write_at_once(self, submission: Submission) -> _Made | Submitted:
-        made = await self._make(submission, await self.user.context(submission.context))
+        made = await self._with_code(submission, lambda: self._make_message(submission))
         try:
             status = await self._insert_message(made, REPEAT_SECONDS)
         except BodyRepeated:
@@ -138,7 +160,10 @@ class Admission:
             status = await self._insert_message(made, 0)
         return replace(made, status=status)
 
-    async def _make(self, submission: Submission, context: Any, calls: Calls = Calls()) -> _Made:
+    async def _make_message(self, submission: Submission) -> _Made:
+        return await self._make(submission, await self.user.context(submission.context), Calls())
+
+    async def _make(self, submission: Submission, context: Any, calls: Calls) -> _Made:
         server = self.user.server
         admitted = await admit(server, submission.request, context, calls)
         options = server.get_stream_options(admitted.thread, context)
@@ -156,17 +181,14 @@ class Admission:
         return Calls(await self.endings.calls.item_of(*thread), submission.call_id)
 
     @asynccontextmanager
-    async def _unit_of_work(self, submission: Submission) -> AsyncIterator[None]:
-        """With our store the thread, the item and the row are one transaction.
+    async def _alone(self, submission: Submission) -> AsyncIterator[None]:
+        """A foreign store writes its own way and takes nothing back.
 
-        A foreign store writes its own way and takes nothing back: what can be seen to be refused is refused before,
-        and of simultaneous requests with one key only the first gets to write.
+        What can be seen to be refused is refused before, and of simultaneous requests with one key only the first gets
+        to write.
         """
         context = submission.context
-        if isinstance(self.user.server.store, PostgresStore):
-            async with self.database.transaction():
-                yield
-        elif submission.idempotency_key is not None:
+        if submission.idempotency_key is not None:
             async with self.queue.alone(keys.admitting(context.caller_digest, submission.idempotency_key)):
                 if await self.earlier.repeated(submission) is not None:
                     raise IdempotencyMismatch  # admitted meanwhile, which whoever catches this finds out
@@ -191,11 +213,10 @@ class Admission:
     def _may_wait(self, kind: Kind) -> bool:
         return self.settings.thread_policy != "reject" and kind in MAY_WAIT
 
-    async def _insert(self, run: Run, submission: Submission) -> Status:
-        async with self._row_transaction():
-            return await self.runs.admit(
-                run, may_wait=self._may_wait(run.kind), caller_runs=self.settings.caller_max_runs
-            )
+    async def _insert(self, run: Run) -> Status:
+        return await self.runs.admit(
+            run, may_wait=self._may_wait(run.kind), caller_runs=self.settings.caller_max_runs
+        )
 
     async def _insert_message(self, made: _Made, repeat_seconds: float) -> Status:
         message = made.admitted.message
@@ -209,22 +230,14 @@ class Admission:
             repeat_seconds=repeat_seconds,
         )
 
-    @asynccontextmanager
-    async def _row_transaction(self) -> AsyncIterator[None]:
-        if isinstance(self.user.server.store, PostgresStore):
-            yield
-        else:
-            async with self.database.transaction():
-                yield
-
-    async def _publish(self, made: _Made) -> Submitted:
+    async def _publish(self, made: _Made, place: str) -> Submitted:
         """Accepted is accepted: where Redis is away the reaper queues the run, whose worker writes what is missing."""
         run, events = made.run, made.events
         entries = self.journals.admission_call(run.id, events, self.settings.journal_ttl_seconds)
         try:
             if made.status is Status.QUEUED:
                 flow = flow_of_run(self.settings, run)
-                await insist(lambda: self.queue.admit(entries, run.id, flow))
+                await insist(lambda: self.queue.admit(entries, run.id, flow, place))
             else:
                 await insist(
                     lambda: self.journals.admission(run.id, events, self.settings.journal_ttl_seconds)
@@ -234,7 +247,7 @@ class Admission:
         except QueueUnavailable as error:
             log.warning("queued later", action="admission_unpublished", run_id=run.id, **failure(error))
             return Submitted(run)
-        return Submitted(run, events)
+        return Submitted(run, events, is_queued=made.status is Status.QUEUED)
 
     async def _interrupt(self, run: Run) -> None:
         """Stops what stands before the run; where that fails the run waits, as with `queue`."""

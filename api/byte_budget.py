@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from api.request_gate import BURSTS_PER_MINUTE
 from shared import keys
-from shared.redis import Redis, script, translated
+from shared.redis import Redis, names_of, script, translated
 
 
 class ByteBudget:
@@ -13,6 +13,7 @@ class ByteBudget:
     def __init__(self, redis: Redis, bytes_per_minute: int) -> None:
         self.bytes_per_minute = bytes_per_minute
         """0: no limit."""
+        self._named = names_of(redis)
         self._spend = redis.register_script(script("spend"))
 
     async def spend(self, caller: str, size: int) -> float:
@@ -20,6 +21,6 @@ class ByteBudget:
         at_once = max(1, self.bytes_per_minute // BURSTS_PER_MINUTE)
         with translated():
             wait_ms = await self._spend(
-                keys=[keys.spent_bytes(caller)], args=[self.bytes_per_minute, at_once, size]
+                keys=[self._named(keys.spent_bytes(caller))], args=[self.bytes_per_minute, at_once, size]
             )
         return float(wait_ms) / 1000

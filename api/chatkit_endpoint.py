@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError
+from chatkit.store import NotFoundError, Store
 from chatkit.types import (
     AttachmentsCreateReq,
     AttachmentsDeleteReq,
@@ -31,13 +31,14 @@ from api.authentication import Identity, locale_of
 from api.caller import authenticated, last_event_id, resources_of
 from api.chatkit_openapi import CHATKIT
 from api.context_headers import context_headers
+from api.limits import Counted
 from api.parse import ParsedRequest, parse
 from api.relay import relay
 from api.request_body import read_body
 from api.resources import Resources
+from api.server_code import reaches_code
 from api.submission import Submission
 from shared import keys
-from shared.ending import GivenUp
 from shared.errors import (
     AttachmentInUse,
     AttachmentNotFound,
@@ -49,6 +50,7 @@ from shared.errors import (
     QueueUnavailable,
     ThreadNotFound,
 )
+from shared.given_up import GivenUp
 from shared.identity import RequestContext, set_current
 from shared.journal import START
 from shared.refusals import server_refusals
@@ -69,14 +71,13 @@ async def chatkit(request: Request) -> Response:
     """Answers JSON, or the events of the run that the request became."""
     resources = resources_of(request)
     identity = await authenticated(request)
-    gate = await resources.limits.count(identity)
-    body = await read_body(request, resources.limits, identity, resources.settings.max_body_bytes)
-    parsed = parse(body, resources.settings)
-    if is_streaming_req(parsed.request):
-        queue_is_full = resources.limits.queue_is_full(identity, gate)
-        return await _stream(request, resources, identity, parsed, parsed.request, body, queue_is_full)
-    context = _context(request, resources, identity, parsed, run_id=None)
-    return Response(await _answer(resources, parsed.request, context), media_type="application/json")
+    async with resources.limits.counted(identity) as counted:
+        body = await read_body(request, resources.limits, identity, resources.settings.max_body_bytes)
+        parsed = parse(body, resources.settings)
+        if is_streaming_req(parsed.request):
+            return await _stream(request, resources, identity, parsed, parsed.request, body, counted)
+        context = _context(request, resources, identity, parsed, run_id=None)
+        return Response(await _answer(resources, parsed.request, context), media_type="application/json")
 
 
 async def _stream(
@@ -86,7 +87,7 @@ async def _stream(
     parsed: ParsedRequest,
     streaming: StreamingReq,
     body: bytes,
-    queue_is_full: bool,
+    counted: Counted,
 ) -> Response:
     run_id = new_run_id()
     cursor = last_event_id(request)
@@ -99,7 +100,8 @@ async def _stream(
         idempotency_key=key,
         token=box.seal(run_id, identity.token) if resources.settings.forward_token and box else None,
         max_attempts=_max_attempts(request),
-        queue_is_full=queue_is_full,
+        queue_is_full=await counted.queue_is_full(),
+        place=counted.place,
         call_id=parsed.call_id,
     )
     slot = resources.limits.stream(identity)
@@ -111,29 +113,25 @@ async def _stream(
     except BaseException:
         slot.release()
         raise
+    counted.is_queued = submitted.is_queued
     return relay(request, resources, identity, submitted.run, cursor or START, slot, written=submitted.events)
 
 
 async def _answer(resources: Resources, request: NonStreamingReq, context: RequestContext) -> bytes:
-    server = resources.user.server
+    user, server = resources.user, resources.user.server
     if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and not _stores_attachments(server):
         raise NotSupported("The server stores no attachments.")
     set_current(context)
-    made = await resources.user.context(context)
+    made = await user.context(context)
     if isinstance(request, ThreadsDeleteReq):
         await _stop_runs(resources, request.params.thread_id, context)
         set_current(context)
     try:
         with server_refusals():
-            match request:
-                case ItemsFeedbackReq():
-                    await _check_items(resources, request.params, made)
-                case AttachmentsDeleteReq():
-                    await _check_unsent(resources, request.params.attachment_id, made)
-                case _:
-                    pass
             async with _one_action_at_a_time(resources, request, context):
-                return await server._process_non_streaming(request, made)
+                return await user.run(
+                    lambda: _process(server, request, made), reaches_code=reaches_code(user, request)
+                )
     except NotFoundError as error:
         raise _not_found(request) from error
     except NotImplementedError as error:
@@ -144,13 +142,23 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         raise
 
 
+async def _process(server: ChatKitServer[Any], request: NonStreamingReq, context: Any) -> bytes:
+    match request:
+        case ItemsFeedbackReq():
+            await _check_items(server.store, request.params, context)
+        case AttachmentsDeleteReq():
+            await _check_unsent(server.store, request.params.attachment_id, context)
+        case _:
+            pass
+    return await server._process_non_streaming(request, context)
+
+
 def _stores_attachments(server: ChatKitServer[Any]) -> bool:
     return server.attachment_store is not None or overrides(server, "_get_attachment_store")
 
 
-async def _check_items(resources: Resources, given: ItemFeedbackParams, context: Any) -> None:
+async def _check_items(store: Store[Any], given: ItemFeedbackParams, context: Any) -> None:
     """The SDK hands these ids to the user's own code without a look at whose they are."""
-    store = resources.user.server.store
     await store.load_thread(given.thread_id, context)
     if isinstance(store, PostgresStore):
         if not await store.has_items(given.thread_id, given.item_ids, context):
@@ -163,9 +171,8 @@ async def _check_items(resources: Resources, given: ItemFeedbackParams, context:
         raise ItemNotFound from error
 
 
-async def _check_unsent(resources: Resources, attachment_id: str, context: Any) -> None:
+async def _check_unsent(store: Store[Any], attachment_id: str, context: Any) -> None:
     """The SDK has the bytes deleted before our store is asked, by whatever attachment store there is."""
-    store = resources.user.server.store
     if isinstance(store, PostgresStore) and await store.is_attachment_sent(attachment_id, context):
         raise AttachmentInUse
 

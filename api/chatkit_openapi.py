@@ -98,6 +98,7 @@ CHATKIT: Final[dict[str, Any]] = {
             errors.QueueUnavailable,
             errors.StorageUnavailable,
             errors.ContextTimeout,
+            errors.ServerBlocked,
             errors.ContextHeadersTooLarge,
         ),
     },

@@ -13,12 +13,11 @@ from typing import Final, Protocol
 
 import structlog
 
+from api.accept_queue import AcceptQueueWatch, Listener
 from api.descriptors import DescriptorWatch
 from api.metrics import CONNECTIONS, CONNECTIONS_DROPPED
 from shared.settings import Settings
 
-KEEP_ALIVE_SECONDS: Final = 5.0
-"""Seconds that a connection stays open for a next request."""
 LINGER_SECONDS: Final = 5.0
 LINGER_BYTES: Final = 1024 * 1024
 """What is still read of a client that has its last answer: a connection that is closed on unread bytes is reset, and
@@ -63,6 +62,8 @@ class Connections:
         self.settings = settings
         self.limit = limit
         self.count = 0
+        self.draining = False
+        """The process is about to stop: from now on each answer is the last one on its connection."""
         self.clock = 0.0
         """Seconds, advanced by each look and by little more than a pause at once: a process that was frozen, or whose
         loop was held up, does not take its own standing still for its clients'."""
@@ -80,7 +81,12 @@ class Connections:
         self.unsent: dict[Connection, tuple[float, int]] = {}
         """Connections with bytes that the client does not take: since when, and how many there were."""
         self._descriptors = DescriptorWatch()
+        self._accept_queue = AcceptQueueWatch(())
         self._was_full = self._said_full = False
+
+    def listens_on(self, listeners: Iterable[Listener]) -> None:
+        """Where its connections come from."""
+        self._accept_queue = AcceptQueueWatch(listeners)
 
     def admit(self) -> bool:
         """Counts one more, if need be in the place of the connection that is least missed.
@@ -119,7 +125,7 @@ class Connections:
         self.heads.setdefault(connection, self.clock + self.settings.head_seconds)
 
     def wait_for_request(self, connection: Connection) -> None:
-        self.idle[connection] = self.clock + KEEP_ALIVE_SECONDS
+        self.idle[connection] = self.clock + self.settings.keep_alive_seconds
 
     def linger(self, connection: Connection, *, counted: bool) -> None:
         """The client has its last answer and may close."""
@@ -131,7 +137,8 @@ class Connections:
 
     async def run(self) -> None:
         """Looks about once a second until cancelled."""
-        shortest = min(self.settings.head_seconds, self.settings.stall_seconds, KEEP_ALIVE_SECONDS)
+        settings = self.settings
+        shortest = min(settings.head_seconds, settings.stall_seconds, settings.keep_alive_seconds)
         pause_seconds = min(MAX_PAUSE_SECONDS, shortest / LOOKS)
         looked_at = time.monotonic()
         while True:
@@ -142,6 +149,7 @@ class Connections:
             self.clock += step
             self._said_full, self._was_full = self._was_full, False
             self._descriptors.look()
+            self._accept_queue.look()
             await self.look(step)
 
     async def look(self, step: float) -> None:

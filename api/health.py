@@ -7,8 +7,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from api.caller import resources_of
+from api.errors import error_response
 from api.openapi import Json, answer, refusals
-from shared.errors import DatabaseUnavailable, QueueUnavailable
+from shared.errors import DatabaseUnavailable, Draining, QueueUnavailable, ServerBlocked
 
 router = APIRouter()
 
@@ -17,17 +18,23 @@ _OK: Json = answer(
 )
 
 
-@router.get("/healthz", responses={200: _OK, **refusals()})
-async def healthz() -> Response:
-    """The process answers."""
+@router.get("/healthz", responses={200: _OK, **refusals(ServerBlocked)})
+async def healthz(request: Request) -> Response:
+    """The process answers; raises ServerBlocked, a 503, where only a new process heals the server's code."""
+    resources_of(request).server_loop.check()
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz", responses={200: _OK, **refusals(QueueUnavailable, DatabaseUnavailable)})
+@router.get("/readyz", responses={200: _OK, **refusals(QueueUnavailable, DatabaseUnavailable, Draining)})
 async def readyz(request: Request) -> Response:
-    """Redis and PostgreSQL answer; raises QueueUnavailable or DatabaseUnavailable, a 503."""
+    """Redis takes a write, PostgreSQL answers, and the process is not about to stop.
+
+    Raises QueueUnavailable, DatabaseUnavailable.
+    """
+    if getattr(request.app.state, "draining", False):
+        return error_response(Draining())  # not raised: each probe would be a warning in the log
     resources = resources_of(request)
-    await resources.queue.ping()
+    await resources.redis_check.ready()
     await resources.database.check()
     return JSONResponse({"status": "ok"})
 

@@ -123,6 +123,16 @@ class HttpConnection(HttpToolsProtocol):
         if self._phase == Phase.HEAD and not self._head.taken:
             self.transport.close()
 
+    def close_after_answer(self) -> None:
+        """Says `Connection: close` with the answer that is being made; one that has begun stays as it is."""
+        if self._phase in (Phase.BODY, Phase.ANSWER) and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def _forget_request(self) -> None:
+        """An idle connection holds nothing of the request before, whose head may have had 64 KB."""
+        self.url = b""
+        self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
+
     def drop(self) -> None:
         self._leave()
         self.transport.abort()

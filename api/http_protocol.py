@@ -12,7 +12,7 @@ from collections.abc import Awaitable
 from typing import Final
 
 import httptools
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from api.http_connection import HttpConnection, Phase, lighten
@@ -35,6 +35,13 @@ class _NextRequest(Exception):
 class _Cycle(RequestResponseCycle):
     lingers = False
     """The protocol closes the connection after the response, and gives the client time to read it."""
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """The end of a response is told once the client has taken it, or is gone: limits are held until then."""
+        event = await super().receive()
+        if self.response_complete:
+            await self.flow.drain()
+        return event
 
     def send(self, message: ASGISendEvent) -> Awaitable[None]:  # type: ignore[override]
         """A plain function, so that a stream's event passes through one frame less."""
@@ -187,7 +194,9 @@ class HttpProtocol(HttpConnection):
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=(
+                version != "1.0" and self.parser.should_keep_alive() and not self._connections.draining
+            ),
             on_response=self.on_response_complete,
         )
         lighten(self.cycle.message_event)
@@ -218,6 +227,7 @@ class HttpProtocol(HttpConnection):
             self.loop.call_later(PIPELINE_PAUSE_SECONDS, self._go_on)
         else:
             self._phase = Phase.HEAD
+            self._forget_request()
             self.flow.resume_reading()
             self._connections.wait_for_request(self)
 

@@ -24,7 +24,7 @@ from shared.errors import JournalGone, QueueUnavailable
 from shared.journal import START, Cursor, Entry, Field, Journals, entries, follows, noticed
 from shared.listen import heard, is_connected, listening
 from shared.log import failure
-from shared.redis import UNREACHABLE, Redis, translated
+from shared.redis import UNREACHABLE, Redis, names_of, translated
 
 RECONNECT_SECONDS = 0.2
 SUBSCRIBE_SECONDS = 5.0
@@ -41,6 +41,7 @@ class Hub:
         self.closing = False
         self._commands = commands
         self._notices = notices
+        self._named = names_of(commands)
         self._tail_max_bytes = tail_max_bytes
         self._follows: dict[bytes, Follow] = {}
         self._pubsub: PubSub | None = None
@@ -116,8 +117,8 @@ class Hub:
         self._mark(follow)
 
     def _enter(self, run_id: str) -> Follow:
-        channel = keys.notices(run_id).encode()
-        follow = self._follows.setdefault(channel, Follow(run_id, self._tail_max_bytes))
+        channel = self._named(keys.notices(run_id)).encode()
+        follow = self._follows.setdefault(channel, Follow(run_id, channel, self._tail_max_bytes))
         follow.subscribers += 1
         follow.closing = self.closing
         return follow
@@ -197,7 +198,7 @@ class Hub:
 
     async def _ask_all(self, pubsub: PubSub) -> None:
         asked = dict(self._follows)
-        await pubsub.subscribe(keys.HUB, *asked)
+        await pubsub.subscribe(self._named(keys.HUB), *asked)
         self._pubsub = pubsub
         if came := self._follows.keys() - asked.keys():
             await pubsub.subscribe(*came)
@@ -257,9 +258,8 @@ class Hub:
         with translated():
             async with self._commands.pipeline(transaction=False) as pipeline:
                 for follow in dirty:
-                    pipeline.xrange(
-                        keys.journal(follow.run_id), f"({follow.tail.last}", "+", count=READ_ENTRIES
-                    )
+                    key = self._named(keys.journal(follow.run_id))
+                    pipeline.xrange(key, f"({follow.tail.last}", "+", count=READ_ENTRIES)
                 return list(await pipeline.execute(raise_on_error=False))
 
     def _take(self, follow: Follow, found: list[Entry]) -> None:

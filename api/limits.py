@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
 
 from api.authentication import Identity
 from api.byte_budget import ByteBudget
-from api.request_gate import Gate, RequestGate
+from api.request_gate import Gate, QueueLimits, Rates, RequestGate, Room
 from shared.errors import (
     QueueUnavailable,
     RateLimited,
@@ -21,7 +22,7 @@ from shared.errors import (
     TooManyQueued,
     TooManyStreams,
 )
-from shared.fair_share import flow_of, weighted
+from shared.fair_share import Flow, flow_of, weighted
 from shared.identity import caller_digest
 from shared.log import failure
 from shared.redis import insist
@@ -76,52 +77,75 @@ class BodyPlaces:
             slot.release()
 
 
+@dataclass(slots=True)
+class Counted:
+    """A request that was counted, and the place that it has in the queue should it become a run."""
+
+    limits: Limits
+    flow: Flow
+    gate: Gate | None
+    """None where Redis was away."""
+    is_queued: bool = False
+    """Whether the job of its run has taken the place over."""
+
+    @property
+    def place(self) -> str:
+        """Empty where there is none to be given back."""
+        return "" if self.gate is None or self.is_queued else self.gate.place
+
+    async def queue_is_full(self) -> bool:
+        """Whether the queue was full for this caller when the request was counted.
+
+        A place that was taken long ago, since the body came slowly, is taken anew. Raises TooManyQueued, and
+        QueueUnavailable where Redis was away.
+        """
+        if self.gate is not None and self.gate.is_stale:
+            self.limits.gate.give_back(self.gate.place)
+            self.gate = await self.limits.enter(self.flow)
+        if self.gate is None:
+            raise QueueUnavailable
+        if self.gate.room is Room.TENANT_FULL:
+            raise TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
+        return self.gate.room is Room.QUEUE_FULL
+
+
 class Limits:
     """Counts requests and bytes everywhere, through Redis, and a caller's bodies and streams in this process."""
 
     def __init__(self, settings: Settings, gate: RequestGate, byte_budget: ByteBudget) -> None:
         self._settings = settings
-        self._gate = gate
+        self.gate = gate
         self._byte_budget = byte_budget
         self._streams: Counter[tuple[str, str]] = Counter()
         self._bodies = BodyPlaces(settings.caller_max_bodies, BODIES_RETRY_SECONDS)
 
-    async def count(self, identity: Identity) -> Gate | None:
+    @asynccontextmanager
+    async def counted(self, identity: Identity) -> AsyncIterator[Counted]:
         """Counts a request before its body is read, also one that is refused later.
 
-        Raises RateLimited, TenantRateLimited.
-
-        None while Redis is away: the request is not counted, and `queue_is_full` decides whether it can be answered.
+        While Redis is away it is not counted. Raises RateLimited, TenantRateLimited.
         """
         settings, flow = self._settings, flow_of(self._settings, identity)
+        of_tenant = weighted(settings.tenant_requests_per_minute, flow)
+        counted = Counted(self, flow, None)
         try:
-            gate = await self._asked(
-                lambda: self._gate.enter(
-                    flow,
-                    settings.caller_requests_per_minute,
-                    weighted(settings.tenant_requests_per_minute, flow),
-                )
-            )
+            counted.gate = await self.enter(flow, Rates(settings.caller_requests_per_minute, of_tenant))
         except QueueUnavailable as error:
             log.warning("a request is not counted", action="limits_uncounted", **failure(error))
-            return None
-        if gate.caller_wait_seconds > 0:
-            raise RateLimited(retry_after_seconds=gate.caller_wait_seconds)
-        if gate.tenant_wait_seconds > 0:
-            raise TenantRateLimited(retry_after_seconds=gate.tenant_wait_seconds)
-        return gate
+        if counted.gate is not None and counted.gate.caller_wait_seconds > 0:
+            raise RateLimited(retry_after_seconds=counted.gate.caller_wait_seconds)
+        if counted.gate is not None and counted.gate.tenant_wait_seconds > 0:
+            raise TenantRateLimited(retry_after_seconds=counted.gate.tenant_wait_seconds)
+        try:
+            yield counted
+        finally:
+            self.gate.give_back(counted.place)
 
-    def queue_is_full(self, identity: Identity, gate: Gate | None) -> bool:
-        """Whether the queue was full for this caller when the request was counted.
-
-        Raises TooManyQueued, and QueueUnavailable where Redis was away.
-        """
-        if gate is None:
-            raise QueueUnavailable
-        flow = flow_of(self._settings, identity)
-        if 0 < weighted(self._settings.tenant_max_queued, flow) <= gate.depth.of_tenant:
-            raise TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
-        return gate.depth.is_full_for(flow, self._settings.queue_max_depth)
+    async def enter(self, flow: Flow, rates: Rates = Rates()) -> Gate:
+        """Takes a place in the queue, where there is room. Raises QueueUnavailable."""
+        settings = self._settings
+        limits = QueueLimits(settings.queue_max_depth, weighted(settings.tenant_max_queued, flow))
+        return await self._asked(lambda: self.gate.enter(flow, rates, limits))
 
     async def spend_bytes(self, identity: Identity, size: int) -> None:
         """Counts the bytes of a body; not while Redis is away. Raises RateLimited."""

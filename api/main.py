@@ -21,28 +21,33 @@ from api.http_headers import add_http_headers
 from api.openapi import describe
 from api.page import page_router
 from api.resources import build_user_server, open_resources
+from api.server_loop import ServerLoop
 from api.turns import take_turns
 from shared.database import Database
 from shared.errors import RelaykitError
 from shared.log import failure
 from shared.settings import Settings
+from shared.version import VERSION
 
 log = structlog.get_logger()
 
 
 def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> FastAPI:
-    """The API as an ASGI application; opens nothing until its lifespan starts.
+    """The API as an ASGI application; opens nothing until its lifespan starts, but for the thread of the server's code.
 
     `server` is taken as it is, instead of the one that CHATKIT_SERVER names. Raises ServerLoadError.
     """
-    database = Database(settings)
-    user = build_user_server(settings, database, server)
+    database = Database(settings, is_shared=True)
+    server_loop = ServerLoop(settings, database)
+    user = server_loop.load(lambda: build_user_server(settings, database, server))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
             try:
-                resources = await stack.enter_async_context(open_resources(settings, database, user))
+                resources = await stack.enter_async_context(
+                    open_resources(settings, database, user, server_loop)
+                )
             except RelaykitError as error:
                 log.error("cannot start", action="api_start", code=error.code, reason=error.message)  # noqa: TRY400
                 raise
@@ -61,7 +66,12 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
         log.info("api stopped", action="api_stop")
 
     app = Application(
-        title="Relaykit", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+        title="Relaykit",
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.include_router(chatkit_endpoint.router)
     app.include_router(runs.router)

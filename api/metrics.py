@@ -23,6 +23,14 @@ CONNECTIONS_DROPPED = Counter(
     "Connections that were closed unanswered: nothing came in time, nothing was taken, or another got the place.",
     ["reason"],
 )
+ACCEPT_QUEUE_DROPS = Counter(
+    "relaykit_accept_queue_drops_total",
+    "Connections that the kernel dropped, because this process did not accept those before them in time.",
+)
+SERVER_BLOCKED = Counter(
+    "relaykit_server_blocked_seconds_total",
+    "Seconds for which a call of the server's code has held its loop without a break.",
+)
 DESCRIPTORS_EXHAUSTED = Counter(
     "relaykit_descriptors_exhausted_total", "Looks, about one a second, that found no descriptor free."
 )

@@ -17,7 +17,7 @@ from shared.errors import DatabaseUnavailable
 from shared.journal import FIRST
 from shared.log import failure
 from shared.queue import REPEAT_SECONDS
-from shared.redis import Redis, translated
+from shared.redis import Redis, names_of, translated
 from shared.run_rows import Runs
 
 WRITE_SECONDS = 0.25
@@ -36,6 +36,7 @@ class Receipts:
     def __init__(self, redis: Redis, runs: Runs, ended_seconds: float) -> None:
         """`ended_seconds` is how long the journal of an ended run is kept."""
         self._redis = redis
+        self._named = names_of(redis)
         self._runs = runs
         self._ended_ms = int(ended_seconds * 1000)
         self._skips: dict[str, int] = {}
@@ -49,12 +50,12 @@ class Receipts:
         self._skips[run_id] = 0
         self._has_unwritten.set()
         with translated():
-            await self._redis.set(keys.received(run_id), "1", ex=REPEAT_SECONDS)
+            await self._redis.set(self._named(keys.received(run_id)), "1", ex=REPEAT_SECONDS)
 
     async def note_delivered(self, run_id: str) -> None:
         """A client that had asked for the run by a POST had all of it. Raises QueueUnavailable."""
         with translated():
-            await self._redis.set(keys.delivered(run_id), "1", px=self._ended_ms)
+            await self._redis.set(self._named(keys.delivered(run_id)), "1", px=self._ended_ms)
 
     async def was_received(self, run_id: str) -> tuple[bool, bool]:
         """Whether a client had something of the run, and whether its journal has its beginning, by what Redis knows.
@@ -63,8 +64,8 @@ class Receipts:
         """
         with translated():
             async with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.exists(keys.received(run_id))
-                pipeline.xrange(keys.journal(run_id), str(FIRST), str(FIRST))
+                pipeline.exists(self._named(keys.received(run_id)))
+                pipeline.xrange(self._named(keys.journal(run_id)), str(FIRST), str(FIRST))
                 received, first = await pipeline.execute()
         return bool(received), bool(first)
 
@@ -73,7 +74,7 @@ class Receipts:
         with translated():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for run_id in run_ids:
-                    pipeline.exists(keys.delivered(run_id))
+                    pipeline.exists(self._named(keys.delivered(run_id)))
                 replies = await pipeline.execute()
         return {run_id for run_id, reply in zip(run_ids, replies, strict=True) if reply}
 

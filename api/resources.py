@@ -6,7 +6,8 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -21,6 +22,7 @@ from api.jwks import JwksClient
 from api.limits import Limits
 from api.receipts import Receipts
 from api.request_gate import RequestGate
+from api.server_loop import ServerLoop
 from api.streams import Streams
 from api.watch import Watch
 from shared.attachments import build_attachment_store, build_previews
@@ -30,8 +32,10 @@ from shared.ending import Endings
 from shared.errors import DatabaseUnavailable
 from shared.journal import Journals
 from shared.log import failure
+from shared.process_end import note_failure
 from shared.queue import Queue
-from shared.redis import open_redis, translated
+from shared.redis import open_redis
+from shared.redis_check import RedisCheck
 from shared.run_rows import Runs
 from shared.settings import Settings
 from shared.store import PostgresStore
@@ -47,6 +51,7 @@ class Resources:
     database: Database
     runs: Runs
     queue: Queue
+    redis_check: RedisCheck
     hub: Hub
     streams: Streams
     receipts: Receipts
@@ -54,37 +59,41 @@ class Resources:
     admission: Admission
     authenticator: Authenticator
     user: UserServer
+    server_loop: ServerLoop
     limits: Limits
     token_box: TokenBox | None
 
 
 @asynccontextmanager
 async def open_resources(
-    settings: Settings, database: Database, user: UserServer
+    settings: Settings, database: Database, loaded: UserServer, server_loop: ServerLoop
 ) -> AsyncIterator[Resources]:
-    """Two connections to Redis, one for commands and one for notices, and the pool to PostgreSQL."""
+    """Two connections to Redis, one for commands and one for notices, and the pools to PostgreSQL."""
+    user = replace(loaded, loop=server_loop)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(server_loop)
         await stack.enter_async_context(database)
-        commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=1))
-        notices = await stack.enter_async_context(
-            open_redis(settings.redis_url, connections=1, reply_timeout_seconds=None)
-        )
+        opened = partial(open_redis, settings.redis_url, deployment=settings.deployment)
+        commands = await stack.enter_async_context(opened(connections=1))
+        redis_check = RedisCheck(commands, database.identity)
+        await redis_check.start()
+        notices = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         jwks = await stack.enter_async_context(JwksClient(settings))
         runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
         endings = Endings(settings, database, runs, journals, queue, user)
-        with translated():
-            await commands.ping()
         hub = Hub(commands, notices, settings.tail_max_bytes)
         watch = Watch(settings, hub, queue, journals, runs)
         streams = Streams(settings, hub)
         receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
         earlier = EarlierRuns(runs, journals, receipts, settings.journal_ended_ttl_seconds)
-        await stack.enter_async_context(_running(hub, watch, streams, receipts))
+        gate = RequestGate(commands)
+        await stack.enter_async_context(_running(server_loop, hub, watch, streams, receipts, gate))
         yield Resources(
             settings=settings,
             database=database,
             runs=runs,
             queue=queue,
+            redis_check=redis_check,
             hub=hub,
             streams=streams,
             receipts=receipts,
@@ -92,9 +101,8 @@ async def open_resources(
             admission=Admission(settings, database, runs, journals, queue, endings, user, earlier),
             authenticator=Authenticator(settings, jwks),
             user=user,
-            limits=Limits(
-                settings, RequestGate(commands), ByteBudget(commands, settings.caller_bytes_per_minute)
-            ),
+            server_loop=server_loop,
+            limits=Limits(settings, gate, ByteBudget(commands, settings.caller_bytes_per_minute)),
             token_box=TokenBox(settings.forward_token_key) if settings.forward_token_key else None,
         )
 
@@ -108,8 +116,10 @@ def build_user_server(
 
 
 @asynccontextmanager
-async def _running(hub: Hub, watch: Watch, streams: Streams, receipts: Receipts) -> AsyncIterator[None]:
-    loops = [asyncio.create_task(each.run()) for each in (hub, watch, streams, receipts)]
+async def _running(
+    server_loop: ServerLoop, hub: Hub, watch: Watch, streams: Streams, receipts: Receipts, gate: RequestGate
+) -> AsyncIterator[None]:
+    loops = [asyncio.create_task(each.run()) for each in (server_loop, hub, watch, streams, receipts, gate)]
     for loop in loops:
         loop.add_done_callback(_die_if_failed)
     try:
@@ -125,4 +135,5 @@ def _die_if_failed(loop: asyncio.Task[None]) -> None:
     """A hub that has stopped serves nobody: the process ends, and its orchestrator starts a new one."""
     if not loop.cancelled() and (error := loop.exception()) is not None:
         log.critical("a loop failed", action="hub_failed", **failure(error))
+        note_failure()
         signal.raise_signal(signal.SIGTERM)

@@ -24,6 +24,7 @@ from shared.errors import (
     Overloaded,
     QueueUnavailable,
     RunNotFound,
+    ServerBlocked,
     TooManyStreams,
 )
 from shared.runs import Kind, Status
@@ -100,7 +101,7 @@ CANCEL: Final[dict[str, Any]] = {
     "status_code": 202,
     "responses": {
         202: answer("The run, as it is after the stop.", _STOPPED),
-        **refusals(*TOKEN_ERRORS, RunNotFound, QueueUnavailable, framework=[404]),
+        **refusals(*TOKEN_ERRORS, RunNotFound, QueueUnavailable, ServerBlocked, framework=[404]),
     },
     "openapi_extra": AUTHENTICATED,
 }

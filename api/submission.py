@@ -25,6 +25,8 @@ class Submission:
     token: bytes | None
     max_attempts: int | None
     queue_is_full: bool
+    place: str = ""
+    """The one that the request holds in the queue."""
     call_id: str | None = None
     """The client tool call that the output is for, where the client says so."""
 
@@ -36,6 +38,8 @@ class Submitted:
     run: Run
     events: Sequence[bytes] = ()
     """The first of its journal, where this request has just written it."""
+    is_queued: bool = False
+    """Whether its job has taken over the place that the request held."""
 
 
 def row_of(submission: Submission, admitted: Admitted, options: StreamOptions) -> Run:

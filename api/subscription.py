@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from api.sse import encode
 from api.tail import Chunk, Tail, continues
-from shared import keys
 from shared.errors import JournalGone
 from shared.journal import START, Cursor, Entry, Field, Journals
 
@@ -39,9 +38,9 @@ class Follow:
         "unread",
     )
 
-    def __init__(self, run_id: str, max_bytes: int) -> None:
+    def __init__(self, run_id: str, channel: bytes, max_bytes: int) -> None:
         self.run_id = run_id
-        self.channel = keys.notices(run_id).encode()
+        self.channel = channel
         self.tail = Tail(START, max_bytes)
         self.subscribers = 0
         self.asked = False

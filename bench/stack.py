@@ -197,6 +197,7 @@ def _environ(directory: DataDirectory, running: Services, issuer_port: int) -> d
         "CALLER_MAX_STREAMS": "0",
         "QUEUE_MAX_DEPTH": "0",
         "MAX_RUNS": "1000",
+        "SHUTDOWN_DELAY_SECONDS": "0",
         "DRAIN_SECONDS": "1",
     }
 

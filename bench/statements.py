@@ -16,7 +16,7 @@ from shared import attachment_objects, attachments, awaited_calls, runs_sql, sto
 from shared.attachments import UNSENT_SECONDS
 from shared.queue import REPEAT_SECONDS
 from shared.run_rows import MAX_SAME_BODY
-from shared.runs import Status, sources
+from shared.runs import MAX_UNCOUNTED_ATTEMPTS, Status, sources
 from shared.store import PAGE_MAX_BYTES
 from worker import reaper, sweeps
 
@@ -106,7 +106,7 @@ def _of_runs(size: Size) -> list[Case]:
         Case("runs_sql.UNENDED", (*thread, None)),
         Case("runs_sql.UNENDED", (*thread, running), "before a run"),
         Case("runs_sql.ANSWERING", (*thread, "msg_none")),
-        Case("runs_sql.START", (queued, sources(Status.RUNNING))),
+        Case("runs_sql.START", (queued, sources(Status.RUNNING), False, MAX_UNCOUNTED_ATTEMPTS)),
         Case("runs_sql.STATUS", (running,)),
         Case("runs_sql.FINISH", (running, 1, "completed", None, sources(Status.COMPLETED))),
         Case(
@@ -190,6 +190,7 @@ def _of_the_store(size: Size) -> list[Case]:
         Case("store_sql.COUNT_ITEMS", (*in_thread, [first, middle])),
         Case("store_sql.DELETE_ITEM", (*in_thread, middle, *fence)),
         Case("store_sql.DELETE_NEWER", (*in_thread, f"msg_{size.long_items - 10}", *fence)),
+        Case("store_sql.DELETE_NEWER", (*in_thread, first, None, None), "all but the first message"),
         Case("store_sql.MOVE_TO_END", (*in_thread, first, *fence)),
         Case("store_sql.LOAD_ATTACHMENT", ("atc_10", *CALLER)),
         Case("store_sql.SAVE_ATTACHMENT", ("atc_new", *CALLER, "{}", LONG_THREAD)),

@@ -14,8 +14,9 @@ from chatkit.types import ClientToolCallItem
 
 from shared import runs_sql
 from shared import undo_sql as undo
+from shared.crashes import site_code
 from shared.database import Database
-from shared.errors import DatabaseUnavailable
+from shared.errors import DatabaseUnavailable, Stopping
 from shared.log import failure
 from shared.runs import Run, Status, sources
 
@@ -94,10 +95,11 @@ class AwaitedCalls:
 async def find_left_call(store: Store[Any], run: Run, context: Any) -> str | None:
     """The pending client tool call that an attempt of the run has left in the thread, and did not live to tell of."""
     try:
-        newest = await store.load_thread_items(run.thread_id, None, LEFT_ITEMS, "desc", context)
+        with site_code:
+            newest = await store.load_thread_items(run.thread_id, None, LEFT_ITEMS, "desc", context)
     except NotFoundError:
         return None  # the thread was deleted
-    except DatabaseUnavailable:
+    except (DatabaseUnavailable, Stopping):
         raise
     except Exception as error:
         more = {"run_id": run.id, **failure(error)}

@@ -6,11 +6,12 @@ import asyncio
 import importlib
 import inspect
 import sys
+import sysconfig
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 from chatkit.server import ChatKitServer
@@ -18,17 +19,30 @@ from chatkit.store import AttachmentStore, Store
 
 from shared.errors import ContextTimeout, ServerLoadError
 from shared.identity import RequestContext
+from shared.load_loop import TOO_EARLY, StartsTask, unrun_loop, wants_loop
 from shared.refusals import server_refusals
-from shared.server_checks import bypassed, holders_of, unfit_context
+from shared.server_checks import bypassed, holders_of, own_methods, unfit_context
 from shared.settings import Settings
+from shared.store import PostgresStore
 from shared.timestamps import send_offsets
+
+STANDARD_LIBRARY: Final = sysconfig.get_path("stdlib")
 
 _ABSENT: Final = object()
 
 ContextFactory = Callable[[RequestContext], Any]
 """Gives the server's own context, or an awaitable of it."""
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
+
+
+class CodeLoop(Protocol):
+    """The loop on which the server's code runs."""
+
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What the call gives, or raises, there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +52,37 @@ class UserServer:
     server: ChatKitServer[Any]
     make_context: ContextFactory
     context_seconds: float = 10
+    own_methods: frozenset[str] = frozenset()
+    """The names of the SDK's methods that the server overrides."""
+    loop: CodeLoop | None = None
+    """Where the server's code runs; None in a worker, where all runs on one loop."""
+
+    @property
+    def is_store_ours(self) -> bool:
+        return isinstance(self.server.store, PostgresStore)
+
+    @property
+    def has_own_context(self) -> bool:
+        return self.make_context is not _identity
+
+    async def run(self, call: Callable[[], Awaitable[T]], *, reaches_code: bool) -> T:
+        """What the call gives, or raises: on the loop of the server's code if it reaches any of that, else here.
+
+        A call within a call stays where it is. Raises ServerBlocked where that loop does not go on.
+        """
+        if self.loop is None or not reaches_code:
+            return await call()
+        return await self.loop.call(call)
 
     async def context(self, request: RequestContext) -> Any:
         """The context that the server's methods are called with.
 
         Raises ServerRefused where the site's function refuses the caller with an HTTPException, ContextTimeout where
-        its answer takes longer than CONTEXT_SECONDS, and what else the function raises.
+        its answer takes longer than CONTEXT_SECONDS, ServerBlocked as `run` does, and what else the function raises.
         """
+        return await self.run(lambda: self._made(request), reaches_code=self.has_own_context)
+
+    async def _made(self, request: RequestContext) -> Any:
         with server_refusals():
             made = self.make_context(request)
             if not inspect.isawaitable(made):
@@ -68,8 +106,28 @@ def load_server(
 
     A class is called with `store=` and `attachment_store=` where its constructor takes them, else with nothing;
     a factory likewise. With CHATKIT_STORE=postgres our store replaces the one that the server built for itself.
-    Raises ServerLoadError, whose text is one line.
+    A process calls this before its event loop runs. Raises ServerLoadError, whose text is one line, whatever the site's
+    code raises.
     """
+    try:
+        with unrun_loop():
+            return _load(settings, store, attachment_store, instance)
+    except ServerLoadError:
+        raise
+    except StartsTask as error:
+        raise ServerLoadError(
+            f"CHATKIT_SERVER={settings.chatkit_server}: it starts tasks: {TOO_EARLY}"
+        ) from error
+    except BaseException as error:
+        raise ServerLoadError(f"CHATKIT_SERVER={settings.chatkit_server}: {_told(error)}") from error
+
+
+def _load(
+    settings: Settings,
+    store: Store[Any],
+    attachment_store: AttachmentStore[Any] | None,
+    instance: ChatKitServer[Any] | None,
+) -> UserServer:
     if settings.app_dir is not None and str(settings.app_dir) not in sys.path:
         sys.path.insert(0, str(settings.app_dir))
     context = (
@@ -89,8 +147,9 @@ def load_server(
         _put_store(server, store)
         if server.attachment_store is None:
             server.attachment_store = attachment_store
+    replaced = own_methods(server)
     send_offsets(server)
-    return UserServer(server, context, settings.context_seconds)
+    return UserServer(server, context, settings.context_seconds, replaced)
 
 
 def _put_store(server: ChatKitServer[Any], store: Store[Any]) -> None:
@@ -125,7 +184,7 @@ def _build(
         given = {key: value for key, value in offered.items() if takes_any or key in parameters}
         unfit = _unfit(signature, given)
         server = None if unfit else found(**given)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise ServerLoadError(f"CHATKIT_SERVER={name}: {_told(error)}") from error
     if unfit:
         raise ServerLoadError(f"CHATKIT_SERVER={name}: {unfit}")
@@ -151,7 +210,7 @@ def _resolve(variable: str, name: str) -> Any:
                 raise ServerLoadError(f"{variable}={name}: {owner_name!r} has no attribute {part!r}")
     except ServerLoadError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise ServerLoadError(f"{variable}={name}: {_told(error)}") from error
     return found
 
@@ -180,13 +239,18 @@ def _told(error: BaseException) -> str:
     theirs = [frame for frame in frames if not _is_pythons_or_ours(frame.filename)]
     if not theirs:
         return kind
-    own = [frame for frame in theirs if "site-packages" not in frame.filename]
+    own = [frame for frame in theirs if not _is_a_librarys(frame.filename)]
     frame = (own or theirs)[-1]
-    return f"{kind} at {frame.filename}:{frame.lineno} in {frame.name}"
+    hint = f": {TOO_EARLY}" if wants_loop(error) else ""
+    return f"{kind} at {frame.filename}:{frame.lineno} in {frame.name}{hint}"
 
 
 def _is_pythons_or_ours(filename: str) -> bool:
     return filename.startswith("<frozen ") or filename == importlib.__file__ or filename == __file__
+
+
+def _is_a_librarys(filename: str) -> bool:
+    return "site-packages" in filename or filename.startswith(STANDARD_LIBRARY)
 
 
 def _identity(context: RequestContext) -> RequestContext:

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
+import structlog
 
 from shared.errors import DatabaseUnavailable
+from shared.log import failure
+from shared.pool import RELEASE_TIMEOUT_SECONDS
 
-RELEASE_TIMEOUT_SECONDS = 1.0
-"""For a cancelled statement to stop at the server, before its connection is given up."""
+log = structlog.get_logger()
 
 UNREACHABLE = (
     OSError,
@@ -31,10 +32,11 @@ class Connection:
     what Postgres says of the statement itself as asyncpg raises it.
     """
 
-    __slots__ = ("_lock", "_open", "_raw", "_savepoints")
+    __slots__ = ("_lock", "_loop", "_open", "_raw", "_savepoints")
 
-    def __init__(self, raw: PoolConnectionProxy) -> None:
+    def __init__(self, raw: asyncpg.Connection) -> None:
         self._raw = raw
+        self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._open = True
         self._savepoints = 0
@@ -96,7 +98,8 @@ class Connection:
 
     @property
     def open(self) -> bool:
-        return self._open
+        """Whether the block goes on, in the loop that asks: another one has connections of its own."""
+        return self._open and self._loop is asyncio.get_running_loop()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -108,7 +111,7 @@ class Connection:
 
 
 @contextmanager
-def translated(raw: PoolConnectionProxy) -> Iterator[None]:
+def translated(raw: asyncpg.Connection) -> Iterator[None]:
     """Raises DatabaseUnavailable for what the driver raises when the server is away."""
     try:
         yield
@@ -122,21 +125,20 @@ def translated(raw: PoolConnectionProxy) -> Iterator[None]:
     ) as error:  # the server has ended the session, and the socket not yet closed
         _terminate(raw)
         raise DatabaseUnavailable from error
+    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
+        log.warning(
+            "a pooler shares our sessions with others", action="database_session_lost", **failure(error)
+        )
+        _terminate(raw)
+        raise DatabaseUnavailable from error
     except UNREACHABLE as error:
         raise DatabaseUnavailable from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        if _is_gone(raw):
+        if raw.is_closed():
             raise DatabaseUnavailable from error
         raise
 
 
-def _is_gone(raw: PoolConnectionProxy) -> bool:
-    try:
-        return raw.is_closed()
-    except asyncpg.InterfaceError:  # the pool has taken a lost connection back
-        return True
-
-
-def _terminate(raw: PoolConnectionProxy) -> None:
-    if not _is_gone(raw):
+def _terminate(raw: asyncpg.Connection) -> None:
+    if not raw.is_closed():
         raw.terminate()

@@ -1,90 +1,114 @@
-"""The asyncpg pool, warmed at start, and the transaction that a task's calls share."""
+"""The asyncpg pools, warmed at start, and the transaction that a task's calls share."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
+import structlog
 
-from shared.connection import RELEASE_TIMEOUT_SECONDS, UNREACHABLE, Connection, translated
-from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
+from shared.connection import Connection, translated
+from shared.database_url import read_database_url
+from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError, Stopping
+from shared.pool import Pool
+from shared.sessions import Opener, identity_of, no_connection, require_migrations, require_sessions
 from shared.settings import Settings
 
-MIGRATIONS = Path(__file__).parent / "migrations"
-SESSION = """
-SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-SET idle_in_transaction_session_timeout = '30s'
-"""
-"""An idle connection is neither forgotten by a NAT on the way nor kept for a host that went away; a process that is
-frozen in a transaction does not keep its locks."""
-
-_prepared: dict[str, int] = {}
-
-
-def prepared(statement: str) -> str:
-    """Has every connection run `statement` once when it opens, with NULL for each parameter; returns it.
-
-    The first request then finds the plan and the catalog's rows where the later ones do: 1 to 3 ms less a
-    statement. Only for statements that do nothing when all parameters are NULL.
-    """
-    _prepared[statement] = max((int(number) for number in re.findall(r"\$(\d+)", statement)), default=0)
-    return statement
-
+SERVER_SHARE = 4
+"""The code of a site's server has every fourth of an API process's connections for itself."""
 
 _ambient: ContextVar[Connection | None] = ContextVar("relaykit_transaction", default=None)
+
+log = structlog.get_logger()
 
 
 class Database:
     """A pool of connections that are opened and prepared before the first request.
 
-    Everything raises DatabaseUnavailable when the server is away or does not answer in time; what the
-    caller's own code raises inside a block leaves it unchanged. A pool outlives its server: the first call
-    after the server is back finds it. Sessions carry no state, so connections return without a round trip.
+    Everything raises DatabaseUnavailable when the server is away or does not answer in time, and Stopping once this
+    process has closed the pool, which no call needs to wait for; what the caller's own code raises inside a block
+    leaves it unchanged. A pool outlives its server: the first call after the server is back finds it. Sessions carry no
+    state, so connections return without a round trip.
+
+    A pool belongs to the loop that has opened it, and a call takes its connection from the pool of its own loop. With
+    `is_shared` DATABASE_POOL_MAX is for two of them: what the code in one holds does not keep the other waiting.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_shared: bool = False) -> None:
         self._settings = settings
-        self._pool: asyncpg.Pool | None = None
+        self._of_server = max(1, settings.database_pool_max // SERVER_SHARE) if is_shared else 0
+        self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+        self._is_closed = False
+        self.identity = ""
+        """Which database it is; from the start on."""
 
     async def __aenter__(self) -> Self:
         """Opens DATABASE_POOL_MIN connections. Raises SettingsError, DatabaseUnavailable, SchemaOutdated."""
-        pool = self._new_pool()
+        settings = self._settings
+        url = read_database_url(settings.database_url)
+        for name, reason in url.left_out.items():
+            log.warning(
+                "a parameter of DATABASE_URL is left out",
+                action="database_url",
+                parameter=name,
+                reason=reason,
+            )
+        opener = Opener(url, settings.database_timeout_seconds)
+        most = settings.database_pool_max - self._of_server
+        pool = Pool(opener.warm, smallest=min(settings.database_pool_min, most), largest=most)
+        is_open = False
         try:
-            await pool
-            await _require_migrations(pool)
-        except ValueError:  # its text may hold a part of the password
-            raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
+            await require_sessions(opener, max(settings.database_pool_min, 2))
+            await pool.open()
+            first = await pool.acquire(settings.database_timeout_seconds)
+            await require_migrations(first)
+            self.identity = await identity_of(first)
+            await pool.release(first, is_unsettled=False)
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             raise SchemaOutdated from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            detail = f"{type(error).__name__}: {error}"
-            raise DatabaseUnavailable(f"DATABASE_URL: cannot connect ({detail})") from error
+        except OSError as error:  # before the next, since a certificate that is refused is both
+            raise no_connection(error) from error
+        except ValueError:  # its text may hold a part of the password
+            raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+            raise no_connection(error) from error
         else:
-            self._pool = pool
+            self._pools[asyncio.get_running_loop()] = pool
+            is_open = True
             return self
         finally:
-            if self._pool is None:
-                pool.terminate()
+            if not is_open:
+                await pool.terminate()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pool, self._pool = self._pool, None
+        await self.close()
+
+    async def open_for_server(self) -> None:
+        """Gives this loop the server's share of the connections, each of which is opened when it is first needed.
+
+        Raises SettingsError.
+        """
+        settings = self._settings
+        opener = Opener(read_database_url(settings.database_url), settings.database_timeout_seconds)
+        self._pools[asyncio.get_running_loop()] = Pool(opener.warm, smallest=0, largest=self._of_server)
+
+    async def close(self) -> None:
+        """Closes the pool of this loop."""
+        pool, self._is_closed = self._pools.pop(asyncio.get_running_loop(), None), True
         if pool is None:
             return
         try:
             async with asyncio.timeout(self._settings.database_timeout_seconds):
                 await pool.close()
         except TimeoutError:
-            pool.terminate()
+            await pool.terminate()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -135,55 +159,21 @@ class Database:
                 await raw.fetchval("SELECT 1")
 
     @asynccontextmanager
-    async def _acquired(self) -> AsyncIterator[PoolConnectionProxy]:
-        pool = self._pool
+    async def _acquired(self) -> AsyncIterator[asyncpg.Connection]:
+        pool = self._pools.get(asyncio.get_running_loop())
         if pool is None:
-            raise DatabaseUnavailable("The database pool is not open.")
-        try:
-            raw = await pool.acquire(timeout=self._settings.database_timeout_seconds)
-        except (
-            *UNREACHABLE,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            asyncpg.InternalClientError,
-        ) as error:
-            raise DatabaseUnavailable from error
+            raise Stopping if self._is_closed else DatabaseUnavailable("The database pool is not open.")
+        raw = await pool.acquire(self._settings.database_timeout_seconds)
+        is_unsettled = True
         try:
             yield raw
+            is_unsettled = False
+        except DatabaseUnavailable:
+            raise
+        except (
+            Exception
+        ):  # what the server says of a statement, or the caller's own: no statement runs any more
+            is_unsettled = False
+            raise
         finally:
-            with suppress(
-                *UNREACHABLE, asyncpg.InterfaceError, asyncpg.InternalClientError
-            ):  # asyncpg has ended the connection then
-                await pool.release(raw, timeout=RELEASE_TIMEOUT_SECONDS)
-
-    def _new_pool(self) -> asyncpg.Pool:
-        settings = self._settings
-        return asyncpg.create_pool(
-            settings.database_url,
-            min_size=settings.database_pool_min,
-            max_size=settings.database_pool_max,
-            timeout=settings.database_timeout_seconds,
-            command_timeout=settings.database_timeout_seconds,
-            max_inactive_connection_lifetime=0,
-            max_cached_statement_lifetime=0,
-            server_settings={"application_name": "relaykit"},
-            init=_warm,
-            reset=_keep,
-        )
-
-
-async def _require_migrations(pool: asyncpg.Pool) -> None:
-    applied = {row["migration_id"] for row in await pool.fetch("SELECT migration_id FROM _yoyo_migration")}
-    missing = sorted({path.stem for path in MIGRATIONS.glob("*.sql")} - applied)
-    if missing:
-        raise SchemaOutdated(f"The database lacks {', '.join(missing)}: run `python -m shared.migrate`.")
-
-
-async def _warm(connection: asyncpg.Connection) -> None:
-    await connection.execute(SESSION)
-    for statement, parameters in _prepared.items():
-        await connection.fetch(statement, *[None] * parameters)
-
-
-async def _keep(connection: asyncpg.Connection) -> None:
-    """Instead of asyncpg's reset query: sessions carry no state, and asyncpg ends an open transaction itself."""
+            await pool.release(raw, is_unsettled=is_unsettled)

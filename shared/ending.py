@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import dataclass
 
 import structlog
 from chatkit.store import NotFoundError
-from chatkit.types import ClientToolCallItem, ThreadItem, ThreadItemReplacedEvent, ThreadStreamEvent
+from chatkit.types import ThreadItemReplacedEvent, ThreadStreamEvent
 
 from shared.awaited_calls import AwaitedCalls, find_left_call
 from shared.chatkit import UserServer
+from shared.crashes import site_code
 from shared.database import Database
-from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, ServerRefused
+from shared.errors import (
+    ContextTimeout,
+    DatabaseUnavailable,
+    Fenced,
+    RelaykitError,
+    ServerBlocked,
+    ServerRefused,
+    Stopping,
+)
 from shared.fair_share import flow_of_run
+from shared.given_up import GivenUp, complete_call
 from shared.identity import set_current
 from shared.journal import Journals
 from shared.log import failure
@@ -36,15 +45,6 @@ UNKNOWN_ANCHOR = ""
 """The anchor of a run in a foreign store that could not be asked for it: no item has it, so nothing is newer."""
 
 log = structlog.get_logger()
-
-
-class GivenUp(StrEnum):
-    """Why a client tool call got no output from the browser. The model reads it as the call's error."""
-
-    LATE = "The browser did not answer in time."
-    STOPPED = "The user stopped before the browser answered."
-    FAILED = "The turn failed before the browser answered."
-    INTERRUPTED = "The user wrote another message before the browser answered."
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +107,19 @@ class Endings:
         The call is completed with the reason as its error; what waited is queued and returned, and tells its clients
         of the call. All in one transaction, but for a foreign store's part. `show` gets the call after it.
         """
+        return await self.user.run(
+            lambda: self._give_up(run, reason, show), reaches_code=self._code_completes_calls
+        )
+
+    async def _give_up(
+        self, run: Run, reason: GivenUp, show: Callable[[ThreadStreamEvent], None]
+    ) -> Run | None:
         async with self.database.transaction():
             await self.calls.lock_thread(run.tenant, run.owner, run.thread_id)
             call_id = await self.calls.end(run)
             if call_id is None:
                 return None
-            call = await self._complete_call(run, call_id, reason)
+            call = await complete_call(self.user, self.database, run, call_id, reason)
             promoted = await self._promoted(run)
             if promoted is not None and call is not None:
                 await self.runs.note_given_up(promoted, call_id)
@@ -126,46 +133,27 @@ class Endings:
         )
         return promoted
 
-    async def _complete_call(self, run: Run, call_id: str, reason: GivenUp) -> ThreadItem | None:
-        """The call, if it now says why it has no output; what waits does not depend on it."""
-        request = request_context(replace(run, attempt=0))
-        set_current(request)
-        store = self.user.server.store
-        try:
-            async with self.database.transaction():
-                # our store needs no context of the site's, whose code would run while the thread is locked
-                context = request if isinstance(store, PostgresStore) else await self.user.context(request)
-                item = await store.load_item(run.thread_id, call_id, context)
-                if not isinstance(item, ClientToolCallItem) or item.status != "pending":
-                    return None
-                done = item.model_copy(update={"status": "completed", "output": {"error": reason.value}})
-                await store.save_item(run.thread_id, done, context)
-                thread = await store.load_thread(run.thread_id, context)
-                # the SDK deletes the thread's other pending calls, as it does after an output
-                await self.user.server._cleanup_pending_client_tool_call(thread, context)
-        except NotFoundError:
-            return None  # the thread, or the call, was deleted
-        except DatabaseUnavailable:
-            raise
-        except Exception as error:
-            more = {"thread_id": run.thread_id, **failure(error)}
-            log.error("the call does not say why", action="give_up_failed", **more)  # noqa: TRY400
-            return None
-        return done
-
     async def _give_up_left_call(self, run: Run, promoted: Run | None) -> None:
         """The run was handed back, and is stopped before its next attempt could take back what the last one called."""
+        try:
+            await self.user.run(
+                lambda: self._complete_left_call(run, promoted), reaches_code=self._code_completes_calls
+            )
+        except (ServerRefused, ContextTimeout, ServerBlocked) as error:  # the run is cancelled all the same
+            self._note_unheard(run, error)
+
+    async def _complete_left_call(self, run: Run, promoted: Run | None) -> None:
         request = request_context(run)
         set_current(request)
-        store = self.user.server.store
         try:
-            context = request if isinstance(store, PostgresStore) else await self.user.context(request)
-        except (ServerRefused, ContextTimeout):
-            return  # the run is cancelled all the same
-        call_id = await find_left_call(store, run, context)
+            context = request if self.user.is_store_ours else await self.user.context(request)
+        except Exception as error:  # the run is cancelled all the same
+            self._note_unheard(run, error)
+            return
+        call_id = await find_left_call(self.user.server.store, run, context)
         if (
             call_id is not None
-            and await self._complete_call(run, call_id, GivenUp.STOPPED)
+            and await complete_call(self.user, self.database, run, call_id, GivenUp.STOPPED)
             and promoted is not None
         ):
             await self.runs.note_given_up(promoted, call_id)
@@ -176,6 +164,9 @@ class Endings:
 
     async def promote(self, run: Run) -> Run | None:
         """Queues the run that has waited longest in the thread of `run`, where nothing is active; returns it."""
+        return await self.user.run(lambda: self._promote_alone(run), reaches_code=not self.user.is_store_ours)
+
+    async def _promote_alone(self, run: Run) -> Run | None:
         async with self.database.transaction():
             await self.runs.lock_thread(run)
             return await self._promoted(run)
@@ -192,13 +183,16 @@ class Endings:
             if status is Status.CANCELLED:
                 # a run that was handed back has come to a later attempt than the caller may know
                 run = await self.runs.get(run.id, run.tenant, run.owner)
-                promoted = await self._promoted(run)
+                if self.user.is_store_ours:
+                    promoted = await self._promoted(run)
         if status is None:
             await self._enqueued(await self.give_up(run, GivenUp.STOPPED))
             return (await self.runs.get(run.id, run.tenant, run.owner)).status
         if status is Status.RUNNING:
             await insist(lambda: self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds))
             return status
+        if not self.user.is_store_ours:
+            promoted = await self._promoted_apart(run)
         if run.attempt:
             await self._give_up_left_call(run, promoted)
         await self._note_cancelled(run)
@@ -226,12 +220,26 @@ class Endings:
         if run is not None:
             await self.enqueue(run)
 
+    @property
+    def _code_completes_calls(self) -> bool:
+        is_own = "_cleanup_pending_client_tool_call" in self.user.own_methods
+        return is_own or not self.user.is_store_ours
+
+    async def _promoted_apart(self, run: Run) -> Run | None:
+        """Where a foreign store is asked for the anchor the transaction of the stop does not wait for it."""
+        try:
+            return await self.promote(run)
+        except RelaykitError as error:  # the reaper tries again
+            log.warning("not promoted", action="promotion_failed", thread_id=run.thread_id, **failure(error))
+            return None
+
     async def _promoted(self, run: Run) -> Run | None:
         """The end of a run does not depend on who waits behind it: what cannot be promoted, the reaper tries again."""
         try:
-            async with self.database.transaction():
-                return await self._promote(run)
-        except DatabaseUnavailable:
+            with site_code:
+                async with self.database.transaction():
+                    return await self._promote(run)
+        except (DatabaseUnavailable, Stopping):
             raise
         except Exception as error:
             log.error("not promoted", action="promotion_failed", thread_id=run.thread_id, **failure(error))  # noqa: TRY400
@@ -246,31 +254,44 @@ class Endings:
         store = self.user.server.store
         try:
             # our store needs no context of the site's, whose code would run while the thread is locked
-            context = request if isinstance(store, PostgresStore) else await self.user.context(request)
+            context = request if self.user.is_store_ours else await self.user.context(request)
+        except ContextTimeout:
+            raise
+        except Exception:  # its attempt fails too; were it not to, it would take nothing back
+            await self.runs.set_anchor(promoted.id, UNKNOWN_ANCHOR)
+            return promoted
+        try:
             if promoted.kind is Kind.MESSAGE and isinstance(store, PostgresStore):
                 await store.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
             newest = await store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
         except NotFoundError:
             return promoted  # the thread was deleted: its attempt finds that out
-        except ServerRefused:  # its attempt is refused too; were it not, it would take nothing back
-            await self.runs.set_anchor(promoted.id, UNKNOWN_ANCHOR)
-            return promoted
         await self.runs.set_anchor(promoted.id, newest.data[0].id if newest.data else None)
         return promoted
 
     async def _note_cancelled(self, run: Run) -> None:
         """What the SDK does for a stream that is cancelled before its first event, and no run did for it."""
+        user = self.user
+        is_own = user.has_own_context or "handle_stream_cancelled" in user.own_methods
+        try:
+            await user.run(lambda: self._cancel(run), reaches_code=is_own or not user.is_store_ours)
+        except (DatabaseUnavailable, Stopping):
+            raise
+        except Exception as error:  # the run is cancelled all the same
+            self._note_unheard(run, error)
+
+    async def _cancel(self, run: Run) -> None:
         request = request_context(run)
         set_current(request)
-        try:
-            with suppress(NotFoundError), server_refusals():  # the thread was deleted
-                context = await self.user.context(request)
-                thread = await self.user.server.store.load_thread(run.thread_id, context)
-                await self.user.server.handle_stream_cancelled(thread, [], context)
-        except (ServerRefused, ContextTimeout) as error:  # the run is cancelled all the same
-            log.warning(
-                "the server does not hear of a stop",
-                action="cancel_unheard",
-                run_id=run.id,
-                **failure(error.__cause__ or error),
-            )
+        with suppress(NotFoundError), server_refusals():  # the thread was deleted
+            context = await self.user.context(request)
+            thread = await self.user.server.store.load_thread(run.thread_id, context)
+            await self.user.server.handle_stream_cancelled(thread, [], context)
+
+    def _note_unheard(self, run: Run, error: Exception) -> None:
+        log.warning(
+            "the server does not hear of a stop",
+            action="cancel_unheard",
+            run_id=run.id,
+            **failure(error.__cause__ or error),
+        )

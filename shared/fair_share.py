@@ -1,4 +1,4 @@
-"""Whose turn it is: the flow that a run belongs to, its weight, and its share of a full queue."""
+"""Whose turn it is: the flow that a run belongs to, and its weight."""
 
 from __future__ import annotations
 
@@ -66,30 +66,11 @@ def weighted(limit: int, flow: Flow) -> int:
     return math.ceil(limit * flow.tenant_weight)
 
 
-class QueueDepth(NamedTuple):
-    """How many runs are due that no worker has claimed, and whose they are."""
+class RunningLimits(NamedTuple):
+    """Runs that may be executed at once, times the flow's weight; 0 is no limit."""
 
-    due: int
-    of_tenant: int
-    tenants: int
-    """Tenants with such runs."""
-    of_caller: int
-    callers: int
-    """Callers of the tenant with such runs."""
-
-    def is_full_for(self, flow: Flow, max_depth: int) -> bool:
-        """Whether the queue is full, and this caller holds its share of it or more.
-
-        A tenant's share of `max_depth` is its weight beside the other tenants with due runs, each counted with weight
-        1; a caller's is the same part of its tenant's share. 0 is no limit.
-        """
-        if not 0 < max_depth <= self.due:
-            return False
-        tenant_share = max_depth * _part(flow.tenant_weight, self.tenants, is_counted=self.of_tenant > 0)
-        caller_share = tenant_share * _part(flow.caller_weight, self.callers, is_counted=self.of_caller > 0)
-        return self.of_tenant >= math.ceil(tenant_share) and self.of_caller >= math.ceil(caller_share)
+    of_tenant: int = 0
+    of_caller: int = 0
 
 
-def _part(weight: float, flows: int, *, is_counted: bool) -> float:
-    others = max(0, flows - 1 if is_counted else flows)
-    return weight / (weight + others)
+UNLIMITED = RunningLimits()

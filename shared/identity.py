@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +90,11 @@ _current: ContextVar[RequestContext | None] = ContextVar("relaykit_request_conte
 def set_current(context: RequestContext) -> None:
     """Makes `context` that of the running task and of the tasks it starts from now on."""
     _current.set(context)
+
+
+def current_in(variables: Context) -> RequestContext | None:
+    """The request context of a task with these variables."""
+    return variables.get(_current)
 
 
 def owner_of(context: object) -> RequestContext:

@@ -12,7 +12,7 @@ from redis.asyncio.client import Pipeline
 
 from shared import keys
 from shared.errors import InvalidCursor, JournalGone
-from shared.redis import Call, Redis, call, script, translated
+from shared.redis import Call, Redis, call, names_of, script, translated
 from shared.runs import Status
 
 
@@ -102,16 +102,17 @@ class Journals:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._named = names_of(redis)
         self._append = redis.register_script(script("append"))
 
     async def append(self, batch: Batch) -> Appended:
         """Appends once, however often it is called. Raises QueueUnavailable."""
         with translated():
-            return appended(await self._append(**_call(batch)))
+            return appended(await self._append(**self._call(batch)))
 
     def pipe_append(self, batch: Batch, pipeline: Pipeline) -> None:
         """Adds the append to `pipeline`; read its reply with `appended`. A NoScriptError wants `load_scripts`."""
-        call = _call(batch)
+        call = self._call(batch)
         pipeline.evalsha(self._append.sha, 1, *call["keys"], *call["args"])
 
     async def load_scripts(self) -> None:
@@ -121,14 +122,16 @@ class Journals:
     async def read(self, run_id: str, after: Cursor, limit: int) -> list[Entry]:
         """Up to `limit` entries after the cursor. Raises QueueUnavailable, JournalGone."""
         with translated():
-            return entries(await self._redis.xrange(keys.journal(run_id), f"({after}", "+", count=limit))
+            return entries(
+                await self._redis.xrange(self._named(keys.journal(run_id)), f"({after}", "+", count=limit)
+            )
 
     async def bounds(self, run_id: str, cursor: Cursor) -> tuple[Entry, Entry, Entry | None] | None:
         """The first entry, the last, and the first after the cursor; None where there is no journal.
 
         Raises QueueUnavailable, JournalGone.
         """
-        key = keys.journal(run_id)
+        key = self._named(keys.journal(run_id))
         with translated():
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.xrange(key, count=1)
@@ -144,7 +147,7 @@ class Journals:
         with translated():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for run_id in run_ids:
-                    pipeline.xrange(keys.journal(run_id), str(cursor), str(cursor))
+                    pipeline.xrange(self._named(keys.journal(run_id)), str(cursor), str(cursor))
                 replies = await pipeline.execute(raise_on_error=False)
         return {
             run_id
@@ -178,7 +181,7 @@ class Journals:
             entries=[(Field.EVENT, event) for event in events],
             ttl_seconds=ttl_seconds,
         )
-        return Call(self._append, **_call(batch))
+        return Call(self._append, **self._call(batch))
 
     async def end(self, run_id: str, attempt: int, status: Status, ttl_seconds: float) -> Appended:
         """Writes the end entry after whatever is there; once. `empty` where there is no journal.
@@ -196,6 +199,20 @@ class Journals:
                 ttl_seconds=ttl_seconds,
             )
         )
+
+    def _call(self, batch: Batch) -> dict[str, Any]:
+        is_end = batch.entries[-1][0] is Field.END
+        arguments: list[str | bytes | int] = [
+            batch.attempt,
+            batch.first_seq,
+            self._named(keys.notices(batch.run_id)),
+            int(batch.ttl_seconds * 1000),
+            "1" if is_end else "",
+            str(batch.oldest_kept) if batch.oldest_kept else "",
+        ]
+        for field, payload in batch.entries:
+            arguments += (field.value, payload)
+        return {"keys": [self._named(keys.journal(batch.run_id))], "args": arguments}
 
 
 def follows(first: Cursor, cursor: Cursor) -> bool:
@@ -242,18 +259,3 @@ def noticed(data: bytes) -> list[Entry]:
 def appended(reply: Any) -> Appended:
     outcome, attempt, seq = reply
     return Appended(outcome.decode(), Cursor(int(attempt), int(seq)))
-
-
-def _call(batch: Batch) -> dict[str, Any]:
-    is_end = batch.entries[-1][0] is Field.END
-    arguments: list[str | bytes | int] = [
-        batch.attempt,
-        batch.first_seq,
-        keys.notices(batch.run_id),
-        int(batch.ttl_seconds * 1000),
-        "1" if is_end else "",
-        str(batch.oldest_kept) if batch.oldest_kept else "",
-    ]
-    for field, payload in batch.entries:
-        arguments += (field.value, payload)
-    return {"keys": [keys.journal(batch.run_id)], "args": arguments}

@@ -1,11 +1,13 @@
 """Every Redis key and channel, each with its reason. Nothing else in the product spells one.
 
+A deployment that has a name (DEPLOYMENT) has it in front of each: `Names` puts it there, wherever a key is used.
 All keys but the queue itself carry a time to live. No command newer than Redis 6.2 is used.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from arq.constants import default_queue_name, in_progress_key_prefix, job_key_prefix, retry_key_prefix
 
@@ -57,6 +59,29 @@ UNBEGUN_JOURNAL_TTL_SECONDS = 60
 
 MISSING_PREFIX = "relaykit:missing:"
 """When the reaper first saw a run that nobody has: it acts only where that lasts."""
+
+DATABASE = "relaykit:database"
+"""The identity of the PostgreSQL database whose runs these keys are about: another deployment, which would have the
+same keys, reads it when it starts."""
+
+DATABASE_TTL_SECONDS = 15
+"""From the last turn of a reaper, or the last look at an API's readiness: three turns may fail."""
+
+RUN_PREFIX = "run_"
+"""How a run's id begins. An id on the queue that does not is another application's job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Puts a deployment's name in front of its keys and channels; without a name they are as they are."""
+
+    deployment: str = ""
+
+    def __call__(self, name: str) -> str:
+        return f"{self.deployment}:{name}" if self.deployment else name
+
+    def each(self, *names: str) -> list[str]:
+        return [self(name) for name in names]
 
 
 def journal(run_id: str) -> str:

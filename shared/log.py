@@ -8,6 +8,10 @@ from typing import Literal
 
 import structlog
 
+from shared.crashes import ServerCrashed
+from shared.error_codes import code_of
+from shared.errors import RelaykitError
+
 QUIET = (
     "arq",
     "asyncio",
@@ -79,13 +83,26 @@ def _without_exception_text(
 def failure(error: BaseException) -> dict[str, object]:
     """What a log line says of an unexpected exception: its type and where it was raised, never its text.
 
-    Of a group, such as a task group raises, it names the first exception in it, with the group's places before its own.
+    Of a group, such as a task group raises, it names the first exception in it, with the group's places before its own;
+    likewise of ServerCrashed its cause.
+    Where a service failed, it also names what the driver raised, and the code word of that: READONLY, OOM, an SQLSTATE.
     """
     frames = _frames(error)
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    while (inner := _inner(error)) is not None:
+        error = inner
         frames += _frames(error)
-    return {"error_type": type(error).__qualname__, "frames": frames[-8:]}
+    found: dict[str, object] = {"error_type": type(error).__qualname__, "frames": frames[-8:]}
+    if isinstance(error, RelaykitError) and error.__cause__ is not None:
+        found["cause_type"] = type(error.__cause__).__qualname__
+    if (code := code_of(error)) is not None:
+        found["cause_code"] = code
+    return found
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):
+        return error.exceptions[0]
+    return error.__cause__ if isinstance(error, ServerCrashed) else None
 
 
 def _frames(error: BaseException) -> list[str]:

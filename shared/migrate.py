@@ -6,24 +6,27 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import Migration
 
+from shared.database_url import read_database_url
 from shared.errors import DatabaseUnavailable, MigrationFailed, RelaykitError, SettingsError
+from shared.pooler import NO_SESSIONS, keeps_sessions
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x52454C41594B4954
 """Postgres' key of the lock that one migrating host holds: "RELAYKIT" in ASCII."""
 APPLICATION_NAME = "relaykit-migrate"
 CONNECT_TIMEOUT_SECONDS = 10
+CHECKED_CONNECTIONS = 2
+"""For a moment at the start, to find out whether a pooler keeps sessions."""
 PATIENCE_SECONDS = 600.0
 """For another host to be done, and for the locks of one migration to be had."""
 POLL_SECONDS = 0.25
@@ -76,6 +79,8 @@ def migrate(database_url: str) -> list[str]:
             raise DatabaseUnavailable(f"DATABASE_URL: the connection failed ({_cause(error)})") from error
         except psycopg.Error as error:
             raise MigrationFailed(_line(error)) from error
+        finally:
+            backend.free_lock()
         return [migration.id for migration in migrations]
 
 
@@ -98,6 +103,11 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is not t
             if time.monotonic() > gives_up_at:
                 raise DatabaseUnavailable(f"another host has been migrating for {PATIENCE_SECONDS:.0f} s")
             time.sleep(POLL_SECONDS)
+
+    def free_lock(self) -> None:
+        """Frees the lock at once: the end of a connection to a pooler is not always that of its session."""
+        with suppress(psycopg.Error):
+            self.execute("SELECT pg_advisory_unlock_all()")
 
     def _has_lock(self) -> bool:
         cursor = self.execute("SELECT pg_try_advisory_lock(:key)", {"key": ADVISORY_LOCK})
@@ -137,16 +147,34 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is not t
 
 
 def _connected(database_url: str) -> _Backend:
+    url = read_database_url(database_url)
+    parameters = url.for_libpq(APPLICATION_NAME, CONNECT_TIMEOUT_SECONDS)
     try:
-        parameters = conninfo_to_dict(
-            database_url, connect_timeout=CONNECT_TIMEOUT_SECONDS, fallback_application_name=APPLICATION_NAME
-        )
-    except psycopg.Error:  # its text may hold a part of the password
-        raise SettingsError("DATABASE_URL: is not a PostgreSQL URL") from None
-    try:
+        if not _keeps_sessions(parameters):
+            raise SettingsError(NO_SESSIONS)
         return _Backend(DatabaseURI("postgresql+psycopg", *[None] * 5, parameters), "_yoyo_migration")
     except (psycopg.Error, OSError, ValueError) as error:  # a host that no name can be is a ValueError
         raise DatabaseUnavailable(f"DATABASE_URL: cannot connect ({_cause(error)})") from None
+
+
+def _keeps_sessions(parameters: dict[str, str]) -> bool:
+    """False for a pooler in transaction mode, which would leave the lock to another client's session."""
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(
+                psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)  # type: ignore[arg-type]
+            )
+            for _ in range(CHECKED_CONNECTIONS)
+        ]
+        steps, value = keeps_sessions(CHECKED_CONNECTIONS), None
+        while True:
+            try:
+                place, statement = steps.send(value)
+            except StopIteration as end:
+                return bool(end.value)
+            cursor = connections[place].execute(statement)
+            row = cursor.fetchone() if cursor.description else None
+            value = row[0] if row else None
 
 
 def _cause(error: Exception) -> str:
@@ -167,6 +195,8 @@ def main() -> int:
     try:
         if not database_url:
             raise SettingsError("DATABASE_URL: Field required")
+        for name, reason in read_database_url(database_url).left_out.items():
+            print(f"migrate: DATABASE_URL: {name} is left out: {reason}", file=sys.stderr)
         applied = migrate(database_url)
     except RelaykitError as error:
         print(f"migrate: {error.message}", file=sys.stderr)

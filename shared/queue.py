@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from enum import IntEnum, IntFlag
-from typing import Any, NamedTuple, cast
+from enum import IntEnum
+from typing import Any, cast
 
-import structlog
 from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
 from shared import keys
+from shared.claims import Claim, Loss, Renewal, process_of
 from shared.errors import QueueUnavailable
-from shared.fair_share import UNKNOWN_FLOW, Flow
-from shared.redis import Call, Redis, call, script, translated
+from shared.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
+from shared.foreign_jobs import ForeignJobs
+from shared.redis import Call, Redis, call, names_of, script, translated
 
 RUN_FUNCTION = "run"
 """The one arq function."""
@@ -29,32 +29,6 @@ FAIR_TTL_MS = keys.FAIR_TTL_SECONDS * 1000
 
 REPEAT_SECONDS = 300
 """For so long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
-
-log = structlog.get_logger()
-
-
-class Renewal(IntFlag):
-    """What a renewal says of a run."""
-
-    LOST = 0
-    """The lease is another's."""
-    HELD = 1
-    CANCEL = 2
-    """The user has stopped the run."""
-    FOLLOWED = 4
-    """Somebody follows the run; only told where ABANDON_SECONDS is on."""
-    RETAKEN = 8
-    """The lease was gone and nobody's, and is held again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A lease on a run: the token proves it."""
-
-    run_id: str
-    token: str
-    asked_at: float = field(default=0.0, compare=False)
-    """When it was asked for, by time.monotonic(): the lease is not older."""
 
 
 def serialize(data: Any) -> bytes:
@@ -79,22 +53,14 @@ class Pulse(IntEnum):
     GONE_NOBODY = 4
 
 
-class RunningLimits(NamedTuple):
-    """Runs that may be executed at once, times the flow's weight; 0 is no limit."""
-
-    of_tenant: int = 0
-    of_caller: int = 0
-
-
-UNLIMITED = RunningLimits()
-
-
 class Queue:
     """Enqueue, claim, renew and release, each one round trip. All raise QueueUnavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._enqueue = redis.register_script(script("fair", "enqueue"))
+        self._named = names_of(redis)
+        self._foreign = ForeignJobs()
+        self._enqueue = redis.register_script(script("fair", "places", "enqueue"))
         self._claim = redis.register_script(script("fair", "claim"))
         self._renew = redis.register_script(script("renew"))
         self._release = redis.register_script(script("fair", "release"))
@@ -108,14 +74,14 @@ class Queue:
         [added] = await call(self._redis, self.enqueue_call(run_id, flow))
         return bool(added)
 
-    def enqueue_call(self, run_id: str, flow: Flow) -> Call:
-        """The same as a call, to go with others."""
+    def enqueue_call(self, run_id: str, flow: Flow, place: str = "") -> Call:
+        """The same as a call, to go with others; the job takes the place over that its request holds in the queue."""
         message = serialize_job(
             RUN_FUNCTION, (run_id,), {}, None, int(time.time() * 1000), serializer=serialize
         )
         return Call(
             self._enqueue,
-            [keys.QUEUE, keys.job(run_id), keys.BELL, keys.FAIR_PREFIX],
+            self._named.each(keys.QUEUE, keys.job(run_id), keys.BELL, keys.FAIR_PREFIX),
             [
                 run_id,
                 message,
@@ -124,28 +90,39 @@ class Queue:
                 flow.path,
                 flow.tenant_weight,
                 flow.caller_weight,
+                place,
                 FAIR_TTL_MS,
             ],
         )
 
-    async def admit(self, first_entries: Call, run_id: str, flow: Flow) -> None:
-        """Writes a journal's first entries, then makes the run due, in one round trip."""
-        await call(self._redis, first_entries, self.enqueue_call(run_id, flow))
+    async def admit(self, first_entries: Call, run_id: str, flow: Flow, place: str = "") -> None:
+        """Writes a journal's first entries, then makes the run due in its place, in one round trip."""
+        await call(self._redis, first_entries, self.enqueue_call(run_id, flow, place))
 
     async def claim(
         self, free: int, lease_seconds: float, token: str, limits: RunningLimits = UNLIMITED
     ) -> list[Claim]:
-        """Takes up to `free` due jobs in fair order. `token` must be unlike that of any other claim."""
+        """Takes up to `free` due jobs in fair order.
+
+        `token` must be unlike that of any other claim; what stands before its last colon names the process.
+        """
         asked_at = time.monotonic()
         arguments: list[str | int] = [free, int(lease_seconds * 1000), token, *limits]
         with translated():
-            taken, dropped = await self._claim(
-                keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX],
-                args=[*arguments, UNKNOWN_FLOW.path, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
+            taken, foreign, pairs = await self._claim(
+                keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX),
+                args=[
+                    *arguments,
+                    UNKNOWN_FLOW.path,
+                    keys.BELL_TTL_SECONDS,
+                    process_of(token),
+                    keys.RUN_PREFIX,
+                    FAIR_TTL_MS,
+                ],
             )
-        if dropped:
-            log.error("jobs dropped: no run can have their ids", action="claim_dropped", count=len(dropped))
-        return [Claim(run_id.decode(), token, asked_at) for run_id in taken]
+        self._foreign.note(foreign)
+        losses = {pairs[i]: Loss.parse(pairs[i + 1].decode()) for i in range(0, len(pairs), 2)}
+        return [Claim(run_id.decode(), token, asked_at, losses.get(run_id)) for run_id in taken]
 
     async def renew(
         self, claims: Sequence[Claim], lease_seconds: float, journal_ttl_seconds: float
@@ -153,7 +130,7 @@ class Queue:
         """Renews leases of a worker and the time to live of their journals, in one call that holds up Redis for all."""
         run_ids = [claim.run_id for claim in claims]
         groups = (keys.lease, keys.journal, keys.cancel_flag, keys.followed)
-        key_list = [keys.QUEUE, *(key(run_id) for key in groups for run_id in run_ids)]
+        key_list = self._named.each(keys.QUEUE, *(key(run_id) for key in groups for run_id in run_ids))
         arguments: list[str | int] = [int(lease_seconds * 1000), int(journal_ttl_seconds * 1000), *run_ids]
         arguments += [claim.token for claim in claims]
         with translated():
@@ -161,25 +138,58 @@ class Queue:
 
     async def release(self, claim: Claim, *, done: bool) -> bool:
         """Gives the job up, for good or to be due again now; False where the lease was lost."""
-        with translated():
-            released = await self._release(
-                keys=[
-                    keys.QUEUE,
-                    keys.lease(claim.run_id),
-                    keys.job(claim.run_id),
-                    keys.tries(claim.run_id),
-                    keys.BELL,
-                    keys.FAIR_PREFIX,
-                ],
-                args=[
-                    claim.run_id,
-                    claim.token,
-                    "done" if done else "again",
-                    keys.BELL_TTL_SECONDS,
-                    FAIR_TTL_MS,
-                ],
-            )
+        [released] = await call(self._redis, self._release_call(claim, "done" if done else "again"))
         return bool(released)
+
+    async def put_aside(self, claim: Claim) -> None:
+        """Leaves a job to whose it is: no run of this database has its id."""
+        self._foreign.note([claim.run_id.encode()])
+        await call(self._redis, self._release_call(claim, "aside"))
+
+    async def leave(self, claims: Sequence[Claim], blamed: Set[str]) -> None:
+        """Gives up all that a process holds which is about to end itself, because of the runs that are blamed.
+
+        Their attempts count, and those of the others do not. All are due again now.
+        """
+        losses = [Loss(1 if claim.run_id in blamed else 0, 0, "") for claim in claims]
+        await call(
+            self._redis,
+            *(self._release_call(claim, "again", loss) for claim, loss in zip(claims, losses, strict=True)),
+        )
+
+    async def lose(self, claims: Sequence[Claim], process: str) -> None:
+        """Gives up what a process held that is lost, for which another has claimed it. All are due again now."""
+        loss = Loss(len(claims), 0, process)
+        await call(self._redis, *(self._release_call(claim, "again", loss) for claim in claims))
+
+    async def blame(self, claim: Claim) -> None:
+        """The attempt has failed where a run does not fail: it counts, and the next begins when the lease has ended."""
+        await call(self._redis, self._release_call(claim, "later", Loss(1, 0, "")))
+
+    def _release_call(self, claim: Claim, what: str, loss: Loss | None = None) -> Call:
+        of_run = (key(claim.run_id) for key in (keys.lease, keys.job, keys.tries))
+        company, process = ("", "") if loss is None else (loss.company, loss.process)
+        return Call(
+            self._release,
+            self._named.each(keys.QUEUE, *of_run, keys.BELL, keys.FAIR_PREFIX),
+            [
+                claim.run_id,
+                claim.token,
+                what,
+                keys.BELL_TTL_SECONDS,
+                claim.process,
+                company,
+                process,
+                expires_extra_ms,
+                FAIR_TTL_MS,
+            ],
+        )
+
+    async def holder(self, run_id: str) -> Claim | None:
+        """The claim that holds the run's lease."""
+        with translated():
+            token = await self._redis.get(self._named(keys.lease(run_id)))
+        return None if token is None else Claim(run_id, token.decode(errors="replace"))
 
     async def missing(self, flows: Mapping[str, Flow], patience_seconds: float) -> list[str]:
         """Those of the runs that have had neither a lease nor a job for so long; the first call begins to count.
@@ -190,7 +200,7 @@ class Queue:
         paths = [flow.path for flow in flows.values()]
         with translated():
             found = await self._missing(
-                keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.MISSING_PREFIX, keys.FAIR_PREFIX],
+                keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.MISSING_PREFIX, keys.FAIR_PREFIX),
                 args=[
                     patience_ms,
                     10 * patience_ms + MISSING_NOTE_MS,
@@ -208,7 +218,7 @@ class Queue:
         while True:
             with translated():
                 cursor, ended = await self._recount(
-                    keys=[keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX],
+                    keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX),
                     args=[cursor, RECOUNTED_AT_ONCE, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
                 )
             corrected += int(ended)
@@ -218,13 +228,16 @@ class Queue:
     async def is_turn(self, every_seconds: float) -> bool:
         """Whether no reaper has had its turn for so long; if so this one has it now."""
         with translated():
-            return bool(await self._redis.set(keys.REAPED, "1", px=int(every_seconds * 1000), nx=True))
+            key = self._named(keys.REAPED)
+            return bool(await self._redis.set(key, "1", px=int(every_seconds * 1000), nx=True))
 
     async def discard(self, run_id: str, flow: Flow) -> None:
         """Takes a job that no worker holds off the queue: its run has ended."""
         with translated():
             await self._discard(
-                keys=[keys.QUEUE, keys.job(run_id), keys.tries(run_id), keys.BELL, keys.FAIR_PREFIX],
+                keys=self._named.each(
+                    keys.QUEUE, keys.job(run_id), keys.tries(run_id), keys.BELL, keys.FAIR_PREFIX
+                ),
                 args=[run_id, flow.path, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
             )
 
@@ -232,20 +245,21 @@ class Queue:
         """Tells the worker that has the run: now over the channel, and at its next heartbeat by the flag."""
         with translated():
             async with self._redis.pipeline(transaction=True) as pipeline:
-                pipeline.set(keys.cancel_flag(run_id), "1", px=int(flag_seconds * 1000))
-                pipeline.publish(keys.SIGNALS, run_id)
+                pipeline.set(self._named(keys.cancel_flag(run_id)), "1", px=int(flag_seconds * 1000))
+                pipeline.publish(self._named(keys.SIGNALS), run_id)
                 await pipeline.execute()
 
     async def wait_for_bell(self, timeout_seconds: float) -> None:
         """Returns when the bell rings, or after the timeout."""
+        bell = [self._named(keys.BELL)]
         with translated():
-            await cast(Awaitable[Any], self._redis.blpop([keys.BELL], timeout=cast(int, timeout_seconds)))
+            await cast(Awaitable[Any], self._redis.blpop(bell, timeout=cast(int, timeout_seconds)))
 
     @asynccontextmanager
     async def alone(self, key: str) -> AsyncIterator[None]:
         """Lets one in at a time, for ALONE_SECONDS at most. Raises QueueUnavailable where that is not to be had."""
         lock = self._redis.lock(
-            key,
+            self._named(key),
             timeout=ALONE_SECONDS,
             sleep=0.05,
             blocking_timeout=ALONE_SECONDS,
@@ -262,7 +276,9 @@ class Queue:
 
     async def pulses(self, known: Sequence[tuple[str, object]]) -> list[Pulse]:
         """Looks at runs, each with the cursor of the last entry that is known of it."""
-        key_list = [key for run_id, _ in known for key in (keys.lease(run_id), keys.journal(run_id))]
+        key_list = self._named.each(
+            *(key for run_id, _ in known for key in (keys.lease(run_id), keys.journal(run_id)))
+        )
         with translated():
             return [
                 Pulse(state)
@@ -276,9 +292,5 @@ class Queue:
         with translated():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for run_id in run_ids:
-                    pipeline.set(keys.followed(run_id), "1", px=int(for_seconds * 1000))
+                    pipeline.set(self._named(keys.followed(run_id)), "1", px=int(for_seconds * 1000))
                 await pipeline.execute()
-
-    async def ping(self) -> None:
-        with translated():
-            await self._redis.ping()

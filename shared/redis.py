@@ -19,6 +19,8 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.errors import QueueUnavailable
+from shared.keys import Names
+from shared.redis_failover import Node, node_of
 
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
 CONNECT_TIMEOUT_SECONDS = 2.0
@@ -34,11 +36,34 @@ Redis = redis_asyncio.Redis
 T = TypeVar("T")
 
 
-class _Resettable(AbstractConnection):
+class _Connection(AbstractConnection):
     """Raises redis-py's ConnectionError where the connection was reset since it was last read.
 
     redis-py takes what uvloop raises then for no error of a connection's, and whoever waits out an outage would fail.
+    It also has the process leave a node that says that it is the wrong one, which redis-py takes for a mere reply.
     """
+
+    node: Node
+    leaves = False
+    """Whether it is to be closed before its next use."""
+
+    async def connect(self) -> None:
+        if not self.is_connected:
+            self.leaves = False
+        await super().connect()  # type: ignore[no-untyped-call]
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)
+        except RedisError as error:
+            if self.node.heed(error):
+                self.leaves = True
+            raise
+
+    def abort(self) -> None:
+        """Cuts it, also under a task that listens on it."""
+        if self._writer is not None:
+            self._writer.transport.abort()
 
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
@@ -65,9 +90,11 @@ class FairPool(redis_asyncio.ConnectionPool):
         connection_class: type[AbstractConnection] = Connection,
         **options: Any,
     ) -> None:
-        resettable = type(connection_class.__name__, (_Resettable, connection_class), {})
-        super().__init__(connection_class=resettable, max_connections=max_connections, **options)
+        self.node = node_of(options)
+        ours = type(connection_class.__name__, (_Connection, connection_class), {"node": self.node})
+        super().__init__(connection_class=ours, max_connections=max_connections, **options)
         self._turns = asyncio.Semaphore(max_connections)
+        self.names = Names()
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
         try:
@@ -75,8 +102,10 @@ class FairPool(redis_asyncio.ConnectionPool):
                 await self._turns.acquire()
         except TimeoutError as error:
             raise RedisConnectionError("no connection was free in time") from error
-        connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        connection: _Connection = self.get_available_connection()  # type: ignore[no-untyped-call]
         try:
+            if connection.leaves:
+                await connection.disconnect(nowait=True)
             await self.ensure_connection(connection)
         except BaseException:
             await self.release(connection)
@@ -85,18 +114,32 @@ class FairPool(redis_asyncio.ConnectionPool):
 
     async def release(self, connection: AbstractConnection) -> None:
         try:
+            if isinstance(connection, _Connection) and connection.leaves:
+                await connection.disconnect(nowait=True)
             await super().release(connection)
         finally:
             self._turns.release()
 
+    def leave_node(self) -> None:
+        for connection in (*self._available_connections, *self._in_use_connections):
+            assert isinstance(connection, _Connection)
+            connection.leaves = True
+            listens = connection.socket_timeout is None
+            if listens or connection in self._available_connections:
+                connection.abort()
+
 
 @asynccontextmanager
 async def open_redis(
-    url: str, *, connections: int, reply_timeout_seconds: float | None = REPLY_TIMEOUT_SECONDS
+    url: str,
+    *,
+    connections: int,
+    deployment: str = "",
+    reply_timeout_seconds: float | None = REPLY_TIMEOUT_SECONDS,
 ) -> AsyncIterator[Redis]:
-    """A client over at most `connections` connections; a call waits for a free one.
+    """A client over at most `connections` connections, for the keys of `deployment`; a call waits for a free one.
 
-    `reply_timeout_seconds=None` is for connections that listen or block on purpose.
+    `reply_timeout_seconds=None` is for connections that listen on purpose.
     """
     pool = FairPool.from_url(
         url,
@@ -108,12 +151,20 @@ async def open_redis(
         lib_name=None,  # else each connection asks CLIENT SETINFO, which a narrow user is refused
         lib_version=None,
     )
+    pool.names = Names(deployment)
     client = Redis(connection_pool=pool)
     try:
-        yield client
+        with pool.node.serving(pool):
+            yield client
     finally:
         await client.aclose()
         await pool.disconnect()
+
+
+def names_of(redis: Redis) -> Names:
+    """The names of the keys of the deployment that the client was opened for."""
+    names = getattr(redis.connection_pool, "names", None)
+    return names if isinstance(names, Names) else Names()
 
 
 async def insist(call: Callable[[], Awaitable[T]]) -> T:

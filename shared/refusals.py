@@ -14,6 +14,7 @@ from typing import Any, Final
 from chatkit.errors import CustomStreamError
 from starlette.exceptions import HTTPException
 
+from shared.crashes import site_code
 from shared.errors import RelaykitError, ServerRefused
 from shared.text import well_formed, well_formed_escapes
 
@@ -30,10 +31,11 @@ def server_refusals() -> Iterator[None]:
     """Has an HTTPException in the block leave it as ServerRefused; likewise a CustomStreamError, with the status 400.
 
     An HTTPException whose status is no error, a redirect for instance, leaves it as RelaykitError: a chat's client
-    cannot follow it.
+    cannot follow it. What is no Exception leaves it as ServerCrashed.
     """
     try:
-        yield
+        with site_code:
+            yield
     except HTTPException as error:
         raise (refusal_of(error) or RelaykitError()) from error
     except CustomStreamError as error:

@@ -20,7 +20,7 @@ from shared.errors import (
     ThreadNotFound,
     TooManyRuns,
 )
-from shared.runs import GIVEN_UP, AwaitedCall, Kind, Run, Status, sources
+from shared.runs import GIVEN_UP, MAX_UNCOUNTED_ATTEMPTS, AwaitedCall, Kind, Run, Status, sources
 
 TOO_MANY_RETRY_SECONDS = 5.0
 """After which a caller with too many runs may ask again."""
@@ -176,10 +176,11 @@ class Runs:
             row = await connection.fetchrow(sql.ANSWERING, tenant, owner, thread_id, item_id)
         return None if row is None else run_of(row)
 
-    async def start(self, run_id: str) -> Run | None:
-        """Begins the next attempt and returns the row with its number, or None where the run has ended."""
+    async def start(self, run_id: str, *, uncounted: bool = False) -> Run | None:
+        """Begins the next attempt; None where the run has ended. `uncounted`: a lost one does not count against it."""
+        states = sources(Status.RUNNING)
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(sql.START, run_id, sources(Status.RUNNING))
+            row = await connection.fetchrow(sql.START, run_id, states, uncounted, MAX_UNCOUNTED_ATTEMPTS)
         return None if row is None else replace(run_of(row), thread=row["thread"], anchor=row["anchor"])
 
     async def status(self, run_id: str) -> tuple[Status, int, str | None] | None:

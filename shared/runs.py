@@ -76,6 +76,7 @@ class Run:
     status: Status
     attempt: int
     handed_back: int
+    """Attempts that do not count: handed back by a worker, or lost by the fault of another run."""
     anchor_item_id: str | None
     input: Mapping[str, Any]
     context: Mapping[str, Any]
@@ -98,6 +99,9 @@ class Run:
         """The client tool call that was given up before this run, which waited behind it, could begin."""
         return self.input.get(GIVEN_UP)
 
+
+MAX_UNCOUNTED_ATTEMPTS = 20
+"""Of a run: what is lost beyond that counts, by whose fault it may be, so that no run goes round for ever."""
 
 GIVEN_UP = "given_up_call"
 """In a run's input; absent where no call was given up for it."""

@@ -93,9 +93,14 @@ ORDER BY seq LIMIT 1
 """  # noqa: S608
 
 # With what our store has of the run's thread and of its anchor, which a first attempt is about to ask for.
+# A row that is running has an attempt that was lost: $3 says whether that may be left uncounted, $4 how many may be in
+# all. A run that has no attempt left by a limit of its own, or was forbidden the next, is not executed again for it.
 START: Final = f"""
 WITH started AS (
-    UPDATE runs SET attempt = attempt + 1, status = 'running', started_at = coalesce(started_at, now())
+    UPDATE runs SET attempt = attempt + 1, status = 'running', started_at = coalesce(started_at, now()),
+        handed_back = handed_back + (
+            $3 AND status = 'running' AND handed_back < $4 AND coalesce(attempt - handed_back < max_attempts, true)
+        )::int
     WHERE id = $1 AND status = ANY ($2)
     RETURNING {COLUMNS}
 )

@@ -27,6 +27,12 @@ def overrides(server: ChatKitServer[Any], method: str) -> bool:
     return inspect.getattr_static(server, method) is not inspect.getattr_static(ChatKitServer, method)
 
 
+def own_methods(server: ChatKitServer[Any]) -> frozenset[str]:
+    """The names of the SDK's methods that the server overrides."""
+    methods = (name for name, value in vars(ChatKitServer).items() if inspect.isfunction(value))
+    return frozenset(name for name in methods if name != "__init__" and overrides(server, name))
+
+
 def bypassed(server: ChatKitServer[Any], *, is_store_ours: bool) -> str | None:
     """What keeps the server from being run as it was written, in one line; None where nothing does."""
     never_called = {**NEVER_CALLED, **(NEVER_CALLED_WITH_OUR_STORE if is_store_ours else {})}

@@ -19,6 +19,9 @@ SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 """Header fields that CONTEXT_HEADERS may not name."""
 MAX_CONTEXT_HEADERS = 20
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]{1,100}")  # RFC 9110, 5.6.2
+_DEPLOYMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+NAMES_OF_KEYS = frozenset({"arq", "relaykit", "run"})
+"""How the keys of a deployment without a name begin: one so named would be within reach of its Redis user."""
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -42,6 +45,7 @@ class Settings(BaseSettings):
     database_pool_min: int = Field(default=4, ge=1)
     database_pool_max: int = Field(default=16, ge=2)
     database_timeout_seconds: Seconds = 10
+    deployment: str = ""
 
     # The user's server
     chatkit_server: str = "examples.assistant:AssistantServer"
@@ -71,6 +75,7 @@ class Settings(BaseSettings):
     # HTTP
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    worker_port: int = Field(default=0, ge=0, le=65535)
     public_url: str | None = None
     cors_origins: CommaList = ()
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
@@ -81,12 +86,16 @@ class Settings(BaseSettings):
     head_seconds: Seconds = 10
     body_bytes_per_second: int = Field(default=1_024, ge=0)
     max_connections: int = Field(default=0, ge=0)
+    keep_alive_seconds: Seconds = 75
+    shutdown_delay_seconds: float = Field(default=5, ge=0, allow_inf_nan=False)
 
     # Runs
     max_runs: int = Field(default=100, ge=1)
+    suspect_processes: int = Field(default=4, ge=0, le=64)
     lease_seconds: float = Field(default=10, ge=0.1, allow_inf_nan=False)
     run_max_attempts: int = Field(default=3, ge=1)
     run_timeout_seconds: Seconds = 900
+    blocked_seconds: float = Field(default=60, ge=0, allow_inf_nan=False)
     abandon_seconds: float = Field(default=0, ge=0, allow_inf_nan=False)
     drain_seconds: float = Field(default=25, ge=0, allow_inf_nan=False)
     thread_policy: Literal["reject", "queue", "interrupt"] = "queue"
@@ -207,6 +216,15 @@ class Settings(BaseSettings):
             raise ValueError(f"has more than {MAX_CONTEXT_HEADERS} names")
         return names
 
+    @field_validator("deployment")
+    @classmethod
+    def _deployment_name(cls, value: str) -> str:
+        if value and (not _DEPLOYMENT_NAME.fullmatch(value) or value in NAMES_OF_KEYS):
+            raise ValueError(
+                "must be 1 to 32 of a-z, 0-9, _ and -, the first a letter or a digit, and not arq, relaykit or run"
+            )
+        return value
+
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, value: str) -> str:
@@ -238,6 +256,10 @@ class Settings(BaseSettings):
             raise ValueError("JWT_ALGORITHMS takes RS256, ES256 and EdDSA, and at least one of them")
         if self.database_pool_min > self.database_pool_max:
             raise ValueError("DATABASE_POOL_MIN is above DATABASE_POOL_MAX")
+        if 0 < self.blocked_seconds <= 1:
+            raise ValueError(
+                "BLOCKED_SECONDS is not above 1, which is when a call that blocks is named; 0: never"
+            )
         if 0 < self.abandon_seconds < self.lease_seconds:
             raise ValueError("ABANDON_SECONDS is below LEASE_SECONDS, within which followers are noticed")
         if self.forward_token and not self.forward_token_key:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from shared import undo_sql as undo
-from shared.database import prepared
+from shared.sessions import prepared
 
 _ONE_ITEM = "thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4"
 

@@ -6,19 +6,30 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+import structlog
+
+from shared.process_end import names_of
+
 REPEAT_SECONDS = 0.5
+GIVE_UP_SECONDS = 5.0
+"""For tasks that are in the site's code, which may swallow every cancellation."""
+
+log = structlog.get_logger()
 
 
 async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancels the tasks until they have ended, whatever they end with.
+    """Cancels the tasks until they have ended, whatever they end with; those that do not are left behind.
 
     Once is not enough: asyncio.wait_for, through which redis-py sends, drops in Python 3.11 a cancellation that comes
     together with its result.
     """
     ending = set(tasks)
-    pending = ending
-    while pending:
+    pending, seconds = ending, 0.0
+    while pending and seconds < GIVE_UP_SECONDS:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=REPEAT_SECONDS)
-    await asyncio.gather(*ending, return_exceptions=True)
+        seconds += REPEAT_SECONDS
+    if pending:
+        log.error("tasks do not end when they are cancelled", action="tasks_left", tasks=names_of(pending))
+    await asyncio.gather(*ending - pending, return_exceptions=True)

@@ -12,11 +12,18 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from httpx2._config import DEFAULT_TIMEOUT_CONFIG
 
 from deploy.local.services import Services
 from shared.settings import Settings
+from tests.caches import make_once
 from tests.services import Databases, RedisDatabases, temporary_services
-from tests.system import free_port, make_settings
+from tests.system import WAIT_SECONDS, free_port, make_settings
+
+make_once()
+# Five seconds by itself, which a busy machine may need for a request.
+for phase in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, phase, WAIT_SECONDS)
 
 
 @pytest.fixture(scope="session")

@@ -1,30 +1,23 @@
-"""API and worker processes that die at one exact point, by their own kill -9, or whose clock is wrong.
-
-They are forked from a process that has imported everything, so that each starts in no time; what they run is the
-product's own `main`.
-"""
+"""API and worker processes that die at one exact point, by their own kill -9, or whose clock is wrong."""
 
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from inspect import iscoroutinefunction
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal
 
 from shared.settings import Settings
+from tests.forked import fork
 from tests.system import environment
-
-_forkserver = multiprocessing.get_context("forkserver")
-_forkserver.set_forkserver_preload(["api.__main__", "worker.__main__", "tests.relay_servers"])
 
 
 @dataclass(frozen=True)
@@ -47,10 +40,8 @@ def process(
     **more: str,
 ) -> Iterator[ForkServerProcess]:
     """A process of the product; killed after the block if it still lives. Its output goes to `log`."""
-    environ = environment(settings, **more)
-    log.touch()
-    child = _forkserver.Process(target=_run, args=(module, environ, log, dies_at, clock_ahead_seconds))
-    child.start()
+    prepare = partial(_prepare, dies_at, clock_ahead_seconds)
+    child = fork(module, environment(settings, **more), log, prepare)
     try:
         yield child
     finally:
@@ -61,21 +52,12 @@ def process(
         child.join()
 
 
-def _run(
-    module: str, environ: dict[str, str], log: Path, dies_at: Point | None, clock_ahead_seconds: float
-) -> None:
-    os.environ.clear()
-    os.environ.update(environ)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    signal.set_wakeup_fd(-1)
+def _prepare(dies_at: Point | None, clock_ahead_seconds: float) -> None:
     if clock_ahead_seconds:
         true_time = time.time
         time.time = lambda: true_time() + clock_ahead_seconds
     if dies_at is not None:
         _arm(dies_at)
-    os._exit(importlib.import_module(f"{module}.__main__").main())
 
 
 def _arm(point: Point) -> None:

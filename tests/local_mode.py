@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.services import open_folder, remove_data
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 READY_LINE = re.compile(r"Redis: (?:Redis|Valkey) \d+\.\d+\.\d+ \(.+\)\nRelaykit is ready: (http://\S+)/\n")
 
 

@@ -38,7 +38,7 @@ SLOW_SECONDS = 0.02
 
 
 class Talkative(ChatKitServer[Any]):
-    """Greets the user by what its context knows; counts, slowly, when it is asked to count."""
+    """Greets the user by what its context knows; counts, slowly, when it is asked to count, or stops in the middle."""
 
     def greeting(self, context: Any) -> str:
         raise NotImplementedError
@@ -50,7 +50,7 @@ class Talkative(ChatKitServer[Any]):
         page = await self.store.load_thread_items(thread.id, None, 100, "asc", context)
         asked = sum(isinstance(item, UserMessageItem) for item in page.data)
         words = f"{self.greeting(context)}: {text} ({asked})".split(" ")
-        if text == "count":
+        if text in ("count", "count and wait"):
             words = [str(number) for number in range(SLOW_WORDS)]
         item = AssistantMessageItem(
             id=self.store.generate_item_id("message", thread, context),
@@ -64,8 +64,10 @@ class Talkative(ChatKitServer[Any]):
             item.content[0].text += delta
             update = AssistantMessageContentPartTextDelta(content_index=0, delta=delta)
             yield ThreadItemUpdatedEvent(item_id=item.id, update=update)
-            if text == "count":
+            if text in ("count", "count and wait"):
                 await asyncio.sleep(SLOW_SECONDS)
+            if text == "count and wait" and delta == f" {SLOW_WORDS // 2}":
+                await asyncio.sleep(3600)
         yield ThreadItemDoneEvent(item=item)
 
     async def transcribe(self, audio_input: AudioInput, context: Any) -> TranscriptionResult:

@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import signal
 import sys
 
 import structlog
-import uvloop
 
 from shared.errors import RelaykitError
 from shared.garbage import settle
 from shared.log import configure, failure
-from shared.settings import Settings, load_settings
-from worker.main import create_worker
+from shared.main_loop import MainLoop
+from shared.settings import load_settings
+from worker.main import RunWorker, create_worker
+from worker.quarantine.cell_process import execute_cell
+from worker.quarantine.fork_server import forking
 
 log = structlog.get_logger()
 
 
-def main() -> int:
+def main(loop: MainLoop | None = None) -> int:
+    """The status to end with, by `loop.end`."""
+    loop = loop or MainLoop()
     try:
         settings = load_settings()
         configure(settings.log_level, settings.log_format)
-        uvloop.run(_serve(settings))
+        faulthandler.enable()
+        with forking(settings.suspect_processes, execute_cell) as forks:
+            worker = create_worker(settings, forks=forks, owns_process=True)
+            settle()
+            loop.run(_serve(worker))
     except RelaykitError as error:
         print(f"relaykit worker: {error.code}: {error.message}", file=sys.stderr)
         return 2
-    except Exception as error:
+    except BaseException as error:
         log.critical("the worker failed", action="worker_failed", **failure(error))
         return 1
     return 0
 
 
-async def _serve(settings: Settings) -> None:
-    worker = create_worker(settings)
-    settle()
+async def _serve(worker: RunWorker) -> None:
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, worker.drain)
+        # not the loop's own handlers: those are not called while a call blocks it
+        signal.signal(number, lambda number, frame: worker.draining.ask_by_signal(loop))
     await worker.run()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main_loop = MainLoop()
+    main_loop.end(main(main_loop))

@@ -6,6 +6,7 @@ Why each of these, with figures against stock arq, is in docs/decisions/0003-cla
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import Any, assert_never
 from uuid import uuid4
@@ -15,11 +16,16 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from shared.claims import Claim, Loss
 from shared.errors import QueueUnavailable
+from shared.fair_share import RunningLimits
 from shared.log import failure
-from shared.queue import RUN_FUNCTION, Claim, Queue, RunningLimits, deserialize, serialize
+from shared.queue import RUN_FUNCTION, Queue, deserialize, serialize
 from shared.settings import Settings
-from worker.executor import Executor, Outcome
+from worker.current_run import enter_run
+from worker.execution import Execution
+from worker.executor import Outcome
+from worker.quarantine.quarantine import Quarantine, Stay
 
 BELL_SECONDS = 1.0
 """How long an idle worker waits for the bell before it looks by itself: a ring can be lost with its connection."""
@@ -35,9 +41,9 @@ class ArqWorker(Worker):
         self,
         settings: Settings,
         redis: ArqRedis,
-        queue: Queue,
         bell: Queue,
-        executor: Executor,
+        execution: Execution,
+        quarantine: Quarantine | None,
     ) -> None:
         super().__init__(
             functions=[func(_never_called, name=RUN_FUNCTION)],
@@ -49,11 +55,13 @@ class ArqWorker(Worker):
             job_serializer=serialize,
             job_deserializer=deserialize,
         )
-        self.claims: dict[str, Claim] = {}
+        self.claims = execution.claims
         self._settings = settings
-        self._queue = queue
+        self._queue = execution.queue
         self._bell = bell
-        self._executor = executor
+        self._executor = execution.executor
+        self._runs = execution.runs
+        self._quarantine = quarantine
         self._limits = RunningLimits(settings.tenant_max_running, settings.caller_max_running)
         self._claiming = asyncio.Lock()
         self._name = uuid4().hex
@@ -87,6 +95,11 @@ class ArqWorker(Worker):
         async with self._claiming:
             return
 
+    def drain_quarantine(self) -> None:
+        """Has the cells drain, each within the same time as this process."""
+        if self._quarantine is not None:
+            self._quarantine.drain()
+
     async def jobs_ended(self, timeout_seconds: float) -> None:
         """Waits for the jobs that run now, up to a time-out."""
         if self.tasks:
@@ -106,29 +119,56 @@ class ArqWorker(Worker):
                 task.add_done_callback(partial(self._ended, claim))
         return len(claims)
 
-    async def _run(self, claim: Claim, earlier: asyncio.Task[Any] | None) -> None:
+    async def _run(self, claim: Claim, earlier: asyncio.Task[Outcome] | None) -> Outcome:
         """Runs the job under its claim; its id is the run's, and what its message says besides is nobody's word.
 
-        A worker that slept through its lease may have claimed its own run again: the earlier attempt ends first.
+        A worker that slept through its lease may have claimed its own run again. The attempt that still runs goes on
+        under the new claim; where another worker has begun the next one meanwhile, it ends first.
         """
-        if earlier is not None:
+        enter_run(claim.run_id)
+        if earlier is not None and not await self._goes_on(claim.run_id):
             self._executor.lose(claim.run_id)
             await asyncio.wait({earlier})
+            earlier = None
+        uncounted = self._is_uncounted(claim.loss)
+        if earlier is None and self._quarantine is not None and self._quarantine.takes(claim):
+            stay = await self._quarantine.execute(claim, partial(self._forget_claim, claim))
+            if stay is Stay.GIVEN_BACK and self._forget_claim(claim):
+                await self._queue.release(claim, done=False)
+            if stay is not Stay.STOPPED:
+                return Outcome.AGAIN
         try:
-            outcome = await self._executor.execute(claim.run_id)
+            outcome = await (earlier or self._executor.execute(claim.run_id, uncounted=uncounted))
         except Exception:
             self.jobs_failed += 1
-            self._forget_claim(claim)  # the run is claimed again when the lease ends by itself
+            if self._forget_claim(claim):
+                with suppress(QueueUnavailable):  # the run is claimed again when the lease ends by itself
+                    await self._queue.blame(claim)
             raise
         match outcome:
             case Outcome.DONE:
                 self.jobs_complete += 1
-            case Outcome.AGAIN:
+            case Outcome.AGAIN | Outcome.FOREIGN:
                 self.jobs_retried += 1
             case _:
                 assert_never(outcome)
-        if self._forget_claim(claim) and not await self._queue.release(claim, done=outcome is Outcome.DONE):
+        if not self._forget_claim(claim):
+            return outcome
+        if outcome is Outcome.FOREIGN:
+            await self._queue.put_aside(claim)
+        elif not await self._queue.release(claim, done=outcome is Outcome.DONE):
             log.warning("lease was lost", action="release_refused", run_id=claim.run_id)
+        return outcome
+
+    async def _goes_on(self, run_id: str) -> bool:
+        attempt = self._executor.attempts.get(run_id)
+        return attempt is not None and await attempt.goes_on(self._runs)
+
+    def _is_uncounted(self, loss: Loss | None) -> bool:
+        """Without a quarantine suspects are executed together again, so that in the end each loss has to count."""
+        if loss is None or self._settings.run_max_attempts == 1:
+            return False
+        return loss.company == 0 or (self._quarantine is not None and not loss.counts)
 
     async def _wait_for_slot(self) -> None:
         if self.tasks:

@@ -32,8 +32,10 @@ from chatkit.types import (
 from pydantic import TypeAdapter
 
 from shared.chatkit import UserServer
-from shared.errors import Fenced
+from shared.crashes import site_code
+from shared.errors import DatabaseUnavailable, Fenced, Stopping
 from shared.log import failure
+from shared.run_rows import Runs
 from shared.runs import Kind, Run
 from shared.store import ITEM, PostgresStore, read_thread
 from worker.publisher import RunJournal
@@ -63,6 +65,8 @@ class Attempt:
         """The client tool call that the stream ended with, if it did: its last whole item."""
         self.is_last = False
         """Whether the server has forbidden another attempt."""
+        self.number: int | None = None
+        """Of an attempt whose row says that it has begun, once that is known here."""
         self.began = False
         """Whether the server was called."""
         self._state = StopState()
@@ -88,9 +92,22 @@ class Attempt:
         """Has `call` made when the lease is lost: at once, where it is."""
         self._state.when_lost(call)
 
+    async def goes_on(self, runs: Runs) -> bool:
+        """Whether the run is still its own, as far as PostgreSQL can be asked: its lease may have lapsed."""
+        if self._state.reason is Stop.LOST:
+            return False
+        if self.number is None:
+            return True
+        try:
+            row = await runs.status(self.run_id)
+        except DatabaseUnavailable:
+            return True  # the fences know
+        return row is not None and row[1] == self.number
+
     async def prepare(self, run: Run, user: UserServer, context: Any) -> Prepared:
         """Loads what the run half is called with. Raises what the server's store raises."""
-        with executing(self._state):
+        self.number = run.attempt
+        with site_code, executing(self._state):
             thread, item = _loaded(user.server.store, run, context) or await _load(
                 user.server.store, run, context
             )
@@ -105,7 +122,7 @@ class Attempt:
 
         Raises Fenced, and what the server's store raises outside the SDK's own handling.
         """
-        with executing(self._state):
+        with site_code, executing(self._state):
             await self._execute(prepared, run, user, context, journal)
 
     async def _execute(
@@ -115,14 +132,15 @@ class Attempt:
 
         async def produce() -> None:
             current_stop.set(self._state)
-            events = ServerEvents(self.run_id, server, prepared, context, self._state, journal).read()
-            shown = cast(Events, server._process_events(thread, context, lambda: events))
-            async with aclosing(events), aclosing(shown):  # both end in this task, the SDK's first
-                options = await anext(shown)
-                if not _was_admitted(options, run):
-                    self._take(options, journal)
-                async for event in shown:
-                    self._take(event, journal)
+            with site_code:  # nothing else may end the task: the loop would end with it
+                events = ServerEvents(self.run_id, server, prepared, context, self._state, journal).read()
+                shown = cast(Events, server._process_events(thread, context, lambda: events))
+                async with aclosing(events), aclosing(shown):  # both end in this task, the SDK's first
+                    options = await anext(shown)
+                    if not _was_admitted(options, run):
+                        self._take(options, journal)
+                    async for event in shown:
+                        self._take(event, journal)
 
         complete = False
         if self._state.reason is None:
@@ -170,7 +188,7 @@ class Attempt:
                 # the server cancelled itself: nobody stopped it, and its answer is not whole
                 self.last_error = _interrupted()
                 journal.put(self.last_error)
-        except Fenced:
+        except (Fenced, Stopping):
             self.stop(Stop.LOST)
         except Exception as error:
             if self._state.reason is Stop.USER and isinstance(error, NotFoundError):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import Enum
-from typing import TypeVar
 
 import structlog
 from chatkit.errors import ErrorCode
@@ -16,7 +14,7 @@ from chatkit.types import ErrorEvent
 from shared.awaited_calls import find_left_call
 from shared.chatkit import UserServer
 from shared.ending import Endings
-from shared.errors import ContextTimeout, DatabaseUnavailable, Fenced, QueueUnavailable, ServerRefused
+from shared.errors import ContextTimeout, Fenced, ServerRefused, Stopping
 from shared.identity import RequestContext, set_current
 from shared.journal import Journals
 from shared.log import failure
@@ -30,17 +28,15 @@ from shared.store import PostgresStore
 from shared.tasks import end_tasks
 from shared.token_box import TokenBox
 from worker.attempt import Attempt
+from worker.persist import persist
 from worker.publisher import Publisher, RunJournal
 from worker.restore import admission_events, show_call
 from worker.rewind import news, read_shown, take_back
 from worker.server_events import Prepared
 from worker.stop import Stop
 
-RETRY_SECONDS = 0.25
 EXHAUSTED = "attempts_exhausted"
 """The error of a run whose workers were lost too often."""
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -50,10 +46,13 @@ class Outcome(Enum):
 
     DONE = "done"
     AGAIN = "again"
+    FOREIGN = "foreign"  # no run has the job's id
 
 
 class Executor:
     """Executes runs, each by its id alone: everything else is in its row."""
+
+    _persist = staticmethod(persist)
 
     def __init__(
         self,
@@ -76,15 +75,15 @@ class Executor:
         self._user = user
         self._box = TokenBox(settings.forward_token_key) if settings.forward_token_key else None
 
-    async def execute(self, run_id: str) -> Outcome:
-        """Executes the next attempt of the run; the claim must be held."""
+    async def execute(self, run_id: str, *, uncounted: bool = False) -> Outcome:
+        """Executes the next attempt; the claim must be held. `uncounted`: a lost one does not count against the run."""
         structlog.contextvars.bind_contextvars(run_id=run_id)
         attempt = Attempt(run_id)
         if self._draining:
             attempt.stop(Stop.DRAIN)
         self.attempts[run_id] = attempt
         try:
-            return await self._execute(attempt)
+            return await self._execute(attempt, uncounted)
         finally:
             del self.attempts[run_id]
 
@@ -100,11 +99,10 @@ class Executor:
         for attempt in self.attempts.values():
             attempt.stop(Stop.DRAIN)
 
-    async def _execute(self, attempt: Attempt) -> Outcome:
-        run = await self._persist(attempt, lambda: self._runs.start(attempt.run_id))
+    async def _execute(self, attempt: Attempt, uncounted: bool) -> Outcome:
+        run = await self._persist(attempt, lambda: self._runs.start(attempt.run_id, uncounted=uncounted))
         if run is None:
-            await self._complete_ended(attempt)
-            return Outcome.DONE
+            return await self._complete_ended(attempt)
         structlog.contextvars.bind_contextvars(thread_id=run.thread_id, attempt=run.attempt)
         log.info("attempt begins", action="attempt_start", kind=run.kind.value)
         if run.cancel_requested:
@@ -116,7 +114,7 @@ class Executor:
         )
         try:
             status, error = await self._attempt(attempt, run, journal)
-        except Fenced:
+        except (Fenced, Stopping):
             attempt.stop(Stop.LOST)
             status, error = Status.FAILED, None
         finally:
@@ -150,7 +148,7 @@ class Executor:
             if run.given_up_call is not None:
                 await self._persist(attempt, lambda: show_call(self._user.server, run, journal, context))
             await attempt.execute(prepared, run, self._user, context, journal)
-        except Fenced:
+        except (Fenced, Stopping):
             raise
         except Exception as error:
             if attempt.stopped is Stop.USER and isinstance(error, NotFoundError):
@@ -272,28 +270,15 @@ class Executor:
             return await self._endings.finish_row(run, status, error)
         return await self._endings.finish_with_call(run, status, error, attempt.pending_call, journal.put)
 
-    async def _complete_ended(self, attempt: Attempt) -> None:
+    async def _complete_ended(self, attempt: Attempt) -> Outcome:
         """The row had ended: what a worker died before writing of it is written now."""
-        ended = await self._persist(attempt, lambda: self._runs.status(attempt.run_id))
-        if ended is None or not ended[0].ended:
-            return
+        if (ended := await self._persist(attempt, lambda: self._runs.status(attempt.run_id))) is None:
+            return Outcome.FOREIGN
         status, number, _ = ended
-        ttl = self._settings.journal_ended_ttl_seconds
-        await self._persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
-
-    async def _persist(self, attempt: Attempt, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeats a call through an outage of Redis or PostgreSQL, as long as the lease is held.
-
-        Raises Fenced once it is not.
-        """
-        while True:
-            try:
-                return await call()
-            except (DatabaseUnavailable, QueueUnavailable) as error:
-                log.warning("waiting for a service", action="service_retry", code=error.code)
-                if attempt.stopped is Stop.LOST:
-                    raise Fenced from error
-                await asyncio.sleep(RETRY_SECONDS)
+        if status.ended:
+            ttl = self._settings.journal_ended_ttl_seconds
+            await self._persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
+        return Outcome.DONE
 
 
 def _code(error: ErrorEvent) -> str:

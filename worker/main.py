@@ -11,40 +11,47 @@ import structlog
 from arq.connections import ArqRedis
 from chatkit.server import ChatKitServer
 
-from shared import keys
 from shared.attachments import ObjectAttachmentStore, build_attachment_store, build_previews
 from shared.chatkit import UserServer, load_server
 from shared.database import Database
-from shared.ending import Endings
-from shared.errors import QueueUnavailable
-from shared.journal import Journals
-from shared.listen import heard, listening
-from shared.log import failure
 from shared.queue import Queue, deserialize, serialize
-from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, open_redis, translated
-from shared.run_rows import Runs
+from shared.redis import REPLY_TIMEOUT_SECONDS, open_redis
 from shared.settings import Settings
 from shared.store import PostgresStore
 from shared.store_calls import StoreCalls
 from shared.tasks import end_tasks
 from worker.arq_worker import BELL_SECONDS, ArqWorker
+from worker.draining import Draining
+from worker.execution import opened_execution, running_loops
 from worker.executor import Executor
-from worker.heartbeat import Heartbeat
-from worker.publisher import Publisher
+from worker.quarantine.fork_server import ForkServer
+from worker.quarantine.quarantine import Quarantine
 from worker.reaper import Reaper
 from worker.server_events import note_given_id
-from worker.stop import Stop, calling_store, guard, is_executing
-
-RECONNECT_SECONDS = 0.2
+from worker.stop import calling_store, guard, is_executing
 
 log = structlog.get_logger()
 
 
-def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) -> RunWorker:
+def create_worker(
+    settings: Settings,
+    server: ChatKitServer[Any] | None = None,
+    *,
+    forks: ForkServer | None = None,
+    owns_process: bool = False,
+) -> RunWorker:
     """A worker that opens nothing until `run`. `server` is taken as it is, instead of CHATKIT_SERVER.
 
-    Raises ServerLoadError.
+    Without `forks` it has no quarantine: suspects are executed as other runs are. `owns_process`: it may end the
+    process, where a call blocks the event loop. Raises ServerLoadError.
     """
+    return RunWorker(settings, *load(settings, server), forks=forks, owns_process=owns_process)
+
+
+def load(
+    settings: Settings, server: ChatKitServer[Any] | None = None
+) -> tuple[Database, UserServer, ObjectAttachmentStore | None]:
+    """The user's server with our store, and what that stands on, still closed. Raises ServerLoadError."""
     database = Database(settings)
     calls = StoreCalls(database, waits=is_executing, calling=calling_store)
     attachment_store = build_attachment_store(settings, database, calls)
@@ -57,7 +64,7 @@ def create_worker(settings: Settings, server: ChatKitServer[Any] | None = None) 
     )
     user = load_server(settings, store, attachment_store, server)
     guard(user.server)
-    return RunWorker(settings, database, user, attachment_store)
+    return database, user, attachment_store
 
 
 class RunWorker:
@@ -69,23 +76,28 @@ class RunWorker:
         database: Database,
         user: UserServer,
         attachments: ObjectAttachmentStore | None,
+        *,
+        forks: ForkServer | None,
+        owns_process: bool,
     ) -> None:
+        self.draining = Draining(settings)
         self._settings = settings
         self._database = database
         self._user = user
         self._attachments = attachments
-        self._stopping = asyncio.Event()
+        self._forks = forks
+        self._owns_process = owns_process
 
     def drain(self) -> None:
         """Claim nothing more; let runs finish for DRAIN_SECONDS, hand the rest back, end."""
-        self._stopping.set()
+        self.draining.ask()
 
     async def run(self) -> None:
-        """Serves until `drain`. Raises DatabaseUnavailable or QueueUnavailable where it cannot start."""
+        """Serves until `drain`. Raises SettingsError, DatabaseUnavailable or QueueUnavailable where it cannot start."""
         async with self._opened() as (arq_worker, executor):
             log.info("worker started", action="worker_start", max_runs=self._settings.max_runs)
             polling = asyncio.create_task(arq_worker.async_run())
-            stopping = asyncio.create_task(self._stopping.wait())
+            stopping = asyncio.create_task(self.draining.asked.wait())
             await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if polling.done():
                 stopping.cancel()
@@ -97,74 +109,40 @@ class RunWorker:
     async def _drain(self, arq_worker: ArqWorker, executor: Executor) -> None:
         log.info("draining", action="worker_drain", runs=len(executor.attempts))
         await arq_worker.stop_claiming()
+        arq_worker.drain_quarantine()
         await arq_worker.jobs_ended(self._settings.drain_seconds)
         executor.drain()
         await arq_worker.jobs_ended(self._settings.lease_seconds)
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[tuple[ArqWorker, Executor]]:
-        settings, database = self._settings, self._database
+        settings = self._settings
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(database)
-            commands = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
-            with translated():
-                await commands.ping()
+            execution = await stack.enter_async_context(
+                opened_execution(
+                    settings, self._database, self._user, self.draining, owns_process=self._owns_process
+                )
+            )
             bell = await stack.enter_async_context(
                 open_redis(
                     settings.redis_url,
+                    deployment=settings.deployment,
                     connections=1,
                     reply_timeout_seconds=BELL_SECONDS + REPLY_TIMEOUT_SECONDS,
                 )
             )
-            signals = await stack.enter_async_context(
-                open_redis(settings.redis_url, connections=1, reply_timeout_seconds=None)
+            pool = execution.commands.connection_pool
+            redis = ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize)
+            reaper = Reaper(
+                settings,
+                self._database,
+                execution.queue,
+                execution.endings,
+                self._attachments,
+                execution.redis_check,
             )
-            runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
-            await journals.load_scripts()
-            publisher = Publisher(commands, journals, settings)
-            endings = Endings(settings, database, runs, journals, queue, self._user)
-            executor = Executor(settings, runs, journals, queue, publisher, endings, self._user)
-            redis = ArqRedis(commands.connection_pool, job_serializer=serialize, job_deserializer=deserialize)
-            reaper = Reaper(settings, database, queue, endings, self._attachments)
-            arq_worker = ArqWorker(settings, redis, queue, Queue(bell), executor)
-            heartbeat = Heartbeat(queue, settings, arq_worker.claims, executor.attempts)
-            loops = [publisher.run(), heartbeat.run(), reaper.run(), _hear_signals(signals, executor)]
-            await stack.enter_async_context(_running([asyncio.create_task(loop) for loop in loops], self))
-            yield arq_worker, executor
-
-
-async def _hear_signals(redis: Redis, executor: Executor) -> None:
-    """Stops the attempt that a cancel signal names, if it is here. A missed signal is found by the heartbeat."""
-    while True:
-        try:
-            async with listening(redis, lambda pubsub: pubsub.subscribe(keys.SIGNALS)) as pubsub:
-                async for messages in heard(pubsub):
-                    for message in messages:
-                        if message["type"] == "message":
-                            _signal(executor, message["data"])
-        except QueueUnavailable as error:
-            log.warning("signals interrupted", action="signals_reconnect", **failure(error))
-        await asyncio.sleep(RECONNECT_SECONDS)
-
-
-def _signal(executor: Executor, data: bytes) -> None:
-    attempt = executor.attempts.get(data.decode(errors="replace"))
-    if attempt is not None:
-        attempt.stop(Stop.USER)
-
-
-@asynccontextmanager
-async def _running(loops: list[asyncio.Task[None]], worker: RunWorker) -> AsyncIterator[None]:
-    """Keeps the loops running; one that fails drains the worker, whose runs go to others."""
-
-    def heed(loop: asyncio.Task[None]) -> None:
-        if not loop.cancelled() and (error := loop.exception()) is not None:
-            log.critical("a loop failed", action="loop_failed", **failure(error))
-            worker.drain()
-
-    for loop in loops:
-        loop.add_done_callback(heed)
-    try:
-        yield
-    finally:
-        await end_tasks(loops)
+            await stack.enter_async_context(running_loops([reaper.run()], self.draining.ask))
+            quarantine = None if self._forks is None else Quarantine(settings, execution.queue, self._forks)
+            if quarantine is not None:
+                stack.push_async_callback(quarantine.close)
+            yield ArqWorker(settings, redis, Queue(bell), execution, quarantine), execution.executor

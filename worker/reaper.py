@@ -14,11 +14,13 @@ import structlog
 
 from shared.attachments import ObjectAttachmentStore
 from shared.database import Database
-from shared.ending import Endings, GivenUp
+from shared.ending import Endings
 from shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 from shared.fair_share import flow_of
+from shared.given_up import GivenUp
 from shared.log import failure
 from shared.queue import Queue
+from shared.redis_check import RedisCheck
 from shared.runs import Run
 from shared.settings import Settings
 from worker.sweeps import OLDEST, Forgotten, OwnedRun, Place, Sweeps
@@ -53,6 +55,7 @@ class Reaper:
     queue: Queue
     endings: Endings
     attachments: ObjectAttachmentStore | None
+    redis_check: RedisCheck | None = None
     places: dict[str, Place] = field(default_factory=dict)
     """Up to where it has looked at what is old."""
 
@@ -66,11 +69,13 @@ class Reaper:
                 async with self._leading() as leads:
                     if leads:
                         if await self.queue.is_turn(EVERY_SECONDS * OF_A_TURN):
+                            if self.redis_check is not None:
+                                await self.redis_check.renew()
                             await self.requeue()
                         if turn % DELETE_EVERY == 0:
                             await self.delete_old()
             except (DatabaseUnavailable, QueueUnavailable, StorageUnavailable) as error:
-                log.warning("the reaper waits", action="reaper_retry", code=error.code)
+                log.warning("the reaper waits", action="reaper_retry", code=error.code, **failure(error))
             except Exception as error:  # a defect here must not take the runs with it
                 log.error("the reaper failed", action="reaper_failed", **failure(error))  # noqa: TRY400
 

@@ -24,7 +24,8 @@ from chatkit.types import (
 )
 from starlette.exceptions import HTTPException
 
-from shared.errors import Fenced
+from shared.crashes import ServerCrashed, site_code
+from shared.errors import Fenced, Stopping
 from shared.log import failure
 from shared.refusals import refusal_of, stream_error
 from shared.store import PostgresStore
@@ -32,6 +33,7 @@ from shared.text import is_well_formed, well_formed_copy
 from worker.delta_text import DeltaText
 from worker.item_ids import ItemIds, store_type
 from worker.left_generators import keep_left_generators, watch_generators
+from worker.loop_turns import LoopTurns
 from worker.publisher import RunJournal
 from worker.stop import StopState
 
@@ -88,17 +90,29 @@ class ServerEvents:
     async def read(self) -> AsyncGenerator[ThreadStreamEvent, None]:
         """Raises what the server does. However it ends, the server's own generator ends before it, in the same task."""
         source: AsyncIterator[ThreadStreamEvent] | None = None
+        turns = LoopTurns()
         try:
             if self._prepared.opening is not None:
                 yield self._prepared.opening
             watch_generators()
-            source = aiter(self._prepared.stream())
-            async for event in source:
+            with site_code:
+                source = aiter(self._prepared.stream())
+            while True:
+                try:
+                    event = await anext(source)
+                except StopAsyncIteration:
+                    break
+                except (Exception, asyncio.CancelledError):
+                    raise
+                except BaseException as error:  # not a GeneratorExit of ours: that comes at a yield
+                    raise ServerCrashed from error
                 if self._state.reason is not None:
                     raise asyncio.CancelledError  # the server swallowed the one that it got
                 if not self._journal.has_room:
                     # here the SDK hears a cancellation, because it waits for this generator
                     await self._journal.room()
+                elif turns.is_over():  # a server that never waits
+                    await asyncio.sleep(0)
                 if type(event) is ThreadItemUpdatedEvent:
                     yield self._update(event)
                 else:
@@ -106,7 +120,7 @@ class ServerEvents:
                         yield storable
                 if self._state.reason is not None:
                     raise asyncio.CancelledError
-        except (BaseStreamError, Fenced):
+        except (BaseStreamError, Fenced, Stopping):
             raise
         except Exception as error:
             # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
@@ -158,10 +172,11 @@ class ServerEvents:
         if getattr(generator, "ag_frame", generator) is None:
             return
         try:
-            if self._state.reason is not None:
-                with suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await generator.athrow(asyncio.CancelledError())
-            await generator.aclose()
+            with site_code:
+                if self._state.reason is not None:
+                    with suppress(asyncio.CancelledError, StopAsyncIteration):
+                        await generator.athrow(asyncio.CancelledError())
+                await generator.aclose()
         except Exception as error:
             log.error(  # noqa: TRY400
                 "the server failed when it was closed",

@@ -16,7 +16,7 @@ from typing import Any
 from chatkit.server import ChatKitServer
 from chatkit.types import AssistantMessageItem, ThreadItem, ThreadMetadata
 
-from shared.errors import Fenced
+from shared.errors import Fenced, Stopping
 
 
 class Stop(StrEnum):
@@ -121,8 +121,9 @@ def is_executing() -> bool:
 def calling_store() -> Iterator[None]:
     """The block is a call of our store: the attempt that it belongs to knows of it.
 
-    Where the fence refuses the call, the attempt is lost before anybody hears of it, so that no event that is made of
-    the refusal is shown. The server is not cancelled for that: it is unwinding already.
+    Where the fence refuses the call, or this process has closed its database, the attempt is lost before the server
+    hears of it, so that no event that is made of the refusal is shown. The server is not cancelled for that: it is
+    unwinding already.
     """
     state = _executing.get()
     if state is None:
@@ -131,7 +132,7 @@ def calling_store() -> Iterator[None]:
     state.store_calls += 1
     try:
         yield
-    except Fenced:
+    except (Fenced, Stopping):
         state.stop(Stop.LOST)
         raise
     finally:

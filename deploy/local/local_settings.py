@@ -17,6 +17,8 @@ DEFAULT_DATA_DIR = Path(__file__).parents[2] / ".relaykit"
 MAX_PROCESSES = 64
 DRAIN_SECONDS = 5.0
 """Whoever presses Ctrl-C waits for it; a deployment has 25."""
+SHUTDOWN_DELAY_SECONDS = 0.0
+"""No balancer is in front of local mode."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class LocalSettings:
     host: str
     ports: tuple[int, ...]
     workers: int
+    shutdown_delay_seconds: float
     drain_seconds: float
     data_dir: Path
 
@@ -35,7 +38,10 @@ class LocalSettings:
 
 
 def read_local_settings(environ: Mapping[str, str]) -> LocalSettings:
-    """HOST, PORT (0: any free ones), API_PROCESSES, WORKERS, DRAIN_SECONDS and DATA_DIR. Raises LocalModeError."""
+    """HOST, PORT (0: any free ones), API_PROCESSES, WORKERS, the times of a stop, and DATA_DIR.
+
+    Raises LocalModeError.
+    """
     host = environ.get("HOST") or "127.0.0.1"
     if host not in LOOPBACK_HOSTS:
         raise LocalModeError("HOST: local mode listens on loopback only; use 127.0.0.1, ::1 or localhost.")
@@ -46,6 +52,7 @@ def read_local_settings(environ: Mapping[str, str]) -> LocalSettings:
         host=host,
         ports=tuple(ports),
         workers=_number(environ, "WORKERS", 1, at_least=0, at_most=MAX_PROCESSES),
+        shutdown_delay_seconds=_seconds(environ, "SHUTDOWN_DELAY_SECONDS", SHUTDOWN_DELAY_SECONDS),
         drain_seconds=_seconds(environ, "DRAIN_SECONDS", DRAIN_SECONDS),
         data_dir=Path(environ.get("DATA_DIR") or DEFAULT_DATA_DIR),
     )
@@ -64,7 +71,9 @@ def child_environment(
         "ATTACHMENTS_URL": (directory.path / "attachments").as_uri(),
         "ATTACHMENTS_KEY": directory.secret("attachments.key"),
         "LOG_FORMAT": "console",
+        "SHUTDOWN_DELAY_SECONDS": str(settings.shutdown_delay_seconds),
         "DRAIN_SECONDS": str(settings.drain_seconds),
+        "BLOCKED_SECONDS": "0",  # a debugger stops the loop for as long as it likes
         "REDIS_URL": services.redis_url,
         "DATABASE_URL": services.database_url,
         "HOST": settings.host,

@@ -22,6 +22,7 @@ from deploy.local.services import services
 from deploy.local.waiting import StopRequest, wait_until, watch
 from shared import keys
 from shared.errors import RelaykitError
+from shared.keys import Names
 from shared.migrate import migrate
 
 READY_TIMEOUT_SECONDS = 2.0
@@ -63,12 +64,13 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes) -> 
             except RelaykitError as error:
                 raise LocalModeError(error.message) from error
             environment = child_environment(environ, settings, directory, running)
-            before = _workers_listening(running.redis_url)
+            deployment = environment.get("DEPLOYMENT", "")
+            before = _workers_listening(running.redis_url, deployment)
             with _started(settings, directory, environment, processes):
                 everything = [*processes.all(), *running.children]
                 wait_until(lambda: _ready(settings), "The API is ready", everything, stop)
                 wait_until(
-                    lambda: _workers_listening(running.redis_url) - before >= settings.workers,
+                    lambda: _workers_listening(running.redis_url, deployment) - before >= settings.workers,
                     "The workers are ready",
                     everything,
                     stop,
@@ -85,13 +87,20 @@ def _started(
     grace_seconds = settings.drain_seconds + STOP_MARGIN_SECONDS
     try:
         for index in range(settings.workers):
-            processes.workers.append(_start("worker", index, directory.path, environment))
+            ports = _worker_port(environment, index)
+            processes.workers.append(_start("worker", index, directory.path, {**environment, **ports}))
         for index, port in enumerate(settings.ports):
             processes.apis.append(_start("api", index, directory.path, {**environment, "PORT": str(port)}))
         yield
     finally:
-        stop_all(processes.apis, signal.SIGTERM, grace_seconds)
+        stop_all(processes.apis, signal.SIGTERM, settings.shutdown_delay_seconds + grace_seconds)
         stop_all(processes.workers, signal.SIGTERM, grace_seconds)
+
+
+def _worker_port(environment: Mapping[str, str], index: int) -> dict[str, str]:
+    """WORKER_PORT, where it is one, and the ports after it."""
+    first = environment.get("WORKER_PORT", "0")
+    return {"WORKER_PORT": str(int(first) + index)} if first.isdecimal() and int(first) else {}
 
 
 def _start(module: str, index: int, data_dir: Path, environment: Mapping[str, str]) -> Child:
@@ -119,11 +128,11 @@ def _answers_ready(host: str, port: int) -> bool:
         connection.close()
 
 
-def _workers_listening(redis_url: str) -> int:
+def _workers_listening(redis_url: str, deployment: str) -> int:
     """How many workers hear cancel signals, which a worker does from when it is up until it ends."""
     try:
         with redis.Redis.from_url(redis_url, socket_timeout=READY_TIMEOUT_SECONDS) as client:
-            ((_, count),) = client.pubsub_numsub(keys.SIGNALS)
+            ((_, count),) = client.pubsub_numsub(Names(deployment)(keys.SIGNALS))
             return int(count)
     except (redis.RedisError, ValueError) as error:  # a text that may hold the URL, and so the password
         raise LocalModeError(f"REDIS_URL: cannot connect ({type(error).__name__})") from None

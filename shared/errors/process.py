@@ -47,10 +47,22 @@ class ContextTimeout(RelaykitError):
     code = "context_timeout"
 
 
+class ServerBlocked(RelaykitError):
+    """A call in the chat server's own code does not return, and holds up what needs that code."""
+
+    code = "server_blocked"
+
+
 class Stopping(RelaykitError):
     """The API process stops before it could answer; another one can."""
 
     code = "stopping"
+
+
+class Draining(RelaykitError):
+    """The API process is about to stop: new requests belong to another one."""
+
+    code = "draining"
 
 
 class Overloaded(RelaykitError):

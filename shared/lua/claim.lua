@@ -6,19 +6,29 @@
 -- ARGV[1] free slots   ARGV[2] lease, ms   ARGV[3] token, unlike that of any other claim
 -- ARGV[4] runs of one tenant at once   ARGV[5] runs of one caller at once; both times the flow's weight, 0: no limit
 -- ARGV[6] flow of the jobs that the release before has queued   ARGV[7] bell's time to live, s
--- ARGV[8] time to live of the fair order, ms
--- Returns {ids taken, ids dropped because no run can have them}.
+-- ARGV[8] the process that claims; empty: nothing is noted of it   ARGV[9] how a run's id begins
+-- ARGV[10] time to live of the fair order, ms
+-- Returns {ids taken, up to 100 ids that are due and no run's: another application's jobs, which stay as they are, pairs
+-- of a taken id and how its last attempt was lost}. What a process loses together is told with the same company, whoever
+-- of them is claimed first.
 local LOOKED_AT = 1000 -- entries of the order that one call looks at: what it cannot serve must not hold up Redis
 local now = redis.call('TIME')
 local now_us = now[1] * 1e6 + now[2]
 local now_ms = math.floor(now_us / 1000)
 local free, lease_ms, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local limits = {tonumber(ARGV[4]), tonumber(ARGV[5])}
-local taken, dropped = {}, {}
+local process = ARGV[8]
+local taken, foreign, losses = {}, {}, {}
 
 local function take(id)
   if redis.call('SET', KEYS[2] .. id, token, 'NX', 'PX', lease_ms) then
     redis.call('ZADD', KEYS[1], 'XX', now_ms + lease_ms, id)
+    if process ~= '' then
+      redis.call('HSET', PREFIX .. 'holders', id, process)
+      redis.call('ZADD', key('held', process), 0, id)
+    else
+      redis.call('HDEL', PREFIX .. 'holders', id)
+    end
     taken[#taken + 1] = id
     return true
   end
@@ -26,18 +36,53 @@ local function take(id)
   return false
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], 0, now_ms, 'LIMIT', 0, math.max(free, 100))) do
-  if #id > 128 or not string.find(id, '^[%w%p]+$') then
-    redis.call('ZREM', KEYS[1], id)
-    dropped[#dropped + 1] = id
+-- Takes a job whose run has begun, and tells how its last attempt was lost, where that is known.
+local function take_again(id)
+  local holder = redis.call('HGET', PREFIX .. 'holders', id)
+  if not take(id) then return end
+  local loss
+  if not holder then
+    loss = redis.call('HGET', PREFIX .. 'losses', id)
+  elseif holder == process then -- it slept through its lease, and no other process wanted the run
+    loss = note_loss(id, 0, '')
+  else
+    loss = note_loss(id, math.max(1, redis.call('ZCARD', key('held', holder))), holder)
+  end
+  if loss then
+    losses[#losses + 1] = id
+    losses[#losses + 1] = loss
+  end
+end
+
+local function is_foreign(id)
+  return #id > 128 or string.sub(id, 1, #ARGV[9]) ~= ARGV[9] or not string.find(id, '^[%w%p]+$')
+end
+
+local function look_at(id)
+  if string.find(id, '^reaper:%d+$') then
+    redis.call('ZREM', KEYS[1], id) -- of the release before, whose reaper was a job
+  elseif is_foreign(id) then
+    if #foreign < 100 then foreign[#foreign + 1] = id end
+    return 1
   elseif redis.call('HEXISTS', PREFIX .. 'running', id) == 1 then
-    if #taken < free then take(id) end
+    if #taken < free then take_again(id) end
   elseif redis.call('EXISTS', KEYS[2] .. id) == 1 then
     take(id) -- which moves its score: a worker of the release before has it
   else
     redis.call('ZADD', KEYS[1], 'XX', now_ms - AGE_OFFSET_MS, id)
     add_job(ARGV[6], 1, 1, id, now_us)
   end
+  return 0
+end
+
+local passed, batch = 0, math.max(free, 100)
+repeat
+  local due = redis.call('ZRANGEBYSCORE', KEYS[1], 0, now_ms, 'LIMIT', passed, batch)
+  local passed_before = passed
+  for _, id in ipairs(due) do passed = passed + look_at(id) end
+until #due < batch or passed == passed_before or #taken >= free or passed >= LOOKED_AT
+if passed >= LOOKED_AT then -- ours may be behind the others' too
+  for _, id in ipairs(redis.call('ZRANGE', KEYS[1], now_ms, 0, 'BYSCORE', 'REV', 'LIMIT', 0, batch)) do look_at(id) end
 end
 
 local function is_at_limit(flow, limit)
@@ -101,8 +146,12 @@ if looked_at > 0 then
   redis.call('PEXPIRE', PREFIX .. 'running', TTL_MS)
   redis.call('PEXPIRE', key('flow', ''), TTL_MS)
 end
+if #taken > 0 and process ~= '' then
+  redis.call('PEXPIRE', PREFIX .. 'holders', TTL_MS)
+  redis.call('PEXPIRE', key('held', process), TTL_MS)
+end
 if looked_at == LOOKED_AT then -- there may be more: an idle worker is not to wait for its next poll
   redis.call('RPUSH', KEYS[3], '1')
   redis.call('EXPIRE', KEYS[3], ARGV[7])
 end
-return {taken, dropped}
+return {taken, foreign, losses}

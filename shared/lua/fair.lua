@@ -10,6 +10,14 @@
 --   jobs:<path>   sorted set: the jobs of a caller, oldest first
 --   running       hash: the path of each job that has been claimed and not ended
 --
+-- Beside the order stands who executes what, so that a loss can be told from a worker's own release:
+--   holders         hash: the process that holds each claimed run
+--   held:<process>  sorted set: the runs that a process holds; of a lost process those that it held when it was lost
+--   losses          hash: how the last attempt of a run was lost: '<company> <times> <process>'. Company is how many runs
+--                   its process held, this one among them; 1 is a loss by the run's own fault, 0 one that was not the
+--                   run's: the process gave it up. Times is how often it was lost. The process is empty where it named
+--                   the run as its fault itself.
+--
 -- A job in this order is in the queue with a negative score, which sorts by age too. A score from 0 on is the time in
 -- ms at which a job is due by itself: the end of a lease, or a job of the release before, which knows no fair order.
 local PREFIX, TTL_MS = KEYS[#KEYS], ARGV[#ARGV]
@@ -83,8 +91,32 @@ local function remove_job(path, id)
   forget_if_idle(path)
 end
 
+-- The process executes the run no more.
+local function let_go(id, process)
+  if redis.call('HGET', PREFIX .. 'holders', id) == process then redis.call('HDEL', PREFIX .. 'holders', id) end
+  redis.call('ZREM', key('held', process), id)
+end
+
+-- Notes how an attempt was lost. A run that was lost before by its own or its company's fault stays under suspicion.
+local function note_loss(id, company, process)
+  local before, times, process_before = string.match(
+    redis.call('HGET', PREFIX .. 'losses', id) or '0 0 ', '^(%d+) (%d+) (.*)$')
+  if company > 0 then
+    times = times + 1
+  elseif tonumber(before) > 0 then
+    company, process = math.max(tonumber(before), 2), process_before
+  end
+  local loss = company .. ' ' .. times .. ' ' .. process
+  redis.call('HSET', PREFIX .. 'losses', id, loss)
+  redis.call('PEXPIRE', PREFIX .. 'losses', TTL_MS)
+  return loss
+end
+
 -- Counts a run as ended. True where a flow that had reached its limit may be served again.
 local function end_run(id)
+  local holder = redis.call('HGET', PREFIX .. 'holders', id)
+  if holder then let_go(id, holder) end
+  redis.call('HDEL', PREFIX .. 'losses', id)
   local path = redis.call('HGET', PREFIX .. 'running', id)
   if not path then return false end
   local tenant, caller = parts(path)

@@ -6,7 +6,6 @@ Each answer waits in its middle until the client has had the beginning. A proxy 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,17 +17,18 @@ import pytest
 
 from shared.settings import Settings
 from tests.followers import after, body, cursors
+from tests.nginx import nginx_http, nginx_main
+from tests.programs import required
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import ROOT, Caller, System, create, free_port, keyed, running, wait_until
 
 HOLD = 3
 GZIP = {"Accept-Encoding": "gzip"}
 NGINX = """
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
+{main}
 events {{ worker_connections 64; }}
 http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  {http}
   gzip on; gzip_proxied any; gzip_min_length 0; gzip_types text/event-stream application/json;
   server {{
     listen 127.0.0.1:{port};
@@ -40,14 +40,6 @@ http {{
 """
 
 
-def required(program: str) -> str:
-    found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if found is None:
-        assert not os.environ.get("CI"), f"CI runs the tests of the proxies; install {program}"
-        pytest.skip(f"{program} is not installed")
-    return found
-
-
 def node(folder: Path, port: int, api_port: int) -> list[str]:
     if not (ROOT / "web" / "node_modules" / "compression").exists():
         assert not os.environ.get("CI"), "CI runs the tests of the proxies; run `make web`"
@@ -56,8 +48,8 @@ def node(folder: Path, port: int, api_port: int) -> list[str]:
 
 
 def nginx(folder: Path, port: int, api_port: int) -> list[str]:
-    folder.chmod(0o755)
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, api_port=api_port))
+    text = NGINX.format(main=nginx_main(folder), http=nginx_http(folder), port=port, api_port=api_port)
+    (folder / "nginx.conf").write_text(text)
     return [required("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
 
 

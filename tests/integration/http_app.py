@@ -9,6 +9,8 @@ from typing import Any
 
 import uvicorn
 
+from tests.system import WAIT_SECONDS
+
 
 @asynccontextmanager
 async def serving(app: Any, *, cuts_answers: bool = False) -> AsyncIterator[str]:
@@ -17,7 +19,7 @@ async def serving(app: Any, *, cuts_answers: bool = False) -> AsyncIterator[str]
     server.install_signal_handlers = lambda: None
     task = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECONDS):
             while not server.started:
                 assert not task.done(), "the server ended before it had started"
                 await asyncio.sleep(0.005)
@@ -26,4 +28,4 @@ async def serving(app: Any, *, cuts_answers: bool = False) -> AsyncIterator[str]
     finally:
         server.should_exit = True
         server.force_exit = cuts_answers
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, WAIT_SECONDS)

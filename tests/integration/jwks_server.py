@@ -168,5 +168,6 @@ def settings_for(server: JwksServer, **changes: object) -> Settings:
         "jwt_issuer": ISSUER,
         "jwt_audience": AUDIENCE,
         "jwt_leeway_seconds": 0,
+        "shutdown_delay_seconds": 0,
     }
     return Settings(**(values | changes))

@@ -32,6 +32,7 @@ from tests.assistant_support import (
     done_items,
     of_type,
 )
+from tests.system import START_SECONDS, WAIT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = """# Guide
@@ -235,7 +236,7 @@ async def test_an_answer_of_so_many_seconds_takes_them(store, monkeypatch):
     started = time.monotonic()
     events = await Chat(AssistantServer(store)).say("Talk for 2 seconds")
     assert len(deltas_in(events)) == 400
-    assert 1.9 < time.monotonic() - started < 5
+    assert time.monotonic() - started > 1.9
 
 
 async def stopped_in_mid_answer(chat):
@@ -250,7 +251,7 @@ async def stopped_in_mid_answer(chat):
                 enough.set()
 
     consuming = asyncio.create_task(consume())
-    await asyncio.wait_for(enough.wait(), 10)
+    await asyncio.wait_for(enough.wait(), WAIT_SECONDS)
     consuming.cancel()
     with pytest.raises(asyncio.CancelledError):
         await consuming
@@ -282,7 +283,7 @@ async def test_a_stop_leaves_nothing_for_asyncio_to_complain_about(monkeypatch):
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-W", "ignore", "-c", program, cwd=ROOT, stderr=asyncio.subprocess.PIPE
     )
-    _, complaints = await asyncio.wait_for(process.communicate(), 60)
+    _, complaints = await asyncio.wait_for(process.communicate(), START_SECONDS)
     assert complaints.decode() == ""
     assert process.returncode == 0
 

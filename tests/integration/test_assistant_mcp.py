@@ -13,6 +13,7 @@ from examples.assistant import AssistantServer
 from shared.identity import RequestContext
 from tests.assistant_support import Chat, MemoryStore, deltas_in
 from tests.responses_endpoint import responses_endpoint
+from tests.system import START_SECONDS, WAIT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = {"alice": "token-of-alice", "bob": "token-of-bob"}
@@ -33,7 +34,7 @@ async def mcp_url(monkeypatch):
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        url = (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
+        url = (await asyncio.wait_for(process.stdout.readline(), START_SECONDS)).decode().strip()
         assert url.startswith("http://127.0.0.1:")
         monkeypatch.setenv("ASSISTANT_MCP_URL", url)
         yield url
@@ -82,7 +83,7 @@ async def test_a_stop_in_mid_run_closes_the_connection_too(mcp_url, monkeypatch)
                 enough.set()
 
     consuming = asyncio.create_task(consume())
-    await asyncio.wait_for(enough.wait(), 10)
+    await asyncio.wait_for(enough.wait(), WAIT_SECONDS)
     consuming.cancel()
     with pytest.raises(asyncio.CancelledError):
         await consuming

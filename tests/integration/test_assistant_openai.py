@@ -22,7 +22,7 @@ from tests.assistant_support import (
     of_type,
 )
 from tests.responses_endpoint import ITEM_ID, responses_endpoint
-from tests.system import create, message, running, wait_until
+from tests.system import WAIT_SECONDS, create, message, running, wait_until
 
 PNG = b"\x89PNG\r\n"
 
@@ -204,13 +204,13 @@ async def test_a_stop_ends_the_models_own_stream(endpoint, store):
                 enough.set()
 
     consuming = asyncio.create_task(consume())
-    await asyncio.wait_for(enough.wait(), 10)
+    await asyncio.wait_for(enough.wait(), WAIT_SECONDS)
     assert endpoint.open_streams == 1
     consuming.cancel()
     with pytest.raises(asyncio.CancelledError):
         await consuming
     assert store.of_thread(chat.thread_id)[-2].content[0].text == "".join(deltas_in(seen))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_SECONDS):
         while endpoint.open_streams:
             await asyncio.sleep(0.01)
 

@@ -66,7 +66,7 @@ from tests.integration.persistence import ALICE, NOT_ALICE, settings_for, thread
 from tests.integration.s3_server import s3_server
 from tests.integration.written import written
 from tests.links import Link
-from tests.system import create, message, running
+from tests.system import WAIT_SECONDS, create, message, running
 
 KEY = "k" * 43
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
@@ -195,7 +195,7 @@ class TestTwoPhases:
                 assert store is not None
                 link.refuse()
                 reading = asyncio.create_task(store.read(attachment.id, ALICE))
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(WAIT_SECONDS):
                     await refused.wait()
                 await link.listen()
                 assert await reading == PNG
@@ -615,7 +615,7 @@ class TestOneUploadAtATime:
                 closing.close()
             assert await place.garbage() == 1, "a refused one has noted nothing"
             writer.write(PNG[100:])
-            assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 204")
+            assert (await asyncio.wait_for(reader.readline(), WAIT_SECONDS)).startswith(b"HTTP/1.1 204")
             writer.close()
             assert await place.attachments.read(attachment.id, ALICE) == PNG
             assert await _claims(place) == 0
@@ -692,9 +692,9 @@ async def _are(count: Any, number: int) -> bool:
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, str]:
     """Status and code of an answer that comes though the request's body never does."""
-    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode().lower()
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT_SECONDS)).decode().lower()
     length = int(head.split("content-length: ")[1].split("\r\n")[0])
-    body = json.loads(await asyncio.wait_for(reader.readexactly(length), 10))
+    body = json.loads(await asyncio.wait_for(reader.readexactly(length), WAIT_SECONDS))
     return int(head.split(" ")[1]), body["error"]["code"]
 
 
@@ -924,7 +924,7 @@ class TestRefusedUploads:
         attachment = await place.create()
         reader, writer = await _raw_put(attachment, "Transfer-Encoding: chunked")
         writer.write(b"%x\r\n%b\r\n" % (len(PNG) + 1, PNG + b"x"))
-        answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n"), WAIT_SECONDS)
         writer.close()
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert (place.files(), await place.garbage()) == ([], 0)

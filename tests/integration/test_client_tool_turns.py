@@ -489,7 +489,7 @@ async def test_the_call_of_a_run_whose_last_worker_is_lost_is_given_up(
     settings: Settings, gate: asyncio.Event, posts: Posts
 ) -> None:
     """It has called, and did not live to end: the worker that fails it finds the call. What waited goes on."""
-    settings = settings.model_copy(update={"lease_seconds": 1.5, "run_max_attempts": 1, "drain_seconds": 0})
+    settings = settings.model_copy(update={"lease_seconds": 6, "run_max_attempts": 1, "drain_seconds": 0})
     async with running(settings, lambda: ToolServer(gate)) as system:
         alice = await system.caller()
         async with asking(alice, create("dawdle")) as asker:

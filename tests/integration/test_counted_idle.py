@@ -24,10 +24,10 @@ from shared.settings import Settings
 from tests.counted import counted_statements
 from tests.followers import asking, crowd
 from tests.redis_clients import connections
-from tests.system import Caller, create, keyed, running, running_processes
+from tests.system import Caller, create, keyed, running, running_processes, wait_until
 
 # Of a process, whatever it is doing.
-API_CONNECTIONS, WORKER_CONNECTIONS = 2, 6
+API_CONNECTIONS, WORKER_CONNECTIONS = 2, 7
 # A worker waits for the bell and looks for jobs; an API asks nothing.
 WORKER_COMMANDS_A_SECOND = 2
 # One turn of the reaper that finds nothing.
@@ -57,9 +57,12 @@ async def test_an_idle_api_asks_nothing(settings: Settings) -> None:
 async def test_an_idle_worker_asks_little(settings: Settings, monkeypatch) -> None:
     """Its commands in a second, and its statements in a turn of the reaper."""
     monkeypatch.setattr("worker.reaper.EVERY_SECONDS", 1.0)
+    whole = settings.model_copy(update={"database_pool_min": 4})
     with counted_statements() as statements:
-        async with running(settings, lambda: BenchServer(None), apis=0):
-            await asyncio.sleep(0.5)
+        async with running(whole, lambda: BenchServer(None), apis=0):
+            async with counted(settings.redis_url) as first:
+                await wait_until("it waits for the bell again", lambda: first.asked["BLPOP"] >= 2)
+            await wait_until("the reaper has had a turn", statements.total)
             started_at = time.monotonic()
             statements.clear()
             async with counted(settings.redis_url) as commands:

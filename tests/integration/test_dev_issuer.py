@@ -24,6 +24,7 @@ from api.page import page_router
 from shared.errors import SettingsError
 from tests.integration.http_app import serving
 from tests.integration.jwks_server import JwksServer, settings_for
+from tests.system import WAIT_SECONDS
 
 
 def write_key(file, key) -> None:
@@ -164,7 +165,7 @@ async def test_more_or_fewer_hosts_than_one_are_refused(key_file, hosts):
             "",
         ]
         writer.write("\r\n".join(lines).encode())
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), WAIT_SECONDS)
         writer.close()
         await writer.wait_closed()
     assert answer.split()[1] in {b"400", b"403"}
@@ -296,7 +297,7 @@ async def answer_to(client, sent: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
     writer.write(sent)
     try:
-        return await asyncio.wait_for(reader.readuntil(b"}}"), 5)
+        return await asyncio.wait_for(reader.readuntil(b"}}"), WAIT_SECONDS)
     finally:
         writer.close()
 

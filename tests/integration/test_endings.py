@@ -40,7 +40,7 @@ async def test_a_journal_that_refuses_every_attempt_ends_the_run(
     settings: Settings, database: asyncpg.Connection
 ) -> None:
     """PostgreSQL came back without its last commit: the row runs, the journal has its end. There is no loop."""
-    short = settings.model_copy(update={"lease_seconds": 1})
+    short = settings.model_copy(update={"lease_seconds": 3})
     async with running(short, ScriptedAnswers) as system:
         alice = await system.caller()
         answer = await alice.stream(create(str(Script())))

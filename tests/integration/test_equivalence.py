@@ -28,7 +28,16 @@ from shared.store import MAX_PAGE_SIZE, PostgresStore
 from tests import equivalence_servers as servers
 from tests.equivalence_servers import HOLD, Server
 from tests.services import Databases, RedisDatabases
-from tests.system import Answer, Caller, free_port, make_settings, running_processes, user_input
+from tests.system import (
+    WAIT_SECONDS,
+    Answer,
+    Caller,
+    fork_process,
+    free_port,
+    make_settings,
+    running_processes,
+    user_input,
+)
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -158,7 +167,7 @@ class InProcess(Chat):
                     holds.set()
 
         consuming = asyncio.create_task(consume())
-        await asyncio.wait_for(holds.wait(), 20)
+        await asyncio.wait_for(holds.wait(), WAIT_SECONDS)
         consuming.cancel()
         with suppress(asyncio.CancelledError):
             await consuming
@@ -244,7 +253,9 @@ async def sides(
         named = {"CHATKIT_SERVER": "tests.equivalence_servers:Repertoire"}
         async with AsyncExitStack() as stack:
             folder = tmp_path_factory.mktemp("equivalence")
-            system = await stack.enter_async_context(running_processes(settings, folder, **named))
+            system = await stack.enter_async_context(
+                running_processes(settings, folder, start=fork_process, **named)
+            )
             in_process = await stack.enter_async_context(
                 _store(settings.model_copy(update={"database_url": other_url}))
             )

@@ -6,7 +6,6 @@ import os
 import pickle
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,17 @@ from redis.asyncio import Redis
 from shared import keys
 from shared.settings import Settings
 from tests.followers import asking, crowd, following
+from tests.leases import renewed
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import Caller, System, create, keyed, running, wait_until
 
 BAD_JOBS = {
-    "not_json": b"\xff\xfe",
-    "not_a_job": b"[1, 2]",
-    "unknown_function": b'{"t":1,"f":"os.system","a":["x"],"k":{},"et":1}',
-    "wrong_arguments": b'{"t":1,"f":"run","a":[1,2,3],"k":{"y":2},"et":1}',
-    "not_a_run": b'{"t":1,"f":"run","a":["run_absent"],"k":{},"et":1}',
-    "not_an_id": b'{"t":1,"f":"run","a":[{"x":1}],"k":{},"et":1}',
+    "run_not_json": b"\xff\xfe",
+    "run_not_a_job": b"[1, 2]",
+    "run_unknown_function": b'{"t":1,"f":"os.system","a":["x"],"k":{},"et":1}',
+    "run_wrong_arguments": b'{"t":1,"f":"run","a":[1,2,3],"k":{"y":2},"et":1}',
+    "run_not_a_run": b'{"t":1,"f":"run","a":["run_absent"],"k":{},"et":1}',
+    "run_not_an_id": b'{"t":1,"f":"run","a":[{"x":1}],"k":{},"et":1}',
 }
 BAD_ENTRIES: list[dict[str, Any]] = [{"x": "1"}, {"e": "1", "f": "2"}, {b"\xff": b"\xff"}]
 
@@ -59,9 +59,9 @@ async def assert_serves(alice: Caller) -> None:
 async def test_a_job_is_never_unpickled(system: System, redis: Redis, tmp_path: Path) -> None:
     planted = tmp_path / "planted"
     await put_job(
-        redis, "planted", pickle.dumps({"t": 1, "f": "run", "a": (Planted(planted),), "k": {}, "et": 1})
+        redis, "run_planted", pickle.dumps({"t": 1, "f": "run", "a": (Planted(planted),), "k": {}, "et": 1})
     )
-    await off_the_queue(redis, "planted")
+    await put_aside(redis, "run_planted")
     assert not planted.exists()
     await assert_serves(await system.caller())
 
@@ -69,7 +69,7 @@ async def test_a_job_is_never_unpickled(system: System, redis: Redis, tmp_path: 
 @pytest.mark.parametrize("name", BAD_JOBS)
 async def test_a_bad_job_costs_the_worker_nothing(system: System, redis: Redis, name: str) -> None:
     await put_job(redis, name, BAD_JOBS[name])
-    await off_the_queue(redis, name)
+    await put_aside(redis, name)
     await assert_serves(await system.caller())
 
 
@@ -112,7 +112,7 @@ async def test_a_key_of_the_wrong_type_costs_its_own_run_only(
     settings: Settings, redis: Redis, tmp_path: Path
 ) -> None:
     """The others keep their leases, in their first attempt, and their clients get their answers."""
-    short = settings.model_copy(update={"lease_seconds": 1.5})
+    short = settings.model_copy(update={"lease_seconds": 6})
     async with running(short, ScriptedAnswers) as system, AsyncExitStack() as stack:
         alice = await crowd(system, await system.caller())
         script = create(str(Script(gate=str(tmp_path), holds=[3], deltas=5)))
@@ -123,13 +123,7 @@ async def test_a_key_of_the_wrong_type_costs_its_own_run_only(
         await redis.set(keys.journal(broken.run_id), "x", ex=600)
         await redis.publish(keys.notices(broken.run_id), "")
         assert (await broken.finished()).end is None
-        renewals = [await redis.pttl(keys.lease(other.run_id))]
-
-        async def renewed_twice() -> bool:
-            renewals.append(await redis.pttl(keys.lease(other.run_id)))
-            return sum(later > sooner for sooner, later in pairwise(renewals)) >= 4
-
-        await wait_until("the other's lease is renewed again and again", renewed_twice)
+        await renewed(redis, other.run_id, times=2)
         open_gate(tmp_path, 3)
         answer = await other.finished()
         assert (answer.end, (await alice.get(f"/runs/{answer.run_id}")).json()["attempt"]) == ("completed", 1)
@@ -143,8 +137,12 @@ async def put_job(redis: Redis, name: str, message: bytes) -> None:
     await redis.expire(keys.BELL, 60)
 
 
-async def off_the_queue(redis: Redis, name: str) -> None:
-    async def gone() -> bool:
-        return await redis.zscore(keys.QUEUE, name) is None
+async def put_aside(redis: Redis, name: str) -> None:
+    """A worker has looked for its run, and left the job where it was."""
 
-    await wait_until("the job is off the queue", gone)
+    async def later() -> bool:
+        return float(await redis.zscore(keys.QUEUE, name)) > 1 and not await redis.exists(keys.lease(name))
+
+    await wait_until("the job is put aside", later)
+    assert await redis.exists(keys.job(name)) == 1
+    await redis.zrem(keys.QUEUE, name)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
 import pytest_asyncio
 
 from api.connections import MAX_REFUSED
+from api.descriptors import raise_descriptor_limit
 from shared.settings import Settings
 from tests.http_bytes import RawConnection, ask, connected
 from tests.services import Databases, RedisDatabases
@@ -34,6 +39,8 @@ LIMIT = 12
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 KEPT = HEALTH.replace(b"Connection: close\r\n", b"")
 DESCRIPTORS = 120
+BACKLOG = 2048
+"""uvicorn's: connections that the kernel holds until they are accepted."""
 
 in_module = pytest.mark.asyncio(loop_scope="module")
 
@@ -188,6 +195,41 @@ async def test_few_descriptors_are_raised_and_suffice_beside_more_connections_th
             assert (await ask(url, HEALTH))[0].status == 200
         assert "connections_full" in process.output
         assert "descriptors_exhausted" not in process.output
+
+
+async def test_each_of_the_clients_that_a_process_of_few_descriptors_closes_is_counted(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """96 descriptors and 150 clients that say nothing; the log says it once."""
+    slow = settings.model_copy(update={"head_seconds": 120})
+    async with limited(slow, tmp_path, "-n 96") as (process, url), AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(connected(url)) for _ in range(150)]
+        (limit,) = re.findall(r'"connections_full".*"connections": (\d+)', process.output) or [0]
+        closed = clients[: 150 - int(limit)]
+        assert len(closed) > 100
+        for client in closed:
+            assert await client.rest() == b""
+        async with httpx2.AsyncClient(base_url=url) as client:
+            evicted = await metric(client, 'relaykit_connections_dropped_total{reason="evicted"}')
+        assert evicted == len(closed) + 1  # the one that asks here took a place too
+
+
+async def test_connections_that_the_kernel_drops_are_in_the_log_and_in_the_metrics(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """The process stands still, and more clients come than the kernel holds for it."""
+    raise_descriptor_limit()  # of this process, which is all of them
+    async with limited(settings, tmp_path, "-n 4096") as (process, url), AsyncExitStack() as stack:
+        process.popen.send_signal(signal.SIGSTOP)
+        address = urlsplit(url)
+        for _ in range(BACKLOG + 200):
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex((address.hostname, address.port))
+        process.popen.send_signal(signal.SIGCONT)
+        await wait_until("the log says so", lambda: "accept_queue_full" in process.output)
+        async with httpx2.AsyncClient(base_url=url) as client:
+            assert await metric(client, "relaykit_accept_queue_drops_total ") >= 150
 
 
 async def test_the_end_of_the_descriptors_is_in_the_log_and_in_the_metrics(

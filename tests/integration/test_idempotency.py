@@ -16,7 +16,7 @@ from chatkit.types import ThreadMetadata, UserMessageItem
 from shared.settings import Settings
 from tests.integration.written import written
 from tests.protocol_servers import Events, ProtocolServer
-from tests.system import Answer, Caller, System, create, message, running, wait_until
+from tests.system import WAIT_SECONDS, Answer, Caller, System, create, message, running, wait_until
 
 POSTS = 50
 
@@ -94,7 +94,7 @@ async def test_the_same_request_while_it_runs(system: System, alice: Caller, ser
     async with alice.open_stream(body, keyed("k1")) as response:
         run_id = response.headers["x-run-id"]
         again = asyncio.create_task(alice.stream(body, keyed("k1")))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             async for part in response.aiter_bytes():
                 if b"thread.item.added" in part:
                     break
@@ -171,7 +171,7 @@ async def test_fifty_posts_at_once_to_two_apis(
         body = await prepare(callers[0])
         before, answered = await counts(system), served.responses
         answers = await asyncio.gather(
-            *(callers[number % 2].stream(body, keyed("once")) for number in range(POSTS))
+            *(_answered(callers[number % 2], body, keyed("once")) for number in range(POSTS))
         )
         assert len({answer.run_id for answer in answers}) == 1
         assert len({tuple(_events(answer)) for answer in answers}) == 1
@@ -180,6 +180,14 @@ async def test_fifty_posts_at_once_to_two_apis(
         assert after["runs"] - before["runs"] == 1
         assert after["items"] - before["items"] == added
         assert served.responses - answered == (0 if kind == "threads.custom_action" else 1)
+
+
+async def _answered(caller: Caller, body: dict[str, Any], headers: dict[str, str]) -> Answer:
+    """As a client does it that is told to come again: a machine may be too slow for Redis to answer in time."""
+    while (response := await caller.post(body, headers)).status_code == 503:
+        assert int(response.headers["retry-after"]) > 0
+    assert response.status_code == 200, response.text
+    return Answer(response.status_code, response.headers, response.content)
 
 
 def _events(answer: Answer) -> list[str]:

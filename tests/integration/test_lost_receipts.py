@@ -89,7 +89,7 @@ async def stage_of(settings: Settings, folder: Path, workers: int = 1) -> AsyncI
 
 @pytest.fixture
 async def stage(settings: Settings, tmp_path: Path) -> AsyncIterator[Stage]:
-    async with stage_of(settings, tmp_path) as stage:
+    async with stage_of(settings.model_copy(update={"lease_seconds": 6}), tmp_path) as stage:
         yield stage
 
 

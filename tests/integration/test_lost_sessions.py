@@ -23,7 +23,7 @@ from tests.followers import asking
 from tests.integration.persistence import settings_for
 from tests.redis_clients import connections
 from tests.relay_servers import Script, ScriptedAnswers
-from tests.system import create, running, wait_until
+from tests.system import WAIT_SECONDS, create, running, wait_until
 
 ALICE = RequestContext(user_id="alice")
 KILLS = 40
@@ -79,7 +79,7 @@ async def test_a_deletion_whose_session_is_ended_is_repeated_as_a_whole(database
             await other.execute("SELECT id FROM threads FOR UPDATE")
             deleting = asyncio.create_task(store.delete_thread("thr_1", ALICE))
             await wait_until("the deletion waits for the thread", lambda: end_those_that_wait(other))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECONDS):
             await deleting
         assert await other.fetchval("SELECT count(*) FROM threads") == 0
 

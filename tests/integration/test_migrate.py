@@ -16,6 +16,7 @@ from shared import migrate as module
 from shared.errors import DatabaseUnavailable, MigrationFailed
 from shared.migrate import ADVISORY_LOCK, APPLICATION_NAME, MIGRATIONS, migrate
 from tests.services import Databases
+from tests.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
 IDS = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
@@ -65,7 +66,7 @@ def _waiting(url: str) -> int:
 
 
 def _until_waiting(url: str, count: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + START_SECONDS
     while _waiting(url) < count:
         assert time.monotonic() < deadline, f"never came true: {count} hosts wait for the lock"
         time.sleep(0.02)
@@ -84,7 +85,7 @@ class TestOnce:
             holder.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
             hosts = [_start(empty) for _ in range(5)]
             _until_waiting(empty, 5)
-        outputs = [host.communicate(timeout=60) for host in hosts]
+        outputs = [host.communicate(timeout=START_SECONDS) for host in hosts]
         assert [host.returncode for host in hosts] == [0] * 5, outputs
         lines = sorted(output for output, _ in outputs)
         assert lines == [f"migrate: applied {', '.join(IDS)}\n"] + ["migrate: nothing to do\n"] * 4
@@ -110,7 +111,7 @@ class TestOnce:
             next_host = _start(empty)
             _until_waiting(empty, 1)
             holder.send_signal(signal.SIGKILL)
-            output, errors = next_host.communicate(timeout=60)
+            output, errors = next_host.communicate(timeout=START_SECONDS)
         finally:
             holder.kill()
             holder.communicate()

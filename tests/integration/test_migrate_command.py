@@ -17,6 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 from shared.errors import SettingsError
 from shared.migrate import MIGRATIONS, migrate
 from tests.services import Databases
+from tests.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
 IDS = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))
@@ -36,7 +37,7 @@ def _run(url: str | None) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=START_SECONDS,
         check=False,
     )
 
@@ -77,7 +78,6 @@ class TestUrl:
         [
             "postgresql://u:sec%ret@localhost/db",
             "mysql://u:secret@h/d",
-            "postgresql://u@h/d?secret=1",
             "secret",
         ],
     )
@@ -85,7 +85,7 @@ class TestUrl:
         with pytest.raises(SettingsError) as raised:
             migrate(url)
         assert raised.value.message == "DATABASE_URL: is not a PostgreSQL URL"
-        assert raised.value.__suppress_context__
+        assert raised.value.__context__ is None or raised.value.__suppress_context__
 
 
 class TestCommand:
@@ -108,8 +108,8 @@ class TestCommand:
                 "postgresql://u:p@secret@127.0.0.1:1/db",
                 r"migrate: DATABASE_URL: cannot connect \(OperationalError: failed to resolve host\)",
             ),
-            ("postgresql://u:@h:secret/db", r"migrate: DATABASE_URL: cannot connect \(OperationalError.*\)"),
-            ("postgresql://u:p/secret@h/db", r"migrate: DATABASE_URL: cannot connect \(OperationalError.*\)"),
+            ("postgresql://u:@h:secret/db", r"migrate: DATABASE_URL: is not a PostgreSQL URL"),
+            ("postgresql://u:p/secret@h/db", r"migrate: DATABASE_URL: is not a PostgreSQL URL"),
             (
                 f"postgresql://u:p@secret{'x' * 70}..@127.0.0.1:1/db",
                 r"migrate: DATABASE_URL: cannot connect \(UnicodeError\)",

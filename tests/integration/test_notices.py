@@ -5,6 +5,7 @@ from __future__ import annotations
 from shared.journal import START, Batch, Field, Journals
 from shared.redis import open_redis
 from tests.properties.life_client import Client, StillHub
+from tests.system import WAIT_SECONDS
 
 
 async def test_a_notice_of_a_later_attempt_does_not_hide_what_is_not_known(redis_url: str) -> None:
@@ -22,7 +23,9 @@ async def test_a_notice_of_a_later_attempt_does_not_hide_what_is_not_known(redis
             )
         await pubsub.ping()
         notices = []
-        while (message := await pubsub.get_message(timeout=10)) is not None and message["type"] != "pong":
+        while (message := await pubsub.get_message(timeout=WAIT_SECONDS)) is not None and message[
+            "type"
+        ] != "pong":
             notices += [{**message, "type": "message"}] if message["type"] == "pmessage" else []
         hub.send(notices[-1])
         await hub.hear()

@@ -19,12 +19,12 @@ from shared.identity import RequestContext
 from shared.run_rows import Runs
 from shared.settings import Settings
 from tests.followers import Follower, asking
+from tests.leases import end_lease
 from tests.relay_servers import Script, ScriptedAnswers
-from tests.system import create, running
+from tests.system import create, running, wait_until
 from worker.main import create_worker
 
 HOLD = 3
-LEASE_SECONDS = 1.5
 
 
 class Careful(ScriptedAnswers):
@@ -40,7 +40,7 @@ class Careful(ScriptedAnswers):
 
 @pytest.fixture
 def short_lease(settings: Settings) -> Settings:
-    return settings.model_copy(update={"lease_seconds": LEASE_SECONDS, "drain_seconds": 0})
+    return settings.model_copy(update={"lease_seconds": 6, "drain_seconds": 0})
 
 
 def held(tmp_path: Path) -> str:
@@ -54,8 +54,13 @@ async def in_mid_answer(asker: Follower) -> None:
 async def lose_the_lease(settings: Settings, run_id: str) -> None:
     """Somebody else has taken it, and is lost in turn: its worker hears of it, and the run is anybody's to take."""
     async with Redis.from_url(settings.redis_url) as redis:
-        await redis.set(keys.lease(run_id), "somebody", px=int(LEASE_SECONDS * 1000))
-        await redis.zadd(keys.QUEUE, {run_id: 0})
+        await redis.set(keys.lease(run_id), "somebody", ex=600)
+        await wait_until("its worker has heard of it", lambda: not is_produced(run_id))
+        end_lease(settings.redis_url, run_id)
+
+
+def is_produced(run_id: str) -> bool:
+    return any(task.get_name() == f"produce {run_id}" for task in asyncio.all_tasks())
 
 
 async def row(settings: Settings, run_id: str) -> Any:

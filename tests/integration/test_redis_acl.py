@@ -20,6 +20,7 @@ from deploy.local.data_directory import data_directory
 from deploy.local.redis_server import redis_server
 from deploy.local.waiting import StopRequest
 from shared import keys
+from shared.keys import Names
 from shared.queue import Queue
 from shared.redis import open_redis
 from shared.settings import Settings
@@ -52,6 +53,15 @@ def documented_line() -> list[str]:
     return str(block).split()
 
 
+def line_of(deployment: str) -> list[str]:
+    """With the patterns that a deployment of this name has instead, as docs/security.md says."""
+    words = documented_line()
+    if not deployment:
+        return words
+    others = [word for word in words if not word.startswith(("~", "&"))]
+    return [*others, f"~{deployment}:*", f"&{deployment}:*"]
+
+
 def allowed_commands() -> set[str]:
     """`script|load` as `script`: Redis 6.2 counts the command alone."""
     return {word[1:].partition("|")[0] for word in documented_line() if word.startswith("+")}
@@ -81,8 +91,9 @@ def server_url() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["", "shop"], ids=["unnamed", "named"])
 async def life(
+    request: pytest.FixtureRequest,
     server_url: str,
     databases: Databases,
     issuer_key_file: Path,
@@ -91,7 +102,7 @@ async def life(
     found = Life()
     password = "a-password-of-the-tests"
     async with Redis.from_url(server_url, decode_responses=True) as admin:
-        words = [f">{password}" if word == ">PASSWORD" else word for word in documented_line()]
+        words = [f">{password}" if word == ">PASSWORD" else word for word in line_of(request.param)]
         await admin.execute_command(*words)
         await admin.execute_command("ACL", "LOG", "RESET")
         await admin.config_resetstat()
@@ -101,10 +112,11 @@ async def life(
                 database_url,
                 issuer_key_file,
                 free_port(),
-                lease_seconds=1.5,
-                abandon_seconds=1.5,
+                lease_seconds=4,
+                abandon_seconds=4,
                 drain_seconds=0.1,
                 journal_max_entries=100,
+                deployment=request.param,
             )
             try:
                 await live(settings, admin, tmp_path_factory.mktemp("acl"))
@@ -135,7 +147,7 @@ async def live(settings: Settings, admin: Redis, folder: Path) -> None:
         await resumed_and_followed(alice, folder)
         await stopped(alice, folder)
         await abandoned(alice, folder)
-        await lease_taken_again(alice, admin, folder)
+        await lease_taken_again(alice, admin, folder, Names(settings.deployment))
         await handed_back(stack, settings, alice, folder, first)
         await one_at_a_time(settings)
         shown = await wait_until("the reaper has queued the run again", lambda: ended(alice, forgotten))
@@ -205,14 +217,14 @@ async def abandoned(alice: Caller, folder: Path) -> None:
     assert shown["error"] == "abandoned"
 
 
-async def lease_taken_again(alice: Caller, admin: Redis, folder: Path) -> None:
+async def lease_taken_again(alice: Caller, admin: Redis, folder: Path, named: Names) -> None:
     """After Redis was emptied under a run."""
     async with asking(alice, create(held(folder / "emptied"))) as asker:
         await asker.until("mid-answer", is_mid_answer)
-        await admin.delete(keys.lease(asker.run_id))
+        await admin.delete(named(keys.lease(asker.run_id)))
 
         async def is_held() -> bool:
-            return bool(await admin.pttl(keys.lease(asker.run_id)) > 0)
+            return bool(await admin.pttl(named(keys.lease(asker.run_id))) > 0)
 
         await wait_until("the heartbeat has taken the lease again", is_held)
         open_gate(folder / "emptied", HOLD)
@@ -232,7 +244,7 @@ async def handed_back(
 
 async def one_at_a_time(settings: Settings) -> None:
     """The locks of an admission into a store that is not ours, and of an action that is answered at once."""
-    async with open_redis(settings.redis_url, connections=1) as client:
+    async with open_redis(settings.redis_url, connections=1, deployment=settings.deployment) as client:
         for key in (keys.admitting("caller", "key"), keys.acting("caller", "thread", "item")):
             async with Queue(client).alone(key):
                 pass

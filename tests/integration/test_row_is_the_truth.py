@@ -25,6 +25,7 @@ from tests.persistent import Persistent
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.services import assert_keys_expire, open_folder, remove_data
 from tests.system import (
+    WAIT_SECONDS,
     Caller,
     System,
     _working,
@@ -39,7 +40,7 @@ from worker.main import create_worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 6.0
 AWAY_SECONDS = 1.5
 HOLD = 5
 
@@ -102,7 +103,7 @@ async def stage(issuer_key_file: Path, tmp_path_factory: pytest.TempPathFactory)
                 issuer_key_file,
                 free_port(),
                 lease_seconds=LEASE_SECONDS,
-                database_timeout_seconds=3,
+                database_timeout_seconds=5,
                 chatkit_server="tests.relay_servers:ScriptedAnswers",
             )
             system = await stack.enter_async_context(running(settings, ScriptedAnswers, apis=2, workers=0))
@@ -202,7 +203,7 @@ async def test_a_queued_run_is_done(stage: Stage, tmp_path: Path, lose: Loss) ->
     client, following = await asked(stage, create(str(script)), tmp_path)
     await lose(stage)
     async with stage.worker():
-        await asyncio.wait_for(following, 60)
+        await asyncio.wait_for(following, WAIT_SECONDS)
     await assert_done(stage, client, script)
 
 
@@ -214,7 +215,7 @@ async def test_a_running_run_is_done(stage: Stage, tmp_path: Path, lose: Loss) -
         await in_mid_answer(client)
         await lose(stage)
         open_gate(tmp_path, HOLD)
-        await asyncio.wait_for(following, 60)
+        await asyncio.wait_for(following, WAIT_SECONDS)
         await ended(stage, client)
     await assert_done(stage, client, script)
 
@@ -231,7 +232,7 @@ async def test_a_run_that_waits_is_done_after_the_one_before_it(
         assert (await stage.row(waiting.run_id))["status"] == "waiting"
         await lose(stage)
         open_gate(tmp_path, HOLD)
-        await asyncio.wait_for(asyncio.gather(first_task, waiting_task), 60)
+        await asyncio.wait_for(asyncio.gather(first_task, waiting_task), WAIT_SECONDS)
         for client in (first, waiting):
             await ended(stage, client)
     await assert_done(stage, first, script)
@@ -247,7 +248,7 @@ async def test_a_run_that_has_ended_stays_as_it_was(stage: Stage, tmp_path: Path
         client, following = await asked(stage, create(str(script)), tmp_path)
         await following
         await lose(stage)
-        await wait_until("the API is ready", lambda: ready(stage), 60)
+        await wait_until("the API is ready", lambda: ready(stage))
         again = await stage.alice.resume(client.run_id, None)
         repeated = await stage.alice.client.post(
             "/chatkit", json=client.request, headers={**stage.alice._headers, "Idempotency-Key": client.key}
@@ -263,9 +264,9 @@ async def test_a_stop_is_carried_out(stage: Stage, tmp_path: Path, lose: Loss) -
         client, following = await asked(stage, create(str(held(tmp_path))), tmp_path)
         await in_mid_answer(client)
         await lose(stage)
-        await wait_until("the API is ready", lambda: ready(stage), 60)
+        await wait_until("the API is ready", lambda: ready(stage))
         assert (await stage.alice.cancel(client.run_id)).status_code == 202
-        await asyncio.wait_for(following, 60)
+        await asyncio.wait_for(following, WAIT_SECONDS)
         await ended(stage, client)
     assert (await stage.row(client.run_id))["status"] == "cancelled"
 
@@ -292,7 +293,7 @@ async def test_new_requests_get_a_503_while_a_service_is_away_and_nothing_is_wri
     assert (response.status_code, response.json()["error"]["code"]) == (503, code)
     assert int(response.headers["retry-after"]) > 0
     assert (health.status_code, alive.status_code) == (503, 200)
-    await wait_until("the API is ready", lambda: ready(stage), 60)
+    await wait_until("the API is ready", lambda: ready(stage))
     assert await stage.counts() == before
 
 
@@ -316,7 +317,7 @@ async def test_an_api_killed_right_after_the_commit_has_accepted_the_message(
                         await other.post("/chatkit", json=client.request, headers=headers)
                 await wait_until("the API is dead", lambda doomed=doomed: not doomed.is_alive())
             if comes_back:
-                await asyncio.wait_for(client.follow(), 60)
+                await asyncio.wait_for(client.follow(), WAIT_SECONDS)
             client.run_id = await stage.run_of(client.key)
             await ended(stage, client)
             client.told = not comes_back
@@ -334,7 +335,7 @@ async def test_redis_away_for_a_minute(stage: Stage, tmp_path: Path) -> None:
         open_gate(tmp_path, HOLD)
         await asyncio.sleep(60)
         await stage.redis.start()
-        await asyncio.wait_for(following, 60)
+        await asyncio.wait_for(following, WAIT_SECONDS)
         await ended(stage, client)
     await assert_done(stage, client, script)
 
@@ -348,7 +349,7 @@ async def ended(stage: Stage, client: Persistent) -> None:
     async def has_ended() -> bool:
         return (await stage.row(client.run_id))["ended_at"] is not None
 
-    await wait_until("the run has ended", has_ended, 60)
+    await wait_until("the run has ended", has_ended)
 
 
 async def ready(stage: Stage) -> bool:

@@ -170,7 +170,7 @@ async def test_a_stop_while_the_sdk_stores_an_item_is_heard_by_the_server(
     settings: Settings, stop: str
 ) -> None:
     settings = settings.model_copy(
-        update={"run_timeout_seconds": 4.0 if stop == "timeout" else 600.0, "drain_seconds": 0}
+        update={"run_timeout_seconds": 8.0 if stop == "timeout" else 600.0, "drain_seconds": 0}
     )
     async with running(settings, server, workers=0) as system, AsyncExitStack() as workers:
         await workers.enter_async_context(_working(create_worker(settings, server())))
@@ -197,7 +197,7 @@ async def test_a_time_out_while_the_journal_holds_the_agent_is_heard_by_the_serv
     settings: Settings,
 ) -> None:
     """Redis takes no writes: the server stands at its yield, before the SDK has the event."""
-    settings = settings.model_copy(update={"run_timeout_seconds": 4.0, "lease_seconds": 30})
+    settings = settings.model_copy(update={"run_timeout_seconds": 8.0, "lease_seconds": 30})
     async with running(settings, server) as system, Redis.from_url(settings.redis_url) as redis:
         alice = await system.caller()
         async with asking(alice, create("journal")) as asker:

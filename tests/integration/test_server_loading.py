@@ -27,7 +27,7 @@ from shared.errors import (
 )
 from shared.settings import Settings
 from tests.services import Databases, RedisDatabases
-from tests.system import ROOT, START_SECONDS, environment, free_port, make_settings
+from tests.system import ROOT, START_SECONDS, WAIT_SECONDS, environment, free_port, make_settings
 from worker.main import create_worker
 
 SIDES = ("api", "worker")
@@ -55,6 +55,33 @@ LOADS: dict[str, tuple[str, dict[str, str], str]] = {
         "RuntimeError at {folder}/our_site.py:2 in <module>",
     ),
     "an exit": ("import sys; sys.exit('Geheim7391')", {}, "SystemExit at {folder}/our_site.py:1 in <module>"),
+    "an interrupt": (
+        "raise KeyboardInterrupt",
+        {},
+        "KeyboardInterrupt at {folder}/our_site.py:1 in <module>",
+    ),
+    "a panic": (
+        "class Panic(BaseException): pass\nraise Panic('Geheim7391')",
+        {},
+        "Panic at {folder}/our_site.py:2 in <module>",
+    ),
+    "a constructor that panics": (
+        f"{SERVER}\n    def __init__(self, store): raise BaseExceptionGroup('Geheim7391', [GeneratorExit()])",
+        {},
+        "BaseExceptionGroup at {folder}/our_site.py:9 in __init__",
+    ),
+    "a store that takes no other's place": (
+        f"{SERVER}\n    @property\n    def store(self): return None"
+        "\n    def __init__(self): self.attachment_store = None",
+        {},
+        "AttributeError",
+    ),
+    "a constructor that starts a task": (
+        f"{SERVER}\n    def __init__(self, store):\n        import asyncio\n        async def f(): pass"
+        "\n        self.task = asyncio.create_task(f())",
+        {},
+        "RuntimeError at {folder}/our_site.py:12 in __init__: no event loop runs while the server is loaded",
+    ),
     "an import that a module refuses": (
         "raise ImportError('Geheim7391')",
         {},
@@ -252,7 +279,7 @@ async def test_a_service_that_does_not_answer(settings: Settings, silent: str) -
         with pytest.raises(error):
             await start(side, settings.model_copy(update=changes))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECONDS):
         for side in SIDES:
             await asyncio.gather(
                 given_up(

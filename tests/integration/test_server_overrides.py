@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,93 @@ async def test_each_method_that_may_be_overridden_is_called(settings: Settings) 
     await stop_before_it_begins(settings, site)
     assert called == SDK_METHODS - refused
     assert refused < SDK_METHODS
+
+
+class Beside:
+    """Notes on which threads the code of the API's instance, the first that is made, is called."""
+
+    def __init__(self, build: Callable[[], ChatKitServer[Any]]) -> None:
+        self._build = build
+        self._of_api: list[object] = []
+        self.threads: set[int] = set()
+
+    def __call__(self) -> ChatKitServer[Any]:
+        server = self._build()
+        if not self._of_api:
+            self._of_api = [server, server.store, server.attachment_store]
+        return server
+
+    def note(self, called: object) -> None:
+        if any(called is each for each in self._of_api):
+            self.threads.add(threading.get_ident())
+
+    def noting(self, kind: type[Any], methods: frozenset[str]) -> Any:
+        """The class, whose methods note where they are called."""
+
+        def noting(name: str) -> Any:
+            def method(of: Any, *arguments: Any, **named: Any) -> Any:
+                self.note(of)
+                return getattr(super(Noting, of), name)(*arguments, **named)
+
+            return method
+
+        class Noting(kind):  # type: ignore[misc]
+            pass
+
+        for name in methods:
+            setattr(Noting, name, noting(name))
+        return Noting
+
+
+OF_RUNS = {"respond", "action", "_process_events", "_update_pending_items", "_apply_assistant_message_update"}
+"""Methods that no API calls."""
+
+
+@pytest.mark.parametrize(
+    "method", sorted(SDK_METHODS - NEVER_CALLED.keys() - NEVER_CALLED_WITH_OUR_STORE.keys())
+)
+async def test_a_method_that_is_overridden_is_called_beside_the_loop_that_relays(
+    settings: Settings, method: str
+) -> None:
+    """Whichever it is, and though it is the only one."""
+    beside = Beside(lambda: site(store=None, attachment_store=Files()))
+    site = beside.noting(ProtocolServer, frozenset({method}))
+    async with running(settings, beside) as system:
+        await converse(await system.caller("alice"))
+        await stop_what_waits(await system.caller("bob"))
+    assert threading.get_ident() not in beside.threads
+    assert bool(beside.threads) == (method not in OF_RUNS)
+
+
+async def test_stores_of_the_sites_own_are_called_beside_the_loop_that_relays(
+    settings: Settings, tmp_path: Path
+) -> None:
+    def methods_of(kind: type[Any]) -> frozenset[str]:
+        return frozenset(
+            name for name in dir(kind) if inspect.isfunction(getattr(kind, name)) and name[0] != "_"
+        )
+
+    beside = Beside(lambda: ProtocolServer(store(str(tmp_path / "own.db")), files()))
+    store = beside.noting(SqliteStore, methods_of(SqliteStore))
+    files = beside.noting(Files, methods_of(Files))
+    own = settings.model_copy(update={"chatkit_store": "own"})
+    async with running(own, beside) as system:
+        await converse(await system.caller("alice"))
+        await stop_what_waits(await system.caller("bob"))
+    assert beside.threads
+    assert threading.get_ident() not in beside.threads
+
+
+async def stop_what_waits(caller: Caller) -> None:
+    """A run behind another one, and behind a client tool call that is awaited."""
+    first = await caller.stream(create("tool"))
+    async with caller.open_stream(message(first.thread_id, "behind it")) as response:
+        waiting = response.headers["x-run-id"]
+    async with caller.open_stream(message(first.thread_id, "last")) as response:
+        last = response.headers["x-run-id"]
+    assert (await caller.cancel(waiting)).json()["status"] == "cancelled"
+    await caller.cancel(first.run_id)  # gives up the call, and queues what waits
+    assert (await caller.resume(last, None)).end == "completed"
 
 
 async def test_what_is_refused_with_our_store_is_called_with_the_sites_own(

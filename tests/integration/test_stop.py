@@ -85,7 +85,7 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer_key_file: Path) -> Iterator:
     with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
-        yield make_settings(redis_url, database_url, issuer_key_file, free_port(), lease_seconds=1)
+        yield make_settings(redis_url, database_url, issuer_key_file, free_port())
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -411,7 +411,8 @@ async def test_an_accepted_run_gets_its_journal_and_its_job_though_the_connectio
     monkeypatch.setattr(Queue, "admit", after_it_is_held)
     async with AsyncExitStack() as stack:
         asker = await stack.enter_async_context(asking(stage.alice, create(str(Script()))))
-        await wait_until("the row is committed", committed.is_set)
+        await wait_until("the row is committed", lambda: committed.is_set() or asker.closed)
+        assert not asker.closed, asker.raw
         async with writes_held(stage.redis) as cut:
             held.set()
             await cut()

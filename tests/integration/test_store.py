@@ -40,6 +40,7 @@ from tests.integration.persistence import (
     thread,
     until_someone_waits_for_a_lock,
 )
+from tests.system import WAIT_SECONDS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Direct usage of named widget classes:DeprecationWarning")
 
@@ -829,11 +830,11 @@ class TestFence:
         worker = in_run("run_1", 1)
         async with database.transaction():
             await store.add_thread_item(thread_id, message(thread_id, "one"), worker)
-            await asyncio.wait_for(asyncio.create_task(outside(stop)), 2)
+            await asyncio.wait_for(asyncio.create_task(outside(stop)), WAIT_SECONDS)
         async with database.transaction():
             await stop()
             write = outside(store.add_thread_item, thread_id, message(thread_id, "two"), worker)
-            await asyncio.wait_for(asyncio.create_task(write), 2)
+            await asyncio.wait_for(asyncio.create_task(write), WAIT_SECONDS)
         assert await _ids(store, thread_id) == ["one", "two"]
 
     async def test_nothing_of_an_older_attempt_survives_a_race_with_the_next_one(

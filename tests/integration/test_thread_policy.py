@@ -25,7 +25,7 @@ from chatkit.types import (
 
 from shared.settings import Settings
 from tests.protocol_servers import BareServer, Events, text_of
-from tests.system import Answer, Caller, System, create, message, running, wait_until
+from tests.system import WAIT_SECONDS, Answer, Caller, System, create, message, running, wait_until
 
 
 @dataclass
@@ -131,7 +131,7 @@ class Posted:
         return (self.headers if self.headers.done() else self._task).result()["x-run-id"]
 
     async def answer(self) -> Answer:
-        return await asyncio.wait_for(self._task, 20)
+        return await asyncio.wait_for(self._task, WAIT_SECONDS)
 
 
 @pytest.fixture(autouse=True)

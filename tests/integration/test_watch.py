@@ -23,7 +23,7 @@ from tests.system import Caller, System, create, free_port, make_settings, runni
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 4.0
 PIECES = 4
 
 
@@ -151,7 +151,7 @@ async def test_a_run_that_waits_for_a_worker_is_left_alone(stage: Stage) -> None
     """Queued is not dead: the stream stays, however long it takes."""
     async with asking(stage.alice, create(str(Script()))) as asker:
         await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
-        enough = int(LEASE_SECONDS * 3 / 0.3)
+        enough = int(LEASE_SECONDS * 2 / 0.3)
         await asker.until("many heartbeats have come", lambda answer: answer.raw.count(b": ping") > enough)
         await stage.alice.cancel(asker.run_id)
         assert (await asker.finished()).end == "cancelled"
@@ -167,7 +167,7 @@ async def test_a_quiet_run_with_a_worker_is_left_alone(
         alice = await crowd(elsewhere, await elsewhere.caller())
         async with asking(alice, create(str(script))) as asker:
             await asker.until("two deltas", lambda answer: len(answer.of_type("thread.item.updated")) == 2)
-            pings = int(LEASE_SECONDS * 3 / 0.3)
+            pings = int(LEASE_SECONDS * 2 / 0.3)
             await asker.until("many heartbeats have come", lambda answer: answer.raw.count(b": ping") > pings)
             listening = [client for client in await connections(stage.redis) if listens_to_runs(client)]
             assert await kill(stage.redis, listening) > 0

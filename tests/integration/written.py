@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import asyncpg
 import redis.asyncio
 
-from shared.keys import BELL, QUEUE
+from shared.keys import QUEUE
+from shared.queue import REPEAT_SECONDS
 
 TABLES = (
     "threads",
@@ -34,7 +35,7 @@ class Written:
 
 
 async def written(database_url: str, redis_url: str) -> Written:
-    """What is there now. The bell is left out: it rings itself silent after a while."""
+    """What is there now, without what ends by itself in minutes, as the bell does, and so may end meanwhile."""
     connection = await asyncpg.connect(database_url)
     try:
         rows = {}
@@ -46,6 +47,13 @@ async def written(database_url: str, redis_url: str) -> Written:
     finally:
         await connection.close()
     async with redis.asyncio.Redis.from_url(redis_url, decode_responses=True) as client:
-        keys = frozenset(await client.keys("*")) - {BELL}
+        found = await client.keys("*")
+        async with client.pipeline() as pipeline:
+            for key in found:
+                pipeline.ttl(key)
+            lives = await pipeline.execute()
+        keys = frozenset(
+            key for key, life in zip(found, lives, strict=True) if not 0 <= life <= REPEAT_SECONDS
+        )
         queued = tuple(await client.zrange(QUEUE, 0, -1))
     return Written(rows, keys, queued)

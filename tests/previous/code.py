@@ -12,7 +12,7 @@ import pytest
 from shared.settings import Settings
 from tests.previous import commit
 from tests.previous.__main__ import PACKAGES, ROOT, unpack
-from tests.system import Process, Processes, wait_until
+from tests.system import START_SECONDS, Process, Processes, wait_until
 
 
 def previous_code(folder: Path) -> dict[str, str]:
@@ -40,11 +40,11 @@ def migrate(settings: Settings) -> None:
     """As this release does it."""
     environment = {**os.environ, "DATABASE_URL": settings.database_url}
     command = [sys.executable, "-m", "shared.migrate"]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=START_SECONDS)
 
 
 async def started(system: Processes, code: dict[str, str], **more: str) -> Process:
     """A worker, once it is there."""
     process = system.start_worker(**code, **more)
-    await wait_until("the worker is there", lambda: "worker started" in process.output, 90)
+    await wait_until("the worker is there", lambda: "worker started" in process.output, START_SECONDS)
     return process

@@ -80,7 +80,7 @@ async def test_a_deploy_and_its_rollback(
         async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
             for number in range(CLIENTS):
                 tasks.create_task(chats.chat(number))
-            await wait_until("everybody has an answer", lambda: len(chats.done) >= CLIENTS, 90)
+            await wait_until("everybody has an answer", lambda: len(chats.done) >= CLIENTS)
             await asyncio.to_thread(migrate, deployed)
             await renew_workers(system, code["current"])
             apis = await renew_apis(system, apis, ports, code["current"])

@@ -22,9 +22,8 @@ from tests.system import wait_until
 THREADS = 6
 ROWS = int(os.environ.get("MIGRATION_ROWS", "30000"))
 LOCK_WAIT_SECONDS = 0.5
-SLACK_SECONDS = 1.0
-"""What a statement may take for other reasons, on a machine that is busy."""
-HOLD_SECONDS = 4.0
+LONGEST_WAIT_MS = 20_000
+"""For a lock, after which PostgreSQL gives up a step of a run. Whatever else makes it slow does not count."""
 
 NEWER = sorted(
     {path.stem for path in MIGRATIONS.glob("*.sql")} - {path.stem for path in previous.MIGRATIONS.glob("*")}
@@ -46,6 +45,7 @@ class Load:
     rows: PreviousRows
     ended: list[str] = field(default_factory=list)
     longest_seconds: float = 0.0
+    """Told by the first test, for a person; a busy machine makes it any length."""
     stopping: bool = False
 
     async def live(self, thread_id: str) -> None:
@@ -66,14 +66,16 @@ class Load:
         self.longest_seconds = max(self.longest_seconds, time.monotonic() - began_at)
         return result
 
-    def in_time(self) -> bool:
-        return self.longest_seconds < LOCK_WAIT_SECONDS + SLACK_SECONDS
+    async def go_on(self) -> None:
+        done = len(self.ended)
+        await wait_until("the runs go on", lambda: len(self.ended) > done + 10 * THREADS)
 
 
 @asynccontextmanager
 async def loaded(database_url: str) -> AsyncIterator[Load]:
     """The old rows, and what goes on; each of its connections has long prepared its statements."""
-    async with asyncpg.create_pool(database_url, min_size=THREADS + 2) as pool:
+    patience = {"lock_timeout": str(LONGEST_WAIT_MS)}
+    async with asyncpg.create_pool(database_url, min_size=THREADS + 2, server_settings=patience) as pool:
         await pool.execute(
             "INSERT INTO runs (id, tenant, owner, thread_id, kind, input, context, status, attempt, ended_at)"
             " SELECT 'old_' || n, '', 'bob', 'thr_' || n / 10, 'threads.create', '{}', '{}', 'completed', 1, now()"
@@ -101,21 +103,29 @@ async def test_nobody_notices_a_migration(previous_database_url: str) -> None:
         assert await asyncio.to_thread(migrate, previous_database_url) == NEWER
         assert len(load.ended) > before
         print(f"the longest step of a run took {load.longest_seconds:.3f} s")
-        done = len(load.ended)
-        await wait_until("they go on afterwards", lambda: len(load.ended) > done + 10 * THREADS)
-        assert load.in_time(), load.longest_seconds
+        await load.go_on()
 
 
 async def test_a_migration_that_has_to_wait_lets_the_others_pass(previous_database_url: str) -> None:
-    """Behind a long transaction: it stands in everybody's way for as long as one try for its lock, and tries again."""
+    """Behind a long transaction: it stands in everybody's way for as long as one try for its lock, and tries again.
+
+    Runs go on while the transaction is open, which they could not behind a migration that waits for its lock.
+    """
     async with loaded(previous_database_url) as load:
         holder = await asyncpg.connect(previous_database_url)
         async with holder.transaction():
             await holder.fetch("SELECT FROM runs LIMIT 1")
             migrating = asyncio.create_task(asyncio.to_thread(migrate, previous_database_url))
-            await asyncio.sleep(HOLD_SECONDS)
+            await wait_until("it waits for its lock", lambda: is_awaited(holder))
+            for _ in range(3):
+                await load.go_on()
             assert not migrating.done()
-            assert load.in_time(), load.longest_seconds
         await holder.close()
         assert await migrating == NEWER
-        assert load.in_time(), load.longest_seconds
+
+
+async def is_awaited(holder: asyncpg.Connection[asyncpg.Record]) -> bool:
+    found: bool = await holder.fetchval(
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))"
+    )
+    return found

@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import keys
-from shared.queue import Claim, Queue, Renewal
+from shared.claims import Claim, Renewal
+from shared.queue import Queue
 from shared.redis import Redis, open_redis
 from tests.previous.real_redis import Real, quick
 from tests.previous.redis import CANCEL, HELD, LOST, PreviousQueue
+from tests.system import WAIT_SECONDS
 
 RUNS = ["run_0", "run_1", "run_2"]
 LEASE_SECONDS = 60.0
@@ -145,10 +147,10 @@ async def test_a_stop_is_heard_by_the_other_release(redis_url: str) -> None:
             await current.claim(1, LEASE_SECONDS, f"token-{run_id}")
         async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
             await pubsub.subscribe(keys.SIGNALS)
-            await pubsub.get_message(timeout=1)
-            await previous.signal_cancel("run_0", 5)
-            await current.signal_cancel("run_1", 5)
-            heard = [await pubsub.get_message(timeout=5) for _ in range(2)]
+            await pubsub.get_message(timeout=WAIT_SECONDS)
+            await previous.signal_cancel("run_0", 60)
+            await current.signal_cancel("run_1", 60)
+            heard = [await pubsub.get_message(timeout=WAIT_SECONDS) for _ in range(2)]
         assert [message["data"] for message in heard if message] == [b"run_0", b"run_1"]
         (renewal,) = await current.renew([Claim("run_0", "token-run_0")], LEASE_SECONDS, 60)
         assert renewal == Renewal.HELD | Renewal.CANCEL

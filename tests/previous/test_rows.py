@@ -26,6 +26,7 @@ from shared.store import PostgresStore
 from tests.previous.rows import CurrentRows, Rows, input_item
 from tests.previous.rows_before import PreviousRows
 from tests.relay_servers import ScriptedAnswers
+from tests.system import WAIT_SECONDS
 
 SIDES = ("previous", "current")
 
@@ -165,7 +166,7 @@ async def test_both_keep_the_order_of_a_thread_under_load(bench: Bench) -> None:
             ):
                 await rows.finish(row["id"], attempt, row["thread_id"])
 
-    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as tasks:
         workers = [tasks.create_task(worker(number)) for number in range(6)]
         await asyncio.gather(*(api(number) for number in range(8)))
         admitting = False

@@ -38,7 +38,7 @@ LEASE_SECONDS = 60
 """Long enough that none ends by itself: here time passes only when it is told to."""
 MAX_ENTRIES = 14
 """Of a journal."""
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 120.0
 HOSTS = 2
 """API processes that clients follow runs at."""
 

@@ -21,9 +21,9 @@ from chatkit.types import (
     ThreadItemUpdatedEvent,
 )
 
+from shared.claims import Claim
 from shared.errors import Fenced
 from shared.journal import Cursor, Field
-from shared.queue import Claim
 from shared.run_context import request_context
 from shared.runs import Run, Status
 from tests.properties.life_process import Process

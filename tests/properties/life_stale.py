@@ -10,9 +10,9 @@ from chatkit.store import NotFoundError
 from chatkit.types import AssistantMessageItem, ThreadMetadata
 
 from shared import keys
+from shared.claims import Renewal
 from shared.errors import Fenced
 from shared.journal import START, Batch, Field
-from shared.queue import Renewal
 from shared.run_context import request_context
 from shared.runs import ENDED, Run
 from tests.properties.life import LEASE_SECONDS, World

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.queue import Claim
+from shared.claims import Claim
 from tests.properties.life import LEASE_SECONDS, World
 from tests.properties.life_job import Job
 from worker.heartbeat import Heartbeat
@@ -19,7 +19,7 @@ class Worker:
         self.claims: dict[str, Claim] = {}
         self.executing: dict[str, Any] = {}
         self.jobs: list[Job] = []
-        self._heartbeat = Heartbeat(world.queue, world.settings, self.claims, self.executing)
+        self._heartbeat = Heartbeat(world.queue, world.settings, self.claims, self._stop)
         self._claims_made = 0
 
     async def claim(self, free: int) -> None:
@@ -28,11 +28,29 @@ class Worker:
         for claim in await self.world.queue.claim(free, LEASE_SECONDS, token):
             earlier = next((job for job in self.unfinished if job.run_id == claim.run_id), None)
             self.claims[claim.run_id] = claim
+            executing = self.executing.get(claim.run_id)
+            if executing is not None and await self._goes_on(executing):
+                executing.claim = (
+                    claim  # the worker slept through its lease, and nobody has begun the run again
+                )
+                continue
             job = Job(self, claim, earlier)
             self.jobs.append(job)
-            if earlier is not None:  # the worker slept through its lease: that attempt ends first
+            if earlier is not None:  # that attempt ends first
                 earlier.stop(Stop.LOST)
             await job.process.stands()
+
+    async def _goes_on(self, job: Job) -> bool:
+        """As Attempt.goes_on."""
+        if job.stopped is Stop.LOST or job.run is None:
+            return job.stopped is not Stop.LOST
+        row = await self.world.runs.status(job.run_id)
+        return row is not None and row[1] == job.run.attempt
+
+    def _stop(self, claim: Claim, reason: Stop) -> None:
+        job = self.executing.get(claim.run_id)
+        if job is not None and self.claims.get(claim.run_id) is claim:
+            job.stop(reason)
 
     @property
     def unfinished(self) -> list[Job]:

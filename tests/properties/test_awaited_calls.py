@@ -23,8 +23,8 @@ from api.admission import Admission
 from api.idempotency import EarlierRuns
 from api.parse import parse
 from api.submission import Submission
-from shared.ending import GivenUp
 from shared.errors import Fenced, ItemMismatch, ThreadBusy
+from shared.given_up import GivenUp
 from shared.identity import RequestContext, set_current
 from shared.run_context import request_context
 from shared.runs import Run, Status

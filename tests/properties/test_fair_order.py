@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Coroutine, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -13,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import keys
-from shared.fair_share import UNKNOWN_FLOW, Flow
-from shared.queue import Claim, Queue, RunningLimits
+from shared.claims import Claim, Loss
+from shared.fair_share import UNKNOWN_FLOW, Flow, RunningLimits
+from shared.queue import Queue
 from shared.redis import Redis, open_redis
 from tests.examples import examples
 from tests.properties.fair_model import Order
@@ -22,19 +24,53 @@ from tests.properties.fair_model import Order
 LEASE_SECONDS = 60.0
 FLOWS = [Flow(tenant, caller) for tenant in ("acme", "bolt", "corp") for caller in ("ann", "bob")]
 WEIGHTS = st.sampled_from([0.5, 1.0, 3.0])
+PROCESS = st.sampled_from(["first", "second", "third"])
 
 ENQUEUE = st.tuples(st.just("enqueue"), st.sampled_from(FLOWS), WEIGHTS, WEIGHTS, st.integers(1, 6))
 STEP = st.one_of(
     ENQUEUE,
     ENQUEUE,
     st.tuples(st.just("enqueue_before")),
-    st.tuples(st.just("claim"), st.integers(1, 4)),
-    st.tuples(st.just("claim_and_release"), st.integers(1, 8)),
+    st.tuples(st.just("claim"), st.integers(1, 4), PROCESS),
+    st.tuples(st.just("claim_and_release"), st.integers(1, 8), PROCESS),
     st.tuples(st.just("release"), st.integers(0, 20)),
     st.tuples(st.just("hand_back"), st.integers(0, 20)),
     st.tuples(st.just("lose"), st.integers(0, 20)),
     st.tuples(st.just("discard"), st.integers(0, 20)),
 )
+
+
+class Holders:
+    """Who holds what, and how runs were lost: the model of what fair.lua notes."""
+
+    def __init__(self) -> None:
+        self.held: defaultdict[str, set[str]] = defaultdict(set)
+        self.holders: dict[str, str] = {}
+        self.losses: dict[str, Loss] = {}
+
+    def take(self, run_id: str, process: str) -> None:
+        self.holders[run_id] = process
+        self.held[process].add(run_id)
+
+    def take_again(self, run_id: str, process: str) -> Loss | None:
+        holder, before = self.holders.get(run_id), self.losses.get(run_id)
+        times = before.times if before else 0
+        if holder is not None and holder != process:
+            self.losses[run_id] = Loss(len(self.held[holder]), times + 1, holder)
+        elif holder is not None:
+            suspect = before is not None and before.is_suspect
+            self.losses[run_id] = (
+                replace(before, company=max(before.company, 2)) if suspect else Loss(0, times, "")
+            )
+        self.take(run_id, process)
+        return self.losses.get(run_id)
+
+    def let_go(self, run_id: str) -> None:
+        self.held[self.holders.pop(run_id)].discard(run_id)
+
+    def end(self, run_id: str) -> None:
+        self.let_go(run_id)
+        self.losses.pop(run_id, None)
 
 
 class Comparison:
@@ -48,6 +84,7 @@ class Comparison:
         self.held: dict[str, tuple[Flow, Claim]] = {}
         self.begun: list[tuple[str, Flow]] = []
         """Runs that were handed back or lost, in the order in which they became due."""
+        self.holders = Holders()
         self.numbers = count()
 
     async def enqueue(self, flow: Flow, tenant_weight: float, caller_weight: float, times: int) -> None:
@@ -66,20 +103,24 @@ class Comparison:
         await self.redis.zadd(keys.QUEUE, {run_id: seconds * 1000 + micros // 1000})
         self.model.add(UNKNOWN_FLOW, run_id)
         self.queued[run_id] = UNKNOWN_FLOW
-        await self.claim(0)
+        await self.claim(0, "first")
 
-    async def claim(self, free: int) -> None:
-        claims = await self.queue.claim(free, LEASE_SECONDS, f"token-{next(self.numbers)}", self.limits)
+    async def claim(self, free: int, process: str) -> None:
+        claims = await self.queue.claim(free, LEASE_SECONDS, f"{process}:{next(self.numbers)}", self.limits)
         expected = [self.begun.pop(0) for _ in range(min(free, len(self.begun)))]
+        losses = [self.holders.take_again(run_id, process) for run_id, _ in expected]
         while len(expected) < free and (found := self.model.next()) is not None:
             del self.queued[found[0]]
             expected.append(found)
+        for run_id, _ in expected[len(losses) :]:
+            self.holders.take(run_id, process)
         assert [claim.run_id for claim in claims] == [run_id for run_id, _ in expected]
+        assert [claim.loss for claim in claims] == losses + [None] * (len(claims) - len(losses))
         self.held |= {claim.run_id: (flow, claim) for claim, (_, flow) in zip(claims, expected, strict=True)}
 
-    async def claim_and_release(self, times: int) -> None:
+    async def claim_and_release(self, times: int, process: str) -> None:
         for _ in range(times):
-            await self.claim(1)
+            await self.claim(1, process)
             await self.release(-1)
 
     async def release(self, number: int) -> None:
@@ -87,11 +128,13 @@ class Comparison:
             flow, claim = self.held.pop(list(self.held)[number % len(self.held)])
             assert await self.queue.release(claim, done=True)
             self.model.end(flow)
+            self.holders.end(claim.run_id)
 
     async def hand_back(self, number: int) -> None:
         if self.held:
             flow, claim = self.held.pop(list(self.held)[number % len(self.held)])
             assert await self.queue.release(claim, done=False)
+            self.holders.let_go(claim.run_id)
             await self._is_due(claim.run_id, flow)
 
     async def lose(self, number: int) -> None:
@@ -120,11 +163,12 @@ class Comparison:
     async def drain(self) -> None:
         """In the end everything is served: nothing starves, and nothing is left of the order but the last tags."""
         while self.queued or self.begun or self.held:
-            await self.claim(3)
+            await self.claim(3, "first")
             await self.release(0)
         await self.expires()
         left = {key.decode() async for key in self.redis.scan_iter(f"{keys.FAIR_PREFIX}*")}
-        assert left <= {f"{keys.FAIR_PREFIX}flow:", f"{keys.FAIR_PREFIX}away:"}
+        lost = {f"{keys.FAIR_PREFIX}held:{process}" for process, runs in self.holders.held.items() if runs}
+        assert left <= {f"{keys.FAIR_PREFIX}flow:", f"{keys.FAIR_PREFIX}away:"} | lost
         assert await self.redis.zcard(keys.QUEUE) == 0
 
 
@@ -268,10 +312,49 @@ async def test_a_limit_that_the_release_before_has_filled_is_corrected(redis_url
 
 
 @pytest.mark.parametrize("job", [b"a\x00b", b"\xff\xfe", b"run 1", b"x" * 129, b""])
-async def test_a_job_whose_id_no_run_can_have_is_dropped(redis_url: str, job: bytes) -> None:
+async def test_a_job_whose_id_no_run_can_have_is_left_as_it_is(redis_url: str, job: bytes) -> None:
     async with open_redis(redis_url, connections=2) as redis:
         queue = Queue(redis)
-        await redis.zadd(keys.QUEUE, {job: 0})
+        await redis.zadd(keys.QUEUE, {job: 7})
         await queue.enqueue("run_1")
         assert [claim.run_id for claim in await queue.claim(5, LEASE_SECONDS, "t1")] == ["run_1"]
-        assert await redis.zscore(keys.QUEUE, job) is None
+        assert await redis.zscore(keys.QUEUE, job) == 7
+
+
+@pytest.mark.parametrize("others", [99, 100, 1500])
+async def test_any_number_of_others_jobs_hides_none_of_ours(redis_url: str, others: int) -> None:
+    """Older ones and newer ones, around a run that was handed back."""
+    async with open_redis(redis_url, connections=2) as redis:
+        queue = Queue(redis)
+        await queue.enqueue("run_1")
+        (claim,) = await queue.claim(1, LEASE_SECONDS, "t1")
+        await redis.zadd(keys.QUEUE, {f"theirs-{number}": number for number in range(others)})
+        await queue.release(claim, done=False)
+        assert [claim.run_id for claim in await queue.claim(1, LEASE_SECONDS, "t2")] == ["run_1"]
+        assert await redis.zcount(keys.QUEUE, 0, others) == others
+
+
+async def test_a_job_of_the_release_before_that_is_no_run_is_dropped(redis_url: str) -> None:
+    """Its reaper was a job."""
+    async with open_redis(redis_url, connections=2) as redis:
+        await redis.zadd(keys.QUEUE, {"reaper:1764000000000": 7})
+        assert await Queue(redis).claim(5, LEASE_SECONDS, "t1") == []
+        assert await redis.zcard(keys.QUEUE) == 0
+
+
+async def test_a_job_that_is_put_aside_comes_again_later_and_goes_with_its_message(redis_url: str) -> None:
+    async with open_redis(redis_url, connections=2) as redis:
+        queue, flow = Queue(redis), Flow("a", "one")
+        await queue.enqueue("run_theirs", flow)
+        (claim,) = await queue.claim(5, LEASE_SECONDS, "t1", RunningLimits(of_tenant=1))
+        await queue.put_aside(claim)
+        await queue.enqueue("run_ours", flow)
+        second = await queue.claim(5, LEASE_SECONDS, "t2", RunningLimits(of_tenant=1))
+        assert [claim.run_id for claim in second] == ["run_ours"], "it is not due, and takes no slot"
+        assert await redis.exists(keys.job("run_theirs")) == 1
+        await redis.zadd(keys.QUEUE, {"run_theirs": 0})  # its time has come
+        (claim,) = await queue.claim(5, LEASE_SECONDS, "t3")
+        assert claim.run_id == "run_theirs"
+        await redis.delete(keys.job("run_theirs"))
+        await queue.put_aside(claim)
+        assert await redis.zscore(keys.QUEUE, "run_theirs") is None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from api.connections import KEEP_ALIVE_SECONDS, LINGER_SECONDS, Connections
+from api.connections import LINGER_SECONDS, Connections
 from tests.system import make_settings
 
 HEAD_SECONDS, STALL_SECONDS, RATE = 10, 60, 1024
+KEEP_ALIVE_SECONDS = 7
 
 
 @dataclass(eq=False)
@@ -36,7 +37,12 @@ class Recorded:
 
 
 def connections(limit: int = 10) -> Connections:
-    given = {"head_seconds": HEAD_SECONDS, "stall_seconds": STALL_SECONDS, "body_bytes_per_second": RATE}
+    given = {
+        "head_seconds": HEAD_SECONDS,
+        "stall_seconds": STALL_SECONDS,
+        "body_bytes_per_second": RATE,
+        "keep_alive_seconds": KEEP_ALIVE_SECONDS,
+    }
     return Connections(make_settings("redis://a", "postgresql://a/a", Path("key"), 1, **given), limit)
 
 

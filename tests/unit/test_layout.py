@@ -80,7 +80,7 @@ def run_imports(root: Path, modules: list[str], *flags: str) -> subprocess.Compl
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

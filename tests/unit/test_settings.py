@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from shared.errors import SettingsError
 from shared.settings import Settings, load_settings
+from tests.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = {
@@ -125,6 +126,13 @@ def test_booleans_and_paths(monkeypatch):
 
 
 BAD = [
+    ("DEPLOYMENT", "Shop"),
+    ("DEPLOYMENT", "a:b"),
+    ("DEPLOYMENT", "*"),
+    ("DEPLOYMENT", "a" * 33),
+    ("DEPLOYMENT", "-a"),
+    ("DEPLOYMENT", "relaykit"),
+    ("DEPLOYMENT", "run"),
     ("REDIS_URL", "http://secret-host:6379"),
     ("DATABASE_URL", "mysql://root:secret-password@db/relaykit"),
     ("JWKS_URL", "ftp://secret-host/jwks.json"),
@@ -143,6 +151,11 @@ BAD = [
     ("PORT", "65536"),
     ("PORT", "-1"),
     ("PORT", "80.5"),
+    ("WORKER_PORT", "65536"),
+    ("BLOCKED_SECONDS", "-1"),
+    ("BLOCKED_SECONDS", "0.5"),
+    ("BLOCKED_SECONDS", "1"),
+    ("BLOCKED_SECONDS", "inf"),
     ("MAX_BODY_BYTES", "1023"),
     ("MAX_RUNS", "0"),
     ("LEASE_SECONDS", "0"),
@@ -150,6 +163,10 @@ BAD = [
     ("LEASE_SECONDS", "nan"),
     ("RUN_TIMEOUT_SECONDS", "inf"),
     ("DRAIN_SECONDS", "inf"),
+    ("KEEP_ALIVE_SECONDS", "0"),
+    ("KEEP_ALIVE_SECONDS", "inf"),
+    ("SHUTDOWN_DELAY_SECONDS", "-1"),
+    ("SHUTDOWN_DELAY_SECONDS", "nan"),
     ("DRAIN_SECONDS", "-0.1"),
     ("TOKEN_GRACE_SECONDS", "inf"),
     ("RUN_MAX_ATTEMPTS", "0"),
@@ -217,7 +234,12 @@ def test_a_process_with_a_bad_setting_stops_with_that_line(module):
         "LEASE_SECONDS": "ten-secret",
     }
     done = subprocess.run(
-        [sys.executable, "-m", module], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
     )
     assert done.returncode == 2
     assert done.stdout == ""

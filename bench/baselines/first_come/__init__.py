@@ -13,8 +13,9 @@ from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
 from shared import keys
-from shared.fair_share import UNKNOWN_FLOW, Flow
-from shared.queue import RUN_FUNCTION, UNLIMITED, Claim, Queue, RunningLimits, serialize
+from shared.claims import Claim
+from shared.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
+from shared.queue import RUN_FUNCTION, Queue, serialize
 from shared.redis import Call, Redis
 
 
@@ -27,7 +28,7 @@ class FirstComeQueue(Queue):
         self._claim = redis.register_script(_script("claim"))
         self._release = redis.register_script(_script("release"))
 
-    def enqueue_call(self, run_id: str, flow: Flow = UNKNOWN_FLOW) -> Call:
+    def enqueue_call(self, run_id: str, flow: Flow = UNKNOWN_FLOW, place: str = "") -> Call:
         message: Any = serialize_job(
             RUN_FUNCTION, (run_id,), {}, None, int(time.time() * 1000), serializer=serialize
         )

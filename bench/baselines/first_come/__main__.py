@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import worker.main as wiring
 from bench.baselines.first_come import FirstComeQueue
+from shared.main_loop import MainLoop
 from worker.__main__ import main
 
 if __name__ == "__main__":
     setattr(wiring, "Queue", FirstComeQueue)  # noqa: B010
-    sys.exit(main())
+    main_loop = MainLoop()
+    main_loop.end(main(main_loop))

@@ -1,10 +1,14 @@
-"""Answers `<words> at <words a second>` with that, and tells the page context that came along in the first word."""
+"""Answers `<words> at <words a second>` with that, and tells the page context that came along in the first word.
+
+With ` held <number> <file>` behind it, the answer stops before that word until the file exists.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from chatkit.server import ChatKitServer
@@ -23,12 +27,19 @@ from chatkit.types import (
 from shared.identity import RequestContext
 
 
+def held(gate: Path, words: int = 200, per_second: int = 40) -> str:
+    """What asks for an answer that stops in its middle until the file `gate` exists."""
+    return f"{words} at {per_second} held {words // 2} {gate}"
+
+
 class ClientServer(ChatKitServer[RequestContext]):
     async def respond(
         self, thread: ThreadMetadata, item: UserMessageItem | None, context: RequestContext
     ) -> AsyncIterator[ThreadStreamEvent]:
         assert item is not None
-        words, _, per_second = "".join(part.text for part in item.content).partition(" at ")
+        asked, _, held = "".join(part.text for part in item.content).partition(" held ")
+        words, _, per_second = asked.partition(" at ")
+        hold, _, gate = held.partition(" ")
         message = AssistantMessageItem(
             id=self.store.generate_item_id("message", thread, context),
             thread_id=thread.id,
@@ -40,6 +51,8 @@ class ClientServer(ChatKitServer[RequestContext]):
         yield _delta(message, text)
         started_at = asyncio.get_running_loop().time()
         for number in range(int(words)):
+            while str(number) == hold and not Path(gate).exists():
+                await asyncio.sleep(0.02)
             await asyncio.sleep(started_at + number / int(per_second) - asyncio.get_running_loop().time())
             word = f"wörd{number} "
             text += word

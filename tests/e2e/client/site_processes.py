@@ -8,7 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,7 +19,8 @@ from playwright.sync_api import Route
 from shared.settings import Settings
 from tests.e2e.client.visitor import Visitor
 from tests.local_mode import wait_until
-from tests.system import ROOT, Process, free_port, start_process
+from tests.nginx import nginx_http, nginx_main
+from tests.system import ROOT, Process, fork_process, free_port
 
 PAGE = ROOT / "tests" / "e2e" / "client" / "site"
 CLIENT = ROOT / "web" / "client" / "dist"
@@ -27,11 +28,10 @@ ELEMENT = ROOT / "web" / "element" / "dist"
 REACT_SITE = ROOT / "web" / "react-vite" / "dist"
 
 CONFIGURATION = """
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 1;
+{main}
 events {{ worker_connections 512; }}
 http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  {http}
   types {{ text/html html; text/javascript js; text/css css; }}
   server {{
     listen 127.0.0.1:{port};
@@ -69,7 +69,8 @@ class Nginx:
     def pass_to(self, api_port: int) -> None:
         """From now on to the API at this port; connections that are open stay where they are."""
         text = CONFIGURATION.format(
-            folder=self.folder,
+            main=nginx_main(self.folder),
+            http=nginx_http(self.folder),
             port=self.port,
             api_port=api_port,
             page=PAGE,
@@ -87,7 +88,7 @@ class Nginx:
     def stop(self) -> None:
         if self.popen is not None:
             self.popen.terminate()
-            self.popen.wait(10)
+            self.popen.wait(60)
 
 
 @dataclass
@@ -96,26 +97,33 @@ class Site:
     folder: Path
     nginx: Nginx
     api: Process | None = None
+    """The one that nginx passes to."""
+    apis: list[Process] = field(default_factory=list)
     worker: Process | None = None
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.nginx.port}"
 
-    def start_api(self) -> None:
-        """On a port that none was on before; nginx passes to it once it is ready."""
+    def start_api(self) -> tuple[Process, int]:
+        """One that is ready, with its port, on which none was before. nginx does not pass to it."""
         port = free_port()
         url = f"http://127.0.0.1:{port}/healthz"
-        api = self.api = start_process("api", self.settings, self.folder / f"api-{port}.log", PORT=str(port))
+        api = fork_process("api", self.settings, self.folder / f"api-{port}.log", PORT=str(port))
+        self.apis.append(api)
         wait_until("the API answers", lambda: _answers(api, url))
+        return api, port
+
+    def pass_to(self, api: Process, port: int) -> None:
+        self.api = api
         self.nginx.pass_to(port)
         wait_until("nginx passes to it", lambda: _answers(api, f"{self.address}/healthz"))
 
     def start_worker(self) -> None:
-        self.worker = start_process("worker", self.settings, self.folder / "worker.log")
+        self.worker = fork_process("worker", self.settings, self.folder / "worker.log")
 
     def stop(self) -> None:
-        for process in (self.api, self.worker):
+        for process in (*self.apis, self.worker):
             if process is not None and process.popen.poll() is None:
                 process.kill()
         self.nginx.stop()
@@ -128,11 +136,10 @@ def site_of(settings: Settings, folder: Path) -> Iterator[Site]:
     if not (CLIENT / "index.js").exists() or not (REACT_SITE / "index.html").exists():
         assert not os.environ.get("CI"), "CI runs the tests of the browser packages; run `make web`"
         pytest.skip("the browser packages are not built (make web): their tests are skipped")
-    folder.chmod(0o755)
     site = Site(settings, folder, Nginx(settings.port, folder))
     try:
         site.start_worker()
-        site.start_api()
+        site.pass_to(*site.start_api())
         yield site
     finally:
         site.stop()

@@ -12,8 +12,10 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from bench.server import Script
+from tests.e2e.client.server import held
 from tests.e2e.client.site_processes import Site, serve_two_users_page
 from tests.e2e.client.visitor import WAIT_MS, Visitor
+from tests.leases import end_lease
 from tests.local_mode import wait_until
 from tests.system import free_port, start_process
 
@@ -110,47 +112,53 @@ def test_a_whole_conversation(site: Site, signed_in: Callable[..., Visitor], sho
 
 
 def test_an_api_that_dies_and_comes_back_elsewhere_loses_nothing(
-    site: Site, signed_in: Callable[..., Visitor]
+    site: Site, signed_in: Callable[..., Visitor], tmp_path: Path
 ) -> None:
+    another = site.start_api()  # a client does not wait for as long as a start may take
     visitor = signed_in()
     page = visitor.page
-    ask(page, "300 at 40")
+    ask(page, held(tmp_path / "gate"))
     await_word(page, 20)
     assert site.api is not None
     site.api.kill()
     expect(page.get_by_text("Connection lost: going on in a moment")).to_be_visible()
-    site.start_api()
-    await_word(page, 299)
+    site.pass_to(*another)
+    (tmp_path / "gate").touch()
+    await_word(page, WORDS - 1)
     await_end(page)
     expect(answers(page)).to_have_text(stored_answers(visitor, site))
 
 
 def test_a_network_that_is_away_for_ten_seconds_loses_nothing(
-    site: Site, signed_in: Callable[..., Visitor]
+    site: Site, signed_in: Callable[..., Visitor], tmp_path: Path
 ) -> None:
     visitor = signed_in()
     page = visitor.page
-    ask(page, "300 at 20")
+    ask(page, held(tmp_path / "gate"))
     await_word(page, 20)
     visitor.context.set_offline(True)
+    (tmp_path / "gate").touch()
     page.wait_for_timeout(10_000)
     visitor.context.set_offline(False)
-    await_word(page, 299)
+    await_word(page, WORDS - 1)
     await_end(page)
     expect(answers(page)).to_have_text(stored_answers(visitor, site))
 
 
 def test_what_stood_on_the_page_is_taken_back_only_for_a_lost_worker(
-    site: Site, signed_in: Callable[..., Visitor]
+    site: Site, signed_in: Callable[..., Visitor], tmp_path: Path
 ) -> None:
     visitor = signed_in()
     page = visitor.page
-    ask(page, "200 at 20")
+    ask(page, held(tmp_path / "gate"))
     await_word(page, 20)
     assert site.worker is not None
     site.worker.kill()
+    run = visitor.ask(site.address, f"/threads/{thread_id(visitor)}/run", None)
+    end_lease(site.settings.redis_url, run["id"])
+    (tmp_path / "gate").touch()
     site.start_worker()
-    await_word(page, 199)
+    await_word(page, WORDS - 1)
     await_end(page)
     expect(answers(page)).to_have_text(stored_answers(visitor, site))
     expect(answers(page)).to_have_count(1)
@@ -188,7 +196,7 @@ def test_another_user_in_place_gets_nothing_of_the_one_before(
     page = ada.page
     page.goto("/built/index.html?user=ada-in-place&user=bob-in-place")
     page.add_style_tag(content="openai-chatkit { height: 500px }")
-    ask(page, ANSWER)
+    ask(page, held(tmp_path / "never"))
     await_word(page, 10)
     [thread] = ada.ask(site.address, "/chatkit", {"type": "threads.list", "params": {}})["data"]
     expect(page.get_by_label("Thread")).to_have_text(thread["id"])

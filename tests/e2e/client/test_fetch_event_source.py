@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Request, Route
 
+from tests.e2e.client.server import held
 from tests.e2e.client.site_processes import ROOT, Site
 from tests.e2e.client.visitor import WAIT_MS, Visitor
 
@@ -99,16 +101,19 @@ def new_thread(text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("key", [{}, {"idempotency-key": "k1"}], ids=["without a key", "with a key"])
 @pytest.mark.parametrize("is_over", [False, True], ids=["while it goes on", "after it has ended"])
 def test_a_hidden_tab_that_is_shown_again_has_one_whole_answer(
-    visitor: Visitor, site: Site, key: dict[str, str], is_over: bool
+    visitor: Visitor, site: Site, key: dict[str, str], is_over: bool, tmp_path: Path
 ) -> None:
-    posted = ask(visitor, new_thread(f"{WORDS} at {60 if is_over else 20}"), key)
+    gate = tmp_path / "gate"
+    posted = ask(visitor, new_thread(held(gate, WORDS, 60)), key)
     await_word(visitor, 5)
     visitor.page.evaluate("show(false)")
     thread_id = visitor.page.evaluate("threadId")
     seen = visitor.page.evaluate("text")
     if is_over:
+        gate.touch()
         _await_end(visitor, site, thread_id)
     visitor.page.evaluate("show(true)")
+    gate.touch()
     assert visitor.page.evaluate("isOver") == "over"
     text = visitor.page.evaluate("text")
     params = {"thread_id": thread_id, "limit": 100, "order": "asc"}

@@ -15,9 +15,10 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.e2e.client.server import held
 from tests.e2e.client.site_processes import PAGE, ROOT, Site, required
 from tests.e2e.client.test_react import WORDS, ask, await_word, shown_errors
-from tests.e2e.client.visitor import Visitor
+from tests.e2e.client.visitor import WAIT_MS, Visitor
 from tests.local_mode import wait_until
 from tests.system import free_port
 
@@ -66,7 +67,7 @@ def next_server(site: Site, **env: str) -> Iterator[NextServer]:
         yield server
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +114,8 @@ def test_a_reload_in_mid_answer_loses_nothing(visitor: Visitor) -> None:
     assert shown_errors(visitor) == []
 
 
-def test_stop_goes_through(visitor: Visitor) -> None:
-    ask(visitor.page, ANSWER)
+def test_stop_goes_through(visitor: Visitor, tmp_path: Path) -> None:
+    ask(visitor.page, held(tmp_path / "never"))
     await_word(visitor, 10)
     visitor.page.get_by_role("button", name="Stop the answer").click()
     expect(visitor.page.locator("output")).to_be_empty()
@@ -213,12 +214,14 @@ def test_a_cookie_that_holds_no_token_is_refused_and_breaks_no_page(nextjs: str)
     assert httpx2.get(f"{nextjs}/", headers={"cookie": "session=a.b.c"}).status_code == 200
 
 
-def test_the_stream_is_not_held_back_and_its_ids_go_through(nextjs: str, visitor: Visitor) -> None:
+def test_the_stream_is_not_held_back_and_its_ids_go_through(
+    nextjs: str, visitor: Visitor, tmp_path: Path
+) -> None:
     cookie = {"cookie": f"session={token_of(visitor)}"}
     with httpx2.stream(
         "POST",
         f"{nextjs}/api/chatkit",
-        json=asking("40 at 10"),
+        json=asking(held(tmp_path / "gate", 40)),
         headers={**cookie, "accept-encoding": "gzip", "relaykit-resume": "1"},
     ) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -229,6 +232,7 @@ def test_the_stream_is_not_held_back_and_its_ids_go_through(nextjs: str, visitor
         assert next(line for line in lines if "wörd1 " in line)
         status = httpx2.get(f"{nextjs}/api/runs/{run_id}", headers=cookie).json()["status"]
         assert status == "running", "the words came when all of them were written"
+        (tmp_path / "gate").touch()
         assert ": end completed" in lines
     resumed = httpx2.get(
         f"{nextjs}/api/runs/{run_id}/events",
@@ -238,10 +242,13 @@ def test_the_stream_is_not_held_back_and_its_ids_go_through(nextjs: str, visitor
     assert resumed.text.rstrip().endswith(": end completed")
 
 
-def test_a_browser_that_leaves_ends_the_request_to_the_api(site: Site, nextjs: str, visitor: Visitor) -> None:
+def test_a_browser_that_leaves_ends_the_request_to_the_api(
+    site: Site, nextjs: str, visitor: Visitor, tmp_path: Path
+) -> None:
     cookie = {"cookie": f"session={token_of(visitor)}"}
     before = open_streams(site)
-    with httpx2.stream("POST", f"{nextjs}/api/chatkit", json=asking("200 at 10"), headers=cookie) as answer:
+    asked = asking(held(tmp_path / "never"))
+    with httpx2.stream("POST", f"{nextjs}/api/chatkit", json=asked, headers=cookie) as answer:
         run_id = answer.headers["x-run-id"]
         lines = answer.iter_lines()  # kept: without it the response would close
         assert next(line for line in lines if "wörd1 " in line)
@@ -275,7 +282,7 @@ def test_a_sign_in_that_is_too_large_is_refused_before_it_has_come(server: NextS
     part = b"x" * 5_000
     body = b"%x\r\n%s\r\n" % (len(part), part) if "chunked" in framing else part
     head = f"POST /api/session HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
         connection.sendall(head.encode() + body)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
 
@@ -292,7 +299,7 @@ def test_a_sign_in_of_the_usual_size_is_taken_and_one_that_is_no_json_is_not(nex
 )
 def test_an_id_that_cannot_be_one_is_not_found(server: NextServer, path: str, id_: str) -> None:
     request = f"GET /api/{path.format(id_)} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as connection:
         connection.sendall(request.encode())
         answer = b"".join(iter(lambda: connection.recv(65_536), b""))
     assert answer.startswith(b"HTTP/1.1 404 "), answer
@@ -324,6 +331,7 @@ def test_over_tls_the_cookie_is_of_this_host_alone_and_sign_out_forgets_it(
     """A browser takes loopback for as safe as TLS."""
     with next_server(site) as server:
         context = browser.new_context(base_url=server.address)
+        context.set_default_timeout(WAIT_MS)
         page = context.new_page()
         page.route("https://**", lambda route: route.abort())
         page.goto("/")
@@ -350,9 +358,7 @@ def test_an_upload_of_many_megabytes_goes_through_whole(nextjs: str, visitor: Vi
     upload = made["upload_descriptor"]
     link = httpx2.URL(upload["url"])
     target = f"{nextjs}/api{link.raw_path.decode()}"
-    answer = httpx2.request(
-        upload["method"], target, content=bytes(size), headers=upload["headers"], timeout=60
-    )
+    answer = httpx2.request(upload["method"], target, content=bytes(size), headers=upload["headers"])
     assert answer.status_code == 204, answer.text
 
 

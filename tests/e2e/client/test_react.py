@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
+from tests.e2e.client.server import held
 from tests.e2e.client.site_processes import PAGE, Site, serve_two_users_page
 from tests.e2e.client.visitor import WAIT_MS, Visitor
 from tests.e2e.page.cutting_proxy import CuttingProxy
+from tests.local_mode import wait_until
 
 WORDS = 200
 ANSWER = f"{WORDS} at 40"
@@ -60,13 +62,16 @@ def shown_errors(visitor: Visitor) -> list[str]:
     return found
 
 
-def test_a_cut_answer_is_whole_and_posted_once(site: Site, signed_in: Callable[..., Visitor]) -> None:
+def test_a_cut_answer_is_whole_and_posted_once(
+    site: Site, signed_in: Callable[..., Visitor], tmp_path: Path
+) -> None:
     with CuttingProxy(site.address) as wire:
         visitor = signed_in(wire.address)
-        ask(visitor.page, ANSWER)
+        ask(visitor.page, held(tmp_path / "gate"))
         await_word(visitor, 10)
         wire.go_down()
         expect(visitor.page.get_by_text("Connection lost")).to_be_visible()
+        (tmp_path / "gate").touch()
         wire.come_back()
         await_word(visitor, WORDS - 1)
         expect(visitor.page.get_by_text("Connection lost")).to_be_hidden()
@@ -77,20 +82,25 @@ def test_a_cut_answer_is_whole_and_posted_once(site: Site, signed_in: Callable[.
         assert visitor.page.evaluate("document.querySelector('openai-chatkit').posts") == 1
 
 
-def test_a_reload_shows_the_answer_once_it_is_finished(signed_in: Callable[..., Visitor]) -> None:
+def test_a_reload_shows_the_answer_once_it_is_finished(
+    signed_in: Callable[..., Visitor], tmp_path: Path
+) -> None:
     visitor = signed_in()
-    ask(visitor.page, ANSWER)
+    ask(visitor.page, held(tmp_path / "gate"))
     await_word(visitor, 10)
     visitor.page.reload()
     expect(visitor.page.locator("[data-type=user_message]")).to_have_count(1)
     expect(visitor.page.locator("[data-type=assistant_message]")).to_have_count(0)
+    (tmp_path / "gate").touch()
     await_word(visitor, WORDS - 1)
     assert shown_errors(visitor) == []
 
 
-def test_stop_ends_the_run_of_the_open_thread(site: Site, signed_in: Callable[..., Visitor]) -> None:
+def test_stop_ends_the_run_of_the_open_thread(
+    site: Site, signed_in: Callable[..., Visitor], tmp_path: Path
+) -> None:
     visitor = signed_in()
-    ask(visitor.page, ANSWER)
+    ask(visitor.page, held(tmp_path / "never"))
     await_word(visitor, 10)
     visitor.page.get_by_role("button", name="Stop the answer").click()
     expect(visitor.page.locator("output")).to_be_empty()
@@ -119,7 +129,7 @@ def test_another_user_in_place_gets_nothing_of_the_one_before(
     serve_two_users_page(ada, tmp_path)
     page = ada.page
     page.goto("/built/index.html?user=ada-before-bob&user=bob-after-ada")
-    ask(page, ANSWER)
+    ask(page, held(tmp_path / "never"))
     await_word(ada, 10)
     [thread] = ada.ask(site.address, "/chatkit", {"type": "threads.list", "params": {}})["data"]
     expect(page.get_by_label("Thread")).to_have_text(thread["id"])
@@ -152,6 +162,12 @@ def test_a_script_that_does_not_come_is_told(browser: Browser, site: Site) -> No
     visitor.page.get_by_label("Your name").fill(visitor.name)
     visitor.page.clock.install()
     visitor.page.get_by_role("button", name="Sign in").click()
-    visitor.page.clock.run_for(16_000)
-    expect(visitor.page.get_by_role("alert")).to_contain_text("could not be loaded")
+    alert = visitor.page.get_by_role("alert")
+
+    def told() -> bool:
+        visitor.page.clock.run_for(16_000)  # the page's timer may not have begun before
+        return alert.is_visible()
+
+    wait_until("it is told", told)
+    expect(alert).to_contain_text("could not be loaded")
     visitor.context.close()

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx2
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from tests.e2e.axe import assert_accessible
 
-WAIT_MS = 40_000
+WAIT_MS = 120_000
+expect.set_options(timeout=60_000)
 # What Chromium itself says of requests that failed, whether or not the page minds.
 NETWORK = re.compile(r"Failed to load resource|net::ERR_")
 
@@ -25,6 +26,7 @@ class Visitor:
         self.ttl_seconds = ttl_seconds
         self.errors: list[str] = []
         self.context = browser.new_context(base_url=address)
+        self.context.set_default_timeout(WAIT_MS)
         self.page = self._tab()
 
     def _tab(self) -> Page:
@@ -112,7 +114,7 @@ class Visitor:
 
     def ask(self, at: str, path: str, body: dict[str, Any] | None) -> Any:
         """The same user without the page."""
-        with httpx2.Client(base_url=at, timeout=30) as client:
+        with httpx2.Client(base_url=at, timeout=WAIT_MS / 1000) as client:
             token = client.post("/dev/token", json={"sub": self.name}).json()["access_token"]
             headers = {"Authorization": f"Bearer {token}"}
             answer = client.request("POST" if body else "GET", path, json=body, headers=headers)

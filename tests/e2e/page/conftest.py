@@ -18,8 +18,8 @@ from tests.e2e.page.user import User
 from tests.services import Databases, RedisDatabases
 from tests.system import ROOT, free_port
 
-READY_SECONDS = 90
-STOP_SECONDS = 40
+READY_SECONDS = 240
+STOP_SECONDS = 120
 
 
 @pytest.fixture(scope="package")

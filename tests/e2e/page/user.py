@@ -8,10 +8,10 @@ from typing import Any, Self
 import httpx2
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Route, expect
 
-ANSWER_MS = 30_000
+ANSWER_MS = 120_000
 SHADOW = "document.querySelector('relaykit-chat').shadowRoot"
 """The inside of the chat, in JavaScript; Playwright's locators find it by themselves."""
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=60_000)
 
 
 class User:
@@ -19,6 +19,7 @@ class User:
 
     def __init__(self, context: BrowserContext, name: str) -> None:
         self.context, self.name = context, name
+        context.set_default_timeout(ANSWER_MS)
         self.errors: list[str] = []
         self.allowed_errors: list[str] = []
         context.on("page", self._watch)
@@ -103,7 +104,7 @@ class User:
     def api(self, request: dict[str, Any]) -> httpx2.Response:
         """The same user without the page."""
         origin = self.page.evaluate("location.origin")
-        with httpx2.Client(base_url=origin, timeout=60) as client:
+        with httpx2.Client(base_url=origin, timeout=ANSWER_MS / 1000) as client:
             token = client.post("/dev/token", json={"sub": self.name}).json()["access_token"]
             response = client.post("/chatkit", json=request, headers={"Authorization": f"Bearer {token}"})
         assert response.status_code == 200, response.text

@@ -1,0 +1,83 @@
+"""The word that says why a service failed: short, from a fixed set, and never the error's text.
+
+Redis answers with a reply that begins with such a word, PostgreSQL with an SQLSTATE, the system with an errno, TLS with
+a reason. The text behind it may quote a key, a statement, a URL.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import ssl
+from collections.abc import Iterator
+
+import asyncpg
+from redis import exceptions as redis_errors
+
+from shared.errors import RelaykitError
+
+_WORD = re.compile(r"([A-Z]{2,20})(?: |$)")
+_WORD_IN_SCRIPT = re.compile(r"@user_script: ?\d+: -([A-Z]{2,20}) ")
+"""Redis before 7 answers a script with the reply of its command inside a text of its own."""
+_TEXTS = {
+    "Authentication required": "NOAUTH",
+    "invalid username-password": "WRONGPASS",
+    "AUTH <password> called without": "NOPASS",
+    "The user executing the script can't": "NOPERM",
+    "nknown Redis command called from": "UNKNOWN",
+    "nknown command called from": "UNKNOWN",
+}
+"""Of replies whose word Redis leaves out, or redis-py takes away."""
+_TYPES: dict[type[Exception], str] = {
+    redis_errors.ReadOnlyError: "READONLY",
+    redis_errors.OutOfMemoryError: "OOM",
+    redis_errors.NoPermissionError: "NOPERM",
+    redis_errors.NoScriptError: "NOSCRIPT",
+    redis_errors.ExecAbortError: "EXECABORT",
+    redis_errors.BusyLoadingError: "LOADING",
+}
+"""redis-py takes the word out of the text of these."""
+
+
+def code_of(error: BaseException) -> str | None:
+    """The word, of a driver's error or of what it was raised for; None where there is none."""
+    if not isinstance(error, (RelaykitError, redis_errors.RedisError, asyncpg.PostgresError, OSError)):
+        return None
+    for each in _chain(error):
+        if isinstance(each, redis_errors.RedisError):
+            code = _of_reply(each)
+        elif isinstance(each, asyncpg.PostgresError):
+            code = each.sqlstate
+        elif isinstance(each, ssl.SSLError):
+            code = each.reason
+        elif isinstance(each, OSError) and each.errno is not None:
+            code = errno.errorcode.get(each.errno)
+        else:
+            code = None
+        if code is not None:
+            return code
+    return None
+
+
+def _of_reply(error: redis_errors.RedisError) -> str | None:
+    for kind, word in _TYPES.items():
+        if isinstance(error, kind):
+            return word
+    text = str(error)
+    for part, word in _TEXTS.items():
+        if part in text:
+            return word
+    if isinstance(error, redis_errors.ResponseError):
+        found = _WORD_IN_SCRIPT.search(text) or _WORD.match(text)
+        return found[1] if found else "ERR"
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it was raised for, and so on; each of them once."""
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        yield at
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)

@@ -1,0 +1,107 @@
+"""The end of a process has a bound: neither tasks nor threads nor exit handlers of the site's code hold it up."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+import structlog
+
+END_SECONDS: Final = 5.0
+"""From the end of a process's main task to its own, for tasks that clean up, threads that finish, and what libraries
+have registered with atexit."""
+REPORT_SECONDS: Final = 1.0
+"""Then, for the line about what is left: it may wait for a lock of the log."""
+FINALIZATION_SECONDS: Final = 2
+"""Then, for an interpreter that has ended its daemon threads already: the kernel ends it, by SIGALRM."""
+MAX_NAMES: Final = 20
+FAILED_STATUS: Final = 1
+
+log = structlog.get_logger()
+
+_failed = threading.Event()
+
+
+def note_failure() -> None:
+    """A part of the process has failed, which drains for that: it ends with FAILED_STATUS."""
+    _failed.set()
+
+
+def final_status(status: int) -> int:
+    return status or (FAILED_STATUS if _failed.is_set() else 0)
+
+
+def end_within_bound(status: int, loop: asyncio.AbstractEventLoop | None) -> None:
+    """Has the process end with this status after END_SECONDS, if it has not by then. For the main thread."""
+    last_seconds = END_SECONDS + REPORT_SECONDS
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(last_seconds) + FINALIZATION_SECONDS)
+
+    def report() -> None:
+        time.sleep(END_SECONDS)
+        try:
+            _report(loop)
+        finally:
+            end_now(status)
+
+    def end() -> None:
+        time.sleep(last_seconds)
+        os._exit(status)
+
+    for target in (report, end):
+        threading.Thread(target=target, name="process-end", daemon=True).start()
+
+
+def end_now(status: int) -> NoReturn:
+    """Ends the process, with its log and its output written."""
+    try:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def names_of(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
+    """The names of their code: those that a site gives to tasks may quote a user."""
+    return sorted(getattr(task.get_coro(), "__qualname__", "task") for task in tasks)[:MAX_NAMES]
+
+
+def _report(loop: asyncio.AbstractEventLoop | None) -> None:
+    log.error(
+        "the process ends, though not all of it has ended",
+        action="process_end_forced",
+        seconds=END_SECONDS,
+        threads=_threads(),
+        tasks=[] if loop is None or loop.is_closed() else names_of(asyncio.all_tasks(loop)),
+        main_thread=_main_thread(),
+    )
+
+
+def _threads() -> list[str]:
+    """Those that the interpreter waits for."""
+    main = threading.main_thread()
+    waited_for = (thread for thread in threading.enumerate() if not thread.daemon and thread is not main)
+    return sorted(thread.name for thread in waited_for)[:MAX_NAMES]
+
+
+def _main_thread() -> list[str]:
+    """Where it stands, innermost last."""
+    ident = threading.main_thread().ident
+    frame = sys._current_frames().get(ident) if ident is not None else None
+    return list(_places(frame))[:8][::-1]
+
+
+def _places(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        code = frame.f_code
+        yield f"{code.co_filename}:{frame.f_lineno}:{code.co_name}"
+        frame = frame.f_back

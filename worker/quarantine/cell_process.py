@@ -1,0 +1,162 @@
+"""The process of a cell: executes the runs whose claims its worker gives it, until the worker's end is closed.
+
+It renews and releases the claims itself, over connections of its own. At the end of the socket, whether its worker
+drains or is gone, it drains as a worker does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+import structlog
+import uvloop
+
+from shared.chatkit import UserServer
+from shared.claims import Claim
+from shared.database import Database
+from shared.errors import QueueUnavailable, RelaykitError
+from shared.log import failure
+from shared.main_loop import run_until_done
+from shared.queue import Queue
+from shared.settings import Settings, load_settings
+from shared.tasks import end_tasks
+from worker.current_run import enter_run
+from worker.draining import Draining
+from worker.execution import opened_execution
+from worker.executor import Executor, Outcome
+from worker.main import load
+from worker.quarantine.last_place import PlaceNotes
+
+POOL_MIN, POOL_MAX = 1, 4
+"""Connections to PostgreSQL, within DATABASE_POOL_MAX."""
+ORPHAN_SECONDS = 5.0
+"""Beyond DRAIN_SECONDS and a lease: a process whose worker is gone, and whose loop does not hear of it, ends."""
+
+log = structlog.get_logger()
+
+
+def execute_cell(connection: socket.socket, place: int) -> int:
+    """The life of a process that the fork server has forked; its exit status."""
+    structlog.contextvars.clear_contextvars()
+    try:
+        settings = _settings()
+        database, user, _ = load(settings)  # before the loop runs, as in the worker
+        main = _serve(settings, database, user, connection, place)
+        run_until_done(uvloop.new_event_loop(), main)
+    except RelaykitError as error:
+        log.error("a cell cannot start", action="cell_start_failed", code=error.code)  # noqa: TRY400
+        return 2
+    except BaseException as error:
+        log.critical("a cell failed", action="cell_failed", **failure(error))
+        return 1
+    return 0
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    pool_max = min(POOL_MAX, settings.database_pool_max)
+    return settings.model_copy(
+        update={"database_pool_min": POOL_MIN, "database_pool_max": pool_max, "worker_port": 0}
+    )
+
+
+async def _serve(
+    settings: Settings, database: Database, user: UserServer, connection: socket.socket, place: int
+) -> None:
+    reader, writer = await asyncio.open_unix_connection(sock=connection)
+    draining, loop = Draining(settings), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # not the loop's own handlers: those are not called while a call blocks it
+        signal.signal(number, lambda number, frame: draining.ask_by_signal(loop))
+    async with opened_execution(settings, database, user, draining, owns_process=True) as execution:
+        process = CellProcess(execution.queue, execution.executor, execution.claims, writer)
+        PlaceNotes(place, lambda: producers(execution.executor)).start(_orphan_watch(settings))
+        process.say(ready=True)
+        ends = [asyncio.create_task(each) for each in (process.take_claims(reader), draining.asked.wait())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await end_tasks(ends)
+        await process.drain(settings)
+    writer.close()
+
+
+def producers(executor: Executor) -> dict[str, asyncio.Task[Any] | None]:
+    """The tasks that run the user's server, by run id."""
+    return {run_id: attempt._producer for run_id, attempt in dict(executor.attempts).items()}
+
+
+class CellProcess:
+    """Executes, renews and releases what it is given."""
+
+    def __init__(
+        self, queue: Queue, executor: Executor, claims: dict[str, Claim], writer: asyncio.StreamWriter
+    ) -> None:
+        self._queue = queue
+        self._executor = executor
+        self._claims = claims
+        self._writer = writer
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def take_claims(self, reader: asyncio.StreamReader) -> None:
+        """Executes what comes, until the worker's end is closed."""
+        async for line in reader:
+            self._begin(**json.loads(line))
+
+    def _begin(self, run_id: str, token: str, asked_at: float, uncounted: bool) -> None:
+        claim = self._claims[run_id] = Claim(run_id, token, asked_at)
+        task = asyncio.create_task(self._execute(claim, uncounted), name=f"suspect {run_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def say(self, **said: object) -> None:
+        self._writer.write(json.dumps(said).encode() + b"\n")
+
+    async def drain(self, settings: Settings) -> None:
+        """Lets runs finish for DRAIN_SECONDS, and hands the rest back."""
+        await self._ended(settings.drain_seconds)
+        self._executor.drain()
+        await self._ended(settings.lease_seconds)
+
+    async def _ended(self, timeout_seconds: float) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_seconds)
+
+    async def _execute(self, claim: Claim, uncounted: bool) -> None:
+        enter_run(claim.run_id)
+        try:
+            try:
+                outcome = await self._executor.execute(claim.run_id, uncounted=uncounted)
+            finally:
+                del self._claims[claim.run_id]
+            if outcome is Outcome.FOREIGN:
+                await self._queue.put_aside(claim)
+            elif not await self._queue.release(claim, done=outcome is Outcome.DONE):
+                log.warning("lease was lost", action="release_refused", run_id=claim.run_id)
+        except Exception as error:
+            log.error("job failed", action="job_failed", run_id=claim.run_id, **failure(error))  # noqa: TRY400
+            with suppress(QueueUnavailable):
+                await self._queue.blame(claim)
+        finally:
+            self.say(ended=claim.run_id)
+
+
+def _orphan_watch(settings: Settings) -> Any:
+    """To be called again and again in another thread than the loop's: ends a process that outlives its worker."""
+    parent = os.getppid()
+    limit_seconds = settings.drain_seconds + settings.lease_seconds + ORPHAN_SECONDS
+    orphaned_at: list[float] = []
+
+    def watch() -> None:
+        if orphaned_at:
+            if time.monotonic() - orphaned_at[0] > limit_seconds:
+                os._exit(1)
+        elif os.getppid() != parent:
+            orphaned_at.append(time.monotonic())
+
+    return watch

@@ -1,0 +1,140 @@
+"""The quarantine of a worker: its cells, and the suspects that wait for one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum
+from uuid import uuid4
+
+from shared.claims import Claim, Loss, Renewal
+from shared.errors import QueueUnavailable
+from shared.log import failure
+from shared.queue import Queue
+from shared.settings import Settings
+from shared.tasks import end_tasks
+from worker.quarantine.assignment import choose_cell
+from worker.quarantine.cell import Cell, log
+from worker.quarantine.fork_server import ForkServer
+
+IDLE_SECONDS = 30.0
+"""A cell that has had no run for so long ends."""
+RETRY_SECONDS = 1.0
+"""Before a suspect is given back whose cell did not start."""
+LOOKS_PER_LEASE = 3
+"""At whether the user has stopped a suspect that waits for a cell."""
+
+
+class Stay(Enum):
+    """How a suspect's stay in the quarantine has ended."""
+
+    OVER = "over"
+    """Its claim is released, or lost."""
+    GIVEN_BACK = "given back"
+    """No cell had it: the claim is to be released."""
+    STOPPED = "stopped"
+    """Its user has stopped it before it had a cell: it can end anywhere, because its server is not called."""
+
+
+class Quarantine:
+    """Executes suspects in at most SUSPECT_PROCESSES cells."""
+
+    def __init__(self, settings: Settings, queue: Queue, forks: ForkServer) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._forks = forks
+        self._cells: dict[Cell, asyncio.Task[None]] = {}
+        self._waiting: dict[asyncio.Future[Cell | None], tuple[str, Loss]] = {}
+        self._draining = False
+
+    def takes(self, claim: Claim) -> bool:
+        """Whether the run is a suspect, and there can be cells."""
+        return claim.loss is not None and claim.loss.is_suspect and self._forks.is_alive
+
+    async def execute(self, claim: Claim, taken: Callable[[], object]) -> Stay:
+        """Has a cell execute the run; `taken` is called where the cell renews the lease from then on."""
+        assert claim.loss is not None
+        place: asyncio.Future[Cell | None] = asyncio.get_running_loop().create_future()
+        self._waiting[place] = (claim.run_id, claim.loss)
+        self._assign()
+        try:
+            while not (await asyncio.wait({place}, timeout=self._settings.lease_seconds / LOOKS_PER_LEASE))[
+                0
+            ]:
+                if await self._is_stopped(claim) and not place.done():
+                    return Stay.STOPPED
+        finally:
+            del self._waiting[place]
+        cell = place.result()
+        if cell is None:
+            return Stay.GIVEN_BACK
+        try:
+            had = await cell.execute(claim, taken)
+        finally:
+            self._vacate(cell, claim.run_id)
+        if not had and not self._draining:
+            await asyncio.sleep(RETRY_SECONDS)
+        return Stay.OVER if had else Stay.GIVEN_BACK
+
+    async def _is_stopped(self, claim: Claim) -> bool:
+        try:
+            [state] = await self._queue.renew(
+                [claim], self._settings.lease_seconds, self._settings.journal_ttl_seconds
+            )
+        except QueueUnavailable:
+            return False
+        return Renewal.CANCEL in state
+
+    def drain(self) -> None:
+        """Has all cells drain; suspects that wait for one are given back."""
+        self._draining = True
+        self._assign()
+        for cell in self._cells:
+            cell.drain()
+
+    async def close(self) -> None:
+        """Ends what is left of the cells."""
+        await end_tasks(self._cells.values())
+
+    def _assign(self) -> None:
+        """Gives each suspect that waits its cell, if there is one for it."""
+        for place, (run_id, loss) in list(self._waiting.items()):
+            if place.done():
+                continue
+            if self._draining:
+                place.set_result(None)
+                continue
+            cells = [cell for cell in self._cells if not cell.is_over]
+            index = choose_cell(
+                [list(cell.occupants.values()) for cell in cells], self._settings.suspect_processes, loss
+            )
+            if index is None:
+                continue
+            cell = cells[index] if index < len(cells) else self._open()
+            cell.occupants[run_id] = loss
+            place.set_result(cell)
+
+    def _open(self) -> Cell:
+        cell = Cell(uuid4().hex, self._settings, self._queue)
+        task = asyncio.create_task(cell.run(self._forks), name="cell")
+        self._cells[cell] = task
+        task.add_done_callback(lambda task: self._closed(cell, task))
+        return cell
+
+    def _closed(self, cell: Cell, task: asyncio.Task[None]) -> None:
+        self._cells.pop(cell, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a cell failed", action="cell_failed", **failure(error))
+        self._assign()
+
+    def _vacate(self, cell: Cell, run_id: str) -> None:
+        loop = asyncio.get_running_loop()
+        cell.occupants.pop(run_id, None)
+        cell.vacated_at = loop.time()
+        loop.call_later(IDLE_SECONDS, self._end_if_idle, cell)
+        self._assign()
+
+    def _end_if_idle(self, cell: Cell) -> None:
+        idle_seconds = asyncio.get_running_loop().time() - cell.vacated_at
+        if not cell.occupants and not cell.is_over and idle_seconds > IDLE_SECONDS - 1:
+            cell.drain()
