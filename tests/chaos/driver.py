@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -33,9 +34,12 @@ from tests.chaos.wire import Wire, http_client
 from tests.integration.jwks_server import JwksServer, settings_for, signing_key
 from tests.services import open_folder, remove_data
 from tests.system import START_SECONDS, environment, free_port, wait_until
+from worker.last_resort import BLOCKED_STATUS
 
 APIS = 2
 WORKERS = 3
+OWN_ENDS = frozenset({-signal.SIGKILL, BLOCKED_STATUS})
+"""How a worker may end because of what a run did to it."""
 KEY = signing_key(algorithm="EdDSA")
 
 
