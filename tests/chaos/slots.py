@@ -34,6 +34,10 @@ class Slot:
     refused_starts: int = 0
     """Starts while Redis or PostgreSQL were away, which end by themselves."""
     complaints: list[str] = field(default_factory=list)
+    own_ends: frozenset[int] = frozenset()
+    """Exit codes with which the process may end by itself: what a run did to it."""
+    ended_itself: int = 0
+    """How often it did."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the fault that has hold of it."""
     _child: Child | None = None
@@ -127,6 +131,8 @@ class Slot:
                 return
             case _ if code == CANNOT_START and any(name in self._output() for name in AWAY):
                 self.refused_starts += 1
+            case _ if code in self.own_ends:
+                self.ended_itself += 1
             case asked:
                 how = f"after {asked.name}" if asked else "by itself"
                 self.complaints.append(f"{self.log.name} ended {how} with code {code}")

@@ -32,6 +32,9 @@ class Stage:
     directory: DataDirectory
     lease_seconds: float
     redis: Service
+    """The primary."""
+    spare_redis: Service
+    """What the primary fails over to; it has the same lock."""
     postgres: Service
     routes: Routes
     apis: list[Slot] = field(default_factory=list)

@@ -13,6 +13,7 @@ import pytest
 from shared.journal import Cursor, Entry, Field
 from tests.chaos.checks import ANSWER, CLIENT, ENDED, FAILED, SHOWN, STREAM, THREAD, losses
 from tests.chaos.frames import Frame
+from tests.chaos.harm import Harm
 from tests.chaos.record import Evidence, Journal, Outage, RunRow, Turn
 from tests.chaos.script import Script
 
@@ -301,3 +302,33 @@ def test_a_client_without_an_end_is_a_loss(evidence: Evidence) -> None:
 def test_a_client_that_was_refused_is_a_loss(evidence: Evidence) -> None:
     evidence.turns[0].complaint = "404"
     assert broken(evidence) == {CLIENT}
+
+
+def panicking() -> Evidence:
+    """A run whose server raised what is no Exception after its first item."""
+    script = Script(tag="0.0", items=2, words=2, harm=Harm.PANIC)
+    turn, row, entries, items = run_of(script)
+    first = next(
+        n for n, entry in enumerate(entries) if b"0.0 0" in entry.payload and b"item.done" in entry.payload
+    )
+    cursor = entries[first].cursor
+    error = Entry(
+        Cursor(cursor.attempt, cursor.seq + 1), Field.EVENT, dumped({"type": "error", "code": "stream.error"})
+    )
+    end = Entry(Cursor(cursor.attempt, cursor.seq + 2), Field.END, b"failed")
+    kept = [*entries[: first + 1], error, end]
+    turn.frames = [Frame(entry.cursor, entry.payload) for entry in kept if entry.field is Field.EVENT]
+    turn.end = "failed"
+    row = replace(row, status="failed", error="stream.error")
+    return Evidence([row], {THREAD_ID: items[:2]}, {row.id: Journal(kept, NOON)}, [], [turn])
+
+
+def test_a_run_that_is_to_fail_may_fail_with_what_it_had_stored() -> None:
+    assert losses(panicking()) == []
+
+
+@pytest.mark.parametrize("changes", [{"status": "completed", "error": None}, {"error": "attempts_exhausted"}])
+def test_a_run_that_is_to_fail_fails_with_its_own_error(changes: dict[str, Any]) -> None:
+    evidence = panicking()
+    evidence.rows = [replace(evidence.rows[0], **changes)]
+    assert FAILED in {loss.check for loss in losses(evidence)}
