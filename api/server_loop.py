@@ -75,11 +75,11 @@ class ServerLoop:
             try:
                 self._loop.run_forever()
             except BaseException as error:  # out of a task that the server's code has left behind
-                log.error(
+                log.error(  # noqa: TRY400
                     "the server's code has left its loop, which goes on",
                     action="exit_ignored",
                     **failure(error),
-                )  # noqa: TRY400
+                )
         self._loop.close()
         self._ended.set()
 
