@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -35,7 +37,7 @@ from chatkit.types import (
 GATE_POLL_SECONDS = 0.005
 CATASTROPHE = "a" * 60 + "!"
 
-Way = Literal["wait", "sleep", "hang", "spin", "task", "regex", "hold"]
+Way = Literal["wait", "sleep", "hang", "spin", "task", "regex", "hold", "kill"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +81,18 @@ def hold(blocking: Blocking) -> None:
     sum(range(int(numbers * blocking.seconds / (time.perf_counter() - started_at))))
 
 
+def kill(blocking: Blocking) -> None:
+    """As a kernel does whose memory is full."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 CALLS: dict[Way, Callable[[Blocking], None]] = {
     "sleep": sleep,
     "hang": hang,
     "spin": spin,
     "regex": regex,
     "hold": hold,
+    "kill": kill,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +22,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.tasks import end_tasks
 from tests import blocking_servers
 from tests.blocking_servers import Blocking, BlockingAnswers, Way
 from tests.doomed import process
@@ -395,3 +397,56 @@ async def test_a_worker_that_drains_is_not_ready(stage, tmp_path):
             gate.touch()
             await stage.assert_executed_once(asker)
         assert await worker.ended() == 0
+
+
+# --- all kinds of harm at once
+
+
+@pytest.mark.long
+async def test_beside_ten_blocks_a_hang_and_a_kill_twenty_runs_complete_and_none_of_their_attempts_counts(
+    stage, tmp_path
+):
+    """One worker with a lease of 5 s, which is started again whenever it ends."""
+    gate = tmp_path / "gate"
+    blocks = [Blocking(way="sleep", gate=str(gate), seconds=8)] * 10
+    deadly = [Blocking(way="hang", gate=str(gate)), Blocking(way="kill", gate=str(gate))]
+    workers: list[Worker] = []
+
+    async def keep() -> None:
+        while True:
+            async with stage.worker(LEASE_SECONDS=5, BLOCKED_SECONDS=20, RUN_MAX_ATTEMPTS=2) as worker:
+                workers.append(worker)
+                while worker.child.is_alive():
+                    await asyncio.sleep(0.1)
+
+    keeping = asyncio.create_task(keep())
+    try:
+        async with stage.begun(gate, *[waiting(gate)] * 20, *blocks, *deadly) as askers:
+            gate.touch()
+            run_ids = [asker.run_id for asker in askers]
+
+            async def rows() -> list[asyncpg.Record] | None:
+                found = [await stage.row(run_id) for run_id in run_ids]
+                return found if all(row["ended_at"] is not None for row in found) else None
+
+            found = await wait_until("all runs have ended", rows, 600)
+    finally:
+        await end_tasks([keeping])
+    for name, part in (
+        ("twenty", found[:20]),
+        ("ten", found[20:30]),
+        ("hang", found[30:31]),
+        ("kill", found[31:]),
+    ):
+        print(name, [(row["status"], row["attempt"], row["attempt"] - row["handed_back"]) for row in part])
+    assert {(row["status"], row["error"]) for row in found[:30]} == {("completed", None)}
+    assert {row["attempt"] - row["handed_back"] for row in found[:30]} == {1}
+    assert {(row["status"], row["error"]) for row in found[30:]} == {("failed", "attempts_exhausted")}
+    lines = [line for worker in workers for action in NAMING for line in worker.lines(action)]
+    places = {str(line.get("place")) + " ".join(line.get("frames", [])) for line in lines}
+    for function in ("sleep", "hang", "kill"):
+        pattern = re.compile(rf"{re.escape(str(blocking_servers.__file__))}:\d+:{function}\b")
+        assert any(pattern.search(each) for each in places), f"no line names {function}"
+
+
+NAMING = ("loop_blocked", "worker_blocked", "suspect_died")
