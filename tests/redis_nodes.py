@@ -56,10 +56,14 @@ class Node:
             ]
 
 
+MAX_PORT = 55_000
+"""In cluster mode a node takes the port 10,000 above its own too."""
+
+
 @contextmanager
 def redis_node(folder: Path, *options: str, wheels: Sequence[str] = OLDEST) -> Iterator[Node]:
     """`options` as on the command line; the data goes into `folder`, if anywhere."""
-    port = free_port()
+    port = next(port for port in iter(free_port, None) if port < MAX_PORT)
     place = ["--port", str(port)] if "--tls-port" not in options else []
     process = subprocess.Popen(
         [

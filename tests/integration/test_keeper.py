@@ -154,7 +154,7 @@ async def test_a_server_that_never_waits_lets_the_others_in_between(
     """The other run begins after it, and has shown its first event before the first has ended."""
     gate = tmp_path / "gate"
     gate.touch()
-    fast = Blocking(way="wait", gate=str(gate), deltas=20_000)
+    fast = Blocking(way="wait", gate=str(gate), deltas=60_000)
     async with running(settings, BlockingAnswers) as system:
         alice = await crowd(system, await system.caller())
         async with asking(alice, create(str(fast)), keyed("fast")) as first:

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from deploy.local.data_directory import data_directory
 from shared.migrate import migrate
-from tests.chaos.services import Service, forget_redis, postgres_service, redis_service
+from tests.chaos.services import Service, forget_redis, postgres_service, redis_services
 from tests.doomed import Point, process
 from tests.followers import crowd
 from tests.persistent import Persistent
@@ -92,7 +92,7 @@ async def stage(issuer_key_file: Path, tmp_path_factory: pytest.TempPathFactory)
             patch.setattr("worker.reaper.EVERY_SECONDS", 0.3)
             patch.setattr("worker.reaper.QUEUED_SECONDS", 0.5)
             directory = stack.enter_context(data_directory(folder))
-            redis, postgres = redis_service(directory), postgres_service(directory)
+            (redis, _), postgres = redis_services(directory), postgres_service(directory)
             for service in (redis, postgres):
                 await service.start()
                 stack.push_async_callback(service.close)
@@ -108,7 +108,7 @@ async def stage(issuer_key_file: Path, tmp_path_factory: pytest.TempPathFactory)
             )
             system = await stack.enter_async_context(running(settings, ScriptedAnswers, apis=2, workers=0))
             alice = await crowd(system, await system.caller())
-            yield Stage(system, alice, redis, postgres, folder, lambda: forget_redis(directory))
+            yield Stage(system, alice, redis, postgres, folder, lambda: forget_redis(directory, redis))
             await asyncio.to_thread(assert_keys_expire, redis.url)
     finally:
         remove_data(folder)
