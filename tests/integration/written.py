@@ -25,6 +25,9 @@ TABLES = (
     "awaited_calls",
 )
 
+FOR_EVER = -1
+"""A time to live. A key that has gone meanwhile has another negative one."""
+
 ROW = """json_populate_record(t, '{"received_at": null}')::text"""
 """Of a row `t`: all but what is written a moment after the stream that it is about, for which no request waits."""
 
@@ -56,7 +59,7 @@ async def written(database_url: str, redis_url: str) -> Written:
                 pipeline.ttl(key)
             lives = await pipeline.execute()
         keys = frozenset(
-            key for key, life in zip(found, lives, strict=True) if not 0 <= life <= REPEAT_SECONDS
+            key for key, life in zip(found, lives, strict=True) if life == FOR_EVER or life > REPEAT_SECONDS
         )
         queued = tuple(await client.zrange(QUEUE, 0, -1))
     return Written(rows, keys, queued)
