@@ -52,8 +52,6 @@ class Outcome(Enum):
 class Executor:
     """Executes runs, each by its id alone: everything else is in its row."""
 
-    _persist = staticmethod(persist)
-
     def __init__(
         self,
         settings: Settings,
@@ -100,7 +98,7 @@ class Executor:
             attempt.stop(Stop.DRAIN)
 
     async def _execute(self, attempt: Attempt, uncounted: bool) -> Outcome:
-        run = await self._persist(attempt, lambda: self._runs.start(attempt.run_id, uncounted=uncounted))
+        run = await persist(attempt, lambda: self._runs.start(attempt.run_id, uncounted=uncounted))
         if run is None:
             return await self._complete_ended(attempt)
         structlog.contextvars.bind_contextvars(thread_id=run.thread_id, attempt=run.attempt)
@@ -129,24 +127,22 @@ class Executor:
             set_current(request)
             is_exhausted = run.attempt - run.handed_back > self._max_attempts(run)
             try:
-                context = await self._persist(attempt, lambda: self._user.context(request))
+                context = await persist(attempt, lambda: self._user.context(request))
             except ServerRefused as error:
                 if not is_exhausted:
                     return await self._refused(attempt, run, journal, request, error)
                 context = request
             if is_exhausted:
                 with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
-                    await self._persist(attempt, lambda: self._mark(run, journal, context))
+                    await persist(attempt, lambda: self._mark(run, journal, context))
                     journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
                     await journal.flush()
                 store = self._user.server.store
-                attempt.pending_call = await self._persist(
-                    attempt, lambda: find_left_call(store, run, context)
-                )
+                attempt.pending_call = await persist(attempt, lambda: find_left_call(store, run, context))
                 return Status.FAILED, EXHAUSTED
             prepared = await self._begin(attempt, run, journal, context)
             if run.given_up_call is not None:
-                await self._persist(attempt, lambda: show_call(self._user.server, run, journal, context))
+                await persist(attempt, lambda: show_call(self._user.server, run, journal, context))
             await attempt.execute(prepared, run, self._user, context, journal)
         except (Fenced, Stopping):
             raise
@@ -195,13 +191,13 @@ class Executor:
         # nothing is there to take back
         preparing = asyncio.create_task(attempt.prepare(run, self._user, context))
         try:
-            await self._persist(attempt, lambda: self._mark(run, journal, context))
+            await persist(attempt, lambda: self._mark(run, journal, context))
             return await preparing
         finally:
             await end_tasks([preparing])
 
     async def _fence(self, attempt: Attempt, run: Run, journal: RunJournal, context: object) -> None:
-        await self._persist(attempt, lambda: self._mark(run, journal, context))
+        await persist(attempt, lambda: self._mark(run, journal, context))
         if run.attempt > 1:
             await self._rewind(attempt, run, journal, context)
 
@@ -212,16 +208,16 @@ class Executor:
     async def _rewind(self, attempt: Attempt, run: Run, journal: RunJournal, context: object) -> None:
         """Takes back what the attempts before stored and showed."""
         server, database = self._user.server, self._endings.database
-        shown = await self._persist(attempt, lambda: read_shown(self._journals, run.id))
-        taken = await self._persist(attempt, lambda: take_back(server, database, self._runs, run, context))
-        for event in await self._persist(attempt, lambda: news(server, run, context, shown, taken)):
+        shown = await persist(attempt, lambda: read_shown(self._journals, run.id))
+        taken = await persist(attempt, lambda: take_back(server, database, self._runs, run, context))
+        for event in await persist(attempt, lambda: news(server, run, context, shown, taken)):
             journal.put(event)
 
     def _max_attempts(self, run: Run) -> int:
         return min(run.max_attempts or self._settings.run_max_attempts, self._settings.run_max_attempts)
 
     async def _forbid(self, attempt: Attempt, run: Run) -> None:
-        if not await self._persist(attempt, lambda: self._runs.forbid_next_attempt(run.id, run.attempt)):
+        if not await persist(attempt, lambda: self._runs.forbid_next_attempt(run.id, run.attempt)):
             attempt.overtaken()
             raise Fenced
         attempt.is_last = True
@@ -237,7 +233,7 @@ class Executor:
             journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
             status, error = Status.FAILED, "interrupted"
         elif attempt.stopped is Stop.DRAIN:
-            await self._persist(attempt, lambda: self._runs.hand_back(run))
+            await persist(attempt, lambda: self._runs.hand_back(run))
             log.info("run handed back", action="attempt_handed_back")
             return Outcome.AGAIN
         try:
@@ -245,9 +241,7 @@ class Executor:
                 raise Fenced
             if error != EXHAUSTED:
                 await journal.flush()
-            promoted = await self._persist(
-                attempt, lambda: self._finish_row(attempt, run, journal, status, error)
-            )
+            promoted = await persist(attempt, lambda: self._finish_row(attempt, run, journal, status, error))
         except Fenced:
             attempt.stop(Stop.LOST)
             journal.close()
@@ -259,7 +253,7 @@ class Executor:
             await journal.flush()
         if promoted is not None:
             next_run = promoted
-            await self._persist(attempt, lambda: self._endings.enqueue(next_run))
+            await persist(attempt, lambda: self._endings.enqueue(next_run))
         log.info("attempt ends", action="attempt_end", status=status.value, error=error)
         return Outcome.DONE
 
@@ -272,12 +266,12 @@ class Executor:
 
     async def _complete_ended(self, attempt: Attempt) -> Outcome:
         """The row had ended: what a worker died before writing of it is written now."""
-        if (ended := await self._persist(attempt, lambda: self._runs.status(attempt.run_id))) is None:
+        if (ended := await persist(attempt, lambda: self._runs.status(attempt.run_id))) is None:
             return Outcome.FOREIGN
         status, number, _ = ended
         if status.ended:
             ttl = self._settings.journal_ended_ttl_seconds
-            await self._persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
+            await persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
         return Outcome.DONE
 
 
