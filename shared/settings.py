@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     # Runs
     max_runs: int = Field(default=100, ge=1)
     suspect_processes: int = Field(default=4, ge=0, le=64)
+    isolate_runs: bool = False
     lease_seconds: float = Field(default=10, ge=0.1, allow_inf_nan=False)
     run_max_attempts: int = Field(default=3, ge=1)
     run_timeout_seconds: Seconds = 900

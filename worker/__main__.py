@@ -6,6 +6,7 @@ import asyncio
 import faulthandler
 import signal
 import sys
+from contextlib import nullcontext
 
 import structlog
 
@@ -28,7 +29,8 @@ def main(loop: MainLoop | None = None) -> int:
         settings = load_settings()
         configure(settings.log_level, settings.log_format)
         faulthandler.enable()
-        with forking(settings.suspect_processes, execute_cell) as forks:
+        has_cells = settings.isolate_runs or settings.suspect_processes > 0
+        with forking(execute_cell) if has_cells else nullcontext() as forks:
             worker = create_worker(settings, forks=forks, owns_process=True)
             settle()
             loop.run(_serve(worker))

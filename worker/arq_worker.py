@@ -25,6 +25,7 @@ from shared.settings import Settings
 from worker.current_run import enter_run
 from worker.execution import Execution
 from worker.executor import Outcome
+from worker.metrics import RUNS
 from worker.quarantine.quarantine import Quarantine, Stay
 
 BELL_SECONDS = 1.0
@@ -117,6 +118,7 @@ class ArqWorker(Worker):
                 self.claims[claim.run_id] = claim
                 task = self.tasks[claim.run_id] = self.loop.create_task(self._run(claim, earlier))
                 task.add_done_callback(partial(self._ended, claim))
+            RUNS.set(len(self.tasks))
         return len(claims)
 
     async def _run(self, claim: Claim, earlier: asyncio.Task[Outcome] | None) -> Outcome:
@@ -179,6 +181,7 @@ class ArqWorker(Worker):
     def _ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
         if self.tasks.get(claim.run_id) is task:
             del self.tasks[claim.run_id]
+            RUNS.set(len(self.tasks))
         self._forget_claim(claim)  # of a job that failed before its release
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("job failed", action="job_failed", run_id=claim.run_id, **failure(error))

@@ -14,7 +14,7 @@ from shared.errors import RelaykitError
 from shared.settings import Settings
 from worker.heartbeat import Heartbeat
 from worker.kept import Kept
-from worker.metrics import RUNS, SLOTS
+from worker.metrics import SLOTS
 from worker.probe_server import Reply, Route
 from worker.watchdog import Watchdog
 
@@ -65,7 +65,6 @@ class Health:
         return Reply.json(HTTPStatus.OK, status="ok") if found is None else _unwell(found)
 
     async def _metrics(self) -> Reply:
-        RUNS.set(len(self._kept.claims))
         SLOTS.set(self._settings.max_runs)
         return Reply(HTTPStatus.OK, generate_latest(), CONTENT_TYPE_LATEST)
 

@@ -67,7 +67,7 @@ class ItemIds:
         self.has_names = False
         """Whether an item was begun whose id the store has not made: before, an update means the id that it has."""
         self._stored: dict[str, ThreadItem | None] = {}
-        """What the thread had by each name that was looked up."""
+        """What the thread has by each name that was looked up, but for the items of this attempt."""
         self._own: dict[str, dict[str, _Own]] = {}
         """By name and type: the newest item of both."""
         self._ids: dict[str, list[str]] = {}
@@ -132,6 +132,7 @@ class ItemIds:
         own = self._own.get(item.id, {}).get(item.type)
         if own is None or own.created_at != item.created_at:
             if self._is_stored(item):
+                self._stored[item.id] = item
                 return item.id
             if own is None or not own.is_open:
                 return self._begin(item, is_open=False)
@@ -141,10 +142,13 @@ class ItemIds:
     def _replace(self, item: ThreadItem) -> str:
         items = self._own.get(item.id)
         if not items:
+            if self._stored.get(item.id) is not None:
+                self._stored[item.id] = item
             return item.id
         own = items.get(item.type)
         if own is None or own.created_at != item.created_at:
             if self._is_stored(item):
+                self._stored[item.id] = item
                 return item.id
             own = own or _newest(items)
         items[item.type] = _Own(own.id, item.created_at, is_open=False)

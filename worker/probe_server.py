@@ -15,6 +15,8 @@ MAX_CONNECTIONS = 32
 REQUEST_SECONDS = 10.0
 """From the connection to the last byte of the answer."""
 BACKLOG = 64
+LINGER_SECONDS = 1.0
+"""For a client to have read its answer and to close: closed with unread bytes, a connection is reset, answer and all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,12 @@ class ProbeServer:
         writer.write("\r\n".join([*lines, "", ""]).encode())
         if not is_head:
             writer.write(reply.body)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+        await writer.drain()
+        writer.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while await reader.read(MAX_HEAD_BYTES):
+                    pass
 
     async def _reply(self, head: bytes) -> tuple[Reply, bool]:
         """And whether its body is left out."""

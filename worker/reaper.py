@@ -6,6 +6,7 @@ However many workers there are, the runs are looked at once every few seconds.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ STRANDED_AT_ONCE = 500
 OVERDUE_AT_ONCE = 500
 ASKED_AT_ONCE = 100
 """Runs asked after, a fraction of a millisecond of Redis: thousands would hold up all who wait for it."""
+REST_FACTOR = 4.0
+"""The reaper rests this many times as long as a page took, so that it never has more than a fifth of its worker."""
 DELETE_AT_ONCE = 500
 DELETE_STEPS = 20
 """So many times DELETE_AT_ONCE old rows are looked at in a turn that deletes; the next one goes on from there, so that
@@ -93,9 +96,9 @@ class Reaper:
         wait in a thread where nothing is active. Raises DatabaseUnavailable, QueueUnavailable.
         """
         sweeps = Sweeps(self.database)
-        async for page in sweeps.queued(QUEUED_SECONDS, ASKED_AT_ONCE):
+        async for page in _with_rests(sweeps.queued(QUEUED_SECONDS, ASKED_AT_ONCE)):
             await self._enqueue_missing(page, 0, "queued")
-        async for page in sweeps.running(ASKED_AT_ONCE):
+        async for page in _with_rests(sweeps.running(ASKED_AT_ONCE)):
             await self._enqueue_missing(page, self.settings.lease_seconds, "running")
         for run in await sweeps.overdue(OVERDUE_AT_ONCE):
             promoted = await self.endings.give_up(run, GivenUp.LATE)
@@ -144,3 +147,12 @@ class Reaper:
                 log.info("deleted what is old", action="reaper_deleted", what=what, count=deleted)
             if place == OLDEST:
                 return
+
+
+async def _with_rests(pages: AsyncIterator[list[OwnedRun]]) -> AsyncIterator[list[OwnedRun]]:
+    """The pages, each followed by a rest before the next is read."""
+    began_at = time.monotonic()
+    async for page in pages:
+        yield page
+        await asyncio.sleep(REST_FACTOR * (time.monotonic() - began_at))
+        began_at = time.monotonic()

@@ -399,22 +399,60 @@ async def test_a_worker_that_drains_is_not_ready(stage, tmp_path):
         assert await worker.ended() == 0
 
 
+# --- runs in processes of their own
+
+
+async def test_isolated_runs_wait_for_none_that_blocks_and_go_with_none_that_kills(stage, tmp_path):
+    """Two of 4 s each are over while one hangs, and the worker is as ready as ever."""
+    gate, later, port = tmp_path / "gate", tmp_path / "later", free_port()
+    hangs = Blocking(way="hang", gate=str(gate), attempts=1)
+    kills = Blocking(way="kill", gate=str(gate), attempts=1)
+    blocks = Blocking(way="sleep", gate=str(gate), seconds=2 * LEASE_SECONDS)
+    settings = {"BLOCKED_SECONDS": 0, "WORKER_PORT": port, "ISOLATE_RUNS": True, "SUSPECT_PROCESSES": 0}
+    async with (
+        stage.worker(**settings) as worker,
+        stage.begun(gate, hangs, kills, blocks, blocks, waiting(gate), waiting(later)) as askers,
+    ):
+        assert metric((await get(port, "/metrics")).text, "relaykit_worker_runs") == 6
+        gate.touch()
+        await stage.assert_executed_once(*askers[2:5])
+        await stage.assert_completed(askers[1])
+        assert (await stage.row(askers[1].run_id))["attempt"] == 2
+        (died,) = worker.lines("suspect_died")
+        assert (died["run_id"], died["company"]) == (askers[1].run_id, 1)
+        assert (await get(port, "/readyz")).json() == {"status": "ok"}
+        worker.send(signal.SIGTERM)
+        await worker.ended()
+        assert (askers[0].run_id, place("hang")) in map(named, worker.lines("loop_blocked"))
+        async with stage.worker():  # what a cell hands back, as a worker does
+            later.touch()
+            await stage.assert_completed(askers[5], askers[0])
+        assert (await stage.row(askers[5].run_id))["handed_back"] == 1
+
+
 # --- all kinds of harm at once
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("isolated", [False, True])
 async def test_beside_ten_blocks_a_hang_and_a_kill_twenty_runs_complete_and_none_of_their_attempts_counts(
-    stage, tmp_path
+    stage, tmp_path, isolated: bool
 ):
-    """One worker with a lease of 5 s, which is started again whenever it ends."""
+    """One worker with a lease of 5 s, which is started again whenever it ends. Isolated runs are executed once."""
     gate = tmp_path / "gate"
     blocks = [Blocking(way="sleep", gate=str(gate), seconds=8)] * 10
     deadly = [Blocking(way="hang", gate=str(gate)), Blocking(way="kill", gate=str(gate))]
+    settings = {
+        "LEASE_SECONDS": 5,
+        "BLOCKED_SECONDS": 20,
+        "RUN_MAX_ATTEMPTS": 2,
+        "ISOLATE_RUNS": isolated,
+    }
     workers: list[Worker] = []
 
     async def keep() -> None:
         while True:
-            async with stage.worker(LEASE_SECONDS=5, BLOCKED_SECONDS=20, RUN_MAX_ATTEMPTS=2) as worker:
+            async with stage.worker(**settings) as worker:
                 workers.append(worker)
                 while worker.child.is_alive():
                     await asyncio.sleep(0.1)
@@ -441,6 +479,9 @@ async def test_beside_ten_blocks_a_hang_and_a_kill_twenty_runs_complete_and_none
         print(name, [(row["status"], row["attempt"], row["attempt"] - row["handed_back"]) for row in part])
     assert {(row["status"], row["error"]) for row in found[:30]} == {("completed", None)}
     assert {row["attempt"] - row["handed_back"] for row in found[:30]} == {1}
+    if isolated:
+        assert {row["attempt"] for row in found[:30]} == {1}
+        assert len(workers) == 1
     assert {(row["status"], row["error"]) for row in found[30:]} == {("failed", "attempts_exhausted")}
     lines = [line for worker in workers for action in NAMING for line in worker.lines(action)]
     places = {str(line.get("place")) + " ".join(line.get("frames", [])) for line in lines}

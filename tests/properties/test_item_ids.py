@@ -25,7 +25,7 @@ from chatkit.types import (
     WorkflowItem,
     WorkflowTaskAdded,
 )
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.examples import examples
@@ -193,6 +193,14 @@ ACTS = st.one_of(
 
 @examples(300)
 @given(st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(TYPES)), st.lists(ACTS, max_size=20))
+@example(
+    older={"a": "assistant_message"},
+    acts=[
+        ("change_older", "a", ThreadItemDoneEvent),
+        ("change_older", "a", ThreadItemReplacedEvent),  # by one of another time
+        ("change_older", "a", ThreadItemDoneEvent),
+    ],
+)
 def test_each_event_changes_the_item_that_it_means_and_no_other(older: dict[str, str], acts: Any) -> None:
     thread = {name: item_of(kind, name, f"older {name}", BEGAN) for name, kind in older.items()}
     server = Server(thread)

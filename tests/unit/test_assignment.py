@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from shared.claims import Loss
-from worker.quarantine.assignment import choose_cell, is_confined
+from worker.quarantine.assignment import choose_cell, choose_empty, is_confined
 
 LIMITS = [1, 2, 3, 4, 8]
 
@@ -119,3 +119,12 @@ def test_whoever_of_a_group_kills_its_process_is_alone_in_the_end_and_the_others
 
 def test_what_was_lost_once_is_not_confined():
     assert [is_confined(loss) for loss in (once(1), once(9), twice(9), BLAMED)] == [False, False, True, True]
+
+
+def test_where_runs_are_isolated_each_has_a_cell_to_itself() -> None:
+    """An empty one before a new one, up to the limit."""
+    assert choose_empty([], 2) == 0
+    assert choose_empty([[once(3)]], 2) == 1
+    assert choose_empty([[once(3)], []], 2) == 1
+    assert choose_empty([[once(3)], [BLAMED]], 2) is None
+    assert choose_empty([[once(3)], [BLAMED], []], 2) is None  # a third that is about to end

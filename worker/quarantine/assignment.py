@@ -23,6 +23,12 @@ def choose_cell(cells: Sequence[Sequence[Loss]], limit: int, loss: Loss) -> int 
     return _choose_confined(cells, limit, loss) if is_confined(loss) else _choose_open(cells, limit, loss)
 
 
+def choose_empty(cells: Sequence[Sequence[Loss]], limit: int) -> int | None:
+    """The same where each run has a cell to itself: one that is empty goes before a new one."""
+    empty = next((index for index, runs in enumerate(cells) if not runs), len(cells))
+    return empty if empty < limit else None
+
+
 def is_confined(loss: Loss) -> bool:
     return loss.times > 1 or not loss.process
 

@@ -110,7 +110,7 @@ class CellProcess:
 
     def _begin(self, run_id: str, token: str, asked_at: float, uncounted: bool) -> None:
         claim = self._claims[run_id] = Claim(run_id, token, asked_at)
-        task = asyncio.create_task(self._execute(claim, uncounted), name=f"suspect {run_id}")
+        task = asyncio.create_task(self._execute(claim, uncounted), name=f"run {run_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

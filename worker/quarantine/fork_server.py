@@ -122,11 +122,8 @@ class ForkServer:
 
 
 @contextmanager
-def forking(processes: int, execute: Execute) -> Iterator[ForkServer | None]:
-    """A fork server for the block; None where no process is wanted. Nothing may have started a thread before."""
-    if not processes:
-        yield None
-        return
+def forking(execute: Execute) -> Iterator[ForkServer]:
+    """A fork server for the block. Nothing may have started a thread before."""
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:

@@ -1,9 +1,9 @@
-"""The quarantine of a worker: its cells, and the suspects that wait for one."""
+"""The quarantine of a worker: its cells, and the runs that wait for one: suspects, or all where runs are isolated."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from uuid import uuid4
 
@@ -13,20 +13,22 @@ from shared.log import failure
 from shared.queue import Queue
 from shared.settings import Settings
 from shared.tasks import end_tasks
-from worker.quarantine.assignment import choose_cell
+from worker.quarantine.assignment import choose_cell, choose_empty
 from worker.quarantine.cell import Cell, log
 from worker.quarantine.fork_server import ForkServer
 
+NEVER_LOST = Loss(company=0, times=0, process="")
+"""Of a run that is no suspect."""
 IDLE_SECONDS = 30.0
 """A cell that has had no run for so long ends."""
 RETRY_SECONDS = 1.0
-"""Before a suspect is given back whose cell did not start."""
+"""Before a run is given back whose cell did not start."""
 LOOKS_PER_LEASE = 3
-"""At whether the user has stopped a suspect that waits for a cell."""
+"""At whether the user has stopped a run that waits for a cell."""
 
 
 class Stay(Enum):
-    """How a suspect's stay in the quarantine has ended."""
+    """How a run's stay in the quarantine has ended."""
 
     OVER = "over"
     """Its claim is released, or lost."""
@@ -37,7 +39,7 @@ class Stay(Enum):
 
 
 class Quarantine:
-    """Executes suspects in at most SUSPECT_PROCESSES cells."""
+    """Executes suspects in at most SUSPECT_PROCESSES cells; with ISOLATE_RUNS each run in one, of MAX_RUNS at most."""
 
     def __init__(self, settings: Settings, queue: Queue, forks: ForkServer) -> None:
         self._settings = settings
@@ -48,14 +50,14 @@ class Quarantine:
         self._draining = False
 
     def takes(self, claim: Claim) -> bool:
-        """Whether the run is a suspect, and there can be cells."""
-        return claim.loss is not None and claim.loss.is_suspect and self._forks.is_alive
+        """Whether the run is to be executed in a cell, and there can be cells."""
+        is_suspect = claim.loss is not None and claim.loss.is_suspect
+        return (is_suspect or self._settings.isolate_runs) and self._forks.is_alive
 
     async def execute(self, claim: Claim, taken: Callable[[], object]) -> Stay:
         """Has a cell execute the run; `taken` is called where the cell renews the lease from then on."""
-        assert claim.loss is not None
         place: asyncio.Future[Cell | None] = asyncio.get_running_loop().create_future()
-        self._waiting[place] = (claim.run_id, claim.loss)
+        self._waiting[place] = (claim.run_id, claim.loss or NEVER_LOST)
         self._assign()
         try:
             while not (await asyncio.wait({place}, timeout=self._settings.lease_seconds / LOOKS_PER_LEASE))[
@@ -86,7 +88,7 @@ class Quarantine:
         return Renewal.CANCEL in state
 
     def drain(self) -> None:
-        """Has all cells drain; suspects that wait for one are given back."""
+        """Has all cells drain; runs that wait for one are given back."""
         self._draining = True
         self._assign()
         for cell in self._cells:
@@ -97,7 +99,7 @@ class Quarantine:
         await end_tasks(self._cells.values())
 
     def _assign(self) -> None:
-        """Gives each suspect that waits its cell, if there is one for it."""
+        """Gives each run that waits its cell, if there is one for it."""
         for place, (run_id, loss) in list(self._waiting.items()):
             if place.done():
                 continue
@@ -105,14 +107,17 @@ class Quarantine:
                 place.set_result(None)
                 continue
             cells = [cell for cell in self._cells if not cell.is_over]
-            index = choose_cell(
-                [list(cell.occupants.values()) for cell in cells], self._settings.suspect_processes, loss
-            )
+            index = self._choose([list(cell.occupants.values()) for cell in cells], loss)
             if index is None:
                 continue
             cell = cells[index] if index < len(cells) else self._open()
             cell.occupants[run_id] = loss
             place.set_result(cell)
+
+    def _choose(self, cells: Sequence[Sequence[Loss]], loss: Loss) -> int | None:
+        if self._settings.isolate_runs:
+            return choose_empty(cells, self._settings.max_runs)
+        return choose_cell(cells, self._settings.suspect_processes, loss)
 
     def _open(self) -> Cell:
         cell = Cell(uuid4().hex, self._settings, self._queue)
