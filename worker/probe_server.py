@@ -16,7 +16,7 @@ REQUEST_SECONDS = 10.0
 """From the connection to the last byte of the answer."""
 BACKLOG = 64
 LINGER_SECONDS = 1.0
-"""For a client to have read its answer and to close: closed with unread bytes, a connection is reset, answer and all."""
+"""For a client to read its answer and to close: a connection that is closed with unread bytes loses its answer."""
 
 
 @dataclass(frozen=True, slots=True)

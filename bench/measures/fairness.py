@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import AsyncExitStack
 
 from bench.baselines.first_come import FirstComeQueue
 from bench.measures import Scale
@@ -45,19 +46,24 @@ def measure(scale: Scale) -> list[Measure]:
 
 
 async def _claims(services: Stack, scale: Scale) -> Measure:
-    """Redis's own time for a claim of one job, by rounds: with one tenant, and with as many as there are jobs."""
-    many, claims, rounds = scale.of((1_000, 200, 2), (100_000, 1_000, 1))
+    """Redis's own time for a claim of one job, by turns: with one tenant, and with as many as there are jobs."""
+    many, claims, rounds = scale.of((1_000, 20, 5), (100_000, 50, 20))
     one_us: list[float] = []
     many_us: list[float] = []
-    async with open_redis(services.services.redis_url, connections=2) as redis:
-        queue = Queue(redis)
-        for _ in range(rounds):
-            for tenants, found in ((1, one_us), (many, many_us)):
-                await redis.flushdb()
-                await _fill(redis, queue, [Flow(f"tenant{n % tenants}", "caller") for n in range(many)])
+    async with AsyncExitStack() as stack:
+        sides = []
+        for tenants, found in ((1, one_us), (many, many_us)):
+            redis = await stack.enter_async_context(
+                open_redis(services.services.redis_url, connections=2, deployment=f"tenants{tenants}")
+            )
+            queue = Queue(redis)
+            await _fill(redis, queue, [Flow(f"tenant{n % tenants}", "caller") for n in range(many)])
+            sides.append((redis, queue, found))
+        for round_number in range(rounds):
+            for redis, queue, found in sides:
                 await redis.config_resetstat()
                 for number in range(claims):
-                    await queue.claim(1, LEASE_SECONDS, f"token{number}")
+                    await queue.claim(1, LEASE_SECONDS, f"token:{round_number}-{number}")
                 stats = await redis.info("commandstats")
                 found.append(stats["cmdstat_evalsha"]["usec_per_call"])
     return Measure(
@@ -144,7 +150,7 @@ async def _forget(ours: OurRuns) -> None:
 
 async def _flooded(services: Stack, scale: Scale) -> Measure:
     """A caller's flood holds half of the slots, each run for a second; another caller's runs come one by one."""
-    flood, asked = scale.of((200, 20), (10_000, 300))
+    flood, asked = scale.of((200, 20), (10_000, 1_000))
     with services.starting():
         services.worker()
     async with our_runs(services) as ours:
