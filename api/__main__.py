@@ -1,4 +1,4 @@
-"""`python -m api`: one API process on HOST:PORT, with the settings of the environment."""
+"""`python -m relaykit.api`: one API process on HOST:PORT, with the settings of the environment."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sys
 
 import structlog
 
-from api.descriptors import raise_descriptor_limit
-from api.http_server import HttpConfig, Server
-from api.main import create_app
-from shared.errors import RelaykitError
-from shared.garbage import settle
-from shared.listener import bind
-from shared.log import configure, failure
-from shared.main_loop import MainLoop
-from shared.settings import load_settings
+from relaykit.api.descriptors import raise_descriptor_limit
+from relaykit.api.http_server import HttpConfig, Server
+from relaykit.api.main import create_app
+from relaykit.shared.errors import RelaykitError
+from relaykit.shared.garbage import settle
+from relaykit.shared.listener import bind
+from relaykit.shared.log import configure, failure
+from relaykit.shared.main_loop import MainLoop
+from relaykit.shared.settings import load_settings
 
 DRAIN_SHARE = 0.8
 """Of DRAIN_SECONDS; the rest is for what is left."""

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from api.metrics import ACCEPT_QUEUE_DROPS
+from relaykit.api.metrics import ACCEPT_QUEUE_DROPS
 
 _SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("9I")

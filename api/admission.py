@@ -16,16 +16,16 @@ from chatkit.types import (
     ThreadsRetryAfterItemReq,
 )
 
-from api.admit import Admitted, Calls, admit, store_message
-from api.idempotency import EarlierRuns
-from api.metrics import ADMITTED
-from api.server_code import reaches_code
-from api.submission import Submission, Submitted, row_of
-from shared import keys
-from shared.chatkit import UserServer
-from shared.database import Database
-from shared.ending import Endings
-from shared.errors import (
+from relaykit.api.admit import Admitted, Calls, admit, store_message
+from relaykit.api.idempotency import EarlierRuns
+from relaykit.api.metrics import ADMITTED
+from relaykit.api.server_code import reaches_code
+from relaykit.api.submission import Submission, Submitted, row_of
+from relaykit.shared import keys
+from relaykit.shared.chatkit import UserServer
+from relaykit.shared.database import Database
+from relaykit.shared.ending import Endings
+from relaykit.shared.errors import (
     BodyRepeated,
     IdempotencyMismatch,
     QueueFull,
@@ -34,18 +34,18 @@ from shared.errors import (
     ThreadBusy,
     TooManyRuns,
 )
-from shared.fair_share import flow_of_run
-from shared.given_up import GivenUp
-from shared.identity import set_current
-from shared.journal import Cursor, Journals
-from shared.log import failure
-from shared.queue import REPEAT_SECONDS, Queue
-from shared.redis import insist
-from shared.refusals import server_refusals
-from shared.run_rows import TOO_MANY_RETRY_SECONDS, Runs
-from shared.runs import Kind, Run, Status
-from shared.settings import Settings
-from shared.thread_merge import thread_json
+from relaykit.shared.fair_share import flow_of_run
+from relaykit.shared.given_up import GivenUp
+from relaykit.shared.identity import set_current
+from relaykit.shared.journal import Cursor, Journals
+from relaykit.shared.log import failure
+from relaykit.shared.queue import REPEAT_SECONDS, Queue
+from relaykit.shared.redis import insist
+from relaykit.shared.refusals import server_refusals
+from relaykit.shared.run_rows import TOO_MANY_RETRY_SECONDS, Runs
+from relaykit.shared.runs import Kind, Run, Status
+from relaykit.shared.settings import Settings
+from relaykit.shared.thread_merge import thread_json
 
 MAY_WAIT = frozenset({Kind.MESSAGE, Kind.ACTION})
 """Kinds that make sense behind another run; the others answer something that the active run may change."""

@@ -36,15 +36,15 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from shared.attachments import ObjectAttachmentStore
-from shared.errors import (
+from relaykit.shared.attachments import ObjectAttachmentStore
+from relaykit.shared.errors import (
     AttachmentNotFound,
     AttachmentNotUploaded,
     ItemMismatch,
     ItemNotFound,
     ThreadNotFound,
 )
-from shared.store import PostgresStore
+from relaykit.shared.store import PostgresStore
 
 Server = ChatKitServer[Any]
 

@@ -10,17 +10,17 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.limits import BodyPlaces
-from api.openapi import Json, refusals
-from shared.attachment_objects import (
+from relaykit.api.limits import BodyPlaces
+from relaykit.api.openapi import Json, refusals
+from relaykit.shared.attachment_objects import (
     UPLOAD_RETRY_SECONDS,
     AttachmentObjects,
     StoredAttachment,
     open_object_store,
 )
-from shared.attachments import RASTER_IMAGES, attachment_rules
-from shared.database import Database
-from shared.errors import (
+from relaykit.shared.attachments import RASTER_IMAGES, attachment_rules
+from relaykit.shared.database import Database
+from relaykit.shared.errors import (
     AttachmentAlreadyUploaded,
     AttachmentNotFound,
     AttachmentNotUploaded,
@@ -32,9 +32,9 @@ from shared.errors import (
     TooManyBodies,
     UploadInProgress,
 )
-from shared.media_types import may_be, media_type
-from shared.settings import Settings
-from shared.signing import Grant, check, parse_expires
+from relaykit.shared.media_types import may_be, media_type
+from relaykit.shared.settings import Settings
+from relaykit.shared.signing import Grant, check, parse_expires
 
 CACHE_SECONDS: Final = 3_600
 HEADERS: Final = {

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import jwt
 
-from api.jwks import JwksClient
-from shared.errors import Unauthenticated
-from shared.identity import RequestContext, RequestHeaders
-from shared.settings import Settings
-from shared.text import well_formed_copy
+from relaykit.api.jwks import JwksClient
+from relaykit.shared.errors import Unauthenticated
+from relaykit.shared.identity import RequestContext, RequestHeaders
+from relaykit.shared.settings import Settings
+from relaykit.shared.text import well_formed_copy
 
 MAX_TOKEN_CHARS = 16_384
 MAX_NAME_CHARS = 255

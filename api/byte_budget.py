@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from api.request_gate import BURSTS_PER_MINUTE
-from shared import keys
-from shared.redis import Redis, names_of, script, translated
+from relaykit.api.request_gate import BURSTS_PER_MINUTE
+from relaykit.shared import keys
+from relaykit.shared.redis import Redis, names_of, script, translated
 
 
 class ByteBudget:

@@ -6,9 +6,9 @@ from typing import cast
 
 from fastapi import Request
 
-from api.authentication import Identity, sole_header
-from api.resources import Resources
-from shared.journal import Cursor
+from relaykit.api.authentication import Identity, sole_header
+from relaykit.api.resources import Resources
+from relaykit.shared.journal import Cursor
 
 
 def resources_of(request: Request) -> Resources:

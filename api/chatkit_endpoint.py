@@ -27,19 +27,19 @@ from chatkit.types import (
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from api.authentication import Identity, locale_of
-from api.caller import authenticated, last_event_id, resources_of
-from api.chatkit_openapi import CHATKIT
-from api.context_headers import context_headers
-from api.limits import Counted
-from api.parse import ParsedRequest, parse
-from api.relay import relay
-from api.request_body import read_body
-from api.resources import Resources
-from api.server_code import reaches_code
-from api.submission import Submission
-from shared import keys
-from shared.errors import (
+from relaykit.api.authentication import Identity, locale_of
+from relaykit.api.caller import authenticated, last_event_id, resources_of
+from relaykit.api.chatkit_openapi import CHATKIT
+from relaykit.api.context_headers import context_headers
+from relaykit.api.limits import Counted
+from relaykit.api.parse import ParsedRequest, parse
+from relaykit.api.relay import relay
+from relaykit.api.request_body import read_body
+from relaykit.api.resources import Resources
+from relaykit.api.server_code import reaches_code
+from relaykit.api.submission import Submission
+from relaykit.shared import keys
+from relaykit.shared.errors import (
     AttachmentInUse,
     AttachmentNotFound,
     InvalidIdempotencyKey,
@@ -50,13 +50,13 @@ from shared.errors import (
     QueueUnavailable,
     ThreadNotFound,
 )
-from shared.given_up import GivenUp
-from shared.identity import RequestContext, set_current
-from shared.journal import START
-from shared.refusals import server_refusals
-from shared.runs import new_run_id
-from shared.server_checks import overrides
-from shared.store import PostgresStore
+from relaykit.shared.given_up import GivenUp
+from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.journal import START
+from relaykit.shared.refusals import server_refusals
+from relaykit.shared.runs import new_run_id
+from relaykit.shared.server_checks import overrides
+from relaykit.shared.store import PostgresStore
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _KEYLESS = b"keyless\x00"

@@ -9,7 +9,7 @@ from chatkit.types import ChatKitReq
 from pydantic import TypeAdapter
 from pydantic.json_schema import PydanticJsonSchemaWarning
 
-from api.openapi import (
+from relaykit.api.openapi import (
     AUTHENTICATED,
     CURSOR,
     EVENTS,
@@ -19,7 +19,7 @@ from api.openapi import (
     Json,
     refusals,
 )
-from shared import errors
+from relaykit.shared import errors
 
 REQUEST: Final = "ChatKitRequest"
 _REFERENCE: Final = "#/components/schemas/{model}"

@@ -13,10 +13,10 @@ from typing import Final, Protocol
 
 import structlog
 
-from api.accept_queue import AcceptQueueWatch, Listener
-from api.descriptors import DescriptorWatch
-from api.metrics import CONNECTIONS, CONNECTIONS_DROPPED
-from shared.settings import Settings
+from relaykit.api.accept_queue import AcceptQueueWatch, Listener
+from relaykit.api.descriptors import DescriptorWatch
+from relaykit.api.metrics import CONNECTIONS, CONNECTIONS_DROPPED
+from relaykit.shared.settings import Settings
 
 LINGER_SECONDS: Final = 5.0
 LINGER_BYTES: Final = 1024 * 1024

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.datastructures import Headers
 
-from shared.errors import ContextHeadersTooLarge
-from shared.identity import RequestHeaders
-from shared.settings import Settings
+from relaykit.shared.errors import ContextHeadersTooLarge
+from relaykit.shared.identity import RequestHeaders
+from relaykit.shared.settings import Settings
 
 
 def context_headers(given: Headers, settings: Settings) -> RequestHeaders:

@@ -8,9 +8,9 @@ import resource
 
 import structlog
 
-from api.metrics import DESCRIPTORS_EXHAUSTED
-from shared.errors import SettingsError
-from shared.settings import Settings
+from relaykit.api.metrics import DESCRIPTORS_EXHAUSTED
+from relaykit.shared.errors import SettingsError
+from relaykit.shared.settings import Settings
 
 RESERVED = 64
 """Descriptors that are kept beside those of clients and of PostgreSQL: for Redis, the issuer, the event loop, files

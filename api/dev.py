@@ -23,11 +23,11 @@ from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from api.authentication import MAX_NAME_CHARS
-from api.key_set import MIN_RSA_BITS
-from api.openapi import Json, answer, refusals
-from shared.errors import BodyTooLarge, InvalidJson, InvalidRequest, LocalOnly, SettingsError
-from shared.settings import LOOPBACK_HOSTS, Settings
+from relaykit.api.authentication import MAX_NAME_CHARS
+from relaykit.api.key_set import MIN_RSA_BITS
+from relaykit.api.openapi import Json, answer, refusals
+from relaykit.shared.errors import BodyTooLarge, InvalidJson, InvalidRequest, LocalOnly, SettingsError
+from relaykit.shared.settings import LOOPBACK_HOSTS, Settings
 
 MAX_TTL_SECONDS = 86_400
 MAX_TOKEN_REQUEST_BYTES = 16_384

@@ -18,9 +18,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.metrics import REFUSED
-from shared import errors
-from shared.errors import (
+from relaykit.api.metrics import REFUSED
+from relaykit.shared import errors
+from relaykit.shared.errors import (
     InvalidJson,
     InvalidRequest,
     JournalGone,
@@ -30,7 +30,7 @@ from shared.errors import (
     ThreadBusy,
     Unauthenticated,
 )
-from shared.log import failure
+from relaykit.shared.log import failure
 
 MAX_LOCATIONS = 20
 MAX_LOCATION_CHARS = 200

@@ -6,10 +6,10 @@ from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from api.caller import resources_of
-from api.errors import error_response
-from api.openapi import Json, answer, refusals
-from shared.errors import DatabaseUnavailable, Draining, QueueUnavailable, ServerBlocked
+from relaykit.api.caller import resources_of
+from relaykit.api.errors import error_response
+from relaykit.api.openapi import Json, answer, refusals
+from relaykit.shared.errors import DatabaseUnavailable, Draining, QueueUnavailable, ServerBlocked
 
 router = APIRouter()
 

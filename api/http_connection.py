@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from api.connections import LINGER_BYTES
-from api.http_head import HeadScan
-from api.http_refusal import refusal
-from api.metrics import CONNECTIONS_DROPPED
-from shared.errors import RelaykitError, RequestTimeout, TooManyConnections
+from relaykit.api.connections import LINGER_BYTES
+from relaykit.api.http_head import HeadScan
+from relaykit.api.http_refusal import refusal
+from relaykit.api.metrics import CONNECTIONS_DROPPED
+from relaykit.shared.errors import RelaykitError, RequestTimeout, TooManyConnections
 
 if TYPE_CHECKING:
-    from api.http_server import HttpConfig
+    from relaykit.api.http_server import HttpConfig
 
 
 class Phase:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from shared.errors import MalformedRequest
+from relaykit.shared.errors import MalformedRequest
 
 CHUNKED: Final = -1
 """In the place of the number of a body's bytes."""

@@ -15,9 +15,9 @@ import httptools
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from api.http_connection import HttpConnection, Phase, lighten
-from api.http_head import CHUNKED, body_bytes
-from shared.errors import HeadTooLarge, MalformedRequest, RelaykitError, UrlTooLong
+from relaykit.api.http_connection import HttpConnection, Phase, lighten
+from relaykit.api.http_head import CHUNKED, body_bytes
+from relaykit.shared.errors import HeadTooLarge, MalformedRequest, RelaykitError, UrlTooLong
 
 MAX_PIPELINED_BYTES: Final = 64 * 1024
 """Bytes of the requests that come before the one in front of them is answered; beyond, nothing more is read."""

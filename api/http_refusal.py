@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from api.errors import error_response
-from api.http_headers import SECURITY_HEADERS
-from shared.errors import RelaykitError
+from relaykit.api.errors import error_response
+from relaykit.api.http_headers import SECURITY_HEADERS
+from relaykit.shared.errors import RelaykitError
 
 _HEADERS = [
     *((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()),

@@ -18,13 +18,13 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from api.connections import Connections
-from api.descriptors import connection_limit
-from api.http_protocol import HttpProtocol
-from shared.log import failure
-from shared.process_end import note_failure
-from shared.settings import Settings
-from shared.tasks import end_tasks
+from relaykit.api.connections import Connections
+from relaykit.api.descriptors import connection_limit
+from relaykit.api.http_protocol import HttpProtocol
+from relaykit.shared.log import failure
+from relaykit.shared.process_end import note_failure
+from relaykit.shared.settings import Settings
+from relaykit.shared.tasks import end_tasks
 
 UNSENT_BYTES = 128 * 1024
 """What the kernel takes of an answer beyond what is on its way to the client. By itself it takes 4 MB, and nothing more

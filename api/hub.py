@@ -17,14 +17,14 @@ import structlog
 from redis.asyncio.client import PubSub
 from redis.exceptions import ResponseError
 
-from api.subscription import READ_ENTRIES, Follow, Subscription
-from api.tail import adjoins, continues
-from shared import keys
-from shared.errors import JournalGone, QueueUnavailable
-from shared.journal import START, Cursor, Entry, Field, Journals, entries, follows, noticed
-from shared.listen import heard, is_connected, listening
-from shared.log import failure
-from shared.redis import UNREACHABLE, Redis, names_of, translated
+from relaykit.api.subscription import READ_ENTRIES, Follow, Subscription
+from relaykit.api.tail import adjoins, continues
+from relaykit.shared import keys
+from relaykit.shared.errors import JournalGone, QueueUnavailable
+from relaykit.shared.journal import START, Cursor, Entry, Field, Journals, entries, follows, noticed
+from relaykit.shared.listen import heard, is_connected, listening
+from relaykit.shared.log import failure
+from relaykit.shared.redis import UNREACHABLE, Redis, names_of, translated
 
 RECONNECT_SECONDS = 0.2
 SUBSCRIBE_SECONDS = 5.0

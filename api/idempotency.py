@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from chatkit.types import ThreadsRetryAfterItemReq
 
-from api.receipts import Receipts
-from api.submission import Submission
-from shared.errors import IdempotencyMismatch, NothingToResume
-from shared.journal import Cursor, Journals
-from shared.queue import REPEAT_SECONDS
-from shared.run_rows import Runs
-from shared.runs import Run
+from relaykit.api.receipts import Receipts
+from relaykit.api.submission import Submission
+from relaykit.shared.errors import IdempotencyMismatch, NothingToResume
+from relaykit.shared.journal import Cursor, Journals
+from relaykit.shared.queue import REPEAT_SECONDS
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.runs import Run
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
-from shared.errors import InvalidJson, InvalidRequest
+from relaykit.shared.errors import InvalidJson, InvalidRequest
 
 MAX_VALUES = 50_000
 """Values of one body, at all depths."""

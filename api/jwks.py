@@ -12,11 +12,11 @@ import httpx2
 import jwt
 import structlog
 
-from api.content_coding import ACCEPTED, ContentCodingError, decoded
-from api.key_set import KeySet, KeySetError, parse_key_set
-from shared.errors import IssuerUnavailable
-from shared.settings import LOOPBACK_HOSTS, Settings
-from shared.version import VERSION
+from relaykit.api.content_coding import ACCEPTED, ContentCodingError, decoded
+from relaykit.api.key_set import KeySet, KeySetError, parse_key_set
+from relaykit.shared.errors import IssuerUnavailable
+from relaykit.shared.settings import LOOPBACK_HOSTS, Settings
+from relaykit.shared.version import VERSION
 
 MAX_KEY_SET_BYTES = 256 * 1024
 """As it is sent, and again when it is decompressed."""

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import structlog
 
-from api.authentication import Identity
-from api.byte_budget import ByteBudget
-from api.request_gate import Gate, QueueLimits, Rates, RequestGate, Room
-from shared.errors import (
+from relaykit.api.authentication import Identity
+from relaykit.api.byte_budget import ByteBudget
+from relaykit.api.request_gate import Gate, QueueLimits, Rates, RequestGate, Room
+from relaykit.shared.errors import (
     QueueUnavailable,
     RateLimited,
     TenantRateLimited,
@@ -22,11 +22,11 @@ from shared.errors import (
     TooManyQueued,
     TooManyStreams,
 )
-from shared.fair_share import Flow, flow_of, weighted
-from shared.identity import caller_digest
-from shared.log import failure
-from shared.redis import insist
-from shared.settings import Settings
+from relaykit.shared.fair_share import Flow, flow_of, weighted
+from relaykit.shared.identity import caller_digest
+from relaykit.shared.log import failure
+from relaykit.shared.redis import insist
+from relaykit.shared.settings import Settings
 
 STREAMS_RETRY_SECONDS = 5.0
 QUEUED_RETRY_SECONDS = 10.0

@@ -10,24 +10,24 @@ import structlog
 from chatkit.server import ChatKitServer
 from fastapi import FastAPI
 
-from api import chatkit_endpoint, health, runs
-from api.application import Application
-from api.attachments import attachments_router
-from api.chatkit_openapi import request_definitions
-from api.descriptors import descriptor_limit
-from api.dev import dev_router
-from api.errors import install_error_handlers
-from api.http_headers import add_http_headers
-from api.openapi import describe
-from api.page import page_router
-from api.resources import build_user_server, open_resources
-from api.server_loop import ServerLoop
-from api.turns import take_turns
-from shared.database import Database
-from shared.errors import RelaykitError
-from shared.log import failure
-from shared.settings import Settings
-from shared.version import VERSION
+from relaykit.api import chatkit_endpoint, health, runs
+from relaykit.api.application import Application
+from relaykit.api.attachments import attachments_router
+from relaykit.api.chatkit_openapi import request_definitions
+from relaykit.api.descriptors import descriptor_limit
+from relaykit.api.dev import dev_router
+from relaykit.api.errors import install_error_handlers
+from relaykit.api.http_headers import add_http_headers
+from relaykit.api.openapi import describe
+from relaykit.api.page import page_router
+from relaykit.api.resources import build_user_server, open_resources
+from relaykit.api.server_loop import ServerLoop
+from relaykit.api.turns import take_turns
+from relaykit.shared.database import Database
+from relaykit.shared.errors import RelaykitError
+from relaykit.shared.log import failure
+from relaykit.shared.settings import Settings
+from relaykit.shared.version import VERSION
 
 log = structlog.get_logger()
 

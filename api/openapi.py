@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from api.errors import CODE_OF_STATUS, STATUS
-from shared import errors
-from shared.errors import RelaykitError
+from relaykit.api.errors import CODE_OF_STATUS, STATUS
+from relaykit.shared import errors
+from relaykit.shared.errors import RelaykitError
 
 Json = dict[str, Any]
 Responses = dict[int | str, Json]

@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.staticfiles import StaticFiles
 
-from api.dev import require_local
+from relaykit.api.dev import require_local
 
 DEMO_DIRECTORY = Path(__file__).resolve().parents[1] / "web" / "demo"
 

@@ -24,9 +24,9 @@ from chatkit.types import (
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from api.json_shape import check_shape
-from api.written_sizes import check_sizes
-from shared.errors import (
+from relaykit.api.json_shape import check_shape
+from relaykit.api.written_sizes import check_sizes
+from relaykit.shared.errors import (
     EmptyMessage,
     InvalidJson,
     InvalidRequest,
@@ -34,8 +34,8 @@ from shared.errors import (
     TooManyAttachments,
     UnknownRequestType,
 )
-from shared.settings import Settings
-from shared.text import well_formed_escapes
+from relaykit.shared.settings import Settings
+from relaykit.shared.text import well_formed_escapes
 
 # ChatKitServer.process() builds this adapter anew for each request, at 2.3 ms each
 _ADAPTER: TypeAdapter[ChatKitReq] = TypeAdapter(ChatKitReq)

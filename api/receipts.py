@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 import structlog
 
-from shared import keys
-from shared.errors import DatabaseUnavailable
-from shared.journal import FIRST
-from shared.log import failure
-from shared.queue import REPEAT_SECONDS
-from shared.redis import Redis, names_of, translated
-from shared.run_rows import Runs
+from relaykit.shared import keys
+from relaykit.shared.errors import DatabaseUnavailable
+from relaykit.shared.journal import FIRST
+from relaykit.shared.log import failure
+from relaykit.shared.queue import REPEAT_SECONDS
+from relaykit.shared.redis import Redis, names_of, translated
+from relaykit.shared.run_rows import Runs
 
 WRITE_SECONDS = 0.25
 RETRY_SECONDS = 5.0

@@ -9,19 +9,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from api import sse
-from api.application import go_on_with
-from api.authentication import Identity
-from api.caller import resumes
-from api.errors import error_response
-from api.limits import Slot
-from api.receipts import Receipt
-from api.resources import Resources
-from api.streams import Stream, Streams
-from api.subscription import Subscription
-from shared.errors import JournalGone, RelaykitError
-from shared.journal import START, Cursor
-from shared.runs import Run
+from relaykit.api import sse
+from relaykit.api.application import go_on_with
+from relaykit.api.authentication import Identity
+from relaykit.api.caller import resumes
+from relaykit.api.errors import error_response
+from relaykit.api.limits import Slot
+from relaykit.api.receipts import Receipt
+from relaykit.api.resources import Resources
+from relaykit.api.streams import Stream, Streams
+from relaykit.api.subscription import Subscription
+from relaykit.shared.errors import JournalGone, RelaykitError
+from relaykit.shared.journal import START, Cursor
+from relaykit.shared.runs import Run
 
 
 def relay(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import Request
 
-from api.authentication import Identity
-from api.limits import Limits
-from shared.errors import BodyTooLarge
+from relaykit.api.authentication import Identity
+from relaykit.api.limits import Limits
+from relaykit.shared.errors import BodyTooLarge
 
 
 async def read_body(request: Request, limits: Limits, identity: Identity, max_bytes: int) -> bytes:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import structlog
 
-from shared import keys
-from shared.errors import QueueUnavailable
-from shared.fair_share import Flow
-from shared.log import failure
-from shared.redis import Redis, names_of, script, translated
+from relaykit.shared import keys
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.fair_share import Flow
+from relaykit.shared.log import failure
+from relaykit.shared.redis import Redis, names_of, script, translated
 
 BURSTS_PER_MINUTE = 4
 """A quarter of a minute's requests may come at once."""

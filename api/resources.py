@@ -13,34 +13,34 @@ from typing import Any
 import structlog
 from chatkit.server import ChatKitServer
 
-from api.admission import Admission
-from api.authentication import Authenticator
-from api.byte_budget import ByteBudget
-from api.hub import Hub
-from api.idempotency import EarlierRuns
-from api.jwks import JwksClient
-from api.limits import Limits
-from api.receipts import Receipts
-from api.request_gate import RequestGate
-from api.server_loop import ServerLoop
-from api.streams import Streams
-from api.watch import Watch
-from shared.attachments import build_attachment_store, build_previews
-from shared.chatkit import UserServer, load_server
-from shared.database import Database
-from shared.ending import Endings
-from shared.errors import DatabaseUnavailable
-from shared.journal import Journals
-from shared.log import failure
-from shared.process_end import note_failure
-from shared.queue import Queue
-from shared.redis import open_redis
-from shared.redis_check import RedisCheck
-from shared.run_rows import Runs
-from shared.settings import Settings
-from shared.store import PostgresStore
-from shared.tasks import end_tasks
-from shared.token_box import TokenBox
+from relaykit.api.admission import Admission
+from relaykit.api.authentication import Authenticator
+from relaykit.api.byte_budget import ByteBudget
+from relaykit.api.hub import Hub
+from relaykit.api.idempotency import EarlierRuns
+from relaykit.api.jwks import JwksClient
+from relaykit.api.limits import Limits
+from relaykit.api.receipts import Receipts
+from relaykit.api.request_gate import RequestGate
+from relaykit.api.server_loop import ServerLoop
+from relaykit.api.streams import Streams
+from relaykit.api.watch import Watch
+from relaykit.shared.attachments import build_attachment_store, build_previews
+from relaykit.shared.chatkit import UserServer, load_server
+from relaykit.shared.database import Database
+from relaykit.shared.ending import Endings
+from relaykit.shared.errors import DatabaseUnavailable
+from relaykit.shared.journal import Journals
+from relaykit.shared.log import failure
+from relaykit.shared.process_end import note_failure
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis import open_redis
+from relaykit.shared.redis_check import RedisCheck
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
+from relaykit.shared.tasks import end_tasks
+from relaykit.shared.token_box import TokenBox
 
 log = structlog.get_logger()
 

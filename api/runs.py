@@ -5,15 +5,15 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from api.authentication import Identity
-from api.caller import authenticated, last_event_id, resources_of
-from api.relay import relay
-from api.resources import Resources
-from api.runs_openapi import ACTIVE, CANCEL, FOLLOW, SHOW
-from shared.errors import InvalidRequest, RunNotFound
-from shared.identity import RequestContext, set_current
-from shared.journal import START, Cursor
-from shared.runs import Run
+from relaykit.api.authentication import Identity
+from relaykit.api.caller import authenticated, last_event_id, resources_of
+from relaykit.api.relay import relay
+from relaykit.api.resources import Resources
+from relaykit.api.runs_openapi import ACTIVE, CANCEL, FOLLOW, SHOW
+from relaykit.shared.errors import InvalidRequest, RunNotFound
+from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.journal import START, Cursor
+from relaykit.shared.runs import Run
 
 router = APIRouter()
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from api.openapi import (
+from relaykit.api.openapi import (
     AUTHENTICATED,
     CURSOR,
     EVENTS,
@@ -17,7 +17,7 @@ from api.openapi import (
     answer,
     refusals,
 )
-from shared.errors import (
+from relaykit.shared.errors import (
     InvalidCursor,
     InvalidRequest,
     JournalGone,
@@ -27,7 +27,7 @@ from shared.errors import (
     ServerBlocked,
     TooManyStreams,
 )
-from shared.runs import Kind, Status
+from relaykit.shared.runs import Kind, Status
 
 _STATUS: Final[Json] = {"enum": [status.value for status in Status]}
 _RUN: Final[Json] = {

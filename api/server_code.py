@@ -14,8 +14,8 @@ from chatkit.types import (
     is_streaming_req,
 )
 
-from shared.attachments import ObjectAttachmentStore
-from shared.chatkit import UserServer
+from relaykit.shared.attachments import ObjectAttachmentStore
+from relaykit.shared.chatkit import UserServer
 
 _OF_RUNS: Final = frozenset(
     {

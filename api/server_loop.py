@@ -16,14 +16,14 @@ from typing import Any, Final, Generic, Self, TypeVar
 import structlog
 import uvloop
 
-from api.loop_watch import LOOK_SECONDS, LoopWatch
-from api.metrics import SERVER_BLOCKED
-from shared.crashes import ServerCrashed
-from shared.database import Database
-from shared.errors import RelaykitError, ServerBlocked, Stopping
-from shared.identity import current_in
-from shared.log import failure
-from shared.settings import Settings
+from relaykit.api.loop_watch import LOOK_SECONDS, LoopWatch
+from relaykit.api.metrics import SERVER_BLOCKED
+from relaykit.shared.crashes import ServerCrashed
+from relaykit.shared.database import Database
+from relaykit.shared.errors import RelaykitError, ServerBlocked, Stopping
+from relaykit.shared.identity import current_in
+from relaykit.shared.log import failure
+from relaykit.shared.settings import Settings
 
 TOLD_AFTER_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 5.0

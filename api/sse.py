@@ -7,7 +7,7 @@ import zlib
 from chatkit.errors import ErrorCode
 from chatkit.types import ErrorEvent, ProgressUpdateEvent
 
-from shared.journal import Entry, Field
+from relaykit.shared.journal import Entry, Field
 
 PING = b": ping\n\n"
 

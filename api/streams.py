@@ -14,16 +14,16 @@ from collections.abc import Awaitable, Callable
 import structlog
 from starlette.types import Receive, Send
 
-from api import sse
-from api.hub import Hub
-from api.limits import Slot
-from api.metrics import STREAMS, STREAMS_CLOSED
-from api.receipts import Receipt
-from api.subscription import Subscription
-from shared.errors import JournalGone, QueueUnavailable
-from shared.log import failure
-from shared.settings import Settings
-from shared.tasks import end_tasks
+from relaykit.api import sse
+from relaykit.api.hub import Hub
+from relaykit.api.limits import Slot
+from relaykit.api.metrics import STREAMS, STREAMS_CLOSED
+from relaykit.api.receipts import Receipt
+from relaykit.api.subscription import Subscription
+from relaykit.shared.errors import JournalGone, QueueUnavailable
+from relaykit.shared.log import failure
+from relaykit.shared.settings import Settings
+from relaykit.shared.tasks import end_tasks
 
 MAX_LOOK_SECONDS = 1.0
 LOOKS = 8

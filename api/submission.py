@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from chatkit.types import StreamingReq, StreamOptions
 
-from api.admit import Admitted
-from shared.identity import RequestContext
-from shared.run_context import stored_context
-from shared.runs import Kind, Run, Status
+from relaykit.api.admit import Admitted
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.run_context import stored_context
+from relaykit.shared.runs import Kind, Run, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from api.sse import encode
-from api.tail import Chunk, Tail, continues
-from shared.errors import JournalGone
-from shared.journal import START, Cursor, Entry, Field, Journals
+from relaykit.api.sse import encode
+from relaykit.api.tail import Chunk, Tail, continues
+from relaykit.shared.errors import JournalGone
+from relaykit.shared.journal import START, Cursor, Entry, Field, Journals
 
 READ_ENTRIES = 1000
 """Entries in one read: bounds what a reply holds in memory."""

@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api.sse import encode
-from shared.journal import START, Cursor, Entry, Field
+from relaykit.api.sse import encode
+from relaykit.shared.journal import START, Cursor, Entry, Field
 
 FIRST = Cursor(0, 1)
 

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.errors import error_response
-from shared.errors import Overloaded
+from relaykit.api.errors import error_response
+from relaykit.shared.errors import Overloaded
 
 MAX_RETURNING = 256
 """Requests on their way to a stream: more would not be faster, and each holds about 20 KB until it streams."""

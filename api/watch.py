@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from api.hub import Hub
-from api.metrics import QUIET
-from api.subscription import Follow
-from shared.errors import DatabaseUnavailable, QueueUnavailable
-from shared.journal import Journals
-from shared.log import failure
-from shared.queue import Pulse, Queue
-from shared.run_rows import Runs
-from shared.runs import Status
-from shared.settings import Settings
+from relaykit.api.hub import Hub
+from relaykit.api.metrics import QUIET
+from relaykit.api.subscription import Follow
+from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable
+from relaykit.shared.journal import Journals
+from relaykit.shared.log import failure
+from relaykit.shared.queue import Pulse, Queue
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.runs import Status
+from relaykit.shared.settings import Settings
 
 MAX_TICK_SECONDS = 5.0
 BATCH = 500

@@ -17,8 +17,8 @@ from chatkit.types import (
 )
 from pydantic_core import to_json
 
-from shared.errors import MessageTooLarge, MetadataTooLarge, TitleTooLong
-from shared.settings import Settings
+from relaykit.shared.errors import MessageTooLarge, MetadataTooLarge, TitleTooLong
+from relaykit.shared.settings import Settings
 
 
 def check_sizes(request: ChatKitReq, metadata: Mapping[str, Any], settings: Settings) -> None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from redis.asyncio.connection import parse_url
 
-import shared
+from relaykit import shared
 
 SETTLE_SECONDS = 10.0
 LINE_BYTES = 64 * 1024 * 1024

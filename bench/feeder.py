@@ -26,7 +26,7 @@ import uvloop
 
 from bench.fed_journal import FedJournal
 from bench.pipe import Pipe, open_pipe
-from shared.journal import appended
+from relaykit.shared.journal import appended
 
 TICK_SECONDS = 0.005
 """What is due within it goes in one round trip, as a worker's publisher does it."""

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
 
-from deploy.local.child import Child
-from deploy.local.data_directory import DataDirectory, data_directory
-from deploy.local.issuer_key import issuer_key
-from deploy.local.ports import free_port
-from deploy.local.services import Services, services
-from deploy.local.waiting import StopRequest, wait_until
-from shared.migrate import migrate
+from relaykit.local.child import Child
+from relaykit.local.data_directory import DataDirectory, data_directory
+from relaykit.local.issuer_key import issuer_key
+from relaykit.local.ports import free_port
+from relaykit.local.services import Services, services
+from relaykit.local.waiting import StopRequest, wait_until
+from relaykit.shared.migrate import migrate
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_SECONDS = 20.0
@@ -82,7 +82,7 @@ class Stack:
         """`python -m module`; one that serves is ready. `more` goes into its environment."""
         port = port or free_port("127.0.0.1")
         environ = {**self.environ, **more, **({"PORT": str(port)} if serves else {})}
-        name = f"{module}-{len(self.processes)}"
+        name = f"{module.rpartition('.')[2]}-{len(self.processes)}"
         child = Child.start(
             name,
             [python, "-m", module],
@@ -119,13 +119,13 @@ class Stack:
             self._waits.append(wait)
 
     def api(self, **more: str) -> Process:
-        api = self.start("api", more, serves=True, port=0 if self.apis else self.issuer_port)
+        api = self.start("relaykit.api", more, serves=True, port=0 if self.apis else self.issuer_port)
         self.apis.append(api)
         return api
 
     def worker(self, **more: str) -> Process:
         """Ready once it says so in its log."""
-        process = self.start("worker", more, serves=False)
+        process = self.start("relaykit.worker", more, serves=False)
         log = self.directory.path / "logs" / f"{process.child.name}.log"
         self._await(process.child, lambda: "worker started" in log.read_text(errors="replace"))
         return process

@@ -12,13 +12,13 @@ from types import ModuleType
 from typing import Any, Final
 
 from bench.rows import CALLER, LONG_THREAD, OLD_DAYS, Size
-from shared import attachment_objects, attachments, awaited_calls, runs_sql, store_sql, undo_sql
-from shared.attachments import UNSENT_SECONDS
-from shared.queue import REPEAT_SECONDS
-from shared.run_rows import MAX_SAME_BODY
-from shared.runs import MAX_UNCOUNTED_ATTEMPTS, Status, sources
-from shared.store import PAGE_MAX_BYTES
-from worker import reaper, sweeps
+from relaykit.shared import attachment_objects, attachments, awaited_calls, runs_sql, store_sql, undo_sql
+from relaykit.shared.attachments import UNSENT_SECONDS
+from relaykit.shared.queue import REPEAT_SECONDS
+from relaykit.shared.run_rows import MAX_SAME_BODY
+from relaykit.shared.runs import MAX_UNCOUNTED_ATTEMPTS, Status, sources
+from relaykit.shared.store import PAGE_MAX_BYTES
+from relaykit.worker import reaper, sweeps
 
 MODULES: Final = (
     runs_sql,

@@ -16,8 +16,8 @@ from chatkit.types import Attachment
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
-from shared.database import Database
-from shared.errors import (
+from relaykit.shared.database import Database
+from relaykit.shared.errors import (
     AttachmentAlreadyUploaded,
     AttachmentNotFound,
     AttachmentNotUploaded,
@@ -28,7 +28,7 @@ from shared.errors import (
     StorageUnavailable,
     UploadInProgress,
 )
-from shared.store import ATTACHMENT
+from relaykit.shared.store import ATTACHMENT
 
 UPLOAD_TIMEOUT_SECONDS: Final = 600
 UPLOAD_RETRY_SECONDS: Final = 2.0

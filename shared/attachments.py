@@ -17,9 +17,9 @@ from chatkit.types import (
 )
 from pydantic import AnyUrl
 
-from shared.attachment_objects import AttachmentObjects, StoredAttachment, open_object_store
-from shared.database import Database
-from shared.errors import (
+from relaykit.shared.attachment_objects import AttachmentObjects, StoredAttachment, open_object_store
+from relaykit.shared.database import Database
+from relaykit.shared.errors import (
     AttachmentInUse,
     AttachmentNotFound,
     AttachmentRejected,
@@ -27,13 +27,13 @@ from shared.errors import (
     SettingsError,
     TooManyAttachmentsUnsent,
 )
-from shared.identity import RequestContext, owner_of
-from shared.media_types import allowed_type, media_type
-from shared.previews import Previews
-from shared.settings import LOOPBACK_HOSTS, Settings
-from shared.signing import Grant, link
-from shared.store import generate_id
-from shared.store_calls import StoreCalls
+from relaykit.shared.identity import RequestContext, owner_of
+from relaykit.shared.media_types import allowed_type, media_type
+from relaykit.shared.previews import Previews
+from relaykit.shared.settings import LOOPBACK_HOSTS, Settings
+from relaykit.shared.signing import Grant, link
+from relaykit.shared.store import generate_id
+from relaykit.shared.store_calls import StoreCalls
 
 MAX_NAME_CHARS: Final = 255
 UNSENT_SECONDS: Final = 7 * 86_400

@@ -12,13 +12,13 @@ import structlog
 from chatkit.store import NotFoundError, Store
 from chatkit.types import ClientToolCallItem
 
-from shared import runs_sql
-from shared import undo_sql as undo
-from shared.crashes import site_code
-from shared.database import Database
-from shared.errors import DatabaseUnavailable, Stopping
-from shared.log import failure
-from shared.runs import Run, Status, sources
+from relaykit.shared import runs_sql
+from relaykit.shared import undo_sql as undo
+from relaykit.shared.crashes import site_code
+from relaykit.shared.database import Database
+from relaykit.shared.errors import DatabaseUnavailable, Stopping
+from relaykit.shared.log import failure
+from relaykit.shared.runs import Run, Status, sources
 
 LEFT_ITEMS: Final = 20
 """The newest items of a thread among which a run's call is looked for, as many as the SDK looks at."""

@@ -17,14 +17,14 @@ import structlog
 from chatkit.server import ChatKitServer
 from chatkit.store import AttachmentStore, Store
 
-from shared.errors import ContextTimeout, ServerLoadError
-from shared.identity import RequestContext
-from shared.load_loop import TOO_EARLY, StartsTask, unrun_loop, wants_loop
-from shared.refusals import server_refusals
-from shared.server_checks import bypassed, holders_of, own_methods, unfit_context
-from shared.settings import Settings
-from shared.store import PostgresStore
-from shared.timestamps import send_offsets
+from relaykit.shared.errors import ContextTimeout, ServerLoadError
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.load_loop import TOO_EARLY, StartsTask, unrun_loop, wants_loop
+from relaykit.shared.refusals import server_refusals
+from relaykit.shared.server_checks import bypassed, holders_of, own_methods, unfit_context
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
+from relaykit.shared.timestamps import send_offsets
 
 STANDARD_LIBRARY: Final = sysconfig.get_path("stdlib")
 

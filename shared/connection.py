@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 import structlog
 
-from shared.errors import DatabaseUnavailable
-from shared.log import failure
-from shared.pool import RELEASE_TIMEOUT_SECONDS
+from relaykit.shared.errors import DatabaseUnavailable
+from relaykit.shared.log import failure
+from relaykit.shared.pool import RELEASE_TIMEOUT_SECONDS
 
 log = structlog.get_logger()
 

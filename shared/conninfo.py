@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from shared.errors import SettingsError
+from relaykit.shared.errors import SettingsError
 
 SCHEMES: Final = ("postgresql://", "postgres://")
 VARIABLES: Final = {

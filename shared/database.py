@@ -12,12 +12,12 @@ from typing import Self
 import asyncpg
 import structlog
 
-from shared.connection import Connection, translated
-from shared.database_url import read_database_url
-from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError, Stopping
-from shared.pool import Pool
-from shared.sessions import Opener, identity_of, no_connection, require_migrations, require_sessions
-from shared.settings import Settings
+from relaykit.shared.connection import Connection, translated
+from relaykit.shared.database_url import read_database_url
+from relaykit.shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError, Stopping
+from relaykit.shared.pool import Pool
+from relaykit.shared.sessions import Opener, identity_of, no_connection, require_migrations, require_sessions
+from relaykit.shared.settings import Settings
 
 SERVER_SHARE = 4
 """The code of a site's server has every fourth of an API process's connections for itself."""

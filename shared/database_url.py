@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from shared.conninfo import malformed, parse_url, password_in, with_defaults
-from shared.database_parameters import ALLOWED, LEFT_OUT, NAMES, NUMBERS, PLAIN, TLS
-from shared.errors import SettingsError
+from relaykit.shared.conninfo import malformed, parse_url, password_in, with_defaults
+from relaykit.shared.database_parameters import ALLOWED, LEFT_OUT, NAMES, NUMBERS, PLAIN, TLS
+from relaykit.shared.errors import SettingsError
 
 DEFAULT_PORT: Final = "5432"
 APPLICATION_NAME: Final = "relaykit"

@@ -14,11 +14,11 @@ import structlog
 from chatkit.store import NotFoundError
 from chatkit.types import ThreadItemReplacedEvent, ThreadStreamEvent
 
-from shared.awaited_calls import AwaitedCalls, find_left_call
-from shared.chatkit import UserServer
-from shared.crashes import site_code
-from shared.database import Database
-from shared.errors import (
+from relaykit.shared.awaited_calls import AwaitedCalls, find_left_call
+from relaykit.shared.chatkit import UserServer
+from relaykit.shared.crashes import site_code
+from relaykit.shared.database import Database
+from relaykit.shared.errors import (
     ContextTimeout,
     DatabaseUnavailable,
     Fenced,
@@ -27,19 +27,19 @@ from shared.errors import (
     ServerRefused,
     Stopping,
 )
-from shared.fair_share import flow_of_run
-from shared.given_up import GivenUp, complete_call
-from shared.identity import set_current
-from shared.journal import Journals
-from shared.log import failure
-from shared.queue import Queue
-from shared.redis import insist
-from shared.refusals import server_refusals
-from shared.run_context import request_context
-from shared.run_rows import Runs
-from shared.runs import Kind, Run, Status
-from shared.settings import Settings
-from shared.store import PostgresStore
+from relaykit.shared.fair_share import flow_of_run
+from relaykit.shared.given_up import GivenUp, complete_call
+from relaykit.shared.identity import set_current
+from relaykit.shared.journal import Journals
+from relaykit.shared.log import failure
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis import insist
+from relaykit.shared.refusals import server_refusals
+from relaykit.shared.run_context import request_context
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.runs import Kind, Run, Status
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
 
 UNKNOWN_ANCHOR = ""
 """The anchor of a run in a foreign store that could not be asked for it: no item has it, so nothing is newer."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import asyncpg
 from redis import exceptions as redis_errors
 
-from shared.errors import RelaykitError
+from relaykit.shared.errors import RelaykitError
 
 _WORD = re.compile(r"([A-Z]{2,20})(?: |$)")
 _WORD_IN_SCRIPT = re.compile(r"@user_script: ?\d+: -([A-Z]{2,20}) ")

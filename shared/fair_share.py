@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from shared.identity import caller_digest
-from shared.run_context import request_context
-from shared.runs import Run
-from shared.settings import Settings
+from relaykit.shared.identity import caller_digest
+from relaykit.shared.run_context import request_context
+from relaykit.shared.runs import Run
+from relaykit.shared.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

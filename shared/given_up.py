@@ -9,14 +9,14 @@ import structlog
 from chatkit.store import NotFoundError
 from chatkit.types import ClientToolCallItem, ThreadItem
 
-from shared.chatkit import UserServer
-from shared.crashes import site_code
-from shared.database import Database
-from shared.errors import DatabaseUnavailable, Stopping
-from shared.identity import set_current
-from shared.log import failure
-from shared.run_context import request_context
-from shared.runs import Run
+from relaykit.shared.chatkit import UserServer
+from relaykit.shared.crashes import site_code
+from relaykit.shared.database import Database
+from relaykit.shared.errors import DatabaseUnavailable, Stopping
+from relaykit.shared.identity import set_current
+from relaykit.shared.log import failure
+from relaykit.shared.run_context import request_context
+from relaykit.shared.runs import Run
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared.thread_merge import LoadedThreads
+from relaykit.shared.thread_merge import LoadedThreads
 
 
 class RequestHeaders(Mapping[str, str]):

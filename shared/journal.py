@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from redis.asyncio.client import Pipeline
 
-from shared import keys
-from shared.errors import InvalidCursor, JournalGone
-from shared.redis import Call, Redis, call, names_of, script, translated
-from shared.runs import Status
+from relaykit.shared import keys
+from relaykit.shared.errors import InvalidCursor, JournalGone
+from relaykit.shared.redis import Call, Redis, call, names_of, script, translated
+from relaykit.shared.runs import Status
 
 
 class Cursor(NamedTuple):

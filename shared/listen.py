@@ -10,8 +10,8 @@ from typing import Any
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
 from redis.asyncio.client import PubSub
 
-from shared.errors import QueueUnavailable
-from shared.redis import REPLY_TIMEOUT_SECONDS, Redis, translated
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.redis import REPLY_TIMEOUT_SECONDS, Redis, translated
 
 SILENCE_SECONDS = 5.0
 """After which the connection is asked whether it is there."""

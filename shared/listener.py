@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from shared.errors import SettingsError
+from relaykit.shared.errors import SettingsError
 
 
 def bind(host: str, port: int, names: str) -> socket.socket:

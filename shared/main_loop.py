@@ -11,8 +11,8 @@ from typing import Any, NoReturn, TypeVar
 import structlog
 import uvloop
 
-from shared.log import failure
-from shared.process_end import end_now, end_within_bound, final_status, names_of
+from relaykit.shared.log import failure
+from relaykit.shared.process_end import end_now, end_within_bound, final_status, names_of
 
 TASKS_SECONDS = 2.0
 """Of the END_SECONDS of a process, for the tasks that are left to clean up."""

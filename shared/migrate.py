@@ -1,4 +1,4 @@
-"""Brings the database's schema up to date: `python -m shared.migrate`."""
+"""Brings the database's schema up to date: `python -m relaykit.shared.migrate`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import Migration
 
-from shared.database_url import read_database_url
-from shared.errors import DatabaseUnavailable, MigrationFailed, RelaykitError, SettingsError
-from shared.pooler import NO_SESSIONS, keeps_sessions
+from relaykit.shared.database_url import read_database_url
+from relaykit.shared.errors import DatabaseUnavailable, MigrationFailed, RelaykitError, SettingsError
+from relaykit.shared.pooler import NO_SESSIONS, keeps_sessions
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 ADVISORY_LOCK = 0x52454C41594B4954

@@ -11,9 +11,9 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from shared.errors import DatabaseUnavailable
-from shared.log import failure
-from shared.tasks import end_tasks
+from relaykit.shared.errors import DatabaseUnavailable
+from relaykit.shared.log import failure
+from relaykit.shared.tasks import end_tasks
 
 RELEASE_TIMEOUT_SECONDS: Final = 1.0
 """For a cancelled statement to stop at the server, before its connection is given up."""

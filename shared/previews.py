@@ -10,7 +10,7 @@ from typing import Final
 from chatkit.types import Attachment, ImageAttachment, ThreadItem, UserMessageItem
 from pydantic import AnyUrl
 
-from shared.signing import Grant, link
+from relaykit.shared.signing import Grant, link
 
 _LINK: Final = re.compile(
     r"/attachments/(atc_[0-9a-f]{32})\?(?:expires=[0-9]{1,12}&)?signature=[\w-]{43}", re.ASCII

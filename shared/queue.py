@@ -12,12 +12,12 @@ from typing import Any, cast
 from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
-from shared import keys
-from shared.claims import Claim, Loss, Renewal, process_of
-from shared.errors import QueueUnavailable
-from shared.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
-from shared.foreign_jobs import ForeignJobs
-from shared.redis import Call, Redis, call, names_of, script, translated
+from relaykit.shared import keys
+from relaykit.shared.claims import Claim, Loss, Renewal, process_of
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
+from relaykit.shared.foreign_jobs import ForeignJobs
+from relaykit.shared.redis import Call, Redis, call, names_of, script, translated
 
 RUN_FUNCTION = "run"
 """The one arq function."""

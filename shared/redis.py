@@ -18,9 +18,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.errors import QueueUnavailable
-from shared.keys import Names
-from shared.redis_failover import Node, node_of
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.keys import Names
+from relaykit.shared.redis_failover import Node, node_of
 
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
 CONNECT_TIMEOUT_SECONDS = 2.0

@@ -14,9 +14,9 @@ from typing import Any, Final
 from chatkit.errors import CustomStreamError
 from starlette.exceptions import HTTPException
 
-from shared.crashes import site_code
-from shared.errors import RelaykitError, ServerRefused
-from shared.text import well_formed, well_formed_escapes
+from relaykit.shared.crashes import site_code
+from relaykit.shared.errors import RelaykitError, ServerRefused
+from relaykit.shared.text import well_formed, well_formed_escapes
 
 MAX_MESSAGE_CHARS: Final = 2_000
 MAX_DETAIL_BYTES: Final = 4_096

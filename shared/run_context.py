@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from shared.identity import RequestContext, RequestHeaders
-from shared.runs import Run
+from relaykit.shared.identity import RequestContext, RequestHeaders
+from relaykit.shared.runs import Run
 
 
 def request_context(

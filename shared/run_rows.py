@@ -10,9 +10,9 @@ from typing import Any
 import asyncpg
 from pydantic_core import to_json
 
-from shared import runs_sql as sql
-from shared.database import Database
-from shared.errors import (
+from relaykit.shared import runs_sql as sql
+from relaykit.shared.database import Database
+from relaykit.shared.errors import (
     BodyRepeated,
     IdempotencyMismatch,
     RunNotFound,
@@ -20,7 +20,7 @@ from shared.errors import (
     ThreadNotFound,
     TooManyRuns,
 )
-from shared.runs import GIVEN_UP, MAX_UNCOUNTED_ATTEMPTS, AwaitedCall, Kind, Run, Status, sources
+from relaykit.shared.runs import GIVEN_UP, MAX_UNCOUNTED_ATTEMPTS, AwaitedCall, Kind, Run, Status, sources
 
 TOO_MANY_RETRY_SECONDS = 5.0
 """After which a caller with too many runs may ask again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared import undo_sql as undo
+from relaykit.shared import undo_sql as undo
 
 COLUMNS: Final = """id, tenant, owner, thread_id, kind, status, attempt, handed_back, anchor_item_id, input, context,
     token, cancel_requested, error, request_hash, idempotency_key, max_attempts"""

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import asyncpg
 
-from shared.database_url import DatabaseUrl
-from shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
-from shared.pool import RELEASE_TIMEOUT_SECONDS
-from shared.pooler import NO_SESSIONS, READ, keeps_sessions
+from relaykit.shared.database_url import DatabaseUrl
+from relaykit.shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError
+from relaykit.shared.pool import RELEASE_TIMEOUT_SECONDS
+from relaykit.shared.pooler import NO_SESSIONS, READ, keeps_sessions
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 SESSION = """
@@ -117,7 +117,9 @@ async def require_migrations(connection: asyncpg.Connection) -> None:
     applied = {row["migration_id"] for row in rows}
     missing = sorted({path.stem for path in MIGRATIONS.glob("*.sql")} - applied)
     if missing:
-        raise SchemaOutdated(f"The database lacks {', '.join(missing)}: run `python -m shared.migrate`.")
+        raise SchemaOutdated(
+            f"The database lacks {', '.join(missing)}: run `python -m relaykit.shared.migrate`."
+        )
 
 
 async def identity_of(connection: asyncpg.Connection) -> str:

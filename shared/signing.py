@@ -10,7 +10,7 @@ from dataclasses import astuple, dataclass
 from typing import Literal
 from urllib.parse import quote
 
-from shared.errors import InvalidSignature
+from relaykit.shared.errors import InvalidSignature
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,16 @@ from chatkit.store import Store, StoreItemType, default_generate_id
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 from pydantic import TypeAdapter
 
-from shared import store_pages as pages
-from shared import store_sql as sql
-from shared.database import Database
-from shared.identity import owner_of
-from shared.previews import Previews
-from shared.runs_sql import THREAD_LOCK
-from shared.store_calls import StoreCalls, fence_in, found, owner_in, written
-from shared.store_undo import TakenBack, take_back
-from shared.text import dump_json
-from shared.thread_merge import columns_of, data_of, fields_of, merge, refresh, thread_json
+from relaykit.shared import store_pages as pages
+from relaykit.shared import store_sql as sql
+from relaykit.shared.database import Database
+from relaykit.shared.identity import owner_of
+from relaykit.shared.previews import Previews
+from relaykit.shared.runs_sql import THREAD_LOCK
+from relaykit.shared.store_calls import StoreCalls, fence_in, found, owner_in, written
+from relaykit.shared.store_undo import TakenBack, take_back
+from relaykit.shared.text import dump_json
+from relaykit.shared.thread_merge import columns_of, data_of, fields_of, merge, refresh, thread_json
 
 MAX_PAGE_SIZE: Final = 10_000
 PAGE_MAX_BYTES: Final = 1024 * 1024

@@ -11,10 +11,10 @@ import asyncpg
 import structlog
 from chatkit.store import NotFoundError
 
-from shared.database import Database
-from shared.errors import DatabaseUnavailable, Fenced
-from shared.identity import owner_of
-from shared.log import failure
+from relaykit.shared.database import Database
+from relaykit.shared.errors import DatabaseUnavailable, Fenced
+from relaykit.shared.identity import owner_of
+from relaykit.shared.log import failure
 
 RETRY_SECONDS: Final = 0.25
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from shared import store_sql as sql
+from relaykit.shared import store_sql as sql
 
 THREAD_PAGES: Final = {
     ("asc", False): sql.THREADS_ASC,

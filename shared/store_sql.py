@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared import undo_sql as undo
-from shared.sessions import prepared
+from relaykit.shared import undo_sql as undo
+from relaykit.shared.sessions import prepared
 
 _ONE_ITEM = "thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4"
 

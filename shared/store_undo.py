@@ -6,11 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from shared import store_sql as sql
-from shared import undo_sql as undo
-from shared.identity import owner_of
-from shared.store_calls import StoreCalls, fence_in, owner_in, written
-from shared.thread_merge import changes_of, data_of, fields_of, taken_back
+from relaykit.shared import store_sql as sql
+from relaykit.shared import undo_sql as undo
+from relaykit.shared.identity import owner_of
+from relaykit.shared.store_calls import StoreCalls, fence_in, owner_in, written
+from relaykit.shared.thread_merge import changes_of, data_of, fields_of, taken_back
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from chatkit.types import ThreadMetadata
 
-from shared.text import dump_json
+from relaykit.shared.text import dump_json
 
 MAX_THREADS: Final = 100
 """Threads of which a caller's loads are remembered; one beyond them is saved as by a caller that has not loaded it."""

@@ -10,7 +10,7 @@ import re
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from shared.errors import SettingsError, TokenUnreadable
+from relaykit.shared.errors import SettingsError, TokenUnreadable
 
 KEY_BYTES = 32
 NONCE_BYTES = 12

@@ -10,8 +10,8 @@ from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
 from chatkit.store import AttachmentStore, NotFoundError, Store
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 
-from shared.errors import AttachmentTooLarge
-from shared.identity import RequestContext
+from relaykit.shared.errors import AttachmentTooLarge
+from relaykit.shared.identity import RequestContext
 
 ALICE = RequestContext(user_id="alice")
 

@@ -9,10 +9,10 @@ from functools import cache
 
 import httpx2._transports.default
 
-import api.dev
+from relaykit.api import dev
 
 
 def make_once() -> None:
     """Both depend on nothing but their arguments."""
     httpx2._transports.default.create_ssl_context = cache(httpx2._transports.default.create_ssl_context)
-    api.dev.load_pem_private_key = cache(api.dev.load_pem_private_key)  # type: ignore[attr-defined]
+    dev.load_pem_private_key = cache(dev.load_pem_private_key)  # type: ignore[attr-defined]

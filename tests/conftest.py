@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from httpx2._config import DEFAULT_TIMEOUT_CONFIG
 
-from deploy.local.services import Services
-from shared.settings import Settings
+from relaykit.local.services import Services
+from relaykit.shared.settings import Settings
 from tests.caches import make_once
 from tests.services import Databases, RedisDatabases, temporary_services
 from tests.system import WAIT_SECONDS, free_port, make_settings

@@ -13,21 +13,21 @@ from typing import Any
 import asyncpg
 import pytest
 
-import shared.sessions
+from relaykit.shared import sessions
 
 
 @contextmanager
 def counted_statements() -> Iterator[Counter[str]]:
     """Counts what the pools that open in the block say to PostgreSQL, by text; `clear` it where counting begins."""
     counts: Counter[str] = Counter()
-    warm = shared.sessions._warm
+    warm = sessions._warm
 
     async def warm_and_listen(connection: asyncpg.Connection) -> None:
         await warm(connection)
         connection.add_query_logger(lambda said: counts.update([" ".join(said.query.split())]))
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(shared.sessions, "_warm", warm_and_listen)
+        patched.setattr(sessions, "_warm", warm_and_listen)
         yield counts
 
 

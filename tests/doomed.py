@@ -15,7 +15,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.forked import fork
 from tests.system import environment
 
@@ -31,7 +31,7 @@ class Point:
 
 @contextmanager
 def process(
-    module: Literal["api", "worker"],
+    side: Literal["api", "worker"],
     settings: Settings,
     log: Path,
     *,
@@ -41,7 +41,7 @@ def process(
 ) -> Iterator[ForkServerProcess]:
     """A process of the product; killed after the block if it still lives. Its output goes to `log`."""
     prepare = partial(_prepare, dies_at, clock_ahead_seconds)
-    child = fork(module, environment(settings, **more), log, prepare)
+    child = fork(side, environment(settings, **more), log, prepare)
     try:
         yield child
     finally:

@@ -66,7 +66,7 @@ from chatkit.types import (
 from chatkit.types import URLSource as Url
 from chatkit.widgets import Button, Card, Text, WidgetRoot
 
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 
 HOLD = "hold"
 """The progress text after which a server waits to be stopped."""

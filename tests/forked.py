@@ -19,21 +19,21 @@ from pathlib import Path
 
 _forkserver = multiprocessing.get_context("forkserver")
 _forkserver.set_forkserver_preload(
-    ["api.__main__", "worker.__main__", "tests.relay_servers", "tests.blocking_servers"]
+    ["relaykit.api.__main__", "relaykit.worker.__main__", "tests.relay_servers", "tests.blocking_servers"]
 )
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def fork(module: str, environ: dict[str, str], log: Path, prepare: Callable[[], None]) -> ForkServerProcess:
-    """`main` of `module.__main__`, after `prepare` in the new process. Its output goes to `log`."""
+def fork(side: str, environ: dict[str, str], log: Path, prepare: Callable[[], None]) -> ForkServerProcess:
+    """`main` of the API or the worker, after `prepare` in the new process. Its output goes to `log`."""
     log.touch()
-    child = _forkserver.Process(target=_run, args=(module, environ, log, prepare))
+    child = _forkserver.Process(target=_run, args=(side, environ, log, prepare))
     child.start()
     return child
 
 
-def _run(module: str, environ: dict[str, str], log: Path, prepare: Callable[[], None]) -> None:
+def _run(side: str, environ: dict[str, str], log: Path, prepare: Callable[[], None]) -> None:
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(ROOT)
@@ -42,7 +42,7 @@ def _run(module: str, environ: dict[str, str], log: Path, prepare: Callable[[], 
     os.dup2(output, 2)
     signal.set_wakeup_fd(-1)
     prepare()
-    os._exit(importlib.import_module(f"{module}.__main__").main())
+    os._exit(importlib.import_module(f"relaykit.{side}.__main__").main())
 
 
 def nothing() -> None:
@@ -52,8 +52,8 @@ def nothing() -> None:
 class ForkedPopen:
     """A forked process with what the tests use of `subprocess.Popen`."""
 
-    def __init__(self, module: str, environ: dict[str, str], log: Path) -> None:
-        self._child = fork(module, environ, log, nothing)
+    def __init__(self, side: str, environ: dict[str, str], log: Path) -> None:
+        self._child = fork(side, environ, log, nothing)
         self._polling = threading.Lock()
         assert self._child.pid is not None
         self.pid: int = self._child.pid

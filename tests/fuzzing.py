@@ -12,8 +12,8 @@ from anyio.from_thread import start_blocking_portal
 from chatkit.actions import Action
 from chatkit.types import AudioInput, TranscriptionResult, WidgetItem
 
-from shared.identity import RequestContext
-from shared.settings import Settings
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.settings import Settings
 from tests.protocol_servers import ProtocolServer
 from tests.services import Databases, RedisDatabases
 from tests.system import WAIT_SECONDS, System, free_port, make_settings, running

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from shared.tasks import end_tasks
+from relaykit.shared.tasks import end_tasks
 from tests.link_connection import Connection, Direction
 from tests.system import free_port
 

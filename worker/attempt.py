@@ -31,16 +31,16 @@ from chatkit.types import (
 )
 from pydantic import TypeAdapter
 
-from shared.chatkit import UserServer
-from shared.crashes import site_code
-from shared.errors import DatabaseUnavailable, Fenced, Stopping
-from shared.log import failure
-from shared.run_rows import Runs
-from shared.runs import Kind, Run
-from shared.store import ITEM, PostgresStore, read_thread
-from worker.publisher import RunJournal
-from worker.server_events import Prepared, ServerEvents
-from worker.stop import Stop, StopState, current_stop, executing
+from relaykit.shared.chatkit import UserServer
+from relaykit.shared.crashes import site_code
+from relaykit.shared.errors import DatabaseUnavailable, Fenced, Stopping
+from relaykit.shared.log import failure
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.runs import Kind, Run
+from relaykit.shared.store import ITEM, PostgresStore, read_thread
+from relaykit.worker.publisher import RunJournal
+from relaykit.worker.server_events import Prepared, ServerEvents
+from relaykit.worker.stop import Stop, StopState, current_stop, executing
 
 Events = AsyncGenerator[ThreadStreamEvent, None]
 

@@ -8,7 +8,7 @@ from chatkit.types import (
     WidgetStreamingTextValueDelta,
 )
 
-from shared.text import well_formed
+from relaykit.shared.text import well_formed
 
 Delta = AssistantMessageContentPartTextDelta | WidgetStreamingTextValueDelta
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 
 END_SECONDS = 1.0
 """What the end of a process may take beyond its drain."""

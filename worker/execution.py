@@ -11,28 +11,28 @@ from typing import Any
 
 import structlog
 
-from shared import keys
-from shared.chatkit import UserServer
-from shared.claims import Claim
-from shared.database import Database
-from shared.ending import Endings
-from shared.errors import QueueUnavailable
-from shared.journal import Journals
-from shared.listen import heard, listening
-from shared.log import failure
-from shared.process_end import note_failure
-from shared.queue import Queue
-from shared.redis import Redis, names_of, open_redis
-from shared.redis_check import RedisCheck
-from shared.run_rows import Runs
-from shared.settings import Settings
-from shared.tasks import end_tasks
-from worker.draining import Draining
-from worker.executor import Executor
-from worker.keeper import Keeper
-from worker.kept import Kept
-from worker.publisher import Publisher
-from worker.stop import Stop
+from relaykit.shared import keys
+from relaykit.shared.chatkit import UserServer
+from relaykit.shared.claims import Claim
+from relaykit.shared.database import Database
+from relaykit.shared.ending import Endings
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.journal import Journals
+from relaykit.shared.listen import heard, listening
+from relaykit.shared.log import failure
+from relaykit.shared.process_end import note_failure
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis import Redis, names_of, open_redis
+from relaykit.shared.redis_check import RedisCheck
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.settings import Settings
+from relaykit.shared.tasks import end_tasks
+from relaykit.worker.draining import Draining
+from relaykit.worker.executor import Executor
+from relaykit.worker.keeper import Keeper
+from relaykit.worker.kept import Kept
+from relaykit.worker.publisher import Publisher
+from relaykit.worker.stop import Stop
 
 RECONNECT_SECONDS = 0.2
 

@@ -11,29 +11,29 @@ from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
 
-from shared.awaited_calls import find_left_call
-from shared.chatkit import UserServer
-from shared.ending import Endings
-from shared.errors import ContextTimeout, Fenced, ServerRefused, Stopping
-from shared.identity import RequestContext, set_current
-from shared.journal import Journals
-from shared.log import failure
-from shared.queue import Queue
-from shared.refusals import stream_error
-from shared.run_context import request_context
-from shared.run_rows import Runs
-from shared.runs import Run, Status
-from shared.settings import Settings
-from shared.store import PostgresStore
-from shared.tasks import end_tasks
-from shared.token_box import TokenBox
-from worker.attempt import Attempt
-from worker.persist import persist
-from worker.publisher import Publisher, RunJournal
-from worker.restore import admission_events, show_call
-from worker.rewind import news, read_shown, take_back
-from worker.server_events import Prepared
-from worker.stop import Stop
+from relaykit.shared.awaited_calls import find_left_call
+from relaykit.shared.chatkit import UserServer
+from relaykit.shared.ending import Endings
+from relaykit.shared.errors import ContextTimeout, Fenced, ServerRefused, Stopping
+from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.journal import Journals
+from relaykit.shared.log import failure
+from relaykit.shared.queue import Queue
+from relaykit.shared.refusals import stream_error
+from relaykit.shared.run_context import request_context
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.runs import Run, Status
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
+from relaykit.shared.tasks import end_tasks
+from relaykit.shared.token_box import TokenBox
+from relaykit.worker.attempt import Attempt
+from relaykit.worker.persist import persist
+from relaykit.worker.publisher import Publisher, RunJournal
+from relaykit.worker.restore import admission_events, show_call
+from relaykit.worker.rewind import news, read_shown, take_back
+from relaykit.worker.server_events import Prepared
+from relaykit.worker.stop import Stop
 
 EXHAUSTED = "attempts_exhausted"
 """The error of a run whose workers were lost too often."""

@@ -10,13 +10,13 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shared.errors import RelaykitError
-from shared.settings import Settings
-from worker.heartbeat import Heartbeat
-from worker.kept import Kept
-from worker.metrics import SLOTS
-from worker.probe_server import Reply, Route
-from worker.watchdog import Watchdog
+from relaykit.shared.errors import RelaykitError
+from relaykit.shared.settings import Settings
+from relaykit.worker.heartbeat import Heartbeat
+from relaykit.worker.kept import Kept
+from relaykit.worker.metrics import SLOTS
+from relaykit.worker.probe_server import Reply, Route
+from relaykit.worker.watchdog import Watchdog
 
 UNBOUNDED_SECONDS = 60.0
 """How long the loop may stand still before /healthz says so, where BLOCKED_SECONDS is off."""

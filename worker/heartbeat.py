@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from shared.claims import Claim, Renewal
-from shared.errors import QueueUnavailable
-from shared.log import failure
-from shared.queue import Queue
-from shared.settings import Settings
-from worker.metrics import LEASES_LOST, LEASES_RETAKEN, RENEWALS_FAILED
-from worker.stop import Stop
+from relaykit.shared.claims import Claim, Renewal
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.log import failure
+from relaykit.shared.queue import Queue
+from relaykit.shared.settings import Settings
+from relaykit.worker.metrics import LEASES_LOST, LEASES_RETAKEN, RENEWALS_FAILED
+from relaykit.worker.stop import Stop
 
 BEATS_PER_LEASE = 3
 BEATS_TO_GIVE_UP = 2

@@ -31,7 +31,7 @@ from chatkit.types import (
     ThreadStreamEvent,
 )
 
-from shared.text import is_well_formed
+from relaykit.shared.text import is_well_formed
 
 PLACEHOLDERS: Final = frozenset({FAKE_RESPONSES_ID})
 """Names that the agents SDK gives to what has no id: never the id of an item."""

@@ -16,22 +16,22 @@ from typing import NoReturn
 import structlog
 import uvloop
 
-from shared.claims import Claim
-from shared.errors import QueueUnavailable
-from shared.listener import bind
-from shared.log import failure
-from shared.queue import Queue
-from shared.redis import open_redis
-from shared.settings import Settings
-from shared.tasks import end_tasks
-from worker import last_resort
-from worker.current_run import note_runs_of_tasks
-from worker.health import Health
-from worker.heartbeat import Heartbeat
-from worker.kept import Kept
-from worker.probe_server import ProbeServer
-from worker.stop import Stop
-from worker.watchdog import Watchdog, described
+from relaykit.shared.claims import Claim
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.listener import bind
+from relaykit.shared.log import failure
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis import open_redis
+from relaykit.shared.settings import Settings
+from relaykit.shared.tasks import end_tasks
+from relaykit.worker import last_resort
+from relaykit.worker.current_run import note_runs_of_tasks
+from relaykit.worker.health import Health
+from relaykit.worker.heartbeat import Heartbeat
+from relaykit.worker.kept import Kept
+from relaykit.worker.probe_server import ProbeServer
+from relaykit.worker.stop import Stop
+from relaykit.worker.watchdog import Watchdog, described
 
 LEAVE_SECONDS = 2.0
 """For Redis to take the leases of a process that ends: without that they end by themselves."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from shared.claims import Claim
-from worker.stop import Stop
+from relaykit.shared.claims import Claim
+from relaykit.worker.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)

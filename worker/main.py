@@ -11,24 +11,24 @@ import structlog
 from arq.connections import ArqRedis
 from chatkit.server import ChatKitServer
 
-from shared.attachments import ObjectAttachmentStore, build_attachment_store, build_previews
-from shared.chatkit import UserServer, load_server
-from shared.database import Database
-from shared.queue import Queue, deserialize, serialize
-from shared.redis import REPLY_TIMEOUT_SECONDS, open_redis
-from shared.settings import Settings
-from shared.store import PostgresStore
-from shared.store_calls import StoreCalls
-from shared.tasks import end_tasks
-from worker.arq_worker import BELL_SECONDS, ArqWorker
-from worker.draining import Draining
-from worker.execution import opened_execution, running_loops
-from worker.executor import Executor
-from worker.quarantine.fork_server import ForkServer
-from worker.quarantine.quarantine import Quarantine
-from worker.reaper import Reaper
-from worker.server_events import note_given_id
-from worker.stop import calling_store, guard, is_executing
+from relaykit.shared.attachments import ObjectAttachmentStore, build_attachment_store, build_previews
+from relaykit.shared.chatkit import UserServer, load_server
+from relaykit.shared.database import Database
+from relaykit.shared.queue import Queue, deserialize, serialize
+from relaykit.shared.redis import REPLY_TIMEOUT_SECONDS, open_redis
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
+from relaykit.shared.store_calls import StoreCalls
+from relaykit.shared.tasks import end_tasks
+from relaykit.worker.arq_worker import BELL_SECONDS, ArqWorker
+from relaykit.worker.draining import Draining
+from relaykit.worker.execution import opened_execution, running_loops
+from relaykit.worker.executor import Executor
+from relaykit.worker.quarantine.fork_server import ForkServer
+from relaykit.worker.quarantine.quarantine import Quarantine
+from relaykit.worker.reaper import Reaper
+from relaykit.worker.server_events import note_given_id
+from relaykit.worker.stop import calling_store, guard, is_executing
 
 log = structlog.get_logger()
 

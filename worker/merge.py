@@ -16,7 +16,7 @@ from chatkit.types import (
 )
 from pydantic_core import to_json
 
-from shared.text import well_formed, well_formed_copy
+from relaykit.shared.text import well_formed, well_formed_copy
 
 MAX_TEXT_BYTES: Final = 64 * 1024
 """In UTF-8: what one line of the stream may have of a text that is also told in several."""

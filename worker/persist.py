@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import structlog
 
-from shared.crashes import site_code
-from shared.errors import DatabaseUnavailable, Fenced, QueueUnavailable, Stopping
-from worker.attempt import Attempt
-from worker.stop import Stop
+from relaykit.shared.crashes import site_code
+from relaykit.shared.errors import DatabaseUnavailable, Fenced, QueueUnavailable, Stopping
+from relaykit.worker.attempt import Attempt
+from relaykit.worker.stop import Stop
 
 RETRY_SECONDS = 0.25
 

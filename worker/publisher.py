@@ -16,12 +16,12 @@ import structlog
 from chatkit.types import ThreadItemUpdatedEvent, ThreadStreamEvent
 from redis.exceptions import NoScriptError, ResponseError
 
-from shared.errors import Fenced, QueueUnavailable
-from shared.journal import Batch, Cursor, Field, Journals, appended
-from shared.log import failure
-from shared.redis import Redis, translated
-from shared.settings import Settings
-from worker.merge import Pending, Serialize
+from relaykit.shared.errors import Fenced, QueueUnavailable
+from relaykit.shared.journal import Batch, Cursor, Field, Journals, appended
+from relaykit.shared.log import failure
+from relaykit.shared.redis import Redis, translated
+from relaykit.shared.settings import Settings
+from relaykit.worker.merge import Pending, Serialize
 
 MAX_PENDING = 512
 """Entries of one run that wait, beyond which its agent is held."""

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from shared.attachments import ObjectAttachmentStore
-from shared.database import Database
-from shared.ending import Endings
-from shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
-from shared.fair_share import flow_of
-from shared.given_up import GivenUp
-from shared.log import failure
-from shared.queue import Queue
-from shared.redis_check import RedisCheck
-from shared.runs import Run
-from shared.settings import Settings
-from worker.sweeps import OLDEST, Forgotten, OwnedRun, Place, Sweeps
+from relaykit.shared.attachments import ObjectAttachmentStore
+from relaykit.shared.database import Database
+from relaykit.shared.ending import Endings
+from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
+from relaykit.shared.fair_share import flow_of
+from relaykit.shared.given_up import GivenUp
+from relaykit.shared.log import failure
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis_check import RedisCheck
+from relaykit.shared.runs import Run
+from relaykit.shared.settings import Settings
+from relaykit.worker.sweeps import OLDEST, Forgotten, OwnedRun, Place, Sweeps
 
 EVERY_SECONDS = 5.0
 OF_A_TURN = 0.9

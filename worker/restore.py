@@ -17,8 +17,8 @@ from chatkit.types import (
     ThreadItemReplacedEvent,
 )
 
-from shared.runs import Kind, Run
-from worker.publisher import RunJournal
+from relaykit.shared.runs import Kind, Run
+from relaykit.worker.publisher import RunJournal
 
 
 async def admission_events(server: ChatKitServer[Any], run: Run, context: Any) -> list[bytes]:

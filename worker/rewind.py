@@ -26,12 +26,12 @@ from chatkit.types import (
     ThreadUpdatedEvent,
 )
 
-from shared.database import Database
-from shared.journal import START, Entry, Field, Journals
-from shared.run_rows import Runs
-from shared.runs import Run
-from shared.store import PostgresStore
-from shared.store_undo import TakenBack
+from relaykit.shared.database import Database
+from relaykit.shared.journal import START, Entry, Field, Journals
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.runs import Run
+from relaykit.shared.store import PostgresStore
+from relaykit.shared.store_undo import TakenBack
 
 PAGE = 1000
 

@@ -24,18 +24,18 @@ from chatkit.types import (
 )
 from starlette.exceptions import HTTPException
 
-from shared.crashes import ServerCrashed, site_code
-from shared.errors import Fenced, Stopping
-from shared.log import failure
-from shared.refusals import refusal_of, stream_error
-from shared.store import PostgresStore
-from shared.text import is_well_formed, well_formed_copy
-from worker.delta_text import DeltaText
-from worker.item_ids import ItemIds, store_type
-from worker.left_generators import keep_left_generators, watch_generators
-from worker.loop_turns import LoopTurns
-from worker.publisher import RunJournal
-from worker.stop import StopState
+from relaykit.shared.crashes import ServerCrashed, site_code
+from relaykit.shared.errors import Fenced, Stopping
+from relaykit.shared.log import failure
+from relaykit.shared.refusals import refusal_of, stream_error
+from relaykit.shared.store import PostgresStore
+from relaykit.shared.text import is_well_formed, well_formed_copy
+from relaykit.worker.delta_text import DeltaText
+from relaykit.worker.item_ids import ItemIds, store_type
+from relaykit.worker.left_generators import keep_left_generators, watch_generators
+from relaykit.worker.loop_turns import LoopTurns
+from relaykit.worker.publisher import RunJournal
+from relaykit.worker.stop import StopState
 
 Event = TypeVar("Event", bound=ThreadStreamEvent)
 Stream = Callable[[], AsyncIterator[ThreadStreamEvent]]

@@ -16,7 +16,7 @@ from typing import Any
 from chatkit.server import ChatKitServer
 from chatkit.types import AssistantMessageItem, ThreadItem, ThreadMetadata
 
-from shared.errors import Fenced, Stopping
+from relaykit.shared.errors import Fenced, Stopping
 
 
 class Stop(StrEnum):

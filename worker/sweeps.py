@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from shared.database import Database
-from shared.run_rows import run_of
-from shared.runs import Run
-from shared.runs_sql import COLUMNS
+from relaykit.shared.database import Database
+from relaykit.shared.run_rows import run_of
+from relaykit.shared.runs import Run
+from relaykit.shared.runs_sql import COLUMNS
 
 QUEUED: Final = """
 SELECT id, tenant, owner, queued_at FROM runs

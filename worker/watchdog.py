@@ -15,9 +15,9 @@ from weakref import ref
 
 import structlog
 
-from worker.blocked_call import Call, call_of
-from worker.current_run import run_of
-from worker.metrics import BLOCKED, BLOCKED_SECONDS
+from relaykit.worker.blocked_call import Call, call_of
+from relaykit.worker.current_run import run_of
+from relaykit.worker.metrics import BLOCKED, BLOCKED_SECONDS
 
 TICK_SECONDS = 0.5
 NAMED_AFTER_SECONDS = 1.0

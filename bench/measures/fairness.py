@@ -17,10 +17,10 @@ from bench.queues import OWNER, OurRuns, flow, our_runs
 from bench.results import Goal, Measure, Of, percentile, spread
 from bench.server import Script
 from bench.stack import Stack, stack
-from shared import keys
-from shared.fair_share import Flow
-from shared.queue import Queue
-from shared.redis import Redis, open_redis
+from relaykit.shared import keys
+from relaykit.shared.fair_share import Flow
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis import Redis, open_redis
 
 LEASE_SECONDS = 60.0
 CLAIM_GOAL = Goal(Of.RATIO, at_most=1.5)
@@ -96,7 +96,7 @@ async def _throughput(services: Stack, scale: Scale) -> Measure:
     async with our_runs(services) as ours:
         for _ in range(rounds):
             for queue, module, found in (
-                (Queue, "worker", fair),
+                (Queue, "relaykit.worker", fair),
                 (FirstComeQueue, "bench.baselines.first_come", first_come),
             ):
                 await ours.redis.flushdb()

@@ -1,4 +1,4 @@
-"""`python -m deploy.local`, which is `make run`: all of Relaykit on this machine, until Ctrl-C or SIGTERM."""
+"""`python -m relaykit.local`, which is `make run`: all of Relaykit on this machine, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import signal
 import sys
 from types import FrameType
 
-from deploy.local.errors import LocalModeError, Stopped
-from deploy.local.supervisor import Processes, run
-from deploy.local.waiting import StopRequest
+from relaykit.local.errors import LocalModeError, Stopped
+from relaykit.local.supervisor import Processes, run
+from relaykit.local.waiting import StopRequest
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from deploy.local.errors import LocalModeError
+from relaykit.local.errors import LocalModeError
 
 LAST_LINES = 15
 KILL_WAIT_SECONDS = 5.0

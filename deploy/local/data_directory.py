@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.local.errors import LocalModeError
+from relaykit.local.errors import LocalModeError
 
 LEFTOVER_WAIT_SECONDS = 20.0
 

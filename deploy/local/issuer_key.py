@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from deploy.local.data_directory import DataDirectory
+from relaykit.local.data_directory import DataDirectory
 
 KEY_BITS = 2048
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local.data_directory import DataDirectory
-from deploy.local.errors import LocalModeError
-from deploy.local.ports import authority, free_port
-from deploy.local.services import Services
-from shared.settings import LOOPBACK_HOSTS
+from relaykit.local.data_directory import DataDirectory
+from relaykit.local.errors import LocalModeError
+from relaykit.local.ports import authority, free_port
+from relaykit.local.services import Services
+from relaykit.shared.settings import LOOPBACK_HOSTS
 
 DEFAULT_DATA_DIR = Path(__file__).parents[2] / ".relaykit"
 MAX_PROCESSES = 64

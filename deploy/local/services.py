@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from deploy.local.child import Child
-from deploy.local.data_directory import DataDirectory
-from deploy.local.postgres_server import postgres_server
-from deploy.local.redis_server import WHEELS, redis_server
-from deploy.local.waiting import StopRequest
+from relaykit.local.child import Child
+from relaykit.local.data_directory import DataDirectory
+from relaykit.local.postgres_server import postgres_server
+from relaykit.local.redis_server import WHEELS, redis_server
+from relaykit.local.waiting import StopRequest
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import redis
 
-from deploy.local.child import Child, stop_all
-from deploy.local.data_directory import DataDirectory, data_directory
-from deploy.local.errors import LocalModeError
-from deploy.local.issuer_key import issuer_key
-from deploy.local.local_settings import LocalSettings, child_environment, read_local_settings
-from deploy.local.ports import port_taken
-from deploy.local.redis_server import redis_named
-from deploy.local.services import services
-from deploy.local.waiting import StopRequest, wait_until, watch
-from shared import keys
-from shared.errors import RelaykitError
-from shared.keys import Names
-from shared.migrate import migrate
+from relaykit.local.child import Child, stop_all
+from relaykit.local.data_directory import DataDirectory, data_directory
+from relaykit.local.errors import LocalModeError
+from relaykit.local.issuer_key import issuer_key
+from relaykit.local.local_settings import LocalSettings, child_environment, read_local_settings
+from relaykit.local.ports import port_taken
+from relaykit.local.redis_server import redis_named
+from relaykit.local.services import services
+from relaykit.local.waiting import StopRequest, wait_until, watch
+from relaykit.shared import keys
+from relaykit.shared.errors import RelaykitError
+from relaykit.shared.keys import Names
+from relaykit.shared.migrate import migrate
 
 READY_TIMEOUT_SECONDS = 2.0
 STOP_MARGIN_SECONDS = 15.0
@@ -103,11 +103,11 @@ def _worker_port(environment: Mapping[str, str], index: int) -> dict[str, str]:
     return {"WORKER_PORT": str(int(first) + index)} if first.isdecimal() and int(first) else {}
 
 
-def _start(module: str, index: int, data_dir: Path, environment: Mapping[str, str]) -> Child:
+def _start(side: str, index: int, data_dir: Path, environment: Mapping[str, str]) -> Child:
     return Child.start(
-        f"{module} {index}",
-        [sys.executable, "-m", module],
-        log=data_dir / "logs" / f"{module}-{index}.log",
+        f"{side} {index}",
+        [sys.executable, "-m", f"relaykit.{side}"],
+        log=data_dir / "logs" / f"{side}-{index}.log",
         env=environment,
         death_signal=signal.SIGKILL,
     )

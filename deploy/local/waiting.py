@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from deploy.local.child import Child
-from deploy.local.errors import LocalModeError, Stopped
+from relaykit.local.child import Child
+from relaykit.local.errors import LocalModeError, Stopped
 
 START_SECONDS = 120.0
 POLL_SECONDS = 0.02

@@ -15,8 +15,8 @@ from openai.types.responses import (
 )
 
 from examples.assistant.untrusted import Fence, cut, one_line
-from shared.errors import AttachmentTooLarge
-from shared.identity import RequestContext
+from relaykit.shared.errors import AttachmentTooLarge
+from relaykit.shared.identity import RequestContext
 
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 FILE_TYPES = frozenset({"application/pdf"})

@@ -9,7 +9,7 @@ from chatkit.store import Store
 from chatkit.types import AssistantMessageItem, ThreadItem, UserMessageItem
 
 from examples.assistant.converter import AssistantConverter
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 
 MAX_ITEMS = 40
 MAX_CHARS = 60_000

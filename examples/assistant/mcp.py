@@ -10,7 +10,7 @@ from agents import Agent
 from agents.mcp import MCPServerManager, MCPServerStreamableHttp
 
 from examples.assistant.turn import Turn
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 
 logger = logging.getLogger(__name__)
 

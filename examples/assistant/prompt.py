@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from examples.assistant.untrusted import Fence, one_line, without_controls, without_tokens
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 
 MAX_READ_CHARS = 20_000
 MAX_VALUE_CHARS = 300

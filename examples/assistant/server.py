@@ -39,7 +39,7 @@ from examples.assistant.tools import STOP_AT_CLIENT_TOOLS, build_tools
 from examples.assistant.turn import Turn, turn_events
 from examples.assistant.untrusted import Fence
 from examples.assistant.widgets import SET_STEP, Checklist, parse_set_step
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 
 MAX_MODEL_CALLS = 8
 TITLE_GRACE_SECONDS = 2.0

@@ -11,7 +11,7 @@ from chatkit.types import ThreadStreamEvent
 from pydantic import Field
 
 from examples.assistant.corpus import Section
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 
 STOP_TIMEOUT_SECONDS = 5.0
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from shared.errors.base import RelaykitError
-from shared.errors.limits import (
+from relaykit.shared.errors.base import RelaykitError
+from relaykit.shared.errors.limits import (
     AttachmentTooLarge,
     BodyTooLarge,
     ContextHeadersTooLarge,
@@ -24,7 +24,7 @@ from shared.errors.limits import (
     TooManyStreams,
     UrlTooLong,
 )
-from shared.errors.process import (
+from relaykit.shared.errors.process import (
     ContextTimeout,
     DatabaseUnavailable,
     Draining,
@@ -41,7 +41,7 @@ from shared.errors.process import (
     StorageUnavailable,
     TokenUnreadable,
 )
-from shared.errors.requests import (
+from relaykit.shared.errors.requests import (
     AttachmentAlreadyUploaded,
     AttachmentInUse,
     AttachmentNotFound,

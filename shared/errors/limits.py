@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.errors.base import RelaykitError
+from relaykit.shared.errors.base import RelaykitError
 
 
 class MessageTooLarge(RelaykitError):

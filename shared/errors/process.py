@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.errors.base import RelaykitError
+from relaykit.shared.errors.base import RelaykitError
 
 
 class SettingsError(RelaykitError):
@@ -24,7 +24,7 @@ class DatabaseUnavailable(RelaykitError):
 
 
 class SchemaOutdated(RelaykitError):
-    """The database's schema is not up to date: run `python -m shared.migrate`."""
+    """The database's schema is not up to date: run `python -m relaykit.shared.migrate`."""
 
     code = "schema_outdated"
 

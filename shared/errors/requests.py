@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from shared.errors.base import RelaykitError
+from relaykit.shared.errors.base import RelaykitError
 
 
 class Unauthenticated(RelaykitError):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from shared.journal import Cursor, Entry, Field
-from shared.runs import Status
+from relaykit.shared.journal import Cursor, Entry, Field
+from relaykit.shared.runs import Status
 from tests.chaos.changes import (
     CALLS,
     CHANGES,

@@ -14,10 +14,11 @@ from random import Random
 
 import httpx2
 
-from deploy.local.data_directory import data_directory
-from shared.migrate import migrate
-from shared.settings import Settings
-from shared.tasks import end_tasks
+from relaykit.local.data_directory import data_directory
+from relaykit.shared.migrate import migrate
+from relaykit.shared.settings import Settings
+from relaykit.shared.tasks import end_tasks
+from relaykit.worker.last_resort import BLOCKED_STATUS
 from tests.chaos import checks, evidence
 from tests.chaos.chats import Chat
 from tests.chaos.evidence import Archive
@@ -34,7 +35,6 @@ from tests.chaos.wire import Wire, http_client
 from tests.integration.jwks_server import JwksServer, settings_for, signing_key
 from tests.services import open_folder, remove_data
 from tests.system import START_SECONDS, environment, free_port, wait_until
-from worker.last_resort import BLOCKED_STATUS
 
 APIS = 2
 WORKERS = 3
@@ -119,14 +119,14 @@ async def _api(stage: Stage, jwks: JwksServer, logs: Path, number: int) -> Slot:
     port = free_port()
     stage.urls.append(await stage.routes.open(Route.CLIENT_API, f"http://127.0.0.1:{port}"))
     settings = _settings(jwks, redis_url, database_url)
-    return Slot(f"api-{number}", "api", environment(settings, PORT=str(port)), logs)
+    return Slot(f"api-{number}", "relaykit.api", environment(settings, PORT=str(port)), logs)
 
 
 async def _worker(stage: Stage, jwks: JwksServer, logs: Path, number: int) -> Slot:
     redis_url = await stage.routes.open(Route.WORKER_REDIS, stage.redis.url)
     database_url = await stage.routes.open(Route.WORKER_POSTGRES, stage.postgres.url)
     given = environment(_settings(jwks, redis_url, database_url))
-    return Slot(f"worker-{number}", "worker", given, logs, own_ends=OWN_ENDS)
+    return Slot(f"worker-{number}", "relaykit.worker", given, logs, own_ends=OWN_ENDS)
 
 
 def _settings(jwks: JwksServer, redis_url: str, database_url: str) -> Settings:

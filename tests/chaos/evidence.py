@@ -12,10 +12,10 @@ from typing import Any
 import asyncpg
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.errors import QueueUnavailable
-from shared.journal import START, Entry, Journals
-from shared.runs import ENDED
+from relaykit.shared import keys
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.journal import START, Entry, Journals
+from relaykit.shared.runs import ENDED
 from tests.chaos import checks
 from tests.chaos.fold import Item
 from tests.chaos.record import Journal, Loss, RunRow, Turn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from shared.journal import Cursor
+from relaykit.shared.journal import Cursor
 
 END = b": end "
 

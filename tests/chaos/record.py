@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from shared.journal import Cursor, Entry
+from relaykit.shared.journal import Cursor, Entry
 from tests.chaos.fold import Item
 from tests.chaos.frames import Frame
 from tests.chaos.script import Script

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from deploy.local.child import Child
-from deploy.local.data_directory import DataDirectory
-from deploy.local.postgres_server import postgres_server
-from deploy.local.redis_server import redis_server
-from deploy.local.waiting import StopRequest
+from relaykit.local.child import Child
+from relaykit.local.data_directory import DataDirectory
+from relaykit.local.postgres_server import postgres_server
+from relaykit.local.redis_server import redis_server
+from relaykit.local.waiting import StopRequest
 from tests.system import free_port
 
 STOP_SECONDS = 30.0

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.local.child import Child
+from relaykit.local.child import Child
 from tests.system import ROOT
 
 POLL_SECONDS = 0.02

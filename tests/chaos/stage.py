@@ -12,7 +12,7 @@ from random import Random
 import asyncpg
 from redis.asyncio import Redis
 
-from deploy.local.data_directory import DataDirectory
+from relaykit.local.data_directory import DataDirectory
 from tests.chaos.record import Outage
 from tests.chaos.routes import Routes
 from tests.chaos.services import Service

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared.journal import Cursor, Entry, Field
+from relaykit.shared.journal import Cursor, Entry, Field
 from tests.chaos.checks import ANSWER, CLIENT, ENDED, FAILED, SHOWN, STREAM, THREAD, losses
 from tests.chaos.frames import Frame
 from tests.chaos.harm import Harm

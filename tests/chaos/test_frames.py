@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.journal import Cursor
+from relaykit.shared.journal import Cursor
 from tests.chaos.frames import BadStream, End, Frame, Frames
 
 STREAM = (

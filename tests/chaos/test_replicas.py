@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ReadOnlyError
 
-from deploy.local.data_directory import data_directory
+from relaykit.local.data_directory import data_directory
 from tests.chaos.replicas import follow, hand_over
 from tests.chaos.services import redis_services
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.blocking_site import DOOR, Door
 from tests.followers import PING, asking
 from tests.relay_servers import Script, open_gate

@@ -21,8 +21,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.tasks import end_tasks
+from relaykit.shared import keys
+from relaykit.shared.tasks import end_tasks
+from relaykit.worker.last_resort import BLOCKED_STATUS
 from tests import blocking_servers
 from tests.blocking_servers import Blocking, BlockingAnswers, Way
 from tests.doomed import process
@@ -39,7 +40,6 @@ from tests.system import (
     running,
     wait_until,
 )
-from worker.last_resort import BLOCKED_STATUS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

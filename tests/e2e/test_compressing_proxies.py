@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.followers import after, body, cursors
 from tests.nginx import nginx_http, nginx_main
 from tests.programs import required

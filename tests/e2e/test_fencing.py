@@ -18,15 +18,15 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.settings import Settings
+from relaykit.shared import keys
+from relaykit.shared.settings import Settings
+from relaykit.worker.main import create_worker
 from tests.doomed import process
 from tests.followers import asking
 from tests.leases import renewed
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.screen import shown, texts
 from tests.system import Caller, System, _working, create, free_port, running, wait_until
-from worker.main import create_worker
 
 LEASE_SECONDS = 6.0
 HOLD = 5

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.e2e.test_compressing_proxies import proxy, required
 from tests.links import Link
 from tests.relay_servers import ScriptedAnswers

@@ -159,7 +159,7 @@ def kill_all(family: list[ProcessId]) -> None:
 @pytest.mark.parametrize(
     ("victim", "name"),
     [
-        ("-m worker", "worker 0"),
+        ("-m relaykit.worker", "worker 0"),
         ("-server 127.0.0.1:", "Redis"),
         ("bin/postgres", "PostgreSQL"),
     ],
@@ -192,8 +192,8 @@ async def test_several_processes_on_given_services(
     mode = start(PORT=str(port), API_PROCESSES="2", WORKERS="2", **given)
     assert mode.ready() == f"http://127.0.0.1:{port}"
     family = descendants(mode.process.pid)
-    assert len(named(family, "-m api")) == 2
-    assert len(named(family, "-m worker")) == 4, "each has its fork server"
+    assert len(named(family, "-m relaykit.api")) == 2
+    assert len(named(family, "-m relaykit.worker")) == 4, "each has its fork server"
     assert not named(family, "redis-server")
     assert not named(family, "postgres")
     for number in (port, port + 1):

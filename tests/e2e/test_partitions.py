@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.settings import Settings
+from relaykit.shared import keys
+from relaykit.shared.settings import Settings
 from tests.followers import Follower, asking, crowd, following
 from tests.leases import renewed
 from tests.link_connection import Direction

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.deadly_servers import DIE_SECONDS
 from tests.followers import asking, crowd, following
 from tests.relay_servers import Script, open_gate

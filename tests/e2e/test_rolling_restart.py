@@ -14,9 +14,9 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.journal import Field, entries
-from shared.settings import Settings
+from relaykit.shared import keys
+from relaykit.shared.journal import Field, entries
+from relaykit.shared.settings import Settings
 from tests.followers import body, crowd, cursors
 from tests.relay_servers import Script
 from tests.system import (

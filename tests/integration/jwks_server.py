@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 
 ISSUER = "https://issuer.test"
 AUDIENCE = "relaykit"

@@ -49,10 +49,10 @@ from chatkit.types import (
 )
 from chatkit.widgets import Button, Card, ListView, ListViewItem, Markdown, Text
 
-import shared.database
-from shared.database import Database
-from shared.identity import RequestContext
-from shared.settings import Settings
+from relaykit.shared import database as databases
+from relaykit.shared.database import Database
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.settings import Settings
 
 ALICE = RequestContext(user_id="alice", tenant="acme")
 NOT_ALICE = {
@@ -134,7 +134,7 @@ async def until_someone_waits_for_a_lock(database: Database, seconds: float = 5)
 
 async def outside(call: Callable[..., Awaitable[None]], *arguments: Any) -> None:
     """As a task: runs the call on a connection of its own, not in the transaction of the task that started it."""
-    shared.database._ambient.set(None)
+    databases._ambient.set(None)
     await call(*arguments)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.followers import asking, crowd, following
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import Caller, create, running, wait_until

@@ -21,7 +21,7 @@ from chatkit.types import (
 
 from examples.assistant import AssistantServer
 from examples.assistant.long_answer import long_answer, tokens
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 from tests.assistant_support import (
     ALICE,
     Chat,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from examples.assistant import AssistantServer
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 from tests.assistant_support import Chat, MemoryStore, deltas_in
 from tests.responses_endpoint import responses_endpoint
 from tests.system import START_SECONDS, WAIT_SECONDS

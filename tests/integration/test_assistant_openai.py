@@ -11,7 +11,7 @@ from agents.tracing import get_trace_provider
 from chatkit.types import FileAttachment, HiddenContextItem, ImageAttachment
 
 from examples.assistant import AssistantServer
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 from tests.assistant_support import (
     ALICE,
     Chat,

@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.system import Answer, create, message, running
 
 

@@ -30,22 +30,22 @@ from chatkit.types import (
 from fastapi import FastAPI
 from pydantic import AnyUrl
 
-from api.attachments import attachments_router, content_disposition
-from api.errors import install_error_handlers
 from examples.assistant.attachments import AttachmentReader
 from examples.assistant.converter import AssistantConverter
 from examples.assistant.history import load_history
 from examples.assistant.untrusted import Fence
-from shared.attachment_objects import UPLOAD_TIMEOUT_SECONDS, AttachmentObjects, open_object_store
-from shared.attachments import (
+from relaykit.api.attachments import attachments_router, content_disposition
+from relaykit.api.errors import install_error_handlers
+from relaykit.shared.attachment_objects import UPLOAD_TIMEOUT_SECONDS, AttachmentObjects, open_object_store
+from relaykit.shared.attachments import (
     SIZE_KEY,
     ObjectAttachmentStore,
     attachment_rules,
     build_attachment_store,
     build_previews,
 )
-from shared.database import Database
-from shared.errors import (
+from relaykit.shared.database import Database
+from relaykit.shared.errors import (
     AttachmentAlreadyUploaded,
     AttachmentNotFound,
     AttachmentNotUploaded,
@@ -55,11 +55,11 @@ from shared.errors import (
     StorageUnavailable,
     TooManyAttachmentsUnsent,
 )
-from shared.identity import RequestContext
-from shared.settings import Settings
-from shared.signing import Grant, link
-from shared.store import PostgresStore
-from shared.store_calls import StoreCalls
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.settings import Settings
+from relaykit.shared.signing import Grant, link
+from relaykit.shared.store import PostgresStore
+from relaykit.shared.store_calls import StoreCalls
 from tests.assistant_support import MemoryStore
 from tests.integration.http_app import serving
 from tests.integration.persistence import ALICE, NOT_ALICE, settings_for, thread

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI, Request
 
-from api.authentication import (
+from relaykit.api.authentication import (
     MAX_EXPIRY,
     MAX_TOKEN_CHARS,
     REASONS,
@@ -22,9 +22,9 @@ from api.authentication import (
     locale_of,
     sole_header,
 )
-from api.errors import install_error_handlers
-from api.jwks import JwksClient
-from shared.errors import Unauthenticated
+from relaykit.api.errors import install_error_handlers
+from relaykit.api.jwks import JwksClient
+from relaykit.shared.errors import Unauthenticated
 from tests.integration.http_app import serving
 from tests.integration.jwks_server import (
     AUDIENCE,

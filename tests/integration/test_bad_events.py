@@ -36,7 +36,7 @@ from chatkit.types import (
 )
 from chatkit.widgets import Card, Text
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.followers import asking
 from tests.system import Caller, create, message, running
 from tests.user_servers import SqliteStore

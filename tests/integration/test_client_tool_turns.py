@@ -22,18 +22,18 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from shared.connection import Connection
-from shared.ending import Endings
-from shared.settings import Settings
-from shared.store_sql import WRITE_ITEM
+from relaykit.shared.connection import Connection
+from relaykit.shared.ending import Endings
+from relaykit.shared.settings import Settings
+from relaykit.shared.store_sql import WRITE_ITEM
+from relaykit.worker.attempt import Attempt
+from relaykit.worker.main import create_worker
+from relaykit.worker.stop import Stop
 from tests.followers import asking
 from tests.integration.test_once_only import lose_the_lease
 from tests.protocol_servers import BareServer, Events, ProtocolServer, card, text_of
 from tests.system import Answer, Caller, System, _working, create, keyed, message, running, wait_until
 from tests.user_servers import SqliteStore
-from worker.attempt import Attempt
-from worker.main import create_worker
-from worker.stop import Stop
 
 LATE = {"error": "The browser did not answer in time."}
 STOPPED = {"error": "The user stopped before the browser answered."}

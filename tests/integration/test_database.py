@@ -16,22 +16,22 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-import shared.sessions
-from deploy.local.data_directory import data_directory
-from deploy.local.services import services
-from deploy.local.waiting import StopRequest
-from shared.database import Database
-from shared.errors import DatabaseUnavailable, Fenced, SchemaOutdated, SettingsError, Stopping
-from shared.migrate import migrate
-from shared.sessions import prepared
-from shared.store import PostgresStore
-from shared.store_calls import StoreCalls
+from relaykit.local.data_directory import data_directory
+from relaykit.local.services import services
+from relaykit.local.waiting import StopRequest
+from relaykit.shared import sessions
+from relaykit.shared.database import Database
+from relaykit.shared.errors import DatabaseUnavailable, Fenced, SchemaOutdated, SettingsError, Stopping
+from relaykit.shared.migrate import migrate
+from relaykit.shared.sessions import prepared
+from relaykit.shared.store import PostgresStore
+from relaykit.shared.store_calls import StoreCalls
+from relaykit.worker.attempt import Attempt
+from relaykit.worker.persist import persist
 from tests.integration.persistence import ALICE, message, outside, settings_for, thread
 from tests.links import Link
 from tests.services import remove_data
 from tests.system import START_SECONDS, WAIT_SECONDS
-from worker.attempt import Attempt
-from worker.persist import persist
 
 TABLE = "CREATE TABLE notes (id integer PRIMARY KEY)"
 
@@ -81,7 +81,7 @@ class TestStart:
             async with Database(settings_for(database_url)) as database, database.connection() as connection:
                 names = await connection.fetch("SELECT statement FROM pg_prepared_statements")
         finally:
-            del shared.sessions._prepared[statement]
+            del sessions._prepared[statement]
         assert statement in [row["statement"] for row in names]
 
     async def test_preparing_writes_nothing(self, database: Database) -> None:
@@ -231,7 +231,7 @@ class TestOutage:
         async with database.connection() as connection:
             names = [row["name"] for row in await connection.fetch("SELECT name FROM pg_prepared_statements")]
         assert names
-        assert all(name.endswith(shared.sessions._Session._process) for name in names)
+        assert all(name.endswith(sessions._Session._process) for name in names)
 
     async def test_a_full_pool_is_unavailable_within_the_timeout(self, database_url: str) -> None:
         settings = settings_for(

@@ -17,12 +17,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from shared.conninfo import VARIABLES
-from shared.database import Database
-from shared.database_url import read_database_url
-from shared.errors import RelaykitError, SettingsError
-from shared.migrate import migrate
-from shared.settings import Settings
+from relaykit.shared.conninfo import VARIABLES
+from relaykit.shared.database import Database
+from relaykit.shared.database_url import read_database_url
+from relaykit.shared.errors import RelaykitError, SettingsError
+from relaykit.shared.migrate import migrate
+from relaykit.shared.settings import Settings
 from tests.certificates import Certificates, made_certificates
 from tests.integration.persistence import settings_for
 from tests.pgbouncer import pgbouncer
@@ -277,7 +277,7 @@ class TestRefusedAlike:
 
 def _migrate_command(url: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "shared.migrate"],
+        [sys.executable, "-m", "relaykit.shared.migrate"],
         env={"DATABASE_URL": url, **more},
         cwd=ROOT,
         capture_output=True,

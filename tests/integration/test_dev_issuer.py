@@ -16,12 +16,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastapi import FastAPI
 
-from api.authentication import Authenticator
-from api.dev import FORWARDING_HEADERS, MAX_TOKEN_REQUEST_BYTES, MAX_TTL_SECONDS, dev_router, thumbprint
-from api.errors import install_error_handlers
-from api.jwks import JwksClient
-from api.page import page_router
-from shared.errors import SettingsError
+from relaykit.api.authentication import Authenticator
+from relaykit.api.dev import (
+    FORWARDING_HEADERS,
+    MAX_TOKEN_REQUEST_BYTES,
+    MAX_TTL_SECONDS,
+    dev_router,
+    thumbprint,
+)
+from relaykit.api.errors import install_error_handlers
+from relaykit.api.jwks import JwksClient
+from relaykit.api.page import page_router
+from relaykit.shared.errors import SettingsError
 from tests.integration.http_app import serving
 from tests.integration.jwks_server import JwksServer, settings_for
 from tests.system import WAIT_SECONDS

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.documented import assert_documented_error
 from tests.doomed import process
 from tests.followers import asking, crowd

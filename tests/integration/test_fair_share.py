@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.followers import Follower, asking
 from tests.integration.test_limits import assert_refused, refused, state
 from tests.relay_servers import Script, ScriptedAnswers, open_gate

@@ -19,7 +19,7 @@ import pytest
 import pytest_asyncio
 
 from bench.usage import resident_bytes
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.http_bytes import RawConnection
 from tests.integration.test_http_connections import metric
 from tests.relay_servers import Script

@@ -12,7 +12,7 @@ import pytest
 from chatkit.actions import Action
 from chatkit.types import ThreadMetadata, UserMessageItem, WidgetItem
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.protocol_servers import Events, ProtocolServer
 from tests.system import Caller, System, create, message, running
 

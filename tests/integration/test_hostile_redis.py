@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.settings import Settings
+from relaykit.shared import keys
+from relaykit.shared.settings import Settings
 from tests.followers import asking, crowd, following
 from tests.leases import renewed
 from tests.relay_servers import Script, ScriptedAnswers, open_gate

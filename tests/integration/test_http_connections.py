@@ -17,9 +17,9 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from api.connections import MAX_REFUSED
-from api.descriptors import raise_descriptor_limit
-from shared.settings import Settings
+from relaykit.api.connections import MAX_REFUSED
+from relaykit.api.descriptors import raise_descriptor_limit
+from relaykit.shared.settings import Settings
 from tests.http_bytes import RawConnection, ask, connected
 from tests.services import Databases, RedisDatabases
 from tests.system import (
@@ -86,7 +86,7 @@ def start_limited(settings: Settings, tmp_path: Path, *limits: str) -> Process:
     commands = "".join(f"ulimit {limit}; " for limit in limits)
     with log.open("ab") as output:
         popen = subprocess.Popen(
-            ["/bin/sh", "-c", f'{commands}exec "$0" -m api', sys.executable],
+            ["/bin/sh", "-c", f'{commands}exec "$0" -m relaykit.api', sys.executable],
             cwd=ROOT,
             env=environment(settings),
             stdout=output,

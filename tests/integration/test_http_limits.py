@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 
 from bench.usage import resident_bytes
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.documented import documented_errors
 from tests.http_bytes import Head, ask, connected
 from tests.services import Databases, RedisDatabases

@@ -7,11 +7,11 @@ from random import Random
 
 from redis.asyncio import Redis
 
-from api.hub import Hub
-from shared.errors import QueueUnavailable
-from shared.journal import START
-from shared.redis import open_redis
-from shared.tasks import end_tasks
+from relaykit.api.hub import Hub
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.journal import START
+from relaykit.shared.redis import open_redis
+from relaykit.shared.tasks import end_tasks
 
 SUBSCRIBERS = 20
 ROUNDS = 60

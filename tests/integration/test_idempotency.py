@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from chatkit.types import ThreadMetadata, UserMessageItem
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.integration.written import written
 from tests.protocol_servers import Events, ProtocolServer
 from tests.system import WAIT_SECONDS, Answer, Caller, System, create, message, running, wait_until

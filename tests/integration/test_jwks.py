@@ -13,11 +13,11 @@ import pytest
 from jwt.algorithms import RSAAlgorithm
 from structlog.testing import capture_logs
 
-from api.authentication import Authenticator
-from api.jwks import MAX_KEY_SET_BYTES, JwksClient
-from api.key_set import MAX_KEYS
-from shared.errors import IssuerUnavailable, Unauthenticated
-from shared.version import VERSION
+from relaykit.api.authentication import Authenticator
+from relaykit.api.jwks import MAX_KEY_SET_BYTES, JwksClient
+from relaykit.api.key_set import MAX_KEYS
+from relaykit.shared.errors import IssuerUnavailable, Unauthenticated
+from relaykit.shared.version import VERSION
 from tests.integration.jwks_server import JwksServer, respond, settings_for, signing_key
 from tests.system import WAIT_SECONDS, wait_until
 
@@ -47,7 +47,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("api.jwks.time", clock)
+    monkeypatch.setattr("relaykit.api.jwks.time", clock)
     return clock
 
 

@@ -17,16 +17,16 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.database import Database
-from shared.queue import Queue
-from shared.run_rows import Runs
-from shared.settings import Settings
+from relaykit.shared import keys
+from relaykit.shared.database import Database
+from relaykit.shared.queue import Queue
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.settings import Settings
+from relaykit.worker import blocked_call
+from relaykit.worker.current_run import enter_run, note_runs_of_tasks, run_of
 from tests.blocking_servers import Blocking, BlockingAnswers
 from tests.followers import Follower, asking, crowd
 from tests.system import ROOT, Caller, create, environment, free_port, keyed, running, wait_until
-from worker import blocked_call
-from worker.current_run import enter_run, note_runs_of_tasks, run_of
 
 LEASE_SECONDS = 60.0
 """So long that the worker's poller finds what has lapsed before the heartbeat does."""

@@ -10,11 +10,11 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.database import Database
-from shared.identity import RequestContext
-from shared.settings import Settings
-from shared.store import PostgresStore
+from relaykit.shared import keys
+from relaykit.shared.database import Database
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
 from tests.followers import asking, crowd, following
 from tests.integration.written import Written, written
 from tests.relay_servers import Script, ScriptedAnswers, open_gate

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.system import Caller, Processes, create, message, running_processes, wait_until
 
 SECRETS = iter(range(1000))

@@ -8,14 +8,14 @@ from itertools import count
 import pytest
 import pytest_asyncio
 
-from shared import keys
-from shared.claims import Claim, Loss
-from shared.database import Database
-from shared.queue import Queue
-from shared.redis import Redis, open_redis
-from shared.run_rows import Runs
-from shared.runs import MAX_UNCOUNTED_ATTEMPTS, Kind, Run, Status
-from shared.settings import Settings
+from relaykit.shared import keys
+from relaykit.shared.claims import Claim, Loss
+from relaykit.shared.database import Database
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis import Redis, open_redis
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.runs import MAX_UNCOUNTED_ATTEMPTS, Kind, Run, Status
+from relaykit.shared.settings import Settings
 from tests.system import wait_until
 
 LEASE = 60.0

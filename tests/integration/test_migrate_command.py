@@ -1,4 +1,4 @@
-"""`python -m shared.migrate`: odd URLs, and one clear line."""
+"""`python -m relaykit.shared.migrate`: odd URLs, and one clear line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from shared.errors import SettingsError
-from shared.migrate import MIGRATIONS, migrate
+from relaykit.shared.errors import SettingsError
+from relaykit.shared.migrate import MIGRATIONS, migrate
 from tests.services import Databases
 from tests.system import START_SECONDS
 
@@ -32,7 +32,7 @@ def empty(databases: Databases) -> Iterator[str]:
 def _run(url: str | None) -> subprocess.CompletedProcess[str]:
     environment = {} if url is None else {"DATABASE_URL": url}
     return subprocess.run(
-        [sys.executable, "-m", "shared.migrate"],
+        [sys.executable, "-m", "relaykit.shared.migrate"],
         env=environment,
         cwd=ROOT,
         capture_output=True,

@@ -13,16 +13,16 @@ import pytest
 from chatkit.types import ThreadMetadata, ThreadStreamEvent, UserMessageItem
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.database import Database
-from shared.identity import RequestContext
-from shared.run_rows import Runs
-from shared.settings import Settings
+from relaykit.shared import keys
+from relaykit.shared.database import Database
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.settings import Settings
+from relaykit.worker.main import create_worker
 from tests.followers import Follower, asking
 from tests.leases import end_lease
 from tests.relay_servers import Script, ScriptedAnswers
 from tests.system import create, running, wait_until
-from worker.main import create_worker
 
 HOLD = 3
 

@@ -30,15 +30,15 @@ from chatkit.types import (
 )
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.database import Database
-from shared.journal import Field, entries
-from shared.run_rows import Runs
-from shared.settings import Settings
+from relaykit.shared import keys
+from relaykit.shared.database import Database
+from relaykit.shared.journal import Field, entries
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.settings import Settings
+from relaykit.worker.main import create_worker
 from tests.followers import asking
 from tests.system import _working, create, running
 from tests.user_servers import SqliteStore
-from worker.main import create_worker
 
 Events = AsyncIterator[ThreadStreamEvent]
 

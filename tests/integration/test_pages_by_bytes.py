@@ -16,10 +16,10 @@ from chatkit.types import (
     UserMessageTextContent,
 )
 
-from shared.database import Database
-from shared.identity import RequestContext
-from shared.settings import Settings
-from shared.store import PostgresStore
+from relaykit.shared.database import Database
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
 from tests.counted import counted_statements
 from tests.protocol_servers import BareServer
 from tests.system import Caller, running

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api.main import create_app
+from relaykit.api.main import create_app
 from tests.documented import assert_documented_error
 from tests.integration.http_app import serving
 from tests.protocol_servers import BareServer

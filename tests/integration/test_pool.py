@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import pytest
 
-from shared.database import Database
-from shared.errors import DatabaseUnavailable
-from shared.settings import Settings
+from relaykit.shared.database import Database
+from relaykit.shared.errors import DatabaseUnavailable
+from relaykit.shared.settings import Settings
 from tests.integration.persistence import settings_for
 from tests.links import Link
 from tests.pgbouncer import pgbouncer

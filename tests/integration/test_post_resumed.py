@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.settings import Settings
+from relaykit.shared import keys
+from relaykit.shared.settings import Settings
 from tests.followers import after, body, cursors
 from tests.integration.test_limits import state
 from tests.relay_servers import Script, ScriptedAnswers, open_gate

@@ -20,16 +20,16 @@ from chatkit.types import (
 )
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.errors import Fenced
-from shared.journal import Batch, Cursor, Entry, Field, Journals, entries, noticed
-from shared.redis import open_redis
-from shared.runs import Status
+from relaykit.shared import keys
+from relaykit.shared.errors import Fenced
+from relaykit.shared.journal import Batch, Cursor, Entry, Field, Journals, entries, noticed
+from relaykit.shared.redis import open_redis
+from relaykit.shared.runs import Status
+from relaykit.worker.publisher import MAX_PENDING, MAX_PENDING_BYTES, Publisher, RunJournal
 from tests.followers import asking, body, crowd
 from tests.redis_clients import connections, kill
 from tests.relay_servers import Script, ScriptedAnswers
 from tests.system import WAIT_SECONDS, create, free_port, make_settings, running, wait_until
-from worker.publisher import MAX_PENDING, MAX_PENDING_BYTES, Publisher, RunJournal
 
 RUN = "run_published"
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from api import request_gate
-from shared import keys
-from shared.settings import Settings
+from relaykit.api import request_gate
+from relaykit.shared import keys
+from relaykit.shared.settings import Settings
 from tests.followers import crowd
 from tests.http_bytes import RawConnection, connected
 from tests.integration.test_limits import assert_refused

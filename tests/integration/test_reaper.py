@@ -16,22 +16,22 @@ import pytest
 from chatkit.types import ThreadMetadata
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.chatkit import UserServer
-from shared.database import Database
-from shared.ending import Endings
-from shared.identity import RequestContext, set_current
-from shared.journal import Journals
-from shared.queue import Queue
-from shared.redis import open_redis
-from shared.run_rows import Runs
-from shared.runs import Kind, Run, Status, new_run_id
-from shared.settings import Settings
-from shared.store import PostgresStore
+from relaykit.shared import keys
+from relaykit.shared.chatkit import UserServer
+from relaykit.shared.database import Database
+from relaykit.shared.ending import Endings
+from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.journal import Journals
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis import open_redis
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.runs import Kind, Run, Status, new_run_id
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
+from relaykit.worker import reaper as reaper_module
+from relaykit.worker.reaper import LEADER_LOCK, Reaper
 from tests.relay_servers import ScriptedAnswers
 from tests.system import wait_until
-from worker import reaper as reaper_module
-from worker.reaper import LEADER_LOCK, Reaper
 
 LEASE_SECONDS = 0.4
 ALICE = RequestContext(user_id="alice")

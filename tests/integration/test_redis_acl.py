@@ -16,14 +16,15 @@ import pytest_asyncio
 import redis
 from redis.asyncio import Redis
 
-from deploy.local.data_directory import data_directory
-from deploy.local.redis_server import redis_server
-from deploy.local.waiting import StopRequest
-from shared import keys
-from shared.keys import Names
-from shared.queue import Queue
-from shared.redis import open_redis
-from shared.settings import Settings
+from relaykit.local.data_directory import data_directory
+from relaykit.local.redis_server import redis_server
+from relaykit.local.waiting import StopRequest
+from relaykit.shared import keys
+from relaykit.shared.keys import Names
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis import open_redis
+from relaykit.shared.settings import Settings
+from relaykit.worker.main import create_worker
 from tests.followers import asking, crowd, following
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.services import Databases, open_folder
@@ -40,7 +41,6 @@ from tests.system import (
     start_process,
     wait_until,
 )
-from worker.main import create_worker
 
 HOLD = 3
 UNUSED: dict[str, str] = {}

@@ -14,13 +14,13 @@ from arq.worker import Worker, func
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from shared import keys, redis_check
-from shared.errors import SettingsError
-from shared.settings import Settings
+from relaykit.shared import keys, redis_check
+from relaykit.shared.errors import SettingsError
+from relaykit.shared.settings import Settings
+from relaykit.worker.main import create_worker
 from tests.relay_servers import Script, ScriptedAnswers
 from tests.services import Databases
 from tests.system import create, free_port, keyed, running, wait_until
-from worker.main import create_worker
 
 JOBS = 10
 

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from shared.errors import QueueUnavailable, RelaykitError
-from shared.listen import heard, listening
-from shared.log import failure
-from shared.redis import open_redis
-from shared.redis_check import RedisCheck
+from relaykit.shared.errors import QueueUnavailable, RelaykitError
+from relaykit.shared.listen import heard, listening
+from relaykit.shared.log import failure
+from relaykit.shared.redis import open_redis
+from relaykit.shared.redis_check import RedisCheck
 from tests.redis_nodes import Node, redis_node
 from tests.system import free_port, make_settings, start_process, wait_until
 

@@ -50,8 +50,9 @@ from chatkit.types import (
 from chatkit.widgets import Card, Text
 from openai import AsyncOpenAI
 
-from shared.identity import RequestContext
-from shared.settings import Settings
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.settings import Settings
+from relaykit.worker.main import create_worker
 from tests.completions_endpoint import CompletionsEndpoint, completions_endpoint
 from tests.followers import asking
 from tests.system import (
@@ -65,7 +66,6 @@ from tests.system import (
     wait_until,
 )
 from tests.user_servers import SqliteStore
-from worker.main import create_worker
 
 Events = AsyncIterator[ThreadStreamEvent]
 

@@ -15,10 +15,10 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from api.limits import SMALL_BODY_BYTES
-from shared import keys
-from shared.keys import UNBEGUN_JOURNAL_TTL_SECONDS
-from shared.settings import Settings
+from relaykit.api.limits import SMALL_BODY_BYTES
+from relaykit.shared import keys
+from relaykit.shared.keys import UNBEGUN_JOURNAL_TTL_SECONDS
+from relaykit.shared.settings import Settings
 from tests.integration.test_limits import assert_refused, refused, state
 from tests.relay_servers import Script, ScriptedAnswers
 from tests.system import WAIT_SECONDS, Caller, System, create, keyed, message, running, wait_until

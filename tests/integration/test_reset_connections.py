@@ -11,9 +11,9 @@ import uvloop
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared.errors import QueueUnavailable
-from shared.listen import listening
-from shared.redis import FairPool, Redis, open_redis, translated
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.listen import listening
+from relaykit.shared.redis import FairPool, Redis, open_redis, translated
 from tests.links import Link
 from tests.system import wait_until
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psycopg
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.counted import counted_statements
 from tests.relay_servers import ScriptedAnswers
 from tests.system import create, running

@@ -28,13 +28,13 @@ from chatkit.types import (
 )
 from redis.asyncio import Redis
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
+from relaykit.worker import attempt as worker_attempt
+from relaykit.worker.main import create_worker
+from relaykit.worker.publisher import MAX_PENDING_BYTES
 from tests.followers import Follower, asking
 from tests.integration.test_overtaken import overtake
 from tests.system import Caller, _working, create, running, wait_until
-from worker import attempt as worker_attempt
-from worker.main import create_worker
-from worker.publisher import MAX_PENDING_BYTES
 
 Events = AsyncIterator[ThreadStreamEvent]
 

@@ -24,14 +24,14 @@ from chatkit.types import (
 )
 from starlette.exceptions import HTTPException
 
-from shared.identity import RequestContext
-from shared.settings import Settings
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.settings import Settings
+from relaykit.worker.main import create_worker
 from tests.followers import asking
 from tests.integration.written import written
 from tests.protocol_servers import Events, ProtocolServer
 from tests.system import Caller, System, create, message, running
 from tests.user_servers import SqliteStore
-from worker.main import create_worker
 
 HERE = "tests.integration.test_server_context"
 WORDS = "Your trial is over."

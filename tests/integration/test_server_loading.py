@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from api.main import create_app
-from shared.errors import (
+from relaykit.api.main import create_app
+from relaykit.shared.errors import (
     DatabaseUnavailable,
     QueueUnavailable,
     RelaykitError,
@@ -25,10 +25,10 @@ from shared.errors import (
     ServerLoadError,
     SettingsError,
 )
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
+from relaykit.worker.main import create_worker
 from tests.services import Databases, RedisDatabases
 from tests.system import ROOT, START_SECONDS, WAIT_SECONDS, environment, free_port, make_settings
-from worker.main import create_worker
 
 SIDES = ("api", "worker")
 SERVER = """
@@ -305,7 +305,7 @@ async def test_a_service_that_is_away(settings: Settings, databases: Databases, 
             with pytest.raises(error) as refused:
                 await start(side, settings.model_copy(update=changes))
             assert type(refused.value) is error
-    assert "python -m shared.migrate" in refused.value.message
+    assert "python -m relaykit.shared.migrate" in refused.value.message
 
 
 # --- as processes

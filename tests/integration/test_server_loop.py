@@ -25,10 +25,10 @@ from chatkit.types import (
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from api.server_loop import ServerLoop
-from shared.database import Database
-from shared.errors import RelaykitError, ServerBlocked
-from shared.settings import Settings
+from relaykit.api.server_loop import ServerLoop
+from relaykit.shared.database import Database
+from relaykit.shared.errors import RelaykitError, ServerBlocked
+from relaykit.shared.settings import Settings
 from tests.blocking_site import DOOR, Blocking, Door, Notebook
 from tests.documented import assert_documented_error
 from tests.followers import PING, Follower, asking
@@ -576,7 +576,7 @@ async def _running_loop() -> asyncio.AbstractEventLoop:
 async def test_the_loops_end_waits_for_what_ends_and_not_for_what_does_not(
     settings: Settings, door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.server_loop.CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr("relaykit.api.server_loop.CLOSE_SECONDS", 0.5)
     ended: list[str] = []
 
     async def tidy() -> None:

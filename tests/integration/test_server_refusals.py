@@ -26,7 +26,7 @@ from chatkit.types import (
 from fastapi import HTTPException
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.documented import assert_documented_error
 from tests.followers import asking
 from tests.integration.written import written

@@ -12,12 +12,12 @@ import psycopg
 import pytest
 import redis
 
-from deploy.local.data_directory import data_directory
-from deploy.local.errors import LocalModeError
-from deploy.local.postgres_files import ROOT_FOLDER
-from deploy.local.redis_server import WHEELS, redis_binary, redis_named, redis_server
-from deploy.local.services import services
-from deploy.local.waiting import StopRequest
+from relaykit.local.data_directory import data_directory
+from relaykit.local.errors import LocalModeError
+from relaykit.local.postgres_files import ROOT_FOLDER
+from relaykit.local.redis_server import WHEELS, redis_binary, redis_named, redis_server
+from relaykit.local.services import services
+from relaykit.local.waiting import StopRequest
 from tests.services import OLDEST, Databases, RedisDatabases, remove_data
 
 

@@ -11,14 +11,14 @@ from chatkit.server import ChatKitServer
 from chatkit.store import AttachmentStore, NotFoundError
 from chatkit.types import Attachment, FileAttachment, ImageAttachment
 
-from shared.errors import AttachmentInUse, DatabaseUnavailable
-from shared.identity import RequestContext
-from shared.settings import Settings
+from relaykit.shared.errors import AttachmentInUse, DatabaseUnavailable
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.settings import Settings
+from relaykit.worker.sweeps import OLDEST, Sweeps
 from tests.integration.persistence import ALICE, outside, thread, until_someone_waits_for_a_lock
 from tests.integration.test_attachments import KEY, PNG, Place, _code, _message, place
 from tests.integration.written import written
 from tests.system import Caller, create, running
-from worker.sweeps import OLDEST, Sweeps
 
 __all__ = ["place"]
 

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.doomed import process
 from tests.followers import after, asking, body, crowd, cursors, following
 from tests.relay_servers import Script, ScriptedAnswers, open_gate

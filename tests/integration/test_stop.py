@@ -13,8 +13,10 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.queue import Queue
+from relaykit.shared import keys
+from relaykit.shared.queue import Queue
+from relaykit.worker import attempt as worker_attempt
+from relaykit.worker.main import create_worker
 from tests.followers import Follower, asking, crowd, following
 from tests.links import Link
 from tests.redis_clients import writes_held
@@ -33,8 +35,6 @@ from tests.system import (
     wait_until,
 )
 from tests.system import _working as working
-from worker import attempt as worker_attempt
-from worker.main import create_worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -18,11 +18,11 @@ from chatkit.types import FeedbackKind
 from fastapi.routing import iter_route_contexts
 from structlog.testing import capture_logs
 
-from api.main import create_app
-from shared.database import Database
-from shared.identity import RequestContext
-from shared.settings import Settings
-from shared.store import PostgresStore
+from relaykit.api.main import create_app
+from relaykit.shared.database import Database
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
 from tests.documented import assert_documented_error
 from tests.integration.tenants import (
     ABSENT,

@@ -19,10 +19,10 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from shared.database import Database
-from shared.identity import RequestContext
-from shared.settings import Settings
-from shared.store import PostgresStore
+from relaykit.shared.database import Database
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
 from tests.followers import Follower, asking
 from tests.integration.persistence import ALICE, settings_for, thread
 from tests.relay_servers import Script, ScriptedAnswers, open_gate

@@ -23,7 +23,7 @@ from chatkit.types import (
     UserMessageItem,
 )
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.protocol_servers import BareServer, Events, text_of
 from tests.system import WAIT_SECONDS, Answer, Caller, System, create, message, running, wait_until
 

@@ -16,13 +16,13 @@ import pytest
 from chatkit.types import ClientToolCallItem, ThreadItemDoneEvent, ThreadMetadata, UserMessageItem
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.settings import Settings
-from shared.timestamps import with_offsets
+from relaykit.shared import keys
+from relaykit.shared.settings import Settings
+from relaykit.shared.timestamps import with_offsets
+from relaykit.worker.main import create_worker
 from tests.integration.persistence import thread
 from tests.protocol_servers import Events, ProtocolServer
 from tests.system import Caller, System, _working, create, message, running, wait_until
-from worker.main import create_worker
 
 ZONES = ["UTC", "Asia/Tokyo", "America/Los_Angeles"]
 AWARE = datetime(2026, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=2)))

@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.journal import Cursor, Journals
-from shared.runs import Status
-from shared.settings import Settings
+from relaykit.shared import keys
+from relaykit.shared.journal import Cursor, Journals
+from relaykit.shared.runs import Status
+from relaykit.shared.settings import Settings
 from tests.followers import Follower, asking, body, crowd, following
 from tests.redis_clients import connections, kill, listens_to_runs
 from tests.relay_servers import Script, ScriptedAnswers, open_gate

@@ -15,6 +15,7 @@ from tests.previous import COMMIT, LUA, MIGRATIONS, NAME, STATEMENTS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("api", "shared", "worker")
+"""Of the release before; one that has the package relaykit needs that too."""
 HEADER = "-- All that the processes of the release before say to PostgreSQL. Written by `python -m tests.previous`.\n"
 
 COLLECT = '''

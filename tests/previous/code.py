@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.previous import commit
 from tests.previous.__main__ import PACKAGES, ROOT, unpack
 from tests.system import START_SECONDS, Process, Processes, wait_until
@@ -22,6 +22,7 @@ def previous_code(folder: Path) -> dict[str, str]:
         pytest.skip(f"the commit of the release before, {commit()[:12]}, is not here: git fetch --unshallow")
     unpack(commit(), folder, *PACKAGES, "web")
     # safe: without the folder that it is started in, which would come first
+    # until that release is one that has the package, its modules lie at the top
     environment = {"PYTHONPATH": f"{folder}:{ROOT}", "PYTHONSAFEPATH": "1"}
     tell = "import api, shared, worker; print(api.__file__, shared.__file__, worker.__file__)"
     found = subprocess.run(
@@ -33,13 +34,13 @@ def previous_code(folder: Path) -> dict[str, str]:
         text=True,
     ).stdout
     assert found.count(f"{folder}/") == len(PACKAGES), found
-    return environment
+    return {**environment, "package": ""}
 
 
 def migrate(settings: Settings) -> None:
     """As this release does it."""
     environment = {**os.environ, "DATABASE_URL": settings.database_url}
-    command = [sys.executable, "-m", "shared.migrate"]
+    command = [sys.executable, "-m", "relaykit.shared.migrate"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=START_SECONDS)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shared import migrate as module
-from shared.redis import open_redis
-from shared.settings import Settings
+from relaykit.shared import migrate as module
+from relaykit.shared.redis import open_redis
+from relaykit.shared.settings import Settings
 from tests import previous
 from tests.previous.code import previous_code
 from tests.previous.real_redis import Real

@@ -8,14 +8,14 @@ from typing import Protocol
 
 from chatkit.types import InferenceOptions, ThreadMetadata, UserMessageItem, UserMessageTextContent
 
-from shared.database import Database
-from shared.ending import Endings
-from shared.errors import Fenced, IdempotencyMismatch, ThreadBusy
-from shared.identity import RequestContext, set_current
-from shared.run_rows import Runs
-from shared.runs import Kind, Run, Status
-from shared.store import PostgresStore
-from worker.rewind import take_back
+from relaykit.shared.database import Database
+from relaykit.shared.ending import Endings
+from relaykit.shared.errors import Fenced, IdempotencyMismatch, ThreadBusy
+from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.runs import Kind, Run, Status
+from relaykit.shared.store import PostgresStore
+from relaykit.worker.rewind import take_back
 
 TENANT, OWNER = "acme", "alice"
 

@@ -11,7 +11,7 @@ from itertools import takewhile
 import asyncpg
 from chatkit.types import ThreadMetadata
 
-from shared.runs import Kind, Status, sources
+from relaykit.shared.runs import Kind, Status, sources
 from tests.previous import statements
 from tests.previous.rows import OWNER, TENANT, input_item, message
 

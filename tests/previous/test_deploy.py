@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from shared.migrate import MIGRATIONS
-from shared.settings import Settings
+from relaykit.shared.migrate import MIGRATIONS
+from relaykit.shared.settings import Settings
 from tests import previous
 from tests.e2e.test_rolling_restart import Client, journal, stopped
 from tests.followers import crowd

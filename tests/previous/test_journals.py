@@ -8,9 +8,9 @@ from uuid import uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import keys
-from shared.journal import START, Batch, Cursor, Entry, Field, Journals
-from shared.redis import Redis, open_redis
+from relaykit.shared import keys
+from relaykit.shared.journal import START, Batch, Cursor, Entry, Field, Journals
+from relaykit.shared.redis import Redis, open_redis
 from tests.previous.real_redis import Real, quick
 from tests.previous.redis import PreviousJournals
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.followers import asking, body, crowd, following
 from tests.previous.code import migrate, started
 from tests.relay_servers import Script, open_gate

@@ -7,10 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared import migrate as module
-from shared.database import Database
-from shared.migrate import MIGRATIONS, migrate
-from shared.settings import Settings
+from relaykit.shared import migrate as module
+from relaykit.shared.database import Database
+from relaykit.shared.migrate import MIGRATIONS, migrate
+from relaykit.shared.settings import Settings
 from tests import previous
 
 Meaning = dict[str, Any]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from shared.fair_share import Flow
+from relaykit.shared.fair_share import Flow
 
 
 @dataclass

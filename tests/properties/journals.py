@@ -5,8 +5,8 @@ from __future__ import annotations
 from chatkit.types import ClientEffectEvent, NoticeEvent, ProgressUpdateEvent
 from hypothesis import strategies as st
 
-from shared.journal import Cursor, Entry, Field
-from shared.runs import ENDED
+from relaykit.shared.journal import Cursor, Entry, Field
+from relaykit.shared.runs import ENDED
 
 TEXT = st.text(max_size=20)
 

@@ -13,26 +13,26 @@ import pytest
 from chatkit.server import ChatKitServer
 from chatkit.types import StreamingReq, ThreadMetadata, ThreadStreamEvent, UserMessageItem
 
-from api.admission import Admission
-from api.idempotency import EarlierRuns
-from api.parse import parse
-from api.receipts import Receipts
-from api.submission import Submission, Submitted
-from api.watch import Watch
-from shared import keys
-from shared.chatkit import UserServer
-from shared.database import Database
-from shared.ending import Endings
-from shared.identity import RequestContext, set_current
-from shared.journal import Journals
-from shared.queue import Queue
-from shared.redis import Redis, open_redis
-from shared.run_rows import Runs
-from shared.settings import Settings
-from shared.store import PostgresStore
+from relaykit.api.admission import Admission
+from relaykit.api.idempotency import EarlierRuns
+from relaykit.api.parse import parse
+from relaykit.api.receipts import Receipts
+from relaykit.api.submission import Submission, Submitted
+from relaykit.api.watch import Watch
+from relaykit.shared import keys
+from relaykit.shared.chatkit import UserServer
+from relaykit.shared.database import Database
+from relaykit.shared.ending import Endings
+from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.journal import Journals
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis import Redis, open_redis
+from relaykit.shared.run_rows import Runs
+from relaykit.shared.settings import Settings
+from relaykit.shared.store import PostgresStore
+from relaykit.worker import reaper
 from tests.properties.life_client import StillHub
 from tests.properties.life_process import Gated, Process, Work
-from worker import reaper
 
 LEASE_SECONDS = 60
 """Long enough that none ends by itself: here time passes only when it is told to."""

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from api.hub import Hub
-from api.subscription import Follow, Subscription
-from shared.errors import JournalGone
-from shared.journal import START, Cursor, entries
-from shared.redis import Redis
+from relaykit.api.hub import Hub
+from relaykit.api.subscription import Follow, Subscription
+from relaykit.shared.errors import JournalGone
+from relaykit.shared.journal import START, Cursor, entries
+from relaykit.shared.redis import Redis
 from tests.system import parse_frames
 
 

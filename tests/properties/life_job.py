@@ -21,17 +21,17 @@ from chatkit.types import (
     ThreadItemUpdatedEvent,
 )
 
-from shared.claims import Claim
-from shared.errors import Fenced
-from shared.journal import Cursor, Field
-from shared.run_context import request_context
-from shared.runs import Run, Status
+from relaykit.shared.claims import Claim
+from relaykit.shared.errors import Fenced
+from relaykit.shared.journal import Cursor, Field
+from relaykit.shared.run_context import request_context
+from relaykit.shared.runs import Run, Status
+from relaykit.worker.executor import EXHAUSTED
+from relaykit.worker.publisher import Publisher, RunJournal
+from relaykit.worker.restore import admission_events
+from relaykit.worker.rewind import news, read_shown, take_back
+from relaykit.worker.stop import Stop
 from tests.properties.life_process import Process
-from worker.executor import EXHAUSTED
-from worker.publisher import Publisher, RunJournal
-from worker.restore import admission_events
-from worker.rewind import news, read_shown, take_back
-from worker.stop import Stop
 
 if TYPE_CHECKING:
     from tests.properties.life_worker import Worker

@@ -9,7 +9,7 @@ from typing import Any
 
 from chatkit.store import NotFoundError
 
-from shared.errors import RelaykitError
+from relaykit.shared.errors import RelaykitError
 
 Work = Callable[["Process"], Coroutine[Any, Any, Any]]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.claims import Claim
+from relaykit.shared.claims import Claim
+from relaykit.worker.heartbeat import Heartbeat
+from relaykit.worker.stop import Stop
 from tests.properties.life import LEASE_SECONDS, World
 from tests.properties.life_job import Job
-from worker.heartbeat import Heartbeat
-from worker.stop import Stop
 
 
 class Worker:

@@ -12,10 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import keys
-from shared.journal import LOST, NEXT_SEQ, START, Appended, Batch, Cursor, Entry, Field, Journals, noticed
-from shared.redis import Redis, open_redis
-from shared.runs import Status
+from relaykit.shared import keys
+from relaykit.shared.journal import (
+    LOST,
+    NEXT_SEQ,
+    START,
+    Appended,
+    Batch,
+    Cursor,
+    Entry,
+    Field,
+    Journals,
+    noticed,
+)
+from relaykit.shared.redis import Redis, open_redis
+from relaykit.shared.runs import Status
 from tests.examples import examples
 from tests.system import wait_until
 

@@ -19,16 +19,16 @@ from chatkit.types import ClientToolCallItem, StreamingReq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.admission import Admission
-from api.idempotency import EarlierRuns
-from api.parse import parse
-from api.submission import Submission
-from shared.errors import Fenced, ItemMismatch, ThreadBusy
-from shared.given_up import GivenUp
-from shared.identity import RequestContext, set_current
-from shared.run_context import request_context
-from shared.runs import Run, Status
-from shared.settings import Settings
+from relaykit.api.admission import Admission
+from relaykit.api.idempotency import EarlierRuns
+from relaykit.api.parse import parse
+from relaykit.api.submission import Submission
+from relaykit.shared.errors import Fenced, ItemMismatch, ThreadBusy
+from relaykit.shared.given_up import GivenUp
+from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.run_context import request_context
+from relaykit.shared.runs import Run, Status
+from relaykit.shared.settings import Settings
 from tests.examples import examples
 from tests.properties.life import World, open_world
 from tests.system import create, message

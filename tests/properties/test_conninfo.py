@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
-from shared.conninfo import SCHEMES, VARIABLES, parse_url
-from shared.errors import SettingsError
+from relaykit.shared.conninfo import SCHEMES, VARIABLES, parse_url
+from relaykit.shared.errors import SettingsError
 from tests.examples import examples
 
 PIECES = st.sampled_from(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import InvalidCursor
-from shared.journal import START, Cursor
+from relaykit.shared.errors import InvalidCursor
+from relaykit.shared.journal import START, Cursor
 from tests.examples import examples
 
 quick = examples(200)

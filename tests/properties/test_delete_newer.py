@@ -12,7 +12,7 @@ from chatkit.types import FileAttachment
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 from tests.examples import examples
 from tests.integration.persistence import ALICE, in_run, insert_run, message, thread
 from tests.properties.test_store_pagination import Store

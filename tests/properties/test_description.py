@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx2
 import pytest
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.examples import GIVEN
 from tests.fuzzing import fresh_settings, served, signed_in
 from tests.integration.written import Written, written

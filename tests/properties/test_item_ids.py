@@ -28,8 +28,8 @@ from chatkit.types import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from relaykit.worker.item_ids import PLACEHOLDERS, ItemIds
 from tests.examples import examples
-from worker.item_ids import PLACEHOLDERS, ItemIds
 
 NAMES = ["a", "b", *PLACEHOLDERS, "\ud83d"]
 TYPES = ["assistant_message", "workflow", "generated_image"]

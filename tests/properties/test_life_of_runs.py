@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.examples import examples
 from tests.properties.life import HOSTS, LEASE_SECONDS, World, open_world
 from tests.properties.life_acts import Life, one_of

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.properties.life import LEASE_SECONDS, open_world
 from tests.properties.life_acts import Life
 from tests.properties.life_calm import to_the_end

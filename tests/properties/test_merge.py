@@ -26,8 +26,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from relaykit.worker.merge import MAX_TEXT_BYTES, Pending
 from tests.examples import examples
-from worker.merge import MAX_TEXT_BYTES, Pending
 
 quick = examples(80)
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from api.json_shape import MAX_ENTRIES, MAX_VALUES
-from api.parse import MAX_ANSWERS, MAX_IDS, MAX_PAGE, ParsedRequest
-from api.parse import parse as parse_with
-from shared.errors import (
+from relaykit.api.json_shape import MAX_ENTRIES, MAX_VALUES
+from relaykit.api.parse import MAX_ANSWERS, MAX_IDS, MAX_PAGE, ParsedRequest
+from relaykit.api.parse import parse as parse_with
+from relaykit.shared.errors import (
     EmptyMessage,
     InvalidJson,
     InvalidRequest,

@@ -10,8 +10,8 @@ from chatkit.types import ProgressUpdateEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import sse
-from shared.journal import START, Cursor, Entry, Field
+from relaykit.api import sse
+from relaykit.shared.journal import START, Cursor, Entry, Field
 from tests.examples import examples
 from tests.properties.journals import PAYLOADS, journals
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from api.sse import encode
-from api.subscription import chunk_after
-from api.tail import Tail, adjoins, continues
-from shared.errors import JournalGone
-from shared.journal import START, Cursor, Entry, Field, follows
+from relaykit.api.sse import encode
+from relaykit.api.subscription import chunk_after
+from relaykit.api.tail import Tail, adjoins, continues
+from relaykit.shared.errors import JournalGone
+from relaykit.shared.journal import START, Cursor, Entry, Field, follows
 from tests.examples import examples
 from tests.properties.journals import journals
 

@@ -16,9 +16,9 @@ from chatkit.types import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.text import well_formed, well_formed_copy
+from relaykit.shared.text import well_formed, well_formed_copy
+from relaykit.worker.delta_text import DeltaText
 from tests.examples import examples
-from worker.delta_text import DeltaText
 
 quick = examples(200)
 

@@ -16,9 +16,9 @@ import asyncpg
 import httpx2
 from redis.asyncio import Redis
 
-from shared import keys
-from shared.runs import ENDED
-from shared.tasks import end_tasks
+from relaykit.shared import keys
+from relaykit.shared.runs import ENDED
+from relaykit.shared.tasks import end_tasks
 from tests.chaos import checks, evidence
 from tests.chaos.evidence import Archive
 from tests.chaos.fold import Item

@@ -1,4 +1,4 @@
-"""`python -m tests.siege.limited_api`: `python -m api` with as many descriptors as SIEGE_DESCRIPTORS says."""
+"""`python -m tests.siege.limited_api`: `python -m relaykit.api` with as many descriptors as SIEGE_DESCRIPTORS says."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ import runpy
 if __name__ == "__main__":
     limit = int(os.environ["SIEGE_DESCRIPTORS"])
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    runpy.run_module("api", run_name="__main__", alter_sys=True)
+    runpy.run_module("relaykit.api", run_name="__main__", alter_sys=True)

@@ -105,8 +105,10 @@ async def staged(logs: Path, redis_url: str, database_url: str, head_seconds: fl
         )
         port = free_port()
         given = environment(settings, HEAD_SECONDS=str(head_seconds))
-        api = Slot("api", "api", {**given, "PORT": str(port)}, logs)
-        workers = [Slot(f"worker-{number}", "worker", given, logs) for number in range(1, WORKERS + 1)]
+        api = Slot("api", "relaykit.api", {**given, "PORT": str(port)}, logs)
+        workers = [
+            Slot(f"worker-{number}", "relaykit.worker", given, logs) for number in range(1, WORKERS + 1)
+        ]
         stage = Stage(KEY, redis_url, database_url, given, logs, api, port, workers)
         async with kept([api, *workers]):
             await asyncio.sleep(0)

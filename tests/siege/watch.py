@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
-from shared.tasks import end_tasks
+from relaykit.shared.tasks import end_tasks
 from tests.chaos.slots import Slot
 from tests.siege.gauges import resident_mb
 from tests.siege.phase import Memory, Phase

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from api.errors import MAX_LOCATION_CHARS, MAX_LOCATIONS, STATUS, error_response, status_of
-from shared import errors
-from shared.errors import (
+from relaykit.api.errors import MAX_LOCATION_CHARS, MAX_LOCATIONS, STATUS, error_response, status_of
+from relaykit.shared import errors
+from relaykit.shared.errors import (
     DatabaseUnavailable,
     InvalidRequest,
     IssuerUnavailable,

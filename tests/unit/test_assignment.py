@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from shared.claims import Loss
-from worker.quarantine.assignment import choose_cell, choose_empty, is_confined
+from relaykit.shared.claims import Loss
+from relaykit.worker.quarantine.assignment import choose_cell, choose_empty, is_confined
 
 LIMITS = [1, 2, 3, 4, 8]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from examples.assistant.prompt import INSTRUCTIONS, build_instructions
 from examples.assistant.settings import AssistantSettings
 from examples.assistant.untrusted import DELIMITER, Fence, cut, one_line, without_controls
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 
 CLOSING = re.compile(DELIMITER, re.IGNORECASE)
 FENCE = Fence()

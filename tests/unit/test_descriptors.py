@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from api.descriptors import MIN_CONNECTIONS, RESERVED, connection_limit
-from shared.errors import SettingsError
-from shared.settings import Settings
+from relaykit.api.descriptors import MIN_CONNECTIONS, RESERVED, connection_limit
+from relaykit.shared.errors import SettingsError
+from relaykit.shared.settings import Settings
 from tests.system import make_settings
 
 POOL = 16

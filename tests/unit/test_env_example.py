@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 
 FILE = Path(__file__).parents[2] / ".env.example"
 LINES = FILE.read_text().splitlines()

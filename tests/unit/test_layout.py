@@ -29,7 +29,7 @@ import sys
 import threading
 
 root, modules = sys.argv[1], sys.argv[2:]
-ours = tuple(os.path.join(root, side, "") for side in ("api", "worker", "shared"))
+ours = tuple(os.path.join(root, "relaykit", side, "") for side in ("api", "worker", "shared"))
 opening = {"open", "os.listdir", "os.scandir", "os.mkdir", "socket.__new__", "socket.getaddrinfo", "subprocess.Popen"}
 found = []
 
@@ -85,7 +85,7 @@ def run_imports(root: Path, modules: list[str], *flags: str) -> subprocess.Compl
 
 
 def module_name(file: Path) -> str:
-    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    return ".".join(("relaykit", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
 
 
 def test_importing_any_module_opens_nothing_and_reads_no_environment():
@@ -108,9 +108,9 @@ def test_importing_any_module_opens_nothing_and_reads_no_environment():
     ],
 )
 def test_the_test_before_this_one_would_see_it(tmp_path, line):
-    (tmp_path / "shared").mkdir()
-    (tmp_path / "shared" / "bad.py").write_text(line)
-    done = run_imports(tmp_path, ["shared.bad"])
+    (tmp_path / "relaykit" / "shared").mkdir(parents=True)
+    (tmp_path / "relaykit" / "shared" / "bad.py").write_text(line)
+    done = run_imports(tmp_path, ["relaykit.shared.bad"])
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)) >= 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from shared.log import failure
+from relaykit.shared.log import failure
 
 
 def breaks() -> None:

@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from shared import media_types
-from shared.media_types import MISTAKEN, OF_ENDING, OTHER_NAMES, TEXT_ENDINGS, UNKNOWN, possible_types
+from relaykit.shared import media_types
+from relaykit.shared.media_types import (
+    MISTAKEN,
+    OF_ENDING,
+    OTHER_NAMES,
+    TEXT_ENDINGS,
+    UNKNOWN,
+    possible_types,
+)
 
 SOURCE = (Path(__file__).parents[2] / "web/element/src/file_type.ts").read_text()
 

@@ -10,9 +10,9 @@ from chatkit.types import NonStreamingReq, StreamingReq
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from api.errors import CODE_OF_STATUS, STATUS
-from api.main import create_app
-from shared import errors
+from relaykit.api.errors import CODE_OF_STATUS, STATUS
+from relaykit.api.main import create_app
+from relaykit.shared import errors
 from tests.documented import documented_errors
 from tests.protocol_servers import BareServer
 from tests.system import make_settings

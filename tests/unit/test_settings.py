@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.errors import SettingsError
-from shared.settings import Settings, load_settings
+from relaykit.shared.errors import SettingsError
+from relaykit.shared.settings import Settings, load_settings
 from tests.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.text import well_formed, well_formed_copy, well_formed_escapes
+from relaykit.shared.text import well_formed, well_formed_copy, well_formed_escapes
 
 ANY_TEXT = st.text(st.characters(codec=None))
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import SettingsError, TokenUnreadable
-from shared.token_box import TokenBox
+from relaykit.shared.errors import SettingsError, TokenUnreadable
+from relaykit.shared.token_box import TokenBox
 
 OLD = base64.urlsafe_b64encode(b"o" * 32).decode()
 NEW = base64.urlsafe_b64encode(b"n" * 32).decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 
-from shared.version import VERSION
+from relaykit.shared.version import VERSION
 from tests.system import ROOT
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.local.supervisor import _worker_port
+from relaykit.local.supervisor import _worker_port
 
 
 @pytest.mark.parametrize(

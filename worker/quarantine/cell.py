@@ -14,15 +14,15 @@ from typing import Any
 
 import structlog
 
-from shared.claims import Claim, Loss, Renewal
-from shared.errors import QueueUnavailable
-from shared.log import failure
-from shared.queue import Queue
-from shared.redis import insist
-from shared.settings import Settings
-from shared.tasks import end_tasks
-from worker.quarantine.fork_server import Child, ForkServer
-from worker.quarantine.last_place import LastPlace
+from relaykit.shared.claims import Claim, Loss, Renewal
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.log import failure
+from relaykit.shared.queue import Queue
+from relaykit.shared.redis import insist
+from relaykit.shared.settings import Settings
+from relaykit.shared.tasks import end_tasks
+from relaykit.worker.quarantine.fork_server import Child, ForkServer
+from relaykit.worker.quarantine.last_place import LastPlace
 
 START_SECONDS = 60.0
 """For the user's server to be loaded and the services to be reached."""

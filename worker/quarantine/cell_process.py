@@ -18,21 +18,21 @@ from typing import Any
 import structlog
 import uvloop
 
-from shared.chatkit import UserServer
-from shared.claims import Claim
-from shared.database import Database
-from shared.errors import QueueUnavailable, RelaykitError
-from shared.log import failure
-from shared.main_loop import run_until_done
-from shared.queue import Queue
-from shared.settings import Settings, load_settings
-from shared.tasks import end_tasks
-from worker.current_run import enter_run
-from worker.draining import Draining
-from worker.execution import opened_execution
-from worker.executor import Executor, Outcome
-from worker.main import load
-from worker.quarantine.last_place import PlaceNotes
+from relaykit.shared.chatkit import UserServer
+from relaykit.shared.claims import Claim
+from relaykit.shared.database import Database
+from relaykit.shared.errors import QueueUnavailable, RelaykitError
+from relaykit.shared.log import failure
+from relaykit.shared.main_loop import run_until_done
+from relaykit.shared.queue import Queue
+from relaykit.shared.settings import Settings, load_settings
+from relaykit.shared.tasks import end_tasks
+from relaykit.worker.current_run import enter_run
+from relaykit.worker.draining import Draining
+from relaykit.worker.execution import opened_execution
+from relaykit.worker.executor import Executor, Outcome
+from relaykit.worker.main import load
+from relaykit.worker.quarantine.last_place import PlaceNotes
 
 POOL_MIN, POOL_MAX = 1, 4
 """Connections to PostgreSQL, within DATABASE_POOL_MAX."""

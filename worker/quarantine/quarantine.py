@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from uuid import uuid4
 
-from shared.claims import Claim, Loss, Renewal
-from shared.errors import QueueUnavailable
-from shared.log import failure
-from shared.queue import Queue
-from shared.settings import Settings
-from shared.tasks import end_tasks
-from worker.quarantine.assignment import choose_cell, choose_empty
-from worker.quarantine.cell import Cell, log
-from worker.quarantine.fork_server import ForkServer
+from relaykit.shared.claims import Claim, Loss, Renewal
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.log import failure
+from relaykit.shared.queue import Queue
+from relaykit.shared.settings import Settings
+from relaykit.shared.tasks import end_tasks
+from relaykit.worker.quarantine.assignment import choose_cell, choose_empty
+from relaykit.worker.quarantine.cell import Cell, log
+from relaykit.worker.quarantine.fork_server import ForkServer
 
 NEVER_LOST = Loss(company=0, times=0, process="")
 """Of a run that is no suspect."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import worker.main as wiring
+import relaykit.worker.main as wiring
 from bench.baselines.first_come import FirstComeQueue
-from shared.main_loop import MainLoop
-from worker.__main__ import main
+from relaykit.shared.main_loop import MainLoop
+from relaykit.worker.__main__ import main
 
 if __name__ == "__main__":
     setattr(wiring, "Queue", FirstComeQueue)  # noqa: B010

@@ -24,7 +24,7 @@ from chatkit.types import (
     UserMessageItem,
 )
 
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 
 
 def held(gate: Path, words: int = 200, per_second: int = 40) -> str:

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Route
 
-from shared.settings import Settings
+from relaykit.shared.settings import Settings
 from tests.e2e.client.visitor import Visitor
 from tests.local_mode import wait_until
 from tests.nginx import nginx_http, nginx_main

@@ -26,7 +26,7 @@ STOP_SECONDS = 120
 def address(
     redis_databases: RedisDatabases, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """`python -m deploy.local` with the server of this package; the address it prints."""
+    """`python -m relaykit.local` with the server of this package; the address it prints."""
     directory = tmp_path_factory.mktemp("local-mode")
     with redis_databases.fresh() as redis_url, databases.fresh(migrated=False) as database_url:
         given = {
@@ -40,7 +40,7 @@ def address(
         }
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         process = subprocess.Popen(
-            [sys.executable, "-m", "deploy.local"],
+            [sys.executable, "-m", "relaykit.local"],
             cwd=ROOT,
             env={**kept, **given},
             stdout=subprocess.PIPE,

@@ -46,7 +46,7 @@ from chatkit.types import (
 from chatkit.widgets import DynamicWidgetRoot
 
 from examples.assistant import AssistantServer
-from shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext
 
 PIXEL = (
     "data:image/png;base64,"
