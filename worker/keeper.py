@@ -37,8 +37,9 @@ LEAVE_SECONDS = 2.0
 """For Redis to take the leases of a process that ends: without that they end by themselves."""
 END_SECONDS = 5.0
 """For the thread to end, which no process waits for."""
-LOOKS_PER_ARMING = 8
-"""To arm the last resort starts a thread."""
+ARM_EVERY_SECONDS = 1.5
+"""Arming the last resort starts a thread. Its clock runs on while the process is frozen, so that a process that wakes
+has to arm it again at once."""
 
 log = structlog.get_logger()
 
@@ -98,11 +99,11 @@ class Keeper:
 
     async def _watch(self, watchdog: Watchdog) -> None:
         """Returns when the process has to end."""
-        looks = 0
+        armed_at = -ARM_EVERY_SECONDS
         while True:
-            if self._blocked_seconds and looks % LOOKS_PER_ARMING == 0:
+            if self._blocked_seconds and time.monotonic() - armed_at >= ARM_EVERY_SECONDS:
                 last_resort.arm(self._blocked_seconds + last_resort.MARGIN_SECONDS)
-            looks += 1
+                armed_at = time.monotonic()
             before = watchdog.block
             await watchdog.look()
             # named in an earlier look: a call that has kept this thread from looking may have returned by now

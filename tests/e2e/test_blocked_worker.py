@@ -263,6 +263,21 @@ async def test_a_worker_that_was_frozen_beyond_its_leases_goes_on_where_nobody_t
         gate.unlink()
 
 
+async def test_a_worker_that_was_frozen_for_longer_than_a_call_may_block_goes_on(stage, tmp_path):
+    """The last resort counts the time of a freeze, and is armed anew once the process wakes."""
+    gate = tmp_path / "gate"
+    async with stage.worker(BLOCKED_SECONDS=6) as worker, stage.begun(gate, waiting(gate)) as askers:
+        worker.send(signal.SIGSTOP)
+        await asyncio.sleep(8)
+        worker.send(signal.SIGCONT)
+        await wait_until("the pause is told", lambda: worker.lines("process_paused"))
+        await asyncio.sleep(4)  # what was armed before the freeze would end the process meanwhile
+        assert worker.child.is_alive(), worker.output
+        gate.touch()
+        await stage.assert_completed(*askers)  # whose streams were closed meanwhile
+    assert (await stage.row(askers[0].run_id))["attempt"] == 1
+
+
 # --- calls that never return
 
 
