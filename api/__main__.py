@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import sys
+from typing import NoReturn
 
 import structlog
 
@@ -66,6 +67,11 @@ async def _serve(server: Server, listener: socket.socket) -> None:
     await server._serve([listener])
 
 
+def run() -> NoReturn:
+    """Runs the process to its end."""
+    loop = MainLoop()
+    loop.end(main(loop))
+
+
 if __name__ == "__main__":
-    main_loop = MainLoop()
-    main_loop.end(main(main_loop))
+    run()

@@ -1,4 +1,4 @@
-"""The demo page of local mode: static files from `web/demo`, under a policy that loads nothing from elsewhere."""
+"""The demo page of local mode: static files of deploy/local/demo, under a policy that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 
 from relaykit.api.dev import require_local
 
-DEMO_DIRECTORY = Path(__file__).resolve().parents[1] / "web" / "demo"
+DEMO_DIRECTORY = Path(__file__).parents[1] / "local" / "demo"
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (

@@ -75,8 +75,7 @@ class RedisCheck:
                 "DEPLOYMENT: another database's processes use the same keys of this Redis; give each a name of its own"
             ) from None
         except QueueUnavailable as error:
-            is_tls = issubclass(self._redis.connection_pool.connection_class, SSLConnection)
-            raise explained(error, is_tls=is_tls) from error.__cause__
+            raise explained(error, is_tls=_is_tls(self._redis)) from error.__cause__
         await self._warn_of_eviction()
 
     async def ready(self) -> None:
@@ -113,6 +112,19 @@ class RedisCheck:
             log.warning(
                 "Redis deletes keys when it is full: set noeviction", action="redis_evicts", policy=policy
             )
+
+
+async def reach(redis: Redis) -> None:
+    """Raises what `RedisCheck.start` raises where the server cannot be reached; writes nothing."""
+    try:
+        with translated():
+            await redis.ping()
+    except QueueUnavailable as error:
+        raise explained(error, is_tls=_is_tls(redis)) from error.__cause__
+
+
+def _is_tls(redis: Redis) -> bool:
+    return issubclass(redis.connection_pool.connection_class, SSLConnection)
 
 
 def explained(error: QueueUnavailable, *, is_tls: bool) -> RelaykitError:

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     deployment: str = ""
 
     # The user's server
-    chatkit_server: str = "examples.assistant:AssistantServer"
+    chatkit_server: str = "relaykit.examples.assistant:AssistantServer"
     chatkit_store: Literal["postgres", "own"] = "postgres"
     chatkit_context: str | None = None
     context_seconds: Seconds = 10

@@ -7,6 +7,7 @@ import faulthandler
 import signal
 import sys
 from contextlib import nullcontext
+from typing import NoReturn
 
 import structlog
 
@@ -51,6 +52,11 @@ async def _serve(worker: RunWorker) -> None:
     await worker.run()
 
 
+def run() -> NoReturn:
+    """Runs the process to its end."""
+    loop = MainLoop()
+    loop.end(main(loop))
+
+
 if __name__ == "__main__":
-    main_loop = MainLoop()
-    main_loop.end(main(main_loop))
+    run()

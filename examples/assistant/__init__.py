@@ -1,5 +1,5 @@
 """An assistant such as a site would write: a ChatKitServer and nothing of the product but the context's type."""
 
-from examples.assistant.server import AssistantServer
+from relaykit.examples.assistant.server import AssistantServer
 
 __all__ = ["AssistantServer"]

@@ -14,9 +14,8 @@ from openai.types.responses import (
     ResponseInputTextParam,
 )
 
-from examples.assistant.untrusted import Fence, cut, one_line
-from relaykit.shared.errors import AttachmentTooLarge
-from relaykit.shared.identity import RequestContext
+from relaykit import AttachmentTooLarge, RequestContext
+from relaykit.examples.assistant.untrusted import Fence, cut, one_line
 
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 FILE_TYPES = frozenset({"application/pdf"})

@@ -22,7 +22,7 @@ from chatkit.types import (
     URLSource,
 )
 
-from examples.assistant.corpus import Section
+from relaykit.examples.assistant.corpus import Section
 
 _MARK = re.compile(r"\[(\d{1,3})\]")
 MAX_MARK_CHARS = 5

@@ -24,8 +24,8 @@ from openai.types.responses import (
 )
 from openai.types.responses.response_input_item_param import FunctionCallOutput, Message
 
-from examples.assistant.attachments import AttachmentReader
-from examples.assistant.untrusted import Fence, cut
+from relaykit.examples.assistant.attachments import AttachmentReader
+from relaykit.examples.assistant.untrusted import Fence, cut
 
 MAX_MESSAGE_CHARS = 32_000
 MAX_BLOCK_CHARS = 8_000

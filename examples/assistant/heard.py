@@ -10,7 +10,7 @@ from typing import Any
 
 from agents import TResponseInputItem
 
-from examples.assistant.untrusted import DELIMITER
+from relaykit.examples.assistant.untrusted import DELIMITER
 
 _BLOCK = re.compile(rf'<({DELIMITER}_[0-9a-f]+) kind="(\w+)"([^\n]*)>\n(.*?)\n</\1>', re.DOTALL)
 MAX_QUESTION_CHARS = 500

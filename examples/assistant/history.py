@@ -8,8 +8,8 @@ from agents import TResponseInputItem
 from chatkit.store import Store
 from chatkit.types import AssistantMessageItem, ThreadItem, UserMessageItem
 
-from examples.assistant.converter import AssistantConverter
-from relaykit.shared.identity import RequestContext
+from relaykit import RequestContext
+from relaykit.examples.assistant.converter import AssistantConverter
 
 MAX_ITEMS = 40
 MAX_CHARS = 60_000

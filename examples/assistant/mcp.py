@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from agents import Agent
 from agents.mcp import MCPServerManager, MCPServerStreamableHttp
 
-from examples.assistant.turn import Turn
-from relaykit.shared.identity import RequestContext
+from relaykit import RequestContext
+from relaykit.examples.assistant.turn import Turn
 
 logger = logging.getLogger(__name__)
 

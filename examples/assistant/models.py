@@ -6,8 +6,8 @@ from agents import Model, ModelSettings, OpenAIResponsesModel, set_tracing_disab
 from agents.models import get_default_model_settings
 from openai import AsyncOpenAI
 
-from examples.assistant.scripted_model import ScriptedModel
-from examples.assistant.settings import AssistantSettings
+from relaykit.examples.assistant.scripted_model import ScriptedModel
+from relaykit.examples.assistant.settings import AssistantSettings
 
 NO_KEY = "none"
 """For a server of one's own that asks for no key; the client insists on one."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from examples.assistant.untrusted import Fence, one_line, without_controls, without_tokens
-from relaykit.shared.identity import RequestContext
+from relaykit import RequestContext
+from relaykit.examples.assistant.untrusted import Fence, one_line, without_controls, without_tokens
 
 MAX_READ_CHARS = 20_000
 MAX_VALUE_CHARS = 300

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from examples.assistant.heard import Heard, Message, ToolOutput
-from examples.assistant.long_answer import long_answer, timed_answer
+from relaykit.examples.assistant.heard import Heard, Message, ToolOutput
+from relaykit.examples.assistant.long_answer import long_answer, timed_answer
 
 MAX_SECONDS = 300
 MAX_PARAGRAPHS = 200

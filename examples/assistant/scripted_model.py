@@ -22,10 +22,10 @@ from agents.items import TResponseStreamEvent
 from openai.types.responses import ResponseFunctionToolCall, ResponseTextDeltaEvent
 from openai.types.responses.response_prompt_param import ResponsePromptParam
 
-from examples.assistant.heard import hear
-from examples.assistant.long_answer import tokens
-from examples.assistant.response_events import call_events, message, message_events
-from examples.assistant.script import Call, Reply, Say, Situation, reply_to
+from relaykit.examples.assistant.heard import hear
+from relaykit.examples.assistant.long_answer import tokens
+from relaykit.examples.assistant.response_events import call_events, message, message_events
+from relaykit.examples.assistant.script import Call, Reply, Say, Situation, reply_to
 
 DEFAULT_DELTA_SECONDS = 0.02
 """The pace of a "for 30 seconds" where deltas come without any delay."""

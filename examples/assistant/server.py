@@ -25,21 +25,21 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from examples.assistant.attachments import AttachmentReader
-from examples.assistant.citations import Citations
-from examples.assistant.converter import AssistantConverter
-from examples.assistant.corpus import Corpus
-from examples.assistant.history import load_history
-from examples.assistant.mcp import with_mcp_tools
-from examples.assistant.models import build_model
-from examples.assistant.prompt import build_instructions
-from examples.assistant.settings import AssistantSettings
-from examples.assistant.titles import derived_title, written_title
-from examples.assistant.tools import STOP_AT_CLIENT_TOOLS, build_tools
-from examples.assistant.turn import Turn, turn_events
-from examples.assistant.untrusted import Fence
-from examples.assistant.widgets import SET_STEP, Checklist, parse_set_step
-from relaykit.shared.identity import RequestContext
+from relaykit import RequestContext
+from relaykit.examples.assistant.attachments import AttachmentReader
+from relaykit.examples.assistant.citations import Citations
+from relaykit.examples.assistant.converter import AssistantConverter
+from relaykit.examples.assistant.corpus import Corpus
+from relaykit.examples.assistant.history import load_history
+from relaykit.examples.assistant.mcp import with_mcp_tools
+from relaykit.examples.assistant.models import build_model
+from relaykit.examples.assistant.prompt import build_instructions
+from relaykit.examples.assistant.settings import AssistantSettings
+from relaykit.examples.assistant.titles import derived_title, written_title
+from relaykit.examples.assistant.tools import STOP_AT_CLIENT_TOOLS, build_tools
+from relaykit.examples.assistant.turn import Turn, turn_events
+from relaykit.examples.assistant.untrusted import Fence
+from relaykit.examples.assistant.widgets import SET_STEP, Checklist, parse_set_step
 
 MAX_MODEL_CALLS = 8
 TITLE_GRACE_SECONDS = 2.0

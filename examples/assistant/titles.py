@@ -8,7 +8,7 @@ import logging
 from agents import Agent, Model, ModelSettings, Runner
 from chatkit.types import UserMessageItem, UserMessageTextContent
 
-from examples.assistant.untrusted import Fence, one_line
+from relaykit.examples.assistant.untrusted import Fence, one_line
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from chatkit.agents import ClientToolCall
 from chatkit.types import ClientEffectEvent, ProgressUpdateEvent
 from pydantic import Field
 
-from examples.assistant.corpus import Corpus, excerpt
-from examples.assistant.turn import Turn
-from examples.assistant.untrusted import one_line
-from examples.assistant.widgets import MAX_LABEL_CHARS, MAX_STEPS, Checklist, Step
+from relaykit.examples.assistant.corpus import Corpus, excerpt
+from relaykit.examples.assistant.turn import Turn
+from relaykit.examples.assistant.untrusted import one_line
+from relaykit.examples.assistant.widgets import MAX_LABEL_CHARS, MAX_STEPS, Checklist, Step
 
 LOCAL_TIME = "get_local_time"
 STOP_AT_CLIENT_TOOLS = StopAtTools(stop_at_tool_names=[LOCAL_TIME])

@@ -10,8 +10,8 @@ from chatkit.agents import AgentContext, stream_agent_response
 from chatkit.types import ThreadStreamEvent
 from pydantic import Field
 
-from examples.assistant.corpus import Section
-from relaykit.shared.identity import RequestContext
+from relaykit import RequestContext
+from relaykit.examples.assistant.corpus import Section
 
 STOP_TIMEOUT_SECONDS = 5.0
 

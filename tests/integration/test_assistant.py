@@ -19,8 +19,8 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from examples.assistant import AssistantServer
-from examples.assistant.long_answer import long_answer, tokens
+from relaykit.examples.assistant import AssistantServer
+from relaykit.examples.assistant.long_answer import long_answer, tokens
 from relaykit.shared.identity import RequestContext
 from tests.assistant_support import (
     ALICE,
@@ -275,7 +275,7 @@ async def test_a_stop_leaves_nothing_for_asyncio_to_complain_about(monkeypatch):
     monkeypatch.setenv("ASSISTANT_DELTA_MS", "5")
     program = (
         "import asyncio\n"
-        "from examples.assistant import AssistantServer\n"
+        "from relaykit.examples.assistant import AssistantServer\n"
         "from tests.assistant_support import Chat, MemoryStore\n"
         "from tests.integration.test_assistant import stopped_in_mid_answer\n"
         "asyncio.run(stopped_in_mid_answer(Chat(AssistantServer(MemoryStore()))))\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.assistant import AssistantServer
+from relaykit.examples.assistant import AssistantServer
 from relaykit.shared.identity import RequestContext
 from tests.assistant_support import Chat, MemoryStore, deltas_in
 from tests.responses_endpoint import responses_endpoint

@@ -10,7 +10,7 @@ import pytest
 from agents.tracing import get_trace_provider
 from chatkit.types import FileAttachment, HiddenContextItem, ImageAttachment
 
-from examples.assistant import AssistantServer
+from relaykit.examples.assistant import AssistantServer
 from relaykit.shared.identity import RequestContext
 from tests.assistant_support import (
     ALICE,

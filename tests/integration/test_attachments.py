@@ -30,12 +30,12 @@ from chatkit.types import (
 from fastapi import FastAPI
 from pydantic import AnyUrl
 
-from examples.assistant.attachments import AttachmentReader
-from examples.assistant.converter import AssistantConverter
-from examples.assistant.history import load_history
-from examples.assistant.untrusted import Fence
 from relaykit.api.attachments import attachments_router, content_disposition
 from relaykit.api.errors import install_error_handlers
+from relaykit.examples.assistant.attachments import AttachmentReader
+from relaykit.examples.assistant.converter import AssistantConverter
+from relaykit.examples.assistant.history import load_history
+from relaykit.examples.assistant.untrusted import Fence
 from relaykit.shared.attachment_objects import UPLOAD_TIMEOUT_SECONDS, AttachmentObjects, open_object_store
 from relaykit.shared.attachments import (
     SIZE_KEY,

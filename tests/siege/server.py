@@ -8,7 +8,7 @@ from typing import Any
 from chatkit.store import AttachmentStore, Store
 from chatkit.types import ThreadMetadata, ThreadStreamEvent, UserMessageItem
 
-from examples.assistant import AssistantServer
+from relaykit.examples.assistant import AssistantServer
 from tests.chaos.script import text_of
 from tests.chaos.server import ChaosServer
 

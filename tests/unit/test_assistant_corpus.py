@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.assistant.corpus import MAX_FILE_BYTES, Corpus, excerpt, split, terms_of
+from relaykit.examples.assistant.corpus import MAX_FILE_BYTES, Corpus, excerpt, split, terms_of
 
 TEXT = """Before any heading.
 

@@ -16,12 +16,12 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from examples.assistant import attachments as limits
-from examples.assistant.attachments import AttachmentReader
-from examples.assistant.converter import MAX_BLOCK_CHARS, MAX_MESSAGE_CHARS, AssistantConverter
-from examples.assistant.history import MAX_CHARS, MAX_ITEMS, load_history, newest_first
-from examples.assistant.untrusted import Fence
-from examples.assistant.widgets import Checklist, SetStep, Step, parse_set_step
+from relaykit.examples.assistant import attachments as limits
+from relaykit.examples.assistant.attachments import AttachmentReader
+from relaykit.examples.assistant.converter import MAX_BLOCK_CHARS, MAX_MESSAGE_CHARS, AssistantConverter
+from relaykit.examples.assistant.history import MAX_CHARS, MAX_ITEMS, load_history, newest_first
+from relaykit.examples.assistant.untrusted import Fence
+from relaykit.examples.assistant.widgets import Checklist, SetStep, Step, parse_set_step
 from tests.assistant_support import ALICE, MemoryAttachments, MemoryStore
 
 FENCE = Fence()

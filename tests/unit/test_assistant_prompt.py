@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.assistant.prompt import INSTRUCTIONS, build_instructions
-from examples.assistant.settings import AssistantSettings
-from examples.assistant.untrusted import DELIMITER, Fence, cut, one_line, without_controls
+from relaykit.examples.assistant.prompt import INSTRUCTIONS, build_instructions
+from relaykit.examples.assistant.settings import AssistantSettings
+from relaykit.examples.assistant.untrusted import DELIMITER, Fence, cut, one_line, without_controls
 from relaykit.shared.identity import RequestContext
 
 CLOSING = re.compile(DELIMITER, re.IGNORECASE)

@@ -22,11 +22,11 @@ from chatkit.types import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from examples.assistant.citations import Citations
-from examples.assistant.corpus import Section
-from examples.assistant.heard import hear
-from examples.assistant.long_answer import PARAGRAPHS, long_answer, timed_answer, tokens
-from examples.assistant.script import Call, Say, Situation, reply_to
+from relaykit.examples.assistant.citations import Citations
+from relaykit.examples.assistant.corpus import Section
+from relaykit.examples.assistant.heard import hear
+from relaykit.examples.assistant.long_answer import PARAGRAPHS, long_answer, timed_answer, tokens
+from relaykit.examples.assistant.script import Call, Say, Situation, reply_to
 
 TOOLS = Situation(
     tools=("search_docs", "show_checklist", "highlight", "open_page", "get_local_time"), deltas_per_second=50

@@ -45,7 +45,7 @@ from chatkit.types import (
 )
 from chatkit.widgets import DynamicWidgetRoot
 
-from examples.assistant import AssistantServer
+from relaykit.examples.assistant import AssistantServer
 from relaykit.shared.identity import RequestContext
 
 PIXEL = (

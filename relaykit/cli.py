@@ -1,0 +1,94 @@
+"""The command `relaykit`. Each command takes its settings from the environment, and imports what it needs itself."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+BAD_USAGE = 2
+
+EPILOG = (
+    "Settings are environment variables: .env.example in the repository lists them. "
+    "Exit status: 0 done or stopped as asked, 1 failed, 2 cannot start (bad usage, settings or services)."
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of argparse's usage and message."""
+        self.exit(BAD_USAGE, f"{self.prog}: {message}; `{self.prog} --help` says more\n")
+
+
+def _api() -> int:
+    from relaykit.api.__main__ import run
+
+    run()
+
+
+def _worker() -> int:
+    from relaykit.worker.__main__ import run
+
+    run()
+
+
+def _migrate() -> int:
+    from relaykit.shared.migrate import main
+
+    return main()
+
+
+def _local() -> int:
+    from relaykit.local.__main__ import main
+
+    return main()
+
+
+def _check() -> int:
+    from relaykit.check import main
+
+    return main()
+
+
+COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
+    "api": (_api, "run one API process on HOST:PORT, until SIGTERM"),
+    "worker": (_worker, "run one worker process, until SIGTERM"),
+    "migrate": (_migrate, "bring the schema of DATABASE_URL up to date, once for each release"),
+    "local": (
+        _local,
+        "run all of Relaykit on this machine, with Redis and PostgreSQL of its own, until Ctrl-C",
+    ),
+    "check": (_check, "check settings, the site's server, the services and the schema, one line for each"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command that the arguments name; the status to end with. `api` and `worker` end the process."""
+    parser = _Parser(
+        prog="relaykit",
+        description="Runs any ChatKitServer behind a queue.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers(dest="command", metavar="command", parser_class=_Parser)
+    for name, (_, description) in COMMANDS.items():
+        commands.add_parser(
+            name, help=description, description=f"{description}.", epilog=EPILOG, allow_abbrev=False
+        )
+    given = parser.parse_args(arguments)
+    if given.version:
+        from relaykit.shared.version import VERSION
+
+        print(f"relaykit {VERSION}")
+        return 0
+    if given.command is None:
+        parser.error("a command is missing")
+    call, _ = COMMANDS[given.command]
+    return call()
+
+
+def entry_point() -> NoReturn:
+    """The installed command."""
+    sys.exit(main())
