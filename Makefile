@@ -32,7 +32,7 @@ help: ## print this
 setup: $(STAMP) ## make the environment in .venv, as locked
 
 run: $(STAMP) ## all of Relaykit on this machine, until Ctrl-C (PORT, WORKERS, API_PROCESSES, DATA_DIR); logs in .relaykit/logs
-	@exec $(BIN)/python -m relaykit.local
+	@exec $(BIN)/python -m relaykit local
 
 test: $(STAMP) browser $(if $(ARGS),,web-test) ## the tests, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
 	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long" $(ARGS)
@@ -97,13 +97,13 @@ $(WEB_STAMP): web/package-lock.json web/package.json
 	@touch $@
 
 migrate: $(STAMP) ## bring the schema of DATABASE_URL up to date
-	@exec $(BIN)/python -m relaykit.shared.migrate
+	@exec $(BIN)/python -m relaykit migrate
 
 api: $(STAMP) ## one API process, with the settings of the environment
-	@exec $(BIN)/python -m relaykit.api
+	@exec $(BIN)/python -m relaykit api
 
 worker: $(STAMP) ## one worker process, with the settings of the environment
-	@exec $(BIN)/python -m relaykit.worker
+	@exec $(BIN)/python -m relaykit worker
 
 lock: $(STAMP) ## write the lock files anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

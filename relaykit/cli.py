@@ -73,11 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="command", parser_class=_Parser)
-    for name, (_, description) in COMMANDS.items():
-        commands.add_parser(
+    parsers = {
+        name: commands.add_parser(
             name, help=description, description=f"{description}.", epilog=EPILOG, allow_abbrev=False
         )
-    given = parser.parse_args(arguments)
+        for name, (_, description) in COMMANDS.items()
+    }
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    named = next((word for word in words if not word.startswith("-")), None)
+    if named is not None and named not in COMMANDS:
+        parser.error(f"unknown command {named!r}")
+    given, rest = parser.parse_known_args(words)
+    if rest:
+        parsers.get(given.command, parser).error(f"unrecognized arguments: {' '.join(rest)}")
     if given.version:
         from relaykit.shared.version import VERSION
 

@@ -21,7 +21,7 @@ from relaykit.shared.errors import ContextTimeout, ServerLoadError
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.load_loop import TOO_EARLY, StartsTask, unrun_loop, wants_loop
 from relaykit.shared.refusals import server_refusals
-from relaykit.shared.server_checks import bypassed, holders_of, own_methods, unfit_context
+from relaykit.shared.server_checks import bypassed, holders_of, is_shadowed, own_methods, unfit_context
 from relaykit.shared.settings import Settings
 from relaykit.shared.store import PostgresStore
 from relaykit.shared.timestamps import send_offsets
@@ -128,8 +128,13 @@ def _load(
     attachment_store: AttachmentStore[Any] | None,
     instance: ChatKitServer[Any] | None,
 ) -> UserServer:
-    if settings.app_dir is not None and str(settings.app_dir) not in sys.path:
-        sys.path.insert(0, str(settings.app_dir))
+    folder = str(settings.app_dir or Path.cwd())
+    if is_shadowed(Path(folder)):
+        raise ServerLoadError(
+            f"{folder} holds a package relaykit, which is the name of Relaykit's own: rename it"
+        )
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     context = (
         _identity
         if settings.chatkit_context is None

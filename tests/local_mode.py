@@ -1,4 +1,4 @@
-"""Local mode as a user has it: `python -m relaykit.local`, and what it leaves behind."""
+"""Local mode as a user has it: `relaykit local`, and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,14 +37,20 @@ class ProcessId:
 class LocalMode:
     """One start. `said` and `complained` are its standard output and error so far."""
 
-    def __init__(self, data_dir: Path, **environ: str) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        command: Sequence[str] = (sys.executable, "-m", "relaykit", "local"),
+        folder: Path = ROOT,
+        **environ: str,
+    ) -> None:
         self.data_dir = data_dir
         self._folder = Path(tempfile.mkdtemp(prefix="output-", dir=data_dir))
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         with (self._folder / "out").open("wb") as out, (self._folder / "err").open("wb") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "relaykit.local"],
-                cwd=ROOT,
+                command,
+                cwd=folder,
                 env={**kept, "PORT": "0", "DATA_DIR": str(data_dir), **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=out,

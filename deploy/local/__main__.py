@@ -7,13 +7,13 @@ import signal
 import sys
 from types import FrameType
 
-from relaykit.local.errors import LocalModeError, Stopped
+from relaykit.local.errors import LocalModeError, ServiceMissing, Stopped
 from relaykit.local.supervisor import Processes, run
 from relaykit.local.waiting import StopRequest
 
 
 def main() -> int:
-    """0 when it was asked to stop, 1 with a clear message when it could not start or go on."""
+    """0 when it was asked to stop, 1 with a clear message when it could not start or go on, 2 without its services."""
     stop, processes = StopRequest(), Processes()
 
     def asked_to_stop(number: int, frame: FrameType | None) -> None:
@@ -30,7 +30,7 @@ def main() -> int:
         pass
     except (LocalModeError, OSError) as error:
         print(f"Relaykit: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ServiceMissing) else 1
     return 0
 
 

@@ -7,5 +7,15 @@ class LocalModeError(Exception):
     """Local mode cannot start or go on; the text is for the person who started it."""
 
 
+class ServiceMissing(LocalModeError):
+    """A service is neither given nor installed."""
+
+    def __init__(self, name: str, variable: str) -> None:
+        super().__init__(
+            f"There is no {name}: set {variable}, or install the one for local mode "
+            "(pip install 'relaykit[local]'; in a checkout: make setup)."
+        )
+
+
 class Stopped(Exception):
     """Somebody asked to stop while something was starting."""

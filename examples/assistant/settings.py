@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from agents.models import get_default_model
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+INSTALLED = Path(__file__).parent / "site"
+"""Where a wheel has README.md and docs/."""
 DEFAULT_DELTA_MS = 20.0
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -48,7 +50,9 @@ class AssistantSettings:
             base_url=environment.get("OPENAI_BASE_URL") or None,
             model=environment.get("OPENAI_MODEL") or get_default_model(),
             delta_ms=_delta_ms(environment.get("ASSISTANT_DELTA_MS")),
-            docs_dir=Path(environment.get("ASSISTANT_DOCS_DIR") or CHECKOUT),
+            docs_dir=Path(
+                environment.get("ASSISTANT_DOCS_DIR") or (INSTALLED if INSTALLED.is_dir() else CHECKOUT)
+            ),
             docs_url=environment.get("ASSISTANT_DOCS_URL") or None,
             mcp_url=_mcp_url(environment.get("ASSISTANT_MCP_URL")),
         )

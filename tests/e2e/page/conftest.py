@@ -40,7 +40,7 @@ def address(
         }
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         process = subprocess.Popen(
-            [sys.executable, "-m", "relaykit.local"],
+            [sys.executable, "-m", "relaykit", "local"],
             cwd=ROOT,
             env={**kept, **given},
             stdout=subprocess.PIPE,
