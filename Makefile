@@ -24,7 +24,7 @@ BUSY_TESTS := tests/e2e/test_worker_process.py tests/e2e/test_next_attempt.py te
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup run test test-long test-busy fuzz chaos siege bench soak check web web-test web-built web-check element-current migrate api worker lock browser clean
+.PHONY: help wheel fix setup run test test-long test-busy fuzz chaos siege bench soak check web web-test web-built web-check element-current migrate api worker lock browser clean
 
 help: ## print this
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -58,6 +58,13 @@ bench: $(BENCH_STAMP) $(if $(PEERS_ASKED),$(PEERS_STAMP)) ## the benchmarks, eac
 
 soak: $(BENCH_STAMP) ## half or more of what one worker holds, for SOAK_SECONDS (3600): what grows
 	@exec $(BIN)/python -m bench.soak
+
+wheel: $(STAMP) ## build a wheel and an sdist in dist/
+	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist . && ls dist/*.whl
+
+fix: $(STAMP) ## sort imports, format, and mend what ruff and biome can mend by themselves
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+	@$(call with_node,$(WEB_STAMP) && npm --prefix web --silent run format)
 
 check: $(STAMP) web-check ## ruff, its formatter, mypy --strict, import-linter; biome and tsc for web/
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""`python -m relaykit.api`: one API process on HOST:PORT, with the settings of the environment."""
+"""`relaykit api`: one API process on HOST:PORT, with the settings of the environment."""
 
 from __future__ import annotations
 

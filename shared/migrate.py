@@ -1,4 +1,4 @@
-"""Brings the database's schema up to date: `python -m relaykit.shared.migrate`."""
+"""Brings the database's schema up to date: `relaykit migrate`."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ async def require_migrations(connection: asyncpg.Connection) -> None:
     missing = sorted({path.stem for path in MIGRATIONS.glob("*.sql")} - applied)
     if missing:
         raise SchemaOutdated(
-            f"The database lacks {', '.join(missing)}: run `python -m relaykit.shared.migrate`."
+            f"The database lacks {', '.join(missing)}: run `relaykit migrate`."
         )
 
 

@@ -303,7 +303,7 @@ async def _working(worker: RunWorker) -> AsyncIterator[None]:
 
 @dataclass
 class Process:
-    """`python -m relaykit.api` or `python -m relaykit.worker`, with its output in a file."""
+    """`relaykit api` or `relaykit worker`, with its output in a file."""
 
     popen: subprocess.Popen[bytes] | ForkedPopen
     log: Path

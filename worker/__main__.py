@@ -1,4 +1,4 @@
-"""`python -m relaykit.worker`: one worker process, with the settings of the environment."""
+"""`relaykit worker`: one worker process, with the settings of the environment."""
 
 from __future__ import annotations
 

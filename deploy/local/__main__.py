@@ -1,4 +1,4 @@
-"""`python -m relaykit.local`, which is `make run`: all of Relaykit on this machine, until Ctrl-C or SIGTERM."""
+"""`relaykit local`, which is `make run`: all of Relaykit on this machine, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class DatabaseUnavailable(RelaykitError):
 
 
 class SchemaOutdated(RelaykitError):
-    """The database's schema is not up to date: run `python -m relaykit.shared.migrate`."""
+    """The database's schema is not up to date: run `relaykit migrate`."""
 
     code = "schema_outdated"
 

@@ -1,4 +1,4 @@
-"""`python -m relaykit.shared.migrate`: odd URLs, and one clear line."""
+"""`relaykit migrate`: odd URLs, and one clear line."""
 
 from __future__ import annotations
 

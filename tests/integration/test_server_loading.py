@@ -305,7 +305,7 @@ async def test_a_service_that_is_away(settings: Settings, databases: Databases, 
             with pytest.raises(error) as refused:
                 await start(side, settings.model_copy(update=changes))
             assert type(refused.value) is error
-    assert "python -m relaykit.shared.migrate" in refused.value.message
+    assert "relaykit migrate" in refused.value.message
 
 
 # --- as processes

@@ -1,4 +1,4 @@
-"""`python -m tests.siege.limited_api`: `python -m relaykit.api` with as many descriptors as SIEGE_DESCRIPTORS says."""
+"""`python -m tests.siege.limited_api`: `relaykit api` with as many descriptors as SIEGE_DESCRIPTORS says."""
 
 from __future__ import annotations
 

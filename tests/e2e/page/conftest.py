@@ -26,7 +26,7 @@ STOP_SECONDS = 120
 def address(
     redis_databases: RedisDatabases, databases: Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """`python -m relaykit.local` with the server of this package; the address it prints."""
+    """`relaykit local` with the server of this package; the address it prints."""
     directory = tmp_path_factory.mktemp("local-mode")
     with redis_databases.fresh() as redis_url, databases.fresh(migrated=False) as database_url:
         given = {
