@@ -117,9 +117,7 @@ async def require_migrations(connection: asyncpg.Connection) -> None:
     applied = {row["migration_id"] for row in rows}
     missing = sorted({path.stem for path in MIGRATIONS.glob("*.sql")} - applied)
     if missing:
-        raise SchemaOutdated(
-            f"The database lacks {', '.join(missing)}: run `relaykit migrate`."
-        )
+        raise SchemaOutdated(f"The database lacks {', '.join(missing)}: run `relaykit migrate`.")
 
 
 async def identity_of(connection: asyncpg.Connection) -> str:

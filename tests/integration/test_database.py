@@ -134,7 +134,7 @@ class TestStart:
     ) -> None:
         async with Database(settings_for(database_url)) as database, database.connection() as connection:
             await connection.execute(damage)
-        with pytest.raises(SchemaOutdated, match=r"python -m shared\.migrate"):
+        with pytest.raises(SchemaOutdated, match=r"relaykit migrate"):
             async with Database(settings_for(database_url)):
                 pass
 
@@ -143,7 +143,7 @@ class TestStart:
             [
                 sys.executable,
                 "-c",
-                "import shared.database, shared.store, shared.migrate, shared.attachments",
+                "from relaykit.shared import attachments, database, migrate, store",
             ],
             env={},
             cwd=Path(__file__).parents[2],

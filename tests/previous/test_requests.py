@@ -39,10 +39,10 @@ class Bench:
         known = statements()
         owner = ("", "alice")
         written = (thread_id, *owner, item.id, item.model_dump_json(), None, None)
-        await self.database.fetch(known["relaykit.shared.store_sql.WRITE_ITEM"], *written)
+        await self.database.fetch(known["shared.store_sql.WRITE_ITEM"], *written)
         options = {"allow_cancel": True}
         await self.database.execute(
-            known["relaykit.shared.runs_sql.INSERT"],
+            known["shared.runs_sql.INSERT"],
             *(run_id, *owner, thread_id, "threads.add_user_message"),
             json.dumps({"item_id": item.id, "stream_options": options}),
             json.dumps({"claims": {}, "locale": None, "metadata": {}, "request_id": "req_1"}),
@@ -53,9 +53,9 @@ class Bench:
         journals = PreviousJournals(self.redis)
         await journals.append(run_id, 0, 1, [(b"e", done), (b"e", stream_options)])
         if ended:
-            await self.database.execute(known["relaykit.shared.runs_sql.START"], run_id, ["queued"])
+            await self.database.execute(known["shared.runs_sql.START"], run_id, ["queued"])
             end = (run_id, 1, "completed", None, ["running"])
-            await self.database.execute(known["relaykit.shared.runs_sql.FINISH"], *end)
+            await self.database.execute(known["shared.runs_sql.FINISH"], *end)
             await journals.append(run_id, 1, 1, [(b"m", b""), (b"end", b"completed")])
         elif enqueue:
             await PreviousQueue(self.redis).enqueue(run_id)
