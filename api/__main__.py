@@ -10,14 +10,14 @@ from typing import NoReturn
 
 import structlog
 
-from relaykit.api.descriptors import raise_descriptor_limit
-from relaykit.api.http_server import HttpConfig, Server
+from relaykit.api.http.descriptors import raise_descriptor_limit
+from relaykit.api.http.server import HttpConfig, Server
 from relaykit.api.main import create_app
 from relaykit.shared.errors import RelaykitError
-from relaykit.shared.garbage import settle
-from relaykit.shared.listener import bind
 from relaykit.shared.log import configure, failure
-from relaykit.shared.main_loop import MainLoop
+from relaykit.shared.process.gc_tuning import settle
+from relaykit.shared.process.listener import bind
+from relaykit.shared.process.main_loop import MainLoop
 from relaykit.shared.settings import load_settings
 
 DRAIN_SHARE = 0.8

@@ -10,22 +10,23 @@ import structlog
 from chatkit.server import ChatKitServer
 from fastapi import FastAPI
 
-from relaykit.api import chatkit_endpoint, health, runs
-from relaykit.api.application import Application
-from relaykit.api.attachments import attachments_router
-from relaykit.api.chatkit_openapi import request_definitions
-from relaykit.api.descriptors import descriptor_limit
-from relaykit.api.dev import dev_router
-from relaykit.api.errors import install_error_handlers
-from relaykit.api.http_headers import add_http_headers
-from relaykit.api.openapi import describe
-from relaykit.api.page import page_router
+from relaykit.api.http.descriptors import descriptor_limit
+from relaykit.api.http.detached_streams import Application
+from relaykit.api.http.errors import install_error_handlers
+from relaykit.api.http.headers import add_http_headers
+from relaykit.api.http.reconnect_limiter import take_turns
+from relaykit.api.local.issuer import dev_router
+from relaykit.api.local.page import page_router
+from relaykit.api.openapi.chatkit import request_definitions
+from relaykit.api.openapi.responses import describe
 from relaykit.api.resources import build_user_server, open_resources
-from relaykit.api.server_loop import ServerLoop
-from relaykit.api.turns import take_turns
-from relaykit.shared.database import Database
+from relaykit.api.routes import chatkit as chatkit_endpoint
+from relaykit.api.routes import health, runs
+from relaykit.api.routes.attachments import attachments_router
+from relaykit.api.site.server_loop import ServerLoop
 from relaykit.shared.errors import RelaykitError
 from relaykit.shared.log import failure
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from relaykit.shared.version import VERSION
 

@@ -13,33 +13,33 @@ from typing import Any
 import structlog
 from chatkit.server import ChatKitServer
 
-from relaykit.api.admission import Admission
-from relaykit.api.authentication import Authenticator
-from relaykit.api.byte_budget import ByteBudget
-from relaykit.api.hub import Hub
-from relaykit.api.idempotency import EarlierRuns
-from relaykit.api.jwks import JwksClient
-from relaykit.api.limits import Limits
-from relaykit.api.receipts import Receipts
-from relaykit.api.request_gate import RequestGate
-from relaykit.api.server_loop import ServerLoop
-from relaykit.api.streams import Streams
-from relaykit.api.watch import Watch
-from relaykit.shared.attachments import build_attachment_store, build_previews
-from relaykit.shared.chatkit import UserServer, load_server
-from relaykit.shared.database import Database
-from relaykit.shared.ending import Endings
+from relaykit.api.admission.admission import Admission
+from relaykit.api.admission.byte_budget import ByteBudget
+from relaykit.api.admission.idempotency import EarlierRuns
+from relaykit.api.admission.limits import Limits
+from relaykit.api.admission.receipts import Receipts
+from relaykit.api.admission.request_gate import RequestGate
+from relaykit.api.auth.authenticator import Authenticator
+from relaykit.api.auth.jwks import JwksClient
+from relaykit.api.relay.hub import Hub
+from relaykit.api.relay.liveness import Watch
+from relaykit.api.relay.streams import Streams
+from relaykit.api.site.server_loop import ServerLoop
+from relaykit.shared.attachments.store import build_attachment_store, build_previews
+from relaykit.shared.endings import Endings
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
-from relaykit.shared.process_end import note_failure
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import open_redis
-from relaykit.shared.redis_check import RedisCheck
-from relaykit.shared.run_rows import Runs
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.process.end import note_failure
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis.check import RedisCheck
+from relaykit.shared.redis.client import open_redis
+from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.site.user_server import UserServer, load_server
 from relaykit.shared.tasks import end_tasks
+from relaykit.shared.threads.store import PostgresStore
 from relaykit.shared.token_box import TokenBox
 
 log = structlog.get_logger()

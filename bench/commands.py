@@ -86,5 +86,5 @@ async def _read(
 
 def script_names() -> dict[str, str]:
     """The product's scripts by their SHA-1."""
-    folder = Path(shared.__path__[0], "lua")
+    folder = Path(shared.__path__[0], "redis", "lua")
     return {hashlib.sha1(file.read_bytes()).hexdigest(): file.stem for file in folder.glob("*.lua")}  # noqa: S324

@@ -8,10 +8,10 @@ from redis.asyncio.client import Pipeline
 
 from bench.pipe import Pipe
 from bench.stamp import stamp
-from relaykit.shared import keys
 from relaykit.shared.journal import Batch, Field, Journals
-from relaykit.shared.redis import Redis, script
-from relaykit.shared.runs import Status
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, script
+from relaykit.shared.runs.run import Status
 
 ATTEMPT = 1
 TTL_SECONDS = 3_600.0

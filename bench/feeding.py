@@ -14,7 +14,7 @@ import psycopg
 from bench.fed_events import events_of
 from bench.feeder import Fed
 from bench.stack import ROOT, Stack
-from relaykit.shared.runs import Kind, Status, new_run_id
+from relaykit.shared.runs.run import Kind, Status, new_run_id
 
 OWNER = "bench"
 STOP_SECONDS = 10.0

@@ -24,11 +24,11 @@ from chatkit.types import AssistantMessageContentPartTextDelta, ThreadItemUpdate
 
 from bench.server import BenchServer
 from bench.stamp import stamp
-from relaykit.shared import keys
 from relaykit.shared.journal import Journals
-from relaykit.shared.redis import Redis, open_redis
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.settings import load_settings
-from relaykit.worker.publisher import Publisher
+from relaykit.worker.publishing.publisher import Publisher
 
 Way = Literal["publisher", "xadd", "xadd_publish", "nothing"]
 Publish = Callable[[ThreadItemUpdatedEvent], Awaitable[None]]

@@ -19,13 +19,13 @@ from chatkit.types import InferenceOptions, ThreadMetadata, UserMessageItem, Use
 from bench.baselines.stock_arq import HOLDING, STARTED
 from bench.server import Script
 from bench.stack import Stack
-from relaykit.shared import keys
-from relaykit.shared.fair_share import Flow
 from relaykit.shared.identity import caller_digest
 from relaykit.shared.journal import Journals
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import Redis, open_redis
-from relaykit.shared.runs import Kind, new_run_id
+from relaykit.shared.queue.fair_share import Flow
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, open_redis
+from relaykit.shared.runs.run import Kind, new_run_id
 
 OWNER = "bench"
 HOLD_SECONDS = 3_600.0

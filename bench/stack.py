@@ -20,7 +20,7 @@ from relaykit.local.issuer_key import issuer_key
 from relaykit.local.ports import free_port
 from relaykit.local.services import Services, services
 from relaykit.local.waiting import StopRequest, wait_until
-from relaykit.shared.migrate import migrate
+from relaykit.shared.postgres.migrate import migrate
 
 ROOT = Path(__file__).resolve().parents[1]
 STOP_SECONDS = 20.0

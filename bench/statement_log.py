@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import psycopg
 
 from bench.stack import Stack
-from relaykit.worker import sweeps
+from relaykit.worker.reaper import sweeps
 
 LOGGED = re.compile(r"^(\S+) LOG:  (?:statement|execute [^:]+): (.*(?:\n\t.*)*)", re.MULTILINE)
 """A statement, after the name of who sent it; its further lines are indented."""

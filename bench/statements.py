@@ -12,13 +12,18 @@ from types import ModuleType
 from typing import Any, Final
 
 from bench.rows import CALLER, LONG_THREAD, OLD_DAYS, Size
-from relaykit.shared import attachment_objects, attachments, awaited_calls, runs_sql, store_sql, undo_sql
-from relaykit.shared.attachments import UNSENT_SECONDS
-from relaykit.shared.queue import REPEAT_SECONDS
-from relaykit.shared.run_rows import MAX_SAME_BODY
-from relaykit.shared.runs import MAX_UNCOUNTED_ATTEMPTS, Status, sources
-from relaykit.shared.store import PAGE_MAX_BYTES
-from relaykit.worker import reaper, sweeps
+from relaykit.shared.attachments import objects as attachment_objects
+from relaykit.shared.attachments import store as attachments
+from relaykit.shared.attachments.store import UNSENT_SECONDS
+from relaykit.shared.queue.job_queue import REPEAT_SECONDS
+from relaykit.shared.runs import awaited_calls
+from relaykit.shared.runs import statements as runs_sql
+from relaykit.shared.runs.rows import MAX_SAME_BODY
+from relaykit.shared.runs.run import MAX_UNCOUNTED_ATTEMPTS, Status, sources
+from relaykit.shared.threads import statements as store_sql
+from relaykit.shared.threads import undo_statements as undo_sql
+from relaykit.shared.threads.store import PAGE_MAX_BYTES
+from relaykit.worker.reaper import reaper, sweeps
 
 MODULES: Final = (
     runs_sql,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from relaykit.shared.database import Database
 from relaykit.shared.errors import RelaykitError, SchemaOutdated
 from relaykit.shared.log import configure
-from relaykit.shared.redis import open_redis
-from relaykit.shared.redis_check import RedisCheck, reach
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.redis.check import RedisCheck, reach
+from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings, load_settings
 from relaykit.worker.main import load
 

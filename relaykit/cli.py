@@ -34,7 +34,7 @@ def _worker() -> int:
 
 
 def _migrate() -> int:
-    from relaykit.shared.migrate import main
+    from relaykit.shared.postgres.migrate import main
 
     return main()
 

@@ -8,7 +8,7 @@ from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from relaykit.shared.thread_merge import LoadedThreads
+from relaykit.shared.threads.merge import LoadedThreads
 
 
 class RequestHeaders(Mapping[str, str]):

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from redis.asyncio.client import Pipeline
 
-from relaykit.shared import keys
 from relaykit.shared.errors import InvalidCursor, JournalGone
-from relaykit.shared.redis import Call, Redis, call, names_of, script, translated
-from relaykit.shared.runs import Status
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Call, Redis, call, names_of, script, translated
+from relaykit.shared.runs.run import Status
 
 
 class Cursor(NamedTuple):

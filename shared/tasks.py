@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from relaykit.shared.process_end import names_of
+from relaykit.shared.process.end import names_of
 
 REPEAT_SECONDS = 0.5
 GIVE_UP_SECONDS = 5.0

@@ -9,7 +9,7 @@ from functools import cache
 
 import httpx2._transports.default
 
-from relaykit.api import dev
+from relaykit.api.local import issuer as dev
 
 
 def make_once() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from relaykit.shared import sessions
+from relaykit.shared.postgres import sessions
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import redis
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 from tests.system import wait_until
 
 

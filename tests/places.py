@@ -23,7 +23,7 @@ from chatkit.types import (
 )
 
 from relaykit.shared.identity import RequestContext
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.threads.store import PostgresStore
 from tests.protocol_servers import card
 
 _numbers = count()

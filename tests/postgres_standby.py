@@ -17,7 +17,7 @@ from relaykit.local.ports import free_port
 from relaykit.local.postgres_files import postgres_files
 from relaykit.local.postgres_server import ENVIRONMENT, postgres_server
 from relaykit.local.waiting import StopRequest, wait_until
-from relaykit.shared.migrate import migrate
+from relaykit.shared.postgres.migrate import migrate
 from tests.services import open_folder, remove_data
 
 SECONDS = 60.0

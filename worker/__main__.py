@@ -12,9 +12,9 @@ from typing import NoReturn
 import structlog
 
 from relaykit.shared.errors import RelaykitError
-from relaykit.shared.garbage import settle
 from relaykit.shared.log import configure, failure
-from relaykit.shared.main_loop import MainLoop
+from relaykit.shared.process.gc_tuning import settle
+from relaykit.shared.process.main_loop import MainLoop
 from relaykit.shared.settings import load_settings
 from relaykit.worker.main import RunWorker, create_worker
 from relaykit.worker.quarantine.cell_process import execute_cell

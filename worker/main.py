@@ -11,24 +11,24 @@ import structlog
 from arq.connections import ArqRedis
 from chatkit.server import ChatKitServer
 
-from relaykit.shared.attachments import ObjectAttachmentStore, build_attachment_store, build_previews
-from relaykit.shared.chatkit import UserServer, load_server
-from relaykit.shared.database import Database
-from relaykit.shared.queue import Queue, deserialize, serialize
-from relaykit.shared.redis import REPLY_TIMEOUT_SECONDS, open_redis
+from relaykit.shared.attachments.store import ObjectAttachmentStore, build_attachment_store, build_previews
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.queue.job_queue import Queue, deserialize, serialize
+from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, open_redis
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
-from relaykit.shared.store_calls import StoreCalls
+from relaykit.shared.site.user_server import UserServer, load_server
 from relaykit.shared.tasks import end_tasks
-from relaykit.worker.arq_worker import BELL_SECONDS, ArqWorker
+from relaykit.shared.threads.calls import StoreCalls
+from relaykit.shared.threads.store import PostgresStore
+from relaykit.worker.claiming.arq_worker import BELL_SECONDS, ArqWorker
 from relaykit.worker.draining import Draining
-from relaykit.worker.execution import opened_execution, running_loops
-from relaykit.worker.executor import Executor
+from relaykit.worker.execution.executor import Executor
+from relaykit.worker.execution.server_events import note_given_id
+from relaykit.worker.execution.stop import calling_store, guard, is_executing
 from relaykit.worker.quarantine.fork_server import ForkServer
 from relaykit.worker.quarantine.quarantine import Quarantine
-from relaykit.worker.reaper import Reaper
-from relaykit.worker.server_events import note_given_id
-from relaykit.worker.stop import calling_store, guard, is_executing
+from relaykit.worker.reaper.reaper import Reaper
+from relaykit.worker.resources import opened_execution, running_loops
 
 log = structlog.get_logger()
 

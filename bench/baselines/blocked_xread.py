@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from relaykit.api.sse import HEADERS, encode
-from relaykit.shared import keys
+from relaykit.api.relay.sse import HEADERS, encode
 from relaykit.shared.journal import START, Field, entries
+from relaykit.shared.redis import keys
 
 BLOCK_MS = 5_000
 READ_ENTRIES = 1_000

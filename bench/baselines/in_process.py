@@ -16,10 +16,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
 from bench.server import BenchServer
-from relaykit.shared.database import Database
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import load_settings
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.threads.store import PostgresStore
 
 
 def create_app() -> FastAPI:

@@ -23,7 +23,7 @@ from bench.results import Measure
 from bench.server import Script
 from bench.stack import Stack, stack
 from bench.statement_log import StatementLog
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 
 SCRIPT = Script(deltas=50)
 PACED = Script(deltas=50, per_second=50)

@@ -17,10 +17,10 @@ from bench.queues import OWNER, OurRuns, flow, our_runs
 from bench.results import Goal, Measure, Of, percentile, spread
 from bench.server import Script
 from bench.stack import Stack, stack
-from relaykit.shared import keys
-from relaykit.shared.fair_share import Flow
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import Redis, open_redis
+from relaykit.shared.queue.fair_share import Flow
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, open_redis
 
 LEASE_SECONDS = 60.0
 CLAIM_GOAL = Goal(Of.RATIO, at_most=1.5)

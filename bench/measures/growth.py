@@ -20,7 +20,7 @@ from bench.results import Goal, Measure, Of, percentile, spread
 from bench.rows import Size, fill
 from bench.stack import stack
 from bench.statements import Case, cases
-from relaykit.shared.migrate import migrate
+from relaykit.shared.postgres.migrate import migrate
 
 ACTIVE = 200
 HOT = {

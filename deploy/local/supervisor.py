@@ -20,10 +20,10 @@ from relaykit.local.ports import port_taken
 from relaykit.local.redis_server import redis_named
 from relaykit.local.services import services
 from relaykit.local.waiting import StopRequest, wait_until, watch
-from relaykit.shared import keys
 from relaykit.shared.errors import RelaykitError
-from relaykit.shared.keys import Names
-from relaykit.shared.migrate import migrate
+from relaykit.shared.postgres.migrate import migrate
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.keys import Names
 
 READY_TIMEOUT_SECONDS = 2.0
 STOP_MARGIN_SECONDS = 15.0

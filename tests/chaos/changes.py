@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relaykit.shared.runs import Status
+from relaykit.shared.runs.run import Status
 from tests.chaos.record import Evidence, Loss, RunRow
 from tests.chaos.script import AUTOMATIC_TITLE, CALL, LEDGER, TALLY, Script, is_ledger, tag_of, text_of
 

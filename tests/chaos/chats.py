@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 
-from relaykit.shared.runs import Status
+from relaykit.shared.runs.run import Status
 from tests.chaos.frames import BadStream, End, Frames
 from tests.chaos.harm import Harm
 from tests.chaos.record import Turn

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from relaykit.shared.journal import Cursor, Entry, Field
-from relaykit.shared.runs import Status
+from relaykit.shared.runs.run import Status
 from tests.chaos.changes import (
     CALLS,
     CHANGES,

@@ -15,10 +15,10 @@ from random import Random
 import httpx2
 
 from relaykit.local.data_directory import data_directory
-from relaykit.shared.migrate import migrate
+from relaykit.shared.postgres.migrate import migrate
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
-from relaykit.worker.last_resort import BLOCKED_STATUS
+from relaykit.worker.keeper.last_resort import BLOCKED_STATUS
 from tests.chaos import checks, evidence
 from tests.chaos.chats import Chat
 from tests.chaos.evidence import Archive

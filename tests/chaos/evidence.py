@@ -12,10 +12,10 @@ from typing import Any
 import asyncpg
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.journal import START, Entry, Journals
-from relaykit.shared.runs import ENDED
+from relaykit.shared.redis import keys
+from relaykit.shared.runs.run import ENDED
 from tests.chaos import checks
 from tests.chaos.fold import Item
 from tests.chaos.record import Journal, Loss, RunRow, Turn

@@ -21,9 +21,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 from relaykit.shared.tasks import end_tasks
-from relaykit.worker.last_resort import BLOCKED_STATUS
+from relaykit.worker.keeper.last_resort import BLOCKED_STATUS
 from tests import blocking_servers
 from tests.blocking_servers import Blocking, BlockingAnswers, Way
 from tests.doomed import process

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
 from tests.doomed import process

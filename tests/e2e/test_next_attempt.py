@@ -14,13 +14,13 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
 from relaykit.shared.errors import DatabaseUnavailable
-from relaykit.shared.queue import Claim, Queue
+from relaykit.shared.queue.job_queue import Claim, Queue
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from relaykit.shared.store_undo import TakenBack
+from relaykit.shared.threads.undo import TakenBack
+from relaykit.worker.execution.rewind import take_back
 from relaykit.worker.main import create_worker
-from relaykit.worker.rewind import take_back
 from tests.doomed import Point, process
 from tests.followers import Follower, asking
 from tests.leases import end_lease
@@ -31,22 +31,31 @@ from tests.system import Caller, System, _working, create, message, running, wai
 SCRIPT = Script(deltas=10, items_before=1)
 
 POINTS = {
-    "claimed, and nothing begun": (Point("relaykit.worker.executor:Executor.execute"), 1),
-    "the row is running, the journal knows nothing": (Point("relaykit.worker.publisher:Publisher.mark"), 2),
-    "the mark is written, and nothing shown": (Point("relaykit.worker.publisher:Publisher.mark", "after"), 2),
+    "claimed, and nothing begun": (Point("relaykit.worker.execution.executor:Executor.execute"), 1),
+    "the row is running, the journal knows nothing": (
+        Point("relaykit.worker.publishing.publisher:Publisher.mark"),
+        2,
+    ),
+    "the mark is written, and nothing shown": (
+        Point("relaykit.worker.publishing.publisher:Publisher.mark", "after"),
+        2,
+    ),
     "an item is stored and not shown": (
-        Point("relaykit.shared.store:PostgresStore.add_thread_item", "after"),
+        Point("relaykit.shared.threads.store:PostgresStore.add_thread_item", "after"),
         2,
     ),
-    "an item is stored and shown": (Point("relaykit.worker.publisher:RunJournal.took", "after", nth=2), 2),
-    "in mid-answer": (Point("relaykit.worker.publisher:RunJournal.put", nth=9), 2),
+    "an item is stored and shown": (
+        Point("relaykit.worker.publishing.publisher:RunJournal.took", "after", nth=2),
+        2,
+    ),
+    "in mid-answer": (Point("relaykit.worker.publishing.publisher:RunJournal.put", nth=9), 2),
     "the answer is stored, its end not shown": (
-        Point("relaykit.shared.store:PostgresStore.add_thread_item", "after", nth=2),
+        Point("relaykit.shared.threads.store:PostgresStore.add_thread_item", "after", nth=2),
         2,
     ),
-    "all is shown, the row is running": (Point("relaykit.shared.ending:Endings.finish_row"), 2),
-    "the row has ended, the journal not": (Point("relaykit.shared.ending:Endings.finish_row", "after"), 1),
-    "the journal has its end, the job is there": (Point("relaykit.shared.queue:Queue.release"), 1),
+    "all is shown, the row is running": (Point("relaykit.shared.endings:Endings.finish_row"), 2),
+    "the row has ended, the journal not": (Point("relaykit.shared.endings:Endings.finish_row", "after"), 1),
+    "the journal has its end, the job is there": (Point("relaykit.shared.queue.job_queue:Queue.release"), 1),
 }
 """Each with the attempt in which the run ends."""
 
@@ -174,7 +183,7 @@ async def test_what_was_shown_is_taken_off_the_screen_though_redis_loses_it_mean
         with process("worker", scripted, tmp_path / "worker.log") as doomed:
             async with asking(alice, create(str(script))) as asker:
                 await asker.until("it is in mid-answer", lambda answer: attempt_of(asker) == 1)
-                monkeypatch.setattr("relaykit.worker.executor.take_back", while_redis_is_emptied)
+                monkeypatch.setattr("relaykit.worker.execution.executor.take_back", while_redis_is_emptied)
                 await lose(doomed, scripted, asker.run_id)
                 async with survivor(system):
                     answer = await asker.finished()
@@ -209,10 +218,12 @@ async def test_a_message_that_was_stopped_while_it_waited_outlives_the_next_atte
 
 
 CHANGES = {
-    "the thread is changed": Point("relaykit.shared.store:PostgresStore.save_thread", "after"),
-    "an older item is changed": Point("relaykit.shared.store:PostgresStore.save_item", "after"),
-    "an older item is removed": Point("relaykit.shared.store:PostgresStore.delete_thread_item", "after"),
-    "all of it is shown": Point("relaykit.worker.publisher:RunJournal.put", nth=12),
+    "the thread is changed": Point("relaykit.shared.threads.store:PostgresStore.save_thread", "after"),
+    "an older item is changed": Point("relaykit.shared.threads.store:PostgresStore.save_item", "after"),
+    "an older item is removed": Point(
+        "relaykit.shared.threads.store:PostgresStore.delete_thread_item", "after"
+    ),
+    "all of it is shown": Point("relaykit.worker.publishing.publisher:RunJournal.put", nth=12),
 }
 
 

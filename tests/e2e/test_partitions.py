@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from tests.followers import Follower, asking, crowd, following
 from tests.leases import renewed

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from relaykit.shared.process_end import END_SECONDS
+from relaykit.shared.process.end import END_SECONDS
 from relaykit.shared.settings import Settings
 from tests.crashing_servers import Crash
 from tests.followers import Follower, asking
@@ -224,7 +224,7 @@ async def test_a_worker_whose_main_task_ends_is_no_zombie(settings: Settings, tm
 
 FAILING_LOOP = """
 from {module} import {name}
-from relaykit.shared.main_loop import MainLoop
+from relaykit.shared.process.main_loop import MainLoop
 from {side}.__main__ import main
 
 async def run(self):
@@ -239,9 +239,9 @@ loop.end(main(loop))
 @pytest.mark.parametrize(
     ("side", "module", "name", "action"),
     [
-        ("worker", "relaykit.worker.reaper", "Reaper", "loop_failed"),
-        ("api", "relaykit.api.watch", "Watch", "hub_failed"),
-        ("api", "relaykit.api.connections", "Connections", "connections_failed"),
+        ("worker", "relaykit.worker.reaper.reaper", "Reaper", "loop_failed"),
+        ("api", "relaykit.api.relay.liveness", "Watch", "hub_failed"),
+        ("api", "relaykit.api.http.connections", "Connections", "connections_failed"),
     ],
 )
 async def test_a_process_of_which_a_part_has_failed_drains_and_says_so_by_its_status(

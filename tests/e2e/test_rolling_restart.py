@@ -14,8 +14,8 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
 from relaykit.shared.journal import Field, entries
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from tests.followers import body, crowd, cursors
 from tests.relay_servers import Script

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 from tests.followers import Follower, asking, crowd
 from tests.leases import end_lease, renewed
 from tests.relay_servers import Script, open_gate

@@ -49,9 +49,9 @@ from chatkit.types import (
 )
 from chatkit.widgets import Button, Card, ListView, ListViewItem, Markdown, Text
 
-from relaykit.shared import database as databases
-from relaykit.shared.database import Database
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres import database as databases
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 
 ALICE = RequestContext(user_id="alice", tenant="acme")

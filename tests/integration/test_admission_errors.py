@@ -14,10 +14,10 @@ import jwt
 import pytest
 import pytest_asyncio
 
-from relaykit.shared.database import Database
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.threads.store import PostgresStore
 from tests.integration.written import Written, written
 from tests.places import Place, add_place, add_thread, add_tool_call
 from tests.protocol_servers import BareServer, ProtocolServer

@@ -30,21 +30,21 @@ from chatkit.types import (
 from fastapi import FastAPI
 from pydantic import AnyUrl
 
-from relaykit.api.attachments import attachments_router, content_disposition
-from relaykit.api.errors import install_error_handlers
+from relaykit.api.http.errors import install_error_handlers
+from relaykit.api.routes.attachments import attachments_router, content_disposition
 from relaykit.examples.assistant.attachments import AttachmentReader
 from relaykit.examples.assistant.converter import AssistantConverter
 from relaykit.examples.assistant.history import load_history
 from relaykit.examples.assistant.untrusted import Fence
-from relaykit.shared.attachment_objects import UPLOAD_TIMEOUT_SECONDS, AttachmentObjects, open_object_store
-from relaykit.shared.attachments import (
+from relaykit.shared.attachments.links import Grant, link
+from relaykit.shared.attachments.objects import UPLOAD_TIMEOUT_SECONDS, AttachmentObjects, open_object_store
+from relaykit.shared.attachments.store import (
     SIZE_KEY,
     ObjectAttachmentStore,
     attachment_rules,
     build_attachment_store,
     build_previews,
 )
-from relaykit.shared.database import Database
 from relaykit.shared.errors import (
     AttachmentAlreadyUploaded,
     AttachmentNotFound,
@@ -56,10 +56,10 @@ from relaykit.shared.errors import (
     TooManyAttachmentsUnsent,
 )
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
-from relaykit.shared.signing import Grant, link
-from relaykit.shared.store import PostgresStore
-from relaykit.shared.store_calls import StoreCalls
+from relaykit.shared.threads.calls import StoreCalls
+from relaykit.shared.threads.store import PostgresStore
 from tests.assistant_support import MemoryStore
 from tests.integration.http_app import serving
 from tests.integration.persistence import ALICE, NOT_ALICE, settings_for, thread

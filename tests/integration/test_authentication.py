@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI, Request
 
-from relaykit.api.authentication import (
+from relaykit.api.auth.authenticator import (
     MAX_EXPIRY,
     MAX_TOKEN_CHARS,
     REASONS,
@@ -22,8 +22,8 @@ from relaykit.api.authentication import (
     locale_of,
     sole_header,
 )
-from relaykit.api.errors import install_error_handlers
-from relaykit.api.jwks import JwksClient
+from relaykit.api.auth.jwks import JwksClient
+from relaykit.api.http.errors import install_error_handlers
 from relaykit.shared.errors import Unauthenticated
 from tests.integration.http_app import serving
 from tests.integration.jwks_server import (

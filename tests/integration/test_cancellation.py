@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import open_redis
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis.client import open_redis
 from tests.system import WAIT_SECONDS
 
 ROUNDS = 300

@@ -12,17 +12,17 @@ import asyncpg
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.claims import Claim, Renewal
 from relaykit.shared.journal import Batch, Field, Journals
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import open_redis
-from relaykit.shared.runs import Status
+from relaykit.shared.queue.claims import Claim, Renewal
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import open_redis
+from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
-from relaykit.worker.heartbeat import RENEWED_AT_ONCE, Heartbeat
+from relaykit.worker.claiming.heartbeat import RENEWED_AT_ONCE, Heartbeat
+from relaykit.worker.execution.stop import Stop
 from relaykit.worker.main import create_worker
-from relaykit.worker.stop import Stop
 from tests.followers import asking, crowd
 from tests.leases import end_lease
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
@@ -254,7 +254,7 @@ async def everything(redis: Redis) -> dict[str, bytes]:
 
 async def test_an_idle_worker_hears_the_bell(settings, monkeypatch):
     """Jobs one after the other, for a worker that without the bell would not look again in an hour."""
-    monkeypatch.setattr("relaykit.worker.arq_worker.BELL_SECONDS", 3600)
+    monkeypatch.setattr("relaykit.worker.claiming.arq_worker.BELL_SECONDS", 3600)
     async with running(settings, ScriptedAnswers) as system, Redis.from_url(settings.redis_url) as redis:
         alice, queue = await system.caller(), Queue(redis)
 
@@ -374,8 +374,8 @@ async def test_drains_at_any_moment_cost_no_run_anything(settings):
 
 async def test_a_queue_that_was_emptied_loses_no_accepted_run(settings, monkeypatch):
     """The row is the truth: the reaper queues it again."""
-    monkeypatch.setattr("relaykit.worker.reaper.QUEUED_SECONDS", 0.1)
-    monkeypatch.setattr("relaykit.worker.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.QUEUED_SECONDS", 0.1)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
     async with running(settings, ScriptedAnswers, workers=0) as system, AsyncExitStack() as stack:
         alice = await system.caller()
         askers = [

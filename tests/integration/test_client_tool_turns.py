@@ -22,13 +22,13 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from relaykit.shared.connection import Connection
-from relaykit.shared.ending import Endings
+from relaykit.shared.endings import Endings
+from relaykit.shared.postgres.connection import Connection
 from relaykit.shared.settings import Settings
-from relaykit.shared.store_sql import WRITE_ITEM
-from relaykit.worker.attempt import Attempt
+from relaykit.shared.threads.statements import WRITE_ITEM
+from relaykit.worker.execution.attempt import Attempt
+from relaykit.worker.execution.stop import Stop
 from relaykit.worker.main import create_worker
-from relaykit.worker.stop import Stop
 from tests.followers import asking
 from tests.integration.test_once_only import lose_the_lease
 from tests.protocol_servers import BareServer, Events, ProtocolServer, card, text_of

@@ -20,7 +20,7 @@ import pytest_asyncio
 from bench.commands import Commands, counted
 from bench.server import BenchServer, Script
 from relaykit.shared.journal import Batch, Field, Journals
-from relaykit.shared.redis import open_redis
+from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from tests.counted import counted_statements, counted_writes
 from tests.followers import asking, crowd, following
@@ -91,9 +91,9 @@ def stage_settings(
 async def stage(stage_settings: Settings) -> AsyncIterator[Stage]:
     with pytest.MonkeyPatch.context() as patched, counted_statements() as statements:
         for cause in (
-            "relaykit.worker.reaper.EVERY_SECONDS",
-            "relaykit.worker.arq_worker.BELL_SECONDS",
-            "relaykit.api.watch.MAX_TICK_SECONDS",
+            "relaykit.worker.reaper.reaper.EVERY_SECONDS",
+            "relaykit.worker.claiming.arq_worker.BELL_SECONDS",
+            "relaykit.api.relay.liveness.MAX_TICK_SECONDS",
         ):
             patched.setattr(cause, 3600)
         async with running(stage_settings, lambda: BenchServer(None)) as system:

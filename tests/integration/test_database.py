@@ -19,15 +19,15 @@ import pytest
 from relaykit.local.data_directory import data_directory
 from relaykit.local.services import services
 from relaykit.local.waiting import StopRequest
-from relaykit.shared import sessions
-from relaykit.shared.database import Database
 from relaykit.shared.errors import DatabaseUnavailable, Fenced, SchemaOutdated, SettingsError, Stopping
-from relaykit.shared.migrate import migrate
-from relaykit.shared.sessions import prepared
-from relaykit.shared.store import PostgresStore
-from relaykit.shared.store_calls import StoreCalls
-from relaykit.worker.attempt import Attempt
-from relaykit.worker.persist import persist
+from relaykit.shared.postgres import sessions
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.postgres.migrate import migrate
+from relaykit.shared.postgres.sessions import prepared
+from relaykit.shared.threads.calls import StoreCalls
+from relaykit.shared.threads.store import PostgresStore
+from relaykit.worker.execution.attempt import Attempt
+from relaykit.worker.execution.persist import persist
 from tests.integration.persistence import ALICE, message, outside, settings_for, thread
 from tests.links import Link
 from tests.services import remove_data

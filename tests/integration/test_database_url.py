@@ -17,11 +17,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from relaykit.shared.conninfo import VARIABLES
-from relaykit.shared.database import Database
-from relaykit.shared.database_url import read_database_url
 from relaykit.shared.errors import RelaykitError, SettingsError
-from relaykit.shared.migrate import migrate
+from relaykit.shared.postgres.conninfo import VARIABLES
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.postgres.database_url import read_database_url
+from relaykit.shared.postgres.migrate import migrate
 from relaykit.shared.settings import Settings
 from tests.certificates import Certificates, made_certificates
 from tests.integration.persistence import settings_for
@@ -277,7 +277,7 @@ class TestRefusedAlike:
 
 def _migrate_command(url: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "relaykit.shared.migrate"],
+        [sys.executable, "-m", "relaykit.shared.postgres.migrate"],
         env={"DATABASE_URL": url, **more},
         cwd=ROOT,
         capture_output=True,

@@ -16,17 +16,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastapi import FastAPI
 
-from relaykit.api.authentication import Authenticator
-from relaykit.api.dev import (
+from relaykit.api.auth.authenticator import Authenticator
+from relaykit.api.auth.jwks import JwksClient
+from relaykit.api.http.errors import install_error_handlers
+from relaykit.api.local.issuer import (
     FORWARDING_HEADERS,
     MAX_TOKEN_REQUEST_BYTES,
     MAX_TTL_SECONDS,
     dev_router,
     thumbprint,
 )
-from relaykit.api.errors import install_error_handlers
-from relaykit.api.jwks import JwksClient
-from relaykit.api.page import page_router
+from relaykit.api.local.page import page_router
 from relaykit.shared.errors import SettingsError
 from tests.integration.http_app import serving
 from tests.integration.jwks_server import JwksServer, settings_for

@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.ending import Endings
-from relaykit.shared.queue import Queue
+from relaykit.shared.endings import Endings
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from relaykit.worker.heartbeat import Heartbeat
+from relaykit.worker.claiming.heartbeat import Heartbeat
 from tests.followers import asking, crowd
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import create, message, running, wait_until
@@ -33,7 +33,7 @@ async def database(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture(autouse=True)
 def eager_reaper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relaykit.worker.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
 
 
 async def test_a_journal_that_refuses_every_attempt_ends_the_run(

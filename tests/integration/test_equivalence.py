@@ -21,10 +21,10 @@ import pytest_asyncio
 from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
 from chatkit.types import FileAttachment, ImageAttachment
 
-from relaykit.shared.database import Database
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import MAX_PAGE_SIZE, PostgresStore
+from relaykit.shared.threads.store import MAX_PAGE_SIZE, PostgresStore
 from tests import equivalence_servers as servers
 from tests.equivalence_servers import HOLD, Server
 from tests.services import Databases, RedisDatabases

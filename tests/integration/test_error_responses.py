@@ -13,8 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from structlog.testing import capture_logs
 
-from relaykit.api.errors import install_error_handlers
-from relaykit.api.http_headers import add_http_headers
+from relaykit.api.http.errors import install_error_handlers
+from relaykit.api.http.headers import add_http_headers
 from relaykit.shared.errors import DatabaseUnavailable, ThreadBusy
 from tests.integration.http_app import serving
 from tests.integration.jwks_server import JwksServer, settings_for

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from tests.followers import asking, crowd, following
 from tests.leases import renewed

@@ -17,8 +17,8 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from relaykit.api.connections import MAX_REFUSED
-from relaykit.api.descriptors import raise_descriptor_limit
+from relaykit.api.http.connections import MAX_REFUSED
+from relaykit.api.http.descriptors import raise_descriptor_limit
 from relaykit.shared.settings import Settings
 from tests.http_bytes import RawConnection, ask, connected
 from tests.services import Databases, RedisDatabases

@@ -43,7 +43,7 @@ async def test_a_request_that_came_before_the_answer_to_the_last_one_waits_a_whi
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others are answered meanwhile; the connection is closed as any other when the process stops."""
-    monkeypatch.setattr("relaykit.api.http_protocol.PIPELINE_PAUSE_SECONDS", 3_600)
+    monkeypatch.setattr("relaykit.api.http.uvicorn_protocol.PIPELINE_PAUSE_SECONDS", 3_600)
     request = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
     async with (
         running(settings, ScriptedAnswers, workers=0) as system,

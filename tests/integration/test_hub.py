@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
 from relaykit.shared.journal import START, Field, entries
+from relaykit.shared.redis import keys
 from tests.followers import Follower, asking, body, crowd, cursors, following
 from tests.redis_clients import connections, kill, listens, listens_to_runs
 from tests.relay_servers import Script, ScriptedAnswers, open_gate

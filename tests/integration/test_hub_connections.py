@@ -7,10 +7,10 @@ from random import Random
 
 from redis.asyncio import Redis
 
-from relaykit.api.hub import Hub
+from relaykit.api.relay.hub import Hub
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.journal import START
-from relaykit.shared.redis import open_redis
+from relaykit.shared.redis.client import open_redis
 from relaykit.shared.tasks import end_tasks
 
 SUBSCRIBERS = 20

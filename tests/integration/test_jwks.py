@@ -13,9 +13,9 @@ import pytest
 from jwt.algorithms import RSAAlgorithm
 from structlog.testing import capture_logs
 
-from relaykit.api.authentication import Authenticator
-from relaykit.api.jwks import MAX_KEY_SET_BYTES, JwksClient
-from relaykit.api.key_set import MAX_KEYS
+from relaykit.api.auth.authenticator import Authenticator
+from relaykit.api.auth.jwks import MAX_KEY_SET_BYTES, JwksClient
+from relaykit.api.auth.key_set import MAX_KEYS
 from relaykit.shared.errors import IssuerUnavailable, Unauthenticated
 from relaykit.shared.version import VERSION
 from tests.integration.jwks_server import JwksServer, respond, settings_for, signing_key
@@ -47,7 +47,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("relaykit.api.jwks.time", clock)
+    monkeypatch.setattr("relaykit.api.auth.jwks.time", clock)
     return clock
 
 

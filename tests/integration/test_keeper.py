@@ -17,13 +17,13 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.database import Database
-from relaykit.shared.queue import Queue
-from relaykit.shared.run_rows import Runs
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
-from relaykit.worker import blocked_call
-from relaykit.worker.current_run import enter_run, note_runs_of_tasks, run_of
+from relaykit.worker.execution.current_run import enter_run, note_runs_of_tasks, run_of
+from relaykit.worker.keeper import blocked_call
 from tests.blocking_servers import Blocking, BlockingAnswers
 from tests.followers import Follower, asking, crowd
 from tests.system import ROOT, Caller, create, environment, free_port, keyed, running, wait_until

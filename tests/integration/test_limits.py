@@ -10,11 +10,11 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.database import Database
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.threads.store import PostgresStore
 from tests.followers import asking, crowd, following
 from tests.integration.written import Written, written
 from tests.relay_servers import Script, ScriptedAnswers, open_gate

@@ -8,13 +8,13 @@ from itertools import count
 import pytest
 import pytest_asyncio
 
-from relaykit.shared import keys
-from relaykit.shared.claims import Claim, Loss
-from relaykit.shared.database import Database
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import Redis, open_redis
-from relaykit.shared.run_rows import Runs
-from relaykit.shared.runs import MAX_UNCOUNTED_ATTEMPTS, Kind, Run, Status
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.queue.claims import Claim, Loss
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, open_redis
+from relaykit.shared.runs.rows import Runs
+from relaykit.shared.runs.run import MAX_UNCOUNTED_ATTEMPTS, Kind, Run, Status
 from relaykit.shared.settings import Settings
 from tests.system import wait_until
 

@@ -13,9 +13,9 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import call
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import call
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
 from tests.links import Link
@@ -159,8 +159,8 @@ async def test_what_no_client_has_had_attaches_after_a_loss(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The widget's POST met a 5xx, Redis was emptied, and the widget posts again: the message is there once."""
-    monkeypatch.setattr("relaykit.worker.reaper.EVERY_SECONDS", 0.2)
-    monkeypatch.setattr("relaykit.worker.reaper.QUEUED_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.QUEUED_SECONDS", 0.2)
     admit, failed = Queue.admit, []
 
     async def fails_once(queue: Queue, first_entries: Any, run_id: str, *more: Any) -> None:
@@ -186,7 +186,7 @@ async def test_what_no_client_can_have_any_more_is_another_message(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its run was answered, and of its journal only an end is left: there is nothing to attach to."""
-    monkeypatch.setattr("relaykit.worker.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
     with monkeypatch.context() as patched:
         patched.setattr(Queue, "admit", _enqueues_and_fails)
         assert (await stage.alice.post(stage.yes)).status_code == 500
@@ -208,8 +208,8 @@ async def test_a_receipt_is_written_after_an_outage_of_the_database(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits in the API's memory: a stream goes on without PostgreSQL, and Redis may be emptied later."""
-    monkeypatch.setattr("relaykit.api.receipts.RETRY_SECONDS", 0.1)
-    monkeypatch.setattr("relaykit.api.receipts.WRITE_SECONDS", 0.5)
+    monkeypatch.setattr("relaykit.api.admission.receipts.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("relaykit.api.admission.receipts.WRITE_SECONDS", 0.5)
     async with Link(settings.database_url) as link:
         apis = settings.model_copy(update={"database_url": link.url})
         async with stage_of(apis, tmp_path, workers=0) as stage, _direct(settings) as direct:
@@ -242,7 +242,7 @@ async def test_a_receipt_waits_for_no_row_that_is_locked(settings: Settings, tmp
 async def test_an_api_that_stops_writes_its_receipts(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relaykit.api.receipts.WRITE_SECONDS", 3600)
+    monkeypatch.setattr("relaykit.api.admission.receipts.WRITE_SECONDS", 3600)
     async with _direct(settings) as direct:
         async with stage_of(settings, tmp_path, workers=0) as stage:
             async with stage.alice.open_stream(stage.yes) as response:

@@ -12,13 +12,13 @@ import asyncpg
 from chatkit.types import ThreadMetadata
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.database import Database
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
-from relaykit.shared.store_calls import StoreCalls
+from relaykit.shared.threads.calls import StoreCalls
+from relaykit.shared.threads.store import PostgresStore
 from tests.followers import asking
 from tests.integration.persistence import settings_for
 from tests.redis_clients import connections

@@ -1,4 +1,4 @@
-"""relaykit.shared.migrate: any number of hosts at once, a host that dies, files that fail."""
+"""relaykit.shared.postgres.migrate: any number of hosts at once, a host that dies, files that fail."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from relaykit.shared import migrate as module
 from relaykit.shared.errors import DatabaseUnavailable, MigrationFailed
-from relaykit.shared.migrate import ADVISORY_LOCK, APPLICATION_NAME, MIGRATIONS, migrate
+from relaykit.shared.postgres import migrate as module
+from relaykit.shared.postgres.migrate import ADVISORY_LOCK, APPLICATION_NAME, MIGRATIONS, migrate
 from tests.services import Databases
 from tests.system import START_SECONDS
 
@@ -30,7 +30,7 @@ def empty(databases: Databases) -> Iterator[str]:
 
 def _start(url: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "relaykit.shared.migrate"],
+        [sys.executable, "-m", "relaykit.shared.postgres.migrate"],
         env={"DATABASE_URL": url},
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from relaykit.shared.errors import SettingsError
-from relaykit.shared.migrate import MIGRATIONS, migrate
+from relaykit.shared.postgres.migrate import MIGRATIONS, migrate
 from tests.services import Databases
 from tests.system import START_SECONDS
 
@@ -32,7 +32,7 @@ def empty(databases: Databases) -> Iterator[str]:
 def _run(url: str | None) -> subprocess.CompletedProcess[str]:
     environment = {} if url is None else {"DATABASE_URL": url}
     return subprocess.run(
-        [sys.executable, "-m", "relaykit.shared.migrate"],
+        [sys.executable, "-m", "relaykit.shared.postgres.migrate"],
         env=environment,
         cwd=ROOT,
         capture_output=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relaykit.shared.journal import START, Batch, Field, Journals
-from relaykit.shared.redis import open_redis
+from relaykit.shared.redis.client import open_redis
 from tests.properties.life_client import Client, StillHub
 from tests.system import WAIT_SECONDS
 

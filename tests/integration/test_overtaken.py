@@ -30,10 +30,10 @@ from chatkit.types import (
 )
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.database import Database
 from relaykit.shared.journal import Field, entries
-from relaykit.shared.run_rows import Runs
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.redis import keys
+from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
 from tests.followers import asking

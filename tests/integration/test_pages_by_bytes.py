@@ -16,10 +16,10 @@ from chatkit.types import (
     UserMessageTextContent,
 )
 
-from relaykit.shared.database import Database
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.threads.store import PostgresStore
 from tests.counted import counted_statements
 from tests.protocol_servers import BareServer
 from tests.system import Caller, running

@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import pytest
 
-from relaykit.shared.database import Database
 from relaykit.shared.errors import DatabaseUnavailable
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from tests.integration.persistence import settings_for
 from tests.links import Link

@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from relaykit.shared.database import Database
 from relaykit.shared.errors import SettingsError
-from relaykit.shared.migrate import MIGRATIONS, migrate
-from relaykit.shared.pooler import NO_SESSIONS
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.postgres.migrate import MIGRATIONS, migrate
+from relaykit.shared.postgres.pooler import NO_SESSIONS
 from relaykit.shared.settings import Settings
 from tests.integration.persistence import settings_for
 from tests.pgbouncer import pgbouncer
@@ -36,7 +36,7 @@ def empty(databases: Databases) -> Iterator[str]:
 
 def _migrate(url: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "relaykit.shared.migrate"],
+        [sys.executable, "-m", "relaykit.shared.postgres.migrate"],
         env={"DATABASE_URL": url, "PATH": os.environ["PATH"]},
         cwd=ROOT,
         capture_output=True,

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from tests.followers import after, body, cursors
 from tests.integration.test_limits import state

@@ -20,12 +20,12 @@ from chatkit.types import (
 )
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
 from relaykit.shared.errors import Fenced
 from relaykit.shared.journal import Batch, Cursor, Entry, Field, Journals, entries, noticed
-from relaykit.shared.redis import open_redis
-from relaykit.shared.runs import Status
-from relaykit.worker.publisher import MAX_PENDING, MAX_PENDING_BYTES, Publisher, RunJournal
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import open_redis
+from relaykit.shared.runs.run import Status
+from relaykit.worker.publishing.publisher import MAX_PENDING, MAX_PENDING_BYTES, Publisher, RunJournal
 from tests.followers import asking, body, crowd
 from tests.redis_clients import connections, kill
 from tests.relay_servers import Script, ScriptedAnswers

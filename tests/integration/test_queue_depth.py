@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.api import request_gate
-from relaykit.shared import keys
+from relaykit.api.admission import request_gate
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from tests.followers import crowd
 from tests.http_bytes import RawConnection, connected

@@ -16,20 +16,20 @@ import pytest
 from chatkit.types import ThreadMetadata
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.chatkit import UserServer
-from relaykit.shared.database import Database
-from relaykit.shared.ending import Endings
+from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext, set_current
 from relaykit.shared.journal import Journals
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import open_redis
-from relaykit.shared.run_rows import Runs
-from relaykit.shared.runs import Kind, Run, Status, new_run_id
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import open_redis
+from relaykit.shared.runs.rows import Runs
+from relaykit.shared.runs.run import Kind, Run, Status, new_run_id
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
-from relaykit.worker import reaper as reaper_module
-from relaykit.worker.reaper import LEADER_LOCK, Reaper
+from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.threads.store import PostgresStore
+from relaykit.worker.reaper import reaper as reaper_module
+from relaykit.worker.reaper.reaper import LEADER_LOCK, Reaper
 from tests.relay_servers import ScriptedAnswers
 from tests.system import wait_until
 

@@ -19,10 +19,10 @@ from redis.asyncio import Redis
 from relaykit.local.data_directory import data_directory
 from relaykit.local.redis_server import redis_server
 from relaykit.local.waiting import StopRequest
-from relaykit.shared import keys
-from relaykit.shared.keys import Names
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import open_redis
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import open_redis
+from relaykit.shared.redis.keys import Names
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
 from tests.followers import asking, crowd, following
@@ -285,7 +285,7 @@ def test_every_command_of_the_scripts_is_in_the_line() -> None:
     """All that are missing at once; a run stops at the first."""
     called = {
         command.lower()
-        for file in (ROOT / "shared" / "lua").glob("*.lua")
+        for file in (ROOT / "shared" / "redis" / "lua").glob("*.lua")
         for command in re.findall(
             r"""(?:p?call|of_all)\(\s*['"]([A-Z]+)['"]""", file.read_text(), re.IGNORECASE
         )

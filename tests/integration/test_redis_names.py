@@ -14,8 +14,9 @@ from arq.worker import Worker, func
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from relaykit.shared import keys, redis_check
 from relaykit.shared.errors import SettingsError
+from relaykit.shared.redis import check as redis_check
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
 from tests.relay_servers import Script, ScriptedAnswers

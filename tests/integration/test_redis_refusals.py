@@ -19,10 +19,10 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from relaykit.shared.errors import QueueUnavailable, RelaykitError
-from relaykit.shared.listen import heard, listening
 from relaykit.shared.log import failure
-from relaykit.shared.redis import open_redis
-from relaykit.shared.redis_check import RedisCheck
+from relaykit.shared.redis.check import RedisCheck
+from relaykit.shared.redis.client import open_redis
+from relaykit.shared.redis.pubsub import heard, listening
 from tests.redis_nodes import Node, redis_node
 from tests.system import free_port, make_settings, start_process, wait_until
 

@@ -12,8 +12,8 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.queue import Queue
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from tests.followers import body, crowd
 from tests.integration.test_limits import state
@@ -37,9 +37,9 @@ async def test_a_thousand_posts_at_once_make_one_run(
 
     Clients, APIs and worker share this event loop, where a thousand wait longer for each other than a host lets them.
     """
-    monkeypatch.setattr("relaykit.api.limits.COUNT_SECONDS", 300)
-    monkeypatch.setattr("relaykit.shared.redis.REPLY_TIMEOUT_SECONDS", 300)
-    monkeypatch.setattr("relaykit.api.hub.SUBSCRIBE_SECONDS", 300)
+    monkeypatch.setattr("relaykit.api.admission.limits.COUNT_SECONDS", 300)
+    monkeypatch.setattr("relaykit.shared.redis.client.REPLY_TIMEOUT_SECONDS", 300)
+    monkeypatch.setattr("relaykit.api.relay.hub.SUBSCRIBE_SECONDS", 300)
     alice = await crowd(system, await system.caller())
     callers = [alice, await crowd(system, alice, api=1)]
     request = create(str(Script(deltas=3)))
@@ -69,7 +69,7 @@ async def test_a_post_that_failed_after_the_commit_attaches_when_it_comes_again(
     system: System, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a key, as the stock widget posts again: one run, and the stream from its first entry."""
-    monkeypatch.setattr("relaykit.worker.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
     admit = Queue.admit
     failed = []
 
@@ -130,7 +130,7 @@ async def test_the_same_words_of_somebody_else_are_their_own(
     async def never(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr("relaykit.api.receipts.Receipts.note_received", never)
+    monkeypatch.setattr("relaykit.api.admission.receipts.Receipts.note_received", never)
     async with running(settings, ScriptedAnswers) as system:
         runs = set()
         for caller in (
@@ -185,7 +185,7 @@ async def test_a_repetition_that_was_answered_is_the_last_that_attaches(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run had ended before the post came again: from then on the same words are another message."""
-    monkeypatch.setattr("relaykit.worker.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
     alice = await system.caller()
     first = await alice.stream(create(str(Script())))
     yes = message(first.thread_id, "yes")

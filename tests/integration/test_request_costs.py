@@ -15,9 +15,9 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.api.limits import SMALL_BODY_BYTES
-from relaykit.shared import keys
-from relaykit.shared.keys import UNBEGUN_JOURNAL_TTL_SECONDS
+from relaykit.api.admission.limits import SMALL_BODY_BYTES
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.keys import UNBEGUN_JOURNAL_TTL_SECONDS
 from relaykit.shared.settings import Settings
 from tests.integration.test_limits import assert_refused, refused, state
 from tests.relay_servers import Script, ScriptedAnswers

@@ -12,8 +12,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from relaykit.shared.errors import QueueUnavailable
-from relaykit.shared.listen import listening
-from relaykit.shared.redis import FairPool, Redis, open_redis, translated
+from relaykit.shared.redis.client import FairPool, Redis, open_redis, translated
+from relaykit.shared.redis.pubsub import listening
 from tests.links import Link
 from tests.system import wait_until
 

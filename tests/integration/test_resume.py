@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 from tests.followers import Follower, after, asking, body, crowd, cursors, following
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.services import Databases, RedisDatabases

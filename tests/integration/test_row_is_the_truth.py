@@ -17,7 +17,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from relaykit.local.data_directory import data_directory
-from relaykit.shared.migrate import migrate
+from relaykit.shared.postgres.migrate import migrate
 from relaykit.worker.main import create_worker
 from tests.chaos.services import Service, forget_redis, postgres_service, redis_services
 from tests.doomed import Point, process
@@ -89,8 +89,8 @@ async def stage(issuer_key_file: Path, tmp_path_factory: pytest.TempPathFactory)
     try:
         async with AsyncExitStack() as stack:
             patch = stack.enter_context(pytest.MonkeyPatch.context())
-            patch.setattr("relaykit.worker.reaper.EVERY_SECONDS", 0.3)
-            patch.setattr("relaykit.worker.reaper.QUEUED_SECONDS", 0.5)
+            patch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.3)
+            patch.setattr("relaykit.worker.reaper.reaper.QUEUED_SECONDS", 0.5)
             directory = stack.enter_context(data_directory(folder))
             (redis, _), postgres = redis_services(directory), postgres_service(directory)
             for service in (redis, postgres):
@@ -303,7 +303,7 @@ async def test_an_api_killed_right_after_the_commit_has_accepted_the_message(
     """The run runs, whether or not its client comes back; the same POST elsewhere attaches to it."""
     script = Script(deltas=10, items_before=1)
     port = free_port()
-    dies_at = Point("relaykit.api.admission:Admission._publish")
+    dies_at = Point("relaykit.api.admission.admission:Admission._publish")
     async with stage.worker():
         for comes_back in (True, False):
             log = tmp_path / f"api-{comes_back}.log"

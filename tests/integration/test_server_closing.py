@@ -29,9 +29,9 @@ from chatkit.types import (
 from redis.asyncio import Redis
 
 from relaykit.shared.settings import Settings
-from relaykit.worker import attempt as worker_attempt
+from relaykit.worker.execution import attempt as worker_attempt
 from relaykit.worker.main import create_worker
-from relaykit.worker.publisher import MAX_PENDING_BYTES
+from relaykit.worker.publishing.publisher import MAX_PENDING_BYTES
 from tests.followers import Follower, asking
 from tests.integration.test_overtaken import overtake
 from tests.system import Caller, _working, create, running, wait_until

@@ -25,9 +25,9 @@ from chatkit.types import (
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from relaykit.api.server_loop import ServerLoop
-from relaykit.shared.database import Database
+from relaykit.api.site.server_loop import ServerLoop
 from relaykit.shared.errors import RelaykitError, ServerBlocked
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from tests.blocking_site import DOOR, Blocking, Door, Notebook
 from tests.documented import assert_documented_error
@@ -576,7 +576,7 @@ async def _running_loop() -> asyncio.AbstractEventLoop:
 async def test_the_loops_end_waits_for_what_ends_and_not_for_what_does_not(
     settings: Settings, door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relaykit.api.server_loop.CLOSE_SECONDS", 0.5)
+    monkeypatch.setattr("relaykit.api.site.server_loop.CLOSE_SECONDS", 0.5)
     ended: list[str] = []
 
     async def tidy() -> None:

@@ -14,10 +14,10 @@ from chatkit.store import AttachmentStore, Store
 from chatkit.types import AttachmentCreateParams, FileAttachment
 from structlog.testing import capture_logs
 
-from relaykit.shared.chatkit import load_server
 from relaykit.shared.errors import ServerLoadError
-from relaykit.shared.server_checks import NEVER_CALLED, NEVER_CALLED_WITH_OUR_STORE
 from relaykit.shared.settings import Settings
+from relaykit.shared.site.checks import NEVER_CALLED, NEVER_CALLED_WITH_OUR_STORE
+from relaykit.shared.site.user_server import load_server
 from tests.followers import asking
 from tests.protocol_servers import BareServer, ProtocolServer
 from tests.system import Caller, create, make_settings, message, running

@@ -14,7 +14,7 @@ from chatkit.types import Attachment, FileAttachment, ImageAttachment
 from relaykit.shared.errors import AttachmentInUse, DatabaseUnavailable
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.settings import Settings
-from relaykit.worker.sweeps import OLDEST, Sweeps
+from relaykit.worker.reaper.sweeps import OLDEST, Sweeps
 from tests.integration.persistence import ALICE, outside, thread, until_someone_waits_for_a_lock
 from tests.integration.test_attachments import KEY, PNG, Place, _code, _message, place
 from tests.integration.written import written

@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.queue import Queue
-from relaykit.worker import attempt as worker_attempt
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.worker.execution import attempt as worker_attempt
 from relaykit.worker.main import create_worker
 from tests.followers import Follower, asking, crowd, following
 from tests.links import Link

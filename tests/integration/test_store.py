@@ -20,12 +20,12 @@ from chatkit.types import (
     ThreadItem,
 )
 
-from relaykit.shared.database import Database
 from relaykit.shared.errors import Fenced
 from relaykit.shared.identity import RequestContext, set_current
-from relaykit.shared.run_rows import Runs
-from relaykit.shared.runs import Kind, Run, Status
-from relaykit.shared.store import MAX_PAGE_SIZE, PostgresStore
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.runs.rows import Runs
+from relaykit.shared.runs.run import Kind, Run, Status
+from relaykit.shared.threads.store import MAX_PAGE_SIZE, PostgresStore
 from tests.integration.persistence import (
     ALICE,
     NOT_ALICE,

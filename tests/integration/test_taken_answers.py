@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
-from relaykit.api.http_server import HttpConfig, Server
+from relaykit.api.http.server import HttpConfig, Server
 from relaykit.shared.settings import Settings
 from tests.http_bytes import RawConnection, connected
 from tests.system import free_port, wait_until

@@ -19,10 +19,10 @@ from fastapi.routing import iter_route_contexts
 from structlog.testing import capture_logs
 
 from relaykit.api.main import create_app
-from relaykit.shared.database import Database
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.threads.store import PostgresStore
 from tests.documented import assert_documented_error
 from tests.integration.tenants import (
     ABSENT,

@@ -19,10 +19,10 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from relaykit.shared.database import Database
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.threads.store import PostgresStore
 from tests.followers import Follower, asking
 from tests.integration.persistence import ALICE, settings_for, thread
 from tests.relay_servers import Script, ScriptedAnswers, open_gate

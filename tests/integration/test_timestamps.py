@@ -16,9 +16,9 @@ import pytest
 from chatkit.types import ClientToolCallItem, ThreadItemDoneEvent, ThreadMetadata, UserMessageItem
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from relaykit.shared.timestamps import with_offsets
+from relaykit.shared.threads.timestamps import with_offsets
 from relaykit.worker.main import create_worker
 from tests.integration.persistence import thread
 from tests.protocol_servers import Events, ProtocolServer

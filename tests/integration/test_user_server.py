@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 from chatkit.store import Store
 
-from relaykit.shared.chatkit import load_server
 from relaykit.shared.settings import Settings
+from relaykit.shared.site.user_server import load_server
 from tests.system import (
     ROOT,
     Caller,

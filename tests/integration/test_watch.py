@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
 from relaykit.shared.journal import Cursor, Journals
-from relaykit.shared.runs import Status
+from relaykit.shared.redis import keys
+from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 from tests.followers import Follower, asking, body, crowd, following
 from tests.redis_clients import connections, kill, listens_to_runs

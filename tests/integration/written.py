@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import asyncpg
 import redis.asyncio
 
-from relaykit.shared.keys import FAIR_PREFIX, QUEUE
-from relaykit.shared.queue import REPEAT_SECONDS
+from relaykit.shared.queue.job_queue import REPEAT_SECONDS
+from relaykit.shared.redis.keys import FAIR_PREFIX, QUEUE
 
 PLACES = f"{FAIR_PREFIX}admitting"
 """Of requests that may become runs; what becomes none gives its place back a moment later."""

@@ -15,7 +15,8 @@ from tests.previous import COMMIT, LUA, MIGRATIONS, NAME, STATEMENTS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("api", "shared", "worker")
-"""Of the release before; one that has the package relaykit needs that too."""
+LINKS = ("relaykit", "deploy", "examples", "web")
+"""Of a release whose packages are those of `relaykit`, which has links to these."""
 HEADER = "-- All that the processes of the release before say to PostgreSQL. Written by `python -m tests.previous`.\n"
 
 COLLECT = '''
@@ -28,7 +29,8 @@ import re
 from pathlib import Path
 
 STATEMENT = re.compile(r"\\s*(SELECT|WITH|INSERT INTO|UPDATE|DELETE FROM)\\s")
-NOT_OF_THE_PROCESSES = {"shared.migrate"}
+NOT_OF_THE_PROCESSES = {"shared.migrate", "relaykit.shared.postgres.migrate"}
+PREFIX = "relaykit." if Path("relaykit").is_dir() else ""
 
 
 def literals(tree):
@@ -42,7 +44,7 @@ def literals(tree):
 
 found = {}
 for file in sorted(path for package in ("api", "shared", "worker") for path in Path(package).rglob("*.py")):
-    name = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+    name = PREFIX + ".".join(file.with_suffix("").parts).removesuffix(".__init__")
     if file.stem == "__main__" or name in NOT_OF_THE_PROCESSES:
         continue
     named = {
@@ -86,11 +88,12 @@ def copy(source: Path, target: Path, pattern: str) -> None:
 def freeze(commit: str) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        unpack(commit, folder, *PACKAGES)
+        known = git("ls-tree", "--name-only", commit).decode().split()
+        unpack(commit, folder, *PACKAGES, *(name for name in LINKS if "relaykit" in known))
         blocks = [f"{NAME}{where}\n{text.strip()};\n" for where, text in collected(folder).items()]
         STATEMENTS.write_text("\n".join([HEADER, *blocks]))
-        copy(folder / "shared" / "migrations", MIGRATIONS, "*.sql")
-        copy(folder / "shared" / "lua", LUA, "*.lua")
+        copy(next((folder / "shared").rglob("migrations")), MIGRATIONS, "*.sql")
+        copy(next((folder / "shared").rglob("lua")), LUA, "*.lua")
     COMMIT.write_text(git("rev-parse", f"{commit}^{{commit}}").decode())
 
 

@@ -40,7 +40,7 @@ def previous_code(folder: Path) -> dict[str, str]:
 def migrate(settings: Settings) -> None:
     """As this release does it."""
     environment = {**os.environ, "DATABASE_URL": settings.database_url}
-    command = [sys.executable, "-m", "relaykit.shared.migrate"]
+    command = [sys.executable, "-m", "relaykit.shared.postgres.migrate"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=START_SECONDS)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from relaykit.shared import migrate as module
-from relaykit.shared.redis import open_redis
+from relaykit.shared.postgres import migrate as module
+from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from tests import previous
 from tests.previous.code import previous_code

@@ -8,14 +8,14 @@ from typing import Protocol
 
 from chatkit.types import InferenceOptions, ThreadMetadata, UserMessageItem, UserMessageTextContent
 
-from relaykit.shared.database import Database
-from relaykit.shared.ending import Endings
+from relaykit.shared.endings import Endings
 from relaykit.shared.errors import Fenced, IdempotencyMismatch, ThreadBusy
 from relaykit.shared.identity import RequestContext, set_current
-from relaykit.shared.run_rows import Runs
-from relaykit.shared.runs import Kind, Run, Status
-from relaykit.shared.store import PostgresStore
-from relaykit.worker.rewind import take_back
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.runs.rows import Runs
+from relaykit.shared.runs.run import Kind, Run, Status
+from relaykit.shared.threads.store import PostgresStore
+from relaykit.worker.execution.rewind import take_back
 
 TENANT, OWNER = "acme", "alice"
 

@@ -11,13 +11,13 @@ from itertools import takewhile
 import asyncpg
 from chatkit.types import ThreadMetadata
 
-from relaykit.shared.runs import Kind, Status, sources
+from relaykit.shared.runs.run import Kind, Status, sources
 from tests.previous import statements
 from tests.previous.rows import OWNER, TENANT, input_item, message
 
 
 class PreviousRows:
-    """As the release before: shared/runs.py, shared/store.py, shared/ending.py and api/admission.py of its commit."""
+    """As the release before: its rows of runs, its store, its ends of runs and its admission."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool

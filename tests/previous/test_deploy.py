@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared.migrate import MIGRATIONS
+from relaykit.shared.postgres.migrate import MIGRATIONS
 from relaykit.shared.settings import Settings
 from tests import previous
 from tests.e2e.test_rolling_restart import Client, journal, stopped

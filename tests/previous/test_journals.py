@@ -8,9 +8,9 @@ from uuid import uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared import keys
 from relaykit.shared.journal import START, Batch, Cursor, Entry, Field, Journals
-from relaykit.shared.redis import Redis, open_redis
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, open_redis
 from tests.previous.real_redis import Real, quick
 from tests.previous.redis import PreviousJournals
 

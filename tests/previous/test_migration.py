@@ -14,7 +14,7 @@ from typing import TypeVar
 import asyncpg
 import pytest
 
-from relaykit.shared.migrate import MIGRATIONS, migrate
+from relaykit.shared.postgres.migrate import MIGRATIONS, migrate
 from tests import previous
 from tests.previous.rows_before import PreviousRows
 from tests.system import wait_until
@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relaykit.shared.migrate.LOCK_WAIT_SECONDS", LOCK_WAIT_SECONDS)
-    monkeypatch.setattr("relaykit.shared.migrate.LOCK_PAUSE_SECONDS", 0.3)
+    monkeypatch.setattr("relaykit.shared.postgres.migrate.LOCK_WAIT_SECONDS", LOCK_WAIT_SECONDS)
+    monkeypatch.setattr("relaykit.shared.postgres.migrate.LOCK_PAUSE_SECONDS", 0.3)
 
 
 @dataclass

@@ -11,10 +11,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared import keys
-from relaykit.shared.claims import Claim, Renewal
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import Redis, open_redis
+from relaykit.shared.queue.claims import Claim, Renewal
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, open_redis
 from tests.previous.real_redis import Real, quick
 from tests.previous.redis import CANCEL, HELD, LOST, PreviousQueue
 from tests.system import WAIT_SECONDS

@@ -14,15 +14,15 @@ from typing import Any
 import asyncpg
 import pytest
 
-from relaykit.shared.chatkit import UserServer
-from relaykit.shared.database import Database
-from relaykit.shared.ending import Endings
+from relaykit.shared.endings import Endings
 from relaykit.shared.journal import Journals
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import open_redis
-from relaykit.shared.run_rows import Runs
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis.client import open_redis
+from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.threads.store import PostgresStore
 from tests.previous.rows import CurrentRows, Rows, input_item
 from tests.previous.rows_before import PreviousRows
 from tests.relay_servers import ScriptedAnswers

@@ -7,9 +7,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from relaykit.shared import migrate as module
-from relaykit.shared.database import Database
-from relaykit.shared.migrate import MIGRATIONS, migrate
+from relaykit.shared.postgres import migrate as module
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.postgres.migrate import MIGRATIONS, migrate
 from relaykit.shared.settings import Settings
 from tests import previous
 

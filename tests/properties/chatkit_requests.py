@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from relaykit.api.parse import MAX_PAGE
+from relaykit.api.admission.parse import MAX_PAGE
 
 Strategy = st.SearchStrategy[dict[str, Any]]
 

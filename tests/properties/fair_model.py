@@ -1,4 +1,4 @@
-"""Start-time fair queueing on two levels, as its paper defines it, for comparison with shared/lua/fair.lua."""
+"""Start-time fair queueing on two levels, as its paper defines it, for comparison with shared/redis/lua/fair.lua."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from relaykit.shared.fair_share import Flow
+from relaykit.shared.queue.fair_share import Flow
 
 
 @dataclass

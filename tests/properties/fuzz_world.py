@@ -14,10 +14,10 @@ import psycopg
 import redis
 from hypothesis import strategies as st
 
-from relaykit.shared.database import Database
 from relaykit.shared.identity import RequestContext
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.threads.store import PostgresStore
 from tests.documented import assert_documented_error
 from tests.fuzzing import served, signed_in
 from tests.integration.written import ROW, TABLES

@@ -6,7 +6,7 @@ from chatkit.types import ClientEffectEvent, NoticeEvent, ProgressUpdateEvent
 from hypothesis import strategies as st
 
 from relaykit.shared.journal import Cursor, Entry, Field
-from relaykit.shared.runs import ENDED
+from relaykit.shared.runs.run import ENDED
 
 TEXT = st.text(max_size=20)
 

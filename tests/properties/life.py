@@ -13,24 +13,24 @@ import pytest
 from chatkit.server import ChatKitServer
 from chatkit.types import StreamingReq, ThreadMetadata, ThreadStreamEvent, UserMessageItem
 
-from relaykit.api.admission import Admission
-from relaykit.api.idempotency import EarlierRuns
-from relaykit.api.parse import parse
-from relaykit.api.receipts import Receipts
-from relaykit.api.submission import Submission, Submitted
-from relaykit.api.watch import Watch
-from relaykit.shared import keys
-from relaykit.shared.chatkit import UserServer
-from relaykit.shared.database import Database
-from relaykit.shared.ending import Endings
+from relaykit.api.admission.admission import Admission
+from relaykit.api.admission.idempotency import EarlierRuns
+from relaykit.api.admission.parse import parse
+from relaykit.api.admission.receipts import Receipts
+from relaykit.api.admission.submission import Submission, Submitted
+from relaykit.api.relay.liveness import Watch
+from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext, set_current
 from relaykit.shared.journal import Journals
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import Redis, open_redis
-from relaykit.shared.run_rows import Runs
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, open_redis
+from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
-from relaykit.shared.store import PostgresStore
-from relaykit.worker import reaper
+from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.threads.store import PostgresStore
+from relaykit.worker.reaper import reaper
 from tests.properties.life_client import StillHub
 from tests.properties.life_process import Gated, Process, Work
 

@@ -7,11 +7,11 @@ import json
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
-from relaykit.api.submission import Submitted
-from relaykit.shared import keys
+from relaykit.api.admission.submission import Submitted
 from relaykit.shared.errors import RelaykitError
 from relaykit.shared.journal import Field
-from relaykit.shared.runs import Run
+from relaykit.shared.redis import keys
+from relaykit.shared.runs.run import Run
 from tests.properties.life import HOSTS, World
 from tests.properties.life_client import Client
 from tests.properties.life_job import Job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relaykit.shared import keys
+from relaykit.shared.redis import keys
 from tests.properties.life import HOSTS, LEASE_SECONDS
 from tests.properties.life_acts import Life
 from tests.properties.life_job import Job

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from relaykit.api.hub import Hub
-from relaykit.api.subscription import Follow, Subscription
+from relaykit.api.relay.hub import Hub
+from relaykit.api.relay.subscription import Follow, Subscription
 from relaykit.shared.errors import JournalGone
 from relaykit.shared.journal import START, Cursor, entries
-from relaykit.shared.redis import Redis
+from relaykit.shared.redis.client import Redis
 from tests.system import parse_frames
 
 

@@ -1,5 +1,5 @@
-"""What a worker has under one claim: it does what worker/executor.py does, one step at a time, with the product's
-journal, publisher and rewind. Its worker may be asleep at any of its gates.
+"""What a worker has under one claim: it does what worker/execution/executor.py does, one step at a time, with the
+product's journal, publisher and rewind. Its worker may be asleep at any of its gates.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from chatkit.types import (
     ThreadItemUpdatedEvent,
 )
 
-from relaykit.shared.claims import Claim
 from relaykit.shared.errors import Fenced
 from relaykit.shared.journal import Cursor, Field
-from relaykit.shared.run_context import request_context
-from relaykit.shared.runs import Run, Status
-from relaykit.worker.executor import EXHAUSTED
-from relaykit.worker.publisher import Publisher, RunJournal
-from relaykit.worker.restore import admission_events
-from relaykit.worker.rewind import news, read_shown, take_back
-from relaykit.worker.stop import Stop
+from relaykit.shared.queue.claims import Claim
+from relaykit.shared.runs.context import request_context
+from relaykit.shared.runs.run import Run, Status
+from relaykit.worker.execution.executor import EXHAUSTED
+from relaykit.worker.execution.restore import admission_events
+from relaykit.worker.execution.rewind import news, read_shown, take_back
+from relaykit.worker.execution.stop import Stop
+from relaykit.worker.publishing.publisher import Publisher, RunJournal
 from tests.properties.life_process import Process
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from relaykit.shared import keys
 from relaykit.shared.journal import START, Cursor, Entry, Field, entries
-from relaykit.shared.runs import TRANSITIONS, Status
+from relaykit.shared.redis import keys
+from relaykit.shared.runs.run import TRANSITIONS, Status
 from tests.properties.life import World
 from tests.properties.life_client import Client
 

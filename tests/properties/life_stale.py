@@ -9,12 +9,12 @@ import pytest
 from chatkit.store import NotFoundError
 from chatkit.types import AssistantMessageItem, ThreadMetadata
 
-from relaykit.shared import keys
-from relaykit.shared.claims import Renewal
 from relaykit.shared.errors import Fenced
 from relaykit.shared.journal import START, Batch, Field
-from relaykit.shared.run_context import request_context
-from relaykit.shared.runs import ENDED, Run
+from relaykit.shared.queue.claims import Renewal
+from relaykit.shared.redis import keys
+from relaykit.shared.runs.context import request_context
+from relaykit.shared.runs.run import ENDED, Run
 from tests.properties.life import LEASE_SECONDS, World
 from tests.properties.life_job import Job
 from tests.properties.life_record import Record

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from relaykit.shared.claims import Claim
-from relaykit.worker.heartbeat import Heartbeat
-from relaykit.worker.stop import Stop
+from relaykit.shared.queue.claims import Claim
+from relaykit.worker.claiming.heartbeat import Heartbeat
+from relaykit.worker.execution.stop import Stop
 from tests.properties.life import LEASE_SECONDS, World
 from tests.properties.life_job import Job
 

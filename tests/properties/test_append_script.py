@@ -1,4 +1,4 @@
-"""shared/lua/append.lua on a real Redis against a model: at most once, in order, fenced, nothing after the end."""
+"""append.lua on a real Redis against a model: at most once, in order, fenced, nothing after the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared import keys
 from relaykit.shared.journal import (
     LOST,
     NEXT_SEQ,
@@ -25,8 +24,9 @@ from relaykit.shared.journal import (
     Journals,
     noticed,
 )
-from relaykit.shared.redis import Redis, open_redis
-from relaykit.shared.runs import Status
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, open_redis
+from relaykit.shared.runs.run import Status
 from tests.examples import examples
 from tests.system import wait_until
 

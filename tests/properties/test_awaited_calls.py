@@ -19,15 +19,15 @@ from chatkit.types import ClientToolCallItem, StreamingReq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.api.admission import Admission
-from relaykit.api.idempotency import EarlierRuns
-from relaykit.api.parse import parse
-from relaykit.api.submission import Submission
+from relaykit.api.admission.admission import Admission
+from relaykit.api.admission.idempotency import EarlierRuns
+from relaykit.api.admission.parse import parse
+from relaykit.api.admission.submission import Submission
 from relaykit.shared.errors import Fenced, ItemMismatch, ThreadBusy
-from relaykit.shared.given_up import GivenUp
 from relaykit.shared.identity import RequestContext, set_current
-from relaykit.shared.run_context import request_context
-from relaykit.shared.runs import Run, Status
+from relaykit.shared.runs.context import request_context
+from relaykit.shared.runs.given_up import GivenUp
+from relaykit.shared.runs.run import Run, Status
 from relaykit.shared.settings import Settings
 from tests.examples import examples
 from tests.properties.life import World, open_world

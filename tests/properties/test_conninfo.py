@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
-from relaykit.shared.conninfo import SCHEMES, VARIABLES, parse_url
 from relaykit.shared.errors import SettingsError
+from relaykit.shared.postgres.conninfo import SCHEMES, VARIABLES, parse_url
 from tests.examples import examples
 
 PIECES = st.sampled_from(

@@ -13,9 +13,9 @@ import redis
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from relaykit.shared import keys
 from relaykit.shared.errors import InvalidCursor
 from relaykit.shared.journal import START, Cursor
+from relaykit.shared.redis import keys
 from tests.documented import assert_documented_error
 from tests.examples import examples
 from tests.fuzzing import fresh_settings, served, signed_in

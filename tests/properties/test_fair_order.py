@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared import keys
-from relaykit.shared.claims import Claim, Loss
-from relaykit.shared.fair_share import UNKNOWN_FLOW, Flow, RunningLimits
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import Redis, open_redis
+from relaykit.shared.queue.claims import Claim, Loss
+from relaykit.shared.queue.fair_share import UNKNOWN_FLOW, Flow, RunningLimits
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, open_redis
 from tests.examples import examples
 from tests.properties.fair_model import Order
 

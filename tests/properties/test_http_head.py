@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.api.http_head import HeadScan
+from relaykit.api.http.head import HeadScan
 from tests.examples import examples
 
 LIMIT = 40

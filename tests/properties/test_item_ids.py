@@ -28,7 +28,7 @@ from chatkit.types import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relaykit.worker.item_ids import PLACEHOLDERS, ItemIds
+from relaykit.worker.execution.item_ids import PLACEHOLDERS, ItemIds
 from tests.examples import examples
 
 NAMES = ["a", "b", *PLACEHOLDERS, "\ud83d"]

@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from relaykit.worker.merge import MAX_TEXT_BYTES, Pending
+from relaykit.worker.publishing.coalesce import MAX_TEXT_BYTES, Pending
 from tests.examples import examples
 
 quick = examples(80)

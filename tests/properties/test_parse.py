@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from relaykit.api.json_shape import MAX_ENTRIES, MAX_VALUES
-from relaykit.api.parse import MAX_ANSWERS, MAX_IDS, MAX_PAGE, ParsedRequest
-from relaykit.api.parse import parse as parse_with
+from relaykit.api.admission.json_shape import MAX_ENTRIES, MAX_VALUES
+from relaykit.api.admission.parse import MAX_ANSWERS, MAX_IDS, MAX_PAGE, ParsedRequest
+from relaykit.api.admission.parse import parse as parse_with
 from relaykit.shared.errors import (
     EmptyMessage,
     InvalidJson,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relaykit.shared.attachments.links import Grant, check, link, parse_expires, sign
 from relaykit.shared.errors import InvalidSignature
-from relaykit.shared.signing import Grant, check, link, parse_expires, sign
 
 texts = st.text(max_size=20)
 keys = st.text(min_size=32, max_size=50)

@@ -10,7 +10,7 @@ from chatkit.types import ProgressUpdateEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.api import sse
+from relaykit.api.relay import sse
 from relaykit.shared.journal import START, Cursor, Entry, Field
 from tests.examples import examples
 from tests.properties.journals import PAYLOADS, journals

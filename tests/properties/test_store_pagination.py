@@ -14,9 +14,9 @@ from chatkit.types import Page
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared.database import Database
 from relaykit.shared.identity import RequestContext
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.threads.store import PostgresStore
 from tests.examples import examples
 from tests.integration.persistence import ALICE, in_run, message, settings_for, thread
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from relaykit.api.sse import encode
-from relaykit.api.subscription import chunk_after
-from relaykit.api.tail import Tail, adjoins, continues
+from relaykit.api.relay.sse import encode
+from relaykit.api.relay.subscription import chunk_after
+from relaykit.api.relay.tail import Tail, adjoins, continues
 from relaykit.shared.errors import JournalGone
 from relaykit.shared.journal import START, Cursor, Entry, Field, follows
 from tests.examples import examples

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relaykit.shared.identity import RequestContext
-from relaykit.shared.store import PostgresStore
+from relaykit.shared.threads.store import PostgresStore
 from tests.examples import examples
 from tests.integration.persistence import ALICE, in_run, insert_run, message, thread
 from tests.properties.test_store_pagination import Store

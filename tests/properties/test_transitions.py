@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared.database import Database
-from relaykit.shared.run_rows import Runs
-from relaykit.shared.runs import ENDED, TRANSITIONS, Kind, Run, Status, sources
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.runs.rows import Runs
+from relaykit.shared.runs.run import ENDED, TRANSITIONS, Kind, Run, Status, sources
 from tests.examples import examples
 
 quick = examples(60)

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from random import SystemRandom
 
-from relaykit.shared.migrate import migrate
+from relaykit.shared.postgres.migrate import migrate
 from tests.services import temporary_services
 from tests.siege.attack import AT_ONCE, ATTACKS
 from tests.siege.driver import Plan, siege

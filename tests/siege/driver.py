@@ -16,8 +16,8 @@ import asyncpg
 import httpx2
 from redis.asyncio import Redis
 
-from relaykit.shared import keys
-from relaykit.shared.runs import ENDED
+from relaykit.shared.redis import keys
+from relaykit.shared.runs.run import ENDED
 from relaykit.shared.tasks import end_tasks
 from tests.chaos import checks, evidence
 from tests.chaos.evidence import Archive

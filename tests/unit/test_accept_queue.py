@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from relaykit.api.accept_queue import AcceptQueueWatch
+from relaykit.api.http.accept_queue import AcceptQueueWatch
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from relaykit.api.errors import MAX_LOCATION_CHARS, MAX_LOCATIONS, STATUS, error_response, status_of
+from relaykit.api.http.errors import MAX_LOCATION_CHARS, MAX_LOCATIONS, STATUS, error_response, status_of
 from relaykit.shared import errors
 from relaykit.shared.errors import (
     DatabaseUnavailable,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relaykit.api.connections import LINGER_SECONDS, Connections
+from relaykit.api.http.connections import LINGER_SECONDS, Connections
 from tests.system import make_settings
 
 HEAD_SECONDS, STALL_SECONDS, RATE = 10, 60, 1024

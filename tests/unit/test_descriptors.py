@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relaykit.api.descriptors import MIN_CONNECTIONS, RESERVED, connection_limit
+from relaykit.api.http.descriptors import MIN_CONNECTIONS, RESERVED, connection_limit
 from relaykit.shared.errors import SettingsError
 from relaykit.shared.settings import Settings
 from tests.system import make_settings

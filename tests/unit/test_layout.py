@@ -174,7 +174,7 @@ def test_redis_keys_and_channels_are_spelt_in_one_file():
 
 def test_scripts_are_given_their_keys():
     """A Lua script spells no key, and its header says what it is given."""
-    for script in sorted((ROOT / "shared" / "lua").glob("*.lua")):
+    for script in sorted((ROOT / "shared" / "redis" / "lua").glob("*.lua")):
         text = script.read_text()
         assert not any(part in text for part in KEY_PARTS), script.name
         header = [line for line in text.splitlines() if line.startswith("--")]

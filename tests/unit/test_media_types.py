@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from relaykit.shared import media_types
-from relaykit.shared.media_types import (
+from relaykit.shared.attachments import media_types
+from relaykit.shared.attachments.media_types import (
     MISTAKEN,
     OF_ENDING,
     OTHER_NAMES,
@@ -67,4 +67,4 @@ def test_an_absent_type_is_that_of_the_ending(ending: str, declared: str) -> Non
 
 def test_the_module_says_where_its_twin_is() -> None:
     assert "web/element/src/file_type.ts" in (media_types.__doc__ or "")
-    assert "shared/media_types.py" in SOURCE
+    assert "shared/attachments/media_types.py" in SOURCE

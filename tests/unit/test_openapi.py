@@ -10,7 +10,7 @@ from chatkit.types import NonStreamingReq, StreamingReq
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
-from relaykit.api.errors import CODE_OF_STATUS, STATUS
+from relaykit.api.http.errors import CODE_OF_STATUS, STATUS
 from relaykit.api.main import create_app
 from relaykit.shared import errors
 from tests.documented import documented_errors

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from relaykit.api.turns import take_turns
+from relaykit.api.http.reconnect_limiter import take_turns
 from tests.system import WAIT_SECONDS, wait_until
 
 
@@ -45,7 +45,7 @@ class Slow:
 
 
 async def test_who_comes_first_is_served_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relaykit.api.turns.MAX_RETURNING", 1)
+    monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_RETURNING", 1)
     api = Slow()
     paths = [f"/runs/{number}/events" for number in range(4)]
     asking = []
@@ -61,8 +61,8 @@ async def test_who_comes_first_is_served_first(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_who_would_wait_too_long_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relaykit.api.turns.MAX_RETURNING", 1)
-    monkeypatch.setattr("relaykit.api.turns.MAX_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_RETURNING", 1)
+    monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_WAIT_SECONDS", 0.05)
     api = Slow()
     first = asyncio.create_task(api.get("/runs/1/events"))
     await wait_until("it has begun", lambda: api.begun)
@@ -74,7 +74,7 @@ async def test_who_would_wait_too_long_is_told_to_come_again(monkeypatch: pytest
 
 
 async def test_nothing_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relaykit.api.turns.MAX_RETURNING", 1)
+    monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_RETURNING", 1)
     api = Slow()
     streams = asyncio.create_task(api.get("/runs/1/events"))
     await wait_until("it has begun", lambda: api.begun)

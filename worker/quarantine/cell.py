@@ -14,11 +14,11 @@ from typing import Any
 
 import structlog
 
-from relaykit.shared.claims import Claim, Loss, Renewal
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
-from relaykit.shared.queue import Queue
-from relaykit.shared.redis import insist
+from relaykit.shared.queue.claims import Claim, Loss, Renewal
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis.client import insist
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.quarantine.fork_server import Child, ForkServer

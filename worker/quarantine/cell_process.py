@@ -18,21 +18,21 @@ from typing import Any
 import structlog
 import uvloop
 
-from relaykit.shared.chatkit import UserServer
-from relaykit.shared.claims import Claim
-from relaykit.shared.database import Database
 from relaykit.shared.errors import QueueUnavailable, RelaykitError
 from relaykit.shared.log import failure
-from relaykit.shared.main_loop import run_until_done
-from relaykit.shared.queue import Queue
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.process.main_loop import run_until_done
+from relaykit.shared.queue.claims import Claim
+from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.settings import Settings, load_settings
+from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
-from relaykit.worker.current_run import enter_run
 from relaykit.worker.draining import Draining
-from relaykit.worker.execution import opened_execution
-from relaykit.worker.executor import Executor, Outcome
+from relaykit.worker.execution.current_run import enter_run
+from relaykit.worker.execution.executor import Executor, Outcome
 from relaykit.worker.main import load
 from relaykit.worker.quarantine.last_place import PlaceNotes
+from relaykit.worker.resources import opened_execution
 
 POOL_MIN, POOL_MAX = 1, 4
 """Connections to PostgreSQL, within DATABASE_POOL_MAX."""

@@ -24,7 +24,7 @@ from tempfile import TemporaryFile
 from types import AsyncGeneratorType, FrameType
 from typing import IO, Any
 
-from relaykit.worker.last_resort import BLOCKED_STATUS
+from relaykit.worker.keeper.last_resort import BLOCKED_STATUS
 
 SAMPLE_SECONDS = 0.01
 SLOT_BYTES = 4096

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from uuid import uuid4
 
-from relaykit.shared.claims import Claim, Loss, Renewal
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
-from relaykit.shared.queue import Queue
+from relaykit.shared.queue.claims import Claim, Loss, Renewal
+from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.quarantine.assignment import choose_cell, choose_empty

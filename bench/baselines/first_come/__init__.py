@@ -12,11 +12,11 @@ from typing import Any
 from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
-from relaykit.shared import keys
-from relaykit.shared.claims import Claim
-from relaykit.shared.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
-from relaykit.shared.queue import RUN_FUNCTION, Queue, serialize
-from relaykit.shared.redis import Call, Redis
+from relaykit.shared.queue.claims import Claim
+from relaykit.shared.queue.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
+from relaykit.shared.queue.job_queue import RUN_FUNCTION, Queue, serialize
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Call, Redis
 
 
 class FirstComeQueue(Queue):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import relaykit.worker.main as wiring
 from bench.baselines.first_come import FirstComeQueue
-from relaykit.shared.main_loop import MainLoop
+from relaykit.shared.process.main_loop import MainLoop
 from relaykit.worker.__main__ import main
 
 if __name__ == "__main__":

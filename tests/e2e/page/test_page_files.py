@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from relaykit.api.page import DEMO_DIRECTORY
+from relaykit.api.local.page import DEMO_DIRECTORY
 
 OUTSIDE = ["/demo/../../pyproject.toml", "/demo/%2e%2e/%2e%2e/pyproject.toml", "/demo/", "/demo/none.js"]
 FILES = sorted(str(path.relative_to(DEMO_DIRECTORY)) for path in DEMO_DIRECTORY.rglob("*") if path.is_file())

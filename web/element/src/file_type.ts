@@ -2,7 +2,7 @@
  * The type of a file, by what the browser says and by the ending of its name. Browsers take the type from the system:
  * many have none for `.md`, and where a spreadsheet program is installed a `.csv` is `application/vnd.ms-excel`.
  *
- * The server has the same tables, in shared/media_types.py, and decides.
+ * The server has the same tables, in shared/attachments/media_types.py, and decides.
  */
 
 /** What a browser says that does not know. */

@@ -1,0 +1,91 @@
+"""The run that a request has made already: it comes again, or its client reconnects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chatkit.types import ThreadsRetryAfterItemReq
+
+from relaykit.api.admission.receipts import Receipts
+from relaykit.api.admission.submission import Submission
+from relaykit.shared.errors import IdempotencyMismatch, NothingToResume
+from relaykit.shared.journal import Cursor, Journals
+from relaykit.shared.queue.job_queue import REPEAT_SECONDS
+from relaykit.shared.runs.rows import Runs
+from relaykit.shared.runs.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierRuns:
+    runs: Runs
+    journals: Journals
+    receipts: Receipts
+    ended_seconds: float
+    """How long the journal of an ended run is kept: JOURNAL_ENDED_TTL_SECONDS."""
+
+    async def repeated(self, submission: Submission) -> Run | None:
+        """The run that the same request has made before.
+
+        With a key it is the key's run. Without one it is the newest of the same body, as long as no client has had
+        anything of it: the row says so, and Redis until the row is written. An ended run is given only where its
+        journal has its beginning; otherwise the request is another message. Raises IdempotencyMismatch.
+        """
+        if submission.idempotency_key is not None:
+            return await self._of_key(submission, submission.idempotency_key)
+        context = submission.context
+        run = await self.runs.unreceived(
+            context.tenant or "", context.user_id, submission.request_hash, REPEAT_SECONDS
+        )
+        if run is None:
+            return None
+        received, is_whole = await self.receipts.was_received(run.id)
+        return None if received or (run.status.ended and not is_whole) else run
+
+    async def answering(self, submission: Submission) -> Run | None:
+        """The run that a retry asks for again: the stock widget's Retry after a lost network."""
+        request, context = submission.request, submission.context
+        if not isinstance(request, ThreadsRetryAfterItemReq):
+            return None
+        params = request.params
+        return await self.runs.answering(
+            context.tenant or "", context.user_id, params.thread_id, params.item_id
+        )
+
+    async def resumed(self, submission: Submission, cursor: Cursor) -> Run:
+        """The run whose stream the client had up to the cursor: that of the key, or of the same body.
+
+        Without a key the same body may have made several runs, for instance by the same words again, or a suggested
+        prompt in two tabs. Then it is the one that has the entry that the cursor names and was not sent to its end.
+        Raises NothingToResume where that is none or several, IdempotencyMismatch.
+        """
+        found = await self._resumable(submission)
+        if len(found) > 1:
+            run_ids = [run.id for run in found]
+            possible = await self.journals.holding(run_ids, cursor) - await self.receipts.delivered(run_ids)
+            found = [run for run in found if run.id in possible]
+        if len(found) != 1:
+            raise NothingToResume
+        return found[0]
+
+    async def _resumable(self, submission: Submission) -> list[Run]:
+        context = submission.context
+        if submission.idempotency_key is not None:
+            run = await self._of_key(submission, submission.idempotency_key)
+            if run is not None:
+                return [run]
+            found = []
+        else:
+            found = await self.runs.same_body(
+                context.tenant or "", context.user_id, submission.request_hash, self.ended_seconds
+            )
+        answering = await self.answering(submission)
+        if answering is not None and all(run.id != answering.id for run in found):
+            found.append(answering)
+        return found
+
+    async def _of_key(self, submission: Submission, key: str) -> Run | None:
+        context = submission.context
+        run = await self.runs.by_idempotency_key(context.tenant or "", context.user_id, key)
+        if run is not None and run.request_hash != submission.request_hash:
+            raise IdempotencyMismatch
+        return run

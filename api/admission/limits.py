@@ -1,0 +1,183 @@
+"""What one caller may ask of this process, and what the whole of Relaykit takes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from relaykit.api.admission.byte_budget import ByteBudget
+from relaykit.api.admission.request_gate import Gate, QueueLimits, Rates, RequestGate, Room
+from relaykit.api.auth.authenticator import Identity
+from relaykit.shared.errors import (
+    QueueUnavailable,
+    RateLimited,
+    TenantRateLimited,
+    TooManyBodies,
+    TooManyQueued,
+    TooManyStreams,
+)
+from relaykit.shared.identity import caller_digest
+from relaykit.shared.log import failure
+from relaykit.shared.queue.fair_share import Flow, flow_of, weighted
+from relaykit.shared.redis.client import insist
+from relaykit.shared.settings import Settings
+
+STREAMS_RETRY_SECONDS = 5.0
+QUEUED_RETRY_SECONDS = 10.0
+BODIES_RETRY_SECONDS = 1.0
+COUNT_SECONDS = 6.0
+SMALL_BODY_BYTES = 4096
+"""A body up to this size costs no bytes, and no round trip: CALLER_REQUESTS_PER_MINUTE bounds the number of them."""
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+class Slot:
+    """One stream or body of a caller; `release` gives it back, however often it is called."""
+
+    __slots__ = ("_caller", "_held", "_taken")
+
+    def __init__(self, taken: Counter[tuple[str, str]], caller: tuple[str, str]) -> None:
+        self._taken, self._caller, self._held = taken, caller, True
+        taken[caller] += 1
+
+    def release(self) -> None:
+        if not self._held:
+            return
+        self._held = False
+        self._taken[self._caller] -= 1
+        if not self._taken[self._caller]:
+            del self._taken[self._caller]
+
+
+class BodyPlaces:
+    """How many bodies of one caller this process reads at once; 0 is no limit."""
+
+    def __init__(self, most: int, retry_seconds: float) -> None:
+        self._most, self._retry_seconds = most, retry_seconds
+        self._taken: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def take(self, caller: tuple[str, str]) -> Iterator[None]:
+        """A place of the caller, a tenant and a user, for as long as the block. Raises TooManyBodies."""
+        if 0 < self._most <= self._taken[caller]:
+            raise TooManyBodies(retry_after_seconds=self._retry_seconds)
+        slot = Slot(self._taken, caller)
+        try:
+            yield
+        finally:
+            slot.release()
+
+
+@dataclass(slots=True)
+class Counted:
+    """A request that was counted, and the place that it has in the queue should it become a run."""
+
+    limits: Limits
+    flow: Flow
+    gate: Gate | None
+    """None where Redis was away."""
+    error: QueueUnavailable | None = None
+    """Why it was."""
+    is_queued: bool = False
+    """Whether the job of its run has taken the place over."""
+
+    @property
+    def place(self) -> str:
+        """Empty where there is none to be given back."""
+        return "" if self.gate is None or self.is_queued else self.gate.place
+
+    async def queue_is_full(self) -> bool:
+        """Whether the queue was full for this caller when the request was counted.
+
+        A place that was taken long ago, since the body came slowly, is taken anew. Raises TooManyQueued, and
+        QueueUnavailable where Redis was away.
+        """
+        if self.gate is not None and self.gate.is_stale:
+            self.limits.gate.give_back(self.gate.place)
+            self.gate = await self.limits.enter(self.flow)
+        if self.gate is None:
+            raise self.error or QueueUnavailable
+        if self.gate.room is Room.TENANT_FULL:
+            raise TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
+        return self.gate.room is Room.QUEUE_FULL
+
+
+class Limits:
+    """Counts requests and bytes everywhere, through Redis, and a caller's bodies and streams in this process."""
+
+    def __init__(self, settings: Settings, gate: RequestGate, byte_budget: ByteBudget) -> None:
+        self._settings = settings
+        self.gate = gate
+        self._byte_budget = byte_budget
+        self._streams: Counter[tuple[str, str]] = Counter()
+        self._bodies = BodyPlaces(settings.caller_max_bodies, BODIES_RETRY_SECONDS)
+
+    @asynccontextmanager
+    async def counted(self, identity: Identity) -> AsyncIterator[Counted]:
+        """Counts a request before its body is read, also one that is refused later.
+
+        While Redis is away it is not counted. Raises RateLimited, TenantRateLimited.
+        """
+        settings, flow = self._settings, flow_of(self._settings, identity)
+        of_tenant = weighted(settings.tenant_requests_per_minute, flow)
+        counted = Counted(self, flow, None)
+        try:
+            counted.gate = await self.enter(flow, Rates(settings.caller_requests_per_minute, of_tenant))
+        except QueueUnavailable as error:
+            counted.error = error
+            log.warning("a request is not counted", action="limits_uncounted", **failure(error))
+        if counted.gate is not None and counted.gate.caller_wait_seconds > 0:
+            raise RateLimited(retry_after_seconds=counted.gate.caller_wait_seconds)
+        if counted.gate is not None and counted.gate.tenant_wait_seconds > 0:
+            raise TenantRateLimited(retry_after_seconds=counted.gate.tenant_wait_seconds)
+        try:
+            yield counted
+        finally:
+            self.gate.give_back(counted.place)
+
+    async def enter(self, flow: Flow, rates: Rates = Rates()) -> Gate:
+        """Takes a place in the queue, where there is room. Raises QueueUnavailable."""
+        settings = self._settings
+        limits = QueueLimits(settings.queue_max_depth, weighted(settings.tenant_max_queued, flow))
+        return await self._asked(lambda: self.gate.enter(flow, rates, limits))
+
+    async def spend_bytes(self, identity: Identity, size: int) -> None:
+        """Counts the bytes of a body; not while Redis is away. Raises RateLimited."""
+        if size <= SMALL_BODY_BYTES or not self._byte_budget.bytes_per_minute:
+            return
+        caller = caller_digest(identity.tenant, identity.user_id)
+        try:
+            wait_seconds = await self._asked(lambda: self._byte_budget.spend(caller, size))
+        except QueueUnavailable as error:
+            log.warning("a body is not counted", action="limits_uncounted", **failure(error))
+            return
+        if wait_seconds > 0:
+            raise RateLimited(retry_after_seconds=wait_seconds)
+
+    async def _asked(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The answer of Redis, also over a connection that has died since; not for long."""
+        try:
+            async with asyncio.timeout(COUNT_SECONDS):
+                return await insist(call)
+        except TimeoutError as error:
+            raise QueueUnavailable from error
+
+    def body(self, identity: Identity) -> AbstractContextManager[None]:
+        """A place for a body that is being read. Raises TooManyBodies."""
+        return self._bodies.take((identity.tenant or "", identity.user_id))
+
+    def stream(self, identity: Identity) -> Slot:
+        """Takes a place for a stream; the caller of this releases it. Raises TooManyStreams."""
+        caller = (identity.tenant or "", identity.user_id)
+        if 0 < self._settings.caller_max_streams <= self._streams[caller]:
+            raise TooManyStreams(retry_after_seconds=STREAMS_RETRY_SECONDS)
+        return Slot(self._streams, caller)

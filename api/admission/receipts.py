@@ -1,0 +1,122 @@
+"""What clients have had of runs whose requests came without a key, so that a request that comes again is understood.
+
+The same body is a repetition only of a run that no client has had anything of, and a reconnect only to one that its
+client has not had all of. Redis is told at once. It can be emptied, so that the row keeps the first of the two: it is
+written a moment later, for many runs together, apart from the time to their first event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from relaykit.shared.errors import DatabaseUnavailable
+from relaykit.shared.journal import FIRST
+from relaykit.shared.log import failure
+from relaykit.shared.queue.job_queue import REPEAT_SECONDS
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import Redis, names_of, translated
+from relaykit.shared.runs.rows import Runs
+
+WRITE_SECONDS = 0.25
+RETRY_SECONDS = 5.0
+MAX_UNWRITTEN = 10_000
+"""While PostgreSQL is away; the oldest are given up."""
+MAX_SKIPS = 20
+"""After which a run is given up that is locked each time, or that has been deleted."""
+
+log = structlog.get_logger()
+
+
+class Receipts:
+    """Those that one API process notes, and what any has noted. `run` must be running."""
+
+    def __init__(self, redis: Redis, runs: Runs, ended_seconds: float) -> None:
+        """`ended_seconds` is how long the journal of an ended run is kept."""
+        self._redis = redis
+        self._named = names_of(redis)
+        self._runs = runs
+        self._ended_ms = int(ended_seconds * 1000)
+        self._skips: dict[str, int] = {}
+        """Of each run that is not in its row yet: how often its row was locked."""
+        self._has_unwritten = asyncio.Event()
+
+    async def note_received(self, run_id: str) -> None:
+        """A client had something of the run. Raises QueueUnavailable; the row is written all the same."""
+        if len(self._skips) >= MAX_UNWRITTEN:
+            del self._skips[next(iter(self._skips))]
+        self._skips[run_id] = 0
+        self._has_unwritten.set()
+        with translated():
+            await self._redis.set(self._named(keys.received(run_id)), "1", ex=REPEAT_SECONDS)
+
+    async def note_delivered(self, run_id: str) -> None:
+        """A client that had asked for the run by a POST had all of it. Raises QueueUnavailable."""
+        with translated():
+            await self._redis.set(self._named(keys.delivered(run_id)), "1", px=self._ended_ms)
+
+    async def was_received(self, run_id: str) -> tuple[bool, bool]:
+        """Whether a client had something of the run, and whether its journal has its beginning, by what Redis knows.
+
+        Raises QueueUnavailable.
+        """
+        with translated():
+            async with self._redis.pipeline(transaction=True) as pipeline:
+                pipeline.exists(self._named(keys.received(run_id)))
+                pipeline.xrange(self._named(keys.journal(run_id)), str(FIRST), str(FIRST))
+                received, first = await pipeline.execute()
+        return bool(received), bool(first)
+
+    async def delivered(self, run_ids: Sequence[str]) -> set[str]:
+        """Those of the runs that a client who posted has had all of. Raises QueueUnavailable."""
+        with translated():
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for run_id in run_ids:
+                    pipeline.exists(self._named(keys.delivered(run_id)))
+                replies = await pipeline.execute()
+        return {run_id for run_id, reply in zip(run_ids, replies, strict=True) if reply}
+
+    async def run(self) -> None:
+        """Writes until cancelled; an outage of PostgreSQL is waited out."""
+        while True:
+            await self._has_unwritten.wait()
+            await asyncio.sleep(WRITE_SECONDS)
+            try:
+                await self.write()
+            except DatabaseUnavailable as error:
+                log.warning("receipts written later", action="receipts_retry", **failure(error))
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def write(self) -> None:
+        """Writes all that is noted into the rows. Raises DatabaseUnavailable."""
+        asked = list(self._skips)
+        written = await self._runs.note_received(asked) if asked else set()
+        for run_id in asked:
+            skips = self._skips.pop(run_id, MAX_SKIPS) + 1
+            if run_id not in written and skips < MAX_SKIPS:
+                self._skips[run_id] = skips
+        if not self._skips:
+            self._has_unwritten.clear()
+
+
+class Receipt:
+    """What one stream notes of its run."""
+
+    __slots__ = ("_receipts", "_run_id", "is_noted", "is_of_post")
+
+    def __init__(self, receipts: Receipts, run_id: str, *, is_of_post: bool) -> None:
+        self._receipts, self._run_id = receipts, run_id
+        self.is_of_post = is_of_post
+        """Whether the client asked by a POST: such a client reconnects by its POST, if it does."""
+        self.is_noted = False
+        """Whether it was noted that something was received."""
+
+    async def received(self) -> None:
+        """The client was sent something. Raises QueueUnavailable."""
+        await self._receipts.note_received(self._run_id)
+
+    async def delivered(self) -> None:
+        """The client was sent everything. Raises QueueUnavailable."""
+        await self._receipts.note_delivered(self._run_id)

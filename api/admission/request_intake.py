@@ -1,0 +1,243 @@
+"""The admit half of each streaming request type: what the client sent, checked and made ready; it produces no answer.
+
+The SDK does this at the head of ChatKitServer._process_streaming_impl, after the 200. Here it comes before, through
+the SDK's own helpers, so that an unknown thread is a 404 and not a broken stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, assert_never
+
+from chatkit.server import ChatKitServer
+from chatkit.store import NotFoundError
+from chatkit.types import (
+    ClientToolCallItem,
+    Page,
+    StreamingReq,
+    StructuredInputItem,
+    Thread,
+    ThreadCreatedEvent,
+    ThreadItem,
+    ThreadItemDoneEvent,
+    ThreadMetadata,
+    ThreadsAddClientToolOutputReq,
+    ThreadsAddStructuredInputReq,
+    ThreadsAddUserMessageReq,
+    ThreadsCreateReq,
+    ThreadsCustomActionReq,
+    ThreadsRetryAfterItemReq,
+    ThreadStreamEvent,
+    UserMessageInput,
+    UserMessageItem,
+    WidgetItem,
+)
+
+from relaykit.shared.attachments.store import ObjectAttachmentStore
+from relaykit.shared.errors import (
+    AttachmentNotFound,
+    AttachmentNotUploaded,
+    ItemMismatch,
+    ItemNotFound,
+    ThreadNotFound,
+)
+from relaykit.shared.threads.store import PostgresStore
+
+Server = ChatKitServer[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What admission leaves to the run."""
+
+    thread: ThreadMetadata
+    input: dict[str, Any]
+    """What the run half needs besides the thread; JSON."""
+    anchor_item_id: str | None
+    """The newest item after admission: what is newer belongs to an attempt."""
+    events: tuple[ThreadStreamEvent, ...] = ()
+    message: UserMessageItem | None = None
+    """The new message, if there is one: whoever asked stores it, and its thread where that is new."""
+    is_new_thread: bool = False
+
+    @property
+    def metadata(self) -> ThreadMetadata:
+        """The thread as a store takes it."""
+        return ThreadMetadata(**self.thread.model_dump())
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The client tool calls that an output may be for."""
+
+    awaited: str | None = None
+    """The one that the thread awaits; without it that is the thread's newest item."""
+    named: str | None = None
+    """The one that the client means, where it says so."""
+
+
+async def admit(server: Server, request: StreamingReq, context: Any, calls: Calls = Calls()) -> Admitted:
+    """Writes what the request changes in an existing thread; a new message is given back, and not stored.
+
+    Raises ThreadNotFound, ItemNotFound, ItemMismatch, AttachmentNotFound or AttachmentNotUploaded.
+    """
+    match request:
+        case ThreadsCreateReq():
+            return await _create(server, request, context)
+        case ThreadsAddUserMessageReq():
+            return await _add_user_message(server, request, context)
+        case ThreadsAddClientToolOutputReq():
+            return await _add_client_tool_output(server, request, context, calls)
+        case ThreadsAddStructuredInputReq():
+            return await _add_structured_input(server, request, context)
+        case ThreadsRetryAfterItemReq():
+            return await _retry_after_item(server, request, context)
+        case ThreadsCustomActionReq():
+            return await _custom_action(server, request, context)
+        case _:
+            assert_never(request)
+
+
+async def store_message(server: Server, admitted: Admitted, context: Any) -> None:
+    """Stores the message and what comes with it."""
+    message = admitted.message
+    if message is None:
+        return
+    if admitted.is_new_thread:
+        await server.store.save_thread(admitted.metadata, context)
+    for attachment in message.attachments:
+        await server.store.save_attachment(attachment, context)
+    await server.store.add_thread_item(admitted.thread.id, message, context)
+    if message.attachments and isinstance(server.attachment_store, ObjectAttachmentStore):
+        await server.attachment_store.note_sent([each.id for each in message.attachments], context)
+
+
+async def _create(server: Server, request: ThreadsCreateReq, context: Any) -> Admitted:
+    thread = Thread(id=server.store.generate_thread_id(context), created_at=datetime.now(), items=Page())
+    item = await _build_item(server, request.params.input, thread, context)
+    created = ThreadCreatedEvent(thread=server._to_thread_response(thread))
+    events = (created, ThreadItemDoneEvent(item=item))
+    return Admitted(thread, {"item_id": item.id}, item.id, events, item, is_new_thread=True)
+
+
+async def _add_user_message(server: Server, request: ThreadsAddUserMessageReq, context: Any) -> Admitted:
+    thread = await _thread(server, request.params.thread_id, context)
+    item = await _build_item(server, request.params.input, thread, context)
+    return Admitted(thread, {"item_id": item.id}, item.id, (ThreadItemDoneEvent(item=item),), item)
+
+
+async def _add_client_tool_output(
+    server: Server, request: ThreadsAddClientToolOutputReq, context: Any, calls: Calls
+) -> Admitted:
+    thread = await _thread(server, request.params.thread_id, context)
+    newest = await _newest_item(server, thread.id, context)
+    # behind the call that is awaited stand the messages that wait
+    item = newest if calls.awaited is None else await _item(server, thread.id, calls.awaited, context)
+    if (
+        newest is None
+        or not isinstance(item, ClientToolCallItem)
+        or item.status != "pending"
+        or calls.named not in (None, item.id)
+    ):
+        raise ItemMismatch("The thread awaits no output of a client tool: the call was answered or given up.")
+    item.output = request.params.result
+    item.status = "completed"
+    await server.store.save_item(thread.id, item, context)
+    await server._cleanup_pending_client_tool_call(thread, context)
+    return Admitted(thread, {}, newest.id)
+
+
+async def _add_structured_input(
+    server: Server, request: ThreadsAddStructuredInputReq, context: Any
+) -> Admitted:
+    thread = await _thread(server, request.params.thread_id, context)
+    item = await _item(server, thread.id, request.params.item_id, context)
+    if not isinstance(item, StructuredInputItem):
+        raise ItemMismatch("The item is not a structured input.")
+    if item.status != "pending":
+        raise ItemMismatch("The structured input is not pending.")
+    updated = await server._apply_structured_input_submission(item, request.params.input)
+    newest = await _newest_item(server, thread.id, context)
+    return Admitted(thread, {"item": updated.model_dump(mode="json")}, newest.id if newest else None)
+
+
+async def _retry_after_item(server: Server, request: ThreadsRetryAfterItemReq, context: Any) -> Admitted:
+    thread = await _thread(server, request.params.thread_id, context)
+    item = await _item(server, thread.id, request.params.item_id, context)
+    if not isinstance(item, UserMessageItem):
+        raise ItemMismatch("The item is not a user message.")
+    if isinstance(server.store, PostgresStore):
+        await server.store.delete_newer(thread.id, item.id, context)
+    else:
+        await _delete_newer(server, thread.id, item.id, context)
+    return Admitted(thread, {"item_id": item.id}, item.id)
+
+
+async def _delete_newer(server: Server, thread_id: str, item_id: str, context: Any) -> None:
+    """A store that is not ours gives whole items; the pages of its newest items are read one at a time."""
+    newer: list[str] = []
+    async for item in server._paginate_thread_items_reverse(thread_id, context):
+        if item.id == item_id:
+            break
+        newer.append(item.id)
+    else:
+        raise ItemNotFound
+    for newer_id in newer:
+        await server.store.delete_thread_item(thread_id, newer_id, context)
+
+
+async def _custom_action(server: Server, request: ThreadsCustomActionReq, context: Any) -> Admitted:
+    params = request.params
+    thread = await _thread(server, params.thread_id, context)
+    if params.item_id:
+        sender = await _item(server, thread.id, params.item_id, context)
+        if not isinstance(sender, WidgetItem):
+            raise ItemMismatch("The sender of the action is not a widget.")
+    newest = await _newest_item(server, thread.id, context)
+    action = {"item_id": params.item_id, "action": params.action.model_dump(mode="json")}
+    return Admitted(thread, action, newest.id if newest else None)
+
+
+async def _build_item(
+    server: Server, message: UserMessageInput, thread: ThreadMetadata, context: Any
+) -> UserMessageItem:
+    with _absent(AttachmentNotFound):
+        item = await server._build_user_message_item(message, thread, context)
+    for attachment in item.attachments:
+        if attachment.upload_descriptor is not None and not await _is_uploaded(
+            server, attachment.id, context
+        ):
+            raise AttachmentNotUploaded
+    return item
+
+
+async def _is_uploaded(server: Server, attachment_id: str, context: Any) -> bool:
+    """Ours knows; a foreign store keeps the descriptor that it was given, and a foreign attachment store decides."""
+    store = server.attachment_store
+    return not isinstance(store, ObjectAttachmentStore) or await store.is_uploaded(attachment_id, context)
+
+
+async def _thread(server: Server, thread_id: str, context: Any) -> ThreadMetadata:
+    with _absent(ThreadNotFound):
+        return await server.store.load_thread(thread_id, context)
+
+
+async def _item(server: Server, thread_id: str, item_id: str, context: Any) -> ThreadItem:
+    with _absent(ItemNotFound):
+        return await server.store.load_item(thread_id, item_id, context)
+
+
+async def _newest_item(server: Server, thread_id: str, context: Any) -> ThreadItem | None:
+    page = await server.store.load_thread_items(thread_id, None, 1, "desc", context)
+    return page.data[0] if page.data else None
+
+
+@contextmanager
+def _absent(error: type[ThreadNotFound | ItemNotFound | AttachmentNotFound]) -> Iterator[None]:
+    try:
+        yield
+    except NotFoundError as absent:
+        raise error from absent

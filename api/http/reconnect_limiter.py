@@ -1,0 +1,50 @@
+"""Clients that come back all at once, after a deploy or a cut, take turns on the way to their streams."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from relaykit.api.http.errors import error_response
+from relaykit.shared.errors import Overloaded
+
+MAX_RETURNING = 256
+"""Requests on their way to a stream: more would not be faster, and each holds about 20 KB until it streams."""
+MAX_WAIT_SECONDS = 10.0
+RETRY_SECONDS = (1.0, 5.0)
+"""Between these, so that those who are sent away do not come back all at once again."""
+
+
+def take_turns(app: FastAPI) -> None:
+    """Whoever comes first to a run's events is served first; who would wait too long is told to come again."""
+    app.user_middleware.append(Middleware(_Turns))
+
+
+class _Turns:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._places = asyncio.Semaphore(MAX_RETURNING)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not _follows(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(MAX_WAIT_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
+            retry_seconds = random.uniform(*RETRY_SECONDS)  # noqa: S311
+            await error_response(Overloaded(retry_after_seconds=retry_seconds))(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._places.release()
+
+
+def _follows(path: str) -> bool:
+    return path.startswith("/runs/") and path.endswith("/events")

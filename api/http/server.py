@@ -1,0 +1,128 @@
+"""The HTTP server of an API process: uvicorn's, with the settings' limits and a shutdown in three steps.
+
+It says that it is about to stop and goes on serving, so that balancers leave it; then it takes no new connections, and
+closes the streams one after the other; then uvicorn ends what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from relaykit.api.http.connections import Connections
+from relaykit.api.http.descriptors import connection_limit
+from relaykit.api.http.uvicorn_protocol import HttpProtocol
+from relaykit.shared.log import failure
+from relaykit.shared.process.end import note_failure
+from relaykit.shared.settings import Settings
+from relaykit.shared.tasks import end_tasks
+
+UNSENT_BYTES = 128 * 1024
+"""What the kernel takes of an answer beyond what is on its way to the client. By itself it takes 4 MB, and nothing more
+until the client has read a third of that: one that reads slowly could not be told from one that does not read."""
+
+log = structlog.get_logger()
+
+
+class HttpConfig(uvicorn.Config):
+    """How the API is served; each protocol gets its limits from here. Raises SettingsError."""
+
+    def __init__(self, app: FastAPI, settings: Settings, **more: Any) -> None:
+        super().__init__(
+            app,
+            http=HttpProtocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            **more,
+        )
+        self.connections = Connections(settings, connection_limit(settings))
+
+
+class Server(uvicorn.Server):
+    """Closes the streams first: uvicorn itself would wait for them, and they end with their runs."""
+
+    config: HttpConfig
+    delay_seconds = 0.0
+    """For which requests are still taken after SIGTERM."""
+    drain_seconds = 0.0
+    """Over which the closing is spread, so that their clients do not all come back at once."""
+
+    def __init__(self, config: HttpConfig) -> None:
+        super().__init__(config)
+        self._watching: asyncio.Task[None] | None = None
+        self._serves_until: float | None = None
+        """By the monotonic clock, once the process is about to stop."""
+        self._delay_is_over = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        listeners = [listener for server in self.servers for listener in server.sockets]
+        self.config.connections.listens_on(listeners)
+        for listener in listeners:
+            with suppress(AttributeError, OSError):  # not every system has it; connections inherit it
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        self._watching = asyncio.create_task(self.config.connections.run())
+        self._watching.add_done_callback(self._exit_if_failed)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to begin the shutdown; asked ten times a second."""
+        if not await super().on_tick(counter):
+            return False
+        if self._serves_until is None:
+            self._serves_until = time.monotonic() + self.delay_seconds
+            self._announce_shutdown()
+        if time.monotonic() >= self._serves_until:
+            self._delay_is_over = True
+        return self._delay_is_over
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM comes from an orchestrator, SIGINT from a person at a terminal, whom no balancer keeps waiting."""
+        ends_the_delay = self.should_exit and not self._delay_is_over
+        if ends_the_delay or sig == signal.SIGINT:
+            self._delay_is_over = True
+        if not ends_the_delay:
+            super().handle_exit(sig, frame)
+
+    def _announce_shutdown(self) -> None:
+        log.info(
+            "api draining",
+            action="api_drain",
+            delay_seconds=0 if self._delay_is_over else self.delay_seconds,
+            connections=len(self.server_state.connections),
+        )
+        self.config.app.state.draining = True  # type: ignore[union-attr]
+        self.config.connections.draining = True
+        for connection in self.server_state.connections:
+            assert isinstance(connection, HttpProtocol)
+            connection.close_after_answer()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.connections.listens_on(())
+        for server in self.servers:
+            server.close()  # takes no new connections from here on
+        hub = getattr(self.config.app.state, "hub", None)  # type: ignore[union-attr]
+        if hub is not None:
+            await hub.drain(self.drain_seconds)
+        await super().shutdown(sockets)
+        if self._watching is not None:
+            await end_tasks([self._watching])
+
+    def _exit_if_failed(self, watching: asyncio.Task[None]) -> None:
+        """Without its timer no wait for a client would end: the process does, and its orchestrator starts a new one."""
+        if not watching.cancelled() and (error := watching.exception()) is not None:
+            log.critical("a loop failed", action="connections_failed", **failure(error))
+            note_failure()
+            self.should_exit = self._delay_is_over = True

@@ -1,0 +1,56 @@
+"""The demo page of local mode: static files of deploy/local/demo, under a policy that loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.staticfiles import StaticFiles
+
+from relaykit.api.local.issuer import require_local
+
+DEMO_DIRECTORY = Path(__file__).parents[2] / "local" / "demo"
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "img-src 'self' data: blob: https:",
+        "object-src 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    # Revalidated by its ETag at each load, so that a page and its modules are always of one version.
+    "Cache-Control": "no-cache",
+}
+
+
+def page_router(directory: Path = DEMO_DIRECTORY) -> APIRouter:
+    """`GET /` is the page and `GET /demo/...` its files; anything outside `directory` is 404.
+
+    Raises RuntimeError where `directory` does not exist. For local mode only: the page signs in through /dev/token, and
+    like it answers this machine alone, so that a published page says why instead of failing at the sign-in.
+    """
+    files = StaticFiles(directory=directory)
+    router = APIRouter(include_in_schema=False, dependencies=[Depends(require_local)])
+
+    async def serve(path: str, request: Request) -> Response:
+        response = await files.get_response(path, request.scope)
+        response.headers.update(HEADERS)
+        return response
+
+    @router.api_route("/", methods=["GET", "HEAD"])
+    async def page(request: Request) -> Response:
+        return await serve("index.html", request)
+
+    @router.api_route("/demo/{path:path}", methods=["GET", "HEAD"])
+    async def asset(path: str, request: Request) -> Response:
+        return await serve(path, request)
+
+    return router

@@ -1,0 +1,1 @@
+"""The description of the API, served at `GET /openapi.json`."""

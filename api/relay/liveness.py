@@ -1,0 +1,108 @@
+"""The relay's tick: looks after the runs that have gone quiet, so that nobody waits for what will not come.
+
+A notice can be lost, a worker can die between a run's row and its end entry, Redis can lose a journal, and all workers
+can be gone. To a client each of these looks like a model that thinks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from relaykit.api.metrics import QUIET
+from relaykit.api.relay.hub import Hub
+from relaykit.api.relay.subscription import Follow
+from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable
+from relaykit.shared.journal import Journals
+from relaykit.shared.log import failure
+from relaykit.shared.queue.job_queue import Pulse, Queue
+from relaykit.shared.runs.rows import Runs
+from relaykit.shared.runs.run import Status
+from relaykit.shared.settings import Settings
+
+MAX_TICK_SECONDS = 5.0
+BATCH = 500
+FOLLOWED_TICKS = 3
+"""Ticks for which a run counts as followed after the last of them that saw a follower."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """`run` must be running."""
+
+    settings: Settings
+    hub: Hub
+    queue: Queue
+    journals: Journals
+    runs: Runs
+
+    async def run(self) -> None:
+        """Ticks twice a lease until cancelled; an outage is waited out."""
+        tick_seconds = min(self.settings.lease_seconds / 2, MAX_TICK_SECONDS)
+        while True:
+            await asyncio.sleep(tick_seconds)
+            try:
+                await self._tick(tick_seconds)
+            except (QueueUnavailable, DatabaseUnavailable) as error:
+                log.warning("the watch waits", action="watch_retry", **failure(error))
+
+    async def _tick(self, tick_seconds: float) -> None:
+        follows = self.hub.following()
+        if self.settings.abandon_seconds:
+            await self.queue.note_followed(
+                [follow.run_id for follow in follows], FOLLOWED_TICKS * tick_seconds + MAX_TICK_SECONDS
+            )
+        quiet_since = time.monotonic() - tick_seconds
+        quiet = [
+            follow
+            for follow in follows
+            if follow.heard_at <= quiet_since and not (follow.tail.ended or follow.gone or follow.closing)
+        ]
+        for start in range(0, len(quiet), BATCH):
+            await self._look(quiet[start : start + BATCH])
+
+    async def _look(self, quiet: list[Follow]) -> None:
+        pulses = await self.queue.pulses([(follow.run_id, follow.tail.last) for follow in quiet])
+        doubtful = []
+        for follow, pulse in zip(quiet, pulses, strict=True):
+            match pulse:
+                case Pulse.HELD | Pulse.GONE_HELD:
+                    follow.nobody_since = None
+                case Pulse.NEWS:
+                    self.hub.look(follow)
+                case Pulse.NOBODY | Pulse.GONE_NOBODY:
+                    doubtful.append((follow, pulse))
+        if doubtful:
+            states = await self.runs.statuses([follow.run_id for follow, _ in doubtful])
+            for follow, pulse in doubtful:
+                await self._judge(follow, pulse, states.get(follow.run_id))
+
+    async def _judge(self, follow: Follow, pulse: Pulse, state: tuple[Status, int] | None) -> None:
+        if state is None or (state[0].ended and pulse is Pulse.GONE_NOBODY):
+            self._told(follow, "gone")
+            follow.lose()
+        elif state[0].ended:
+            self._told(follow, "ended")
+            status, attempt = state
+            await self.journals.end(follow.run_id, attempt, status, self.settings.journal_ended_ttl_seconds)
+            self.hub.look(follow)
+        elif state[0] is Status.RUNNING:
+            self._unheld(follow)
+
+    def _unheld(self, follow: Follow) -> None:
+        """A worker that is free takes the run at once, so after a whole lease there is none."""
+        now = time.monotonic()
+        if follow.nobody_since is None:
+            follow.nobody_since = now
+        elif now - follow.nobody_since > self.settings.lease_seconds:
+            self._told(follow, "nobody")
+            follow.close()
+
+    def _told(self, follow: Follow, what: str) -> None:
+        QUIET.labels(what).inc()
+        log.warning("a quiet run", action="watch_told", run_id=follow.run_id, found=what)

@@ -1,0 +1,122 @@
+"""The newest entries of a journal in memory, shared by all who follow the run. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from relaykit.api.relay.sse import encode
+from relaykit.shared.journal import START, Cursor, Entry, Field
+
+FIRST = Cursor(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What follows a cursor: bytes to send, the cursor after them, and whether they hold the run's end."""
+
+    data: bytes
+    cursor: Cursor
+    ended: bool
+
+
+def continues(cursor: Cursor, entry: Entry) -> bool:
+    """Whether `entry` is the next after `cursor`, with no hole between; the seqs of an attempt have none.
+
+    A journal begins with what admission wrote, so nothing but its first entry follows the start. What an attempt
+    showed that was lost since is not taken back, so nothing follows it. No attempt begins with its end: where it seems
+    to, what the attempt had to say was lost.
+    """
+    attempt, seq = entry.cursor
+    if seq == 1 and entry.field is Field.END:
+        return False
+    if cursor == START:
+        return entry.cursor == FIRST
+    if attempt == cursor.attempt:
+        return seq == cursor.seq + 1
+    return attempt > cursor.attempt and seq == 1 and not (entry.loses and cursor.attempt > 0)
+
+
+def adjoins(cursor: Cursor, entry: Entry) -> bool:
+    """Whether `entry` is sure to be the very next after `cursor`, the last one known.
+
+    The beginning of a later attempt is not: more of the one before, or a third between the two, may not be known. Only
+    of what admission wrote all is known, or nothing.
+    """
+    attempts = (cursor.attempt, entry.cursor.attempt)
+    return cursor != START and continues(cursor, entry) and (attempts[0] == attempts[1] or attempts == (0, 1))
+
+
+SHRUNK = 8
+"""What a burst may fill is so many times what is kept of it."""
+_ATTEMPT = 1 << 48
+"""Larger than any seq."""
+
+
+def _place(cursor: Cursor) -> int:
+    return cursor.attempt * _ATTEMPT + cursor.seq
+
+
+class Tail:
+    """Holds all that came after `start`, up to `last`. Bounded in bytes: the oldest half is dropped beyond that, and
+    more where it is asked to shrink.
+
+    A subscriber is a cursor into it. One whose cursor is before `start` reads from Redis instead.
+    """
+
+    __slots__ = ("_frames", "_max_bytes", "_places", "_size", "ended", "last", "start")
+
+    def __init__(self, start: Cursor, max_bytes: int, *, ended: bool = False) -> None:
+        self.start = start
+        self.last = start
+        self.ended = ended
+        self._max_bytes = max_bytes
+        self._places: list[int] = []
+        """The cursors of the frames, each as one number: the collector does not look at numbers."""
+        self._frames: list[bytes] = []
+        self._size = 0
+
+    def extend(self, entries: Sequence[Entry]) -> bool:
+        """Takes entries that follow `last`; False, with the rest not taken, where one does not."""
+        for entry in entries:
+            if not continues(self.last, entry):
+                return False
+            frame = encode(entry)
+            self._places.append(_place(entry.cursor))
+            self._frames.append(frame)
+            self._size += len(frame)
+            self.last = entry.cursor
+            self.ended = entry.field is Field.END
+        if self._size > self._max_bytes:
+            self._drop_older(self._max_bytes // 2)
+        return True
+
+    def shrink(self) -> None:
+        """Keeps what somebody may come back for after a moment. Whoever takes his time reads from Redis."""
+        if self._size > self._max_bytes // SHRUNK:
+            self._drop_older(self._max_bytes // SHRUNK)
+
+    def restart(self, start: Cursor, *, ended: bool) -> None:
+        """Forgets everything: what comes next follows `start`."""
+        self._places.clear()
+        self._frames.clear()
+        self._size = 0
+        self.start = self.last = start
+        self.ended = ended
+
+    def after(self, cursor: Cursor) -> Chunk | None:
+        """All that follows the cursor, or None where that is nothing. The cursor is not before `start`."""
+        index = bisect_right(self._places, _place(cursor))
+        if index == len(self._places):
+            return None
+        return Chunk(b"".join(self._frames[index:]), self.last, self.ended)
+
+    def _drop_older(self, max_bytes: int) -> None:
+        dropped = 0
+        while self._size > max_bytes:
+            self._size -= len(self._frames[dropped])
+            dropped += 1
+        self.start = Cursor(*divmod(self._places[dropped - 1], _ATTEMPT))
+        del self._places[:dropped]
+        del self._frames[:dropped]

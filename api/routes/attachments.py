@@ -1,0 +1,148 @@
+"""`PUT` and `GET /attachments/{id}`: the bytes of two-phase uploads. The signed link is the authorisation."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Final, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from relaykit.api.admission.limits import BodyPlaces
+from relaykit.api.openapi.responses import Json, refusals
+from relaykit.shared.attachments.links import Grant, check, parse_expires
+from relaykit.shared.attachments.media_types import may_be, media_type
+from relaykit.shared.attachments.objects import (
+    UPLOAD_RETRY_SECONDS,
+    AttachmentObjects,
+    StoredAttachment,
+    open_object_store,
+)
+from relaykit.shared.attachments.store import RASTER_IMAGES, attachment_rules
+from relaykit.shared.errors import (
+    AttachmentAlreadyUploaded,
+    AttachmentNotFound,
+    AttachmentNotUploaded,
+    AttachmentRejected,
+    BodyTooLarge,
+    DatabaseUnavailable,
+    InvalidSignature,
+    StorageUnavailable,
+    TooManyBodies,
+    UploadInProgress,
+)
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.settings import Settings
+
+CACHE_SECONDS: Final = 3_600
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "Referrer-Policy": "no-referrer",
+}
+"""What a user uploaded is shown or saved, and never runs as a page of ours."""
+
+_BYTES: Final[Json] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_LINK_ERRORS: Final = (AttachmentNotFound, InvalidSignature, DatabaseUnavailable, StorageUnavailable)
+
+
+def attachments_router(settings: Settings, database: Database) -> APIRouter:
+    """The two routes; none where ATTACHMENTS_URL is not set. Raises SettingsError."""
+    router = APIRouter()
+    rules = attachment_rules(settings)
+    if rules is None or settings.attachments_url is None:
+        return router
+    key = rules.key
+    objects = AttachmentObjects(database, open_object_store(settings.attachments_url))
+    uploads = BodyPlaces(settings.caller_max_bodies, UPLOAD_RETRY_SECONDS)
+
+    @router.put(
+        "/attachments/{attachment_id}",
+        status_code=204,
+        responses=refusals(
+            *_LINK_ERRORS,
+            AttachmentAlreadyUploaded,
+            UploadInProgress,
+            AttachmentRejected,
+            BodyTooLarge,
+            TooManyBodies,
+            framework=[404],
+        ),
+        openapi_extra={"requestBody": {"required": True, "content": _BYTES}},
+    )
+    async def upload(
+        attachment_id: str, request: Request, signature: str = "", expires: str | None = None
+    ) -> Response:
+        """Takes the bytes, once; the link is that of the attachment's `upload_descriptor`."""
+        stored = await objects.find(attachment_id)
+        _authorise(key, stored, "PUT", signature, expires)
+        _check_headers(request, stored)
+        with uploads.take((stored.tenant, stored.owner)):
+            await objects.write(stored, request.stream())
+        return Response(status_code=204)
+
+    @router.get(
+        "/attachments/{attachment_id}",
+        response_class=StreamingResponse,
+        responses={
+            200: {"description": "The bytes.", "content": _BYTES},
+            **refusals(*_LINK_ERRORS, AttachmentNotUploaded, framework=[404]),
+        },
+    )
+    async def download(attachment_id: str, signature: str = "", expires: str | None = None) -> Response:
+        """The bytes; the link is the attachment's `preview_url`."""
+        stored = await objects.find(attachment_id)
+        seconds_left = _authorise(key, stored, "GET", signature, expires)
+        size_bytes, chunks = await objects.open(stored)
+        attachment = stored.attachment
+        headers = {
+            **HEADERS,
+            "Cache-Control": f"private, max-age={int(min(CACHE_SECONDS, seconds_left))}",
+            "Content-Length": str(size_bytes),
+            "Content-Disposition": content_disposition(attachment.name, attachment.mime_type),
+        }
+        return StreamingResponse(chunks, media_type=attachment.mime_type, headers=headers)
+
+    return router
+
+
+def content_disposition(name: str, mime_type: str) -> str:
+    """Only images that cannot carry scripts are shown in place."""
+    kind = "inline" if media_type(mime_type) in RASTER_IMAGES else "attachment"
+    return f"{kind}; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _authorise(
+    key: str, stored: StoredAttachment, method: Literal["GET", "PUT"], signature: str, expires: str | None
+) -> float:
+    """The seconds for which the link is good still.
+
+    Raises AttachmentNotFound for a link that is not signed: without one, every attachment is absent. Raises
+    InvalidSignature for one whose time is over.
+    """
+    try:
+        grant = Grant(method, stored.attachment.id, stored.tenant, stored.owner, parse_expires(expires))
+        check(key, grant, signature, now_seconds=0)
+    except InvalidSignature:
+        raise AttachmentNotFound from None
+    now = time.time()
+    check(key, grant, signature, now)
+    return math.inf if grant.expires is None else grant.expires - now
+
+
+def _check_headers(request: Request, stored: StoredAttachment) -> None:
+    """Refuses what the headers already tell, before a byte of the body is read."""
+    if stored.object_key is not None:
+        raise AttachmentAlreadyUploaded
+    declared = request.headers.get("content-type")
+    if declared and not may_be(stored.attachment.mime_type, stored.attachment.name, declared):
+        raise AttachmentRejected("The upload's Content-Type is not the one that was declared.")
+    length = request.headers.get("content-length")
+    if length is not None and length.isdigit():
+        if int(length) > stored.declared_bytes:
+            raise BodyTooLarge("The upload is larger than declared.")
+        if int(length) < stored.declared_bytes:
+            raise AttachmentRejected("The upload is smaller than declared.")

@@ -1,0 +1,86 @@
+"""Runs over HTTP: follow, look, stop."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from relaykit.api.auth.authenticator import Identity
+from relaykit.api.openapi.runs import ACTIVE, CANCEL, FOLLOW, SHOW
+from relaykit.api.resources import Resources
+from relaykit.api.routes.request import authenticated, last_event_id, resources_of
+from relaykit.api.routes.streaming import relay
+from relaykit.shared.errors import InvalidRequest, RunNotFound
+from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.journal import START, Cursor
+from relaykit.shared.runs.run import Run
+
+router = APIRouter()
+
+MAX_ID_CHARS = 512
+
+
+@router.get("/runs/{run_id}/events", **FOLLOW)
+async def follow_run(run_id: str, request: Request) -> Response:
+    """The run's events after the cursor of `Last-Event-ID`, or of `?after=`; from the start without one."""
+    resources = resources_of(request)
+    identity = await authenticated(request)
+    cursor = _cursor(request)
+    run = await _own_run(resources, identity, run_id)
+    return relay(request, resources, identity, run, cursor, resources.limits.stream(identity))
+
+
+@router.get("/runs/{run_id}", **SHOW)
+async def show_run(run_id: str, request: Request) -> Response:
+    """The run's status."""
+    resources = resources_of(request)
+    return JSONResponse(_shown(await _own_run(resources, await authenticated(request), run_id)))
+
+
+@router.post("/runs/{run_id}/cancel", **CANCEL)
+async def cancel_run(run_id: str, request: Request) -> Response:
+    """The user's stop: from any host, before, during and after pick-up; repeating it does no harm."""
+    resources = resources_of(request)
+    run = await _own_run(resources, await authenticated(request), run_id)
+    status = await resources.endings.cancel(run)
+    return JSONResponse({"id": run.id, "status": status.value}, status_code=202)
+
+
+@router.get("/threads/{thread_id}/run", **ACTIVE)
+async def thread_run(thread_id: str, request: Request) -> Response:
+    """The thread's active run, or the ended one whose call it awaits, else 204; whether it exists is not told."""
+    resources = resources_of(request)
+    identity = await authenticated(request)
+    if "\x00" in thread_id or len(thread_id) > MAX_ID_CHARS:
+        raise InvalidRequest(locations=["thread_id: not an id"])
+    run = await resources.runs.active(identity.tenant or "", identity.user_id, thread_id)
+    if run is None:
+        return Response(status_code=204)
+    if run.awaited is None:
+        return JSONResponse(_shown(run))
+    awaits = {"item_id": run.awaited.item_id, "seconds_left": run.awaited.seconds_left}
+    return JSONResponse({**_shown(run), "awaits": awaits})
+
+
+def _cursor(request: Request) -> Cursor:
+    cursor, after = last_event_id(request), request.query_params.get("after")
+    return cursor or (Cursor.parse(after) if after else START)
+
+
+async def _own_run(resources: Resources, identity: Identity, run_id: str) -> Run:
+    if "\x00" in run_id or len(run_id) > MAX_ID_CHARS:
+        raise RunNotFound
+    run = await resources.runs.get(run_id, identity.tenant or "", identity.user_id)
+    set_current(RequestContext(user_id=identity.user_id, tenant=identity.tenant))
+    return run
+
+
+def _shown(run: Run) -> dict[str, object]:
+    return {
+        "id": run.id,
+        "thread_id": run.thread_id,
+        "kind": run.kind.value,
+        "status": run.status.value,
+        "attempt": run.attempt,
+        "error": run.error,
+    }

@@ -1,0 +1,1 @@
+"""The code of the site's server in an API process: its thread and loop, and which requests need it."""

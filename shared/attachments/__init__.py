@@ -1,0 +1,1 @@
+"""Attachments: their rows, their bytes, signed links to both, and the types of files."""

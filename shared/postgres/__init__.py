@@ -1,0 +1,1 @@
+"""PostgreSQL: what DATABASE_URL means, connections and their pool, sessions, migrations."""

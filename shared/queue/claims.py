@@ -1,0 +1,69 @@
+"""A claim on a run, and what is known of how the run's attempt before it was lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntFlag
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """How an attempt ended that its worker did not end. Where nothing is known there is none."""
+
+    company: int
+    """Runs that were lost together, this one among them. 1: by its own fault. 0: by that of another, which is known."""
+    times: int
+    """How often the run was lost, this time among them."""
+    process: str
+    """The process that was lost; empty where it named the run as its own fault before it ended."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From what shared/redis/lua/fair.lua writes."""
+        company, times, process = text.split(" ", 2)
+        return cls(int(company), int(times), process)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the run may have been what its process was lost by."""
+        return self.company > 0
+
+    @property
+    def counts(self) -> bool:
+        """Whether the attempt ended by the run's own fault, so that it counts against the run."""
+        return self.company == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lease on a run: the token proves it."""
+
+    run_id: str
+    token: str
+    asked_at: float = field(default=0.0, compare=False)
+    """When it was asked for, by time.monotonic(): the lease is not older."""
+    loss: Loss | None = field(default=None, compare=False)
+
+    @property
+    def process(self) -> str:
+        return process_of(self.token)
+
+
+def process_of(token: str) -> str:
+    """The process that claims with the token: what stands before the last colon; empty where there is none."""
+    return token.rpartition(":")[0]
+
+
+class Renewal(IntFlag):
+    """What a renewal says of a run."""
+
+    LOST = 0
+    """The lease is another's."""
+    HELD = 1
+    CANCEL = 2
+    """The user has stopped the run."""
+    FOLLOWED = 4
+    """Somebody follows the run; only told where ABANDON_SECONDS is on."""
+    RETAKEN = 8
+    """The lease was gone and nobody's, and is held again."""

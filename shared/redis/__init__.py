@@ -1,0 +1,1 @@
+"""Redis: connections, subscriptions, every key, the scripts, and what its errors mean."""

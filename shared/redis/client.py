@@ -1,0 +1,232 @@
+"""Connections to Redis: a fixed number a process, whatever the number of runs and clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis.asyncio as redis_asyncio
+from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.redis.failover import Node, node_of
+from relaykit.shared.redis.keys import Names
+
+UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
+CONNECT_TIMEOUT_SECONDS = 2.0
+REPLY_TIMEOUT_SECONDS = 5.0
+INSIST_SECONDS = (0.0, 0.1, 0.4)
+"""Pauses before a call that failed is repeated."""
+
+CLOSED_TRANSPORT = "the handler is closed"
+"""How uvloop's RuntimeError ends for a write to a connection that was reset."""
+
+Redis = redis_asyncio.Redis
+
+T = TypeVar("T")
+
+
+class _Connection(AbstractConnection):
+    """Raises redis-py's ConnectionError where the connection was reset since it was last read.
+
+    redis-py takes what uvloop raises then for no error of a connection's, and whoever waits out an outage would fail.
+    It also has the process leave a node that says that it is the wrong one, which redis-py takes for a mere reply.
+    """
+
+    node: Node
+    leaves = False
+    """Whether it is to be closed before its next use."""
+
+    async def connect(self) -> None:
+        if not self.is_connected:
+            self.leaves = False
+        await super().connect()  # type: ignore[no-untyped-call]
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)
+        except RedisError as error:
+            if self.node.heed(error):
+                self.leaves = True
+            raise
+
+    def abort(self) -> None:
+        """Cuts it, also under a task that listens on it."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            if not str(error).endswith(CLOSED_TRANSPORT):
+                raise
+            raise RedisConnectionError("the connection was reset") from error
+
+
+class FairPool(redis_asyncio.ConnectionPool):
+    """Gives its connections to whoever has asked first; waits up to REPLY_TIMEOUT_SECONDS for a free one.
+
+    redis-py's BlockingConnectionPool lets newcomers overtake: of 25 callers at one connection, with a median wait of
+    5 ms, some waited over 4 s. It also loses a wake-up where the caller that it goes to is cancelled.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_connections: int,
+        connection_class: type[AbstractConnection] = Connection,
+        **options: Any,
+    ) -> None:
+        self.node = node_of(options)
+        ours = type(connection_class.__name__, (_Connection, connection_class), {"node": self.node})
+        super().__init__(connection_class=ours, max_connections=max_connections, **options)
+        self._turns = asyncio.Semaphore(max_connections)
+        self.names = Names()
+
+    async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise RedisConnectionError("no connection was free in time") from error
+        connection: _Connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            if connection.leaves:
+                await connection.disconnect(nowait=True)
+            await self.ensure_connection(connection)
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        try:
+            if isinstance(connection, _Connection) and connection.leaves:
+                await connection.disconnect(nowait=True)
+            await super().release(connection)
+        finally:
+            self._turns.release()
+
+    def leave_node(self) -> None:
+        for connection in (*self._available_connections, *self._in_use_connections):
+            assert isinstance(connection, _Connection)
+            connection.leaves = True
+            listens = connection.socket_timeout is None
+            if listens or connection in self._available_connections:
+                connection.abort()
+
+
+@asynccontextmanager
+async def open_redis(
+    url: str,
+    *,
+    connections: int,
+    deployment: str = "",
+    reply_timeout_seconds: float | None = REPLY_TIMEOUT_SECONDS,
+) -> AsyncIterator[Redis]:
+    """A client over at most `connections` connections, for the keys of `deployment`; a call waits for a free one.
+
+    `reply_timeout_seconds=None` is for connections that listen on purpose.
+    """
+    pool = FairPool.from_url(
+        url,
+        max_connections=connections,
+        socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        socket_timeout=reply_timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        lib_name=None,  # else each connection asks CLIENT SETINFO, which a narrow user is refused
+        lib_version=None,
+    )
+    pool.names = Names(deployment)
+    client = Redis(connection_pool=pool)
+    try:
+        with pool.node.serving(pool):
+            yield client
+    finally:
+        await client.aclose()
+        await pool.disconnect()
+
+
+def names_of(redis: Redis) -> Names:
+    """The names of the keys of the deployment that the client was opened for."""
+    names = getattr(redis.connection_pool, "names", None)
+    return names if isinstance(names, Names) else Names()
+
+
+async def insist(call: Callable[[], Awaitable[T]]) -> T:
+    """The call's result, though a connection is lost on the way: for what must follow something that is committed.
+
+    The call must be safe to repeat. Raises QueueUnavailable where Redis is away for longer than that.
+    """
+    for pause_seconds in INSIST_SECONDS:
+        try:
+            return await call()
+        except QueueUnavailable:
+            await asyncio.sleep(pause_seconds)
+    return await call()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns every failure of the driver into QueueUnavailable, and raises the cancellation that the driver lost.
+
+    redis-py sends through asyncio.wait_for, which in Python 3.11 drops a cancellation that comes together with its
+    result: a loop that is cancelled in that moment would never end.
+    """
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise QueueUnavailable() from error
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a script; safe to repeat."""
+
+    script: AsyncScript
+    keys: Sequence[str]
+    args: Sequence[Any]
+
+
+async def call(redis: Redis, *calls: Call) -> list[Any]:
+    """Calls scripts one after the other, in one round trip, and gives their replies. Raises QueueUnavailable."""
+    with translated():
+        replies = await _called(redis, calls)
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            for each in calls:
+                await redis.script_load(each.script.script)
+            replies = await _called(redis, calls)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+    return replies
+
+
+async def _called(redis: Redis, calls: Sequence[Call]) -> list[Any]:
+    async with redis.pipeline(transaction=False) as pipeline:
+        for each in calls:
+            pipeline.evalsha(each.script.sha, len(each.keys), *each.keys, *each.args)
+        return list(await pipeline.execute(raise_on_error=False))
+
+
+def script(*names: str) -> str:
+    """The texts of lua/<name>.lua, one after the other: what several scripts need stands in front of each."""
+    folder = Path(__file__).parent / "lua"
+    return "\n".join((folder / f"{name}.lua").read_text() for name in names)

@@ -1,0 +1,1 @@
+"""Runs: the one table of their states, their rows in PostgreSQL, and the statements that change these."""

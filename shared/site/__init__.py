@@ -1,0 +1,1 @@
+"""The site's ChatKitServer: found, checked, built, and what its code may raise."""

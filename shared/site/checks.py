@@ -1,0 +1,95 @@
+"""What a site's server and its context cannot be, found when they are loaded."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from chatkit.server import ChatKitServer
+from chatkit.store import Store
+
+NEVER_CALLED: Final[Mapping[str, str]] = {
+    "process": "respond() and action() make the answer, CHATKIT_CONTEXT refuses callers and makes the context",
+    "_process_streaming": "_process_events() sees every event of a run",
+    "_process_streaming_impl": "_process_events() sees every event of a run",
+    "_process_new_thread_item_respond": "_build_user_message_item() makes the message, respond() answers it",
+}
+"""Methods of the SDK that admission and the worker take the place of; beside each, the ones that are called."""
+NEVER_CALLED_WITH_OUR_STORE: Final[Mapping[str, str]] = {
+    "_paginate_thread_items_reverse": "with CHATKIT_STORE=own it is called",
+}
+
+
+def overrides(server: ChatKitServer[Any], method: str) -> bool:
+    """Whether the server has a method of its own in the place of the SDK's: by its class, a mixin, or on itself."""
+    return inspect.getattr_static(server, method) is not inspect.getattr_static(ChatKitServer, method)
+
+
+def own_methods(server: ChatKitServer[Any]) -> frozenset[str]:
+    """The names of the SDK's methods that the server overrides."""
+    methods = (name for name, value in vars(ChatKitServer).items() if inspect.isfunction(value))
+    return frozenset(name for name in methods if name != "__init__" and overrides(server, name))
+
+
+def bypassed(server: ChatKitServer[Any], *, is_store_ours: bool) -> str | None:
+    """What keeps the server from being run as it was written, in one line; None where nothing does."""
+    never_called = {**NEVER_CALLED, **(NEVER_CALLED_WITH_OUR_STORE if is_store_ours else {})}
+    for method, instead in never_called.items():
+        if overrides(server, method):
+            return f"it overrides {method}(), which Relaykit does not call: {instead}"
+    return None
+
+
+def unfit_context(context: Callable[..., Any]) -> str | None:
+    """Why CHATKIT_CONTEXT cannot be called with a RequestContext, or gives no context; None where it fits."""
+    called = type(context).__call__ if not inspect.isroutine(context) else context
+    if any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in (context, called)
+    ):
+        return "it yields; return the context instead"
+    try:
+        signature = inspect.signature(context)
+    except (TypeError, ValueError):  # of some callables written in C Python knows none
+        return None
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        return f"called with the RequestContext: {error}"
+    return None
+
+
+def holders_of(store: Store[Any] | None, server: ChatKitServer[Any]) -> list[str]:
+    """Attributes of the server, and of the objects in them, that are this very store."""
+    return [] if store is None else list(_holders_of(store, server))
+
+
+def _holders_of(store: Store[Any], server: ChatKitServer[Any]) -> Iterator[str]:
+    for name, value in _attributes(server).items():
+        if value is store:
+            yield name
+            continue
+        for inner, held in _attributes(value).items():
+            if held is store:
+                yield f"{name}.{inner}"
+
+
+def _attributes(of: object) -> dict[str, Any]:
+    """The instance's own, without any code of its class."""
+    if isinstance(of, (type, ModuleType)):
+        return {}
+    try:
+        found = object.__getattribute__(of, "__dict__")
+    except AttributeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_shadowed(folder: Path) -> bool:
+    """Whether the folder of a site's modules has one by the name of this package, which would stand for it."""
+    package = folder / "relaykit"
+    if (package / "__init__.py").is_file():
+        return not package.samefile(Path(__file__).parents[2])
+    return (folder / "relaykit.py").is_file()

@@ -1,0 +1,39 @@
+"""What an attempt must get done of PostgreSQL and Redis: through their outages, as long as it has its lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from relaykit.shared.errors import DatabaseUnavailable, Fenced, QueueUnavailable, Stopping
+from relaykit.shared.site.crashes import site_code
+from relaykit.worker.execution.attempt import Attempt
+from relaykit.worker.execution.stop import Stop
+
+RETRY_SECONDS = 0.25
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+async def persist(attempt: Attempt, call: Callable[[], Awaitable[T]]) -> T:
+    """Repeats a call through an outage of Redis or PostgreSQL, as long as the lease is held.
+
+    Raises Fenced once it is not, and where this process has closed its database, which is no outage. What the site's
+    code raises in the call that is no Exception leaves it as ServerCrashed.
+    """
+    while True:
+        try:
+            with site_code:
+                return await call()
+        except Stopping as error:
+            raise Fenced from error
+        except (DatabaseUnavailable, QueueUnavailable) as error:
+            log.warning("waiting for a service", action="service_retry", code=error.code)
+            if attempt.stopped is Stop.LOST:
+                raise Fenced from error
+            await asyncio.sleep(RETRY_SECONDS)

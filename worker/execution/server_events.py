@@ -1,0 +1,192 @@
+"""The server's events on their way to the SDK: held while the journal is full, with ids and texts to be stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import structlog
+from chatkit.errors import BaseStreamError
+from chatkit.server import ChatKitServer
+from chatkit.store import NotFoundError, Store
+from chatkit.types import (
+    AssistantMessageContentPartTextDelta,
+    ThreadItem,
+    ThreadItemUpdatedEvent,
+    ThreadMetadata,
+    ThreadStreamEvent,
+    WidgetStreamingTextValueDelta,
+)
+from starlette.exceptions import HTTPException
+
+from relaykit.shared.errors import Fenced, Stopping
+from relaykit.shared.log import failure
+from relaykit.shared.site.crashes import ServerCrashed, site_code
+from relaykit.shared.site.refusals import refusal_of, stream_error
+from relaykit.shared.text import is_well_formed, well_formed_copy
+from relaykit.shared.threads.store import PostgresStore
+from relaykit.worker.execution.item_ids import ItemIds, store_type
+from relaykit.worker.execution.left_generators import keep_left_generators, watch_generators
+from relaykit.worker.execution.loop_turns import LoopTurns
+from relaykit.worker.execution.stop import StopState
+from relaykit.worker.publishing.delta_text import DeltaText
+from relaykit.worker.publishing.publisher import RunJournal
+
+Event = TypeVar("Event", bound=ThreadStreamEvent)
+Stream = Callable[[], AsyncIterator[ThreadStreamEvent]]
+
+_given: ContextVar[set[str] | None] = ContextVar("relaykit_given_ids", default=None)
+"""The ids that our store has made for the attempt: in the task of the server, and in those that it starts."""
+
+log = structlog.get_logger()
+
+
+def note_given_id(item_id: str) -> None:
+    """Our store has made this id: 128 random bits, which no other item has."""
+    given = _given.get()
+    if given is not None:
+        given.add(item_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The thread, and the call of the server that answers in it."""
+
+    thread: ThreadMetadata
+    stream: Stream
+    opening: ThreadStreamEvent | None = None
+    """What the SDK is given before the server is called."""
+
+
+class ServerEvents:
+    """The events of one attempt. Made in the task that reads them."""
+
+    def __init__(
+        self,
+        run_id: str,
+        server: ChatKitServer[Any],
+        prepared: Prepared,
+        context: Any,
+        state: StopState,
+        journal: RunJournal,
+    ) -> None:
+        self._run_id = run_id
+        self._store = server.store
+        self._prepared = prepared
+        self._context = context
+        self._state = state
+        self._journal = journal
+        given: set[str] = set()
+        _given.set(given)
+        self._ids = ItemIds(partial(_generate_id, server.store, prepared.thread, context), given)
+        self._is_foreign = not isinstance(server.store, PostgresStore)
+        self._deltas = DeltaText()
+
+    async def read(self) -> AsyncGenerator[ThreadStreamEvent, None]:
+        """Raises what the server does. However it ends, the server's own generator ends before it, in the same task."""
+        source: AsyncIterator[ThreadStreamEvent] | None = None
+        turns = LoopTurns()
+        try:
+            if self._prepared.opening is not None:
+                yield self._prepared.opening
+            watch_generators()
+            with site_code:
+                source = aiter(self._prepared.stream())
+            while True:
+                try:
+                    event = await anext(source)
+                except StopAsyncIteration:
+                    break
+                except (Exception, asyncio.CancelledError):
+                    raise
+                except BaseException as error:  # not a GeneratorExit of ours: that comes at a yield
+                    raise ServerCrashed from error
+                if self._state.reason is not None:
+                    self._state.is_heard()
+                    raise asyncio.CancelledError  # the server swallowed the one that it got
+                if not self._journal.has_room:
+                    # here the SDK hears a cancellation, because it waits for this generator
+                    await self._journal.room()
+                elif turns.is_over():  # a server that never waits
+                    await asyncio.sleep(0)
+                if type(event) is ThreadItemUpdatedEvent:
+                    yield self._update(event)
+                else:
+                    for storable in await self._storable(event):
+                        yield storable
+                if self._state.reason is not None:
+                    self._state.is_heard()
+                    raise asyncio.CancelledError
+        except (BaseStreamError, Fenced, Stopping):
+            raise
+        except Exception as error:
+            # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
+            log.error("the server failed", action="server_failed", run_id=self._run_id, **failure(error))  # noqa: TRY400
+            if isinstance(error, HTTPException) and (refused := refusal_of(error)):
+                raise stream_error(refused) from error
+            raise
+        finally:
+            await self._close(source)
+
+    def _update(self, event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
+        if self._ids.has_names:
+            event = self._ids.apply_update(event)
+        update = event.update
+        if type(update) is AssistantMessageContentPartTextDelta:
+            if not self._deltas.holds and (update.delta.isascii() or is_well_formed(update.delta)):
+                return event
+            return self._deltas.apply(event, update)
+        if isinstance(update, WidgetStreamingTextValueDelta):
+            return self._deltas.apply(event, update)
+        return self._well_formed(event)
+
+    async def _storable(self, event: ThreadStreamEvent) -> Sequence[ThreadStreamEvent]:
+        name = self._ids.name_to_look_up(event)
+        if name is not None:
+            self._ids.looked_up(name, await self._stored(name))
+        return [self._well_formed(renamed) for renamed in self._ids.apply(event)]
+
+    async def _stored(self, item_id: str) -> ThreadItem | None:
+        with suppress(NotFoundError, LookupError):  # stores of a site's own raise either
+            return await self._store.load_item(self._prepared.thread.id, item_id, self._context)
+        return None
+
+    def _well_formed(self, event: Event) -> Event:
+        """The event as any store can take it. Ours makes its texts well-formed by itself, and so does the journal."""
+        return well_formed_copy(event) if self._is_foreign else event
+
+    async def _close(self, source: AsyncIterator[ThreadStreamEvent] | None) -> None:
+        """Ends the server's generator where it stands at a yield, and then those that it has delegated to."""
+        if not isinstance(source, AsyncGenerator):
+            return
+        with keep_left_generators() as left:
+            await self._end(source)
+            while left:
+                await self._end(left.pop(0))
+
+    async def _end(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Raises CancelledError in the generator, if the attempt was stopped, and GeneratorExit where it goes on."""
+        if getattr(generator, "ag_frame", generator) is None:
+            return
+        try:
+            with site_code:
+                if self._state.reason is not None:
+                    with suppress(asyncio.CancelledError, StopAsyncIteration):
+                        await generator.athrow(asyncio.CancelledError())
+                await generator.aclose()
+        except Exception as error:
+            log.error(  # noqa: TRY400
+                "the server failed when it was closed",
+                action="server_close_failed",
+                run_id=self._run_id,
+                **failure(error),
+            )
+
+
+def _generate_id(store: Store[Any], thread: ThreadMetadata, context: Any, item: ThreadItem) -> str:
+    return store.generate_item_id(store_type(item), thread, context)

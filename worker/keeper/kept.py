@@ -1,0 +1,24 @@
+"""The keeper's view of its worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from relaykit.shared.queue.claims import Claim
+from relaykit.worker.execution.stop import Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Read in the keeper's thread, while the worker's loop goes on or stands still."""
+
+    claims: Mapping[str, Claim]
+    stop: Callable[[Claim, Stop], None]
+    """Stops the attempt under the claim; called in the worker's loop."""
+    check: Callable[[], Coroutine[Any, Any, None]]
+    """Asks Redis and PostgreSQL; run in the worker's loop. Raises QueueUnavailable, DatabaseUnavailable."""
+    is_draining: Callable[[], bool]
+    ends_by: Callable[[], float | None]
+    """Until when the process has to have ended, by time.monotonic(), once it was asked to."""

@@ -1,0 +1,1 @@
+"""What a crash or a lost Redis has left is made good, and what is old is deleted, by one worker at a time."""

@@ -1,0 +1,158 @@
+"""The reaper: makes good what a crash or a lost Redis has left, and deletes what is old. One worker at a time is it.
+
+However many workers there are, the runs are looked at once every few seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from relaykit.shared.attachments.store import ObjectAttachmentStore
+from relaykit.shared.endings import Endings
+from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
+from relaykit.shared.log import failure
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.queue.fair_share import flow_of
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis.check import RedisCheck
+from relaykit.shared.runs.given_up import GivenUp
+from relaykit.shared.runs.run import Run
+from relaykit.shared.settings import Settings
+from relaykit.worker.reaper.sweeps import OLDEST, Forgotten, OwnedRun, Place, Sweeps
+
+EVERY_SECONDS = 5.0
+OF_A_TURN = 0.9
+"""After so much of EVERY_SECONDS the next turn is due: a worker alone is not to find its own last one too young."""
+QUEUED_SECONDS = 2.0
+"""A run that was queued this long ago has its job, or has lost it."""
+STRANDED_AT_ONCE = 500
+OVERDUE_AT_ONCE = 500
+ASKED_AT_ONCE = 100
+"""Runs asked after, a fraction of a millisecond of Redis: thousands would hold up all who wait for it."""
+REST_FACTOR = 4.0
+"""The reaper rests this many times as long as a page took, so that it never has more than a fifth of its worker."""
+DELETE_AT_ONCE = 500
+DELETE_STEPS = 20
+"""So many times DELETE_AT_ONCE old rows are looked at in a turn that deletes; the next one goes on from there, so that
+what is old and stays costs the same however much it is."""
+DELETE_EVERY = 12
+"""Of this many turns one deletes what is old."""
+LEADER_LOCK = 7_303_014_201
+"""Names the reaper among PostgreSQL's advisory locks; any number that nobody else uses."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Reaper:
+    """The row is the truth: a Redis that was emptied loses no accepted run. Safe to run everywhere, at any time."""
+
+    settings: Settings
+    database: Database
+    queue: Queue
+    endings: Endings
+    attachments: ObjectAttachmentStore | None
+    redis_check: RedisCheck | None = None
+    places: dict[str, Place] = field(default_factory=dict)
+    """Up to where it has looked at what is old."""
+
+    async def run(self) -> None:
+        """Takes a turn every few seconds until cancelled; an outage is waited out."""
+        turn = 0
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            turn += 1
+            try:
+                async with self._leading() as leads:
+                    if leads:
+                        if await self.queue.is_turn(EVERY_SECONDS * OF_A_TURN):
+                            if self.redis_check is not None:
+                                await self.redis_check.renew()
+                            await self.requeue()
+                        if turn % DELETE_EVERY == 0:
+                            await self.delete_old()
+            except (DatabaseUnavailable, QueueUnavailable, StorageUnavailable) as error:
+                log.warning("the reaper waits", action="reaper_retry", code=error.code, **failure(error))
+            except Exception as error:  # a defect here must not take the runs with it
+                log.error("the reaper failed", action="reaper_failed", **failure(error))  # noqa: TRY400
+
+    @asynccontextmanager
+    async def _leading(self) -> AsyncIterator[bool]:
+        """Whether no other worker reaps. The lock is a transaction's, so that it goes with the worker that dies."""
+        async with self.database.connection() as connection, connection.transaction():
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '10min'")
+            yield await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LEADER_LOCK)
+
+    async def requeue(self) -> None:
+        """Gives a job to each run that has none: queued, or running and without a lease for as long as one lasts.
+
+        Also gives up the client tool calls that no browser has answered in time, and queues the first of those that
+        wait in a thread where nothing is active. Raises DatabaseUnavailable, QueueUnavailable.
+        """
+        sweeps = Sweeps(self.database)
+        async for page in _with_rests(sweeps.queued(QUEUED_SECONDS, ASKED_AT_ONCE)):
+            await self._enqueue_missing(page, 0, "queued")
+        async for page in _with_rests(sweeps.running(ASKED_AT_ONCE)):
+            await self._enqueue_missing(page, self.settings.lease_seconds, "running")
+        for run in await sweeps.overdue(OVERDUE_AT_ONCE):
+            promoted = await self.endings.give_up(run, GivenUp.LATE)
+            if promoted is not None:
+                await self.endings.enqueue(promoted)
+        for run in await sweeps.stranded(STRANDED_AT_ONCE):
+            promoted = await self.endings.promote(run)
+            if promoted is not None:
+                await self._enqueue(promoted, "waiting")
+        corrected = await self.queue.recount()
+        if corrected:
+            log.info("counts of running runs corrected", action="reaper_recounted", count=corrected)
+
+    async def delete_old(self) -> None:
+        """Deletes threads and runs past their time, the next ones of them, and the bytes of attachments that are gone.
+
+        Raises DatabaseUnavailable, StorageUnavailable.
+        """
+        sweeps, settings = Sweeps(self.database), self.settings
+        if settings.retention_days and settings.chatkit_store == "postgres":
+            days = settings.retention_days
+            await self._delete("threads", lambda place: sweeps.forget_threads(days, place, DELETE_AT_ONCE))
+        if settings.run_retention_days:
+            days_of_runs = settings.run_retention_days
+            await self._delete("runs", lambda place: sweeps.forget_runs(days_of_runs, place, DELETE_AT_ONCE))
+        if self.attachments is not None:
+            await self.attachments.sweep()
+
+    async def _enqueue_missing(self, page: list[OwnedRun], patience_seconds: float, status: str) -> None:
+        callers = {(run.tenant, run.user_id): run for run in page}
+        flow_by_caller = {caller: flow_of(self.settings, run) for caller, run in callers.items()}
+        flows = {run.run_id: flow_by_caller[run.tenant, run.user_id] for run in page}
+        missing = await self.queue.missing(flows, patience_seconds)
+        for run in await Sweeps(self.database).runs(missing):
+            await self._enqueue(run, status)
+
+    async def _enqueue(self, run: Run, status: str) -> None:
+        log.warning("run queued again", action="reaper_requeued", run_id=run.id, status=status)
+        await self.endings.enqueue(run)
+
+    async def _delete(self, what: str, step: Callable[[Place], Awaitable[Forgotten]]) -> None:
+        for _ in range(DELETE_STEPS):
+            deleted, place = await step(self.places.get(what, OLDEST))
+            self.places[what] = place
+            if deleted:
+                log.info("deleted what is old", action="reaper_deleted", what=what, count=deleted)
+            if place == OLDEST:
+                return
+
+
+async def _with_rests(pages: AsyncIterator[list[OwnedRun]]) -> AsyncIterator[list[OwnedRun]]:
+    """The pages, each followed by a rest before the next is read."""
+    began_at = time.monotonic()
+    async for page in pages:
+        yield page
+        await asyncio.sleep(REST_FACTOR * (time.monotonic() - began_at))
+        began_at = time.monotonic()

@@ -1,0 +1,148 @@
+"""What a process executes claims with: a worker, and each cell of its quarantine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+
+from relaykit.shared.endings import Endings
+from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.journal import Journals
+from relaykit.shared.log import failure
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.process.end import note_failure
+from relaykit.shared.queue.claims import Claim
+from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.redis import keys
+from relaykit.shared.redis.check import RedisCheck
+from relaykit.shared.redis.client import Redis, names_of, open_redis
+from relaykit.shared.redis.pubsub import heard, listening
+from relaykit.shared.runs.rows import Runs
+from relaykit.shared.settings import Settings
+from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.tasks import end_tasks
+from relaykit.worker.draining import Draining
+from relaykit.worker.execution.executor import Executor
+from relaykit.worker.execution.stop import Stop
+from relaykit.worker.keeper.keeper import Keeper
+from relaykit.worker.keeper.kept import Kept
+from relaykit.worker.publishing.publisher import Publisher
+
+RECONNECT_SECONDS = 0.2
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """`claims` are those that are renewed, by run id."""
+
+    claims: dict[str, Claim]
+    commands: Redis
+    redis_check: RedisCheck
+    queue: Queue
+    runs: Runs
+    endings: Endings
+    executor: Executor
+
+
+@asynccontextmanager
+async def opened_execution(
+    settings: Settings, database: Database, user: UserServer, draining: Draining, *, owns_process: bool
+) -> AsyncIterator[Execution]:
+    """Opens the services; renews claims, publishes and hears stops. Asks for a drain where one of these fails.
+
+    `owns_process`: it may end the process, where a call blocks the event loop.
+    """
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(database)
+        opened = partial(open_redis, settings.redis_url, deployment=settings.deployment)
+        commands = await stack.enter_async_context(opened(connections=4))
+        redis_check = RedisCheck(commands, database.identity)
+        await redis_check.start()
+        signals = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
+        runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
+        await journals.load_scripts()
+        publisher = Publisher(commands, journals, settings)
+        endings = Endings(settings, database, runs, journals, queue, user)
+        executor = Executor(settings, runs, journals, queue, publisher, endings, user)
+        claims: dict[str, Claim] = {}
+        kept = _kept(claims, executor, redis_check, database, draining)
+        keeper = Keeper(settings, kept, owns_process=owns_process)
+        ended = await stack.enter_async_context(keeper.running())
+        loops = [publisher.run(), _hear_signals(signals, executor), _failed(ended)]
+        await stack.enter_async_context(running_loops(loops, draining.ask))
+        yield Execution(claims, commands, redis_check, queue, runs, endings, executor)
+
+
+@asynccontextmanager
+async def running_loops(
+    loops: Sequence[Coroutine[Any, Any, None]], drain: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Keeps the loops running; one that fails drains the process, whose runs go to others."""
+
+    def heed(loop: asyncio.Task[None]) -> None:
+        if not loop.cancelled() and (error := loop.exception()) is not None:
+            log.critical("a loop failed", action="loop_failed", **failure(error))
+            note_failure()
+            drain()
+
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    for task in tasks:
+        task.add_done_callback(heed)
+    try:
+        yield
+    finally:
+        await end_tasks(tasks)
+
+
+def _kept(
+    claims: Mapping[str, Claim],
+    executor: Executor,
+    redis_check: RedisCheck,
+    database: Database,
+    draining: Draining,
+) -> Kept:
+    def stop(claim: Claim, reason: Stop) -> None:
+        attempt = executor.attempts.get(claim.run_id)
+        if attempt is not None and claims.get(claim.run_id) is claim:
+            attempt.stop(reason)
+
+    async def check() -> None:
+        await redis_check.ready()
+        await database.check()
+
+    return Kept(claims, stop, check, draining.asked.is_set, lambda: draining.ends_by)
+
+
+async def _failed(ended: asyncio.Future[None]) -> None:
+    """Raises what the keeper has failed with."""
+    await asyncio.wait([ended])
+    ended.result()
+
+
+async def _hear_signals(redis: Redis, executor: Executor) -> None:
+    """Stops the attempt that a cancel signal names, if it is here. A missed signal is found by the heartbeat."""
+    channel = names_of(redis)(keys.SIGNALS)
+    while True:
+        try:
+            async with listening(redis, lambda pubsub: pubsub.subscribe(channel)) as pubsub:
+                async for messages in heard(pubsub):
+                    for message in messages:
+                        if message["type"] == "message":
+                            _signal(executor, message["data"])
+        except QueueUnavailable as error:
+            log.warning("signals interrupted", action="signals_reconnect", **failure(error))
+        await asyncio.sleep(RECONNECT_SECONDS)
+
+
+def _signal(executor: Executor, data: bytes) -> None:
+    attempt = executor.attempts.get(data.decode(errors="replace"))
+    if attempt is not None:
+        attempt.stop(Stop.USER)
