@@ -14,13 +14,13 @@ import structlog
 from chatkit.server import ChatKitServer
 
 from relaykit.api.admission.admission import Admission
-from relaykit.api.admission.byte_budget import ByteBudget
 from relaykit.api.admission.idempotency import EarlierRuns
-from relaykit.api.admission.limits import Limits
-from relaykit.api.admission.receipts import Receipts
-from relaykit.api.admission.request_gate import RequestGate
 from relaykit.api.auth.authenticator import Authenticator
 from relaykit.api.auth.jwks import JwksClient
+from relaykit.api.limits.byte_budget import ByteBudget
+from relaykit.api.limits.caller_limits import Limits
+from relaykit.api.limits.request_gate import RequestGate
+from relaykit.api.receipts import Receipts
 from relaykit.api.relay.hub import Hub
 from relaykit.api.relay.liveness import Watch
 from relaykit.api.relay.streams import Streams

@@ -1,7 +1,7 @@
 """Every statement that the product sends, with parameters that are hard on it, for the rows of bench/rows.py.
 
-A case is named for its constant, `runs_sql.ACTIVE`. `found()` names the statements that the product has, so that none
-is forgotten here.
+A case is named for its constant, by room and module: `runs.statements.ACTIVE`. `found()` names the statements that the
+product has, so that none is forgotten here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bench.rows import CALLER, LONG_THREAD, OLD_DAYS, Size
 from relaykit.shared.attachments import objects as attachment_objects
 from relaykit.shared.attachments import store as attachments
 from relaykit.shared.attachments.store import UNSENT_SECONDS
+from relaykit.shared.postgres import locks
 from relaykit.shared.queue.job_queue import REPEAT_SECONDS
 from relaykit.shared.runs import awaited_calls
 from relaykit.shared.runs import statements as runs_sql
@@ -26,6 +27,7 @@ from relaykit.shared.threads.store import PAGE_MAX_BYTES
 from relaykit.worker.reaper import reaper, sweeps
 
 MODULES: Final = (
+    locks,
     runs_sql,
     awaited_calls,
     store_sql,
@@ -88,45 +90,49 @@ def _of_runs(size: Size) -> list[Case]:
     new: tuple[Parameter, ...] = ("run_new", *CALLER, "thr_new", "threads.create", "{}", "{}", None)
     busy: tuple[Parameter, ...] = (*new[:3], LONG_THREAD, *new[4:])
     return [
-        Case("runs_sql.ADMIT", (*new, None, "key_new", "\\x01", 3, "true", 50), "of a caller with a limit"),
-        Case("runs_sql.ADMIT", (*busy, None, None, "\\x01", 3, "true", 0), "busy thread"),
-        Case("runs_sql.ADMIT", (*busy, None, None, "\\x01", 3, "false", 0), "refused"),
         Case(
-            "runs_sql.ADMIT_MESSAGE",
+            "runs.statements.ADMIT",
+            (*new, None, "key_new", "\\x01", 3, "true", 50),
+            "of a caller with a limit",
+        ),
+        Case("runs.statements.ADMIT", (*busy, None, None, "\\x01", 3, "true", 0), "busy thread"),
+        Case("runs.statements.ADMIT", (*busy, None, None, "\\x01", 3, "false", 0), "refused"),
+        Case(
+            "runs.statements.ADMIT_MESSAGE",
             (*new, "msg_a", None, "\\x01", 3, "true", 50, "{}", "{}", REPEAT_SECONDS),
         ),
         Case(
-            "runs_sql.ADMIT_MESSAGE",
+            "runs.statements.ADMIT_MESSAGE",
             (*busy, "msg_a", None, "\\x01", 3, "true", 0, None, "{}", 0),
             "busy thread",
         ),
-        Case("runs_sql.BY_ID", (running, *CALLER)),
-        Case("runs_sql.BY_KEY", (*CALLER, "key_run_10_2")),
-        Case("runs_sql.UNRECEIVED", (*CALLER, "\\x02", REPEAT_SECONDS)),
-        Case("runs_sql.SAME_BODY", (*CALLER, "\\x02", 3_600, MAX_SAME_BODY)),
-        Case("runs_sql.NOTE_RECEIVED", ([running, queued, waiting],)),
-        Case("runs_sql.ACTIVE", thread),
-        Case("runs_sql.ACTIVE", (*behind, f"thr_{size.threads}"), "one waits behind it"),
-        Case("runs_sql.UNENDED_COUNT", CALLER),
-        Case("runs_sql.UNENDED", (*thread, None)),
-        Case("runs_sql.UNENDED", (*thread, running), "before a run"),
-        Case("runs_sql.ANSWERING", (*thread, "msg_none")),
-        Case("runs_sql.START", (queued, sources(Status.RUNNING), False, MAX_UNCOUNTED_ATTEMPTS)),
-        Case("runs_sql.STATUS", (running,)),
-        Case("runs_sql.FINISH", (running, 1, "completed", None, sources(Status.COMPLETED))),
+        Case("runs.statements.BY_ID", (running, *CALLER)),
+        Case("runs.statements.BY_KEY", (*CALLER, "key_run_10_2")),
+        Case("runs.statements.UNRECEIVED", (*CALLER, "\\x02", REPEAT_SECONDS)),
+        Case("runs.statements.SAME_BODY", (*CALLER, "\\x02", 3_600, MAX_SAME_BODY)),
+        Case("runs.statements.NOTE_RECEIVED", ([running, queued, waiting],)),
+        Case("runs.statements.ACTIVE", thread),
+        Case("runs.statements.ACTIVE", (*behind, f"thr_{size.threads}"), "one waits behind it"),
+        Case("runs.statements.UNENDED_COUNT", CALLER),
+        Case("runs.statements.UNENDED", (*thread, None)),
+        Case("runs.statements.UNENDED", (*thread, running), "before a run"),
+        Case("runs.statements.ANSWERING", (*thread, "msg_none")),
+        Case("runs.statements.START", (queued, sources(Status.RUNNING), False, MAX_UNCOUNTED_ATTEMPTS)),
+        Case("runs.statements.STATUS", (running,)),
+        Case("runs.statements.FINISH", (running, 1, "completed", None, sources(Status.COMPLETED))),
         Case(
-            "runs_sql.FINISH_ALONE",
+            "runs.statements.FINISH_ALONE",
             (running, *thread, 1, "completed", None, sources(Status.COMPLETED)),
         ),
-        Case("runs_sql.PROMOTE", (*behind, f"thr_{size.threads}")),
-        Case("runs_sql.LATER_INPUTS", (*thread, running)),
-        Case("runs_sql.HAND_BACK", (running, 1)),
-        Case("runs_sql.REQUEST_CANCEL", (waiting,)),
-        Case("runs_sql.STATUSES", ([running, queued, waiting],)),
-        Case("runs_sql.FORBID_NEXT_ATTEMPT", (running, 1)),
-        Case("runs_sql.THREAD_LOCK", thread),
-        Case("runs_sql.SET_ANCHOR", (running, "msg_1")),
-        Case("runs_sql.SET_INPUT", (running, "{}")),
+        Case("runs.statements.PROMOTE", (*behind, f"thr_{size.threads}")),
+        Case("runs.statements.LATER_INPUTS", (*thread, running)),
+        Case("runs.statements.HAND_BACK", (running, 1)),
+        Case("runs.statements.REQUEST_CANCEL", (waiting,)),
+        Case("runs.statements.STATUSES", ([running, queued, waiting],)),
+        Case("runs.statements.FORBID_NEXT_ATTEMPT", (running, 1)),
+        Case("postgres.locks.THREAD_LOCK", thread),
+        Case("runs.statements.SET_ANCHOR", (running, "msg_1")),
+        Case("runs.statements.SET_INPUT", (running, "{}")),
     ]
 
 
@@ -134,10 +140,10 @@ def _of_calls(size: Size) -> list[Case]:
     running, thread = f"run_long_{size.long_runs}", (*CALLER, LONG_THREAD)
     end = (running, 1, "completed", None, sources(Status.COMPLETED))
     return [
-        Case("awaited_calls.FINISH_AWAITING", (*end, "msg_1", 300)),
-        Case("awaited_calls.LOCK_THREAD_ROW", thread),
-        Case("awaited_calls.AWAITED", thread),
-        Case("awaited_calls.END_WAIT", (*thread, running)),
+        Case("runs.awaited_calls.FINISH_AWAITING", (*end, "msg_1", 300)),
+        Case("runs.awaited_calls.LOCK_THREAD_ROW", thread),
+        Case("runs.awaited_calls.AWAITED", thread),
+        Case("runs.awaited_calls.END_WAIT", (*thread, running)),
     ]
 
 
@@ -146,19 +152,23 @@ def _of_sweeps(size: Size) -> list[Case]:
     stays, goes = OLD_DAYS, OLD_DAYS // 2
     old = [f"run_{thread}_1" for thread in range(1, 1 + page)]
     return [
-        Case("sweeps.QUEUED", (reaper.QUEUED_SECONDS, None, "", reaper.ASKED_AT_ONCE)),
-        Case("sweeps.QUEUED", (reaper.QUEUED_SECONDS, "9999-01-01", "", reaper.ASKED_AT_ONCE), "last page"),
-        Case("sweeps.RUNNING", ("", reaper.ASKED_AT_ONCE)),
-        Case("sweeps.RUNNING", (f"run_{size.threads}", reaper.ASKED_AT_ONCE), "last page"),
-        Case("sweeps.RUNS", ([f"run_{number}" for number in range(1, 1 + reaper.ASKED_AT_ONCE)],)),
-        Case("sweeps.STRANDED", (reaper.STRANDED_AT_ONCE,)),
-        Case("sweeps.OVERDUE", (reaper.OVERDUE_AT_ONCE,)),
-        Case("sweeps.OLD_RUNS", (stays, None, "", page), "all stay"),
-        Case("sweeps.OLD_RUNS", (goes, "-infinity", "", page), "most go"),
-        Case("sweeps.FORGET_RUNS", (old,)),
-        Case("sweeps.OLD_THREADS", (stays, None, "", page)),
-        Case("sweeps.LOCK_OLD_THREADS", ([f"thr_{number}" for number in range(1, 1 + page)],)),
-        Case("sweeps.FORGET_THREADS", (stays, [f"thr_{number}" for number in range(1, 1 + page)])),
+        Case("reaper.sweeps.QUEUED", (reaper.QUEUED_SECONDS, None, "", reaper.ASKED_AT_ONCE)),
+        Case(
+            "reaper.sweeps.QUEUED",
+            (reaper.QUEUED_SECONDS, "9999-01-01", "", reaper.ASKED_AT_ONCE),
+            "last page",
+        ),
+        Case("reaper.sweeps.RUNNING", ("", reaper.ASKED_AT_ONCE)),
+        Case("reaper.sweeps.RUNNING", (f"run_{size.threads}", reaper.ASKED_AT_ONCE), "last page"),
+        Case("reaper.sweeps.RUNS", ([f"run_{number}" for number in range(1, 1 + reaper.ASKED_AT_ONCE)],)),
+        Case("reaper.sweeps.STRANDED", (reaper.STRANDED_AT_ONCE,)),
+        Case("reaper.sweeps.OVERDUE", (reaper.OVERDUE_AT_ONCE,)),
+        Case("reaper.sweeps.OLD_RUNS", (stays, None, "", page), "all stay"),
+        Case("reaper.sweeps.OLD_RUNS", (goes, "-infinity", "", page), "most go"),
+        Case("reaper.sweeps.FORGET_RUNS", (old,)),
+        Case("reaper.sweeps.OLD_THREADS", (stays, None, "", page)),
+        Case("reaper.sweeps.LOCK_OLD_THREADS", ([f"thr_{number}" for number in range(1, 1 + page)],)),
+        Case("reaper.sweeps.FORGET_THREADS", (stays, [f"thr_{number}" for number in range(1, 1 + page)])),
     ]
 
 
@@ -170,37 +180,41 @@ def _of_the_store(size: Size) -> list[Case]:
     first, middle = "msg_1", f"msg_{size.long_items // 2}"
     tenant_less = f"thr_{size.threads // 20 * 10}"
     return [
-        Case("store_sql.LOAD_THREAD", of_caller),
-        Case("store_sql.SAVE_THREAD", (*of_caller, "{}", "{}", "true", *changed, *fence)),
-        Case("store_sql.SAVE_THREAD", (*of_caller, "{}", "", "true", *changed, *fence), "changed meanwhile"),
+        Case("threads.statements.LOAD_THREAD", of_caller),
+        Case("threads.statements.SAVE_THREAD", (*of_caller, "{}", "{}", "true", *changed, *fence)),
         Case(
-            "store_sql.SAVE_THREAD",
+            "threads.statements.SAVE_THREAD",
+            (*of_caller, "{}", "", "true", *changed, *fence),
+            "changed meanwhile",
+        ),
+        Case(
+            "threads.statements.SAVE_THREAD",
             ("thr_new", *CALLER, "{}", "", "false", *changed, None, None),
             "a new one",
         ),
-        Case("store_sql.THREADS_ASC", (*CALLER, *page)),
-        Case("store_sql.THREADS_DESC", (*CALLER, *page)),
-        Case("store_sql.THREADS_ASC_AFTER", (*CALLER, *page, tenant_less)),
-        Case("store_sql.THREADS_DESC_AFTER", (*CALLER, *page, tenant_less)),
-        Case("store_sql.LOCK_THREAD", (*of_caller, *fence)),
-        Case("store_sql.DELETE_THREAD", ("thr_10", *CALLER)),
-        Case("store_sql.WRITE_ITEM", (*in_thread, "msg_new", "{}", *fence)),
-        Case("store_sql.WRITE_ITEM", (*in_thread, middle, "{}", *fence), "over an older one"),
-        Case("store_sql.LOAD_ITEM", (*in_thread, middle)),
-        Case("store_sql.ITEMS_ASC", (*in_thread, *page, None)),
-        Case("store_sql.ITEMS_DESC", (*in_thread, *page, None)),
-        Case("store_sql.ITEMS_DESC", (*in_thread, *page, fence[0]), "of a run"),
-        Case("store_sql.ITEMS_ASC_AFTER", (*in_thread, *page, None, middle)),
-        Case("store_sql.ITEMS_DESC_AFTER", (*in_thread, *page, None, middle)),
-        Case("store_sql.COUNT_ITEMS", (*in_thread, [first, middle])),
-        Case("store_sql.DELETE_ITEM", (*in_thread, middle, *fence)),
-        Case("store_sql.DELETE_NEWER", (*in_thread, f"msg_{size.long_items - 10}", *fence)),
-        Case("store_sql.DELETE_NEWER", (*in_thread, first, None, None), "all but the first message"),
-        Case("store_sql.MOVE_TO_END", (*in_thread, first, *fence)),
-        Case("store_sql.LOAD_ATTACHMENT", ("atc_10", *CALLER)),
-        Case("store_sql.SAVE_ATTACHMENT", ("atc_new", *CALLER, "{}", LONG_THREAD)),
-        Case("store_sql.IS_SENT", ("atc_10", *CALLER)),
-        Case("store_sql.DELETE_ATTACHMENT", ("atc_10", *CALLER)),
+        Case("threads.statements.THREADS_ASC", (*CALLER, *page)),
+        Case("threads.statements.THREADS_DESC", (*CALLER, *page)),
+        Case("threads.statements.THREADS_ASC_AFTER", (*CALLER, *page, tenant_less)),
+        Case("threads.statements.THREADS_DESC_AFTER", (*CALLER, *page, tenant_less)),
+        Case("threads.statements.LOCK_THREAD", (*of_caller, *fence)),
+        Case("threads.statements.DELETE_THREAD", ("thr_10", *CALLER)),
+        Case("threads.statements.WRITE_ITEM", (*in_thread, "msg_new", "{}", *fence)),
+        Case("threads.statements.WRITE_ITEM", (*in_thread, middle, "{}", *fence), "over an older one"),
+        Case("threads.statements.LOAD_ITEM", (*in_thread, middle)),
+        Case("threads.statements.ITEMS_ASC", (*in_thread, *page, None)),
+        Case("threads.statements.ITEMS_DESC", (*in_thread, *page, None)),
+        Case("threads.statements.ITEMS_DESC", (*in_thread, *page, fence[0]), "of a run"),
+        Case("threads.statements.ITEMS_ASC_AFTER", (*in_thread, *page, None, middle)),
+        Case("threads.statements.ITEMS_DESC_AFTER", (*in_thread, *page, None, middle)),
+        Case("threads.statements.COUNT_ITEMS", (*in_thread, [first, middle])),
+        Case("threads.statements.DELETE_ITEM", (*in_thread, middle, *fence)),
+        Case("threads.statements.DELETE_NEWER", (*in_thread, f"msg_{size.long_items - 10}", *fence)),
+        Case("threads.statements.DELETE_NEWER", (*in_thread, first, None, None), "all but the first message"),
+        Case("threads.statements.MOVE_TO_END", (*in_thread, first, *fence)),
+        Case("threads.statements.LOAD_ATTACHMENT", ("atc_10", *CALLER)),
+        Case("threads.statements.SAVE_ATTACHMENT", ("atc_new", *CALLER, "{}", LONG_THREAD)),
+        Case("threads.statements.IS_SENT", ("atc_10", *CALLER)),
+        Case("threads.statements.DELETE_ATTACHMENT", ("atc_10", *CALLER)),
     ]
 
 
@@ -209,13 +223,13 @@ def _of_undo(size: Size) -> list[Case]:
     of_run = (LONG_THREAD, *CALLER, run)
     return [
         Case(
-            "undo_sql.DELETE_ADDED",
+            "threads.undo_statements.DELETE_ADDED",
             (LONG_THREAD, *CALLER, f"msg_{size.long_items}", ["msg_1"], run, 1),
         ),
-        Case("undo_sql.DELETE_CHANGED", of_run),
-        Case("undo_sql.PUT_BACK_ITEMS", (*of_run, ["msg_1"])),
-        Case("undo_sql.TAKE_FIELDS", of_run),
-        Case("undo_sql.PUT_BACK_THREAD", (LONG_THREAD, *CALLER, "{}")),
+        Case("threads.undo_statements.DELETE_CHANGED", of_run),
+        Case("threads.undo_statements.PUT_BACK_ITEMS", (*of_run, ["msg_1"])),
+        Case("threads.undo_statements.TAKE_FIELDS", of_run),
+        Case("threads.undo_statements.PUT_BACK_THREAD", (LONG_THREAD, *CALLER, "{}")),
     ]
 
 
@@ -257,7 +271,7 @@ def literals(values: Sequence[Parameter]) -> str:
 
 
 def _short(module: ModuleType) -> str:
-    return module.__name__.rpartition(".")[2]
+    return ".".join(module.__name__.split(".")[-2:])
 
 
 __all__: Any = ["Case", "cases", "found", "literals"]

@@ -11,7 +11,7 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis.check import RedisCheck, reach
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings, load_settings
-from relaykit.worker.main import load
+from relaykit.worker.loading import load
 
 
 def main() -> int:

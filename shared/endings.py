@@ -14,6 +14,7 @@ import structlog
 from chatkit.store import NotFoundError
 from chatkit.types import ThreadItemReplacedEvent, ThreadStreamEvent
 
+from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import (
     ContextTimeout,
     DatabaseUnavailable,
@@ -36,7 +37,6 @@ from relaykit.shared.runs.given_up import GivenUp, complete_call
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status
 from relaykit.shared.settings import Settings
-from relaykit.shared.site.crashes import site_code
 from relaykit.shared.site.refusals import server_refusals
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import PostgresStore

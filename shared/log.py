@@ -8,9 +8,9 @@ from typing import Literal
 
 import structlog
 
+from relaykit.shared.crashes import ServerCrashed
+from relaykit.shared.error_codes import code_of
 from relaykit.shared.errors import RelaykitError
-from relaykit.shared.redis.error_codes import code_of
-from relaykit.shared.site.crashes import ServerCrashed
 
 QUIET = (
     "arq",

@@ -11,20 +11,17 @@ import structlog
 from arq.connections import ArqRedis
 from chatkit.server import ChatKitServer
 
-from relaykit.shared.attachments.store import ObjectAttachmentStore, build_attachment_store, build_previews
+from relaykit.shared.attachments.store import ObjectAttachmentStore
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.job_queue import Queue, deserialize, serialize
 from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, open_redis
 from relaykit.shared.settings import Settings
-from relaykit.shared.site.user_server import UserServer, load_server
+from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
-from relaykit.shared.threads.calls import StoreCalls
-from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.claiming.arq_worker import BELL_SECONDS, ArqWorker
 from relaykit.worker.draining import Draining
 from relaykit.worker.execution.executor import Executor
-from relaykit.worker.execution.server_events import note_given_id
-from relaykit.worker.execution.stop import calling_store, guard, is_executing
+from relaykit.worker.loading import load
 from relaykit.worker.quarantine.fork_server import ForkServer
 from relaykit.worker.quarantine.quarantine import Quarantine
 from relaykit.worker.reaper.reaper import Reaper
@@ -46,25 +43,6 @@ def create_worker(
     process, where a call blocks the event loop. Raises ServerLoadError.
     """
     return RunWorker(settings, *load(settings, server), forks=forks, owns_process=owns_process)
-
-
-def load(
-    settings: Settings, server: ChatKitServer[Any] | None = None
-) -> tuple[Database, UserServer, ObjectAttachmentStore | None]:
-    """The user's server with our store, and what that stands on, still closed. Raises ServerLoadError."""
-    database = Database(settings)
-    calls = StoreCalls(database, waits=is_executing, calling=calling_store)
-    attachment_store = build_attachment_store(settings, database, calls)
-    store = PostgresStore(
-        database,
-        calls,
-        given=note_given_id,
-        previews=build_previews(settings),
-        page_max_bytes=settings.page_max_bytes,
-    )
-    user = load_server(settings, store, attachment_store, server)
-    guard(user.server)
-    return database, user, attachment_store
 
 
 class RunWorker:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from chatkit.types import ThreadsRetryAfterItemReq
 
-from relaykit.api.admission.receipts import Receipts
 from relaykit.api.admission.submission import Submission
+from relaykit.api.receipts import Receipts
 from relaykit.shared.errors import IdempotencyMismatch, NothingToResume
 from relaykit.shared.journal import Cursor, Journals
 from relaykit.shared.queue.job_queue import REPEAT_SECONDS

@@ -12,8 +12,8 @@ import httpx2
 import jwt
 import structlog
 
+from relaykit.api.auth.content_coding import ACCEPTED, ContentCodingError, decoded
 from relaykit.api.auth.key_set import KeySet, KeySetError, parse_key_set
-from relaykit.api.http.content_coding import ACCEPTED, ContentCodingError, decoded
 from relaykit.shared.errors import IssuerUnavailable
 from relaykit.shared.settings import LOOPBACK_HOSTS, Settings
 from relaykit.shared.version import VERSION

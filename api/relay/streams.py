@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 import structlog
 from starlette.types import Receive, Send
 
-from relaykit.api.admission.limits import Slot
-from relaykit.api.admission.receipts import Receipt
+from relaykit.api.limits.caller_limits import Slot
 from relaykit.api.metrics import STREAMS, STREAMS_CLOSED
+from relaykit.api.receipts import Receipt
 from relaykit.api.relay import sse
 from relaykit.api.relay.hub import Hub
 from relaykit.api.relay.subscription import Subscription

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from relaykit.api.admission.limits import BodyPlaces
+from relaykit.api.limits.caller_limits import BodyPlaces
 from relaykit.api.openapi.responses import Json, refusals
 from relaykit.shared.attachments.links import Grant, check, parse_expires
 from relaykit.shared.attachments.media_types import may_be, media_type

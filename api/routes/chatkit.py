@@ -27,12 +27,12 @@ from chatkit.types import (
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from relaykit.api.admission.limits import Counted
 from relaykit.api.admission.parse import ParsedRequest, parse
 from relaykit.api.admission.submission import Submission
 from relaykit.api.auth.authenticator import Identity, locale_of
 from relaykit.api.http.context_headers import context_headers
-from relaykit.api.http.request_body import read_body
+from relaykit.api.limits.caller_limits import Counted
+from relaykit.api.limits.request_body import read_body
 from relaykit.api.openapi.chatkit import CHATKIT
 from relaykit.api.resources import Resources
 from relaykit.api.routes.request import authenticated, last_event_id, resources_of

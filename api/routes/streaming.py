@@ -9,11 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from relaykit.api.admission.limits import Slot
-from relaykit.api.admission.receipts import Receipt
 from relaykit.api.auth.authenticator import Identity
 from relaykit.api.http.detached_streams import go_on_with
 from relaykit.api.http.errors import error_response
+from relaykit.api.limits.caller_limits import Slot
+from relaykit.api.receipts import Receipt
 from relaykit.api.relay import sse
 from relaykit.api.relay.streams import Stream, Streams
 from relaykit.api.relay.subscription import Subscription

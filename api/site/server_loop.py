@@ -18,12 +18,12 @@ import uvloop
 
 from relaykit.api.metrics import SERVER_BLOCKED
 from relaykit.api.site.loop_watch import LOOK_SECONDS, LoopWatch
+from relaykit.shared.crashes import ServerCrashed
 from relaykit.shared.errors import RelaykitError, ServerBlocked, Stopping
 from relaykit.shared.identity import current_in
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
-from relaykit.shared.site.crashes import ServerCrashed
 
 TOLD_AFTER_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 5.0

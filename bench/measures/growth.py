@@ -24,22 +24,22 @@ from relaykit.shared.postgres.migrate import migrate
 
 ACTIVE = 200
 HOT = {
-    "runs_sql.ADMIT_MESSAGE": "admission",
-    "runs_sql.ADMIT_MESSAGE (busy thread)": "admission_behind_a_run",
-    "runs_sql.START": "start",
-    "runs_sql.FINISH_ALONE": "end",
-    "runs_sql.ACTIVE": "active_run",
-    "runs_sql.BY_ID": "run",
-    "store_sql.ITEMS_DESC": "newest_page",
-    "store_sql.ITEMS_DESC_AFTER": "page_in_the_middle",
-    "store_sql.THREADS_DESC": "threads",
-    "store_sql.WRITE_ITEM": "write_item",
-    "undo_sql.DELETE_ADDED": "take_back",
-    "sweeps.QUEUED": "sweep_queued",
-    "sweeps.RUNNING": "sweep_running",
-    "sweeps.STRANDED": "sweep_stranded",
-    "sweeps.OLD_RUNS (all stay)": "sweep_old_runs",
-    "sweeps.OLD_THREADS": "sweep_old_threads",
+    "runs.statements.ADMIT_MESSAGE": "admission",
+    "runs.statements.ADMIT_MESSAGE (busy thread)": "admission_behind_a_run",
+    "runs.statements.START": "start",
+    "runs.statements.FINISH_ALONE": "end",
+    "runs.statements.ACTIVE": "active_run",
+    "runs.statements.BY_ID": "run",
+    "threads.statements.ITEMS_DESC": "newest_page",
+    "threads.statements.ITEMS_DESC_AFTER": "page_in_the_middle",
+    "threads.statements.THREADS_DESC": "threads",
+    "threads.statements.WRITE_ITEM": "write_item",
+    "threads.undo_statements.DELETE_ADDED": "take_back",
+    "reaper.sweeps.QUEUED": "sweep_queued",
+    "reaper.sweeps.RUNNING": "sweep_running",
+    "reaper.sweeps.STRANDED": "sweep_stranded",
+    "reaper.sweeps.OLD_RUNS (all stay)": "sweep_old_runs",
+    "reaper.sweeps.OLD_THREADS": "sweep_old_threads",
 }
 """By case, what it is for."""
 

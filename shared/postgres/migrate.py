@@ -18,11 +18,10 @@ from yoyo.migrations import Migration
 
 from relaykit.shared.errors import DatabaseUnavailable, MigrationFailed, RelaykitError, SettingsError
 from relaykit.shared.postgres.database_url import read_database_url
+from relaykit.shared.postgres.locks import MIGRATION_LOCK
 from relaykit.shared.postgres.pooler import NO_SESSIONS, keeps_sessions
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-ADVISORY_LOCK = 0x52454C41594B4954
-"""Postgres' key of the lock that one migrating host holds: "RELAYKIT" in ASCII."""
 APPLICATION_NAME = "relaykit-migrate"
 CONNECT_TIMEOUT_SECONDS = 10
 CHECKED_CONNECTIONS = 2
@@ -110,7 +109,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is not t
             self.execute("SELECT pg_advisory_unlock_all()")
 
     def _has_lock(self) -> bool:
-        cursor = self.execute("SELECT pg_try_advisory_lock(:key)", {"key": ADVISORY_LOCK})
+        cursor = self.execute("SELECT pg_try_advisory_lock(:key)", {"key": MIGRATION_LOCK})
         return bool(cursor.fetchone()[0])
 
     def apply_patiently(self, migration: Migration) -> None:

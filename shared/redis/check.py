@@ -9,10 +9,10 @@ from redis.asyncio.connection import SSLConnection
 from redis.exceptions import InvalidResponse
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from relaykit.shared.error_codes import code_of
 from relaykit.shared.errors import QueueUnavailable, RelaykitError, SettingsError
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, insist, names_of, script, translated
-from relaykit.shared.redis.error_codes import code_of
 
 RETRY_SECONDS = 0.5
 FREE_SECONDS = keys.DATABASE_TTL_SECONDS + 2.0

@@ -18,8 +18,8 @@ from weakref import WeakValueDictionary
 import structlog
 from redis.exceptions import RedisError
 
+from relaykit.shared.error_codes import code_of
 from relaykit.shared.log import failure
-from relaykit.shared.redis.error_codes import code_of
 
 WRONG_NODE = frozenset(
     {"READONLY", "MASTERDOWN", "UNBLOCKED", "LOADING", "NOREPLICAS", "MISCONF", "CLUSTERDOWN"}

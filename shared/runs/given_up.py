@@ -9,13 +9,13 @@ import structlog
 from chatkit.store import NotFoundError
 from chatkit.types import ClientToolCallItem, ThreadItem
 
+from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import DatabaseUnavailable, Stopping
 from relaykit.shared.identity import set_current
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.run import Run
-from relaykit.shared.site.crashes import site_code
 from relaykit.shared.site.user_server import UserServer
 
 log = structlog.get_logger()

@@ -19,6 +19,7 @@ from relaykit.shared.errors import (
     TooManyRuns,
 )
 from relaykit.shared.postgres.database import Database
+from relaykit.shared.postgres.locks import THREAD_LOCK
 from relaykit.shared.runs import statements as sql
 from relaykit.shared.runs.run import GIVEN_UP, MAX_UNCOUNTED_ATTEMPTS, AwaitedCall, Kind, Run, Status, sources
 
@@ -192,7 +193,7 @@ class Runs:
     async def lock_thread(self, run: Run) -> None:
         """Keeps admissions that would wait, and the ends of others, out until the transaction ends."""
         async with self._database.connection() as connection:
-            await connection.execute(sql.THREAD_LOCK, run.tenant, run.owner, run.thread_id)
+            await connection.execute(THREAD_LOCK, run.tenant, run.owner, run.thread_id)
 
     async def finish(self, run: Run, status: Status, error: str | None = None) -> bool:
         """Ends the run if `run.attempt` is still its newest; False where it is not, or the run has ended."""

@@ -182,7 +182,5 @@ FORBID_NEXT_ATTEMPT: Final = """
 UPDATE runs SET max_attempts = attempt - handed_back WHERE id = $1 AND attempt = $2 RETURNING id
 """
 
-THREAD_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(31) || $2 || chr(31) || $3, 0))"
-
 SET_ANCHOR: Final = "UPDATE runs SET anchor_item_id = $2 WHERE id = $1"
 SET_INPUT: Final = "UPDATE runs SET input = $2 WHERE id = $1"

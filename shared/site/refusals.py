@@ -14,8 +14,8 @@ from typing import Any, Final
 from chatkit.errors import CustomStreamError
 from starlette.exceptions import HTTPException
 
+from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import RelaykitError, ServerRefused
-from relaykit.shared.site.crashes import site_code
 from relaykit.shared.text import well_formed, well_formed_escapes
 
 MAX_MESSAGE_CHARS: Final = 2_000

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from relaykit.shared.attachments.previews import Previews
 from relaykit.shared.identity import owner_of
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.runs.statements import THREAD_LOCK
+from relaykit.shared.postgres.locks import THREAD_LOCK
 from relaykit.shared.text import dump_json
 from relaykit.shared.threads import pages as pages
 from relaykit.shared.threads import statements as sql

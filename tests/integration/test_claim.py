@@ -20,8 +20,8 @@ from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
-from relaykit.worker.claiming.heartbeat import RENEWED_AT_ONCE, Heartbeat
 from relaykit.worker.execution.stop import Stop
+from relaykit.worker.keeper.heartbeat import RENEWED_AT_ONCE, Heartbeat
 from relaykit.worker.main import create_worker
 from tests.followers import asking, crowd
 from tests.leases import end_lease

@@ -15,7 +15,7 @@ from relaykit.shared.endings import Endings
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from relaykit.worker.claiming.heartbeat import Heartbeat
+from relaykit.worker.keeper.heartbeat import Heartbeat
 from tests.followers import asking, crowd
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import create, message, running, wait_until

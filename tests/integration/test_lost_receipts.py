@@ -208,8 +208,8 @@ async def test_a_receipt_is_written_after_an_outage_of_the_database(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waits in the API's memory: a stream goes on without PostgreSQL, and Redis may be emptied later."""
-    monkeypatch.setattr("relaykit.api.admission.receipts.RETRY_SECONDS", 0.1)
-    monkeypatch.setattr("relaykit.api.admission.receipts.WRITE_SECONDS", 0.5)
+    monkeypatch.setattr("relaykit.api.receipts.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("relaykit.api.receipts.WRITE_SECONDS", 0.5)
     async with Link(settings.database_url) as link:
         apis = settings.model_copy(update={"database_url": link.url})
         async with stage_of(apis, tmp_path, workers=0) as stage, _direct(settings) as direct:
@@ -242,7 +242,7 @@ async def test_a_receipt_waits_for_no_row_that_is_locked(settings: Settings, tmp
 async def test_an_api_that_stops_writes_its_receipts(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relaykit.api.admission.receipts.WRITE_SECONDS", 3600)
+    monkeypatch.setattr("relaykit.api.receipts.WRITE_SECONDS", 3600)
     async with _direct(settings) as direct:
         async with stage_of(settings, tmp_path, workers=0) as stage:
             async with stage.alice.open_stream(stage.yes) as response:

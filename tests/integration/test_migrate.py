@@ -14,7 +14,8 @@ import pytest
 
 from relaykit.shared.errors import DatabaseUnavailable, MigrationFailed
 from relaykit.shared.postgres import migrate as module
-from relaykit.shared.postgres.migrate import ADVISORY_LOCK, APPLICATION_NAME, MIGRATIONS, migrate
+from relaykit.shared.postgres.locks import MIGRATION_LOCK
+from relaykit.shared.postgres.migrate import APPLICATION_NAME, MIGRATIONS, migrate
 from tests.services import Databases
 from tests.system import START_SECONDS
 
@@ -82,7 +83,7 @@ class TestOnce:
     def test_hosts_that_start_together_apply_each_migration_once(self, empty: str) -> None:
         """They meet at the lock, which we hold until all of them wait."""
         with psycopg.connect(empty, autocommit=True) as holder:
-            holder.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            holder.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
             hosts = [_start(empty) for _ in range(5)]
             _until_waiting(empty, 5)
         outputs = [host.communicate(timeout=START_SECONDS) for host in hosts]
@@ -124,14 +125,14 @@ class TestOnce:
     ) -> None:
         monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.1)
         with psycopg.connect(empty, autocommit=True) as holder:
-            holder.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            holder.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
             with pytest.raises(DatabaseUnavailable, match="another host has been migrating"):
                 migrate(empty)
         assert migrate(empty) == IDS
 
     def test_the_lock_of_one_database_does_not_hold_up_another(self, empty: str, database_url: str) -> None:
         with psycopg.connect(database_url, autocommit=True) as holder:
-            holder.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            holder.execute("SELECT pg_advisory_lock(%s)", [MIGRATION_LOCK])
             assert migrate(empty) == IDS
 
 

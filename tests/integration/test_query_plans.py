@@ -24,23 +24,23 @@ PAGES = 100
 
 PAGES_OF: dict[str, int] = {
     # the reaper's, of up to 500 rows
-    "sweeps.OLD_RUNS": 4_000,
-    "sweeps.FORGET_RUNS": 5_000,
-    "sweeps.OLD_THREADS": 2_500,
-    "sweeps.LOCK_OLD_THREADS": 1_500,
-    "sweeps.FORGET_THREADS": 5_000,
+    "reaper.sweeps.OLD_RUNS": 4_000,
+    "reaper.sweeps.FORGET_RUNS": 5_000,
+    "reaper.sweeps.OLD_THREADS": 2_500,
+    "reaper.sweeps.LOCK_OLD_THREADS": 1_500,
+    "reaper.sweeps.FORGET_THREADS": 5_000,
     "attachments._DELETE_UNSENT": 1_000,
     "attachments._FORGET_UNSENT": 1_000,
     # as many as wait: 50, each looked for in two small indexes
-    "sweeps.STRANDED": 220,
+    "reaper.sweeps.STRANDED": 220,
     # as many as are asked for: 100
-    "store_sql.HAS_ITEMS": 400,
+    "threads.statements.HAS_ITEMS": 400,
     # as many as the caller has created and not sent
     "attachments._CREATE": 300,
     # as many as the thread has: a next attempt looks through its runs and items
-    "runs_sql.LATER_INPUTS": 300,
-    "undo_sql.DELETE_ADDED": 600,
-    "undo_sql.DELETE_CHANGED": 600,
+    "runs.statements.LATER_INPUTS": 300,
+    "threads.undo_statements.DELETE_ADDED": 600,
+    "threads.undo_statements.DELETE_CHANGED": 600,
 }
 """By statement or case: a little above what it is today."""
 

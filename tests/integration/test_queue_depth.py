@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.api.admission import request_gate
+from relaykit.api.limits import request_gate
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from tests.followers import crowd

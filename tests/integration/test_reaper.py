@@ -20,6 +20,7 @@ from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext, set_current
 from relaykit.shared.journal import Journals
 from relaykit.shared.postgres.database import Database
+from relaykit.shared.postgres.locks import REAPER_LOCK
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
@@ -29,7 +30,7 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.reaper import reaper as reaper_module
-from relaykit.worker.reaper.reaper import LEADER_LOCK, Reaper
+from relaykit.worker.reaper.reaper import Reaper
 from tests.relay_servers import ScriptedAnswers
 from tests.system import wait_until
 
@@ -244,7 +245,7 @@ async def test_one_reaper_at_a_time_and_the_next_when_it_dies(
     monkeypatch.setattr(reaper_module, "EVERY_SECONDS", 0.05)
     leader = await asyncpg.connect(settings.database_url)
     await leader.execute("BEGIN")
-    assert await leader.fetchval("SELECT pg_try_advisory_xact_lock($1)", LEADER_LOCK)
+    assert await leader.fetchval("SELECT pg_try_advisory_xact_lock($1)", REAPER_LOCK)
     run_id = await bench.run("thr_1", days_old=0.5)
     reaping = [asyncio.create_task(bench.reaper.run()) for _ in range(2)]
     try:

@@ -37,7 +37,7 @@ async def test_a_thousand_posts_at_once_make_one_run(
 
     Clients, APIs and worker share this event loop, where a thousand wait longer for each other than a host lets them.
     """
-    monkeypatch.setattr("relaykit.api.admission.limits.COUNT_SECONDS", 300)
+    monkeypatch.setattr("relaykit.api.limits.caller_limits.COUNT_SECONDS", 300)
     monkeypatch.setattr("relaykit.shared.redis.client.REPLY_TIMEOUT_SECONDS", 300)
     monkeypatch.setattr("relaykit.api.relay.hub.SUBSCRIBE_SECONDS", 300)
     alice = await crowd(system, await system.caller())
@@ -130,7 +130,7 @@ async def test_the_same_words_of_somebody_else_are_their_own(
     async def never(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr("relaykit.api.admission.receipts.Receipts.note_received", never)
+    monkeypatch.setattr("relaykit.api.receipts.Receipts.note_received", never)
     async with running(settings, ScriptedAnswers) as system:
         runs = set()
         for caller in (

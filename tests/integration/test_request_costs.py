@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.api.admission.limits import SMALL_BODY_BYTES
+from relaykit.api.limits.caller_limits import SMALL_BODY_BYTES
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.keys import UNBEGUN_JOURNAL_TTL_SECONDS
 from relaykit.shared.settings import Settings

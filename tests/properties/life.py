@@ -16,8 +16,8 @@ from chatkit.types import StreamingReq, ThreadMetadata, ThreadStreamEvent, UserM
 from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.parse import parse
-from relaykit.api.admission.receipts import Receipts
 from relaykit.api.admission.submission import Submission, Submitted
+from relaykit.api.receipts import Receipts
 from relaykit.api.relay.liveness import Watch
 from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext, set_current

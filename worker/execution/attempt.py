@@ -31,11 +31,11 @@ from chatkit.types import (
 )
 from pydantic import TypeAdapter
 
+from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import DatabaseUnavailable, Fenced, Stopping
 from relaykit.shared.log import failure
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run
-from relaykit.shared.site.crashes import site_code
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import ITEM, PostgresStore, read_thread
 from relaykit.worker.execution.server_events import Prepared, ServerEvents

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import structlog
 
+from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import DatabaseUnavailable, Fenced, QueueUnavailable, Stopping
-from relaykit.shared.site.crashes import site_code
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.stop import Stop
 

@@ -24,9 +24,9 @@ from chatkit.types import (
 )
 from starlette.exceptions import HTTPException
 
+from relaykit.shared.crashes import ServerCrashed, site_code
 from relaykit.shared.errors import Fenced, Stopping
 from relaykit.shared.log import failure
-from relaykit.shared.site.crashes import ServerCrashed, site_code
 from relaykit.shared.site.refusals import refusal_of, stream_error
 from relaykit.shared.text import is_well_formed, well_formed_copy
 from relaykit.shared.threads.store import PostgresStore

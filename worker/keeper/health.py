@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from relaykit.shared.errors import RelaykitError
 from relaykit.shared.settings import Settings
-from relaykit.worker.claiming.heartbeat import Heartbeat
+from relaykit.worker.keeper.heartbeat import Heartbeat
 from relaykit.worker.keeper.kept import Kept
 from relaykit.worker.keeper.probe_server import Reply, Route
 from relaykit.worker.keeper.watchdog import Watchdog

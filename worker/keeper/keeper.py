@@ -24,11 +24,11 @@ from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
-from relaykit.worker.claiming.heartbeat import Heartbeat
 from relaykit.worker.execution.current_run import note_runs_of_tasks
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.keeper import last_resort
 from relaykit.worker.keeper.health import Health
+from relaykit.worker.keeper.heartbeat import Heartbeat
 from relaykit.worker.keeper.kept import Kept
 from relaykit.worker.keeper.probe_server import ProbeServer
 from relaykit.worker.keeper.watchdog import Watchdog, described

@@ -8,6 +8,8 @@ those that were lost together may have killed it; executed together again they w
                                               assignment   ├──► cell
                                                            └──► …      SUSPECT_PROCESSES at most
 
+With ISOLATE_RUNS every run goes to a cell of its own, of which there may be MAX_RUNS.
+
 `assignment` decides which cell a run goes to. `fork_server` makes the cells' processes: it is forked before the
 worker has threads, a loop or the user's server, so that a cell is there within milliseconds. `cell` is the worker's end
 of one, `cell_process` the process itself, `last_place` the memory in which it notes where its code stands.

@@ -30,7 +30,7 @@ from relaykit.shared.tasks import end_tasks
 from relaykit.worker.draining import Draining
 from relaykit.worker.execution.current_run import enter_run
 from relaykit.worker.execution.executor import Executor, Outcome
-from relaykit.worker.main import load
+from relaykit.worker.loading import load
 from relaykit.worker.quarantine.last_place import PlaceNotes
 from relaykit.worker.resources import opened_execution
 

@@ -18,6 +18,7 @@ from relaykit.shared.endings import Endings
 from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
+from relaykit.shared.postgres.locks import REAPER_LOCK
 from relaykit.shared.queue.fair_share import flow_of
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.check import RedisCheck
@@ -43,8 +44,6 @@ DELETE_STEPS = 20
 what is old and stays costs the same however much it is."""
 DELETE_EVERY = 12
 """Of this many turns one deletes what is old."""
-LEADER_LOCK = 7_303_014_201
-"""Names the reaper among PostgreSQL's advisory locks; any number that nobody else uses."""
 
 log = structlog.get_logger()
 
@@ -87,7 +86,7 @@ class Reaper:
         """Whether no other worker reaps. The lock is a transaction's, so that it goes with the worker that dies."""
         async with self.database.connection() as connection, connection.transaction():
             await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '10min'")
-            yield await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", LEADER_LOCK)
+            yield await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", REAPER_LOCK)
 
     async def requeue(self) -> None:
         """Gives a job to each run that has none: queued, or running and without a lease for as long as one lasts.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import Request
 
-from relaykit.api.admission.limits import Limits
 from relaykit.api.auth.authenticator import Identity
+from relaykit.api.limits.caller_limits import Limits
 from relaykit.shared.errors import BodyTooLarge
 
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import structlog
 
-from relaykit.api.admission.byte_budget import ByteBudget
-from relaykit.api.admission.request_gate import Gate, QueueLimits, Rates, RequestGate, Room
 from relaykit.api.auth.authenticator import Identity
+from relaykit.api.limits.byte_budget import ByteBudget
+from relaykit.api.limits.request_gate import Gate, QueueLimits, Rates, RequestGate, Room
 from relaykit.shared.errors import (
     QueueUnavailable,
     RateLimited,

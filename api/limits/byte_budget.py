@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relaykit.api.admission.request_gate import BURSTS_PER_MINUTE
+from relaykit.api.limits.request_gate import BURSTS_PER_MINUTE
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, names_of, script, translated
 

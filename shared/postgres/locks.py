@@ -1,0 +1,16 @@
+"""Every advisory lock of PostgreSQL that the product takes. Nothing else in the product spells one, but for migrations.
+
+PostgreSQL's advisory locks are numbers of the whole database: another application on it must not use these.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+REAPER_LOCK: Final = 7_303_014_201
+"""Of a transaction: the worker that holds it reaps."""
+MIGRATION_LOCK: Final = 0x52454C41594B4954
+"""Of a session: the host that holds it migrates. "RELAYKIT" in ASCII."""
+THREAD_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(31) || $2 || chr(31) || $3, 0))"
+"""Of a transaction, by tenant, owner and thread: admission, the end of a run and the deletion of a thread exclude each
+other. The functions of the schema take the same lock by the same expression."""

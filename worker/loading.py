@@ -1,0 +1,35 @@
+"""The site's server with our store, for a process that executes runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatkit.server import ChatKitServer
+
+from relaykit.shared.attachments.store import ObjectAttachmentStore, build_attachment_store, build_previews
+from relaykit.shared.postgres.database import Database
+from relaykit.shared.settings import Settings
+from relaykit.shared.site.user_server import UserServer, load_server
+from relaykit.shared.threads.calls import StoreCalls
+from relaykit.shared.threads.store import PostgresStore
+from relaykit.worker.execution.server_events import note_given_id
+from relaykit.worker.execution.stop import calling_store, guard, is_executing
+
+
+def load(
+    settings: Settings, server: ChatKitServer[Any] | None = None
+) -> tuple[Database, UserServer, ObjectAttachmentStore | None]:
+    """The user's server with our store, and what that stands on, still closed. Raises ServerLoadError."""
+    database = Database(settings)
+    calls = StoreCalls(database, waits=is_executing, calling=calling_store)
+    attachment_store = build_attachment_store(settings, database, calls)
+    store = PostgresStore(
+        database,
+        calls,
+        given=note_given_id,
+        previews=build_previews(settings),
+        page_max_bytes=settings.page_max_bytes,
+    )
+    user = load_server(settings, store, attachment_store, server)
+    guard(user.server)
+    return database, user, attachment_store
