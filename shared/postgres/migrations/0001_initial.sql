@@ -84,5 +84,5 @@ CREATE UNIQUE INDEX runs_idempotency ON runs (tenant, owner, idempotency_key) WH
 CREATE INDEX runs_queued ON runs (queued_at) WHERE status = 'queued';
 CREATE INDEX runs_by_thread ON runs (thread_id);
 -- Makes `attempt` a key column: an UPDATE of it waits for the writers that hold FOR KEY SHARE on the row, which is
--- the fence of shared/threads/store.py, while every other UPDATE passes them.
+-- the fence of shared/store.py, while every other UPDATE passes them.
 CREATE UNIQUE INDEX runs_attempt ON runs (id, attempt);
