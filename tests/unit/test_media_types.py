@@ -11,7 +11,7 @@ import pytest
 from shared import media_types
 from shared.media_types import MISTAKEN, OF_ENDING, OTHER_NAMES, TEXT_ENDINGS, UNKNOWN, possible_types
 
-SOURCE = (Path(__file__).parents[2] / "web/element/src/file_type.ts").read_text()
+SOURCE = (Path(__file__).parents[2] / "web/element/src/composer/attachments/file_type.ts").read_text()
 
 
 def of_element(name: str) -> str:
@@ -59,5 +59,5 @@ def test_an_absent_type_is_that_of_the_ending(ending: str, declared: str) -> Non
 
 
 def test_the_module_says_where_its_twin_is() -> None:
-    assert "web/element/src/file_type.ts" in (media_types.__doc__ or "")
+    assert "web/element/src/composer/attachments/file_type.ts" in (media_types.__doc__ or "")
     assert "shared/media_types.py" in SOURCE

@@ -1,19 +1,19 @@
 import type { ChatKitOptions, OpenAIChatKit } from "@openai/chatkit";
-import { Announcer } from "./announcer.js";
-import { Api, ApiError } from "./api.js";
-import { Commands } from "./commands.js";
-import { Composer } from "./composer.js";
-import type { ComposerHost, Draft } from "./composer_host.js";
+import { Commands } from "./commands/commands.js";
+import { Composer } from "./composer/composer.js";
+import type { ComposerHost, Draft } from "./composer/host.js";
 import { Conversation, type ConversationEvents } from "./conversation.js";
-import { el } from "./dom.js";
-import { Header } from "./header.js";
-import { History, titleOf } from "./history.js";
-import type { Locale } from "./locale.js";
-import { textOf, type UserContent } from "./protocol.js";
-import { StartScreen } from "./start_screen.js";
-import { type TabMessage, Tabs } from "./tabs.js";
+import { History, titleOf } from "./history/history.js";
+import { Api, ApiError } from "./server/api.js";
+import { textOf, type UserContent } from "./server/protocol.js";
+import { Header } from "./shell/header.js";
+import { StartScreen } from "./shell/start_screen.js";
+import { type TabMessage, Tabs } from "./shell/tabs.js";
 import { fill, type Texts } from "./texts/index.js";
-import { ThreadView } from "./thread_view.js";
+import type { Locale } from "./texts/locale.js";
+import { ThreadView } from "./thread/view.js";
+import { Announcer } from "./ui/announcer.js";
+import { el } from "./ui/dom.js";
 
 /** Coming back to the page asks the server for news, but not more often than this. */
 const SYNC_EVERY_MS = 3_000;

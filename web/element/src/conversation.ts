@@ -6,13 +6,22 @@ import {
   readEvents,
   type ThreadActivity,
 } from "@relaykit/client";
-import { type Api, ApiError, codeOf } from "./api.js";
-import { AwaitedCall, type Settled } from "./awaited_call.js";
-import { isFresh } from "./effects.js";
-import { pause } from "./pause.js";
-import type { Again, AssistantMessage, Page, Shown, StreamEvent, Thread, ThreadItem, UserMessage } from "./protocol.js";
-import { Run } from "./run.js";
-import { ThreadState } from "./thread_state.js";
+import { type Api, ApiError, codeOf } from "./server/api.js";
+import type {
+  Again,
+  AssistantMessage,
+  Page,
+  Shown,
+  StreamEvent,
+  Thread,
+  ThreadItem,
+  UserMessage,
+} from "./server/protocol.js";
+import { AwaitedCall, type Settled } from "./thread/awaited_call.js";
+import { isFresh } from "./thread/effects.js";
+import { Run } from "./thread/run.js";
+import { ThreadState } from "./thread/state.js";
+import { pause } from "./ui/pause.js";
 
 const PAGE_ITEMS = 50;
 const POLL_MS = 2_000;

@@ -1,14 +1,14 @@
 import type { ChatKitOptions, OpenAIChatKit } from "@openai/chatkit";
 import { Chat } from "./chat.js";
-import { complete } from "./draft.js";
-import { localeOf } from "./locale.js";
+import { complete } from "./composer/draft.js";
 import { checked } from "./options.js";
 import base from "./styles/base.css?inline";
 import composer from "./styles/composer.css?inline";
 import items from "./styles/items.css?inline";
 import shell from "./styles/shell.css?inline";
 import widgets from "./styles/widgets.css?inline";
-import { applyTheme } from "./theme.js";
+import { localeOf } from "./texts/locale.js";
+import { applyTheme } from "./ui/theme.js";
 
 let sheet: CSSStyleSheet | null = null;
 

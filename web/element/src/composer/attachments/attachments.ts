@@ -1,0 +1,204 @@
+import { ApiError } from "../../server/api.js";
+import type { Attachment } from "../../server/protocol.js";
+import { fill } from "../../texts/index.js";
+import { el } from "../../ui/dom.js";
+import { icon } from "../../ui/icons.js";
+import { type ImageSource, picture, previewSource } from "../../ui/images.js";
+import type { ComposerHost } from "../host.js";
+import { typed } from "./file_type.js";
+import { type AttachmentRules, allowedTypes, isAccepted, maxCount, problemOf, sizeText } from "./rules.js";
+import { discard, upload } from "./upload.js";
+
+/** A file of the next message. `attachment` is null until it is with the server. */
+export interface Held {
+  readonly name: string;
+  readonly chip: HTMLElement;
+  readonly state: HTMLElement;
+  readonly remove: HTMLElement;
+  /** It was uploaded from here, and belongs to no message yet. */
+  readonly isOurs: boolean;
+  readonly preview: string | null;
+  readonly upload: AbortController;
+  attachment: Attachment | null;
+}
+
+/** Files chosen for the next message: checked, uploaded, shown as chips. */
+export class Attachments {
+  readonly node = el("ul", { id: "attachments", class: "attachments", hidden: true });
+  #held: Held[] = [];
+
+  constructor(
+    private host: ComposerHost,
+    private readonly onChange: () => void,
+    /** The person removed one, and its button with it. */
+    private readonly onRemoved: () => void,
+  ) {
+    this.setOptions(host);
+  }
+
+  setOptions(host: ComposerHost): void {
+    this.host = host;
+    this.node.setAttribute("aria-label", host.texts.composer.attachments);
+    for (const held of this.#held) this.#label(held);
+  }
+
+  /** What may be attached; null where nothing may. */
+  get rules(): AttachmentRules | null {
+    const rules = this.host.options.composer?.attachments;
+    return rules?.enabled ? rules : null;
+  }
+
+  get isUploading(): boolean {
+    return this.#held.some(({ attachment }) => attachment === null);
+  }
+
+  /** The uploaded ones, as the server described them. */
+  get ready(): Attachment[] {
+    return this.#held.flatMap(({ attachment }) => attachment ?? []);
+  }
+
+  /** Uploads those files that may be attached, and says why others may not. Resolves when all are done. */
+  async add(files: Iterable<File>): Promise<void> {
+    const { rules } = this;
+    if (rules === null) return;
+    const isOfType = (type: string): boolean => isAccepted(rules, { name: "", size: 0, type });
+    const fitting = [...files].map((file) => typed(file, isOfType)).filter((file) => this.#isFitting(file, rules));
+    const free = Math.max(0, maxCount(rules) - this.#held.length);
+    if (fitting.length > free) this.#tell(fill(this.host.texts.composer.tooManyFiles, { count: maxCount(rules) }));
+    await Promise.all(fitting.slice(0, free).map((file) => this.#upload(file)));
+  }
+
+  /** Takes these, which are with the server already, in the place of what there is. */
+  replace(attachments: readonly Attachment[]): void {
+    this.empty();
+    for (const attachment of attachments) {
+      const source = attachment.type === "image" ? previewSource(attachment.preview_url) : null;
+      const held = this.#hold(attachment.name, source, { isOurs: false, preview: null });
+      held.attachment = attachment;
+      this.#show(held);
+    }
+    this.onChange();
+  }
+
+  /** Hands over what there is: it belongs to a message now. */
+  take(): Held[] {
+    const taken = this.#held;
+    this.#held = [];
+    this.#draw();
+    return taken;
+  }
+
+  /** Takes back what a message did not take along. */
+  giveBack(held: readonly Held[]): void {
+    this.#held = [...held, ...this.#held];
+    this.#draw();
+  }
+
+  /** Throws away what there is, here and on the server. */
+  empty(): void {
+    for (const held of this.take()) this.#drop(held);
+  }
+
+  async #upload(file: File): Promise<void> {
+    const preview = file.type.startsWith("image/") ? URL.createObjectURL(file) : null;
+    const held = this.#hold(file.name, previewSource(preview), { isOurs: true, preview });
+    const { host } = this;
+    try {
+      const attachment = await upload(file, host, held.upload.signal);
+      if (held.upload.signal.aborted) return discard(attachment, host.api);
+      held.attachment = attachment;
+      this.#show(held);
+      host.announcer.say(fill(host.texts.composer.attached, { name: file.name }));
+    } catch (error) {
+      if (held.upload.signal.aborted) return;
+      this.#remove(held);
+      this.#tellOf(file.name, error instanceof ApiError ? error.message : host.texts.composer.uploadFailed);
+      if (!(error instanceof ApiError)) throw error;
+    } finally {
+      this.onChange();
+    }
+  }
+
+  #hold(name: string, source: ImageSource | null, rest: Pick<Held, "isOurs" | "preview">): Held {
+    const state = el("span", { class: "unseen" });
+    const remove = el("button", { type: "button", class: "icon-button small" }, icon("close"));
+    const sign = source === null ? icon("document") : image(source);
+    const chip = el("li", { class: "chip uploading" }, sign, el("span", { class: "chip-name" }, name), state, remove);
+    const held: Held = { name, chip, state, remove, ...rest, upload: new AbortController(), attachment: null };
+    remove.addEventListener("click", () => {
+      this.#remove(held);
+      this.onRemoved();
+    });
+    this.#held.push(held);
+    this.#label(held);
+    this.#draw();
+    return held;
+  }
+
+  #label({ name, state, remove, attachment }: Held): void {
+    const { texts } = this.host;
+    state.textContent = attachment === null ? texts.composer.uploading : "";
+    remove.setAttribute("aria-label", fill(texts.composer.remove, { name }));
+  }
+
+  #show(held: Held): void {
+    held.chip.classList.remove("uploading");
+    this.#label(held);
+  }
+
+  #remove(held: Held): void {
+    this.#held = this.#held.filter((other) => other !== held);
+    this.#drop(held);
+    this.#draw();
+  }
+
+  #drop(held: Held): void {
+    held.upload.abort();
+    release([held]);
+    if (held.attachment && held.isOurs) discard(held.attachment, this.host.api);
+  }
+
+  #draw(): void {
+    const chips = this.#held.map(({ chip }) => chip);
+    for (const shown of [...this.node.children]) if (!chips.some((chip) => chip === shown)) shown.remove();
+    chips.forEach((chip, at) => {
+      if (this.node.children[at] !== chip) this.node.insertBefore(chip, this.node.children[at] ?? null);
+    });
+    this.node.hidden = chips.length === 0;
+    this.onChange();
+  }
+
+  #isFitting(file: File, rules: AttachmentRules): boolean {
+    const problem = problemOf(file, rules);
+    if (problem === null) return true;
+    const { texts, locale } = this.host;
+    const { tooLarge, wrongType } = texts.composer;
+    this.#tellOf(
+      file.name,
+      problem.kind === "type"
+        ? fill(wrongType, { types: allowedTypes(rules) })
+        : fill(tooLarge, { size: sizeText(problem.maxBytes, locale) }),
+    );
+    return false;
+  }
+
+  #tellOf(name: string, problem: string): void {
+    this.#tell(fill(this.host.texts.composer.fileProblem, { name, problem }));
+  }
+
+  #tell(text: string): void {
+    this.host.announcer.toast(text);
+  }
+}
+
+/** Frees the previews of what has gone with a message. */
+export function release(held: readonly Held[]): void {
+  for (const { preview } of held) if (preview !== null) URL.revokeObjectURL(preview);
+}
+
+/** A small picture; the sign for a file where there is none to be had. */
+function image(source: ImageSource): HTMLElement {
+  const shown = picture(source, { alt: "" });
+  shown.addEventListener("error", () => shown.replaceWith(icon("square-image")), { once: true });
+  return shown;
+}

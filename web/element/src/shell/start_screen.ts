@@ -1,0 +1,47 @@
+import type { ChatKitOptions, StartScreenPrompt } from "@openai/chatkit";
+import { complete } from "../composer/draft.js";
+import type { UserContent } from "../server/protocol.js";
+import type { Texts } from "../texts/index.js";
+import { el } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
+
+export interface StartScreenHost {
+  readonly texts: Texts;
+  readonly options: ChatKitOptions;
+  /** The person chose a prompt: it is sent as it is. */
+  onPrompt(content: readonly UserContent[]): void;
+}
+
+/** What a new thread shows: a greeting, and prompts to begin with. */
+export class StartScreen {
+  readonly #greeting = el("h2", { id: "welcome-title" });
+  readonly #prompts = el("ul", { id: "suggestions", class: "suggestions" });
+  readonly node = el(
+    "section",
+    { id: "welcome", class: "welcome", "aria-labelledby": "welcome-title" },
+    this.#greeting,
+    this.#prompts,
+  );
+
+  constructor(private host: StartScreenHost) {
+    this.setOptions(host);
+  }
+
+  setOptions(host: StartScreenHost): void {
+    this.host = host;
+    const { greeting, prompts = [] } = host.options.startScreen ?? {};
+    this.#greeting.textContent = greeting ?? host.texts.composer.greeting;
+    this.#prompts.hidden = prompts.length === 0;
+    this.#prompts.replaceChildren(...prompts.map((prompt) => el("li", {}, this.#button(prompt))));
+  }
+
+  #button({ label, prompt, icon: sign }: StartScreenPrompt): HTMLElement {
+    const choose = () => this.host.onPrompt(contentOf(prompt));
+    const attributes = { type: "button", class: "button secondary", on: { click: choose } };
+    return el("button", attributes, sign ? icon(sign) : null, label);
+  }
+}
+
+function contentOf(prompt: StartScreenPrompt["prompt"]): UserContent[] {
+  return typeof prompt === "string" ? [{ type: "input_text", text: prompt }] : complete(prompt);
+}

@@ -1,0 +1,35 @@
+import { ENGLISH, type Texts } from "./index.js";
+import { TRANSLATIONS } from "./translations.js";
+
+const RIGHT_TO_LEFT = new Set(["ar", "fa", "he", "ur"]);
+
+export interface Locale {
+  /** BCP 47, for dates and numbers. */
+  readonly tag: string;
+  readonly texts: Texts;
+  /** That of the texts. */
+  readonly language: string;
+  readonly direction: "ltr" | "rtl";
+}
+
+/** The site's `locale` option, else the browser's first language; English where there is no translation. */
+export function localeOf(option: string | undefined, preferred: string = navigator.language): Locale {
+  const tag = canonical(option ?? preferred) ?? "en";
+  const language = candidates(tag).find((name) => Object.hasOwn(TRANSLATIONS, name)) ?? "en";
+  const texts = TRANSLATIONS[language] ?? ENGLISH;
+  return { tag, texts, language, direction: RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr" };
+}
+
+function canonical(tag: string): string | null {
+  try {
+    return Intl.getCanonicalLocales(tag)[0] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** From the most exact to the language alone: zh-Hant-HK, zh-Hant, zh. */
+function candidates(tag: string): string[] {
+  const { language, script, region } = new Intl.Locale(tag).maximize();
+  return [`${language}-${script}-${region}`, `${language}-${script}`, `${language}-${region}`, language];
+}

@@ -1,0 +1,254 @@
+import type { Conversation } from "../conversation.js";
+import { undrawnView, viewOf } from "../items/views.js";
+import type { Shown } from "../server/protocol.js";
+import { el } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
+import type { ItemView, ViewContext } from "../ui/view_context.js";
+import type { Run } from "./run.js";
+import type { ThreadState } from "./state.js";
+
+/** Nearer to the end than this, the view follows the newest words. */
+const STICKY_PX = 80;
+/** A hidden tab gets no animation frames. */
+const HIDDEN_MS = 100;
+
+/** A run, or the client tool call that is awaited after it. */
+type Progressing = Pick<Run, "isStopping"> & Partial<Pick<Run, "progress">>;
+
+type Drawn = ItemView & { item: Shown; open: boolean };
+
+/** What the view is drawn with, as it is now. */
+export interface ThreadViewHost {
+  readonly conversation: Conversation;
+  /** Its members are read when they are needed: a view sees the options of then. */
+  readonly context: Omit<ViewContext, "open" | "imageDomains" | "notDrawn">;
+  /** As long as it is the same, what is drawn need not be drawn anew. */
+  readonly look: () => string;
+  readonly isAway: () => "reconnecting" | "offline" | null;
+  /** Raises nothing. */
+  readonly loadEarlier: () => Promise<void>;
+  readonly startScreen: HTMLElement;
+}
+
+/**
+ * Draws the open thread. Changes of one frame are drawn together; an item that did not change is left alone. Each item is
+ * drawn by itself: one that cannot be is shown as such, and the others are there.
+ */
+export class ThreadView {
+  readonly log = el("div", { id: "log", class: "log", role: "log", "aria-live": "off" });
+  readonly #heading = el("h2", { class: "unseen" });
+  readonly #progress = el("div", { id: "progress", class: "progress", role: "status", hidden: true });
+  readonly #earlier = el("button", { id: "earlier", class: "button quiet", type: "button", hidden: true });
+  readonly #latest = el(
+    "button",
+    { id: "latest", class: "icon-button latest", type: "button", hidden: true },
+    icon("down"),
+  );
+  readonly #scroller: HTMLElement;
+  readonly node: HTMLElement;
+  readonly #views = new Map<string, Drawn>();
+  #drawn: ThreadState | null = null;
+  /** Parts of items of which the page was told that they could not be drawn. */
+  readonly #undrawn = new Set<string>();
+  #look = "";
+  #isScheduled = false;
+  #isSticky = true;
+  /** The next drawing goes to the end, whatever the site says of following. */
+  #isEndDue = true;
+
+  constructor(private readonly host: ThreadViewHost) {
+    const parts = [this.#earlier, host.startScreen, this.#heading, this.log, this.#progress];
+    this.#scroller = el(
+      "div",
+      { id: "scroller", class: "scroller", tabindex: "-1" },
+      el("div", { class: "column" }, parts),
+    );
+    this.node = el("div", { id: "conversation", class: "conversation" }, this.#scroller, this.#latest);
+    this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.#latest.addEventListener("click", () => this.toEnd());
+    this.#earlier.addEventListener("click", () => void this.#showEarlier());
+    new ResizeObserver(() => this.#follow()).observe(this.log);
+    this.setTexts();
+  }
+
+  /** The words of now. Items are drawn anew where that makes a difference, and what is looked at stays in its place. */
+  setTexts(): void {
+    const { shell } = this.host.context.texts;
+    this.#heading.textContent = shell.messages;
+    this.log.setAttribute("aria-label", shell.messages);
+    this.#earlier.textContent = shell.earlier;
+    this.#latest.setAttribute("aria-label", shell.latest);
+    const look = this.host.look();
+    if (look !== this.#look) {
+      this.#look = look;
+      this.#views.clear();
+      this.log.replaceChildren();
+    }
+    this.schedule();
+  }
+
+  /** Goes to the newest message and stays there. */
+  toEnd(): void {
+    this.#isSticky = true;
+    this.#isEndDue = true;
+    this.schedule();
+  }
+
+  schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    const draw = () => {
+      this.#isScheduled = false;
+      this.#draw();
+    };
+    if (document.hidden) setTimeout(draw, HIDDEN_MS);
+    else requestAnimationFrame(draw);
+  }
+
+  #draw(): void {
+    const { state, runs, awaited } = this.host.conversation;
+    if (this.#drawn !== state) this.#reset(state);
+    this.#drawItems(state);
+    this.#drawProgress([...runs].at(-1) ?? awaited);
+    this.host.startScreen.hidden = state.id !== null || state.items.size > 0;
+    this.#earlier.hidden = !state.hasEarlier;
+    this.#follow();
+    this.#isEndDue = false;
+  }
+
+  #reset(state: ThreadState): void {
+    this.#drawn = state;
+    this.#undrawn.clear();
+    this.#views.clear();
+    this.log.replaceChildren();
+    this.#isSticky = true;
+    this.#isEndDue = true;
+  }
+
+  #drawItems(state: ThreadState): void {
+    for (const [id, view] of this.#views) {
+      if (state.items.has(id)) continue;
+      view.node.remove();
+      this.#views.delete(id);
+    }
+    let place = this.log.firstChild;
+    for (const item of state.items.values()) {
+      const before = this.#views.get(item.id)?.node;
+      const node = this.#nodeOf(item, state);
+      if (node === null) continue;
+      if (before !== undefined && before !== node) {
+        before.replaceWith(node);
+        if (before === place) place = node;
+      }
+      if (node === place) place = node.nextSibling;
+      else this.log.insertBefore(node, place);
+    }
+  }
+
+  #nodeOf(item: Shown, state: ThreadState): HTMLElement | null {
+    const open = state.open.has(item.id);
+    const known = this.#views.get(item.id);
+    if (known?.item === item && known.open === open) return known.node;
+    if (known?.update !== undefined && known.item.type === item.type && this.#isUpdated(known.update, item, open)) {
+      Object.assign(known, { item, open });
+      return known.node;
+    }
+    const view = this.#viewOf(item, open, state);
+    if (view === null) {
+      known?.node.remove();
+      this.#views.delete(item.id);
+      return null;
+    }
+    view.node.dataset.item = item.id;
+    this.#views.set(item.id, { ...view, item, open });
+    return view.node;
+  }
+
+  /** Where it fails the item is drawn anew, which tells whether that is possible. */
+  #isUpdated(update: NonNullable<ItemView["update"]>, item: Shown, open: boolean): boolean {
+    try {
+      update(item, open);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #viewOf(item: Shown, open: boolean, state: ThreadState): ItemView | null {
+    const own: Pick<ViewContext, "imageDomains" | "open" | "notDrawn"> = {
+      get imageDomains() {
+        return state.imageDomains;
+      },
+      open,
+      notDrawn: (part, error) => this.#notDrawn(item, part, error),
+    };
+    const shared = Object.getOwnPropertyDescriptors(this.host.context);
+    const context: ViewContext = Object.defineProperties(own as ViewContext, shared);
+    try {
+      return viewOf(item, context);
+    } catch (error) {
+      context.notDrawn("item", error);
+      return undrawnView(context);
+    }
+  }
+
+  #notDrawn({ id, type }: Shown, part: string, error: unknown): void {
+    const key = `${part} of ${id}`;
+    if (this.#undrawn.has(key)) return;
+    this.#undrawn.add(key);
+    // The message of an error may quote what it was about.
+    const name = error instanceof Error ? error.name : typeof error;
+    const { emit } = this.host.context;
+    emit("chatkit.log", { name: "item.not_drawn", data: { item_id: id, item_type: type, part, error: name } });
+    emit("chatkit.error", { error: new Error(`The ${part} of a thread item (${type}) could not be drawn: ${name}`) });
+  }
+
+  #drawProgress(run: Progressing | null): void {
+    this.#progress.hidden = run === null;
+    if (run === null) {
+      this.#progress.replaceChildren();
+      return;
+    }
+    const text = this.#progressText(run);
+    if (this.#progress.dataset.text === text && this.#progress.childElementCount > 0) return;
+    this.#progress.dataset.text = text;
+    const pulse = el("span", { class: "pulse", "aria-hidden": "true" });
+    this.#progress.replaceChildren(pulse, ...(run.progress?.icon ? [icon(run.progress.icon)] : []), text);
+  }
+
+  #progressText(run: Progressing): string {
+    const { shell } = this.host.context.texts;
+    const away = this.host.isAway();
+    if (run.isStopping) return shell.stopping;
+    if (away !== null) return shell[away];
+    if (run.progress) return run.progress.text;
+    const { state } = this.host.conversation;
+    const isWriting = state.open.size > 0 && [...state.items.values()].at(-1)?.type === "assistant_message";
+    return isWriting ? shell.writing : shell.thinking;
+  }
+
+  async #showEarlier(): Promise<void> {
+    this.#isSticky = false;
+    const fromEnd = this.#scroller.scrollHeight - this.#scroller.scrollTop;
+    await this.host.loadEarlier();
+    requestAnimationFrame(() => {
+      this.#scroller.scrollTop = this.#scroller.scrollHeight - fromEnd;
+    });
+  }
+
+  get #isAtEnd(): boolean {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    return scrollHeight - scrollTop - clientHeight < STICKY_PX;
+  }
+
+  #scrolled(): void {
+    this.#isSticky = this.#isAtEnd;
+    this.#latest.hidden = this.#isSticky;
+  }
+
+  #follow(): void {
+    const isFollowed = this.#isSticky && this.host.context.options.thread?.autoScroll !== false;
+    if (isFollowed || this.#isEndDue) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    else this.#latest.hidden = this.#isAtEnd;
+  }
+}
