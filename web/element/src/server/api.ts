@@ -135,7 +135,7 @@ export class Api {
 
   #told(error: unknown): unknown {
     if (error instanceof Refusal) {
-      return new ApiError(error.status, error.code, error.said || this.#refused(error.status));
+      return new ApiError(error.status, error.code, error.serverMessage || this.#refused(error.status));
     }
     return error instanceof Unanswered ? this.unreachable() : error;
   }

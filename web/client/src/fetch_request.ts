@@ -1,5 +1,5 @@
-/** A request as fetch was called with it, in one shape. */
-export interface Given {
+/** The arguments of a call of fetch, in one shape. */
+export interface FetchRequest {
   readonly url: string;
   readonly method: string;
   readonly headers: Headers;
@@ -7,8 +7,8 @@ export interface Given {
   readonly signal: AbortSignal | null;
 }
 
-/** A body that is no text is an empty one. */
-export async function given(input: RequestInfo | URL, init: RequestInit): Promise<Given> {
+/** Reads the arguments of a call of fetch. A body that is not text counts as empty. */
+export async function readRequest(input: RequestInfo | URL, init: RequestInit): Promise<FetchRequest> {
   const request = input instanceof Request ? input : null;
   const body = init.body ?? (request === null ? null : await request.clone().text());
   return {

@@ -1,8 +1,8 @@
-/** What is under way, so that all of it can be ended at once. */
-export class Live {
+/** The requests and followed runs that are under way, each with the controller that ends it. */
+export class ActiveRequests {
   readonly #controllers = new Set<AbortController>();
 
-  /** For one piece of work, until it is aborted. `outer` aborts it too, with its own reason. */
+  /** Registers one request; aborting its controller ends and removes it. `outer` aborts it too, with its own reason. */
   open(outer: AbortSignal | null = null): AbortController {
     const controller = new AbortController();
     this.#controllers.add(controller);
@@ -16,7 +16,7 @@ export class Live {
     return controller;
   }
 
-  /** Ends all that is under way; what comes later is not touched. */
+  /** Ends every request that is under way; later requests are not affected. */
   endAll(): void {
     const reason = new DOMException("Another user is signed in.", "AbortError");
     for (const controller of [...this.#controllers]) controller.abort(reason);

@@ -1,7 +1,7 @@
-import { Passing, Refusal } from "./failures.js";
+import { Refusal, TransientError } from "./failures.js";
 import { Unanswered } from "./post.js";
 
-/** The code under which a request that was not done is told, and its message found. */
+/** The code for a failed request, by which the message for the person is found. */
 export function codeOf(error: unknown): string {
   if (error instanceof Refusal) return error.code;
   if (!(error instanceof Unanswered)) return "http";
@@ -12,16 +12,17 @@ export function codeOf(error: unknown): string {
 }
 
 /**
- * What a caller of fetch knows as a failure: an error answer, or a TypeError where the server was not reached.
+ * Turns a failure into what a caller of fetch expects: an error response, or a TypeError where the server was not
+ * reached.
  *
- * @param mayRepeat whether the caller may send it again; the stock widget does so after a 5xx
+ * @param mayRepeat whether the caller may send the request again; the stock widget does so after a 5xx
  */
-export function refused(error: unknown, mayRepeat = true): Response {
+export function errorResponse(error: unknown, mayRepeat = true): Response {
   if (error instanceof Refusal) {
     const status = error.status < 400 ? 401 : error.status >= 500 && !mayRepeat ? 400 : error.status;
-    return Response.json({ error: { code: error.code, message: error.said || error.code } }, { status });
+    return Response.json({ error: { code: error.code, message: error.serverMessage || error.code } }, { status });
   }
-  if (error instanceof Unanswered || error instanceof Passing) {
+  if (error instanceof Unanswered || error instanceof TransientError) {
     throw new TypeError("The server could not be reached.", { cause: error });
   }
   throw error;

@@ -1,16 +1,19 @@
 import type { Wait } from "./backoff.js";
 
-/** After `beforeunload` the page is gone by then, or was not left: a download, or a dialog that was answered with no. */
+/**
+ * This long after `beforeunload` the page counts as kept: the event came from a download, or from a dialog in which the
+ * user chose to stay.
+ */
 const UNLOAD_MS = 2_000;
 
-/** What the browser says of itself; where there is none, it is online and nobody leaves. */
-export class Surroundings {
+/** The state of the browser and its page. Without a browser the network counts as online and the page as kept. */
+export class PageEnvironment {
   #isLeaving = false;
   readonly #target: EventTarget | null = typeof window === "undefined" ? null : window;
 
   constructor() {
-    // An abort that comes with the page's end is not the user's Stop. A page that comes back from the cache is one
-    // like any other. Captured, so that no handler of the page's own is earlier.
+    // The listeners are captured so that they run before the page's own: an abort by a page that is being left is not
+    // the user's Stop. A page that returns from the back/forward cache is not being left any more.
     const listen = (type: string, listener: () => void) =>
       this.#target?.addEventListener(type, listener, { capture: true });
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -34,20 +37,20 @@ export class Surroundings {
     return typeof navigator !== "undefined" && navigator.onLine === false;
   }
 
-  /** Calls `onBack` whenever the network comes back, until `signal` aborts. */
+  /** Calls `onBack` each time that the network comes back, until `signal` aborts. */
   whenOnline(onBack: () => void, signal: AbortSignal): void {
     this.#target?.addEventListener("online", onBack, { signal });
   }
 
-  /** Calls `onChange` whenever the network comes or goes, until `signal` aborts. */
+  /** Calls `onChange` each time that the network comes or goes, until `signal` aborts. */
   whenNetworkChanges(onChange: () => void, signal: AbortSignal): void {
     this.#target?.addEventListener("online", onChange, { signal });
     this.#target?.addEventListener("offline", onChange, { signal });
   }
 
   /**
-   * Resolves after the wait, sooner when the network or the user is back, but not before what the server asked for;
-   * rejects with the reason when `signal` aborts.
+   * Resolves after the wait, or sooner when the network or the user is back, but not before the time that the server
+   * asked for. Rejects with the reason when `signal` aborts.
    */
   pause({ ms, atLeastMs }: Wait, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -76,10 +79,10 @@ export class Surroundings {
   }
 }
 
-let shared: Surroundings | null = null;
+let shared: PageEnvironment | null = null;
 
-/** One for all clients of a page. */
-export function surroundings(): Surroundings {
-  shared ??= new Surroundings();
+/** The environment that all clients of a page share. */
+export function pageEnvironment(): PageEnvironment {
+  shared ??= new PageEnvironment();
   return shared;
 }
