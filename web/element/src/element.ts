@@ -70,11 +70,11 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   }
 
   override focus(): void {
-    this.#chat?.focusComposer();
+    this.#chat?.composer.focus();
   }
 
   async focusComposer(): Promise<void> {
-    (await this.#running()).focusComposer();
+    (await this.#running()).composer.focus();
   }
 
   async setThreadId(threadId: string | null): Promise<void> {
@@ -100,7 +100,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   }
 
   async setComposerValue(params: Parameters<OpenAIChatKit["setComposerValue"]>[0]): Promise<void> {
-    await (await this.#running()).setComposerValue(params);
+    await (await this.#running()).composer.setValue(params);
   }
 
   async showHistory(): Promise<void> {

@@ -80,8 +80,9 @@ export class Composer {
     this.#refresh();
   }
 
-  /** What the open thread allows. */
+  /** Shows what the open thread allows. Each delta of an answer calls it, so an unchanged state is not drawn again. */
   show(state: ComposerState): void {
+    if (isSameState(state, this.#state)) return;
     this.#state = state;
     if (state.blocked !== null && this.#dictation.isBusy) this.#dictation.cancel();
     this.#refresh();
@@ -266,4 +267,8 @@ export class Composer {
     this.#quotation.text ??= quotedText;
     if (this.#tools.chosen === null && this.#tools.tools.some(({ id }) => id === toolId)) this.#tools.choose(toolId);
   }
+}
+
+function isSameState(one: ComposerState, other: ComposerState): boolean {
+  return one.blocked === other.blocked && one.canStop === other.canStop && one.isStopping === other.isStopping;
 }

@@ -1,10 +1,11 @@
 import type { ChatKitOptions } from "@openai/chatkit";
-import { type Api, ApiError } from "../server/api.js";
+import type { Api } from "../server/api.js";
 import type { Page, Thread } from "../server/protocol.js";
 import { fill, type Texts } from "../texts/index.js";
 import type { Announcer } from "../ui/announcer.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
+import { FAILED, reportFailure } from "../ui/report_failure.js";
 
 const PAGE_THREADS = 30;
 
@@ -51,7 +52,7 @@ export class History {
       this.#foot.hidden = this.#slot.assignedNodes().length === 0;
     });
     this.#new.addEventListener("click", () => host.chosen(null));
-    this.#more.addEventListener("click", () => void this.#attempt(() => this.#load(this.#after)));
+    this.#more.addEventListener("click", () => void reportFailure(this.#load(this.#after), this.host));
     this.setTexts();
   }
 
@@ -70,7 +71,7 @@ export class History {
 
   /** Loads the newest threads again. */
   async refresh(): Promise<void> {
-    await this.#attempt(() => this.#load(null));
+    await reportFailure(this.#load(null), this.host);
   }
 
   async #load(after: string | null): Promise<void> {
@@ -161,7 +162,8 @@ export class History {
       if (this.#renaming !== form) return;
       this.#renaming = null;
       const title = field.value.trim();
-      if (isKept && title !== "" && title !== thread.title) await this.#attempt(() => this.#retitle(thread.id, title));
+      if (isKept && title !== "" && title !== thread.title)
+        await reportFailure(this.#retitle(thread.id, title), this.host);
       this.#draw();
       if (by === "key") this.#focusKey(`write:${thread.id}`);
     };
@@ -189,13 +191,13 @@ export class History {
 
   async #delete(thread: Thread): Promise<void> {
     if (!(await this.#isConfirmed(thread))) return;
-    await this.#attempt(async () => {
-      await this.host.api.call("threads.delete", { thread_id: thread.id });
-      this.#threads.delete(thread.id);
-      this.#draw();
-      this.host.announcer.say(this.host.texts().shell.deleted);
-      this.host.deleted(thread.id);
-    });
+    const { api, announcer, texts, deleted } = this.host;
+    const deleting = api.call("threads.delete", { thread_id: thread.id });
+    if ((await reportFailure(deleting, this.host)) === FAILED) return;
+    this.#threads.delete(thread.id);
+    this.#draw();
+    announcer.say(texts().shell.deleted);
+    deleted(thread.id);
   }
 
   async #isConfirmed(thread: Thread): Promise<boolean> {
@@ -217,16 +219,6 @@ export class History {
     cancel.focus();
     await new Promise((resolve) => this.#confirm.addEventListener("close", resolve, { once: true }));
     return this.#confirm.returnValue === "delete";
-  }
-
-  async #attempt(work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.host.announcer.toast(error.message);
-      this.host.failed(error);
-    }
   }
 }
 

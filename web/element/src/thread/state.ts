@@ -1,31 +1,24 @@
 import { isFields } from "../server/fields.js";
 import type {
-  Annotation,
-  AnswerPart,
-  AssistantMessage,
-  GeneratedImageItem,
   LocalItem,
   Page,
   Shown,
   StreamEvent,
-  Task,
   Thread,
   ThreadItem,
   ThreadStatus,
   UserMessage,
-  WidgetItem,
-  WidgetNode,
-  WorkflowItem,
 } from "../server/protocol.js";
+import { updateItem } from "./item_updates.js";
 
 const LOCAL_TYPES = new Set(["error", "notice", "stopped", "unanswered"]);
 const ACTIVE: ThreadStatus = { type: "active" };
 
 /**
- * What is known of one thread. Pure: events in, items out.
+ * The state of one thread as the page knows it. It is pure: events go in, items come out.
  *
- * Events are applied to items keyed by their id, so that a replay of a run from its start ends in the same state:
- * `added`, `done` and `replaced` set an item whole, and updates build upon the `added` before them.
+ * A replay of a run from its start ends in the same state, because events are applied to items by id: `added`, `done` and
+ * `replaced` set an item whole, and updates build upon the `added` before them.
  */
 export class ThreadState {
   id: string | null = null;
@@ -33,15 +26,15 @@ export class ThreadState {
   createdAt: string | null = null;
   status: ThreadStatus = ACTIVE;
   imageDomains: readonly string[] = [];
-  /** In the order of the conversation. */
+  /** The items by id, in the order of the conversation. */
   items = new Map<string, Shown>();
-  /** Ids of items that are still being written. */
+  /** The ids of the items that are still being written. */
   readonly open = new Set<string>();
   hasEarlier = false;
   /** The cursor of `items.list` that continues with earlier items. */
   earlierAfter: string | null = null;
   #changes = 0;
-  /** Of each item that an event has changed: at which change. */
+  /** The number of the last change of each item that an event has changed. */
   readonly #changedAt = new Map<string, number>();
 
   setThread(thread: Thread): void {
@@ -52,18 +45,18 @@ export class ThreadState {
     this.imageDomains = (thread.allowed_image_domains ?? []).filter((domain) => typeof domain === "string");
   }
 
-  /** What changes after it is newer than an answer that was asked for now. */
+  /** A point in time: later changes are newer than the answer to a request that begins now. */
   get mark(): number {
     return this.#changes;
   }
 
   /**
-   * The newest page of `items.list` in descending order takes the place of all that was known, but for what is earlier than
-   * all of it, what is still being written, what only this page has, and what has changed since the `mark` at which it
-   * was asked for.
+   * Replaces the items by the newest page of `items.list` in descending order. Kept are the items earlier than the page,
+   * those still being written, those that only this page has, and those that have changed since `mark`, when the request
+   * began.
    */
-  loadNewest(given: Page<ThreadItem>, mark: number = this.mark): void {
-    const page = { ...given, data: given.data.filter(isItem) };
+  loadNewest(newestPage: Page<ThreadItem>, mark: number = this.mark): void {
+    const page = { ...newestPage, data: newestPage.data.filter(isItem) };
     const known = [...this.items.values()];
     const isNewer = (id: string) => (this.#changedAt.get(id) ?? 0) > mark;
     const isKept = (item: Shown) => isLocal(item) || isPending(item) || this.open.has(item.id) || isNewer(item.id);
@@ -73,7 +66,7 @@ export class ThreadState {
     const newest = [...page.data].reverse();
     shown.push(...newest.flatMap((item) => (isNewer(item.id) ? (this.items.get(item.id) ?? []) : item)));
     const ids = new Set(shown.map(({ id }) => id));
-    // Each behind what it stood behind before.
+    // Each kept item stands behind the item that it stood behind before.
     let before: string | null = null;
     for (const item of known) {
       if (!ids.has(item.id) && isKept(item)) {
@@ -87,7 +80,7 @@ export class ThreadState {
     if (from <= 0) this.#setEarlier(page);
   }
 
-  /** A further page in descending order goes before all that is known. */
+  /** Puts a further page of `items.list` in descending order before all known items. */
   loadEarlier(page: Page<ThreadItem>): void {
     const earlier = new Map<string, Shown>(
       page.data
@@ -105,7 +98,7 @@ export class ThreadState {
     this.earlierAfter = page.after ?? null;
   }
 
-  /** The item behind this one, of those that the server has. */
+  /** The id of the first item behind this one that the server has; null where there is none. */
   storedAfter(id: string): string | null {
     const known = [...this.items.values()];
     const at = known.findIndex((item) => item.id === id);
@@ -114,12 +107,12 @@ export class ThreadState {
     );
   }
 
-  /** Puts something at the end that only this page knows. */
+  /** Puts an item that only this page knows at the end. */
   put(item: LocalItem | UserMessage): void {
     this.items.set(item.id, item);
   }
 
-  /** Takes away local things of some types. */
+  /** Removes the local items of the types. */
   dropLocal(...types: LocalItem["type"][]): void {
     for (const item of [...this.items.values()]) if (types.some((type) => type === item.type)) this.remove(item.id);
   }
@@ -133,7 +126,7 @@ export class ThreadState {
     return this.items.delete(id);
   }
 
-  /** Applies an event about an item; others change nothing. */
+  /** Applies an event about an item; other events are ignored. */
   apply(event: StreamEvent): void {
     const id = (event.item as ThreadItem | undefined)?.id ?? event.item_id;
     if (id !== undefined) this.#changedAt.set(String(id), ++this.#changes);
@@ -156,13 +149,14 @@ export class ThreadState {
         break;
       case "thread.item.updated": {
         const item = this.items.get(String(event.item_id));
-        if (item !== undefined && !isLocal(item)) this.items.set(item.id, updated(item, event.update as StreamEvent));
+        if (item !== undefined && !isLocal(item))
+          this.items.set(item.id, updateItem(item, event.update as StreamEvent));
         break;
       }
     }
   }
 
-  /** Whether the items of the newest page are known as they are. */
+  /** Whether the items of the newest page equal the known ones. */
   equals({ data, has_more: hasMore }: Page<ThreadItem>): boolean {
     const newest = data.filter(isItem);
     const known = [...this.items.values()].filter((item) => !isLocal(item)).reverse();
@@ -170,7 +164,7 @@ export class ThreadState {
     return newest.every(isSame) && (known.length === newest.length || hasMore === true);
   }
 
-  /** The newest item that the server knows and that says something. */
+  /** The newest item that the server has, apart from the marks at the ends of turns. */
   get last(): ThreadItem | undefined {
     return this.#newest((item) => item.type !== "end_of_turn");
   }
@@ -179,7 +173,7 @@ export class ThreadState {
     return this.#newest((item) => item.type === "user_message") as UserMessage | undefined;
   }
 
-  /** The message that an item answers. */
+  /** The user's message that an item answers. */
   messageBefore(id: string): UserMessage | undefined {
     let message: UserMessage | undefined;
     for (const item of this.items.values()) {
@@ -194,7 +188,7 @@ export class ThreadState {
     return known.findLast(matches);
   }
 
-  /** Forgets everything after an item, as `threads.retry_after_item` does on the server. */
+  /** Removes the items after one, as `threads.retry_after_item` does on the server. */
   dropAfter(id: string): void {
     let isFound = false;
     for (const key of [...this.items.keys()]) {
@@ -204,7 +198,7 @@ export class ThreadState {
   }
 }
 
-/** Entries of another shape cannot be told apart, and are passed over. */
+/** Whether the value has an item's id and type. The state skips all others, because it cannot tell them apart. */
 function isItem(item: unknown): item is ThreadItem {
   return isFields(item) && typeof item.id === "string" && typeof item.type === "string";
 }
@@ -213,7 +207,7 @@ function textOf(value: unknown): string | null {
   return typeof value === "string" ? value : null;
 }
 
-/** Of an item that nests too deep to be written down nothing is known, and so it differs from each other one. */
+/** The item as JSON. An item that nests too deep for JSON differs from every other one. */
 function fingerprint(item: unknown): unknown {
   try {
     return JSON.stringify(item);
@@ -228,89 +222,4 @@ function isLocal(item: Shown): item is LocalItem {
 
 function isPending(item: Shown): boolean {
   return item.type === "user_message" && item.pending === true;
-}
-
-/** The item after an update; the item that came in is left as it was. An update that does not fit changes nothing. */
-function updated(item: ThreadItem, update: StreamEvent): ThreadItem {
-  switch (item.type) {
-    case "assistant_message":
-      return updatedMessage(item, update);
-    case "workflow":
-      return updatedWorkflow(item, update);
-    case "widget":
-      return updatedWidget(item, update);
-    case "generated_image":
-      if (update.type !== "generated_image.updated") return item;
-      return {
-        ...item,
-        image: (update.image as NonNullable<GeneratedImageItem["image"]> | undefined) ?? null,
-        progress: (update.progress as number) ?? null,
-      };
-    default:
-      return item;
-  }
-}
-
-function updatedMessage(item: AssistantMessage, update: StreamEvent): AssistantMessage {
-  const index = Number(update.content_index);
-  switch (update.type) {
-    case "assistant_message.content_part.added":
-    case "assistant_message.content_part.done":
-      return withPart(item, index, () => update.content as AnswerPart);
-    case "assistant_message.content_part.text_delta":
-      return withPart(item, index, (part) => ({ ...part, text: part.text + String(update.delta) }));
-    case "assistant_message.content_part.annotation_added":
-      return withPart(item, index, (part) => {
-        const annotations = [...(part.annotations ?? [])];
-        annotations.splice(Number(update.annotation_index), 0, update.annotation as Annotation);
-        return { ...part, annotations };
-      });
-    default:
-      return item;
-  }
-}
-
-const EMPTY: AnswerPart = { type: "output_text", text: "", annotations: [] };
-
-function withPart(item: AssistantMessage, index: number, change: (part: AnswerPart) => AnswerPart): AssistantMessage {
-  const content = [...(item.content ?? [])];
-  while (content.length <= index) content.push(EMPTY);
-  content[index] = change(content[index] ?? EMPTY);
-  return { ...item, content };
-}
-
-function updatedWorkflow(item: WorkflowItem, update: StreamEvent): WorkflowItem {
-  if (update.type !== "workflow.task.added" && update.type !== "workflow.task.updated") return item;
-  const tasks = [...item.workflow.tasks];
-  tasks[Math.min(Number(update.task_index), tasks.length)] = update.task as Task;
-  return { ...item, workflow: { ...item.workflow, tasks } };
-}
-
-function updatedWidget(item: WidgetItem, update: StreamEvent): WidgetItem {
-  const id = String(update.component_id);
-  switch (update.type) {
-    case "widget.root.updated":
-      return { ...item, widget: update.widget as WidgetNode };
-    case "widget.component.updated":
-      return { ...item, widget: withComponent(item.widget, id, () => update.component as WidgetNode) };
-    case "widget.streaming_text.value_delta": {
-      const grown = (component: WidgetNode) => ({
-        ...component,
-        value: String(component.value ?? "") + String(update.delta),
-        streaming: update.done !== true,
-      });
-      return { ...item, widget: withComponent(item.widget, id, grown) };
-    }
-    default:
-      return item;
-  }
-}
-
-function withComponent(node: WidgetNode, id: string, change: (node: WidgetNode) => WidgetNode): WidgetNode {
-  if (node === null || typeof node !== "object") return node;
-  if (node.id === id) return change(node);
-  const { children } = node;
-  if (Array.isArray(children)) return { ...node, children: children.map((child) => withComponent(child, id, change)) };
-  if (children) return { ...node, children: withComponent(children as WidgetNode, id, change) };
-  return node;
 }

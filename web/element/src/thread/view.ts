@@ -1,9 +1,8 @@
-import type { Conversation } from "../conversation.js";
 import { undrawnView, viewOf } from "../items/views.js";
 import type { Shown } from "../server/protocol.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
-import type { ItemView, ViewContext } from "../ui/view_context.js";
+import type { ItemView, SharedContext, ViewContext } from "../ui/view_context.js";
 import type { Run } from "./run.js";
 import type { ThreadState } from "./state.js";
 
@@ -12,6 +11,13 @@ const STICKY_PX = 80;
 /** A hidden tab gets no animation frames. */
 const HIDDEN_MS = 100;
 
+/** The parts of the conversation that the view draws. */
+interface DrawnConversation {
+  readonly state: ThreadState;
+  readonly runs: ReadonlySet<Run>;
+  readonly awaited: Progressing | null;
+}
+
 /** A run, or the client tool call that is awaited after it. */
 type Progressing = Pick<Run, "isStopping"> & Partial<Pick<Run, "progress">>;
 
@@ -19,9 +25,9 @@ type Drawn = ItemView & { item: Shown; open: boolean };
 
 /** What the view is drawn with, as it is now. */
 export interface ThreadViewHost {
-  readonly conversation: Conversation;
+  readonly conversation: DrawnConversation;
   /** Its members are read when they are needed: a view sees the options of then. */
-  readonly context: Omit<ViewContext, "open" | "imageDomains" | "notDrawn">;
+  readonly context: SharedContext;
   /** As long as it is the same, what is drawn need not be drawn anew. */
   readonly look: () => string;
   readonly isAway: () => "reconnecting" | "offline" | null;

@@ -2,20 +2,17 @@ import { el } from "./dom.js";
 
 const TOAST_MS = 6_000;
 
-/** Short messages for the eye, and finished things for the ear. */
+/** Short messages that are shown, and news that a screen reader says. */
 export class Announcer {
-  /** @param live a polite live region @param toasts where toasts stack */
-  constructor(
-    private readonly live: HTMLElement,
-    private readonly toasts: HTMLElement,
-  ) {}
+  readonly live = el("div", { id: "live", class: "unseen", role: "status", "aria-live": "polite" });
+  readonly toasts = el("div", { id: "toasts", class: "toasts" });
 
   /** Has a screen reader say a text when it is idle. */
   say(text: string): void {
     this.live.replaceChildren(el("p", {}, text));
   }
 
-  /** Shows a text for some seconds, and has it said. One that is being used stays. */
+  /** Shows a message for some seconds and has it said. A message that the person points at or focuses stays. */
   toast(content: string | Node): void {
     const toast = el("div", { class: "toast" }, content);
     this.toasts.append(toast);

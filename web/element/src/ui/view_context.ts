@@ -1,6 +1,7 @@
 import type { ChatKitOptions } from "@openai/chatkit";
 import type { AssistantMessage, Shown, StructuredInputItem, WidgetAction, WidgetItem } from "../server/protocol.js";
 import type { Texts } from "../texts/index.js";
+import type { Locale } from "../texts/locale.js";
 import type { Announcer } from "./announcer.js";
 
 /** What a person does to an item of the open thread. None of these throws: what fails is told to the person. */
@@ -39,7 +40,30 @@ export interface ViewContext {
   emit(type: string, detail: unknown): void;
 }
 
-/** An item as it is shown. Without `update` an item that changes is drawn anew. */
+/** The part of the context that all items share. */
+export type SharedContext = Omit<ViewContext, "open" | "imageDomains" | "notDrawn">;
+
+/** The shared context. Its members read the locale and the options at each use, so that a view has the current ones. */
+export function sharedContext(
+  locale: () => Locale,
+  options: () => ChatKitOptions,
+  listeners: Pick<ViewContext, "actions" | "announcer" | "emit">,
+): SharedContext {
+  return {
+    get texts() {
+      return locale().texts;
+    },
+    get locale() {
+      return locale().tag;
+    },
+    get options() {
+      return options();
+    },
+    ...listeners,
+  };
+}
+
+/** The view of an item. A view without `update` is drawn anew when its item changes. */
 export interface ItemView {
   readonly node: HTMLElement;
   update?(item: Shown, open: boolean): void;

@@ -16,7 +16,7 @@ const CALL: ClientToolCall = {
 } as ClientToolCall;
 
 const never = () => new Promise<Record<string, unknown>>(() => {});
-const awaited = (secondsLeft: number | null = 60) => new AwaitedCall(CALL.id, "run-1", "began", secondsLeft);
+const awaited = (secondsLeft: number | null = 60) => new AwaitedCall(CALL.id, "run-1", "started", secondsLeft);
 
 beforeEach(() => {
   const kept = new Map<string, string>();
