@@ -83,13 +83,13 @@ export class Chat {
       locale: () => this.#locale.tag,
       chosen: (threadId) => void this.#choose(threadId),
       renamed: (thread) => {
-        this.#tabs.tell({ type: "threads" });
+        this.#tabs.post({ type: "threads" });
         if (thread.id !== this.conversation.state.id) return;
         this.conversation.state.setThread(thread);
         this.#threadChanged();
       },
       deleted: (threadId) => {
-        this.#tabs.tell({ type: "deleted", threadId });
+        this.#tabs.post({ type: "deleted", threadId });
         if (threadId === this.conversation.state.id) void this.#choose(null);
       },
       failed: this.#failed,
@@ -212,9 +212,9 @@ export class Chat {
       threadChanged: () => this.#threadChanged(),
       threadsChanged: () => {
         void this.#history.refresh();
-        this.#tabs.tell({ type: "threads" });
+        this.#tabs.post({ type: "threads" });
       },
-      runBegan: (threadId, runId) => this.#tabs.tell({ type: "run", threadId, runId }),
+      runBegan: (threadId, runId) => this.#tabs.post({ type: "run", threadId, runId }),
       awaiting: (call) => void this.#commands.answerToolCall(call),
     };
   }

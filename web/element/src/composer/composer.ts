@@ -1,7 +1,7 @@
 import type { OpenAIChatKit } from "@openai/chatkit";
 import type { UserContent } from "../server/protocol.js";
 import { el } from "../ui/dom.js";
-import { Attachments, type Held, release } from "./attachments/attachments.js";
+import { Attachments, type PendingAttachment, release } from "./attachments/attachments.js";
 import { FileDrop } from "./attachments/file_drop.js";
 import { acceptAttribute } from "./attachments/rules.js";
 import { Dictation } from "./dictation/dictation.js";
@@ -22,7 +22,7 @@ type ComposerValue = Parameters<OpenAIChatKit["setComposerValue"]>[0];
 /** What was in the box when a message was sent. */
 interface Sent {
   readonly content: readonly UserContent[];
-  readonly held: readonly Held[];
+  readonly pending: readonly PendingAttachment[];
   readonly quotedText: string | null;
   readonly toolId: string | null;
 }
@@ -50,7 +50,7 @@ export class Composer {
     this.#quotation = new Quotation(host.texts, focus);
     this.#tools = new ToolPicker(host, refresh, focus);
     this.#models = new ModelPicker(host);
-    this.#dictation = new Dictation(host, (text) => this.#heard(text), refresh);
+    this.#dictation = new Dictation(host, (text) => this.#insertDictated(text), refresh);
     const sources = suggestionSources({
       host: () => this.host,
       box: this.#box,
@@ -218,7 +218,7 @@ export class Composer {
     this.#suggestions.again();
   }
 
-  #heard(text: string): void {
+  #insertDictated(text: string): void {
     this.#box.insert(text);
     this.focus();
   }
@@ -233,7 +233,7 @@ export class Composer {
     try {
       isAccepted = await this.host.send(draft);
     } finally {
-      if (isAccepted) release(sent.held);
+      if (isAccepted) release(sent.pending);
       else this.#giveBack(sent);
     }
   }
@@ -252,18 +252,18 @@ export class Composer {
   /** Empties the box for the next message. */
   #take({ content, quotedText }: Draft): Sent {
     const toolId = this.#tools.chosen?.id ?? null;
-    const held = this.#attachments.take();
+    const pending = this.#attachments.take();
     this.#box.set([]);
     this.#quotation.text = null;
     this.#tools.sent();
     this.#suggestions.refresh();
-    return { content, held, quotedText, toolId };
+    return { content, pending, quotedText, toolId };
   }
 
   /** Puts what was not sent before what was written since. */
-  #giveBack({ content, held, quotedText, toolId }: Sent): void {
+  #giveBack({ content, pending, quotedText, toolId }: Sent): void {
     if (content.length > 0) this.#box.putBefore(content);
-    this.#attachments.giveBack(held);
+    this.#attachments.giveBack(pending);
     this.#quotation.text ??= quotedText;
     if (this.#tools.chosen === null && this.#tools.tools.some(({ id }) => id === toolId)) this.#tools.choose(toolId);
   }

@@ -5,16 +5,16 @@ import type { ViewContext } from "../ui/view_context.js";
 import { renderWidget } from "../widgets/render.js";
 
 const SHOW_AFTER_MS = 250;
-/** Long enough to move the pointer from the entity to its preview. */
+/** The time to move the pointer from the entity to its preview. */
 const HIDE_AFTER_MS = 200;
 const GAP_PX = 6;
 
-type Ask = () => Promise<Widgets.BasicRoot | null>;
+type LoadPreview = () => Promise<Widgets.BasicRoot | null>;
 
-/** Shows what the page says of an entity while the pointer or the focus is on it; Escape takes it away. */
-export function offerPreview(button: HTMLElement, ask: Ask, context: ViewContext): void {
+/** Shows the page's preview of an entity while the pointer or the focus is on it. Escape hides it. */
+export function offerPreview(button: HTMLElement, load: LoadPreview, context: ViewContext): void {
   let popover: HTMLElement | null = null;
-  let asked: Promise<Widgets.BasicRoot | null> | null = null;
+  let loading: Promise<Widgets.BasicRoot | null> | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
 
   const hide = () => {
@@ -28,9 +28,9 @@ export function offerPreview(button: HTMLElement, ask: Ask, context: ViewContext
     timer = setTimeout(hide, HIDE_AFTER_MS);
   };
   const show = async () => {
-    asked ??= ask();
-    const preview = await asked.catch((error: unknown) => {
-      asked = null;
+    loading ??= load();
+    const preview = await loading.catch((error: unknown) => {
+      loading = null;
       context.emit("chatkit.error", { error: error instanceof Error ? error : new Error(String(error)) });
       return null;
     });
@@ -60,7 +60,7 @@ export function offerPreview(button: HTMLElement, ask: Ask, context: ViewContext
   });
 }
 
-/** Under the button, above it where there is more room. */
+/** Places the popover under the button, or above it where there is more room. */
 function place(popover: HTMLElement, button: HTMLElement): void {
   const at = button.getBoundingClientRect();
   const { width, height } = popover.getBoundingClientRect();

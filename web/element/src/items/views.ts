@@ -66,10 +66,10 @@ function widgetItemView(item: WidgetItem, context: ViewContext): ItemView {
 }
 
 function toolCallView(item: ClientToolCall, { texts }: ViewContext): ItemView {
-  const { askedTool, askingTool, toolCall, arguments: given, output } = texts.items;
+  const { askedTool, askingTool, toolCall, arguments: argumentsLabel, output } = texts.items;
   const isDone = item.status === "completed";
   const title = fill(isDone ? askedTool : askingTool, { name: item.name });
-  const details = [[given, item.arguments] as const, [output, item.output] as const]
+  const details = [[argumentsLabel, item.arguments] as const, [output, item.output] as const]
     .filter(([, value]) => value !== undefined && value !== null)
     .map(([label, value]) =>
       el("div", {}, el("h4", {}, label), el("pre", { tabindex: "0" }, JSON.stringify(value, null, 2))),
@@ -88,9 +88,9 @@ function imageView(item: GeneratedImageItem, context: ViewContext): ItemView {
   let image: HTMLElement | null = null;
   const update = (shown: Shown, open: boolean) => {
     if (shown.type !== "generated_image") return;
-    const given = shown.image?.url ?? null;
-    if (given !== address) image = given === null ? null : drawn(given, context);
-    address = given;
+    const url = shown.image?.url ?? null;
+    if (url !== address) image = url === null ? null : drawn(url, context);
+    address = url;
     words.textContent = open ? items.makingImage : items.noImage;
     if (typeof shown.progress === "number") progress.value = shown.progress;
     else progress.removeAttribute("value");

@@ -8,7 +8,7 @@ import {
 } from "@relaykit/client";
 import { fill, type Texts } from "../texts/index.js";
 
-/** What the server refused, or that it could not be reached; the message is for people. */
+/** The server refused a request or could not be reached. The message is for people. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
 
@@ -21,21 +21,21 @@ export class ApiError extends Error {
     super(message);
   }
 
-  /** The same request would be refused again. */
+  /** Whether the server would refuse the same request again. */
   get isFinal(): boolean {
-    return !PASSING.has(this.code);
+    return !TRANSIENT_CODES.has(this.code);
   }
 }
 
-/** The code of an answer that says why there is no run; `refused` where only its words say that. */
+/** The code of an answer that says why there is no run; `refused` where the answer has none. */
 export function codeOf(response: Response): string {
   return response.headers.get(CODE_HEADER) ?? "refused";
 }
 
 const IDLE: ThreadActivity = { run: null, awaits: null };
 
-/** With these the server has not said what it thinks of the request, and may take it at another time. */
-const PASSING = new Set([
+/** The codes with which the server has not judged the request and may accept it later. */
+const TRANSIENT_CODES = new Set([
   "network",
   "not_sent",
   "maybe_sent",
@@ -48,19 +48,19 @@ const PASSING = new Set([
   "redirected",
 ]);
 
-/** Where and how the server is asked, as ChatKit's `api` option has it. */
+/** The server's URL and the site's fetch, as in ChatKit's `api` option. */
 export interface ApiOptions {
   readonly url: string;
   readonly fetch?: typeof fetch;
 }
 
 /**
- * The ChatKit protocol over the site's fetch. Where that is not one of `createChatKitFetch` already, one is put around
- * it: answers outlive their connections either way.
+ * The ChatKit protocol over the site's fetch. A fetch that is not of `createChatKitFetch` is wrapped by one, so that
+ * answers outlive their connections in each case.
  */
 export class Api {
   readonly fetch: ChatKitFetch;
-  /** Whether the server knows runs, as far as its answers have told. */
+  /** Whether the server knows runs, as far as its answers have shown. */
   hasRuns = true;
 
   constructor(
@@ -68,37 +68,37 @@ export class Api {
     private readonly texts: () => Texts,
     private readonly locale: () => string,
   ) {
-    const given = options.fetch;
-    this.fetch = isChatKitFetch(given)
-      ? given
-      : createChatKitFetch({ url: options.url, ...(given && { fetch: given }), onReload: () => {} });
+    const { fetch } = options;
+    this.fetch = isChatKitFetch(fetch)
+      ? fetch
+      : createChatKitFetch({ url: options.url, ...(fetch && { fetch }), onReload: () => {} });
   }
 
-  /** A request that is answered whole. Throws ApiError. */
+  /** Sends a request that is answered with JSON. Throws ApiError. */
   async call<Answer>(type: string, params: object): Promise<Answer> {
-    const response = await this.#reached(this.#post(type, params));
+    const response = await this.#send(this.#post(type, params));
     if (!response.ok) throw await this.#errorOf(response);
     return (await response.json()) as Answer;
   }
 
-  /** A request that is answered by a stream of events; what cannot be done is an `error` event of it. */
+  /** Sends a request that is answered by a stream of events. A refusal is an `error` event of the stream. */
   stream(type: string, params: object, signal: AbortSignal): Promise<Response> {
-    return this.#reached(this.#post(type, params, signal));
+    return this.#send(this.#post(type, params, signal));
   }
 
   /**
-   * The thread's active run, to be followed, or the client tool call that it awaits; neither where its turn is over, and
-   * with a server that knows no runs. Throws ApiError.
+   * The thread's active run, to be followed, or the client tool call that it awaits. It has neither where its turn is over
+   * or its server knows no runs. Throws ApiError.
    */
   async activity(threadId: string, signal: AbortSignal): Promise<ThreadActivity> {
     if (!this.hasRuns) return IDLE;
     try {
-      // A site's own fetch may be of a client before this one.
+      // The site's fetch may be of an older client, which has no threadActivity.
       if (this.fetch.threadActivity !== undefined) return await this.fetch.threadActivity(threadId, { signal });
       return { ...IDLE, run: await this.fetch.resumeThread(threadId, { signal }) };
     } catch (error) {
       if (error instanceof Refusal && (error.status === 404 || error.status === 405)) return IDLE;
-      throw signal.aborted ? error : this.#told(error);
+      throw signal.aborted ? error : this.#asApiError(error);
     }
   }
 
@@ -107,13 +107,13 @@ export class Api {
     try {
       await this.fetch.stopRun(runId);
     } catch (error) {
-      throw this.#told(error);
+      throw this.#asApiError(error);
     }
   }
 
-  /** Sends bytes where the server said; our own credentials go along to our own origins only. Throws ApiError. */
+  /** Uploads bytes to the address that the server named. Only trusted origins get the site's credentials. Throws ApiError. */
   async put(url: string | URL, init: RequestInit): Promise<Response> {
-    const response = await this.#reached(this.fetch(url, init));
+    const response = await this.#send(this.fetch(url, init));
     if (!response.ok) throw await this.#errorOf(response);
     return response;
   }
@@ -124,16 +124,16 @@ export class Api {
     return this.fetch(this.options.url, { method: "POST", headers, body, ...(signal && { signal }) });
   }
 
-  async #reached(asking: Promise<Response>): Promise<Response> {
+  async #send(sending: Promise<Response>): Promise<Response> {
     try {
-      return await asking;
+      return await sending;
     } catch (error) {
-      // What fetch rejects with where nothing was reached.
+      // A fetch rejects with TypeError where it did not reach the server.
       throw error instanceof TypeError ? this.unreachable() : error;
     }
   }
 
-  #told(error: unknown): unknown {
+  #asApiError(error: unknown): unknown {
     if (error instanceof Refusal) {
       return new ApiError(error.status, error.code, error.serverMessage || this.#refused(error.status));
     }
@@ -145,14 +145,14 @@ export class Api {
   }
 
   async #errorOf(response: Response): Promise<ApiError> {
-    let said: { error?: { code?: string; message?: string }; detail?: unknown } | null = null;
+    let body: { error?: { code?: string; message?: string }; detail?: unknown } | null = null;
     try {
-      said = await response.json();
+      body = await response.json();
     } catch {
-      // Not everything that answers speaks JSON.
+      // The status alone tells the error, because a proxy may answer with another type than JSON.
     }
-    const message = said?.error?.message ?? (typeof said?.detail === "string" ? said.detail : "");
-    return new ApiError(response.status, said?.error?.code ?? "http", message || this.#refused(response.status));
+    const message = body?.error?.message ?? (typeof body?.detail === "string" ? body.detail : "");
+    return new ApiError(response.status, body?.error?.code ?? "http", message || this.#refused(response.status));
   }
 
   #refused(status: number): string {
@@ -160,6 +160,6 @@ export class Api {
   }
 }
 
-function isChatKitFetch(given: unknown): given is ChatKitFetch {
-  return typeof given === "function" && "resumeThread" in given && "stopRun" in given;
+function isChatKitFetch(fetch: unknown): fetch is ChatKitFetch {
+  return typeof fetch === "function" && "resumeThread" in fetch && "stopRun" in fetch;
 }

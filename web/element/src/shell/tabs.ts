@@ -15,7 +15,7 @@ export class Tabs {
     this.#channel.addEventListener("message", ({ data }) => listener(data as TabMessage));
   }
 
-  tell(message: TabMessage): void {
+  post(message: TabMessage): void {
     if (!this.#isClosed) this.#channel.postMessage(message);
   }
 

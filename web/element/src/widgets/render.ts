@@ -6,8 +6,8 @@ import { type DrawContext, type Loading, type Trigger, type WidgetHost, WidgetMe
 import { childrenOf, isFields, token, words } from "./fields.js";
 import { formValues, withValues } from "./form.js";
 import { focusFirst, linkLabels } from "./labels.js";
-import { carryOver } from "./preserved_input.js";
-import { growthOf } from "./text_changes.js";
+import { preserveInput } from "./preserve_input.js";
+import { textChanges } from "./text_changes.js";
 
 /** Deeper than this no component is drawn: a browser that lays out much deeper ones gives up. */
 const MAX_DEPTH = 50;
@@ -35,12 +35,12 @@ export class WidgetView {
   update(root: WidgetNode): void {
     if (root === this.#root) return;
     const { growing } = this.#memory;
-    const growth = growthOf(this.#root, root);
+    const changes = textChanges(this.#root, root);
     this.#root = root;
-    if (growth?.every(({ path }) => growing.has(path))) {
-      for (const { path, value } of growth) growing.get(path)?.(value);
+    if (changes?.every(({ path }) => growing.has(path))) {
+      for (const { path, value } of changes) growing.get(path)?.(value);
     } else {
-      carryOver(this.node, () => this.#draw());
+      preserveInput(this.node, () => this.#draw());
     }
   }
 

@@ -1,6 +1,6 @@
 import { childrenOf, isFields, words } from "./fields.js";
 
-export interface Growth {
+export interface TextChange {
   readonly path: string;
   readonly value: string;
 }
@@ -12,24 +12,24 @@ const GROWING = new Set<unknown>(["Text", "Markdown"]);
  *
  * A widget that is being written grows by its texts: they change where they stand, and nothing else is touched.
  */
-export function growthOf(before: unknown, after: unknown, path = ""): Growth[] | null {
+export function textChanges(before: unknown, after: unknown, path = ""): TextChange[] | null {
   if (before === after) return [];
   if (!isFields(before) || !isFields(after)) return null;
   const mayGrow = GROWING.has(before.type) && !before.editable;
-  const apart = new Set(["children", "streaming", ...(mayGrow ? ["value"] : [])]);
-  if (!isSame(before, after, apart)) return null;
-  const grown = mayGrow && before.value !== after.value ? [{ path, value: words(after.value) }] : [];
+  const ignored = new Set(["children", "streaming", ...(mayGrow ? ["value"] : [])]);
+  if (!isSame(before, after, ignored)) return null;
+  const changed = mayGrow && before.value !== after.value ? [{ path, value: words(after.value) }] : [];
   const [old, now] = [childrenOf(before), childrenOf(after)];
   if (old.length !== now.length || Array.isArray(before.children) !== Array.isArray(after.children)) return null;
-  const inside = now.map((child, index) => growthOf(old[index], child, `${path}.${index}`));
-  return inside.some((one) => one === null) ? null : [...grown, ...inside.flatMap((one) => one ?? [])];
+  const inside = now.map((child, index) => textChanges(old[index], child, `${path}.${index}`));
+  return inside.some((one) => one === null) ? null : [...changed, ...inside.flatMap((one) => one ?? [])];
 }
 
-function isSame(before: object, after: object, apart: ReadonlySet<string>): boolean {
+function isSame(before: object, after: object, ignored: ReadonlySet<string>): boolean {
   const rest = (fields: object) =>
     JSON.stringify(
       Object.entries(fields)
-        .filter(([name]) => !apart.has(name))
+        .filter(([name]) => !ignored.has(name))
         .sort(),
     );
   return rest(before) === rest(after);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { growthOf } from "../../src/widgets/text_changes.js";
+import { textChanges } from "../../src/widgets/text_changes.js";
 
 const text = (value: string, more: object = {}) => ({ type: "Text", id: "t", value, ...more });
 const card = (...children: object[]) => ({ type: "Card", children });
@@ -7,7 +7,7 @@ const card = (...children: object[]) => ({ type: "Card", children });
 test("texts that grew are named with their places", () => {
   const before = card({ type: "Row", children: [text("a"), text("b")] }, { type: "Markdown", value: "" });
   const after = card({ type: "Row", children: [text("a"), text("bc")] }, { type: "Markdown", value: "*" });
-  expect(growthOf(before, after)).toEqual([
+  expect(textChanges(before, after)).toEqual([
     { path: ".0.1", value: "bc" },
     { path: ".1", value: "*" },
   ]);
@@ -15,18 +15,18 @@ test("texts that grew are named with their places", () => {
 
 test("a child that is no list is the first", () => {
   const before = { type: "Transition", children: text("a") };
-  expect(growthOf(before, { ...before, children: text("b") })).toEqual([{ path: ".0", value: "b" }]);
-  expect(growthOf(before, { ...before, children: [text("a")] })).toBeNull();
+  expect(textChanges(before, { ...before, children: text("b") })).toEqual([{ path: ".0", value: "b" }]);
+  expect(textChanges(before, { ...before, children: [text("a")] })).toBeNull();
 });
 
 test("the end of streaming changes nothing that is seen", () => {
-  expect(growthOf(card(text("a", { streaming: true })), card(text("a", { streaming: false })))).toEqual([]);
+  expect(textChanges(card(text("a", { streaming: true })), card(text("a", { streaming: false })))).toEqual([]);
 });
 
 test("any other change is not growth", () => {
-  expect(growthOf(card(text("a")), card(text("a", { size: "lg" })))).toBeNull();
-  expect(growthOf(card(text("a")), card(text("a"), text("b")))).toBeNull();
-  expect(growthOf(card({ type: "Title", value: "a" }), card({ type: "Title", value: "b" }))).toBeNull();
+  expect(textChanges(card(text("a")), card(text("a", { size: "lg" })))).toBeNull();
+  expect(textChanges(card(text("a")), card(text("a"), text("b")))).toBeNull();
+  expect(textChanges(card({ type: "Title", value: "a" }), card({ type: "Title", value: "b" }))).toBeNull();
   const field = { editable: { name: "n" } };
-  expect(growthOf(card(text("a", field)), card(text("b", field)))).toBeNull();
+  expect(textChanges(card(text("a", field)), card(text("b", field)))).toBeNull();
 });

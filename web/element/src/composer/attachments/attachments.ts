@@ -10,7 +10,7 @@ import { type AttachmentRules, allowedTypes, isAccepted, maxCount, problemOf, si
 import { discard, upload } from "./upload.js";
 
 /** A file of the next message. `attachment` is null until it is with the server. */
-export interface Held {
+export interface PendingAttachment {
   readonly name: string;
   readonly chip: HTMLElement;
   readonly state: HTMLElement;
@@ -25,7 +25,7 @@ export interface Held {
 /** Files chosen for the next message: checked, uploaded, shown as chips. */
 export class Attachments {
   readonly node = el("ul", { id: "attachments", class: "attachments", hidden: true });
-  #held: Held[] = [];
+  #pending: PendingAttachment[] = [];
 
   constructor(
     private host: ComposerHost,
@@ -39,7 +39,7 @@ export class Attachments {
   setOptions(host: ComposerHost): void {
     this.host = host;
     this.node.setAttribute("aria-label", host.texts.composer.attachments);
-    for (const held of this.#held) this.#label(held);
+    for (const pending of this.#pending) this.#label(pending);
   }
 
   /** What may be attached; null where nothing may. */
@@ -49,12 +49,12 @@ export class Attachments {
   }
 
   get isUploading(): boolean {
-    return this.#held.some(({ attachment }) => attachment === null);
+    return this.#pending.some(({ attachment }) => attachment === null);
   }
 
   /** The uploaded ones, as the server described them. */
   get ready(): Attachment[] {
-    return this.#held.flatMap(({ attachment }) => attachment ?? []);
+    return this.#pending.flatMap(({ attachment }) => attachment ?? []);
   }
 
   /** Uploads those files that may be attached, and says why others may not. Resolves when all are done. */
@@ -63,8 +63,8 @@ export class Attachments {
     if (rules === null) return;
     const isOfType = (type: string): boolean => isAccepted(rules, { name: "", size: 0, type });
     const fitting = [...files].map((file) => typed(file, isOfType)).filter((file) => this.#isFitting(file, rules));
-    const free = Math.max(0, maxCount(rules) - this.#held.length);
-    if (fitting.length > free) this.#tell(fill(this.host.texts.composer.tooManyFiles, { count: maxCount(rules) }));
+    const free = Math.max(0, maxCount(rules) - this.#pending.length);
+    if (fitting.length > free) this.#report(fill(this.host.texts.composer.tooManyFiles, { count: maxCount(rules) }));
     await Promise.all(fitting.slice(0, free).map((file) => this.#upload(file)));
   }
 
@@ -73,93 +73,105 @@ export class Attachments {
     this.empty();
     for (const attachment of attachments) {
       const source = attachment.type === "image" ? previewSource(attachment.preview_url) : null;
-      const held = this.#hold(attachment.name, source, { isOurs: false, preview: null });
-      held.attachment = attachment;
-      this.#show(held);
+      const pending = this.#addChip(attachment.name, source, { isOurs: false, preview: null });
+      pending.attachment = attachment;
+      this.#show(pending);
     }
     this.onChange();
   }
 
   /** Hands over what there is: it belongs to a message now. */
-  take(): Held[] {
-    const taken = this.#held;
-    this.#held = [];
+  take(): PendingAttachment[] {
+    const taken = this.#pending;
+    this.#pending = [];
     this.#draw();
     return taken;
   }
 
   /** Takes back what a message did not take along. */
-  giveBack(held: readonly Held[]): void {
-    this.#held = [...held, ...this.#held];
+  giveBack(pending: readonly PendingAttachment[]): void {
+    this.#pending = [...pending, ...this.#pending];
     this.#draw();
   }
 
   /** Throws away what there is, here and on the server. */
   empty(): void {
-    for (const held of this.take()) this.#drop(held);
+    for (const pending of this.take()) this.#drop(pending);
   }
 
   async #upload(file: File): Promise<void> {
     const preview = file.type.startsWith("image/") ? URL.createObjectURL(file) : null;
-    const held = this.#hold(file.name, previewSource(preview), { isOurs: true, preview });
+    const pending = this.#addChip(file.name, previewSource(preview), { isOurs: true, preview });
     const { host } = this;
     try {
-      const attachment = await upload(file, host, held.upload.signal);
-      if (held.upload.signal.aborted) return discard(attachment, host.api);
-      held.attachment = attachment;
-      this.#show(held);
+      const attachment = await upload(file, host, pending.upload.signal);
+      if (pending.upload.signal.aborted) return discard(attachment, host.api);
+      pending.attachment = attachment;
+      this.#show(pending);
       host.announcer.say(fill(host.texts.composer.attached, { name: file.name }));
     } catch (error) {
-      if (held.upload.signal.aborted) return;
-      this.#remove(held);
-      this.#tellOf(file.name, error instanceof ApiError ? error.message : host.texts.composer.uploadFailed);
+      if (pending.upload.signal.aborted) return;
+      this.#remove(pending);
+      this.#reportProblem(file.name, error instanceof ApiError ? error.message : host.texts.composer.uploadFailed);
       if (!(error instanceof ApiError)) throw error;
     } finally {
       this.onChange();
     }
   }
 
-  #hold(name: string, source: ImageSource | null, rest: Pick<Held, "isOurs" | "preview">): Held {
+  #addChip(
+    name: string,
+    source: ImageSource | null,
+    rest: Pick<PendingAttachment, "isOurs" | "preview">,
+  ): PendingAttachment {
     const state = el("span", { class: "unseen" });
     const remove = el("button", { type: "button", class: "icon-button small" }, icon("close"));
     const sign = source === null ? icon("document") : image(source);
     const chip = el("li", { class: "chip uploading" }, sign, el("span", { class: "chip-name" }, name), state, remove);
-    const held: Held = { name, chip, state, remove, ...rest, upload: new AbortController(), attachment: null };
+    const pending: PendingAttachment = {
+      name,
+      chip,
+      state,
+      remove,
+      ...rest,
+      upload: new AbortController(),
+      attachment: null,
+    };
     remove.addEventListener("click", () => {
-      this.#remove(held);
+      this.#remove(pending);
       this.onRemoved();
     });
-    this.#held.push(held);
-    this.#label(held);
+    this.#pending.push(pending);
+    this.#label(pending);
     this.#draw();
-    return held;
+    return pending;
   }
 
-  #label({ name, state, remove, attachment }: Held): void {
+  #label({ name, state, remove, attachment }: PendingAttachment): void {
     const { texts } = this.host;
     state.textContent = attachment === null ? texts.composer.uploading : "";
     remove.setAttribute("aria-label", fill(texts.composer.remove, { name }));
   }
 
-  #show(held: Held): void {
-    held.chip.classList.remove("uploading");
-    this.#label(held);
+  #show(pending: PendingAttachment): void {
+    pending.chip.classList.remove("uploading");
+    this.#label(pending);
   }
 
-  #remove(held: Held): void {
-    this.#held = this.#held.filter((other) => other !== held);
-    this.#drop(held);
+  #remove(pending: PendingAttachment): void {
+    this.#pending = this.#pending.filter((other) => other !== pending);
+    this.#drop(pending);
     this.#draw();
   }
 
-  #drop(held: Held): void {
-    held.upload.abort();
-    release([held]);
-    if (held.attachment && held.isOurs) discard(held.attachment, this.host.api);
+  #drop(pending: PendingAttachment): void {
+    pending.upload.abort();
+    release([pending]);
+    if (pending.attachment && pending.isOurs) discard(pending.attachment, this.host.api);
   }
 
   #draw(): void {
-    const chips = this.#held.map(({ chip }) => chip);
+    const chips = this.#pending.map(({ chip }) => chip);
     for (const shown of [...this.node.children]) if (!chips.some((chip) => chip === shown)) shown.remove();
     chips.forEach((chip, at) => {
       if (this.node.children[at] !== chip) this.node.insertBefore(chip, this.node.children[at] ?? null);
@@ -173,7 +185,7 @@ export class Attachments {
     if (problem === null) return true;
     const { texts, locale } = this.host;
     const { tooLarge, wrongType } = texts.composer;
-    this.#tellOf(
+    this.#reportProblem(
       file.name,
       problem.kind === "type"
         ? fill(wrongType, { types: allowedTypes(rules) })
@@ -182,18 +194,18 @@ export class Attachments {
     return false;
   }
 
-  #tellOf(name: string, problem: string): void {
-    this.#tell(fill(this.host.texts.composer.fileProblem, { name, problem }));
+  #reportProblem(name: string, problem: string): void {
+    this.#report(fill(this.host.texts.composer.fileProblem, { name, problem }));
   }
 
-  #tell(text: string): void {
+  #report(text: string): void {
     this.host.announcer.toast(text);
   }
 }
 
 /** Frees the previews of what has gone with a message. */
-export function release(held: readonly Held[]): void {
-  for (const { preview } of held) if (preview !== null) URL.revokeObjectURL(preview);
+export function release(pending: readonly PendingAttachment[]): void {
+  for (const { preview } of pending) if (preview !== null) URL.revokeObjectURL(preview);
 }
 
 /** A small picture; the sign for a file where there is none to be had. */

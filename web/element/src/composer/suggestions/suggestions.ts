@@ -5,24 +5,25 @@ import { LatestSearch } from "./latest_search.js";
 import { SuggestionList } from "./list.js";
 import type { Suggestion, SuggestionSource } from "./suggestion.js";
 
-/** So long a person has to stop typing for the next search. */
+/** A search begins after the person has not typed for this time. */
 const PAUSE_MS = 120;
 
-interface Asked extends Typed {
+/** The text being typed that a source can suggest for. */
+interface ActiveQuery extends Typed {
   readonly source: SuggestionSource;
 }
 
-/** Offers what is searched for while a person types into the message box. */
+/** Offers suggestions while a person types into the message box. */
 export class Suggestions {
   readonly #list: SuggestionList;
   readonly #search: LatestSearch<readonly Suggestion[]>;
-  #asked: Asked | null = null;
-  /** The person closed the list of this one. */
-  #dismissed: Asked | null = null;
+  #active: ActiveQuery | null = null;
+  /** The query whose list the person closed. */
+  #dismissed: ActiveQuery | null = null;
   #found: readonly Suggestion[] = [];
   #hasFailed = false;
 
-  /** @param box the message box @param sources the first for which something is being typed is asked */
+  /** @param sources the first one that the typed text is meant for is searched */
   constructor(
     private readonly box: HTMLTextAreaElement,
     private readonly host: () => ComposerHost,
@@ -44,36 +45,36 @@ export class Suggestions {
     return this.#list.node;
   }
 
-  /** Looks at what is being typed now. */
+  /** Searches for the text that is being typed now. */
   refresh(): void {
-    const asked = this.#typed();
-    if (asked === null) {
+    const query = this.#typed();
+    if (query === null) {
       this.#dismissed = null;
       this.close();
       return;
     }
-    if (isSamePlace(asked, this.#dismissed)) return;
+    if (isSamePlace(query, this.#dismissed)) return;
     this.#dismissed = null;
-    if (isSamePlace(asked, this.#asked) && asked.query === this.#asked?.query) return;
-    this.#ask(asked);
+    if (isSamePlace(query, this.#active) && query.query === this.#active?.query) return;
+    this.#begin(query);
   }
 
-  /** Asks again, though what is typed is the same. */
+  /** Searches again for the same text. */
   again(): void {
-    this.#asked = null;
+    this.#active = null;
     this.#dismissed = null;
     this.refresh();
   }
 
   close(): void {
-    this.#asked?.source.left?.();
-    this.#asked = null;
+    this.#active?.source.left?.();
+    this.#active = null;
     this.#found = [];
     this.#search.drop();
     if (this.#list.isOpen) this.#list.hide();
   }
 
-  /** Whether a key was meant for the list. */
+  /** Whether the list has handled the key. */
   key(event: KeyboardEvent): boolean {
     if (!this.#list.isOpen || event.isComposing) return false;
     const isMeant = this.#act(event);
@@ -87,7 +88,7 @@ export class Suggestions {
   #act({ key, shiftKey }: KeyboardEvent): boolean {
     const { active } = this.#list;
     if (key === "Escape") {
-      this.#dismissed = this.#asked;
+      this.#dismissed = this.#active;
       this.close();
       return true;
     }
@@ -98,11 +99,11 @@ export class Suggestions {
     if (key === "Tab" && (shiftKey || active === null)) this.close();
     if (shiftKey || (key !== "Enter" && key !== "Tab")) return false;
     if (active !== null) this.#choose(active);
-    // Whoever presses Enter too soon does not want to send half a title.
+    // Enter during a search is swallowed, because the person does not want to send half a title.
     return active !== null || (key === "Enter" && this.#search.isAsking);
   }
 
-  #typed(): Asked | null {
+  #typed(): ActiveQuery | null {
     const { value, selectionStart, selectionEnd } = this.box;
     if (selectionStart !== selectionEnd) return null;
     for (const source of this.sources) {
@@ -112,13 +113,13 @@ export class Suggestions {
     return null;
   }
 
-  #ask(asked: Asked): void {
-    const { source, query } = asked;
-    if (this.#asked?.source !== source) this.#asked?.source.left?.();
-    // Until there are newer ones those remain that still may be meant.
-    const isFirst = !isSamePlace(asked, this.#asked);
+  #begin(active: ActiveQuery): void {
+    const { source, query } = active;
+    if (this.#active?.source !== source) this.#active?.source.left?.();
+    // The suggestions that still match stay until the search brings newer ones.
+    const isFirst = !isSamePlace(active, this.#active);
     this.#found = isFirst ? [] : this.#found.filter(({ label }) => matches(label, query));
-    this.#asked = asked;
+    this.#active = active;
     this.#hasFailed = false;
     const { later } = source;
     if (later === null) this.#search.drop();
@@ -135,12 +136,12 @@ export class Suggestions {
     announcer.say(hasFailed ? texts.composer.searchFailed : fill(texts.composer.found, { count }));
   }
 
-  /** How many are shown. */
+  /** Draws the list and returns how many suggestions it shows. */
   #draw(active: number): number {
-    if (this.#asked === null) return 0;
-    const { source, query } = this.#asked;
+    if (this.#active === null) return 0;
+    const { source, query } = this.#active;
     const suggestions = [...source.now(query), ...this.#found];
-    // What is found nowhere and has spaces is most likely no title, but the message.
+    // A text with spaces for which there is no suggestion is most likely the message and not a title.
     if (suggestions.length > 0 || !/\s/.test(query)) {
       this.#list.show(source.label, suggestions, active, this.#note(suggestions.length));
     } else if (this.#list.isOpen) {
@@ -157,12 +158,12 @@ export class Suggestions {
   }
 
   #choose(suggestion: Suggestion): void {
-    const span = this.#asked?.span;
+    const span = this.#active?.span;
     this.close();
     if (span) suggestion.choose(span);
   }
 }
 
-function isSamePlace(one: Asked, other: Asked | null): boolean {
+function isSamePlace(one: ActiveQuery, other: ActiveQuery | null): boolean {
   return one.source === other?.source && one.span.start === other.span.start;
 }

@@ -114,7 +114,7 @@ export class ChartDrawing {
       const left = x(row) - whole / 2 + place * (width + gap);
       const radius = Math.min(3, width / 2);
       const bar = shape("rect", { x: left, y: top, width, height: Math.max(0.5, bottom - top), rx: radius });
-      return [this.#told(bar, series, row, span)];
+      return [this.#withTooltip(bar, series, row, span)];
     });
   }
 
@@ -138,12 +138,12 @@ export class ChartDrawing {
         shape("circle", { cx: x, cy: y, r: 12, class: "reach" }),
         shape("circle", { cx: x, cy: y, r: 3, class: "dot" }),
       );
-      return this.#told(dot, series, row, span);
+      return this.#withTooltip(dot, series, row, span);
     });
     return [...curves, ...points];
   }
 
-  #told<Shape extends SVGElement>(drawn: Shape, { label: name }: Series, row: number, { value }: Span): Shape {
+  #withTooltip<Shape extends SVGElement>(drawn: Shape, { label: name }: Series, row: number, { value }: Span): Shape {
     if (!this.look.showTooltip) return drawn;
     const title = shape("title");
     title.textContent = `${this.data.categories[row] ?? ""}\n${name}: ${this.look.format(value)}`.trim();

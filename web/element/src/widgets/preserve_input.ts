@@ -4,7 +4,7 @@ import { type Control, controlsOf, nameOf } from "./form.js";
  * Draws a widget anew and gives back what was a person's: what they changed in its controls, the focus, and the
  * selection. Controls are known by their names; of those with the same name by their order.
  */
-export function carryOver(frame: HTMLElement, redraw: () => void): void {
+export function preserveInput(frame: HTMLElement, redraw: () => void): void {
   const changed = new Map(keyed(frame).filter(([, control]) => isChanged(control)));
   const focus = focusIn(frame);
   redraw();
