@@ -169,7 +169,10 @@ export class Conversation {
     if (this.awaited !== null) await this.isAwaited(this.awaited);
   }
 
-  /** Follows the thread's active run, where the page does not follow it yet. Returns whether it does now. Throws ApiError. */
+  /**
+   * Follows the thread's active run, where the page does not follow it yet. Returns whether it does now. Throws
+   * ApiError.
+   */
   resume(): Promise<boolean> {
     return this.#follower.resume();
   }

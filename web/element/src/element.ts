@@ -12,7 +12,7 @@ import { applyTheme } from "./ui/theme.js";
 
 let sheet: CSSStyleSheet | null = null;
 
-/** One for all elements of a page. A page's policy against inline styles does not concern it. */
+/** The style sheet that all elements of a page share. A page's policy against inline styles does not apply to it. */
 function styleSheet(): CSSStyleSheet {
   if (sheet === null) {
     sheet = new CSSStyleSheet();
@@ -23,16 +23,16 @@ function styleSheet(): CSSStyleSheet {
 
 /**
  * `<relaykit-chat>`: a chat over the ChatKit protocol that loads nothing from elsewhere. It takes the options, has the
- * methods and emits the `chatkit.*` events of the stock element, as `@openai/chatkit` types them; `domainKey` is not
- * looked at, and the hosted `api` is refused. Answers outlive their connections, whatever fetch the site gives.
+ * methods and emits the `chatkit.*` events of the stock element, as `@openai/chatkit` types them. `domainKey` is
+ * ignored, and the hosted `api` is refused. Answers outlive their connections with every fetch that a site may give.
  *
- * Slot `history-footer`: what stands below the list of threads.
+ * The slot `history-footer` stands below the list of threads.
  */
 export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Method> {
   readonly #shadow = this.attachShadow({ mode: "open" });
   #options: ChatKitOptions | null = null;
   #chat: Chat | null = null;
-  /** Where the chat goes on when the element is put back into a page. */
+  /** The thread that the chat opens when the element is put back into a page. */
   #threadId: string | null = null;
   #isReady = false;
   readonly #started: Promise<void>;
@@ -46,7 +46,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     this.#shadow.adoptedStyleSheets = [styleSheet()];
   }
 
-  /** Replaces all options. Throws TypeError for what no chat can be made of. */
+  /** Replaces all options. Throws TypeError for invalid ones. */
   setOptions(options: ChatKitOptions): void {
     const before = this.#options;
     this.#options = checked(options);
@@ -63,7 +63,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   }
 
   disconnectedCallback(): void {
-    // A move within the page takes the element out for a moment.
+    // The chat ends a moment later, because a move within the page takes the element out and puts it back.
     queueMicrotask(() => {
       if (!this.isConnected) this.#leave();
     });
@@ -85,7 +85,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     await (await this.#running()).dispatch(action, itemId ?? null);
   }
 
-  /** Raises where the server did not take the message. */
+  /** Raises where the server did not accept the message. */
   async sendUserMessage(params: Parameters<OpenAIChatKit["sendUserMessage"]>[0]): Promise<void> {
     const { text = "", content, reply, attachments = [], newThread = false, toolChoice, model } = params;
     const chat = await this.#running();
@@ -119,7 +119,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     const options = this.#options;
     if (options === null || this.#chat !== null || !this.isConnected) return;
     const chat: Chat = new Chat(options, this.#look(options), (type, detail) => {
-      // A chat that was left says nothing any more.
+      // A chat that the element has left emits no events.
       if (this.#chat === chat) this.#emit(type, detail);
     });
     this.#chat = chat;
@@ -140,7 +140,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     this.#shadow.replaceChildren();
   }
 
-  /** Theme, name and words of the options. */
+  /** Applies the theme and the name of the options, and returns their locale. */
   #look(options: ChatKitOptions): ReturnType<typeof localeOf> {
     const locale = localeOf(options.locale);
     applyTheme(this, options.theme);
@@ -171,7 +171,7 @@ type Method =
   | "hideHistory"
   | "fetchUpdates";
 
-/** Whether a chat can go on with other options; another server, or another user's fetch, is another chat. */
+/** Whether a chat can go on with the new options. Another server, or another user's fetch, needs another chat. */
 function isSameServer({ api: before }: ChatKitOptions, { api: after }: ChatKitOptions): boolean {
   if (!("url" in before) || !("url" in after) || before.url !== after.url) return false;
   const isOurs = [before.fetch, after.fetch].some((given) => given !== undefined && "resumeThread" in given);

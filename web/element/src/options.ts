@@ -20,7 +20,10 @@ export function checked(options: ChatKitOptions): ChatKitOptions {
   return options;
 }
 
-/** The `api` option. A plain fetch of the site's is looked up at each request, because sites make it anew at each render. */
+/**
+ * The `api` option. A plain fetch of the site's is looked up at each request, because sites make it anew at each
+ * render.
+ */
 export function apiOptions(current: () => ChatKitOptions): ApiOptions {
   const { api } = current();
   if (!("url" in api)) throw new TypeError("relaykit-chat needs options.api.url: a server of one's own.");

@@ -1,25 +1,27 @@
 import type { ChatKitOptions } from "@openai/chatkit";
 import type { ClientToolCall } from "../server/protocol.js";
 
-/** Of a server that does not say how long it waits. */
+/** The wait of a server that does not tell it. */
 const DEFAULT_SECONDS = 300;
-/** An error in the place of the output arrives before the server gives the call up, so that the model can go on from it. */
+/**
+ * The share of the server's wait after which an error is sent as the output, so that it arrives in time for the model.
+ */
 const OWN_SHARE = 0.9;
 
 const keyOf = ({ id }: ClientToolCall) => `relaykit.tool.${id}`;
 
-/** How long a call is waited for. */
+/** The bounds of the wait for a call. */
 export interface ToolWait {
-  /** Until the server gives the call up, where it says so. */
+  /** The seconds until the server gives the call up; null where it does not tell them. */
   readonly secondsLeft: number | null;
-  /** Aborts when the call is not waited for any more. */
+  /** Aborts when the call is not awaited any more. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Runs a client tool call by the page's `onClientTool`. A result is kept until the server has it, so that a reload between
- * the call and its answer does not run the tool again. A page without tools, a tool that fails and one that does not come
- * back answer with an error, instead of leaving the thread waiting. Raises the signal's reason.
+ * Runs a client tool call with the page's `onClientTool`. The result is kept until the server has it, so that a reload
+ * in between does not run the tool again. A missing tool, a failing tool and one that takes too long give an error as
+ * the output, because the thread waits for one. Raises the signal's reason.
  */
 export async function callClientTool(
   call: ClientToolCall,
@@ -32,17 +34,17 @@ export async function callClientTool(
   try {
     sessionStorage.setItem(keyOf(call), text);
   } catch {
-    // It is larger than the browser keeps: a reload before its answer runs the tool again.
+    // The result is too large for the storage, so a reload in between runs the tool again.
   }
   return JSON.parse(text);
 }
 
-/** The server has the call's result, or does not want it any more. */
+/** Drops the kept result of a call, because the server has it or awaits it no longer. */
 export function forgetResult(call: ClientToolCall): void {
   sessionStorage.removeItem(keyOf(call));
 }
 
-/** As JSON. */
+/** The output of the tool as JSON. */
 async function outcome(
   { name, arguments: params }: ClientToolCall,
   run: ChatKitOptions["onClientTool"],

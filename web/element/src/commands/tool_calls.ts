@@ -7,7 +7,9 @@ import { pause } from "../ui/pause.js";
 import { FAILED, type FailureListeners, reportFailure } from "../ui/report_failure.js";
 import { callClientTool, forgetResult } from "./client_tools.js";
 
-/** The page that started the run answers its client tool call first; a page that only followed the run waits longest. */
+/**
+ * The page that started the run answers its client tool call first; a page that only followed the run waits longest.
+ */
 const ANSWER_DELAYS_MS: Readonly<Record<RunOrigin, number>> = { started: 0, opened: 1_500, followed: 6_000 };
 
 /** With these codes the server says that it awaits the call's output no longer. */

@@ -19,7 +19,7 @@ import type { Span } from "./typing.js";
 
 type ComposerValue = Parameters<OpenAIChatKit["setComposerValue"]>[0];
 
-/** What was in the box when a message was sent. */
+/** The content of the box when a message was sent. */
 interface Sent {
   readonly content: readonly UserContent[];
   readonly pending: readonly PendingAttachment[];
@@ -27,7 +27,7 @@ interface Sent {
   readonly toolId: string | null;
 }
 
-/** The message box. What could not be sent comes back into it. */
+/** The message box with its tools. A message that the server did not accept comes back into the box. */
 export class Composer {
   readonly #frame = new ComposerFrame();
   readonly #disclaimer = new Disclaimer();
@@ -68,7 +68,7 @@ export class Composer {
     this.setOptions(host);
   }
 
-  /** New options or texts; what was typed stays. */
+  /** Applies new options and texts. The typed text stays. */
   setOptions(host: ComposerHost): void {
     this.host = host;
     this.node.setAttribute("aria-label", host.texts.composer.form);
@@ -92,7 +92,10 @@ export class Composer {
     this.#box.node.focus();
   }
 
-  /** Sets what is given and leaves the rest. Resolves when `files` are uploaded. Throws TypeError for what there is not. */
+  /**
+   * Sets the given parts and leaves the others. Resolves when `files` are uploaded. Throws TypeError for an unknown
+   * tool or model, and for files where attachments are not enabled.
+   */
   async setValue(value: ComposerValue): Promise<void> {
     this.#check(value);
     const content =
@@ -107,7 +110,7 @@ export class Composer {
     if (value.files !== undefined) await this.#attachments.add(value.files);
   }
 
-  /** The box is not needed any more: what it holds is thrown away, on the server too. */
+  /** Ends the composer and discards its content, the uploaded attachments on the server included. */
   end(): void {
     this.#suggestions.close();
     this.#dictation.cancel();
@@ -192,7 +195,7 @@ export class Composer {
 
   #key(event: KeyboardEvent): void {
     if (this.#suggestions.key(event)) return;
-    // Safari ends a composition before the Enter that did it: 229 is what it says of that key.
+    // Safari ends a composition before the Enter that confirmed it, and gives that Enter the key code 229.
     const isWriting = event.isComposing || event.keyCode === 229;
     if (event.key !== "Enter" || event.shiftKey || isWriting) return;
     event.preventDefault();
@@ -203,14 +206,14 @@ export class Composer {
 
   #paste(event: ClipboardEvent): void {
     const { clipboardData } = event;
-    // Text from an office program brings a picture of itself along.
+    // Text from an office program comes with a picture of itself, which is not meant as a file.
     if (clipboardData === null || !this.#canAttach || clipboardData.types.includes("text/plain")) return;
     if (clipboardData.files.length === 0) return;
     event.preventDefault();
     this.#attachments.add([...clipboardData.files]);
   }
 
-  /** Begins a search as if its sign had been typed. */
+  /** Begins a search as if the person had typed its sign. */
   #begin(sign: string, span: Span): void {
     const isMidWord = /\S$/.test(this.#box.node.value.slice(0, span.start));
     this.focus();
@@ -226,7 +229,7 @@ export class Composer {
   async #submit(): Promise<void> {
     if (this.#frame.send.disabled) return;
     const draft = this.#draft();
-    // A button that can do nothing any more does not keep the focus.
+    // The focus moves to the box, because the button is about to be disabled.
     if (this.#frame.send.matches(":focus")) this.focus();
     const sent = this.#take(draft);
     let isAccepted = false;
@@ -260,7 +263,7 @@ export class Composer {
     return { content, pending, quotedText, toolId };
   }
 
-  /** Puts what was not sent before what was written since. */
+  /** Puts the content that was not sent before the text that was written since. */
   #giveBack({ content, pending, quotedText, toolId }: Sent): void {
     if (content.length > 0) this.#box.putBefore(content);
     this.#attachments.giveBack(pending);

@@ -2,7 +2,7 @@ import { renderMarkdown } from "../markdown/view.js";
 import { el } from "../ui/dom.js";
 import type { ComposerHost } from "./host.js";
 
-/** The site's words below the message box, in Markdown. */
+/** The site's disclaimer below the message box, in Markdown. */
 export class Disclaimer {
   readonly node = el("div", { id: "disclaimer", class: "composer-disclaimer", hidden: true });
 

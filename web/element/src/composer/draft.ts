@@ -2,8 +2,8 @@ import type { Entity } from "@openai/chatkit";
 import type { TagPart, UserContent } from "../server/protocol.js";
 
 /**
- * A tag as it stands in the text of the message box: a text box holds no tags, so that each has a mark there, `@` and
- * its title. Wherever a mark stands the tag is meant.
+ * A tag in the text of the message box. A text box holds only text, so each tag has a mark there: `@` and its title.
+ * Each occurrence of the mark means the tag.
  */
 export interface Mention {
   readonly mark: string;
@@ -21,12 +21,12 @@ export function tagOf({ id, title, group, interactive, data }: Entity): TagPart 
   };
 }
 
-/** Parts as the server takes them: it wants data with each tag. */
+/** The parts with `data` in each tag, which the server requires. */
 export function complete(content: readonly UserContent[]): UserContent[] {
   return content.map((part) => (part.type === "input_tag" ? { ...part, data: part.data ?? {} } : part));
 }
 
-/** The tag's mention among those that are known, else a new one, with a mark that none of them has. */
+/** The known mention of the tag, or else a new one with a mark that no known mention has. */
 export function mentionOf(tag: TagPart, known: readonly Mention[]): Mention {
   const same = known.find((mention) => mention.tag.id === tag.id && mention.tag.text === tag.text);
   if (same) return same;
@@ -38,20 +38,20 @@ export function mentionOf(tag: TagPart, known: readonly Mention[]): Mention {
   return { mark, tag };
 }
 
-/** A message of this text, with the tags in their places. */
+/** The content of a message with this text, with the tags in the places of their marks. */
 export function contentOf(text: string, mentions: readonly Mention[]): UserContent[] {
   return pieces(text.trim(), mentions).map((piece) =>
     typeof piece === "string" ? { type: "input_text", text: piece } : piece.tag,
   );
 }
 
-/** Those mentions that the text holds, in the order in which they became known. */
+/** The mentions whose marks are in the text, in the order in which they became known. */
 export function mentionsIn(text: string, mentions: readonly Mention[]): Mention[] {
   const held = new Set(pieces(text, mentions));
   return mentions.filter((mention) => held.has(mention));
 }
 
-/** The inverse of `contentOf`: the text for the message box, and its mentions after those that are known. */
+/** The inverse of `contentOf`: the text for the message box, and its mentions after the known ones. */
 export function written(
   content: readonly UserContent[],
   known: readonly Mention[] = [],
@@ -66,7 +66,7 @@ export function written(
   return { text: words.join(""), mentions };
 }
 
-/** The text without a mention, and without the second of the two spaces that were around it. */
+/** The text without a mention, and without one of the two spaces around it. */
 export function withoutMention(text: string, mention: Mention, mentions: readonly Mention[]): string {
   let left = "";
   let isCut = false;
@@ -82,7 +82,7 @@ export function withoutMention(text: string, mention: Mention, mentions: readonl
   return left;
 }
 
-/** Where marks overlap the longest wins. */
+/** The text, split at the marks. Where marks overlap the longest one wins. */
 function pieces(text: string, mentions: readonly Mention[]): (string | Mention)[] {
   if (mentions.length === 0) return text === "" ? [] : [text];
   const byMark = new Map(mentions.map((mention) => [mention.mark, mention]));

@@ -2,9 +2,9 @@ import type { Texts } from "../texts/index.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 
-/** The notes and buttons of the composer that are always there, shown or not. */
+/** The notes and buttons that the composer always has, shown or hidden. */
 export class ComposerFrame {
-  /** Why nothing can be sent here. */
+  /** The reason why no message can be sent. */
   readonly note = el("p", { id: "composer-note", class: "composer-note", hidden: true });
   readonly keys = el("span", { id: "keys", class: "keys" });
   readonly file = el("input", { id: "file", type: "file", multiple: true, hidden: true });
@@ -27,7 +27,7 @@ export class ComposerFrame {
     this.#name(this.send, composer.send);
   }
 
-  /** The types of files that are offered; null for all. */
+  /** The file types that the file dialog offers; null for all. */
   set accept(types: string | null) {
     if (types === null) this.file.removeAttribute("accept");
     else this.file.accept = types;

@@ -4,7 +4,7 @@ import type { Attachment, InferenceOptions, UserContent } from "../server/protoc
 import type { Texts } from "../texts/index.js";
 import type { Announcer } from "../ui/announcer.js";
 
-/** A message as a person wrote it. */
+/** A message as the person wrote it. */
 export interface Draft {
   readonly content: readonly UserContent[];
   readonly attachments: readonly Attachment[];
@@ -12,24 +12,24 @@ export interface Draft {
   readonly inferenceOptions: InferenceOptions;
 }
 
-/** What the composer is given. */
+/** The parts of the chat that the composer uses. */
 export interface ComposerHost {
   readonly texts: Texts;
   readonly locale: string;
   readonly options: ChatKitOptions;
   readonly api: Api;
   readonly announcer: Announcer;
-  /** Whether the server took the message; what it did not take comes back into the box. */
+  /** Sends the message; false where the server did not accept it, and it comes back into the box. */
   send(draft: Draft): Promise<boolean>;
-  /** The user's Stop. */
+  /** Sends the user's Stop. */
   stop(): void;
-  /** An event of the element, `chatkit.tool.change` for one. */
+  /** Emits an event of the element, such as `chatkit.tool.change`. */
   emit(type: string, detail: unknown): void;
 }
 
-/** What the composer shows of the open thread. */
+/** The state of the open thread that the composer shows. */
 export interface ComposerState {
-  /** Why nothing can be sent here, or null. */
+  /** The reason why no message can be sent, or null. */
   readonly blocked: string | null;
   readonly canStop: boolean;
   readonly isStopping: boolean;

@@ -5,13 +5,13 @@ import { icon } from "../ui/icons.js";
 import { contentOf, type Mention, mentionOf, mentionsIn, withoutMention, written } from "./draft.js";
 import { type Edit, type Span, withMark, withWords } from "./typing.js";
 
-/** Where a person writes, and the tags that are mentioned there. */
+/** The text box of a message, and the tags that its text mentions. */
 export class MessageBox {
   readonly node = el("textarea", { id: "message", rows: 1, "aria-describedby": "keys" });
   readonly label = el("label", { class: "unseen", for: "message" });
-  /** What is mentioned, as chips that can be removed. */
+  /** The mentioned tags, as chips that can be removed. */
   readonly tags = el("ul", { id: freshId("tags"), class: "attachments", hidden: true });
-  /** All that were chosen for this message: one whose mark is gone may come back by Undo. */
+  /** All tags that were chosen for this message. One whose mark is gone stays, because Undo may bring the mark back. */
   #mentions: readonly Mention[] = [];
 
   constructor(
@@ -51,14 +51,14 @@ export class MessageBox {
     return { start: this.node.selectionStart, end: this.node.selectionEnd };
   }
 
-  /** Puts content in the place of what there is. */
+  /** Replaces the content. */
   set(content: readonly UserContent[]): void {
     const { text, mentions } = written(content);
     this.#mentions = mentions;
     this.#put({ text, caret: text.length });
   }
 
-  /** Puts content before what there is, in a paragraph of its own. */
+  /** Puts content before the present one, in a paragraph of its own. */
   putBefore(content: readonly UserContent[]): void {
     const { text, mentions } = written(content, this.#mentions);
     this.#mentions = mentions;
@@ -66,19 +66,19 @@ export class MessageBox {
     this.#put({ text: words, caret: words.length });
   }
 
-  /** Puts words where the caret is. */
+  /** Inserts words at the caret. */
   insert(words: string): void {
     this.#put(withWords(this.node.value, this.caret, words));
   }
 
-  /** Puts a tag in the place of a part of the text. */
+  /** Replaces a part of the text by a tag. */
   mention(tag: TagPart, span: Span): void {
     const mention = mentionOf(tag, this.#mentions);
     if (!this.#mentions.includes(mention)) this.#mentions = [...this.#mentions, mention];
     this.#put(withMark(this.node.value, span, mention.mark));
   }
 
-  /** Puts a text in the place of a part of the text, as it is. */
+  /** Replaces a part of the text by the words, exactly as they are. */
   replace({ start, end }: Span, words: string): void {
     const { value } = this.node;
     this.#put({ text: value.slice(0, start) + words + value.slice(end), caret: start + words.length });
@@ -96,7 +96,7 @@ export class MessageBox {
     this.onChange();
   }
 
-  /** As high as the text; what is not shown has no height. */
+  /** Makes the box as high as its text. A hidden box has no height to measure. */
   #grow(): void {
     const { style } = this.node;
     style.setProperty("height", "auto");

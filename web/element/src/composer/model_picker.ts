@@ -5,7 +5,7 @@ import { icon } from "../ui/icons.js";
 import { MenuButton } from "../ui/menu_button.js";
 import type { ComposerHost } from "./host.js";
 
-/** The model that is to answer. It stays chosen from message to message. */
+/** The choice of the model that answers. It stays from message to message. */
 export class ModelPicker {
   readonly #menu = new MenuButton("composer-pill", (id) => {
     this.choose(id);
@@ -22,7 +22,7 @@ export class ModelPicker {
     return this.host.options.composer?.models ?? [];
   }
 
-  /** Null where there is none to choose. */
+  /** The chosen model; null where the site offers none. */
   get chosen(): ModelOption | null {
     return modelOf(this.models, this.#chosenId);
   }
@@ -51,7 +51,7 @@ export class ModelPicker {
   }
 }
 
-/** The chosen model if it can be had, else the default one, else the first that can be had. */
+/** The chosen model where it is enabled, else the default one, else the first that is enabled. */
 export function modelOf(models: readonly ModelOption[], chosenId: string | null): ModelOption | null {
   const free = models.filter(({ disabled }) => !disabled);
   return free.find(({ id }) => id === chosenId) ?? free.find((model) => model.default) ?? free[0] ?? null;

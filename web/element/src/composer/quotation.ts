@@ -2,13 +2,13 @@ import type { Texts } from "../texts/index.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 
-/** What the next message answers to, in the words of another. */
+/** The quotation that the next message answers. */
 export class Quotation {
   readonly #words = el("blockquote", { class: "composer-quote-words" });
   readonly #remove = el("button", { type: "button", class: "icon-button small" }, icon("close"));
   readonly node = el("div", { class: "composer-quote", role: "group", hidden: true }, this.#words, this.#remove);
 
-  /** @param onRemoved the person does not want it */
+  /** @param onRemoved called when the person has removed the quotation */
   constructor(texts: Texts, onRemoved: () => void) {
     this.setTexts(texts);
     this.#remove.addEventListener("click", () => {

@@ -2,7 +2,7 @@ import type { ThreadStatus } from "../server/protocol.js";
 import type { Texts } from "../texts/index.js";
 import type { ComposerState } from "./host.js";
 
-/** The turn, as far as Stop is concerned with it. */
+/** The part of a conversation that Stop acts on. */
 interface Turn {
   readonly awaited: Stoppable | null;
   readonly runs: ReadonlySet<Stoppable & { readonly allowCancel: boolean }>;
@@ -12,7 +12,7 @@ interface Stoppable {
   readonly isStopping: boolean;
 }
 
-/** What Stop would stop: the client tool call that is awaited, or else the runs that allow it. */
+/** The targets of Stop: the client tool call that is awaited, or else the runs that allow a Stop. */
 export function stoppable({ awaited, runs }: Turn): readonly Stoppable[] {
   return awaited !== null ? [awaited] : [...runs].filter((run) => run.allowCancel);
 }

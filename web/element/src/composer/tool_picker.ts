@@ -5,13 +5,13 @@ import { icon } from "../ui/icons.js";
 import { MenuButton } from "../ui/menu_button.js";
 import type { ComposerHost } from "./host.js";
 
-/** The tool that the assistant is to use for the next message: pinned ones are buttons, the others in a menu. */
+/** The choice of the tool for the next message. Pinned tools are buttons, and the others are in a menu. */
 export class ToolPicker {
   readonly node = el("span", { class: "composer-part" });
   readonly #menu = new MenuButton("icon-button", (id) => this.#pick(id));
   #chosenId: string | null = null;
 
-  /** @param onChange the choice is another @param onPicked the person made it */
+  /** @param onChange called after each change of the choice @param onPicked called when the person made the change */
   constructor(
     private host: ComposerHost,
     private readonly onChange: () => void,
@@ -28,7 +28,7 @@ export class ToolPicker {
     return this.tools.find(({ id }) => id === this.#chosenId) ?? null;
   }
 
-  /** A tool that is no more is not chosen any more. */
+  /** Applies new options. The choice of a tool that they lack ends. */
   setOptions(host: ComposerHost): void {
     this.host = host;
     if (this.#chosenId !== null && this.chosen === null) this.choose(null);
@@ -44,7 +44,7 @@ export class ToolPicker {
     this.onChange();
   }
 
-  /** A message took it along: only a persistent one stays. */
+  /** Ends the choice after a message was sent, unless the tool is persistent. */
   sent(): void {
     if (!this.chosen?.persistent) this.choose(null);
   }

@@ -1,24 +1,24 @@
-/** What is being typed at the caret, and what is put there. */
+/** The text that is being typed at the caret, and insertions there. */
 
-/** A part of the text: from `start`, and up to but without `end`. */
+/** A part of the text, from `start` to before `end`. */
 export interface Span {
   readonly start: number;
   readonly end: number;
 }
 
-/** Something that is searched for as it is typed. `span` is what a choice takes the place of. */
+/** A query that is being typed. A choice replaces `span`. */
 export interface Typed {
   readonly query: string;
   readonly span: Span;
 }
 
 const MAX_QUERY_CHARACTERS = 60;
-/** Titles may have spaces, but whole sentences behind an @ are no search. */
+/** A query may have some spaces, because titles do; a whole sentence behind an @ is not a query. */
 const QUERY = /^(?:\S+(?: \S+){0,3} ?)?$/u;
-/** Before the @ of a mail address. */
+/** The end of the part before the @ of a mail address. */
 const ADDRESS = /[\p{Script=Latin}\p{N}._%+-]$/u;
 
-/** What stands between an `@` and the caret. Null behind a mention that is there already. */
+/** The query between an `@` and the caret; null where a complete mention stands there. */
 export function mentionAt(text: string, caret: number, marks: readonly string[]): Typed | null {
   const start = text.lastIndexOf("@", caret - 1);
   if (caret === 0 || start < 0 || ADDRESS.test(text.slice(0, start))) return null;
@@ -28,7 +28,7 @@ export function mentionAt(text: string, caret: number, marks: readonly string[])
   return isThere ? null : { query, span: { start, end: caret } };
 }
 
-/** What stands between a `/` that begins the text and the caret. */
+/** The query between a `/` that begins the text and the caret. */
 export function commandAt(text: string, caret: number): Typed | null {
   if (caret === 0 || !text.startsWith("/")) return null;
   const query = text.slice(1, caret);
@@ -36,13 +36,13 @@ export function commandAt(text: string, caret: number): Typed | null {
   return { query, span: { start: 0, end: caret } };
 }
 
-/** A text with something put in the place of a part of it, and where the caret is then. */
+/** A text after an insertion, and the place of the caret in it. */
 export interface Edit {
   readonly text: string;
   readonly caret: number;
 }
 
-/** Puts words into a text, apart from the words before and behind them. */
+/** Inserts words into a text, with spaces around them where needed. */
 export function withWords(text: string, { start, end }: Span, words: string): Edit {
   const before = text.slice(0, start);
   const behind = text.slice(end);
@@ -50,7 +50,7 @@ export function withWords(text: string, { start, end }: Span, words: string): Ed
   return { text: before + put + behind, caret: start + put.length };
 }
 
-/** Puts a mark into a text: like `withWords`, but it may follow an opening bracket or quotation mark at once. */
+/** Inserts a mark into a text like `withWords`, but without a space after an opening bracket or quotation mark. */
 export function withMark(text: string, { start, end }: Span, mark: string): Edit {
   const before = text.slice(0, start);
   const behind = text.slice(end);
@@ -58,7 +58,7 @@ export function withMark(text: string, { start, end }: Span, mark: string): Edit
   return { text: before + put + behind, caret: start + put.length };
 }
 
-/** Whether a label has the words of a query, whatever their case and accents. */
+/** Whether a label has the words of a query, without regard to case and accents. */
 export function matches(label: string, query: string): boolean {
   return folded(label).includes(folded(query.trim()));
 }

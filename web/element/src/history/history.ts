@@ -9,21 +9,21 @@ import { FAILED, reportFailure } from "../ui/report_failure.js";
 
 const PAGE_THREADS = 30;
 
-/** What the list is drawn with, as it is now, and what it tells. */
+/** The current options and texts of the element, and the listeners of the list. */
 export interface HistoryHost {
   readonly api: Api;
   readonly announcer: Announcer;
   readonly options: () => ChatKitOptions;
   readonly texts: () => Texts;
   readonly locale: () => string;
-  /** A thread was chosen; null is a new one. */
+  /** The person chose a thread; null is a new one. */
   readonly chosen: (threadId: string | null) => void;
   readonly renamed: (thread: Thread) => void;
   readonly deleted: (threadId: string) => void;
   readonly failed: (error: unknown) => void;
 }
 
-/** The list of threads: open, rename, delete. */
+/** The list of threads, in which the person opens, renames and deletes them. */
 export class History {
   readonly #new = el("button", { id: "new-thread", class: "button secondary block", type: "button" });
   readonly #list = el("ul", { id: "threads", class: "threads" });
@@ -222,7 +222,7 @@ export class History {
   }
 }
 
-/** What a thread is called; where it has no title, by when it began. */
+/** The name of a thread: its title, or else the time at which it began. */
 export function titleOf(
   title: string | null | undefined,
   createdAt: string | null | undefined,

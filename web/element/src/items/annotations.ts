@@ -7,7 +7,7 @@ import { drawnPart } from "../ui/undrawn.js";
 import type { ViewContext } from "../ui/view_context.js";
 import { entityChip, entityOfSource } from "./entities.js";
 
-/** The reference in a text to a source: it leads there, or to where the source is listed. */
+/** The reference in a text to a source. It leads to the source, or to its line in the list. */
 export function citation(source: Source, number: number, context: ViewContext, toList: () => void): HTMLElement {
   return el("sup", { class: "cite" }, pressable(source, number, context, toList));
 }
@@ -60,7 +60,7 @@ export class SourceList {
     );
   }
 
-  /** Brings a source into view and to the ear. */
+  /** Focuses the line of a source, which scrolls it into view and has it read aloud. */
   goTo(source: Source): void {
     const key = sourceKey(source);
     for (const line of this.#lines.querySelectorAll<HTMLElement>("li")) {
@@ -85,7 +85,7 @@ function muted(text: string | null | undefined): HTMLElement | null {
   return text ? el("span", { class: "muted" }, ` ${text}`) : null;
 }
 
-/** A source by its name: a link, an entity's button, or words. */
+/** The name of a source, as a link, an entity's button, or text. */
 export function sourceName(source: Source, context: ViewContext): HTMLElement {
   const title = sourceTitle(source, context);
   if (source.type === "url" && source.url) return externalLink(source.url, title);

@@ -3,7 +3,7 @@ import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import type { ViewContext } from "../ui/view_context.js";
 
-/** What can be done with a finished answer. */
+/** The buttons of a finished answer. */
 export function answerTools(current: () => AssistantMessage, context: ViewContext): HTMLElement {
   const { texts, options, actions } = context;
   const { feedback, retry } = options.threadItemActions ?? {};

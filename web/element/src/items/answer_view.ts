@@ -8,7 +8,7 @@ import { citation, SourceList } from "./annotations.js";
 import { answerTools } from "./answer_tools.js";
 import { entry } from "./entry.js";
 
-/** An answer, while it grows and when it is whole. */
+/** The view of an answer, while it grows and when it is complete. */
 export function answerView(item: AssistantMessage, context: ViewContext): ItemView {
   const body = el("div", { class: "answer" });
   const list = new SourceList(context);

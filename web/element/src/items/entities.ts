@@ -32,7 +32,7 @@ function entity({ id, title, data, group, icon, interactive }: Named): Entity {
   };
 }
 
-/** An entity by its name: to be pressed and previewed where it is interactive and the page does something with that. */
+/** An entity's name. It is a button with a preview where the entity is interactive and the page handles either. */
 export function entityChip(one: Entity, context: ViewContext, className: string, ...children: Node[]): HTMLElement {
   const { onClick, onRequestPreview } = context.options.entities ?? {};
   if (!one.interactive || !(onClick || onRequestPreview)) return el("span", { class: className }, children);

@@ -1,6 +1,6 @@
 import { el } from "../ui/dom.js";
 
-/** A turn in the conversation. */
+/** The frame of one item in the conversation. */
 export function entry(
   who: string,
   label: string,

@@ -11,7 +11,7 @@ interface Question {
   values(): string[];
 }
 
-/** Questions of the assistant's: a form while they wait, the answers afterwards. */
+/** The assistant's questions, as a form while they wait and with the answers afterwards. */
 export function structuredInputView(item: StructuredInputItem, context: ViewContext): ItemView {
   const body = item.status === "pending" ? form(item, context) : answers(item, context.texts);
   return { node: entry("assistant", context.texts.items.assistantQuestions, body) };

@@ -7,7 +7,7 @@ import type { ItemView, ViewContext } from "../ui/view_context.js";
 import { entityChip, entityOfTag } from "./entities.js";
 import { entry } from "./entry.js";
 
-/** What a person wrote, and sent along. */
+/** The view of a person's message with its attachments. */
 export function userMessageView(item: UserMessage, context: ViewContext): ItemView {
   const { texts } = context;
   const attachments = item.attachments ?? [];

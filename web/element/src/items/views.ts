@@ -13,7 +13,7 @@ import { structuredInputView } from "./structured_input_view.js";
 import { userMessageView } from "./user_message_view.js";
 import { taskItemView, workflowView } from "./workflow_view.js";
 
-/** Draws an item; null for what is never shown, and for types of a later version. */
+/** The view of an item; null for types that are never shown and for types of a later version. */
 export function viewOf(item: Shown, context: ViewContext): ItemView | null {
   switch (item.type) {
     case "user_message":
@@ -78,7 +78,7 @@ function toolCallView(item: ClientToolCall, { texts }: ViewContext): ItemView {
   return { node: entry("assistant", toolCall, el("details", { class: "tool" }, summary, details)) };
 }
 
-/** An image from a host that the thread does not allow is a link to it, as in Markdown. */
+/** The view of an image. An image from a host that the thread does not allow is a link, as in Markdown. */
 function imageView(item: GeneratedImageItem, context: ViewContext): ItemView {
   const { items } = context.texts;
   const figure = el("figure");
@@ -110,7 +110,7 @@ function drawn(address: string, { texts, imageDomains }: ViewContext): HTMLEleme
   return picture(source, { alt: generatedImage, class: "generated" });
 }
 
-/** An item that cannot be drawn, in its place among the others. */
+/** The placeholder for an item that cannot be drawn. */
 export function undrawnView({ texts }: ViewContext): ItemView {
   const mark = el("p", { class: "muted" }, icon("warning"), texts.items.notShown);
   return { node: entry("undrawn", texts.items.notShown, mark) };

@@ -15,7 +15,7 @@ const TASK_ICONS: Readonly<Record<string, string>> = {
   image: "square-image",
 };
 
-/** A workflow: its summary, and its tasks behind it. It stays as the reader opened or closed it. */
+/** The view of a workflow: a summary that opens its tasks. It stays open or closed as the reader left it. */
 export function workflowView(item: WorkflowItem, context: ViewContext): ItemView {
   const summary = el("summary");
   const tasks = el("ol", { class: "tasks" });
@@ -55,7 +55,7 @@ export function workflowView(item: WorkflowItem, context: ViewContext): ItemView
   return { node, update };
 }
 
-/** A task that is no part of a workflow. */
+/** The view of a task outside of a workflow. */
 export function taskItemView(item: TaskItem, context: ViewContext): ItemView {
   return { node: entry("assistant", context.texts.items.assistantTask, taskView(item.task, context)) };
 }

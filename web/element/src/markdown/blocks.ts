@@ -2,20 +2,20 @@ import { Marked, type Token, type TokensList } from "marked";
 import type { Mark } from "./citations.js";
 import { BoundedLexer } from "./lexer.js";
 
-/** Stand in the source of a block where a mark goes. Punctuation to Markdown, so that emphasis beside them holds. */
+/** The signs of a mark in a block's source. Markdown takes them for punctuation, so that emphasis beside them holds. */
 const MARK_OPEN = "⸨";
 const MARK_CLOSE = "⸩";
 
 /** A mark in a rendered block; in an address it is percent-encoded. */
 export const MARK = /(?:⸨|%E2%B8%A8)(\d+)(?:⸩|%E2%B8%A9)/g;
 
-/** What it may cost to read a block again with its marks, beside what each of its characters adds to it. */
+/** The work that reading a block again with its marks may cost, besides the share of each of its characters. */
 const MARKED_WORK = 50_000;
 
-/** The page has its own headings above an answer's. */
+/** Headings of an answer are lower by this, because the page has its own headings above them. */
 const HEADING_OFFSET = 2;
 
-/** Raw HTML is shown as the text it is, but for the few tags that tables and formulas need. */
+/** The tags that tables and formulas need. All other raw HTML is shown as text. */
 const HARMLESS_TAG = /^<\/?(br|sub|sup)\s*\/?>$/i;
 
 const marked = new Marked({ gfm: true, breaks: true });
@@ -40,13 +40,13 @@ function escaped(text: string): string {
   return text.replace(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
 }
 
-/** A paragraph, list or the like. Blocks with the same key look the same. */
+/** A paragraph, a list or another block. Blocks with the same key look the same. */
 export interface Block {
   readonly key: string;
   readonly token: Token;
-  /** The numbers that its source holds a mark of. */
+  /** The numbers of the marks in its source. */
   readonly inside: readonly number[];
-  /** The numbers of the marks that could not be put into its source, and come behind it. */
+  /** The numbers of the marks that its source has no place for, and that come behind it. */
   readonly behind: readonly number[];
 }
 
@@ -73,7 +73,7 @@ export function blocksOf(text: string, marks: readonly Mark[] = []): Block[] {
   return blocks;
 }
 
-/** Its HTML, not yet sanitised. */
+/** The HTML of a block, not yet sanitised. */
 export function htmlOf({ token }: Block): string {
   marked.walkTokens([token], (inner) => {
     if (inner.type === "heading") inner.depth = Math.min(6, inner.depth + HEADING_OFFSET);
@@ -81,14 +81,14 @@ export function htmlOf({ token }: Block): string {
   return marked.parser([token]);
 }
 
-/** What a text defines for the links in all of its blocks. */
+/** The link definitions of a text, which hold for all of its blocks. */
 interface Definitions {
   readonly links: TokensList["links"];
-  /** Others where they have changed. */
+  /** Another string after each change of the definitions. */
   readonly digest: string;
 }
 
-/** Short, however many definitions there are: each block's key has it. */
+/** A digest of the definitions. It is short because each block's key contains it. */
 function digestOf(tokens: TokensList): string {
   let digest = 0;
   for (const token of tokens) {
@@ -102,7 +102,7 @@ function unixLength(text: string): number {
   return text.replace(/\r\n?/g, "\n").length;
 }
 
-/** The block with its marks in it where that leaves its structure as it is, else with all of them behind it. */
+/** The block with its marks in its source, or with all of them behind it where they would change its structure. */
 function blockOf(token: Token, marks: readonly Mark[], definitions: Definitions): Block {
   const numbers = marks.map(({ number }) => number);
   const key = `${definitions.digest}\n${token.raw}`;
@@ -130,7 +130,7 @@ function withMarks(token: Token, marks: readonly Mark[]): string {
   return raw;
 }
 
-/** Behind a row's last bar there is no cell. */
+/** The offset, moved before a table row's last bar, because no cell follows that bar. */
 function beforeBar(raw: string, offset: number): number {
   const line = raw.slice(0, offset);
   return line.endsWith("|") ? line.replace(/\s*\|$/, "").length : offset;

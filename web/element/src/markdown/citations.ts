@@ -1,20 +1,20 @@
 import { isFields } from "../server/fields.js";
 import type { Annotation, AnswerPart, Source } from "../server/protocol.js";
 
-/** A reference in a text to the source with this number; numbers begin at 1. */
+/** A reference in a text to the source with this number. Numbers begin at 1. */
 export interface Mark {
-  /** In UTF-16 units of the text. */
+  /** The place in the text, in UTF-16 units. */
   readonly offset: number;
   readonly number: number;
 }
 
-/** What makes two annotations speak of the same source. */
+/** The identity of a source: annotations with the same key name the same source. */
 export function sourceKey(source: Source): string {
   const { type, url, filename, id, title } = source;
   return `${type}:${[url, filename, id, title].find((name) => typeof name === "string") ?? ""}`;
 }
 
-/** The sources of an answer, each once, in the order in which they are first named. */
+/** The sources of an answer, each once, in the order of their first annotations. */
 export function distinctSources(parts: readonly AnswerPart[]): Source[] {
   const found = new Map<string, Source>();
   for (const { source } of parts.flatMap(annotationsOf)) {
@@ -24,7 +24,7 @@ export function distinctSources(parts: readonly AnswerPart[]): Source[] {
   return [...found.values()];
 }
 
-/** Where a part's text refers to which source. Annotations without an index are only listed. */
+/** The marks of a part's text. Annotations without an index get no mark and are only listed. */
 export function marksOf(part: AnswerPart, sources: readonly Source[]): Mark[] {
   const numbers = new Map(sources.map((source, index) => [sourceKey(source), index + 1]));
   const marks = new Map<string, Mark>();
@@ -48,8 +48,8 @@ function annotationsOf(part: AnswerPart): readonly Annotation[] {
 }
 
 /**
- * From characters as Python counts them to UTF-16 units; of numbers that are asked for in their order. What follows white
- * space stands before it, at the words it belongs to.
+ * Converts numbers of characters, as Python counts them, to UTF-16 units. The caller asks in ascending order. An offset
+ * behind white space moves before it, to the words that the mark belongs to.
  */
 function offsets(text: string): (characters: number) => number {
   let passed = 0;

@@ -1,12 +1,12 @@
 const SCHEME = /^chatkit-link:\/\/([^?#]*)(?:\?([^#]*))?/i;
 
-/** What `chatkit.deeplink` tells the page. */
+/** The detail of the event `chatkit.deeplink`. */
 export interface Deeplink {
   readonly name: string;
   readonly data: Record<string, unknown>;
 }
 
-/** Reads `chatkit-link://name?key=value`; null for any other address. A key that comes twice holds a list. */
+/** Reads `chatkit-link://name?key=value`; null for any other address. A repeated key holds a list. */
 export function parseDeeplink(address: string): Deeplink | null {
   const [, host = "", query = ""] = SCHEME.exec(address.trim()) ?? [];
   const name = decoded(host.replace(/\/+$/, ""));

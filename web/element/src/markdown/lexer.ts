@@ -1,23 +1,23 @@
 import { Lexer, type MarkedOptions, type Token, Tokenizer, type Tokens, type TokensList } from "marked";
 
-/** Nothing nests deeper: the signs of what would are shown as text. */
+/** The deepest nesting. The signs of a deeper one are shown as text. */
 const MAX_DEPTH = 20;
-/** What one text may cost, in characters that are looked at: so many, and so many more for each of its characters. */
+/** The work that one text may cost, in characters read, besides the share of each of its characters. */
 const MAX_WORK = 1_000_000;
 const MAX_WORK_PER_CHARACTER = 50;
-/** Each of these may begin a search that goes to the end of its paragraph. */
+/** Each of these signs may begin a search to the end of its paragraph. */
 const SEARCHES = /[*_~`![\]<\\&]| (?= )/g;
-/** A heading that is underlined is shorter than this. */
+/** An underlined heading is shorter than this. */
 const MAX_UNDERLINED_CHARACTERS = 300;
-/** A longer address in a text is no link. */
+/** A longer address in a text is not a link. */
 const LONG_ADDRESS = /^\S{2048}/;
 
-/** The work that a text may cost is used up. */
+/** The text has used up the work that it may cost. */
 class TooCostly extends Error {}
 
 /**
- * Marked's lexer for text of which nothing is known: it neither runs out of stack, nor costs much more than twice as
- * much for a text that is twice as long. What is nested too deep, or would cost too much, stays the text that it is.
+ * Marked's lexer for untrusted text. It does not run out of stack, and its cost grows about linearly with the text's
+ * length. Markdown that is nested too deep, or would cost too much, stays plain text.
  */
 export class BoundedLexer extends Lexer {
   #depth = 0;
@@ -25,7 +25,7 @@ export class BoundedLexer extends Lexer {
   #blockWork = 0;
   #inlineWork = 0;
 
-  /** @param maxWork beside what each character of the text adds to it */
+  /** @param maxWork the allowed work, besides the share of each character of the text */
   constructor(
     options: MarkedOptions,
     private readonly maxWork = MAX_WORK,
@@ -49,7 +49,7 @@ export class BoundedLexer extends Lexer {
   }
 
   override inlineTokens(source: string, tokens: Token[] = []): Token[] {
-    // What is nested is a part of what was paid for.
+    // Nested text is part of the outer text, whose work has been counted.
     const cost = this.#depth > 0 ? 0 : (source.match(SEARCHES)?.length ?? 0) * source.length;
     if (this.#depth < MAX_DEPTH && cost <= this.#inlineWork) {
       this.#inlineWork -= cost;
@@ -59,7 +59,7 @@ export class BoundedLexer extends Lexer {
     return tokens;
   }
 
-  /** A block with others inside; undefined where it is too costly, so that its lines are text. */
+  /** A block with others inside; undefined where it costs too much, so that its lines stay text. */
   container<Found>(source: string, find: () => Found | undefined): Found | undefined {
     if (this.#isInContainer) {
       this.#spend(source.length);
@@ -106,7 +106,9 @@ class BoundedTokenizer extends Tokenizer {
     return this.#bounded.container(source, () => super.list(source));
   }
 
-  /** Every row gets as many cells as the head has: a table that is mostly made of these is none. */
+  /**
+   * A table. Marked fills each row up to the cells of its head; text that would mostly become such cells is no table.
+   */
   override table(source: string): Tokens.Table | undefined {
     const [whole = "", head = "", , rows = ""] = this.rules.block.table.exec(source) ?? [];
     const cells = head.split("|").length * (rows.split("\n").length + 1);

@@ -1,10 +1,10 @@
 import { el } from "../ui/dom.js";
 import { type Block, MARK } from "./blocks.js";
 
-/** Nothing to press stands in these: what belongs into one comes behind it. */
+/** The elements that hold no references. A mark inside one of them moves behind it. */
 const CLOSED = "a, code, pre";
 
-/** Puts what `draw` makes where a block's marks are, and behind the block what has no place in it. */
+/** Puts the drawn references in the places of a block's marks, and those without a place behind the block. */
 export function placeMarks(fragment: DocumentFragment, block: Block, draw: (number: number) => Node): void {
   const placed = new Set<number>();
   if (block.inside.length) {
@@ -15,7 +15,7 @@ export function placeMarks(fragment: DocumentFragment, block: Block, draw: (numb
   if (missing.length) endOf(fragment).append(...missing.map(draw));
 }
 
-/** A bare address takes the mark behind it along. */
+/** Removes marks from addresses, because a bare address includes the mark behind it. */
 function clearAttributes(fragment: DocumentFragment): void {
   for (const element of fragment.querySelectorAll("[href], [src], [alt], [title]")) {
     for (const name of ["href", "src", "alt", "title"]) {
@@ -56,7 +56,7 @@ function outermost(text: Text): Element | null {
   return found;
 }
 
-/** The last line of a block; a new one behind what is none. */
+/** The last line of a block, or a new line behind a block that is not text. */
 function endOf(fragment: DocumentFragment): Element {
   let last = fragment.lastElementChild;
   while (last?.matches("ul, ol, blockquote") && last.lastElementChild) last = last.lastElementChild;

@@ -7,7 +7,7 @@ import type { Mark } from "./citations.js";
 import { parseDeeplink } from "./deeplink.js";
 import { placeMarks } from "./marks.js";
 
-/** An answer is untrusted: only these tags and attributes reach the page, and no class, style, id or handler. */
+/** The tags and attributes that reach the page. No class, style, id or handler does, because answers are untrusted. */
 const SANITIZE = {
   // biome-ignore format: a list of names
   ALLOWED_TAGS: [
@@ -21,21 +21,21 @@ const SANITIZE = {
   RETURN_DOM_FRAGMENT: true as const,
 };
 
-/** What Markdown is drawn with. */
+/** The part of the view context that Markdown needs. */
 export type MarkdownContext = Pick<ViewContext, "texts" | "imageDomains" | "emit" | "notDrawn">;
 
 /** Draws the reference to the source with this number. */
 export type DrawMark = (number: number) => Node;
 
 /**
- * Markdown shown in an element and kept up to date while it grows.
+ * Shows Markdown in an element and keeps it up to date while the text grows.
  *
- * Only blocks whose source changed are made anew: a long answer costs its last paragraph, and a selection in an
- * earlier one survives. A text that cannot be drawn is shown as it is.
+ * Only blocks whose source has changed are drawn again: a long answer costs its last paragraph, and a selection in an
+ * earlier one survives. A text that cannot be drawn is shown as plain text.
  */
 export class MarkdownView {
   #blocks: { readonly key: string; readonly nodes: readonly ChildNode[] }[] = [];
-  /** The element holds a text that could not be drawn. */
+  /** Whether the element shows plain text, because the text could not be drawn. */
   #isAsItIs = false;
 
   constructor(
@@ -82,7 +82,7 @@ export class MarkdownView {
   }
 }
 
-/** Markdown that does not change any more. */
+/** Draws a Markdown text that does not change. */
 export function renderMarkdown(text: string, context: MarkdownContext, className = "markdown"): HTMLElement {
   const element = el("div", { class: className });
   new MarkdownView(element, context).update(text);

@@ -87,8 +87,8 @@ export class Api {
   }
 
   /**
-   * The thread's active run, to be followed, or the client tool call that it awaits. It has neither where its turn is over
-   * or its server knows no runs. Throws ApiError.
+   * The thread's active run, to be followed, or the client tool call that it awaits. It has neither where its turn is
+   * over or its server knows no runs. Throws ApiError.
    */
   async activity(threadId: string, signal: AbortSignal): Promise<ThreadActivity> {
     if (!this.hasRuns) return IDLE;
@@ -111,7 +111,10 @@ export class Api {
     }
   }
 
-  /** Uploads bytes to the address that the server named. Only trusted origins get the site's credentials. Throws ApiError. */
+  /**
+   * Uploads bytes to the address that the server named. Only trusted origins get the site's credentials. Throws
+   * ApiError.
+   */
   async put(url: string | URL, init: RequestInit): Promise<Response> {
     const response = await this.#send(this.fetch(url, init));
     if (!response.ok) throw await this.#errorOf(response);

@@ -1,4 +1,4 @@
-/** A JSON object whose fields nobody has checked: a server may send any JSON. */
+/** A JSON object with unchecked fields, because a server may send any JSON. */
 export type Fields = Readonly<Record<string, unknown>>;
 
 export function isFields(value: unknown): value is Fields {

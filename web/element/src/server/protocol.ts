@@ -1,6 +1,6 @@
 /**
- * What the element reads of the ChatKit protocol, after `chatkit.types` of openai-chatkit 1.6.5. Servers may send more,
- * and of a later version: whatever is read here is read with care, and what is not known is passed over.
+ * The part of the ChatKit protocol that the element reads, after `chatkit.types` of openai-chatkit 1.6.5. A server may
+ * send more, or a later version, so the element checks the values that it reads and ignores unknown ones.
  */
 
 export interface ThreadStatus {
@@ -44,7 +44,7 @@ export interface Attachment {
   readonly name: string;
   readonly mime_type: string;
   readonly preview_url?: string | null;
-  /** Where its bytes are to be sent, in two-phase uploads. */
+  /** The target of the bytes in a two-phase upload. */
   readonly upload_descriptor?: {
     readonly url: string;
     readonly method: string;
@@ -74,7 +74,7 @@ export interface Source {
 
 export interface Annotation {
   readonly source: Source;
-  /** The character of the text behind which it stands. */
+  /** The number of characters of the text before the annotation. */
   readonly index?: number | null;
 }
 
@@ -112,7 +112,7 @@ export interface StructuredInput {
   readonly answer?: { readonly values?: readonly string[]; readonly skipped?: boolean } | null;
 }
 
-/** A component of a widget; each has fields of its own. */
+/** A component of a widget. Each type has fields of its own. */
 export interface WidgetNode {
   readonly type?: string;
   readonly id?: string;
@@ -139,7 +139,7 @@ export interface UserMessage extends Stored {
   readonly attachments?: readonly Attachment[];
   readonly quoted_text?: string | null;
   readonly inference_options?: InferenceOptions;
-  /** It is on its way, and the server does not have it yet. */
+  /** The message is on its way, and the server does not have it yet. */
   readonly pending?: boolean;
 }
 
@@ -200,7 +200,7 @@ export type ThreadItem =
   | GeneratedImageItem
   | EndOfTurn;
 
-/** What only this page knows of a thread: it is drawn among the items, and no server has it. */
+/** An item that only this page has. It is drawn among the items of the server. */
 export type LocalItem =
   | {
       readonly id: string;
@@ -217,10 +217,10 @@ export type LocalItem =
       readonly message: string;
     }
   | { readonly id: string; readonly type: "stopped" }
-  /** The thread ends with a message that nobody answers. */
+  /** The thread ends with a message that no run answers. */
   | { readonly id: string; readonly type: "unanswered" };
 
-/** Does again what failed; whether it was accepted. */
+/** Tries again what failed. Returns whether the server accepted it. */
 export type Again = () => Promise<boolean>;
 
 export type Shown = ThreadItem | LocalItem;
@@ -231,7 +231,7 @@ export interface StreamEvent {
   readonly [field: string]: unknown;
 }
 
-/** The words of an answer. */
+/** The text of an answer. */
 export function textOf(content: readonly AnswerPart[], between: string): string {
   const parts: readonly (AnswerPart | null)[] = Array.isArray(content) ? content : [];
   return parts

@@ -4,7 +4,7 @@ import type { Texts } from "../texts/index.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 
-/** What the header is drawn with, and what its buttons do. */
+/** The current options and texts of the element, and the actions of the header's buttons. */
 export interface HeaderHost {
   readonly options: () => ChatKitOptions;
   readonly texts: () => Texts;
@@ -12,7 +12,9 @@ export interface HeaderHost {
   readonly newThread: () => void;
 }
 
-/** The bar above the conversation: its title, the way to the others, and the site's own two buttons. */
+/**
+ * The bar above the conversation: the thread's title, the button for the list of threads, and the site's two buttons.
+ */
 export class Header {
   readonly #menu = el("button", {
     id: "menu",
@@ -52,7 +54,7 @@ export class Header {
     this.#title.hidden = header?.title?.enabled === false;
     this.#menu.setAttribute("aria-label", shell.history);
     this.#compose.setAttribute("aria-label", shell.newChat);
-    // Where there is a list of threads, a new one begins there.
+    // A list of threads has its own button for a new thread.
     this.#compose.hidden = history?.enabled !== false;
     this.#left.replaceChildren(...action(header?.leftAction));
     this.#right.replaceChildren(...action(header?.rightAction));
@@ -79,7 +81,7 @@ type Action = NonNullable<NonNullable<ChatKitOptions["header"]>["leftAction"]>;
 
 function action(given: Action | undefined): HTMLElement[] {
   if (given === undefined) return [];
-  // The site names its button by the icon alone.
+  // The icon's name is the label, because the site gives its button no other name.
   const attributes = {
     class: "icon-button",
     type: "button",

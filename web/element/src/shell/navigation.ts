@@ -1,6 +1,6 @@
 import type { Conversation } from "../conversation.js";
 
-/** The element's events about its open thread. */
+/** The conversation that the navigation opens threads in, and the listeners. */
 export interface NavigationHost {
   readonly conversation: Conversation;
   readonly emit: (type: string, detail: { readonly threadId: string | null }) => void;

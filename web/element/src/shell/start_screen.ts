@@ -8,11 +8,11 @@ import { icon } from "../ui/icons.js";
 export interface StartScreenHost {
   readonly texts: Texts;
   readonly options: ChatKitOptions;
-  /** The person chose a prompt: it is sent as it is. */
+  /** The person chose a prompt, which is sent unchanged. */
   onPrompt(content: readonly UserContent[]): void;
 }
 
-/** What a new thread shows: a greeting, and prompts to begin with. */
+/** The content of a new thread: a greeting, and prompts to begin with. */
 export class StartScreen {
   readonly #greeting = el("h2", { id: "welcome-title" });
   readonly #prompts = el("ul", { id: "suggestions", class: "suggestions" });

@@ -4,15 +4,18 @@ import { TRANSLATIONS } from "./translations.js";
 const RIGHT_TO_LEFT = new Set(["ar", "fa", "he", "ur"]);
 
 export interface Locale {
-  /** BCP 47, for dates and numbers. */
+  /** The language tag (BCP 47) for dates and numbers. */
   readonly tag: string;
   readonly texts: Texts;
-  /** That of the texts. */
+  /** The language of the texts. */
   readonly language: string;
   readonly direction: "ltr" | "rtl";
 }
 
-/** The site's `locale` option, else the browser's first language; English where there is no translation. */
+/**
+ * The locale of the site's `locale` option, or else of the browser's first language. English stands in for a missing
+ * one.
+ */
 export function localeOf(option: string | undefined, preferred: string = navigator.language): Locale {
   const tag = canonical(option ?? preferred) ?? "en";
   const language = candidates(tag).find((name) => Object.hasOwn(TRANSLATIONS, name)) ?? "en";
@@ -28,7 +31,7 @@ function canonical(tag: string): string | null {
   }
 }
 
-/** From the most exact to the language alone: zh-Hant-HK, zh-Hant, zh. */
+/** The names of a language from the most exact to the language alone: zh-Hant-HK, zh-Hant, zh. */
 function candidates(tag: string): string[] {
   const { language, script, region } = new Intl.Locale(tag).maximize();
   return [`${language}-${script}-${region}`, `${language}-${script}`, `${language}-${region}`, language];

@@ -4,7 +4,9 @@ import { aborted } from "./leaving.js";
 import type { Run } from "./run.js";
 import { ThreadState } from "./state.js";
 
-/** The thread that the page shows: its state, the runs that the page follows, and the client tool call that it awaits. */
+/**
+ * The thread that the page shows: its state, the runs that the page follows, and the client tool call that it awaits.
+ */
 export class OpenThread {
   state = new ThreadState();
   /** The runs that the page follows, and those whose request it is still sending. */

@@ -3,29 +3,29 @@ import type { Again, StreamEvent, ThreadItem } from "../server/protocol.js";
 
 /** A run as this page sees it, from the click that began it to its end. */
 export class Run {
-  /** Null until the server has answered. */
+  /** The id; null until the server has answered. */
   id: string | null;
   allowCancel = false;
   isStopping = false;
-  /** An `error` event came. */
+  /** Whether an `error` event has arrived. */
   hasFailed = false;
   progress: { readonly text: string; readonly icon?: string | null } | null = null;
   readonly openItems = new Set<string>();
-  /** The client tool call that it ended with, if it did: its last whole item. */
+  /** The id of the client tool call that is the run's last complete item; null where another item is. */
   pendingCall: string | null = null;
-  /** It changed an item of an earlier run, which a replay cannot rebuild. */
+  /** Whether a followed run has changed an item of an earlier run, which a replay cannot rebuild. */
   touchedOthers = false;
   readonly pendingId = `pending:${randomKey()}`;
-  /** Ends the following where the server knows no runs: there an abort is the only Stop. */
+  /** Ends the following. On a server that knows no runs this is the only Stop. */
   readonly following = new AbortController();
-  /** Settles when the thread that it makes has its id, or will have none. */
+  /** Settles when the thread that the run creates has its id, or will get none. */
   readonly named: Promise<void>;
   setNamed: () => void = () => {};
   readonly #own = new Set<string>();
 
   /**
-   * @param fromStart followed by replay, not begun here
-   * @param again what Retry does, where that is not answering the message again
+   * @param fromStart whether the run began elsewhere and is replayed from its start
+   * @param again the action of Retry, where that is not to answer the message again
    */
   constructor(
     id: string | null,

@@ -71,8 +71,8 @@ export class RunEvents {
   }
 
   /**
-   * Loads the thread from the server, because a replayed event may be older than the thread's name. Of several loads the
-   * answer of the last one counts.
+   * Loads the thread from the server, because a replayed event may be older than the thread's name. Of several loads
+   * the answer of the last one counts.
    */
   async #loadThread(): Promise<void> {
     const { signal, state } = this.thread;

@@ -69,8 +69,8 @@ export class RunStarter {
   }
 
   /**
-   * The first event of an answer without a run. Throws ApiError where it is an error, because the server then refused the
-   * request, and where the answer breaks before it, because the server was not reached.
+   * The first event of an answer without a run. Throws ApiError where it is an error, because the server then refused
+   * the request, and where the answer breaks before it, because the server was not reached.
    */
   async #firstEvent(response: Response, stream: RunStream): Promise<First> {
     let first: First;

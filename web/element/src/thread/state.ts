@@ -17,8 +17,8 @@ const ACTIVE: ThreadStatus = { type: "active" };
 /**
  * The state of one thread as the page knows it. It is pure: events go in, items come out.
  *
- * A replay of a run from its start ends in the same state, because events are applied to items by id: `added`, `done` and
- * `replaced` set an item whole, and updates build upon the `added` before them.
+ * A replay of a run from its start ends in the same state, because events are applied to items by id: `added`, `done`
+ * and `replaced` set an item whole, and updates build upon the `added` before them.
  */
 export class ThreadState {
   id: string | null = null;
@@ -51,9 +51,9 @@ export class ThreadState {
   }
 
   /**
-   * Replaces the items by the newest page of `items.list` in descending order. Kept are the items earlier than the page,
-   * those still being written, those that only this page has, and those that have changed since `mark`, when the request
-   * began.
+   * Replaces the items by the newest page of `items.list` in descending order. Kept are the items earlier than the
+   * page, those still being written, those that only this page has, and those that have changed since `mark`, when the
+   * request began.
    */
   loadNewest(newestPage: Page<ThreadItem>, mark: number = this.mark): void {
     const page = { ...newestPage, data: newestPage.data.filter(isItem) };

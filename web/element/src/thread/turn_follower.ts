@@ -32,7 +32,10 @@ export class TurnFollower {
     private readonly events: ConversationEvents,
   ) {}
 
-  /** Follows the thread's active run, where the page does not follow it yet. Returns whether it does now. Throws ApiError. */
+  /**
+   * Follows the thread's active run, where the page does not follow it yet. Returns whether it does now. Throws
+   * ApiError.
+   */
   async resume(): Promise<boolean> {
     const { signal } = this.thread;
     const { id } = this.thread.state;
@@ -92,7 +95,9 @@ export class TurnFollower {
     }
   }
 
-  /** @param status null where the answer did not tell it: the rest of the answer is in the thread once the run is over */
+  /**
+   * @param status null where the answer did not tell it: the rest of the answer is in the thread once the run is over
+   */
   async #ended(run: Run, status: string | null, signal: AbortSignal): Promise<void> {
     const { thread } = this;
     const isCut = status === null && run.id !== null;
@@ -124,7 +129,9 @@ export class TurnFollower {
     if (status === "cancelled") this.events.stopped();
   }
 
-  /** Whether a client tool call was completed elsewhere: by a request and not by an event, so this page has not seen it. */
+  /**
+   * Whether a client tool call was completed elsewhere: by a request and not by an event, so this page has not seen it.
+   */
   #wasAnsweredElsewhere(run: Run): boolean {
     const { items, last } = this.thread.state;
     const isPending = (item: object) => "status" in item && item.status === "pending";
@@ -181,8 +188,8 @@ export class TurnFollower {
   }
 
   /**
-   * Ends the turn, because no run is active: awaits the client tool call that the thread has come to, or marks a message
-   * without an answer. A server that knows of no waits has a pending call as the thread's last item.
+   * Ends the turn, because no run is active: awaits the client tool call that the thread has come to, or marks a
+   * message without an answer. A server that knows of no waits has a pending call as the thread's last item.
    */
   settle(origin: RunOrigin, awaits: AwaitedOutput | null): void {
     const { thread } = this;

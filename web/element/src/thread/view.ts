@@ -6,9 +6,9 @@ import type { ItemView, SharedContext, ViewContext } from "../ui/view_context.js
 import type { Run } from "./run.js";
 import type { ThreadState } from "./state.js";
 
-/** Nearer to the end than this, the view follows the newest words. */
+/** The view follows the newest words while it is nearer to the end than this. */
 const STICKY_PX = 80;
-/** A hidden tab gets no animation frames. */
+/** The wait before drawing in a hidden tab, which gets no animation frames. */
 const HIDDEN_MS = 100;
 
 /** The parts of the conversation that the view draws. */
@@ -23,22 +23,21 @@ type Progressing = Pick<Run, "isStopping"> & Partial<Pick<Run, "progress">>;
 
 type Drawn = ItemView & { item: Shown; open: boolean };
 
-/** What the view is drawn with, as it is now. */
+/** The parts and the current options that the view draws. */
 export interface ThreadViewHost {
   readonly conversation: DrawnConversation;
-  /** Its members are read when they are needed: a view sees the options of then. */
   readonly context: SharedContext;
-  /** As long as it is the same, what is drawn need not be drawn anew. */
+  /** A key of the options that the drawing depends on. Another key has all items drawn again. */
   readonly look: () => string;
   readonly isAway: () => "reconnecting" | "offline" | null;
-  /** Raises nothing. */
+  /** Loads earlier items. It reports failures itself. */
   readonly loadEarlier: () => Promise<void>;
   readonly startScreen: HTMLElement;
 }
 
 /**
- * Draws the open thread. Changes of one frame are drawn together; an item that did not change is left alone. Each item is
- * drawn by itself: one that cannot be is shown as such, and the others are there.
+ * Draws the open thread. Changes of one frame are drawn together, and an item that did not change is not touched. Each
+ * item is drawn by itself: one that cannot be drawn gets a placeholder, and the others are shown.
  */
 export class ThreadView {
   readonly log = el("div", { id: "log", class: "log", role: "log", "aria-live": "off" });
@@ -54,12 +53,12 @@ export class ThreadView {
   readonly node: HTMLElement;
   readonly #views = new Map<string, Drawn>();
   #drawn: ThreadState | null = null;
-  /** Parts of items of which the page was told that they could not be drawn. */
+  /** The parts of items that could not be drawn, and of which the page was told. */
   readonly #undrawn = new Set<string>();
   #look = "";
   #isScheduled = false;
   #isSticky = true;
-  /** The next drawing goes to the end, whatever the site says of following. */
+  /** Whether the next drawing scrolls to the end, also where the site has turned following off. */
   #isEndDue = true;
 
   constructor(private readonly host: ThreadViewHost) {
@@ -77,7 +76,7 @@ export class ThreadView {
     this.setTexts();
   }
 
-  /** The words of now. Items are drawn anew where that makes a difference, and what is looked at stays in its place. */
+  /** Applies new texts. Items are drawn again where `look` has changed, and the view keeps its place. */
   setTexts(): void {
     const { shell } = this.host.context.texts;
     this.#heading.textContent = shell.messages;
@@ -93,7 +92,7 @@ export class ThreadView {
     this.schedule();
   }
 
-  /** Goes to the newest message and stays there. */
+  /** Scrolls to the newest message and follows it. */
   toEnd(): void {
     this.#isSticky = true;
     this.#isEndDue = true;
@@ -170,7 +169,7 @@ export class ThreadView {
     return view.node;
   }
 
-  /** Where it fails the item is drawn anew, which tells whether that is possible. */
+  /** Updates a view; false where that fails, and the caller then draws the item again. */
   #isUpdated(update: NonNullable<ItemView["update"]>, item: Shown, open: boolean): boolean {
     try {
       update(item, open);
@@ -202,7 +201,7 @@ export class ThreadView {
     const key = `${part} of ${id}`;
     if (this.#undrawn.has(key)) return;
     this.#undrawn.add(key);
-    // The message of an error may quote what it was about.
+    // Only the name is told, because the message of an error may quote the item's content.
     const name = error instanceof Error ? error.name : typeof error;
     const { emit } = this.host.context;
     emit("chatkit.log", { name: "item.not_drawn", data: { item_id: id, item_type: type, part, error: name } });

@@ -7,7 +7,7 @@ export class Announcer {
   readonly live = el("div", { id: "live", class: "unseen", role: "status", "aria-live": "polite" });
   readonly toasts = el("div", { id: "toasts", class: "toasts" });
 
-  /** Has a screen reader say a text when it is idle. */
+  /** Has a screen reader say the text once it is idle. */
   say(text: string): void {
     this.live.replaceChildren(el("p", {}, text));
   }

@@ -2,7 +2,10 @@ type Child = Node | string | number | null | undefined | false | readonly Child[
 type Listeners = { readonly [type: string]: (event: never) => void };
 type Value = string | number | boolean | null | undefined;
 
-/** `on` are listeners; of the others true sets an empty attribute, null and false leave it out, `value` is the property. */
+/**
+ * Attributes of an element. `on` holds listeners, and `value` is the property. True sets an empty attribute; null and
+ * false set none.
+ */
 export type Attributes = { readonly on?: Listeners } & { readonly [name: string]: Value | Listeners };
 
 /** Makes an element. Text children are set as text, never as HTML. */
@@ -15,7 +18,7 @@ export function el<Tag extends keyof HTMLElementTagNameMap>(
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (typeof value === "object") {
-      // What a server sends in the place of a text is not taken for a listener.
+      // Only `on` may hold an object: a server's object in the place of a text is never taken for listeners.
       if (name !== "on") continue;
       for (const [type, listener] of Object.entries(value)) element.addEventListener(type, listener as EventListener);
     } else if (name === "value" && "value" in element) {
@@ -28,14 +31,14 @@ export function el<Tag extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** Appends what `el` takes as children. What is no such thing is as if it were not there: a server may send any JSON. */
+/** Appends the children that `el` takes. Values of another type are skipped, because a server may send any JSON. */
 export function append(parent: ParentNode & Node, children: Child): void {
   if (children instanceof Node) parent.append(children);
   else if (typeof children === "string" || typeof children === "number") parent.append(String(children));
   else if (Array.isArray(children)) for (const child of children) append(parent, child);
 }
 
-/** A link target that is safe to follow, or null: web addresses, mail and telephone only. */
+/** The address where it is safe to follow, that is of the web, mail or telephone; null for others. */
 export function safeHref(address: string): string | null {
   try {
     const url = new URL(address, location.href);
@@ -45,7 +48,7 @@ export function safeHref(address: string): string | null {
   }
 }
 
-/** A link that opens elsewhere and tells that place nothing; plain text where the address is not safe. */
+/** A link that opens in another tab without a referrer or an opener; plain text where the address is not safe. */
 export function externalLink(address: string, ...children: Child[]): HTMLElement {
   const href = safeHref(address);
   if (href === null) return el("span", {}, ...children);
@@ -55,8 +58,8 @@ export function externalLink(address: string, ...children: Child[]): HTMLElement
 const LOOPBACK = ["127.0.0.1", "localhost", "[::1]"];
 
 /**
- * An address, on this page's own origin where it names this server by another of its loopback names: a local server
- * answers to all of them, and a page's policy may allow its own origin only. Throws TypeError for what is no address.
+ * The address. Where it names the page's server by another loopback name it gets the page's origin, because a local
+ * server answers to all of them and a page's policy may allow only its own origin. Throws TypeError for an invalid one.
  */
 export function ownOrigin(address: string): URL {
   const url = new URL(address, location.href);
@@ -69,7 +72,7 @@ export function ownOrigin(address: string): URL {
 
 let lastId = 0;
 
-/** An id that no other element of this page has. */
+/** An id that no other element of the page has. */
 export function freshId(prefix: string): string {
   lastId += 1;
   return `${prefix}-${lastId}`;

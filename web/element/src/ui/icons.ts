@@ -154,7 +154,7 @@ const PATHS = new Map(
   }),
 );
 
-/** Drawn as a surface: what it holds is cut out. */
+/** Icons drawn as a surface; the inner shapes are cut out. */
 const FILLED = new Map(
   Object.entries({
     "check-circle-filled": `${CIRCLE}M10.8 16.7 6.8 12.7l1.5-1.5 2.5 2.5 4.9-5.8 1.6 1.4z`,
@@ -203,7 +203,9 @@ const ALIASES = new Map(
 
 const DOT = "M12 10a2 2 0 1 0 0 4 2 2 0 0 0 0-4";
 
-/** An icon for the eye only; whatever it says must also be there as text. Unknown names give a dot. */
+/**
+ * An icon, hidden from screen readers, so that the caller must give its meaning as text too. Unknown names give a dot.
+ */
 export function icon(name: string | null | undefined, className = ""): SVGSVGElement {
   const plain = (typeof name === "string" ? name : "dot").replace(/^(vendor|lucide):/, "");
   const known = ALIASES.get(plain) ?? plain;

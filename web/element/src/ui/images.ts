@@ -1,17 +1,17 @@
 import { type Attributes, el, ownOrigin } from "./dom.js";
 
-/** Where an image may come from. */
+/** An address that an image may be loaded from. */
 export type ImageSource = string & { readonly __brand: "ImageSource" };
 
 /**
- * A source for an <img> that an answer names: data, this page's own origin, or https from a host that the thread's
- * `allowed_image_domains` has; null for anything else. The address of an image can carry what was said to its host.
+ * The source of an image that an answer names: data, the page's own origin, or https from one of the thread's
+ * `allowed_image_domains`; null for any other, because an image's address can carry the conversation to its host.
  */
 export function imageSource(address: unknown, domains: readonly string[]): ImageSource | null {
   return sourceOf(address, (hostname) => domains.some((domain) => domain.toLowerCase() === hostname));
 }
 
-/** The same for the preview of an attachment: the server's own code, and no model, made its address. */
+/** The source of an attachment's preview. It may be of any https host, because the server made it and not a model. */
 export function previewSource(address: unknown): ImageSource | null {
   return sourceOf(address, () => true);
 }
@@ -28,7 +28,7 @@ function sourceOf(address: unknown, isAllowed: (hostname: string) => boolean): I
   }
 }
 
-/** An <img>. Its host is not told which page shows it. */
+/** An <img> that sends no referrer to its host. */
 export function picture(source: ImageSource, attributes: Attributes = {}): HTMLImageElement {
   return el("img", { referrerpolicy: "no-referrer", ...attributes, src: source });
 }

@@ -2,7 +2,7 @@ import { el, freshId } from "./dom.js";
 import { icon } from "./icons.js";
 import { fit } from "./popup.js";
 
-/** One of a menu, of which one at most is checked. */
+/** A choice in a menu, of which at most one is checked. */
 export interface Choice {
   readonly id: string;
   readonly label: string;
@@ -13,9 +13,9 @@ export interface Choice {
 }
 
 export interface MenuLook {
-  /** The button's name. */
+  /** The button's accessible name. */
   readonly name: string;
-  /** What the button shows. */
+  /** The content of the button. */
   readonly face: readonly (Node | string)[];
   readonly menuName: string;
   readonly choices: readonly Choice[];
@@ -27,7 +27,7 @@ export class MenuButton {
   readonly #button = el("button", { type: "button", "aria-haspopup": "menu", "aria-expanded": "false" });
   readonly node = el("span", { class: "composer-part" }, this.#button, this.#menu);
 
-  /** @param className of the button @param onChosen of a choice that is not disabled */
+  /** @param className the button's @param onChosen called with a choice that is not disabled */
   constructor(
     className: string,
     private readonly onChosen: (id: string) => void,

@@ -1,9 +1,9 @@
-/** Space between a popup, the box that it stands on and the edge of the element. */
+/** The space between a popup, the box below it, and the edge of the element. */
 const GAP_PX = 14;
-/** What is shown in any case: two lines. */
+/** The least height of a popup: two lines. */
 const MIN_PX = 96;
 
-/** Lets a popup that opens upwards from its box grow as high as there is room in the element. */
+/** Lets a popup above its box grow as high as the element has room. */
 export function fit(popup: HTMLElement, box: Element | null): void {
   if (box === null) return;
   const root = popup.getRootNode();

@@ -3,7 +3,7 @@ import type { Announcer } from "./announcer.js";
 
 export const FAILED = Symbol("failed");
 
-/** The two that hear of a failed request. */
+/** The listeners to a failed request. */
 export interface FailureListeners {
   /** Shows the message to the person. */
   readonly announcer: Announcer;
@@ -11,7 +11,9 @@ export interface FailureListeners {
   readonly failed: (error: unknown) => void;
 }
 
-/** The result of the work, or FAILED after an ApiError, which the person and the page are told. Other errors are thrown. */
+/**
+ * The result of the work, or FAILED after an ApiError, which the person and the page are told. Other errors are thrown.
+ */
 export async function reportFailure<Result>(
   work: Promise<Result>,
   { announcer, failed }: FailureListeners,

@@ -11,7 +11,7 @@ const SOFT_PERCENT = [8, 12, 18, 26];
 const WHITE = "#ffffff";
 const BLACK = "#101316";
 
-/** Lightness of each colour, light and dark, where the site gives a hue of its own for all that is grey. */
+/** The lightness of each grey, light and dark, for a site that gives the greys a hue. */
 const GREYS: Record<string, readonly [number, number]> = {
   page: [1, 0.2],
   surface: [1, 0.24],
@@ -25,11 +25,13 @@ const GREYS: Record<string, readonly [number, number]> = {
 const CHROMA_PER_TINT = 0.004;
 const LIGHTNESS_PER_SHADE = 0.012;
 
-/** What was set here on each element: all else is the page's own. */
+/** The properties that this module has set on each element. All others are the page's. */
 const applied = new WeakMap<HTMLElement, Set<string>>();
 const loadedFonts = new Set<string>();
 
-/** Puts the site's `theme` onto the element, as custom properties of it. What it does not name is the style sheet's. */
+/**
+ * Sets the site's `theme` as custom properties of the element. Properties that it does not name stay the style sheet's.
+ */
 export function applyTheme(host: HTMLElement, given: ChatKitOptions["theme"]): void {
   const theme: ThemeOption = typeof given === "string" ? { colorScheme: given } : (given ?? {});
   const { style } = host;
@@ -83,7 +85,7 @@ function setAccent(host: HTMLElement, set: Apply, theme: ThemeOption): void {
   set("--accent-soft", accent && `color-mix(in oklab, ${accent.primary} ${percent}%, var(--surface))`);
 }
 
-/** White or black, whichever is the easier to read on a colour. */
+/** White or black: the one that is easier to read on the colour. */
 function readableOn(host: HTMLElement, color: string): string {
   const probe = document.createElement("canvas").getContext("2d");
   if (probe === null) return WHITE;
@@ -100,7 +102,7 @@ function readableOn(host: HTMLElement, color: string): string {
   return 1.05 / (luminance + 0.05) >= 4.5 ? WHITE : BLACK;
 }
 
-/** A font belongs to the page: a shadow root has no @font-face of its own. */
+/** Loads a font into the page, because a shadow root has no @font-face of its own. */
 function load(font: FontObject): void {
   const key = JSON.stringify(font);
   if (loadedFonts.has(key)) return;

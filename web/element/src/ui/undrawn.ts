@@ -2,10 +2,10 @@ import { el } from "./dom.js";
 import type { ViewContext } from "./view_context.js";
 
 /**
- * A part of an item, drawn by itself: where it cannot be, a few words stand in its place, and the rest of the item is
+ * Draws a part of an item by itself. Where that fails a few words stand in its place, and the rest of the item is
  * shown.
  *
- * @param part what the site is told that it was
+ * @param part the name of the part for the site
  */
 export function drawnPart(part: string, context: Pick<ViewContext, "texts" | "notDrawn">, draw: () => Node): Node {
   try {

@@ -4,39 +4,39 @@ import type { Texts } from "../texts/index.js";
 import type { Locale } from "../texts/locale.js";
 import type { Announcer } from "./announcer.js";
 
-/** What a person does to an item of the open thread. None of these throws: what fails is told to the person. */
+/** The person's actions on an item of the open thread. They throw nothing: failures are told to the person. */
 export interface ItemActions {
-  /** Does again what failed, else asks for another answer to the last message; whether it was accepted. */
+  /** Tries again what failed, or else asks for another answer to the last message. Returns whether it was accepted. */
   retry(item: Shown): Promise<boolean>;
-  /** Asks for another answer to the message that a finished answer belongs to. */
+  /** Asks for another answer to the message of a finished answer. */
   regenerate(item: AssistantMessage): Promise<boolean>;
   feedback(item: Shown, kind: "positive" | "negative"): Promise<boolean>;
-  /** Resolves when a synchronous action is done, or when a streaming one was accepted. */
+  /** Performs an action. Resolves when a synchronous one is done, or when a streaming one was accepted. */
   act(item: WidgetItem, action: WidgetAction): Promise<void>;
-  /** Whether the answers were accepted. */
+  /** Sends the answers. Returns whether they were accepted. */
   submitAnswers(item: StructuredInputItem, status: "answered" | "skipped", answers: Answers): Promise<boolean>;
-  /** An image of the item could not be loaded; its link may have ended. */
+  /** Loads the item again after an image of it could not be loaded, because its link may have expired. */
   reload(item: Shown): Promise<void>;
   readonly canRetry: boolean;
 }
 
 export type Answers = Readonly<Record<string, { readonly values: readonly string[]; readonly skipped: boolean }>>;
 
-/** What the views of items are drawn with. */
+/** The context in which the view of an item is drawn. */
 export interface ViewContext {
   readonly texts: Texts;
-  /** BCP 47, for dates and numbers. */
+  /** The language tag (BCP 47) for dates and numbers. */
   readonly locale: string;
   readonly options: ChatKitOptions;
   readonly actions: ItemActions;
   readonly announcer: Announcer;
-  /** Hosts whose images an answer may show. */
+  /** The hosts whose images an answer may show. */
   readonly imageDomains: readonly string[];
-  /** The item is still being written. */
+  /** Whether the item is still being written. */
   readonly open: boolean;
-  /** Tells the page, once, which part of the item could not be drawn; not a word of what it says. */
+  /** Tells the page, once, which part of the item could not be drawn, without its content. */
   notDrawn(part: string, error: unknown): void;
-  /** Tells the page of a `chatkit-link://` address or of an entity that was followed. */
+  /** Tells the page of a `chatkit-link://` address or an entity that the person followed. */
   emit(type: string, detail: unknown): void;
 }
 

@@ -9,7 +9,7 @@ import { MEDIA } from "./media.js";
 import { TABLES } from "./table.js";
 import { TEXTS } from "./texts.js";
 
-/** How each component is drawn, by its type. */
+/** The function that draws each component, by type. */
 export const COMPONENTS: ReadonlyMap<string, Draw> = new Map(
   Object.entries({ ...LAYOUT, ...LISTS, ...TEXTS, ...MEDIA, ...TABLES, ...CONTROLS, Chart: drawChart }),
 );

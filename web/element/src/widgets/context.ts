@@ -3,36 +3,36 @@ import type { WidgetAction } from "../server/protocol.js";
 import type { Texts } from "../texts/index.js";
 import type { Fields } from "./fields.js";
 
-/** What a widget is drawn with. */
+/** The surroundings of a widget. */
 export interface WidgetHost extends MarkdownContext {
   readonly locale: string;
-  /** Dispatches an action with what its form holds in the payload; null for a widget that is only looked at. */
+  /** Dispatches an action with its form's values in the payload; null for a widget that is only shown. */
   readonly act: ((action: WidgetAction) => Promise<void>) | null;
-  /** Whether the widget may take the focus where it asks for it. */
+  /** Whether a control of the widget may take the focus when it asks for it. */
   readonly autoFocus: boolean;
 }
 
-/** What shows that an action is on its way: nothing, the control, or the whole widget. */
+/** The part that shows that an action is on its way: none, the control, or the whole widget. */
 export type Loading = "none" | "self" | "container";
 
-/** What began an action. */
+/** The origin of an action. */
 export interface Trigger {
   readonly source: HTMLElement;
-  /** What `loadingBehavior: "auto"` means here. */
+  /** The meaning of `loadingBehavior: "auto"` for this control. */
   readonly auto: Loading;
-  /** Its values go into the payload. */
+  /** The form whose values go into the payload. */
   readonly form?: HTMLFormElement | null;
 }
 
-/** What outlives a redrawing of the widget; places are paths such as `.0.2`. */
+/** The state of a widget that outlives a redrawing. Places in it are paths such as `.0.2`. */
 export class WidgetMemory {
-  /** Lists that show everything, and disclosures that were opened. */
+  /** The places of lists that show everything and of disclosures that are open. */
   readonly expanded = new Set<string>();
-  /** Texts that can grow where they stand. */
+  /** The texts that can grow without a redrawing, by place. */
   readonly growing = new Map<string, (value: string) => void>();
   readonly #shown = new Map<string, string>();
 
-  /** Whether another thing than before is shown at a place. */
+  /** Whether a place shows another component than before. */
   isNew(path: string, key: string): boolean {
     const isSame = this.#shown.get(path) === key;
     this.#shown.set(path, key);
@@ -40,14 +40,14 @@ export class WidgetMemory {
   }
 }
 
-/** What a component is drawn with. */
+/** The context in which a component is drawn. */
 export interface DrawContext {
   readonly host: WidgetHost;
   readonly texts: Texts["items"];
   readonly memory: WidgetMemory;
-  /** No other widget's controls have ids or names with it. */
+  /** The prefix of the ids and names of this widget's controls, which no other widget has. */
   readonly prefix: string;
-  /** Where the component stands. */
+  /** The place of the component. */
   readonly path: string;
   draw(child: unknown, index: number): Node;
   children(node: Fields): Node[];

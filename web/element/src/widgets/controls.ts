@@ -6,7 +6,7 @@ import { type Control, nameControl, nestedValues, valueIn, withValues } from "./
 import { applyTextStyle } from "./style.js";
 import { applyFieldAttributes } from "./texts.js";
 
-/** A widget's controls: each a native one, so that keyboard, labels and validation are the browser's. */
+/** The controls of a widget. They are native ones, so that the browser does keyboard, labels and validation. */
 export const CONTROLS: Readonly<Record<string, Draw>> = {
   Button: button,
   Input: input,
@@ -71,7 +71,7 @@ function fieldLook(node: Fields): string {
   );
 }
 
-/** What is changed tells the action its new value. */
+/** Dispatches the control's action with the new value after each change. */
 function onChange(control: Control, node: Fields, context: DrawContext, shown: HTMLElement = control): void {
   const action = actionOf(node.onChangeAction);
   if (!action) return;

@@ -1,4 +1,6 @@
-/** Readers of a widget's fields. A server may send any JSON: a field that makes no sense is read as if it were absent. */
+/**
+ * Readers of a widget's fields. A server may send any JSON: a field that makes no sense is read as if it were absent.
+ */
 
 import { type Fields, isFields } from "../server/fields.js";
 import type { WidgetAction, WidgetNode } from "../server/protocol.js";
@@ -9,12 +11,12 @@ export function isNode(value: unknown): value is WidgetNode {
   return isFields(value);
 }
 
-/** What can be shown as text; else "". */
+/** The value as text; "" where it cannot be shown as text. */
 export function words(value: unknown): string {
   return typeof value === "string" || typeof value === "number" ? String(value) : "";
 }
 
-/** As `words`, null for no text. */
+/** Like `words`, with null for no text. */
 export function wordsOrNull(value: unknown): string | null {
   return words(value) || null;
 }
@@ -27,12 +29,12 @@ export function records(value: unknown): readonly Fields[] {
   return list(value).filter(isFields);
 }
 
-/** One of ChatKit's tokens, `md` or `3xl`, as a part of a class name; else null. */
+/** A token of ChatKit's such as `md` or `3xl`, which fits into a class name; null for other values. */
 export function token(value: unknown): string | null {
   return typeof value === "string" && /^[\w-]+$/.test(value) ? value : null;
 }
 
-/** `prefix-token`, where there is a token. */
+/** The class `prefix-token`; null where the value is no token. */
 export function tokenClass(prefix: string, value: unknown): string | null {
   const name = token(value);
   return name && `${prefix}-${name}`;
@@ -46,7 +48,7 @@ export function actionOf(value: unknown): WidgetAction | null {
   return isFields(value) && typeof value.type === "string" ? (value as unknown as WidgetAction) : null;
 }
 
-/** The components inside of one. */
+/** The components inside a component. */
 export function childrenOf(node: Fields): readonly unknown[] {
   if (Array.isArray(node.children)) return node.children;
   return node.children === undefined || node.children === null ? [] : [node.children];

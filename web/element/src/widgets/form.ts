@@ -2,7 +2,7 @@ import { isFields } from "./fields.js";
 
 type Values = Record<string, unknown>;
 
-/** Puts values under their names: `a.b` nests, of two under one name the later holds. */
+/** The values under their names. `a.b` nests, and of two values with one name the later wins. */
 export function nestedValues(entries: Iterable<readonly [name: string, value: unknown]>): Values {
   const values: Values = {};
   for (const [name, value] of entries) {
@@ -20,12 +20,12 @@ export function nestedValues(entries: Iterable<readonly [name: string, value: un
   return values;
 }
 
-/** As an own property, whatever its name is. */
+/** Sets an own property, also for a name such as `__proto__`. */
 function define(place: Values, name: string, value: unknown): void {
   Object.defineProperty(place, name, { value, configurable: true, enumerable: true, writable: true });
 }
 
-/** An action's payload with what its form holds. */
+/** An action's payload with its form's values. */
 export function withValues(payload: unknown, values: Values): unknown {
   if (Object.keys(values).length === 0) return payload ?? null;
   return isFields(payload) ? { ...payload, ...values } : values;
@@ -34,9 +34,8 @@ export function withValues(payload: unknown, values: Values): unknown {
 export type Control = HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement;
 
 /**
- * Gives a control the name that a widget has for it. To the form it has another one, which no other widget's control
- * has: a form's properties of its own give way to its controls, so that a field named `style` would take the place of
- * `form.style`, and radios of two widgets with one name would be one group.
+ * Gives a control the name that the widget has for it, under a prefix of its own in the form. Without the prefix a
+ * field named `style` would hide `form.style`, and radios of two widgets with the same name would form one group.
  */
 export function nameControl(control: Control, name: string, prefix: string): void {
   if (name !== "") control.name = `${prefix}-${name}`;
@@ -52,7 +51,7 @@ export function nameOf(control: Element): string {
   return (control as HTMLElement).dataset.name ?? "";
 }
 
-/** What a form holds: a checkbox is a boolean, everything else text. */
+/** The values of a form. A checkbox gives a boolean, and every other control gives text. */
 export function formValues(form: HTMLFormElement | null): Values {
   if (!form) return {};
   const own = controlsOf(form).filter((control) => control.form === form && isChosen(control));

@@ -1,7 +1,7 @@
 import { freshId } from "../ui/dom.js";
 import { controlsOf, nameOf } from "./form.js";
 
-/** Gives each label of a widget the control of its form that has the label's name. */
+/** Links each label of a widget to the control in its form that the label names. */
 export function linkLabels(frame: HTMLElement): void {
   for (const label of frame.querySelectorAll<HTMLLabelElement>("label[data-field]")) {
     const name = label.dataset.field ?? "";
@@ -22,7 +22,7 @@ export function linkLabels(frame: HTMLElement): void {
   }
 }
 
-/** Focuses the control that asks for it, unless the person is writing elsewhere. */
+/** Focuses the control that asks for the focus, unless the person is writing elsewhere. */
 export function focusFirst(frame: HTMLElement): void {
   const wanted = frame.querySelector<HTMLElement>("[data-autofocus]");
   const root = frame.getRootNode();

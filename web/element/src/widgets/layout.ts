@@ -5,7 +5,7 @@ import type { Draw, DrawContext } from "./context.js";
 import { actionOf, childrenOf, type Fields, isFields, token, words, wordsOrNull } from "./fields.js";
 import { applyBoxStyle, applyTheme, length, spacing } from "./style.js";
 
-/** Containers, and what stands between their children. */
+/** The containers, and the parts between their children. */
 export const LAYOUT: Readonly<Record<string, Draw>> = {
   Card: card,
   Basic: basic,
@@ -66,7 +66,7 @@ function card(node: Fields, context: DrawContext): HTMLElement {
   return element;
 }
 
-/** How far something flush reaches out. */
+/** The padding at the sides, which a flush child extends over. */
 function sidePadding(padding: unknown): string {
   const side = isFields(padding) ? (padding.x ?? padding.left) : padding;
   return spacing(side) ?? "0px";
@@ -84,7 +84,7 @@ function footer(node: Fields, isForm: boolean, context: DrawContext): HTMLElemen
   return buttons.length ? [el("div", { class: "w-card-footer" }, buttons)] : [];
 }
 
-/** What confirms a form submits it, and so it is checked; the other is a way out. */
+/** A button below a card. Confirm submits the form, which is validated; Cancel leaves it unvalidated. */
 function footerButton(given: unknown, look: string, submits: boolean, context: DrawContext): HTMLElement[] {
   const action = isFields(given) ? actionOf(given.action) : null;
   if (!isFields(given) || !action) return [];
@@ -97,7 +97,7 @@ function footerButton(given: unknown, look: string, submits: boolean, context: D
   return [button];
 }
 
-/** A card whose work is done: its status, and everything else behind it. */
+/** A card that is done: its status, which opens the rest of the card. */
 function collapsed(header: HTMLElement | null, node: Fields, body: readonly Node[], context: DrawContext): HTMLElement {
   const { memory, path, texts } = context;
   const title = childrenOf(node).find((child) => isFields(child) && child.type === "Title");
@@ -112,7 +112,7 @@ function collapsed(header: HTMLElement | null, node: Fields, body: readonly Node
   return details;
 }
 
-/** What a card or a list says above its content. */
+/** The status line above the content of a card or a list. */
 export function status(value: unknown, { host }: DrawContext): HTMLElement | null {
   if (!isFields(value)) return null;
   const source = imageSource(value.favicon, host.imageDomains);
@@ -136,7 +136,7 @@ function divider(node: Fields): HTMLElement {
   return element;
 }
 
-/** What comes new into it comes in softly. */
+/** A container whose new content fades in. */
 function transition(node: Fields, context: DrawContext): HTMLElement {
   const [child] = childrenOf(node);
   const key = isFields(child) ? words(child.key) || words(child.id) || words(child.type) : "";

@@ -6,7 +6,7 @@ import { actionOf, childrenOf, type Fields } from "./fields.js";
 import { status } from "./layout.js";
 import { applyBoxStyle, applyTheme } from "./style.js";
 
-/** How many a list of `limit: "auto"` shows at first. */
+/** The number of lines that a list of `limit: "auto"` shows at first. */
 const AUTO_LIMIT = 5;
 
 const PRESSABLE = "a, button, input, select, textarea, summary, label";
@@ -46,7 +46,7 @@ function focusOn(line: HTMLElement | undefined): void {
   target?.focus();
 }
 
-/** A line with an action is a button; where it holds something to press itself, it has a button of its own. */
+/** A line of a list. With an action it is a button, or contains one where it has other controls inside. */
 function listItem(node: Fields, context: DrawContext): HTMLElement {
   const inner = el("div", {}, context.children(node));
   const action = actionOf(node.onClickAction);

@@ -14,7 +14,7 @@ function drawIcon(node: Fields): SVGSVGElement {
   return drawn;
 }
 
-/** An image from a host that the thread does not allow is told by its words, as one that does not load. */
+/** An image. Its text stands in for it where it does not load or the thread does not allow its host. */
 function image(node: Fields, { texts, host }: DrawContext): HTMLElement {
   const alt = words(node.alt);
   const source = imageSource(node.src, host.imageDomains);

@@ -1,8 +1,8 @@
 import { type Control, controlsOf, nameOf } from "./form.js";
 
 /**
- * Draws a widget anew and gives back what was a person's: what they changed in its controls, the focus, and the
- * selection. Controls are known by their names; of those with the same name by their order.
+ * Draws a widget again and keeps the person's input: the changed values of controls, the focus, and the selection.
+ * Controls are recognised by name, and those with the same name by their order.
  */
 export function preserveInput(frame: HTMLElement, redraw: () => void): void {
   const changed = new Map(keyed(frame).filter(([, control]) => isChanged(control)));
@@ -83,7 +83,7 @@ function selectionOf(element: Element): readonly [number, number] | null {
   return start === null || end === null ? null : [start, end];
 }
 
-/** On what was focused, else on what stands in its place or reads the same, else on the widget: never nowhere. */
+/** Focuses the same control, or an element in the same place or with the same text, or else the widget. */
 function restoreFocus(frame: HTMLElement, { key, path, tag, text, selection }: Focus): void {
   const named = key && keyed(frame).find(([other]) => other === key)?.[1];
   const placed = path.reduce<Element | undefined>((at, index) => at?.children[index], frame);

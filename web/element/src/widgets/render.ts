@@ -9,13 +9,13 @@ import { focusFirst, linkLabels } from "./labels.js";
 import { preserveInput } from "./preserve_input.js";
 import { textChanges } from "./text_changes.js";
 
-/** Deeper than this no component is drawn: a browser that lays out much deeper ones gives up. */
+/** The deepest component that is drawn, because browsers fail to lay out much deeper ones. */
 const MAX_DEPTH = 50;
 
 /**
- * A widget, kept up to date. Texts that grow are changed where they stand; for any other change it is drawn anew, and
- * keeps what the person typed, the focus, and what they opened. A component that is not known is shown by its
- * children, its text, or its name; one that cannot be drawn costs itself alone.
+ * The view of a widget, which follows its changes. A growing text is changed in place. After any other change the
+ * widget is drawn again and keeps the person's input, the focus, and the open parts. An unknown component is shown by
+ * its children, its text, or its name. A component that cannot be drawn leaves the others untouched.
  */
 export class WidgetView {
   readonly node = el("div", { class: "widget" });
@@ -92,7 +92,7 @@ export class WidgetView {
   }
 }
 
-/** While it is busy nothing in it can be pressed; what is focused stays so. */
+/** Disables the buttons of a part while it is busy, without moving the focus. */
 function setBusy(part: HTMLElement, busy: boolean): void {
   part.setAttribute("aria-busy", String(busy));
   for (const button of [part, ...part.querySelectorAll("button")]) {
@@ -102,7 +102,7 @@ function setBusy(part: HTMLElement, busy: boolean): void {
   }
 }
 
-/** A widget that does not change. */
+/** Draws a widget that does not change. */
 export function renderWidget(root: WidgetNode, host: WidgetHost): HTMLElement {
   return new WidgetView(root, host).node;
 }

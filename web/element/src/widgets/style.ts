@@ -1,10 +1,10 @@
 import { type Fields, isFields, tokenClass, words } from "./fields.js";
 
 /**
- * A widget's look, from ChatKit's tokens to CSS properties.
+ * The look of a widget: ChatKit's tokens as CSS properties.
  *
- * Properties are set one by one through the CSSOM: the browser drops what it cannot parse, and nothing that a server
- * sends becomes a declaration of another property. No property here can load anything.
+ * Properties are set one by one through the CSSOM: the browser drops values that it cannot parse, and no value of a
+ * server becomes a declaration of another property. None of these properties can load anything.
  */
 
 const UNIT_PX = 4;
@@ -59,7 +59,7 @@ const COLORS: Table = {
   subtle: "var(--line)",
   strong: "var(--control-line)",
 };
-/** Hues of primitive tokens such as `blue-500`; the number is the shade, 50 the lightest. Null is gray. */
+/** The hues of primitive tokens such as `blue-500`, whose number is the shade; 50 is the lightest. Null is gray. */
 const HUES: Readonly<Record<string, number | null>> = {
   red: 25,
   orange: 50,
@@ -77,7 +77,7 @@ const HUES: Readonly<Record<string, number | null>> = {
   slate: null,
   neutral: null,
 };
-/** Logical ones, so that a widget is mirrored where text runs from right to left. */
+/** The edges. They are logical, so that a widget is mirrored where text runs from right to left. */
 const EDGES: Table = {
   x: "inline",
   y: "block",
@@ -91,17 +91,17 @@ function of(table: Table, key: unknown): string | null {
   return typeof key === "string" && Object.hasOwn(table, key) ? (table[key] ?? null) : null;
 }
 
-/** A length in pixels, or as CSS has it. */
+/** A length, from pixels or from CSS. */
 export function length(value: unknown): string | null {
   return typeof value === "number" ? `${value}px` : words(value) || null;
 }
 
-/** A distance in ChatKit's units, or as CSS has it. */
+/** A distance, from ChatKit's units or from CSS. */
 export function spacing(value: unknown): string | null {
   return typeof value === "number" ? `${value * UNIT_PX}px` : words(value) || null;
 }
 
-/** A CSS colour of a token, a primitive token, a CSS colour, or a pair for the two themes; null for none. */
+/** The CSS colour of a token, a primitive token, a CSS colour, or a pair for the two themes; null for no colour. */
 export function color(value: unknown): string | null {
   if (isFields(value)) {
     const [light, dark] = [color(value.light), color(value.dark)];
@@ -111,7 +111,7 @@ export function color(value: unknown): string | null {
   return of(COLORS, value) ?? shade(value) ?? value;
 }
 
-/** A series' colour: here a bare hue is one of the chart's own. */
+/** The colour of a chart's series, where a bare hue means one of the chart's colours. */
 export function seriesColor(value: unknown): string | null {
   if (isFields(value)) return color({ light: seriesColor(value.light), dark: seriesColor(value.dark) });
   return (typeof value === "string" && shade(`${value}-500`)) || color(value);
@@ -132,7 +132,7 @@ function rounded(value: number): number {
 
 type SetProperty = (property: string, value: string | null) => void;
 
-/** Layout and colours that any component may have. */
+/** Sets the layout and the colours that every component may have. */
 export function applyBoxStyle(element: HTMLElement, node: Fields): void {
   const set: SetProperty = (property, value) => {
     if (value !== null) element.style.setProperty(property, value);
@@ -174,19 +174,19 @@ function applyBorder(set: SetProperty, border: unknown): void {
   else for (const [name, edge] of Object.entries(EDGES)) one(`border-${edge}`, border[name]);
 }
 
-/** A divider's line. */
+/** Sets the line of a divider. */
 function applyLine(set: SetProperty, { lineColor, lineSize, lineSpacing }: Fields): void {
   set("border-color", color(lineColor));
   set("--w-line", length(lineSize));
   set("--w-spacing", spacing(lineSpacing));
 }
 
-/** Light or dark for a part of the page. */
+/** Sets a part of the page to light or dark. */
 export function applyTheme(element: HTMLElement, theme: unknown): void {
   if (theme === "light" || theme === "dark") element.dataset.theme = theme;
 }
 
-/** Text's own properties; sizes and weights are classes. */
+/** Sets the properties of text. Sizes and weights are classes instead. */
 export function applyTextStyle(element: HTMLElement, node: Fields): void {
   const set: SetProperty = (property, value) => {
     if (value !== null) element.style.setProperty(property, value);

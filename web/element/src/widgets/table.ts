@@ -24,7 +24,7 @@ function row(node: Fields, context: DrawContext): HTMLElement {
   return el("tr", { class: node.header ? "w-head" : null }, context.children({ children: headed(node) }));
 }
 
-/** A cell does not know by itself that it heads a column. */
+/** The cells of a row. In a header row they are marked, because a cell does not tell itself that it is a header. */
 function headed(node: Fields): readonly unknown[] {
   return childrenOf(node).map((child) => (node.header && isFields(child) ? { ...child, isHead: true } : child));
 }

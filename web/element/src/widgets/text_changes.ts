@@ -8,9 +8,9 @@ export interface TextChange {
 const GROWING = new Set<unknown>(["Text", "Markdown"]);
 
 /**
- * The texts in which a widget differs from what it was, or null where it differs in anything else.
+ * The changed texts of a widget; null where anything else has changed too.
  *
- * A widget that is being written grows by its texts: they change where they stand, and nothing else is touched.
+ * A widget that is being written mostly grows by its texts, which can be changed in place without a redrawing.
  */
 export function textChanges(before: unknown, after: unknown, path = ""): TextChange[] | null {
   if (before === after) return [];

@@ -28,7 +28,7 @@ function text(node: Fields, context: DrawContext): HTMLElement {
   return element;
 }
 
-/** A text that can be written over, as a control of its form. */
+/** An editable text, as a control of its form. */
 function editable(node: Fields, field: Fields, context: DrawContext): HTMLElement {
   const hasLines = Number(node.minLines) > 1 || Number(node.maxLines) > 1;
   const element = hasLines ? el("textarea", { rows: words(node.minLines) || "2" }) : el("input", { type: "text" });
@@ -39,7 +39,7 @@ function editable(node: Fields, field: Fields, context: DrawContext): HTMLElemen
   return element;
 }
 
-/** What all fields to write in have. */
+/** Sets the attributes that all text fields have. */
 export function applyFieldAttributes(
   element: HTMLInputElement | HTMLTextAreaElement,
   field: Fields,
@@ -60,7 +60,7 @@ export function applyFieldAttributes(
   if (field.autoSelect) element.addEventListener("focus", () => element.select(), { once: true });
 }
 
-/** Password managers look into every field unless told not to. */
+/** Tells password managers to leave the field alone. */
 function keepAutofillAway(element: HTMLElement, autocomplete: string | null): void {
   if (!autocomplete) element.setAttribute("autocomplete", "off");
   element.setAttribute("data-1p-ignore", "");

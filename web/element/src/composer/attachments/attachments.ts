@@ -9,20 +9,20 @@ import { typed } from "./file_type.js";
 import { type AttachmentRules, allowedTypes, isAccepted, maxCount, problemOf, sizeText } from "./rules.js";
 import { discard, upload } from "./upload.js";
 
-/** A file of the next message. `attachment` is null until it is with the server. */
+/** A file of the next message. `attachment` is null until the server has the file. */
 export interface PendingAttachment {
   readonly name: string;
   readonly chip: HTMLElement;
   readonly state: HTMLElement;
   readonly remove: HTMLElement;
-  /** It was uploaded from here, and belongs to no message yet. */
+  /** Whether this page uploaded the file, so that it belongs to no message yet. */
   readonly isOurs: boolean;
   readonly preview: string | null;
   readonly upload: AbortController;
   attachment: Attachment | null;
 }
 
-/** Files chosen for the next message: checked, uploaded, shown as chips. */
+/** The files of the next message. They are checked, uploaded and shown as chips. */
 export class Attachments {
   readonly node = el("ul", { id: "attachments", class: "attachments", hidden: true });
   #pending: PendingAttachment[] = [];
@@ -30,7 +30,7 @@ export class Attachments {
   constructor(
     private host: ComposerHost,
     private readonly onChange: () => void,
-    /** The person removed one, and its button with it. */
+    /** The person removed a file, and its button is gone with it. */
     private readonly onRemoved: () => void,
   ) {
     this.setOptions(host);
@@ -42,7 +42,7 @@ export class Attachments {
     for (const pending of this.#pending) this.#label(pending);
   }
 
-  /** What may be attached; null where nothing may. */
+  /** The rules for attachments; null where the site allows none. */
   get rules(): AttachmentRules | null {
     const rules = this.host.options.composer?.attachments;
     return rules?.enabled ? rules : null;
@@ -52,12 +52,12 @@ export class Attachments {
     return this.#pending.some(({ attachment }) => attachment === null);
   }
 
-  /** The uploaded ones, as the server described them. */
+  /** The uploaded files, as the server described them. */
   get ready(): Attachment[] {
     return this.#pending.flatMap(({ attachment }) => attachment ?? []);
   }
 
-  /** Uploads those files that may be attached, and says why others may not. Resolves when all are done. */
+  /** Uploads the files that the rules allow, and shows why others are refused. Resolves when all uploads have ended. */
   async add(files: Iterable<File>): Promise<void> {
     const { rules } = this;
     if (rules === null) return;
@@ -68,7 +68,7 @@ export class Attachments {
     await Promise.all(fitting.slice(0, free).map((file) => this.#upload(file)));
   }
 
-  /** Takes these, which are with the server already, in the place of what there is. */
+  /** Replaces the files by attachments that the server already has. */
   replace(attachments: readonly Attachment[]): void {
     this.empty();
     for (const attachment of attachments) {
@@ -80,7 +80,7 @@ export class Attachments {
     this.onChange();
   }
 
-  /** Hands over what there is: it belongs to a message now. */
+  /** Hands the files over to a message. */
   take(): PendingAttachment[] {
     const taken = this.#pending;
     this.#pending = [];
@@ -88,13 +88,13 @@ export class Attachments {
     return taken;
   }
 
-  /** Takes back what a message did not take along. */
+  /** Takes the files of a message back that was not accepted. */
   giveBack(pending: readonly PendingAttachment[]): void {
     this.#pending = [...pending, ...this.#pending];
     this.#draw();
   }
 
-  /** Throws away what there is, here and on the server. */
+  /** Discards the files, here and on the server. */
   empty(): void {
     for (const pending of this.take()) this.#drop(pending);
   }
@@ -203,12 +203,12 @@ export class Attachments {
   }
 }
 
-/** Frees the previews of what has gone with a message. */
+/** Frees the previews of files that belong to a message now. */
 export function release(pending: readonly PendingAttachment[]): void {
   for (const { preview } of pending) if (preview !== null) URL.revokeObjectURL(preview);
 }
 
-/** A small picture; the sign for a file where there is none to be had. */
+/** A small picture, or an icon where the picture cannot be loaded. */
 function image(source: ImageSource): HTMLElement {
   const shown = picture(source, { alt: "" });
   shown.addEventListener("error", () => shown.replaceWith(icon("square-image")), { once: true });

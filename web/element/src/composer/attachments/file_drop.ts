@@ -1,6 +1,6 @@
-/** Files that are dragged onto a place. */
+/** Accepts files that are dragged onto a place. */
 export class FileDrop {
-  /** @param place has the class `dragged` while files are above it @param isOpen whether it takes any now */
+  /** @param place gets the class `dragged` while files are above it @param isOpen whether it accepts files now */
   constructor(
     private readonly place: HTMLElement,
     private readonly isOpen: () => boolean,

@@ -1,11 +1,11 @@
 /**
- * The type of a file, by what the browser says and by the ending of its name. Browsers take the type from the system:
- * many have none for `.md`, and where a spreadsheet program is installed a `.csv` is `application/vnd.ms-excel`.
+ * The type of a file, by the browser's type and by the ending of its name. Browsers take the type from the system: many
+ * have none for `.md`, and where a spreadsheet program is installed a `.csv` is `application/vnd.ms-excel`.
  *
  * The server has the same tables, in shared/media_types.py, and decides.
  */
 
-/** What a browser says that does not know. */
+/** The types that a browser gives to a file that it does not know. */
 const UNKNOWN = new Set([
   "",
   "application/octet-stream",
@@ -14,7 +14,7 @@ const UNKNOWN = new Set([
   "binary/octet-stream",
 ]);
 
-/** Of the same types. */
+/** Other names of the same types. */
 const OTHER_NAMES: Readonly<Record<string, string>> = {
   "image/jpg": "image/jpeg",
   "image/pjpeg": "image/jpeg",
@@ -66,7 +66,7 @@ const OF_ENDING: Readonly<Record<string, string>> = {
   m4a: "audio/mp4",
 };
 
-/** By ending: types that name the program which opens such a file, or what it is packed in, and not the file. */
+/** Wrong types by ending: they name the program that opens such a file, or its packing. */
 const MISTAKEN: Readonly<Record<string, readonly string[]>> = {
   csv: ["application/excel", "application/vnd.ms-excel", "application/vnd.msexcel", "application/x-excel"],
   tsv: ["application/vnd.ms-excel"],
@@ -76,16 +76,18 @@ const MISTAKEN: Readonly<Record<string, readonly string[]>> = {
 };
 
 const PLAIN_TEXT = "text/plain";
-/** Of plain text that has a type of its own besides. */
+/** The endings of plain text that has a type of its own besides. */
 const TEXT_ENDINGS = new Set(["csv", "json", "markdown", "md", "tsv", "xml", "yaml", "yml"]);
 
-/** `Text/Plain; charset=utf-8` is text/plain, and image/jpg is image/jpeg. */
+/** The type's usual name: `Text/Plain; charset=utf-8` becomes text/plain, and image/jpg becomes image/jpeg. */
 export function mediaType(declared: string): string {
   const bare = (declared.split(";")[0] ?? "").trim().toLowerCase();
   return own(OTHER_NAMES, bare) ?? bare;
 }
 
-/** What the file may be, the likeliest first: the ending decides where the browser's type is absent or wrong. */
+/**
+ * The possible types of the file, the likeliest first. The ending decides where the browser's type is absent or wrong.
+ */
 export function possibleTypes(name: string, declared: string): string[] {
   const given = mediaType(declared);
   const ending = /\.([^.]*)$/.exec(name.trim().toLowerCase())?.[1] ?? "";
@@ -95,7 +97,7 @@ export function possibleTypes(name: string, declared: string): string[] {
   return given === PLAIN_TEXT && TEXT_ENDINGS.has(ending) ? [given, byEnding] : [given];
 }
 
-/** The file with the likeliest of its types that is accepted, or with the likeliest. Its bytes are not copied. */
+/** The file with its likeliest type that is accepted, or else with its likeliest type. Its bytes are not copied. */
 export function typed(file: File, isAccepted: (type: string) => boolean): File {
   const types = possibleTypes(file.name, file.type);
   const type = types.find(isAccepted) ?? types[0] ?? "";

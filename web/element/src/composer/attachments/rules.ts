@@ -1,10 +1,10 @@
 import type { ComposerOption } from "@openai/chatkit";
 import { mediaType } from "./file_type.js";
 
-/** What may be attached, of ChatKit's `composer.attachments` option. */
+/** The rules for attachments, from ChatKit's `composer.attachments` option. */
 export type AttachmentRules = NonNullable<ComposerOption["attachments"]>;
 
-/** What is looked at of a file. */
+/** The properties of a file that the rules check. */
 export interface FileFacts {
   readonly name: string;
   readonly size: number;
@@ -20,7 +20,7 @@ export function maxCount(rules: AttachmentRules): number {
   return rules.maxCount ?? DEFAULT_MAX_COUNT;
 }
 
-/** The most bytes that a file of this type may have: what names it most exactly counts. */
+/** The most bytes that a file of this type may have. The most exact pattern for the type decides. */
 export function maxBytes({ maxSize }: AttachmentRules, type: string): number {
   if (typeof maxSize === "number") return maxSize;
   const limits = new Map(Object.entries(maxSize ?? {}).map(([pattern, bytes]) => [mediaType(pattern), bytes]));
@@ -29,7 +29,7 @@ export function maxBytes({ maxSize }: AttachmentRules, type: string): number {
   return patterns.map((pattern) => limits.get(pattern)).find((bytes) => bytes !== undefined) ?? DEFAULT_MAX_BYTES;
 }
 
-/** Whether the type or the ending of the name is one of those that are accepted. */
+/** Whether the rules accept the file's type or the ending of its name. */
 export function isAccepted({ accept }: AttachmentRules, { name, type }: FileFacts): boolean {
   const patterns = Object.entries(accept ?? {});
   if (patterns.length === 0) return true;
@@ -41,13 +41,13 @@ export function isAccepted({ accept }: AttachmentRules, { name, type }: FileFact
   );
 }
 
-/** The rules as an <input>'s `accept` has them; null where everything is accepted. */
+/** The value of an <input>'s `accept` for the rules; null where they accept every file. */
 export function acceptAttribute({ accept }: AttachmentRules): string | null {
   const kinds = Object.entries(accept ?? {}).flatMap(([pattern, endings]) => [pattern, ...endings.map(dotted)]);
   return kinds.join(",") || null;
 }
 
-/** What may be attached, for people: the endings, and a type where none are named. */
+/** The accepted endings, for people; a type without endings is named itself. */
 export function allowedTypes({ accept }: AttachmentRules): string {
   const kinds = Object.entries(accept ?? {}).flatMap(([type, endings]) =>
     endings.length > 0 ? endings.map(dotted) : type,
@@ -57,14 +57,14 @@ export function allowedTypes({ accept }: AttachmentRules): string {
 
 export type FileProblem = { readonly kind: "type" } | { readonly kind: "size"; readonly maxBytes: number };
 
-/** Why a file cannot be attached, or null. */
+/** The reason why the rules refuse a file, or null. */
 export function problemOf(file: FileFacts, rules: AttachmentRules): FileProblem | null {
   if (!isAccepted(rules, file)) return { kind: "type" };
   const most = maxBytes(rules, file.type);
   return file.size > most ? { kind: "size", maxBytes: most } : null;
 }
 
-/** A size for people. */
+/** A size in bytes as a text for people. */
 export function sizeText(bytes: number, locale: string): string {
   const [unit, unitBytes] = bytes >= MIB ? ["megabyte", MIB] : bytes >= 1024 ? ["kilobyte", 1024] : ["byte", 1];
   const unitDisplay = unit === "byte" ? "long" : "short";

@@ -7,7 +7,7 @@ import { UNKNOWN_TYPE } from "./rules.js";
 
 type UploadTarget = NonNullable<Attachment["upload_descriptor"]>;
 
-/** Brings a file to the server, in the way that the `api` option says. Throws ApiError. */
+/** Uploads a file with the upload strategy of the `api` option. Throws ApiError. */
 export function upload(file: File, host: ComposerHost, signal: AbortSignal): Promise<Attachment> {
   const { api } = host.options;
   const strategy = "url" in api ? api.uploadStrategy : undefined;
@@ -45,12 +45,12 @@ async function inTwoSteps(file: File, { api, texts }: ComposerHost, signal: Abor
   return attachment;
 }
 
-/** Best effort: what is left behind belongs to no message. */
+/** Deletes an attachment of no message on the server. A failure is ignored, because no message shows the attachment. */
 export function discard({ id }: Attachment, api: ComposerHost["api"]): void {
   api.call("attachments.delete", { attachment_id: id }).catch(() => {});
 }
 
-/** Sends the bytes where the server said. The address is signed and may be anyone's: no token goes along. */
+/** Sends the bytes to the signed address that the server named. It gets no token, because it may be of another host. */
 async function put(
   { url, method, headers }: UploadTarget,
   file: File,

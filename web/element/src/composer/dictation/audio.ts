@@ -1,4 +1,4 @@
-/** Those that `input.transcribe` of ChatKit takes; the first that the browser can record is used. */
+/** The types that `input.transcribe` of ChatKit accepts. The first one that the browser can record is used. */
 export const RECORDING_TYPES = ["audio/webm;codecs=opus", "audio/ogg;codecs=opus", "audio/mp4"] as const;
 
 const CHUNK_BYTES = 0x8000;
@@ -11,13 +11,13 @@ export function base64Of(bytes: Uint8Array): string {
   return btoa(text);
 }
 
-/** Minutes and seconds. */
+/** A time as minutes and seconds. */
 export function timeText(seconds: number): string {
   const whole = Math.floor(seconds);
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
-/** What a refusal of the microphone means, by the name of the error of `getUserMedia`. */
+/** The text for a refusal of the microphone, by the name of the error of `getUserMedia`. */
 export function microphoneProblem(name: string): "microphoneRefused" | "microphoneMissing" | "microphoneBusy" {
   if (name === "NotAllowedError" || name === "SecurityError") return "microphoneRefused";
   return name === "NotFoundError" || name === "OverconstrainedError" ? "microphoneMissing" : "microphoneBusy";

@@ -6,13 +6,13 @@ import type { ComposerHost } from "../host.js";
 import { base64Of, microphoneProblem, timeText } from "./audio.js";
 import { Recording } from "./recording.js";
 
-/** A recording ends by itself then: it goes to the server in one piece. */
+/** The longest recording. It has a limit because it goes to the server in one piece. */
 const MAX_SECONDS = 300;
 const TICK_MS = 500;
 
 type State = "idle" | "asking" | "recording" | "transcribing";
 
-/** Speech instead of typing: recorded here, turned into text by the server. */
+/** Dictation of a message: the page records the speech, and the server turns it into text. */
 export class Dictation {
   readonly #start = el("button", { id: "dictate", type: "button", class: "icon-button" }, icon("mic"));
   readonly #finish = el("button", { type: "button", class: "icon-button" }, icon("check"));
@@ -22,10 +22,10 @@ export class Dictation {
   #now: State = "idle";
   #recording: Recording | null = null;
   #ticking: ReturnType<typeof setInterval> | undefined;
-  /** Of the present dictation; aborted where its text is not wanted. */
+  /** Aborts when the person cancels the present dictation. */
   #wanted = new AbortController();
 
-  /** @param onText the text that was spoken @param onChange whether it is busy */
+  /** @param onText called with the spoken text @param onChange called after each change of `isBusy` */
   constructor(
     private host: ComposerHost,
     private readonly onText: (text: string) => void,
@@ -53,7 +53,7 @@ export class Dictation {
     this.#show();
   }
 
-  /** Ends without a text. */
+  /** Ends the dictation without a text. */
   cancel(): void {
     this.#wanted.abort();
     this.#recording?.end();

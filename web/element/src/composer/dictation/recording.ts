@@ -1,6 +1,6 @@
 import { RECORDING_TYPES } from "./audio.js";
 
-/** Sound from the microphone, which is free again when this has ended. */
+/** A recording from the microphone, which is free again after its end. */
 export class Recording {
   readonly beganAtMs = Date.now();
   readonly #chunks: Blob[] = [];
@@ -17,7 +17,7 @@ export class Recording {
     return typeof MediaRecorder === "function" && navigator.mediaDevices !== undefined;
   }
 
-  /** Asks for the microphone. Throws what `getUserMedia` throws. */
+  /** Asks for the microphone. Throws the errors of `getUserMedia`. */
   static async begin(): Promise<Recording> {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
     try {
@@ -28,7 +28,7 @@ export class Recording {
     }
   }
 
-  /** The sound so far; nothing more is recorded. */
+  /** Ends the recording and returns its sound. */
   async end(): Promise<Blob> {
     if (this.#recorder.state !== "inactive") {
       const ended = new Promise((resolve) => this.#recorder.addEventListener("stop", resolve, { once: true }));

@@ -4,21 +4,21 @@ import type { ComposerHost } from "../host.js";
 import { commandAt, matches, type Span, type Typed } from "../typing.js";
 import type { Suggestion, SuggestionSource } from "./suggestion.js";
 
-/** What commands do to the message box. */
+/** The changes that commands make to the message box. */
 export interface CommandPlace {
-  /** What the composer itself can do. */
+  /** The composer's own commands. */
   builtIn(): readonly Suggestion[];
-  /** Takes what was typed out of the box. */
+  /** Removes the typed query from the box. */
   cut(span: Span): void;
-  /** Puts an entity where the caret is. */
+  /** Inserts an entity at the caret. */
   insert(entity: Entity): void;
-  /** Puts a `/` before the text, behind which another menu is searched. */
+  /** Puts a `/` before the text, for the search in another menu. */
   begin(): void;
 }
 
-/** Behind a `/` that begins the text: what the composer can do, and the site's own commands. */
+/** Suggestions for a `/` that begins the text: the composer's commands and the site's. */
 export class CommandSource implements SuggestionSource {
-  /** What one command led to; null at first. */
+  /** The menu that a command has opened; null for the first menu. */
   #menu: readonly Command[] | null = null;
 
   constructor(

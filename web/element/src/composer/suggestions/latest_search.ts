@@ -1,9 +1,9 @@
-/** Searches of which only the latest counts: a late answer to an earlier one never takes its place. */
+/** Searches of which only the latest counts: a late answer to an earlier search is dropped. */
 export class LatestSearch<Found> {
   #turn = 0;
   #isAsking = false;
 
-  /** @param answered what the latest search found @param failed why it found nothing */
+  /** @param answered called with the result of the latest search @param failed called with its error */
   constructor(
     private readonly answered: (found: Found) => void,
     private readonly failed: (error: unknown) => void,
@@ -13,7 +13,7 @@ export class LatestSearch<Found> {
     return this.#isAsking;
   }
 
-  /** @param afterMs how long it is waited for another one before this one begins */
+  /** @param afterMs the search begins after this time without another one */
   async ask(search: () => Promise<Found>, afterMs = 0): Promise<void> {
     this.#turn += 1;
     const turn = this.#turn;
@@ -32,7 +32,7 @@ export class LatestSearch<Found> {
     }
   }
 
-  /** What is still being searched for is not wanted any more. */
+  /** Drops the search that is under way. */
   drop(): void {
     this.#turn += 1;
     this.#isAsking = false;

@@ -5,14 +5,14 @@ import { grouped, type Suggestion } from "./suggestion.js";
 
 /**
  * The list above the message box. The focus stays in the box, which names the active option by `aria-activedescendant`.
- * The box stays a `textbox`, as HTML wants it of a <textarea>, so that it cannot say `aria-expanded`.
+ * The box has no `aria-expanded`, because HTML gives a <textarea> the role `textbox`, which does not allow it.
  */
 export class SuggestionList {
   readonly #listbox = el("div", {
     id: freshId("suggestions"),
     class: "composer-menu-list",
     role: "listbox",
-    // Only so that what scrolls can have the focus: the list is closed before Tab comes here.
+    // A scrolling element must be focusable. Tab never reaches the list, because it closes the list first.
     tabindex: 0,
   });
   readonly #note = el("p", { class: "composer-menu-note", hidden: true });
@@ -21,14 +21,14 @@ export class SuggestionList {
   #options: HTMLElement[] = [];
   #active = -1;
 
-  /** @param box the message box @param onChosen of one that was pressed */
+  /** @param box the message box @param onChosen called with the suggestion that the person pressed */
   constructor(
     private readonly box: HTMLTextAreaElement,
     private readonly onChosen: (suggestion: Suggestion) => void,
   ) {
     box.setAttribute("aria-autocomplete", "list");
     box.setAttribute("aria-haspopup", "listbox");
-    // The focus stays where it is.
+    // Pressing the list does not take the focus from the box.
     this.node.addEventListener("pointerdown", (event) => event.preventDefault());
     this.node.addEventListener("mousedown", (event) => event.preventDefault());
   }
@@ -41,7 +41,10 @@ export class SuggestionList {
     return this.#suggestions[this.#active] ?? null;
   }
 
-  /** @param active the place of the active one, of the first where it is beyond the last @param note what is told below */
+  /**
+   * @param active the place of the active suggestion; the first one is active where it is too large @param note the
+   * last line
+   */
   show(label: string, suggestions: readonly Suggestion[], active: number, note: string | null): void {
     const groups = grouped(suggestions);
     this.#suggestions = groups.flatMap((group) => group.suggestions);

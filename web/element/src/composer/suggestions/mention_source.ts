@@ -3,9 +3,9 @@ import type { ComposerHost } from "../host.js";
 import { mentionAt, type Span, type Typed } from "../typing.js";
 import type { Suggestion, SuggestionSource } from "./suggestion.js";
 
-/** Behind an `@`: what the site finds to be mentioned. */
+/** Suggestions for an `@`: the entities that the site finds. */
 export class MentionSource implements SuggestionSource {
-  /** @param marks of the mentions that are in the box @param insert puts an entity in the place of what was typed */
+  /** @param marks the marks of the mentions in the box @param insert replaces the typed query by an entity */
   constructor(
     private readonly host: () => ComposerHost,
     private readonly marks: () => readonly string[],

@@ -8,14 +8,14 @@ import { CommandSource } from "./command_source.js";
 import { MentionSource } from "./mention_source.js";
 import type { Suggestion, SuggestionSource } from "./suggestion.js";
 
-/** What is offered to whoever types, and what their choice does to the composer. */
+/** The parts of the composer that a chosen suggestion changes. */
 export interface SourceParts {
   readonly host: () => ComposerHost;
   readonly box: MessageBox;
   readonly attachments: Attachments;
   readonly tools: ToolPicker;
   chooseFiles(): void;
-  /** Begins a search as if its sign had been typed. */
+  /** Begins a search as if the person had typed its sign. */
   begin(sign: string, span: Span): void;
 }
 

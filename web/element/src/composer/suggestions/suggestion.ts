@@ -1,26 +1,26 @@
 import type { Span, Typed } from "../typing.js";
 
-/** One of the things that are offered while a person types. */
+/** A suggestion that is offered while a person types. */
 export interface Suggestion {
   readonly label: string;
   readonly description?: string | undefined;
   readonly icon?: string | undefined;
   readonly group?: string | undefined;
-  /** Puts it in the place of what was typed. */
+  /** Replaces the typed query by the suggestion. */
   choose(span: Span): void;
 }
 
-/** Offers things for what is being typed. */
+/** A source of suggestions for the text that is being typed. */
 export interface SuggestionSource {
   /** The name of the list. */
   readonly label: string;
-  /** What is being typed for this source, or null. */
+  /** The query that is being typed for this source, or null. */
   typed(text: string, caret: number): Typed | null;
-  /** What is known at once. */
+  /** The suggestions that are known at once. */
   now(query: string): readonly Suggestion[];
-  /** Searches for more, shown behind the former; null where nothing is to be searched. */
+  /** Searches for further suggestions, which are shown behind the others; null where there is no search. */
   readonly later: ((query: string) => Promise<readonly Suggestion[]>) | null;
-  /** Nothing is being typed for it any more. */
+  /** Called when the person has stopped typing for this source. */
   left?(): void;
 }
 
@@ -29,7 +29,7 @@ export interface Group {
   readonly suggestions: readonly Suggestion[];
 }
 
-/** In groups as these come first, and those without a group before them. */
+/** The suggestions in groups, in the order of first occurrence. Those without a group come first. */
 export function grouped(suggestions: readonly Suggestion[]): Group[] {
   const groups = new Map<string | undefined, Suggestion[]>([[undefined, []]]);
   for (const suggestion of suggestions) {

@@ -28,7 +28,7 @@ function step(from: Point, to: Point, curve: string): string {
   return `L${at({ x: corner, y: from.y })}L${at({ x: corner, y: to.y })}L${at(to)}`;
 }
 
-/** A monotone cubic, after Fritsch and Carlson: between two points it never leaves their values. */
+/** A monotone cubic after Fritsch and Carlson, which stays within the values of two neighbouring points. */
 function smooth(points: readonly Point[]): string {
   const slopes = points.map((point, index) => slopeAt(points[index - 1], point, points[index + 1]));
   return points

@@ -14,7 +14,7 @@ export interface ChartLook {
   readonly showYAxis: boolean;
   readonly showXAxis: boolean;
   readonly showTooltip: boolean;
-  /** Pixels between the bars of a category, and between categories; null for what looks well. */
+  /** The pixels between the bars of a category, and between categories; null for the defaults. */
   readonly barGap: number | null;
   readonly categoryGap: number | null;
 }
@@ -24,13 +24,13 @@ interface Frame {
   readonly right: number;
   readonly top: number;
   readonly bottom: number;
-  /** Of a category. */
+  /** The width of a category. */
   readonly band: number;
   x(index: number): number;
   y(value: number): number;
 }
 
-/** Bars, areas and lines over the same categories. */
+/** The drawing of a chart: bars, areas and lines over the same categories. */
 export class ChartDrawing {
   readonly #ticks: readonly number[];
   readonly #places: ReadonlyMap<Series, number>;
@@ -80,7 +80,7 @@ export class ChartDrawing {
     return group;
   }
 
-  /** As many names as there is room for. */
+  /** The names of the categories, as many as there is room for. */
   #categories({ x, bottom, band }: Frame): SVGGElement {
     const group = shape("g");
     const { categories } = this.data;
@@ -157,7 +157,7 @@ interface Placed {
   readonly span: Span;
 }
 
-/** What belongs together: a row without a number interrupts a line. */
+/** The uninterrupted parts of a line. A row without a number interrupts it. */
 function runsOf(spans: readonly (Span | null)[]): Placed[][] {
   const runs: Placed[][] = [[]];
   spans.forEach((span, row) => {

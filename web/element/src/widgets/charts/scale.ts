@@ -9,7 +9,9 @@ export interface Series {
   readonly curve: string;
 }
 
-/** A value where it is drawn: stacked ones begin where the one below ends. Null where a row has no number. */
+/**
+ * The place of a value. A stacked value begins at the end of the one below it. Null stands for a row without a number.
+ */
 export interface Span {
   readonly from: number;
   readonly to: number;
@@ -18,11 +20,11 @@ export interface Span {
 
 export interface ChartData {
   readonly axisKey: string;
-  /** What the categories are called. */
+  /** The names of the categories. */
   readonly categories: readonly string[];
   readonly series: readonly Series[];
   readonly rows: readonly Fields[];
-  /** By series, by row. */
+  /** The spans by series and row. */
   readonly spans: readonly (readonly (Span | null)[])[];
 }
 
@@ -53,7 +55,7 @@ function spansOf(series: readonly Series[], rows: readonly Fields[]): (Span | nu
       const value = numberOf(row[key]);
       if (value === null) return null;
       if (stack === null) return { from: 0, to: value, value };
-      // What is below zero is stacked downwards.
+      // Negative values are stacked downwards.
       const pile = `${kind} ${stack} ${index} ${value < 0}`;
       const from = tops.get(pile) ?? 0;
       tops.set(pile, from + value);
@@ -67,12 +69,12 @@ function numberOf(value: unknown): number | null {
   return typeof number === "number" && Number.isFinite(number) ? number : null;
 }
 
-/** Round values from below the least to above the greatest, zero among them. */
+/** The round values from below the least to above the greatest value, zero among them. */
 export function ticksOf(values: readonly number[], count = 4): number[] {
   const least = Math.min(0, ...values);
   const most = Math.max(0, ...values);
   const rough = (most - least) / count;
-  // Nothing to tell apart, and nothing that a browser could draw.
+  // The values are equal or too large to draw.
   if (rough < 1e-100 || !Number.isFinite(rough)) return [0, 1];
   const magnitude = 10 ** Math.floor(Math.log10(rough));
   const step = ([1, 2, 2.5, 5, 10].find((factor) => factor * magnitude >= rough) ?? 10) * magnitude;
@@ -81,12 +83,12 @@ export function ticksOf(values: readonly number[], count = 4): number[] {
   return Array.from({ length: last - first + 1 }, (_, index) => exact((first + index) * step));
 }
 
-/** Without what binary fractions add. */
+/** The number without the noise of binary fractions. */
 function exact(value: number): number {
   return Number(value.toPrecision(12));
 }
 
-/** Bars that stand side by side: those of one stack share a place. */
+/** The places of bars side by side. The bars of one stack share a place. */
 export function barPlaces(series: readonly Series[]): Map<Series, number> {
   const places = new Map<string, number>();
   const result = new Map<Series, number>();

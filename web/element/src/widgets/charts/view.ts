@@ -8,7 +8,7 @@ import { type ChartData, chartData } from "./scale.js";
 
 const SERIES_COLORS = ["blue", "orange", "green", "purple", "pink", "yellow", "red"];
 
-/** A chart for the eye, and its numbers as a table that everyone can open. */
+/** A chart, with a table of its numbers that can be opened. */
 export function drawChart(node: Fields, context: DrawContext): HTMLElement {
   const data = chartData(node);
   const colors = data.series.map(
