@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { commandAt, matches, mentionAt, withMark, withWords } from "../../src/composer/typing.js";
 
-/** The bar is the caret. */
+/** The text and the place of its caret, which a bar marks. */
 function mention(marked: string, marks: readonly string[] = []) {
   return mentionAt(marked.replace("|", ""), marked.indexOf("|"), marks);
 }

@@ -11,7 +11,7 @@ const nested = (open: string, close: string): string => {
 const numbered = (count: number, line: (number: number) => string): string =>
   Array.from({ length: count }, (_, number) => line(number)).join("\n");
 
-/** Each of them is too deep for the stack of Marked's own lexer, or takes it minutes. */
+/** Texts that overflow the stack of Marked's own lexer, or take it minutes. */
 const BLOW_UPS: Readonly<Record<string, string>> = {
   quotes: `${filled("> ")}x`,
   "3,000 quotes": `${"> ".repeat(3_000)}x`,
@@ -61,13 +61,13 @@ const BLOW_UPS: Readonly<Record<string, string>> = {
 for (const [name, text] of Object.entries(BLOW_UPS)) {
   test(`${name}: drawn flat or as text, and in the end`, { timeout: 60_000 }, () => {
     const html = blocksOf(text).map(htmlOf);
-    // A table of nothing but missing cells would be forty times as long.
+    // The HTML of a table of missing cells would be forty times as long.
     expect(html.join("").length).toBeLessThan(12 * text.length);
     expect(depthOf(html.join(""))).toBeLessThan(100);
   });
 }
 
-/** How deep the elements stand in each other. */
+/** The depth of the nesting of elements. */
 function depthOf(html: string): number {
   let depth = 0;
   let deepest = 0;

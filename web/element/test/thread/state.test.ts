@@ -26,7 +26,7 @@ function after(events: readonly StreamEvent[], state = new ThreadState()): Threa
 
 const shown = (state: ThreadState) => ({ items: [...state.items], open: [...state.open].sort() });
 
-/** Some items, each added, grown by pieces and done, one after the other or at once, or removed again. */
+/** The events of some items, each added, grown in pieces and done, or removed again; in sequence or interleaved. */
 const runs = fc
   .array(
     fc.record({ id: fc.constantFrom("a", "b", "c"), pieces: fc.array(fc.string(), { maxLength: 5 }), ends: fc.nat(2) }),
@@ -39,7 +39,7 @@ const runs = fc
     }),
   );
 
-/** So deep that it can be read from JSON, and not be written to it. */
+/** A value so deep that JSON.parse reads it and JSON.stringify fails. */
 function deep(): ThreadItem {
   let widget: object = {};
   for (let depth = 0; depth < 100_000; depth += 1) widget = { children: widget };
