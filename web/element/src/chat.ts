@@ -7,7 +7,7 @@ import { Conversation } from "./conversation.js";
 import { History, titleOf } from "./history/history.js";
 import { apiOptions } from "./options.js";
 import { Api } from "./server/api.js";
-import type { UserContent } from "./server/protocol.js";
+import type { Thread, UserContent } from "./server/protocol.js";
 import { Header } from "./shell/header.js";
 import { Layout } from "./shell/layout.js";
 import { Navigation } from "./shell/navigation.js";
@@ -18,7 +18,7 @@ import { type TabMessage, Tabs } from "./shell/tabs.js";
 import type { Texts } from "./texts/index.js";
 import type { Locale } from "./texts/locale.js";
 import type { ConversationEvents } from "./thread/events.js";
-import { ThreadView } from "./thread/view.js";
+import { ThreadView, type ThreadViewHost } from "./thread/view.js";
 import { Announcer } from "./ui/announcer.js";
 import { reportFailure } from "./ui/report_failure.js";
 import { sharedContext } from "./ui/view_context.js";
@@ -51,86 +51,54 @@ export class Chat {
   ) {
     this.#options = options;
     this.#locale = locale;
+    const tag = () => this.#locale.tag;
     const texts = () => this.#locale.texts;
     const current = () => this.#options;
-    this.api = new Api(apiOptions(current), texts, () => this.#locale.tag);
+    this.api = new Api(apiOptions(current), texts, tag);
     this.conversation = new Conversation(this.api, this.#events());
     this.#navigation = new Navigation({
       conversation: this.conversation,
       emit,
       onLoaded: () => this.#threadChanged(),
     });
-    this.#commands = new Commands({
-      api: this.api,
-      conversation: this.conversation,
-      announcer: this.#announcer,
-      options: current,
-      texts,
-      failed: this.#failed,
-    });
-    this.#startScreen = new StartScreen(this.#startScreenHost);
+    const shared = { api: this.api, announcer: this.#announcer, options: current, texts, failed: this.#failed };
+    this.#commands = new Commands({ ...shared, conversation: this.conversation });
+    this.#startScreen = new StartScreen({ ...shared, onPrompt: (content) => void this.#sendPrompt(content) });
     this.#header = new Header({
-      options: current,
-      texts,
+      ...shared,
       toggleHistory: () => this.toggleHistory(!this.#layout.isHistoryOpen),
       newThread: () => void this.#choose(null),
     });
     this.#history = new History({
-      api: this.api,
-      announcer: this.#announcer,
-      options: current,
-      texts,
-      locale: () => this.#locale.tag,
+      ...shared,
+      locale: tag,
       chosen: (threadId) => void this.#choose(threadId),
-      renamed: (thread) => {
-        this.#tabs.post({ type: "threads" });
-        if (thread.id !== this.conversation.state.id) return;
-        this.conversation.state.setThread(thread);
-        this.#threadChanged();
-      },
-      deleted: (threadId) => {
-        this.#tabs.post({ type: "deleted", threadId });
-        if (threadId === this.conversation.state.id) void this.#choose(null);
-      },
-      failed: this.#failed,
+      renamed: (thread) => this.#renamed(thread),
+      deleted: (threadId) => this.#deleted(threadId),
     });
-    this.#view = new ThreadView({
-      conversation: this.conversation,
-      context: sharedContext(() => this.#locale, current, {
-        actions: this.#commands,
-        announcer: this.#announcer,
-        emit,
-      }),
-      look: () => JSON.stringify([this.#locale.language, this.#locale.tag, this.#options.threadItemActions ?? null]),
-      isAway: () => {
-        const { state } = this.api.fetch.connection;
-        return state === "reconnecting" || state === "offline" ? state : null;
-      },
-      loadEarlier: () => this.#reportFailure(this.conversation.loadEarlier()),
-      startScreen: this.#startScreen.node,
-    });
+    this.#view = new ThreadView(this.#viewHost());
     this.composer = new Composer(this.#composerHost);
     this.#layout = new Layout({
-      announcer: this.#announcer,
+      ...shared,
       header: this.#header,
       history: this.#history,
       view: this.#view.node,
       composer: this.composer.node,
-      options: current,
       emit,
       onSkip: () => this.composer.focus(),
     });
     this.#tabs = new Tabs(apiOptions(current).url, (message) => this.#onTabMessage(message));
-    this.node.addEventListener("keydown", (event) => this.#key(event));
-    const { signal } = this.#leaving;
-    // A failure is not shown to the person, because the next return to the page tries again.
-    whenReturned(() => this.conversation.sync().catch(this.#failed), signal);
-    signal.addEventListener(
-      "abort",
-      this.api.fetch.connection.subscribe(() => this.#view.schedule()),
-    );
+    this.#listen(this.#leaving.signal);
     this.#layout.setTexts(locale);
     this.#threadChanged();
+  }
+
+  #listen(signal: AbortSignal): void {
+    this.node.addEventListener("keydown", (event) => this.#key(event));
+    // A failure is not shown to the person, because the next return to the page tries again.
+    whenReturned(() => this.conversation.sync().catch(this.#failed), signal);
+    const unsubscribe = this.api.fetch.connection.subscribe(() => this.#view.schedule());
+    signal.addEventListener("abort", unsubscribe);
   }
 
   get node(): HTMLElement {
@@ -160,7 +128,7 @@ export class Chat {
     this.#layout.setTexts(locale);
     this.#header.setOptions();
     this.#history.setTexts();
-    this.#startScreen.setOptions(this.#startScreenHost);
+    this.#startScreen.setOptions();
     this.composer.setOptions(this.#composerHost);
     this.#view.setTexts();
     this.#threadChanged();
@@ -226,6 +194,25 @@ export class Chat {
     return this.#locale.texts;
   }
 
+  #viewHost(): ThreadViewHost {
+    const listeners = { actions: this.#commands, announcer: this.#announcer, emit: this.emit };
+    return {
+      conversation: this.conversation,
+      context: sharedContext(
+        () => this.#locale,
+        () => this.#options,
+        listeners,
+      ),
+      look: () => JSON.stringify([this.#locale.language, this.#locale.tag, this.#options.threadItemActions ?? null]),
+      isAway: () => {
+        const { state } = this.api.fetch.connection;
+        return state === "reconnecting" || state === "offline" ? state : null;
+      },
+      loadEarlier: () => this.#reportFailure(this.conversation.loadEarlier()),
+      startScreen: this.#startScreen.node,
+    };
+  }
+
   get #composerHost(): ComposerHost {
     return {
       texts: this.#texts,
@@ -236,14 +223,6 @@ export class Chat {
       send: (draft) => this.send(draft),
       stop: () => void this.#commands.stop(),
       emit: this.emit,
-    };
-  }
-
-  get #startScreenHost(): ConstructorParameters<typeof StartScreen>[0] {
-    return {
-      texts: this.#texts,
-      options: this.#options,
-      onPrompt: (content) => void this.#sendPrompt(content),
     };
   }
 
@@ -264,6 +243,18 @@ export class Chat {
     this.#history.show(id, title);
     this.#showComposer();
     this.#navigation.reportThread();
+  }
+
+  #renamed(thread: Thread): void {
+    this.#tabs.post({ type: "threads" });
+    if (thread.id !== this.conversation.state.id) return;
+    this.conversation.state.setThread(thread);
+    this.#threadChanged();
+  }
+
+  #deleted(threadId: string): void {
+    this.#tabs.post({ type: "deleted", threadId });
+    if (threadId === this.conversation.state.id) void this.#choose(null);
   }
 
   async #choose(threadId: string | null): Promise<void> {

@@ -6,10 +6,10 @@ import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 
 export interface StartScreenHost {
-  readonly texts: Texts;
-  readonly options: ChatKitOptions;
+  readonly options: () => ChatKitOptions;
+  readonly texts: () => Texts;
   /** The person chose a prompt, which is sent unchanged. */
-  onPrompt(content: readonly UserContent[]): void;
+  readonly onPrompt: (content: readonly UserContent[]) => void;
 }
 
 /** The content of a new thread: a greeting, and prompts to begin with. */
@@ -23,14 +23,13 @@ export class StartScreen {
     this.#prompts,
   );
 
-  constructor(private host: StartScreenHost) {
-    this.setOptions(host);
+  constructor(private readonly host: StartScreenHost) {
+    this.setOptions();
   }
 
-  setOptions(host: StartScreenHost): void {
-    this.host = host;
-    const { greeting, prompts = [] } = host.options.startScreen ?? {};
-    this.#greeting.textContent = greeting ?? host.texts.composer.greeting;
+  setOptions(): void {
+    const { greeting, prompts = [] } = this.host.options().startScreen ?? {};
+    this.#greeting.textContent = greeting ?? this.host.texts().composer.greeting;
     this.#prompts.hidden = prompts.length === 0;
     this.#prompts.replaceChildren(...prompts.map((prompt) => el("li", {}, this.#button(prompt))));
   }
