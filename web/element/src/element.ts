@@ -2,24 +2,9 @@ import type { ChatKitOptions, OpenAIChatKit } from "@openai/chatkit";
 import { Chat } from "./chat.js";
 import { complete } from "./composer/draft.js";
 import { checked } from "./options.js";
-import base from "./styles/base.css?inline";
-import composer from "./styles/composer.css?inline";
-import items from "./styles/items.css?inline";
-import shell from "./styles/shell.css?inline";
-import widgets from "./styles/widgets.css?inline";
+import { styleSheet } from "./styles/index.js";
 import { localeOf } from "./texts/locale.js";
 import { applyTheme } from "./ui/theme.js";
-
-let sheet: CSSStyleSheet | null = null;
-
-/** The style sheet that all elements of a page share. A page's policy against inline styles does not apply to it. */
-function styleSheet(): CSSStyleSheet {
-  if (sheet === null) {
-    sheet = new CSSStyleSheet();
-    sheet.replaceSync([base, shell, items, widgets, composer].join("\n"));
-  }
-  return sheet;
-}
 
 /**
  * `<relaykit-chat>`: a chat over the ChatKit protocol that loads nothing from elsewhere. It takes the options, has the
