@@ -4,7 +4,7 @@ Browsers take the type from the system that they run on. Many have none for `.md
 is installed a `.csv` is `application/vnd.ms-excel`; and some types have names that only one system gives them. What is
 here gives no file a type that its client could not have declared: whether a type is allowed is asked afterwards.
 
-web/element/src/file_type.ts has the same tables.
+web/element/src/composer/attachments/file_type.ts has the same tables.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from relaykit.shared.attachments.media_types import (
     possible_types,
 )
 
-SOURCE = (Path(__file__).parents[2] / "web/element/src/file_type.ts").read_text()
+SOURCE = (Path(__file__).parents[2] / "web/element/src/composer/attachments/file_type.ts").read_text()
 
 
 def of_element(name: str) -> str:
@@ -66,5 +66,5 @@ def test_an_absent_type_is_that_of_the_ending(ending: str, declared: str) -> Non
 
 
 def test_the_module_says_where_its_twin_is() -> None:
-    assert "web/element/src/file_type.ts" in (media_types.__doc__ or "")
+    assert "web/element/src/composer/attachments/file_type.ts" in (media_types.__doc__ or "")
     assert "shared/attachments/media_types.py" in SOURCE

@@ -5,8 +5,8 @@ HIGHLIGHTED.replaceSync(
 );
 
 /**
- * What a server can make this page do: name -> function(data, chat), returning what to tell the user. A site puts its own
- * here. An effect is a wish of the server's, so each checks what it is given.
+ * The effects that a server can have on this page: name -> function(data, chat), which returns a message for the user.
+ * A site puts its own here. Each effect checks its data, because the server only asks for it.
  */
 const EFFECTS = {
   highlight({ text }, chat) {
@@ -15,7 +15,7 @@ const EFFECTS = {
   open_page({ path }) {
     const url = new URL(String(path ?? "/"), location.origin);
     if (url.origin !== location.origin) return "The assistant wanted to open another site";
-    // A page of its own, when the reader says so: leaving would end the conversation's view.
+    // The link opens another tab once the reader agrees, because leaving this page would end the conversation's view.
     const link = Object.assign(document.createElement("a"), { href: url.href, target: "_blank", rel: "noopener" });
     link.textContent = url.pathname;
     const note = document.createElement("span");
@@ -34,12 +34,12 @@ const EFFECTS = {
   },
 };
 
-/** Does what the server wishes; what to tell the user of it. */
+/** Performs an effect and returns the message for the user. */
 export function applyEffect({ name, data }, chat) {
   return Object.hasOwn(EFFECTS, name) ? EFFECTS[name](data ?? {}, chat) : `The assistant sent the effect “${name}”`;
 }
 
-/** Marks every place of a text in the conversation. Returns whether there is one. */
+/** Marks every occurrence of a text in the conversation. Returns whether there is one. */
 function highlight(root, text) {
   const wanted = text.trim().toLowerCase();
   const ranges = [];

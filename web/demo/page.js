@@ -36,7 +36,7 @@ function options() {
   };
 }
 
-/** A new place in the history of the browser where a thread was chosen, none where it only got its id. */
+/** Adds an entry to the browser's history where the person chose a thread, and none where a new thread got its id. */
 function threadChanged({ detail: { threadId } }) {
   if (threadInAddress() === threadId) return;
   const address = threadId ? `/?thread=${encodeURIComponent(threadId)}` : "/";

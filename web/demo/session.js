@@ -1,4 +1,4 @@
-/** Who is signed in. The name is remembered; a token never is. */
+/** The signed-in user. The page remembers the name and never a token. */
 
 const STORAGE_KEY = "relaykit.identity";
 const TTL_SECONDS = 600;
@@ -28,7 +28,7 @@ export class Session {
     localStorage.removeItem(STORAGE_KEY);
   }
 
-  /** A new token from local mode's issuer. */
+  /** Asks local mode's issuer for a new token. */
   async token() {
     const response = await fetch("/dev/token", {
       method: "POST",

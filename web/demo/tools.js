@@ -1,6 +1,6 @@
 /**
- * Tools that run in the browser: name -> function(params) returning what JSON can carry. A site puts its own here. What
- * a tool returns is stored in the thread and read by the model.
+ * Tools that run in the browser: name -> function(params), which returns a JSON value. A site puts its own here. The
+ * result of a tool is stored in the thread and read by the model.
  */
 const TOOLS = {
   get_local_time() {
@@ -17,13 +17,13 @@ const TOOLS = {
   },
 };
 
-/** Without query and fragment, where secrets travel. */
+/** The address without its query and fragment, where secrets travel. */
 const pageUrl = () => location.origin + location.pathname;
 
 const MAX_SELECTION_CHARS = 4_000;
 let lastSelection = "";
 
-/** Typing into the message box clears the page's selection, so the last one is remembered. */
+/** The page's last selection. It is remembered because typing into the message box clears the selection. */
 document.addEventListener("selectionchange", () => {
   const text = document.getSelection()?.toString().trim();
   if (text) lastSelection = text.slice(0, MAX_SELECTION_CHARS);

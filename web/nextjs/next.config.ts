@@ -1,8 +1,8 @@
 import type { NextConfig } from "next";
 
 /**
- * No other site may show this one in a frame. What scripts may run is left open, because the widget's script is OpenAI's,
- * and which ones it loads is theirs to change.
+ * The policy that no other site may show this one in a frame. It does not restrict scripts, because the widget's script
+ * is OpenAI's, and so is the choice of those that it loads.
  */
 const POLICY = "frame-ancestors 'none'; base-uri 'none'; object-src 'none'; form-action 'self'";
 const HEADERS = [
@@ -13,11 +13,11 @@ const HEADERS = [
 
 const config: NextConfig = {
   poweredByHeader: false,
-  // An attachment comes with a stricter policy of its own, the API's.
+  // An attachment has the API's stricter policy.
   headers: async () => [{ source: "/((?!api/attachments/).*)", headers: HEADERS }],
-  // `npm run types` looks at the types of all packages, with the repository's own compiler.
+  // `npm run types` checks the types of all packages, with the repository's own compiler.
   typescript: { ignoreBuildErrors: true },
-  // The packages of this repository lie above this folder.
+  // The packages of this repository are in the folder above.
   outputFileTracingRoot: new URL("..", import.meta.url).pathname,
   turbopack: { root: new URL("..", import.meta.url).pathname },
 };

@@ -1,6 +1,6 @@
 import { refusal } from "./lib/refusal";
 
-/** No id of the API's has a percent sign, and Next.js answers those that are no UTF-8 with an error of its own, 500. */
+/** Answers an id with a percent sign, which the API never has. Next.js would answer 500 where it is not UTF-8. */
 export const config = { matcher: "/api/(.*%.*)" };
 
 export function proxy(): Response {

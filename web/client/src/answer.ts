@@ -1,39 +1,39 @@
 import type { Ending, Follower } from "./follow.js";
 import { EVENT_STREAM } from "./http.js";
 import { errorEvent, type Messages, messageFor } from "./messages.js";
-import { encoded, type SseEvent } from "./sse.js";
-import type { Telemetry } from "./telemetry.js";
+import { encodeEvent, type SseEvent } from "./sse.js";
+import type { OnTelemetry } from "./telemetry.js";
 
-/** After these the run may still be there, and Retry attaches to it. */
+/** The codes after which the run may still go on; Retry then attaches to it. */
 const RETRIED = new Set(["connection_lost", "signed_out", "unauthenticated", "redirected"]);
 
-/** What an answer tells its client of. */
+/** The reports that an answer makes to its client. */
 export interface AnswerHooks {
   readonly messages: Messages;
-  /** Whether somebody was there to be told that the thread must be loaded anew. */
+  /** Tells the site that the thread must be loaded anew; false where the site has no hook for it. */
   readonly reload: (gap: { runId: string; threadId: string | null }) => boolean;
-  readonly tell: (happened: Telemetry) => void;
-  /** Nothing more comes, or nobody reads it: from here on an abort means nothing. */
-  readonly over: () => void;
+  readonly onTelemetry: OnTelemetry;
+  /** The answer is complete or its reader has left: a later abort is not the user's Stop. */
+  readonly onOver: () => void;
 }
 
-/** The run's events as one unbroken answer: it ends after the run's end, or after an `error` event that says why not. */
+/** The run's events as one unbroken answer, which ends with the run or with an `error` event that says why not. */
 export function answerOf(follower: Follower, hooks: AnswerHooks): Response {
-  const events = follower.events();
+  const batches = follower.events();
   const encoder = new TextEncoder();
   const body = new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        const next = await events.next();
-        const given = next.done ? lastWords(follower.runId, next.value, hooks) : next.value;
-        const text = given.map(encoded).join("");
+        const next = await batches.next();
+        const events = next.done ? closingEvents(follower.runId, next.value, hooks) : next.value;
+        const text = events.map(encodeEvent).join("");
         if (text !== "") controller.enqueue(encoder.encode(text));
         if (!next.done) return;
-        hooks.over();
+        hooks.onOver();
         controller.close();
       },
       cancel() {
-        hooks.over();
+        hooks.onOver();
       },
     },
     { highWaterMark: 0 },
@@ -41,12 +41,15 @@ export function answerOf(follower: Follower, hooks: AnswerHooks): Response {
   return streamed(body, follower.runId);
 }
 
-/** Names, in an answer that the client itself has made, the code of docs/protocol.md or of its own for why. */
+/**
+ * The header field that names the reason of an answer that the client itself made: a code of docs/protocol.md or its
+ * own.
+ */
 export const CODE_HEADER = "relaykit-code";
 
-/** An answer of one `error` event, for what cannot be mended. */
+/** An answer of one `error` event, for a failure that no further try can mend. */
 export function failedAnswer(code: string, message: string): Response {
-  const answer = streamed(encoded({ kind: "event", id: null, data: errorEvent(message, false) }), null);
+  const answer = streamed(encodeEvent({ kind: "event", id: null, data: errorEvent(message, false) }), null);
   answer.headers.set(CODE_HEADER, code);
   return answer;
 }
@@ -57,10 +60,10 @@ function streamed(body: BodyInit, runId: string | null): Response {
   return new Response(body, { status: 200, headers });
 }
 
-function lastWords(runId: string, ending: Ending, hooks: AnswerHooks): SseEvent[] {
-  const failed = (code: string, said = ""): SseEvent[] => {
-    hooks.tell({ type: "failed", code, runId });
-    const message = messageFor(code, said, hooks.messages);
+function closingEvents(runId: string, ending: Ending, hooks: AnswerHooks): SseEvent[] {
+  const failed = (code: string, serverMessage = ""): SseEvent[] => {
+    hooks.onTelemetry({ type: "failed", code, runId });
+    const message = messageFor(code, serverMessage, hooks.messages);
     return [{ kind: "event", id: null, data: errorEvent(message, RETRIED.has(code)) }];
   };
   switch (ending.kind) {
@@ -69,7 +72,10 @@ function lastWords(runId: string, ending: Ending, hooks: AnswerHooks): SseEvent[
     case "gone":
       return hooks.reload({ runId, threadId: ending.threadId }) ? [] : failed("journal_gone");
     case "refused":
-      return failed(ending.refusal.code === "http" ? "connection_lost" : ending.refusal.code, ending.refusal.said);
+      return failed(
+        ending.refusal.code === "http" ? "connection_lost" : ending.refusal.code,
+        ending.refusal.serverMessage,
+      );
     case "lost":
       return failed(ending.code === "too_many_streams" ? ending.code : "connection_lost");
   }

@@ -1,30 +1,30 @@
-import type { Surroundings } from "./surroundings.js";
-import { tell } from "./telemetry.js";
+import { callHook } from "./hooks.js";
+import type { PageEnvironment } from "./page_environment.js";
 
 /**
- * What a page can show of its connection. `idle`: no answer is on its way. `connecting`: a message is being sent.
- * `open`: events come. `reconnecting`: the connection was lost and is being made anew. `offline`: something is to be
- * sent or connected, and the browser says that there is no network.
+ * The state of the connection, for a page to show. `idle`: no answer is on its way. `connecting`: a message is being
+ * sent. `open`: events arrive. `reconnecting`: the connection was lost and the client connects again. `offline`: the
+ * client has something to send or to connect, and the browser reports no network.
  */
 export type ConnectionState = "idle" | "connecting" | "open" | "reconnecting" | "offline";
 
 type Line = "connecting" | "open" | "reconnecting";
 
-/** The state over all answers that are on their way: the worst of them. Fits React's useSyncExternalStore. */
+/** The worst state of all answers that are on their way. The interface fits React's useSyncExternalStore. */
 export class Connection {
   readonly #lines = new Map<symbol, Line>();
   readonly #listeners = new Set<() => void>();
   #state: ConnectionState = "idle";
-  /** The network is listened to while there is a line. */
+  /** Ends the listening for changes of the network, which lasts as long as there is a line. */
   #listening: AbortController | null = null;
 
-  constructor(private readonly surroundings: Surroundings) {}
+  constructor(private readonly environment: PageEnvironment) {}
 
   get state(): ConnectionState {
     return this.#state;
   }
 
-  /** Calls `listener` after each change of `state`; returns what ends that. */
+  /** Calls `listener` after each change of `state`; the returned function unsubscribes it. */
   subscribe(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -39,22 +39,22 @@ export class Connection {
       this.#listening = null;
     } else if (this.#listening === null) {
       this.#listening = new AbortController();
-      this.surroundings.whenNetworkChanges(() => this.#look(), this.#listening.signal);
+      this.environment.whenNetworkChanges(() => this.#update(), this.#listening.signal);
     }
-    this.#look();
+    this.#update();
   }
 
-  #look(): void {
+  #update(): void {
     const state = this.#worst();
     if (state === this.#state) return;
     this.#state = state;
-    for (const listener of [...this.#listeners]) tell(listener);
+    for (const listener of [...this.#listeners]) callHook(listener);
   }
 
   #worst(): ConnectionState {
     const lines = new Set(this.#lines.values());
     const isUnderWay = lines.has("reconnecting") || lines.has("connecting");
-    if (isUnderWay && this.surroundings.isOffline) return "offline";
+    if (isUnderWay && this.environment.isOffline) return "offline";
     if (lines.has("reconnecting")) return "reconnecting";
     if (lines.has("connecting")) return "connecting";
     return lines.has("open") ? "open" : "idle";

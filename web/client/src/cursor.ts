@@ -1,8 +1,8 @@
 const CURSOR = /^(\d+)-(\d+)$/;
 
 /**
- * Whether the entry `id` comes after `cursor`. Both are `<attempt>-<seq>`, compared as two numbers; what is not of
- * that form comes after everything, for nothing is known against it.
+ * Whether the entry `id` comes after `cursor`. Both are `<attempt>-<seq>`, compared as two numbers. An id of another
+ * form comes after every cursor, because its order is unknown and no event may be dropped for that.
  */
 export function isAfter(id: string, cursor: string | null): boolean {
   const [left, right] = [CURSOR.exec(id), CURSOR.exec(cursor ?? "")];

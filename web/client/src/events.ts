@@ -1,17 +1,18 @@
-import { END, type RunStatus } from "./follow.js";
+import { endOf, type RunStatus } from "./run_status.js";
 import { SseSplitter } from "./sse.js";
 
-/** An event of the ChatKit protocol, and the cursor at which it stands. */
+/** An event of the ChatKit protocol with its cursor: the id of its entry in the run's journal. */
 export interface ReceivedEvent {
   readonly event: { readonly type: string; readonly [field: string]: unknown };
   readonly cursor: string | null;
 }
 
 /**
- * The events of an answer, one by one as they come, for an own interface. Raises what breaks the answer's body.
+ * Yields the events of an answer one by one as they arrive, for an interface of the site's own. Raises the error that
+ * breaks the answer's body.
  *
  * @param signal ends the reading, and the connection with it; it does not stop the run
- * @returns how the run has ended; null where the answer does not say
+ * @returns how the run has ended; null where the answer does not say it
  */
 export async function* readEvents(
   response: Response,
@@ -30,12 +31,12 @@ export async function* readEvents(
       if (done) return status;
       for (const event of splitter.push(value)) {
         if (event.kind === "event") yield { event: JSON.parse(event.data), cursor: event.id };
-        if (event.kind === "comment") status = (END.exec(event.text)?.[1] as RunStatus | undefined) ?? status;
+        if (event.kind === "comment") status = endOf(event.text) ?? status;
       }
     }
   } finally {
     signal?.removeEventListener("abort", leave);
-    // Its reader went away first, or the body is broken and has said so.
+    // A failure is ignored because the caller either has left or was given the error of the broken body.
     await reader.cancel().catch(() => {});
   }
 }

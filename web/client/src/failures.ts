@@ -1,13 +1,13 @@
-/** Why a try failed that the next one may mend. */
+/** The cause of a failure that another try may mend. */
 export type Cause = "network" | "timeout" | "status" | "content_type" | "token" | "headers" | "silence" | "closed";
 
-/** The next try may work. */
-export class Passing extends Error {
-  override readonly name = "Passing";
+/** A try failed, and the next one may succeed. */
+export class TransientError extends Error {
+  override readonly name = "TransientError";
 
   /**
-   * @param mayHaveArrived the server may have done what was asked
-   * @param code the server's own, where it gave one
+   * @param mayHaveArrived the server may have received and done the request
+   * @param code the error code of the server's answer; null where the answer has none
    */
   constructor(
     readonly why: Cause,
@@ -20,20 +20,20 @@ export class Passing extends Error {
   }
 }
 
-/** No further try can work: the server, or nobody being signed in, has refused it. */
+/** No further try can succeed, because the server refused the request or no user is signed in. */
 export class Refusal extends Error {
   override readonly name = "Refusal";
 
   /**
-   * @param code one of docs/protocol.md, or `signed_out`, `redirected`, `http`
-   * @param said the server's own words, for people; empty where it said none
+   * @param code a code of docs/protocol.md, or `signed_out`, `redirected`, `http`
+   * @param serverMessage the server's message for people; empty where its answer has none. `message` is the code then
    */
   constructor(
     readonly status: number,
     readonly code: string,
-    readonly said = "",
+    readonly serverMessage = "",
     readonly threadId: string | null = null,
   ) {
-    super(said || code);
+    super(serverMessage || code);
   }
 }

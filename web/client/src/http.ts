@@ -1,38 +1,41 @@
 import { retryAfterMs } from "./backoff.js";
-import { Passing, Refusal } from "./failures.js";
+import { Refusal, TransientError } from "./failures.js";
+import { report } from "./hooks.js";
 import { asRecord } from "./protocol.js";
-import { report } from "./telemetry.js";
 import type { Tokens } from "./tokens.js";
 
-/** What is worth another try, besides 5xx: nothing says that it cannot work. */
-const PASSING_STATUSES = new Set([408, 425, 429]);
-/** With these the server, or what stands before it, has not begun. */
+/** The statuses that are worth another try, besides 5xx. */
+const TRANSIENT_STATUSES = new Set([408, 425, 429]);
+/** With these statuses the server, or a proxy before it, has not begun the request. */
 const NOT_BEGUN_STATUSES = new Set([425, 429, 503]);
-/** Source: https://fetch.spec.whatwg.org/#null-body-status */
+/** The statuses of answers without a body. Source: https://fetch.spec.whatwg.org/#null-body-status */
 const NO_BODY = new Set([101, 103, 204, 205, 304]);
-/** A defect of the server's, and a refusal by the site's own code: the same request meets them again, whatever the status. */
+/**
+ * The codes of a defect and of a refusal by the site's code, which the same request meets again, whatever the status.
+ */
 const FINAL_CODES: ReadonlySet<string | null> = new Set(["internal", "server_refused"]);
 
 export const EVENT_STREAM = "text/event-stream";
 export const JSON_TYPE = "application/json";
 
+/** A request to the API, complete but for the site's credentials. */
 export interface Outgoing {
   readonly url: string;
   readonly method: string;
   readonly headers?: Headers;
   readonly body?: string;
   readonly keepalive?: boolean;
-  /** The media type that an answer with a body must have. */
+  /** The media type of every answer with a body. */
   readonly expects: typeof EVENT_STREAM | typeof JSON_TYPE;
-  /** Ends the request, and after it the reading of the answer's body. */
+  /** Ends the request, and later the reading of the answer's body. */
   readonly signal: AbortSignal;
-  /** For the head of the answer, and for a body that is JSON. */
+  /** Bounds the wait for the answer's head, and for its body where that is JSON. */
   readonly timeoutMs: number;
-  /** Called right before something leaves. */
+  /** Called right before the request is sent. */
   readonly onSend?: () => void;
 }
 
-/** Requests to the API, with the site's credentials. */
+/** Sends requests to the API, with the site's credentials. */
 export class Http {
   constructor(
     private readonly fetch: () => typeof globalThis.fetch,
@@ -43,8 +46,9 @@ export class Http {
   ) {}
 
   /**
-   * The answer, once its head is there, or all of it where it is JSON: 2xx, and of the expected type unless it has no
-   * body. Raises `Passing`, `Refusal`, or the signal's reason. A 401 is answered with another token first.
+   * The answer, once its head has arrived, or all of it where it is JSON. It is a 2xx of the expected type, unless it
+   * has no body. After a 401 the request is sent once more, with another token. Raises `TransientError`, `Refusal`, or
+   * the signal's reason.
    */
   async send(outgoing: Outgoing): Promise<Response> {
     const token = await this.#token(outgoing.signal, (tokens) => tokens.current());
@@ -57,7 +61,7 @@ export class Http {
     return this.#accepted(outgoing, answer);
   }
 
-  /** `headers` with the site's own and the token, for a request that somebody else sends. */
+  /** `headers` with the site's own and the token, for a request that the caller sends itself. */
   async authorized(headers: Headers, signal: AbortSignal): Promise<Headers> {
     const token = await this.#token(signal, (tokens) => tokens.current());
     return this.#headers(headers, token);
@@ -70,7 +74,7 @@ export class Http {
       token = await unlessAborted(ask(this.tokens), signal);
     } catch (error) {
       signal.throwIfAborted();
-      throw new Passing("token", false, 0, null, error);
+      throw new TransientError("token", false, 0, null, error);
     }
     if (token === null) {
       this.onSignInRequired();
@@ -79,14 +83,14 @@ export class Http {
     return token;
   }
 
-  async #headers(given: Headers | undefined, token: string | null): Promise<Headers> {
-    const headers = new Headers(given);
+  async #headers(base: Headers | undefined, token: string | null): Promise<Headers> {
+    const headers = new Headers(base);
     try {
       for (const [name, value] of await this.extraHeaders()) headers.set(name, value);
       if (token !== null) headers.set("authorization", `Bearer ${token}`);
     } catch (error) {
       report(error);
-      throw new Passing("headers", false, 0, null, error);
+      throw new TransientError("headers", false, 0, null, error);
     }
     return headers;
   }
@@ -109,7 +113,7 @@ export class Http {
         method,
         headers,
         credentials: this.credentials,
-        // A redirect would take the credentials elsewhere.
+        // A redirect is not followed because it could take the credentials to another origin.
         redirect: "manual",
         cache: "no-store",
         signal: request.signal,
@@ -117,11 +121,11 @@ export class Http {
         ...(keepalive ? { keepalive } : {}),
       });
       const isStream = response.ok && isOf(response, EVENT_STREAM);
-      return { response: isStream ? response : await whole(response), abort: () => request.abort() };
+      return { response: isStream ? response : await readBody(response), abort: () => request.abort() };
     } catch (error) {
       request.abort();
       signal.throwIfAborted();
-      throw new Passing(isLate ? "timeout" : "network", true, 0, null, error);
+      throw new TransientError(isLate ? "timeout" : "network", true, 0, null, error);
     } finally {
       clearTimeout(timer);
     }
@@ -131,50 +135,50 @@ export class Http {
     const { status } = response;
     const isExpected = isOf(response, outgoing.expects);
     if (response.ok && isExpected && outgoing.expects === EVENT_STREAM) return response;
-    // All there is has been read: what belongs to the request goes.
+    // The body has been read, so the request's listeners are removed.
     abort();
     if (response.ok) {
       if (status === 204 || isExpected) return response;
-      throw new Passing("content_type", true);
+      throw new TransientError("content_type", true);
     }
     if (response.type === "opaqueredirect" || (status >= 300 && status < 400)) {
       this.onSignInRequired();
       throw new Refusal(status, "redirected");
     }
-    const { code, said, threadId } = await errorOf(response);
-    if ((PASSING_STATUSES.has(status) || status >= 500) && !FINAL_CODES.has(code)) {
-      throw new Passing("status", !NOT_BEGUN_STATUSES.has(status), retryAfterMs(response.headers), code);
+    const { code, message, threadId } = await errorOf(response);
+    if ((TRANSIENT_STATUSES.has(status) || status >= 500) && !FINAL_CODES.has(code)) {
+      throw new TransientError("status", !NOT_BEGUN_STATUSES.has(status), retryAfterMs(response.headers), code);
     }
     if (status === 401) this.onSignInRequired();
-    throw new Refusal(status, code ?? (status === 401 ? "unauthenticated" : "http"), said, threadId);
+    throw new Refusal(status, code ?? (status === 401 ? "unauthenticated" : "http"), message, threadId);
   }
 }
 
 interface Answer {
   readonly response: Response;
-  /** Gives the connection back, and ends the reading of the body. */
+  /** Releases the connection and ends the reading of the body. */
   readonly abort: () => void;
 }
 
 /**
- * The same answer with its body read. One that can have none, or to a redirect that was not followed, as it is: Chromium
- * gives a 204 a body, and makes none that has one.
+ * The same answer with its body read. An answer that can have no body, or a redirect that was not followed, is returned
+ * as it is, because Chromium gives a 204 a body and refuses to construct one that has a body.
  */
-async function whole(response: Response): Promise<Response> {
+async function readBody(response: Response): Promise<Response> {
   const { status, statusText, headers } = response;
   if (response.body === null || NO_BODY.has(status) || response.type === "opaqueredirect") return response;
   return new Response(await response.arrayBuffer(), { status, statusText, headers });
 }
 
-async function errorOf(response: Response): Promise<{ code: string | null; said: string; threadId: string | null }> {
-  // A body that is no JSON takes nothing from what the status says.
+async function errorOf(response: Response): Promise<{ code: string | null; message: string; threadId: string | null }> {
+  // A body that is not JSON is ignored because the status alone tells the error.
   const body: unknown = isOf(response, JSON_TYPE) ? await response.json().catch(() => null) : null;
   const error = asRecord(asRecord(body).error);
   const text = (value: unknown): string | null => (typeof value === "string" && value !== "" ? value : null);
-  return { code: text(error.code), said: text(error.message) ?? "", threadId: text(error.thread_id) };
+  return { code: text(error.code), message: text(error.message) ?? "", threadId: text(error.thread_id) };
 }
 
-/** The promise, or the signal's reason if that is sooner. */
+/** The promise's result, or a rejection with the signal's reason where that is sooner. */
 function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const over = new AbortController();
@@ -185,6 +189,6 @@ function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> 
 }
 
 export function isOf(response: Response, mediaType: string): boolean {
-  const [given = ""] = (response.headers.get("content-type") ?? "").split(";");
-  return given.trim().toLowerCase() === mediaType;
+  const [type = ""] = (response.headers.get("content-type") ?? "").split(";");
+  return type.trim().toLowerCase() === mediaType;
 }

@@ -3,7 +3,6 @@ export type { ConnectionState } from "./connection.js";
 export { type ReceivedEvent, readEvents } from "./events.js";
 export { Refusal } from "./failures.js";
 export { createChatKitFetch } from "./fetch.js";
-export type { RunStatus } from "./follow.js";
 export { randomKey } from "./ids.js";
 export type { Limits } from "./limits.js";
 export type { Messages } from "./messages.js";
@@ -12,6 +11,7 @@ export { type PageContext, type PageContextOptions, pageContext } from "./page_c
 export { Unanswered } from "./post.js";
 export { RESUME_ACTION } from "./protocol.js";
 export { type ChatKitReady, type ChatKitReadyOptions, chatKitReady, type ScriptState } from "./ready.js";
+export type { RunStatus } from "./run_status.js";
 export type { OnTelemetry, Telemetry } from "./telemetry.js";
 export type { GetToken } from "./tokens.js";
 export { type ResumeInWidgetOptions, resumeInWidget, type Widget } from "./widget.js";

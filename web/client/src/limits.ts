@@ -1,14 +1,14 @@
-/** What the client waits for, and how long. */
+/** The client's bounds of tries and of waits. */
 export interface Limits {
-  /** How often a message that nobody answers is sent again. */
+  /** How often a message without an answer is sent. */
   readonly postTries: number;
-  /** How often in a row an answer that was cut is asked for again; without a network no try counts. */
+  /** How often in a row the client reconnects to an answer that was cut; without a network no try counts. */
   readonly followTries: number;
-  /** The longest wait between two tries, ms; four times that where the server asks for it. */
+  /** The longest wait between two tries in ms, and four times that where the server asks for it. */
   readonly maxWaitMs: number;
-  /** For the head of an answer, ms. */
+  /** The longest wait for the head of an answer, in ms. */
   readonly answerMs: number;
-  /** A stream from which nothing comes for so long is made anew, ms: three of the server's PING_SECONDS. */
+  /** After this silence a stream is connected again, in ms. The default is three times the server's PING_SECONDS. */
   readonly silenceMs: number;
 }
 

@@ -1,4 +1,4 @@
-/** The texts of the errors that the client itself puts into a conversation, by code. A site may replace any of them. */
+/** The texts of the errors that the client itself adds to a conversation, by code. A site may replace each of them. */
 export const MESSAGES = {
   signed_out: "You are signed out. Sign in again to go on.",
   unauthenticated: "You are signed out. Sign in again to go on.",
@@ -23,7 +23,7 @@ export function errorEvent(message: string, allowRetry: boolean): string {
   return JSON.stringify({ type: "error", code: "custom", message, allow_retry: allowRetry });
 }
 
-/** What a person can act on: the text for the code, else what the server said, else the text for all the rest. */
-export function messageFor(code: string, said: string, messages: Messages): string {
-  return (messages as Record<string, string>)[code] || said || messages.http;
+/** The message for the person: the text for the code, else the server's message, else the text for any failure. */
+export function messageFor(code: string, serverMessage: string, messages: Messages): string {
+  return (messages as Record<string, string>)[code] || serverMessage || messages.http;
 }

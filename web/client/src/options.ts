@@ -7,84 +7,89 @@ import type { GetToken } from "./tokens.js";
 export interface ChatKitFetchOptions {
   /** The ChatKit endpoint, the same as ChatKit's `api.url`. */
   readonly url: string;
-  /** Where the API's other endpoints lie (`runs/…`, `threads/…`), if not beside `url`. */
+  /** The base of the API's other endpoints (`runs/…`, `threads/…`), where it is not the folder of `url`. */
   readonly baseUrl?: string;
-  /** The bearer token; leave it out where a cookie signs in. */
+  /** Returns the bearer token. A site that signs in with a cookie leaves it out. */
   readonly getToken?: GetToken;
-  /** For cookies: `include` where they go to another origin. Default `same-origin`. */
+  /** `include` sends cookies to another origin too. Default `same-origin`. */
   readonly credentials?: RequestCredentials;
-  /** Further headers for every request to the API. */
+  /** Further header fields for every request to the API. */
   readonly headers?: HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
-  /** What the server learns with each request: who asks, from which page, whatever the site adds. JSON. */
+  /** JSON that goes with each request: the user, the page, or anything else that the site wants its server to know. */
   readonly metadata?: () => Record<string, unknown> | Promise<Record<string, unknown>>;
-  /** Further origins that may see the token and the headers: that of direct uploads, say. */
+  /** Further origins that may see the token and the headers, such as that of direct uploads. */
   readonly trustedOrigins?: readonly string[];
-  /** Nobody is signed in, or no longer. Called once each time that a request finds it out. */
+  /** Called by each request that finds no user signed in. */
   readonly onSignInRequired?: () => void;
-  /** Events were lost for good: load the thread anew, `fetchUpdates()` of the stock widget. Without it an error is shown. */
+  /**
+   * Called when events were lost for good: the site loads the thread anew, with `fetchUpdates()` of the stock widget.
+   * Without this hook the answer shows an error.
+   */
   readonly onReload?: (gap: { readonly runId: string; readonly threadId: string | null }) => void;
   readonly onTelemetry?: OnTelemetry;
-  /** Whether an abort is the user's Stop. Default: any before the answer's end, unless the page is being left. */
+  /** Whether an abort is the user's Stop. Default: each before the answer's end, unless the page is being left. */
   readonly isStop?: (reason: unknown) => boolean;
-  /** Other words for the client's own errors. */
+  /** Other texts for the client's own errors. */
   readonly messages?: Partial<Messages>;
   readonly limits?: Partial<Limits>;
-  /** What sends the requests. Default: the global one, looked up at each. */
+  /** The fetch that sends the requests. Default: the global one, looked up at each request. */
   readonly fetch?: typeof fetch;
 }
 
-/** A run that is being followed again. */
+/** A run that the page follows again. */
 export interface ResumedRun {
   readonly runId: string;
-  /** The answer of this same fetch to the message that began it is on its way already. */
+  /** Whether an answer of this same fetch shows the run already. */
   readonly isFollowed: boolean;
-  /** Its events from the first one, as one unbroken stream; `readEvents` reads it. */
+  /** The run's events from the first one, as one unbroken stream for `readEvents`. */
   readonly response: Response;
-  /** The user's Stop. */
+  /** Sends the user's Stop. */
   stop(): Promise<void>;
 }
 
-/** A client tool call with which a run has ended, and whose output its thread awaits: what is sent meanwhile waits. */
+/** A client tool call that ended a run and whose output the thread awaits. Messages that are sent meanwhile wait. */
 export interface AwaitedOutput {
-  /** The run that called; `stopRun` gives the call up. */
+  /** The run that made the call; `stopRun` gives the call up. */
   readonly runId: string;
   readonly itemId: string;
-  /** Until the server gives the call up. */
+  /** The seconds until the server gives the call up. */
   readonly secondsLeft: number;
 }
 
-/** What goes on in a thread: a run, or the wait for a browser; neither where its turn is over. */
+/** The activity of a thread: a run, or the wait for a browser's output, or neither where its turn is over. */
 export interface ThreadActivity {
   readonly run: ResumedRun | null;
   readonly awaits: AwaitedOutput | null;
 }
 
-/** The function for ChatKit's `api.fetch`, and what else a page does with the same sign-in. */
+/** The function for ChatKit's `api.fetch`, with the further operations of the same sign-in. */
 export interface ChatKitFetch {
   (input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
   readonly connection: { readonly state: ConnectionState; subscribe(listener: () => void): () => void };
   /**
-   * Follows the thread's active run, after a reload for instance; null where none is active. Raises where the server
+   * Follows the thread's active run, for example after a reload; null where no run is active. Raises where the server
    * cannot be reached or refuses.
    *
    * @param options.signal ends the following; it does not stop the run
    */
   resumeThread(threadId: string, options?: { readonly signal?: AbortSignal }): Promise<ResumedRun | null>;
-  /** The same, and the client tool call whose output the thread awaits, where it awaits one. Raises as `resumeThread` does. */
+  /**
+   * Like `resumeThread`, and tells the client tool call whose output the thread awaits. Raises as `resumeThread` does.
+   */
   threadActivity(threadId: string, options?: { readonly signal?: AbortSignal }): Promise<ThreadActivity>;
   /**
-   * The user's Stop of whatever run the thread has active, or of the client tool call that it awaits; false where it has
-   * neither. Raises as `resumeThread` does.
+   * Sends the user's Stop of the thread's active run, or of the client tool call that it awaits; false where the thread
+   * has neither. Raises as `resumeThread` does.
    */
   stopThread(threadId: string): Promise<boolean>;
   /**
-   * The user's Stop of one run: its answer goes on until the run's own end. Of one that has ended with a client tool call
-   * it gives up the call. Raises as `resumeThread` does.
+   * Sends the user's Stop of one run, whose answer goes on until the run's own end. For a run that has ended with a
+   * client tool call it gives the call up. Raises as `resumeThread` does.
    */
   stopRun(runId: string): Promise<void>;
   /**
-   * Somebody else signs in, or the page is done with the chat: the token is dropped, and all that is under way ends
-   * with an AbortError. No run is stopped. What comes later is served as ever.
+   * Drops the token and ends every request with an AbortError, because another user signs in or the page leaves the
+   * chat. It stops no run. Later requests are served as before.
    */
   end(): void;
 }

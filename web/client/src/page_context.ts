@@ -1,10 +1,10 @@
-/** What the page is about. */
+/** A summary of the page that the user is looking at. */
 export interface PageContext {
   readonly url: string;
   readonly title: string;
   readonly path: string;
   readonly description: string;
-  /** Of the main content, in order. */
+  /** The headings of the main content, in order. */
   readonly headings: readonly string[];
 }
 
@@ -13,13 +13,13 @@ const MAX_TEXT_CHARS = 300;
 const MAX_HEADINGS = 5;
 
 export interface PageContextOptions {
-  /** Of the address's query: the parameters with these names, or all of them. Default: none. */
+  /** The parameters of the URL's query to keep, by name, or all of them. Default: none. */
   readonly query?: readonly string[] | true;
 }
 
 /**
- * The page that the user is looking at, bounded in size; null where there is no page. The URL comes without its query,
- * its fragment, and a user's name and password in it: secrets travel there, and the server keeps what it is told.
+ * The summary of the page, bounded in size; null where there is no page. The URL has no query, fragment, user name or
+ * password, because secrets travel there and the server stores the metadata.
  */
 export function pageContext({ query = [] }: PageContextOptions = {}): PageContext | null {
   if (typeof document === "undefined" || typeof location === "undefined") return null;

@@ -1,39 +1,41 @@
 import { Backoff } from "./backoff.js";
-import { Passing } from "./failures.js";
-import type { Means } from "./follow.js";
+import type { ClientContext } from "./client_context.js";
+import { TransientError } from "./failures.js";
 import type { Outgoing } from "./http.js";
 
-/** Nobody answered, as often as it was tried. */
+/** No try of the request was answered. */
 export class Unanswered extends Error {
   override readonly name = "Unanswered";
 
   constructor(
-    readonly last: Passing,
+    readonly last: TransientError,
     readonly mayHaveArrived: boolean,
   ) {
     super(last.message);
   }
 }
 
-/** One request, sent until it is answered. */
+/** One request, which is sent until it is answered. */
 export class Post {
   tries = 0;
-  /** An earlier try, or the one on its way, may have reached the server. */
+  /** Whether an earlier try, or the one on its way, may have reached the server. */
   mayHaveArrived = false;
 
   constructor(
-    private readonly means: Means,
+    private readonly context: ClientContext,
     private readonly outgoing: Outgoing,
-    private readonly mayRepeat: (failure: Passing) => boolean = () => true,
+    private readonly mayRepeat: (failure: TransientError) => boolean = () => true,
   ) {}
 
-  /** Raises `Refusal`, `Unanswered`, or the reason of the request's signal. Without a network no try counts. */
+  /**
+   * The answer. Raises `Refusal`, `Unanswered`, or the reason of the request's signal. Without a network no try counts.
+   */
   async answered(): Promise<Response> {
-    const { http, limits, surroundings } = this.means;
+    const { http, limits, environment } = this.context;
     const backoff = new Backoff(limits.postTries - 1, limits.maxWaitMs);
     for (;;) {
       const earlier = this.mayHaveArrived;
-      const isOffline = surroundings.isOffline;
+      const isOffline = environment.isOffline;
       this.tries += 1;
       try {
         return await http.send({
@@ -43,11 +45,11 @@ export class Post {
           },
         });
       } catch (error) {
-        if (!(error instanceof Passing)) throw error;
+        if (!(error instanceof TransientError)) throw error;
         this.mayHaveArrived = earlier || (error.mayHaveArrived && !isOffline);
         const wait = this.mayRepeat(error) ? backoff.next(error.retryAfterMs, !isOffline) : null;
         if (wait === null) throw new Unanswered(error, this.mayHaveArrived);
-        await surroundings.pause(wait, this.outgoing.signal);
+        await environment.pause(wait, this.outgoing.signal);
       }
     }
   }

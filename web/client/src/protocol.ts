@@ -8,7 +8,7 @@ const STREAMING = new Set([
   "threads.custom_action",
 ]);
 
-/** Those that may reach the server twice without being done twice. */
+/** The request types that may reach the server twice without harm. */
 const REPEATABLE = new Set([
   "threads.get_by_id",
   "threads.list",
@@ -19,13 +19,13 @@ const REPEATABLE = new Set([
   "attachments.delete",
 ]);
 
-/** Those after which there is nothing left: a repeated one finds nothing, and that is what it was for. */
+/** The request types that delete. A repeated one may get 404, which means that an earlier try succeeded. */
 const DELETING = new Set(["threads.delete", "attachments.delete"]);
 
-/** The custom action that `resumeInWidget` may send through the stock widget, and that never reaches the server. */
+/** The custom action that `resumeInWidget` may send through the stock widget. It never reaches the server. */
 export const RESUME_ACTION = "relaykit.resume";
 
-/** A ChatKit request, as far as the client looks into it. */
+/** A ChatKit request, with the fields that the client reads. */
 export interface ChatKitRequest {
   readonly type: string;
   readonly params?: Record<string, unknown> | undefined;
@@ -36,8 +36,8 @@ export const isStreaming = (type: string): boolean => STREAMING.has(type);
 export const isRepeatable = (type: string): boolean => REPEATABLE.has(type);
 export const isDeleting = (type: string): boolean => DELETING.has(type);
 
-/** The request in a body, or null where that is none: an upload, say. */
-export function parsed(body: unknown): ChatKitRequest | null {
+/** The request in a body; null where the body is not a ChatKit request, such as that of an upload. */
+export function parseRequest(body: unknown): ChatKitRequest | null {
   if (typeof body !== "string") return null;
   try {
     const request: unknown = JSON.parse(body);
@@ -48,8 +48,8 @@ export function parsed(body: unknown): ChatKitRequest | null {
 }
 
 /**
- * The request with `metadata` in both places that there are: at the top, which every type has, and in `params.input`,
- * which only messages have. What the request brings itself wins.
+ * The request with `metadata` in both of its places: at the top, which every type has, and in `params.input`, which
+ * only messages have. Metadata that the request has already win.
  */
 export function withMetadata(request: ChatKitRequest, metadata: Record<string, unknown>): ChatKitRequest {
   const { params } = request;
@@ -65,9 +65,9 @@ export function withMetadata(request: ChatKitRequest, metadata: Record<string, u
 
 export const isToolOutput = ({ type }: ChatKitRequest): boolean => type === "threads.add_client_tool_output";
 
-/** The output of a client tool with an error in the place of its result, which the server does not take. */
-export function withErrorForResult(request: ChatKitRequest, why: string): ChatKitRequest {
-  const error = `The result of the tool could not be sent: ${why}`;
+/** The output of a client tool with an error in the place of its result, which the server has refused. */
+export function withErrorForResult(request: ChatKitRequest, reason: string): ChatKitRequest {
+  const error = `The result of the tool could not be sent: ${reason}`;
   return { ...request, params: { ...request.params, result: { error } } };
 }
 
@@ -82,10 +82,10 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 
 export const asRecord = (value: unknown): Record<string, unknown> => (isRecord(value) ? value : {});
 
-/** The run that the page asks to go on with, in the guise of a custom action. */
-export function resumedRunId(asked: ChatKitRequest): string | null {
-  if (asked.type !== "threads.custom_action") return null;
-  const action = asRecord(asked.params?.action);
+/** The run that the page asks to follow again with a custom action; null for every other request. */
+export function resumedRunId(request: ChatKitRequest): string | null {
+  if (request.type !== "threads.custom_action") return null;
+  const action = asRecord(request.params?.action);
   const runId = asRecord(action.payload).run_id;
   return action.type === RESUME_ACTION && typeof runId === "string" ? runId : null;
 }

@@ -1,24 +1,26 @@
-import { tell } from "./telemetry.js";
+import { callHook } from "./hooks.js";
 
-/** Of the script that defines the element. It may still come after an error: `ready` is always true at last. */
+/**
+ * The state of the script that defines the element. `error` may still become `ready`, because the script may be late.
+ */
 export type ScriptState = "pending" | "ready" | "error";
 
 export interface ChatKitReady {
   readonly state: ScriptState;
-  /** Calls `listener` after each change of `state`; returns what ends that. */
+  /** Calls `listener` after each change of `state`; the returned function unsubscribes it. */
   subscribe(listener: () => void): () => void;
 }
 
 export interface ChatKitReadyOptions {
   /** The element to wait for. Default `openai-chatkit`. */
   readonly element?: string;
-  /** After so long without the element the state is `error`, ms. Default 15,000. */
+  /** The wait for the element in ms; after it the state is `error`. Default 15,000. */
   readonly timeoutMs?: number;
 }
 
 /**
- * Whether ChatKit's element can be used yet. The script itself is the site's to load; one that fails to load says so
- * at once where it is in the page already, and by the timeout where it is not. Without a DOM it stays `pending`.
+ * Tells whether ChatKit's element can be used yet. The site loads the script itself. A failure to load is noticed at
+ * once where the script is in the page already, and by the timeout otherwise. Without a DOM the state stays `pending`.
  */
 export function chatKitReady({
   element = "openai-chatkit",
@@ -29,7 +31,7 @@ export function chatKitReady({
   const become = (next: ScriptState) => {
     if (state === next || state === "ready") return;
     state = next;
-    for (const listener of [...listeners]) tell(listener);
+    for (const listener of [...listeners]) callHook(listener);
   };
   if (typeof customElements !== "undefined") {
     if (customElements.get(element) !== undefined) state = "ready";

@@ -1,42 +1,44 @@
 import { answerOf, failedAnswer } from "./answer.js";
-import { Passing, Refusal } from "./failures.js";
-import { Follower, type Means } from "./follow.js";
+import type { ClientContext } from "./client_context.js";
+import { codeOf } from "./error_response.js";
+import { Refusal, TransientError } from "./failures.js";
+import type { FetchRequest } from "./fetch_request.js";
+import { Follower } from "./follow.js";
+import { callHook, report } from "./hooks.js";
 import { EVENT_STREAM, JSON_TYPE } from "./http.js";
 import { randomKey } from "./ids.js";
-import type { Given } from "./incoming.js";
 import { jsonOf } from "./json.js";
 import { MESSAGES, type Messages, messageFor } from "./messages.js";
 import type { ChatKitFetchOptions, ResumedRun, ThreadActivity } from "./options.js";
 import { Post, Unanswered } from "./post.js";
-import { asRecord, type ChatKitRequest, isRecord, isToolOutput, parsed, withErrorForResult } from "./protocol.js";
-import { codeOf } from "./refused.js";
-import { report, tell } from "./telemetry.js";
+import { asRecord, type ChatKitRequest, isRecord, isToolOutput, parseRequest, withErrorForResult } from "./protocol.js";
 
-/** What a page does with runs: begin one, follow it, stop it. */
+/** The runs of a page: begins, follows and stops them. */
 export class Runs {
   readonly #messages: Messages;
-  /** The ids of the runs whose answers are on their way here. */
+  /** The ids of the runs whose answers are on their way to this page. */
   readonly #followed = new Map<AbortController, string>();
 
   constructor(
-    private readonly means: Means,
+    private readonly context: ClientContext,
     private readonly options: ChatKitFetchOptions,
   ) {
     this.#messages = { ...MESSAGES, ...options.messages };
   }
 
   /**
-   * Sends what begins a run, until it is answered; the answer is the run's, or says what is in the way of one. The result
-   * of a client tool that the server does not take is sent again, once, as an error: the thread waits for it.
+   * Sends a request that begins a run, until it is answered. The answer is the run's, or one `error` event that says
+   * why there is no run. Where the server refuses the result of a client tool, an error is sent once in its place,
+   * because the thread waits for an output.
    */
-  async begin(asked: ChatKitRequest, request: Given, isErrorOutput = false): Promise<Response> {
-    const { connection, limits } = this.means;
+  async begin(chatKitRequest: ChatKitRequest, request: FetchRequest, isErrorOutput = false): Promise<Response> {
+    const { connection, limits } = this.context;
     request.signal?.throwIfAborted();
     const beganAtMs = Date.now();
     const headers = new Headers(request.headers);
     headers.set("relaykit-resume", "1");
     if (!headers.has("idempotency-key")) headers.set("idempotency-key", randomKey());
-    const own = this.means.live.open();
+    const own = this.context.activeRequests.open();
     const outgoing = {
       ...request,
       headers,
@@ -44,7 +46,7 @@ export class Runs {
       signal: own.signal,
       timeoutMs: limits.answerMs,
     } as const;
-    const post = new Post(this.means, outgoing);
+    const post = new Post(this.context, outgoing);
     const key = Symbol("run");
     connection.set(key, "connecting");
     let response: Response;
@@ -55,17 +57,22 @@ export class Runs {
       request.signal?.throwIfAborted();
       own.signal.throwIfAborted();
       own.abort();
-      if (!isErrorOutput && isToolOutput(asked) && isUnfit(error, request.body)) {
-        const replaced = withErrorForResult(parsed(request.body) ?? asked, error.message);
+      if (!isErrorOutput && isToolOutput(chatKitRequest) && isUnfit(error, request.body)) {
+        const replaced = withErrorForResult(parseRequest(request.body) ?? chatKitRequest, error.message);
         headers.delete("idempotency-key");
         return this.begin(replaced, { ...request, headers, body: jsonOf(replaced) }, true);
       }
       return this.#notSent(error);
     }
-    this.means.tell({ type: "answered", request: asked.type, tries: post.tries, ms: Date.now() - beganAtMs });
+    this.context.onTelemetry({
+      type: "answered",
+      request: chatKitRequest.type,
+      tries: post.tries,
+      ms: Date.now() - beganAtMs,
+    });
     const runId = response.headers.get("x-run-id");
     if (runId !== null) return this.follow(runId, response, request.signal, beganAtMs, key, own);
-    // A server without runs, which cannot resume: its answer as it is.
+    // A plain ChatKit server has no runs and cannot resume: the page gets its answer as it is.
     connection.set(key, null);
     request.signal?.addEventListener("abort", () => own.abort(request.signal?.reason), { signal: own.signal });
     const read = new TransformStream<Uint8Array, Uint8Array>({ flush: () => own.abort() });
@@ -76,7 +83,7 @@ export class Runs {
    * The run as one unbroken answer. An abort of `signal` before its end is the user's Stop.
    *
    * @param first an answer that is open already
-   * @param followed ends the following, and with it the answer that is open
+   * @param following ends the following, and with it the open answer
    */
   follow(
     runId: string,
@@ -84,15 +91,15 @@ export class Runs {
     signal: AbortSignal | null,
     beganAtMs: number = Date.now(),
     key: symbol = Symbol("run"),
-    followed: AbortController = this.means.live.open(),
+    following: AbortController = this.context.activeRequests.open(),
   ): Response {
-    const follower = new Follower(this.means, runId, first, followed.signal, beganAtMs, key);
+    const follower = new Follower(this.context, runId, first, following.signal, beganAtMs, key);
     const onAbort = () => {
-      followed.abort(signal?.reason);
+      following.abort(signal?.reason);
       if (this.#isStop(signal?.reason)) this.stopRun(runId).catch(report);
     };
-    followed.signal.addEventListener("abort", () => signal?.removeEventListener("abort", onAbort));
-    const response = this.#answer(follower, followed);
+    following.signal.addEventListener("abort", () => signal?.removeEventListener("abort", onAbort));
+    const response = this.#answer(follower, following);
     if (signal?.aborted) onAbort();
     else signal?.addEventListener("abort", onAbort);
     return response;
@@ -113,12 +120,12 @@ export class Runs {
 
   #resumed(runId: string, beganAtMs: number, signal?: AbortSignal): ResumedRun {
     const isFollowed = [...this.#followed.values()].includes(runId);
-    const followed = this.means.live.open(signal);
-    const follower = new Follower(this.means, runId, null, followed.signal, beganAtMs);
+    const following = this.context.activeRequests.open(signal);
+    const follower = new Follower(this.context, runId, null, following.signal, beganAtMs);
     return {
       runId,
       isFollowed,
-      response: this.#answer(follower, followed),
+      response: this.#answer(follower, following),
       stop: () => this.stopRun(runId),
     };
   }
@@ -130,7 +137,7 @@ export class Runs {
     return active !== null;
   }
 
-  /** The answer. Where the user stops while nobody has answered, the run is stopped as soon as its id is known. */
+  /** The answer of the POST. After a Stop before it, the run is stopped as soon as the answer names the run. */
   #unlessAborted(post: Post, signal: AbortSignal | null, own: AbortController): Promise<Response> {
     const answered = post.answered();
     if (signal === null) return answered;
@@ -141,7 +148,7 @@ export class Runs {
           answered
             .then((response) => this.#stopAnswered(response, own))
             .catch(() => {
-              // Refused or never answered: there is no run to stop.
+              // There is no run to stop, because the request was refused or never answered.
             });
         } else {
           own.abort(signal.reason);
@@ -160,67 +167,67 @@ export class Runs {
     if (runId !== null) await this.stopRun(runId).catch(report);
   }
 
-  #answer(follower: Follower, followed: AbortController): Response {
+  #answer(follower: Follower, following: AbortController): Response {
     const { onReload } = this.options;
     const { runId } = follower;
-    this.#followed.set(followed, runId);
-    followed.signal.addEventListener("abort", () => {
-      this.#followed.delete(followed);
+    this.#followed.set(following, runId);
+    following.signal.addEventListener("abort", () => {
+      this.#followed.delete(following);
       follower.close();
     });
     return answerOf(follower, {
       messages: this.#messages,
-      tell: this.means.tell,
+      onTelemetry: this.context.onTelemetry,
       reload: (gap) => {
-        tell(onReload, gap);
+        callHook(onReload, gap);
         return onReload !== undefined;
       },
-      over: () => followed.abort(),
+      onOver: () => following.abort(),
     });
   }
 
   async #active(threadId: string, signal?: AbortSignal): Promise<Record<string, unknown> | null> {
-    const response = await new Post(this.means, {
-      url: `${this.means.urls().threads}/${encodeURIComponent(threadId)}/run`,
+    const response = await new Post(this.context, {
+      url: `${this.context.urls().threads}/${encodeURIComponent(threadId)}/run`,
       method: "GET",
       expects: JSON_TYPE,
       signal: signal ?? new AbortController().signal,
-      timeoutMs: this.means.limits.answerMs,
+      timeoutMs: this.context.limits.answerMs,
     }).answered();
     return response.status === 204 ? null : asRecord(await response.json());
   }
 
-  /** The user's Stop, which outlives the page. See `ChatKitFetch.stopRun`. */
+  /** Sends the user's Stop, which also arrives when the page is left. See `ChatKitFetch.stopRun`. */
   async stopRun(runId: string): Promise<void> {
-    await new Post(this.means, {
-      url: `${this.means.urls().runs}/${encodeURIComponent(runId)}/cancel`,
+    await new Post(this.context, {
+      url: `${this.context.urls().runs}/${encodeURIComponent(runId)}/cancel`,
       method: "POST",
       keepalive: true,
       expects: JSON_TYPE,
       signal: new AbortController().signal,
-      timeoutMs: this.means.limits.answerMs,
+      timeoutMs: this.context.limits.answerMs,
     }).answered();
-    this.means.tell({ type: "stopped", runId });
+    this.context.onTelemetry({ type: "stopped", runId });
   }
 
   #isStop(reason: unknown): boolean {
-    return !this.means.surroundings.isLeaving && (this.options.isStop?.(reason) ?? true);
+    return !this.context.environment.isLeaving && (this.options.isStop?.(reason) ?? true);
   }
 
   #notSent(error: unknown): Response {
-    if (!(error instanceof Refusal || error instanceof Unanswered || error instanceof Passing)) throw error;
+    if (!(error instanceof Refusal || error instanceof Unanswered || error instanceof TransientError)) throw error;
     const code = codeOf(error);
-    this.means.tell({ type: "failed", code, runId: null });
-    return failedAnswer(code, messageFor(code, error instanceof Refusal ? error.said : "", this.#messages));
+    this.context.onTelemetry({ type: "failed", code, runId: null });
+    return failedAnswer(code, messageFor(code, error instanceof Refusal ? error.serverMessage : "", this.#messages));
   }
 }
 
-/** With these the server says that it never takes a body like that. */
+/** With these statuses the server refuses the body itself, now and later. */
 const UNFIT_STATUSES = new Set([400, 413, 422]);
-/** A server that is sent more than that may close the connection before its answer is read. */
+/** A server may close the connection on a longer body before the client has read the answer. */
 const LARGE_CHARS = 1_048_576;
 
-/** Whether it is the body that keeps a request from being done, as far as that can be told. */
+/** Whether the request failed because of its body, as far as the failure tells it. */
 function isUnfit(error: unknown, body: string | undefined): error is Refusal | Unanswered {
   if (error instanceof Refusal) return UNFIT_STATUSES.has(error.status);
   return error instanceof Unanswered && error.last.why === "network" && (body?.length ?? 0) > LARGE_CHARS;

@@ -1,23 +1,23 @@
-/** One thing that a stream of server-sent events said, complete. */
+/** One complete part of a stream of server-sent events. */
 export type SseEvent =
   | { readonly kind: "event"; readonly id: string | null; readonly data: string }
   | { readonly kind: "comment"; readonly text: string }
   | { readonly kind: "retry"; readonly ms: number };
 
 /**
- * Splits a byte stream into server-sent events, whatever its chunks are.
+ * Splits a byte stream into server-sent events, wherever its chunks end.
  *
- * An event is given once its blank line has come, so that what a cut leaves behind is never half an event. A comment
- * is given once its line is complete, for the end of a run is one. `id` is the event's own: it does not carry over to
- * the next event as the standard's "last event ID" does. Source:
+ * An event is returned once its blank line has arrived, so that a cut never leaves half an event behind. A comment is
+ * returned once its line is complete, because the end of a run is one. `id` is the event's own: it does not carry over
+ * to the next event as the standard's "last event ID" does. Source:
  * https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
  */
 export class SseSplitter {
   readonly #decoder = new TextDecoder();
-  /** Of the line that has not come to its end. */
+  /** The parts of the line that has not ended yet. */
   #pieces: string[] = [];
-  /** The last line ended with \r: a \n right after it belongs to it. */
-  #mayFollow = false;
+  /** The last line ended with \r; a \n right after it belongs to the same line end. */
+  #endedWithCr = false;
   #id: string | null = null;
   #data: string[] = [];
 
@@ -25,8 +25,8 @@ export class SseSplitter {
     const found: SseEvent[] = [];
     const text = this.#decoder.decode(bytes, { stream: true });
     if (text === "") return found;
-    let start = this.#mayFollow && text.startsWith("\n") ? 1 : 0;
-    this.#mayFollow = text.endsWith("\r");
+    let start = this.#endedWithCr && text.startsWith("\n") ? 1 : 0;
+    this.#endedWithCr = text.endsWith("\r");
     const lineEnd = /\r\n|\n|\r/g;
     lineEnd.lastIndex = start;
     for (let match = lineEnd.exec(text); match !== null; match = lineEnd.exec(text)) {
@@ -56,8 +56,8 @@ export class SseSplitter {
   }
 }
 
-/** The event as it stands in a stream. */
-export function encoded(event: SseEvent): string {
+/** The text of the event in a stream. */
+export function encodeEvent(event: SseEvent): string {
   switch (event.kind) {
     case "comment":
       return `: ${event.text}\n\n`;

@@ -1,7 +1,7 @@
 import type { Cause } from "./failures.js";
-import type { RunStatus } from "./follow.js";
+import type { RunStatus } from "./run_status.js";
 
-/** What happened to a request or a run, for the site's own measurements. It never carries a word of a conversation. */
+/** An event in the life of a request or a run, for the site's measurements. It never carries text of a conversation. */
 export type Telemetry =
   | { readonly type: "answered"; readonly request: string; readonly tries: number; readonly ms: number }
   | { readonly type: "first_event"; readonly runId: string; readonly ms: number }
@@ -18,21 +18,4 @@ export type Telemetry =
   | { readonly type: "stopped"; readonly runId: string }
   | { readonly type: "failed"; readonly code: string; readonly runId: string | null };
 
-export type OnTelemetry = (happened: Telemetry) => void;
-
-/** Calls a hook of the site; what it throws is the page's error and not the conversation's. */
-export function tell<Args extends unknown[]>(hook: ((...args: Args) => unknown) | undefined, ...args: Args): void {
-  if (hook === undefined) return;
-  try {
-    const result = hook(...args);
-    if (result instanceof Promise) result.catch(report);
-  } catch (error) {
-    report(error);
-  }
-}
-
-/** As an uncaught error of the page would be. */
-export function report(error: unknown): void {
-  if (typeof reportError === "function") reportError(error);
-  else console.error(error);
-}
+export type OnTelemetry = (event: Telemetry) => void;

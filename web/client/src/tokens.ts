@@ -1,15 +1,15 @@
 /**
- * Gives the site's bearer token, or null where nobody is signed in. `refused` is the one that the server did not take,
- * so that another must be made. A rejection counts as a failure of the network and is tried again.
+ * Returns the site's bearer token, or null where no user is signed in. `refused` is the token that the server has just
+ * refused: the site must then make another one. A rejection counts as a failure of the network and is tried again.
  */
-export type GetToken = (asked: { readonly refused: string | null }) => Promise<string | null> | string | null;
+export type GetToken = (request: { readonly refused: string | null }) => Promise<string | null> | string | null;
 
 const MAX_MARGIN_MS = 30_000;
 const MARGIN_SHARE = 0.1;
 
 /**
- * The token of now. A JWT is kept until shortly before its `exp`; whatever else the site uses is asked for each time,
- * for its end cannot be seen. Callers at the same time share one question.
+ * The current token. A JWT is kept until shortly before its `exp`. A token of another kind is asked for each time,
+ * because its end is not visible. Concurrent callers share one call of `getToken`.
  */
 export class Tokens {
   #token: string | null = null;
@@ -17,7 +17,7 @@ export class Tokens {
   #asking: Promise<string | null> | null = null;
   #askedAfter: string | null = null;
 
-  /** @param timeoutMs for one question; one that takes longer has failed */
+  /** @param timeoutMs bounds one call of `getToken`; a longer one has failed */
   constructor(
     private readonly getToken: GetToken,
     private readonly timeoutMs: number = 30_000,
@@ -28,18 +28,18 @@ export class Tokens {
     return this.#kept ?? (await (this.#asking ?? this.#ask(null)));
   }
 
-  /** Another one than `refused`, which the server answered with 401. */
+  /** A token other than `refused`, which the server answered with 401. */
   async after(refused: string | null): Promise<string | null> {
     const kept = this.#kept;
     if (kept !== null && kept !== refused) return kept;
     if (this.#asking === null) return await this.#ask(refused);
     if (this.#askedAfter === refused) return await this.#asking;
-    // Who asks already does not know that it was refused, and may get it once more.
+    // The call that is under way began without the news of the refusal, and may return the same token.
     const shared = await this.#asking;
     return shared === refused ? await this.after(refused) : shared;
   }
 
-  /** Somebody else signs in. */
+  /** Drops the token, because another user signs in. */
   forget(): void {
     this.#token = null;
     this.#asking = null;
@@ -84,7 +84,7 @@ export class Tokens {
   }
 }
 
-/** `exp` of a JWT in ms, unverified; null where it has none or is none (RFC 7519, 4.1.4). */
+/** `exp` of a JWT in ms, unverified; null for a JWT without it and for a token of another kind (RFC 7519, 4.1.4). */
 export function expiry(token: string): number | null {
   const [, payload, signature] = token.split(".");
   if (payload === undefined || signature === undefined) return null;

@@ -1,13 +1,13 @@
-/** Where the API is, and to whom its credentials may go. */
+/** The addresses of the API, and the origins that may see its credentials. */
 export class Urls {
   readonly chatkit: URL;
-  /** `<beside the ChatKit endpoint>/runs`, without a slash at its end. */
+  /** `runs` beside the ChatKit endpoint, without a slash at its end. */
   readonly runs: string;
-  /** The same of `threads`. */
+  /** `threads` beside the ChatKit endpoint, without a slash at its end. */
   readonly threads: string;
   readonly #trusted: ReadonlySet<string>;
 
-  /** Raises TypeError for a URL that is none, or a relative one where there is no page. */
+  /** Raises TypeError for an invalid URL, and for a relative one where there is no page. */
   constructor(chatkit: string, base: string | undefined, trustedOrigins: readonly string[]) {
     this.chatkit = absolute(chatkit);
     const directory =
@@ -25,7 +25,7 @@ export class Urls {
     return url.origin === this.chatkit.origin && url.pathname === this.chatkit.pathname;
   }
 
-  /** Whether the site's credentials may go there. */
+  /** Whether the site's credentials may be sent to the URL. */
   isTrusted(url: URL): boolean {
     return this.#trusted.has(url.origin);
   }

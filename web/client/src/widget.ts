@@ -1,9 +1,12 @@
 import { readEvents } from "./events.js";
+import { report } from "./hooks.js";
 import type { ChatKitFetch } from "./options.js";
 import { RESUME_ACTION } from "./protocol.js";
-import { report } from "./telemetry.js";
 
-/** What is needed of the stock element (`OpenAIChatKit` of @openai/chatkit), or of one that is like it. */
+/**
+ * The methods of the stock element (`OpenAIChatKit` of @openai/chatkit) that resuming needs; other elements may have
+ * them.
+ */
 export interface Widget {
   fetchUpdates(): Promise<void>;
   sendCustomAction(action: { type: string; payload?: Record<string, unknown> }): Promise<void>;
@@ -12,23 +15,23 @@ export interface Widget {
 export interface ResumeInWidgetOptions {
   readonly signal?: AbortSignal;
   /**
-   * Show the words as they come, through a custom action that the element sends and that `fetch` answers with the run.
-   * Unproven: it rests on how the stock element treats the answer of an action.
+   * Shows the words as they arrive, through a custom action that the element sends and `fetch` answers with the run.
+   * It is unproven, because it depends on how the stock element treats the answer of an action.
    */
   readonly live?: boolean;
 }
 
-/** After these the thread on the server is another one than before. */
+/** The events after which the thread on the server has changed. */
 const STORED = new Set(["thread.item.done", "thread.item.removed", "thread.item.replaced", "thread.updated"]);
 
-/** What each widget follows; one that is told to follow again leaves what it followed before. */
+/** Ends what each widget follows; a widget that is told to follow again leaves its earlier thread. */
 const following = new WeakMap<Widget, AbortController>();
 
 /**
- * Lets the stock widget show the run that its thread has active, after a reload: the widget fetches the thread as the
- * run's items are finished, and once more at its end. Runs that wait in the same thread follow. Resolves when none is
- * left, when the widget shows the run by itself, and when it is to follow another thread; raises where the server cannot
- * be reached or refuses.
+ * Makes the stock widget show its thread's active run after a reload: the widget fetches the thread whenever an item of
+ * the run is finished, and once more at the run's end. Runs that wait in the same thread come next. Resolves when no
+ * run is left, when the widget shows the run by itself, and when it is told to follow another thread. Raises where the
+ * server cannot be reached or refuses.
  */
 export async function resumeInWidget(
   fetch: ChatKitFetch,
@@ -43,7 +46,7 @@ export async function resumeInWidget(
   signal?.addEventListener("abort", onAbort, { signal: leaving.signal });
   if (signal?.aborted) onAbort();
   try {
-    await followed(fetch, widget, threadId, leaving.signal, live);
+    await followThread(fetch, widget, threadId, leaving.signal, live);
   } catch (error) {
     if (!leaving.signal.aborted) throw error;
     signal?.throwIfAborted();
@@ -53,7 +56,7 @@ export async function resumeInWidget(
   }
 }
 
-async function followed(
+async function followThread(
   fetch: ChatKitFetch,
   widget: Widget,
   threadId: string,
@@ -63,7 +66,7 @@ async function followed(
   const seen = new Set<string>();
   for (;;) {
     const run = await fetch.resumeThread(threadId, { signal });
-    // The row of a run that has ended may be active for a moment longer.
+    // The row of an ended run may be active for a moment longer.
     if (run === null || run.isFollowed || seen.has(run.runId)) {
       await run?.response.body?.cancel();
       return;
@@ -76,21 +79,21 @@ async function followed(
     }
     const updates = new Updates(() => widget.fetchUpdates());
     for await (const { event } of readEvents(run.response)) {
-      if (STORED.has(event.type)) updates.ask();
+      if (STORED.has(event.type)) updates.request();
     }
-    updates.ask();
+    updates.request();
     await updates.settled();
   }
 }
 
-/** One fetch at a time, and one more after it for all that was asked for meanwhile. */
+/** Fetches one at a time, and once more for all requests that came meanwhile. */
 class Updates {
   #running: Promise<void> | null = null;
   #again = false;
 
   constructor(private readonly fetch: () => Promise<void>) {}
 
-  ask(): void {
+  request(): void {
     if (this.#running !== null) {
       this.#again = true;
       return;
@@ -110,7 +113,7 @@ class Updates {
       try {
         await this.fetch();
       } catch (error) {
-        // The next one, or the one at the end, brings what this one could not.
+        // The next fetch, or the one at the run's end, brings the same items.
         report(error);
       }
     } while (this.#again);

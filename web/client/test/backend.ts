@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** What the backend was asked. */
+/** A request that the backend received. */
 export interface Asked {
   readonly method: string;
   readonly path: string;
@@ -17,8 +17,8 @@ export interface Entry {
 type Answer = (response: ServerResponse, asked: Asked) => void;
 
 /**
- * Speaks the protocol of docs/protocol.md over a real socket, from a script: `entries` are the journal of the one run,
- * and what `faults` holds is answered first, one fault a request.
+ * A scripted server that speaks the protocol of docs/protocol.md over a real socket. `entries` is the journal of its
+ * one run. Each of `faults` answers one request, before all others are served.
  */
 export class Backend {
   readonly asked: Asked[] = [];
@@ -26,10 +26,10 @@ export class Backend {
   entries: Entry[] = [];
   end: string | null = "completed";
   runId = "run-1";
-  /** Null: any token will do. */
+  /** The accepted token; null accepts every one. */
   token: string | null = null;
   cancelled = false;
-  /** The client tool call that the run has ended with, where the thread awaits its output. */
+  /** The client tool call that ended the run and whose output the thread awaits. */
   awaits: { readonly item_id: string; readonly seconds_left: number } | null = null;
   #url = "";
   #open = new Set<ServerResponse>();
@@ -55,7 +55,7 @@ export class Backend {
     return this.asked.filter((each) => each.method === method).map((each) => each.path);
   }
 
-  /** To all who follow the run, and into its journal. */
+  /** Sends entries to all streams of the run, and appends them to its journal. */
   append(...entries: Entry[]): void {
     this.entries.push(...entries);
     for (const response of this.#open) response.write(entries.map(wire).join(""));
@@ -73,7 +73,7 @@ export class Backend {
     this.#open.clear();
   }
 
-  /** The run's stream after the cursor. */
+  /** Writes the run's stream after the cursor. */
   stream(response: ServerResponse, after: string | undefined): void {
     const from = after === undefined ? 0 : this.entries.findIndex((entry) => entry.id === after) + 1;
     response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8", "x-run-id": this.runId });
@@ -132,16 +132,16 @@ export function json(
   response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
 }
 
-/** A fault: this status, as the API answers it. */
+/** A fault that answers with this status, as the API does. */
 export const refusing =
   (status: number, code: string, more: Record<string, unknown> = {}, headers: Record<string, string> = {}) =>
   (response: ServerResponse): void =>
     json(response, status, { error: { code, message: `said ${code}`, ...more } }, headers);
 
-/** A fault: the connection is reset with nothing said. */
+/** A fault that resets the connection without an answer. */
 export const resetting = (response: ServerResponse): void => void response.socket?.resetAndDestroy();
 
-/** The journal of a run that answers with so many deltas. */
+/** The journal of a run whose answer has this many deltas. */
 export function answer(deltas: number): Entry[] {
   const text = (index: number) => ({
     type: "thread.item.updated",

@@ -7,10 +7,10 @@ import {
 } from "../src/index.js";
 import type { Backend, Entry } from "./backend.js";
 
-/** Waits of a few ms, so that a test of many tries is over at once. */
+/** Limits with waits of a few ms, so that a test of many tries is fast. */
 export const QUICK = { maxWaitMs: 5, answerMs: 2_000 };
 
-/** A client of the backend, and what its hooks were told. */
+/** A client of the backend, and the calls of its hooks. */
 export interface Chat {
   readonly fetch: ChatKitFetch;
   readonly told: Telemetry[];
@@ -35,13 +35,13 @@ export function chat(backend: Backend, options: Partial<ChatKitFetchOptions> = {
   return { fetch, told, post };
 }
 
-/** All that a response gives, as the journal had it; `found` has at any time what has come. */
+/** All events of a response, in the shape of the journal. `found` has the events that have arrived so far. */
 export async function entriesOf(response: Response, found: Entry[] = []): Promise<Entry[]> {
   for await (const { event, cursor } of readEvents(response)) found.push({ id: cursor ?? "", event });
   return found;
 }
 
-/** The one `error` event that the client made itself. */
+/** The one `error` event of an answer that the client made itself. */
 export async function errorOf(response: Response): Promise<Record<string, unknown>> {
   const entries = await entriesOf(response);
   const event = entries.at(-1)?.event;
@@ -49,14 +49,14 @@ export async function errorOf(response: Response): Promise<Record<string, unknow
   return event;
 }
 
-/** Waits until it is true; names what never came true. */
+/** Waits until the condition is true; the failure names the condition. */
 export async function until(what: string, isTrue: () => boolean): Promise<void> {
   for (const startedAt = Date.now(); !isTrue(); await new Promise((resolve) => setTimeout(resolve, 5))) {
     if (Date.now() - startedAt > 5_000) throw new Error(`it never came true that ${what}`);
   }
 }
 
-/** An unsigned JWT that ends so many seconds from now. */
+/** An unsigned JWT that expires this many seconds from now. */
 export function jwt(seconds: number, name = "ada"): string {
   const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
   return `${encode({ alg: "none" })}.${encode({ sub: name, exp: Date.now() / 1000 + seconds })}.x`;

@@ -4,12 +4,12 @@ import { createChatKitFetch, readEvents } from "../src/index.js";
 import { answer, type Entry, wire } from "./backend.js";
 
 interface Cut {
-  /** After so many bytes of what the connection had to say. */
+  /** The number of bytes after which the connection is cut. */
   readonly bytes: number;
   readonly chunk: number;
-  /** With an error, or as if that had been all. */
+  /** Whether the cut is an error, or looks like the regular end. */
   readonly broken: boolean;
-  /** So many of the entries before the cursor are said once more, as no server should. */
+  /** The number of entries before the cursor that are sent again, which a correct server never does. */
   readonly overlap: number;
 }
 
@@ -40,7 +40,7 @@ it("gives the same events whatever the cuts of the byte stream, at any byte, any
   );
 });
 
-/** A server whose connections are cut, one after the other, as `cuts` says; the next one is whole. */
+/** A server whose connections are cut as `cuts` says, one after the other. The next one is not cut. */
 function cutting(entries: readonly Entry[], cuts: Cut[]): typeof globalThis.fetch {
   return async (_input, init) => {
     const after = new Headers(init?.headers).get("last-event-id");

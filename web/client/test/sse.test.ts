@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { encoded, type SseEvent, SseSplitter } from "../src/sse.js";
+import { encodeEvent, type SseEvent, SseSplitter } from "../src/sse.js";
 
 const split = (...chunks: (string | Uint8Array)[]): SseEvent[] => {
   const splitter = new SseSplitter();
@@ -19,14 +19,14 @@ const event: fc.Arbitrary<SseEvent> = fc.oneof(
 );
 
 describe("SseSplitter", () => {
-  it("gives what was encoded, however the bytes are chunked and whatever ends the lines", () => {
+  it("gives what was encodeEvent, however the bytes are chunked and whatever ends the lines", () => {
     fc.assert(
       fc.property(
         fc.array(event),
         fc.constantFrom("\n", "\r\n", "\r"),
         fc.array(fc.nat({ max: 40 })),
         (events, end, cuts) => {
-          const bytes = new TextEncoder().encode(`${events.map(encoded).join("").replaceAll("\n", end)}`);
+          const bytes = new TextEncoder().encode(`${events.map(encodeEvent).join("").replaceAll("\n", end)}`);
           const splitter = new SseSplitter();
           const found: SseEvent[] = [];
           let from = 0;

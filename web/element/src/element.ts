@@ -1,38 +1,23 @@
 import type { ChatKitOptions, OpenAIChatKit } from "@openai/chatkit";
 import { Chat } from "./chat.js";
-import { complete } from "./draft.js";
-import { localeOf } from "./locale.js";
+import { complete } from "./composer/draft.js";
 import { checked } from "./options.js";
-import base from "./styles/base.css?inline";
-import composer from "./styles/composer.css?inline";
-import items from "./styles/items.css?inline";
-import shell from "./styles/shell.css?inline";
-import widgets from "./styles/widgets.css?inline";
-import { applyTheme } from "./theme.js";
-
-let sheet: CSSStyleSheet | null = null;
-
-/** One for all elements of a page. A page's policy against inline styles does not concern it. */
-function styleSheet(): CSSStyleSheet {
-  if (sheet === null) {
-    sheet = new CSSStyleSheet();
-    sheet.replaceSync([base, shell, items, widgets, composer].join("\n"));
-  }
-  return sheet;
-}
+import { styleSheet } from "./styles/index.js";
+import { localeOf } from "./texts/locale.js";
+import { applyTheme } from "./ui/theme.js";
 
 /**
  * `<relaykit-chat>`: a chat over the ChatKit protocol that loads nothing from elsewhere. It takes the options, has the
- * methods and emits the `chatkit.*` events of the stock element, as `@openai/chatkit` types them; `domainKey` is not
- * looked at, and the hosted `api` is refused. Answers outlive their connections, whatever fetch the site gives.
+ * methods and emits the `chatkit.*` events of the stock element, as `@openai/chatkit` types them. `domainKey` is
+ * ignored, and the hosted `api` is refused. Answers outlive their connections with every fetch that a site may give.
  *
- * Slot `history-footer`: what stands below the list of threads.
+ * The slot `history-footer` stands below the list of threads.
  */
 export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Method> {
   readonly #shadow = this.attachShadow({ mode: "open" });
   #options: ChatKitOptions | null = null;
   #chat: Chat | null = null;
-  /** Where the chat goes on when the element is put back into a page. */
+  /** The thread that the chat opens when the element is put back into a page. */
   #threadId: string | null = null;
   #isReady = false;
   readonly #started: Promise<void>;
@@ -46,7 +31,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     this.#shadow.adoptedStyleSheets = [styleSheet()];
   }
 
-  /** Replaces all options. Throws TypeError for what no chat can be made of. */
+  /** Replaces all options. Throws TypeError for invalid ones. */
   setOptions(options: ChatKitOptions): void {
     const before = this.#options;
     this.#options = checked(options);
@@ -63,18 +48,18 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   }
 
   disconnectedCallback(): void {
-    // A move within the page takes the element out for a moment.
+    // The chat ends a moment later, because a move within the page takes the element out and puts it back.
     queueMicrotask(() => {
       if (!this.isConnected) this.#leave();
     });
   }
 
   override focus(): void {
-    this.#chat?.focusComposer();
+    this.#chat?.composer.focus();
   }
 
   async focusComposer(): Promise<void> {
-    (await this.#running()).focusComposer();
+    (await this.#running()).composer.focus();
   }
 
   async setThreadId(threadId: string | null): Promise<void> {
@@ -85,7 +70,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     await (await this.#running()).dispatch(action, itemId ?? null);
   }
 
-  /** Raises where the server did not take the message. */
+  /** Raises where the server did not accept the message. */
   async sendUserMessage(params: Parameters<OpenAIChatKit["sendUserMessage"]>[0]): Promise<void> {
     const { text = "", content, reply, attachments = [], newThread = false, toolChoice, model } = params;
     const chat = await this.#running();
@@ -100,7 +85,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   }
 
   async setComposerValue(params: Parameters<OpenAIChatKit["setComposerValue"]>[0]): Promise<void> {
-    await (await this.#running()).setComposerValue(params);
+    await (await this.#running()).composer.setValue(params);
   }
 
   async showHistory(): Promise<void> {
@@ -119,7 +104,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     const options = this.#options;
     if (options === null || this.#chat !== null || !this.isConnected) return;
     const chat: Chat = new Chat(options, this.#look(options), (type, detail) => {
-      // A chat that was left says nothing any more.
+      // A chat that the element has left emits no events.
       if (this.#chat === chat) this.#emit(type, detail);
     });
     this.#chat = chat;
@@ -140,7 +125,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     this.#shadow.replaceChildren();
   }
 
-  /** Theme, name and words of the options. */
+  /** Applies the theme and the name of the options, and returns their locale. */
   #look(options: ChatKitOptions): ReturnType<typeof localeOf> {
     const locale = localeOf(options.locale);
     applyTheme(this, options.theme);
@@ -171,7 +156,7 @@ type Method =
   | "hideHistory"
   | "fetchUpdates";
 
-/** Whether a chat can go on with other options; another server, or another user's fetch, is another chat. */
+/** Whether a chat can go on with the new options. Another server, or another user's fetch, needs another chat. */
 function isSameServer({ api: before }: ChatKitOptions, { api: after }: ChatKitOptions): boolean {
   if (!("url" in before) || !("url" in after) || before.url !== after.url) return false;
   const isOurs = [before.fetch, after.fetch].some((given) => given !== undefined && "resumeThread" in given);

@@ -9,8 +9,8 @@ export {
 export { RelaykitChat };
 
 /**
- * Registers the element under another name too. `openai-chatkit` is the one that `@openai/chatkit-react` renders: the
- * stock script must then not be on the page.
+ * Registers the element under another name too. `@openai/chatkit-react` renders `openai-chatkit`; a page that registers
+ * this name must not load the stock script.
  */
 export function defineChat(name: string): void {
   if (customElements.get(name) === undefined) customElements.define(name, class extends RelaykitChat {});

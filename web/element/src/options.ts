@@ -1,6 +1,7 @@
 import type { ChatKitOptions } from "@openai/chatkit";
+import type { ApiOptions } from "./server/api.js";
 
-/** The options, where a chat can be made of them. Throws TypeError that names what is wrong. */
+/** The options, once they are valid. Throws TypeError that names the invalid option. */
 export function checked(options: ChatKitOptions): ChatKitOptions {
   if (typeof options !== "object" || options === null) throw new TypeError("setOptions takes ChatKit's options.");
   const { api } = options;
@@ -17,4 +18,20 @@ export function checked(options: ChatKitOptions): ChatKitOptions {
     throw new TypeError("options.composer.attachments needs options.api.uploadStrategy.");
   }
   return options;
+}
+
+/**
+ * The `api` option. A plain fetch of the site's is looked up at each request, because sites make it anew at each
+ * render.
+ */
+export function apiOptions(current: () => ChatKitOptions): ApiOptions {
+  const { api } = current();
+  if (!("url" in api)) throw new TypeError("relaykit-chat needs options.api.url: a server of one's own.");
+  const { url, fetch } = api;
+  if (fetch === undefined || "resumeThread" in fetch) return { url, ...(fetch && { fetch }) };
+  const latest: typeof globalThis.fetch = (input, init) => {
+    const { api: now } = current();
+    return (("fetch" in now && now.fetch) || globalThis.fetch)(input, init);
+  };
+  return { url, fetch: latest };
 }

@@ -5,11 +5,11 @@ import { useRelaykitChat } from "@relaykit/react";
 import { useRouter } from "next/navigation";
 import { useState, useSyncExternalStore } from "react";
 
-/** Under which name the open thread is remembered, for each user apart. */
+/** The key under which the user's open thread is remembered. */
 const key = (user: string) => `thread of ${user}`;
 const never = () => () => {};
 
-/** The chat, in the browser alone: what it remembers of the last visit is there. */
+/** The chat. It is rendered only in the browser, because the browser remembers the last visit. */
 export function Chat({ user }: { user: string }) {
   const isInBrowser = useSyncExternalStore(
     never,
@@ -23,9 +23,9 @@ function OpenChat({ user }: { user: string }) {
   const router = useRouter();
   const [initialThread] = useState(() => sessionStorage.getItem(key(user)));
   const chat = useRelaykitChat({
-    // No token: the cookie signs in, and this site's own routes put the token to each request.
+    // The page has no token: the cookie signs in, and this site's own routes add the token to each request.
     connect: { url: "/api/chatkit", user, metadata: () => ({ userInfo: { id: user, name: user } }) },
-    // OpenAI checks it on any host but localhost.
+    // OpenAI checks the key on every host but localhost.
     domainKey: process.env.NEXT_PUBLIC_CHATKIT_DOMAIN_KEY ?? "local",
     initialThread,
     history: { enabled: true },

@@ -1,12 +1,15 @@
-/** A body is larger than it may be. */
+/** A body exceeds its limit. */
 export class TooLarge extends Error {}
 
-/** The JSON of a small body, null where it is none. Throws TooLarge as soon as more has come than may be. */
+/**
+ * The JSON of a small body; null where the body is not JSON. Throws TooLarge as soon as more than the limit has
+ * arrived.
+ */
 export async function boundedJson(request: Request, maxBytes: number): Promise<unknown> {
   if (Number(request.headers.get("content-length")) > maxBytes) throw new TooLarge();
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  // Leaving the loop early cancels what is still to come.
+  // Leaving the loop early cancels the rest of the body.
   for await (const chunk of (request.body ?? []) as AsyncIterable<Uint8Array>) {
     bytes += chunk.byteLength;
     if (bytes > maxBytes) throw new TooLarge();

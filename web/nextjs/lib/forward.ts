@@ -3,7 +3,7 @@ import { isForeign } from "./same_site";
 import { sessionToken } from "./session";
 import { settings } from "./settings";
 
-/** What the API reads of a request: add what its CONTEXT_HEADERS names. The cookie is not among it. */
+/** The header fields that the API gets. A site adds those that its CONTEXT_HEADERS names. The cookie stays here. */
 const REQUEST_HEADERS = [
   "accept",
   "accept-language",
@@ -14,7 +14,10 @@ const REQUEST_HEADERS = [
   "relaykit-max-attempts",
   "relaykit-resume",
 ];
-/** The last three keep what a user has uploaded from ever running as a page of this site. */
+/**
+ * The header fields that the browser gets. The last three keep a user's upload from ever running as a page of this
+ * site.
+ */
 const RESPONSE_HEADERS = [
   "allow",
   "retry-after",
@@ -28,8 +31,8 @@ const RESPONSE_HEADERS = [
 const NO_BODY = new Set([204, 304]);
 
 /**
- * Passes the request on to Relaykit with the token out of the cookie, and its answer back as it comes: a stream is not
- * held back, its ids go through, and when the browser leaves, the request to the API ends too.
+ * Passes the request on to Relaykit with the token from the cookie, and passes the answer back as it arrives. A stream
+ * is not held back, its ids go through, and the request to the API ends when the browser leaves.
  */
 export async function forward(request: Request, path: string): Promise<Response> {
   if (isForeign(request)) return refusal(403, "cross_site", "This request came from another site.");
@@ -38,7 +41,10 @@ export async function forward(request: Request, path: string): Promise<Response>
   return pass(request, path, new Headers({ authorization: `Bearer ${token}` }));
 }
 
-/** The same for a link that Relaykit has signed, which needs no token: the widget shows it from another site's frame. */
+/**
+ * Passes on a request for a link that Relaykit has signed. It needs no token, because the widget loads it in another
+ * site's frame.
+ */
 export function forwardSigned(request: Request, path: string): Promise<Response> {
   return pass(request, path, new Headers());
 }
@@ -54,7 +60,7 @@ async function pass(request: Request, path: string, headers: Headers): Promise<R
       method: request.method,
       headers,
       body: request.body,
-      // Of a body that is a stream fetch asks for this.
+      // fetch requires this for a body that is a stream.
       ...(request.body === null ? {} : { duplex: "half" }),
       redirect: "manual",
       cache: "no-store",
@@ -72,7 +78,7 @@ async function pass(request: Request, path: string, headers: Headers): Promise<R
 }
 
 function passed(given: Headers): Headers {
-  // `no-transform` keeps what stands between from compressing the stream, and so from holding it back.
+  // `no-transform` keeps proxies from compressing the stream, which would hold it back.
   const headers = new Headers({ "cache-control": "no-store, no-transform", "x-accel-buffering": "no" });
   for (const name of RESPONSE_HEADERS) {
     const value = given.get(name);

@@ -4,21 +4,24 @@ import { settings } from "./settings";
 const MAX_NAME_CHARS = 100;
 const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
-/** Over TLS a browser takes a cookie of this prefix from this host alone, and no other page can plant one. */
+/**
+ * The name of the cookie. Over TLS a browser accepts a cookie with this prefix only from this host, so no other page
+ * can plant it.
+ */
 const cookieName = (): string => (settings.isCookieSecure ? "__Host-session" : "session");
 
 const attributes = () => ({ httpOnly: true, secure: settings.isCookieSecure, sameSite: "lax", path: "/" }) as const;
 
 /**
- * The caller's token, from the cookie that JavaScript cannot read; null where nobody is signed in. A cookie that holds
- * something else than a token, a line break for instance, is no session.
+ * The caller's token, from the cookie that JavaScript cannot read; null where no user is signed in. A cookie with
+ * another value than a token, such as one with a line break, is no session.
  */
 export async function sessionToken(): Promise<string | null> {
   const value = (await cookies()).get(cookieName())?.value ?? "";
   return JWT.test(value) ? value : null;
 }
 
-/** Who is signed in, for the page to show. Unverified: the API looks at the token's signature, at each request. */
+/** The signed-in user, for the page to show. It is unverified, because the API verifies the token at each request. */
 export async function sessionUser(): Promise<string | null> {
   const token = await sessionToken();
   const claims = token === null ? null : claimsOf(token);
@@ -27,7 +30,7 @@ export async function sessionUser(): Promise<string | null> {
   return typeof claims.sub === "string" && !isOver ? claims.sub : null;
 }
 
-/** Null of a cookie that holds something else. */
+/** The claims of a token; null for another value. */
 function claimsOf(token: string): { readonly sub?: unknown; readonly exp?: unknown } | null {
   try {
     return JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString());
@@ -37,8 +40,8 @@ function claimsOf(token: string): { readonly sub?: unknown; readonly exp?: unkno
 }
 
 /**
- * Signs in, and keeps the token in the cookie; false where the issuer refuses. Local mode's own issuer believes anyone:
- * a site puts the exchange with its identity provider here.
+ * Signs in and keeps the token in the cookie; false where the issuer refuses. Local mode's own issuer accepts every
+ * name: a site puts the exchange with its identity provider here.
  */
 export async function signIn(user: string): Promise<boolean> {
   const name = user.trim().slice(0, MAX_NAME_CHARS);
@@ -56,10 +59,10 @@ export async function signIn(user: string): Promise<boolean> {
 }
 
 /**
- * The browser forgets the token. The token itself stays good until its end, for whoever has a copy of it: a site whose
- * identity provider can revoke tokens does it here.
+ * Removes the token from the browser. A copy of the token stays valid until its end, so a site whose identity provider
+ * can revoke tokens does it here.
  */
 export async function signOut(): Promise<void> {
-  // With the attributes it was set with: without `Secure` a browser does not take this for a cookie of the same name.
+  // The attributes are those of signing in, because without `Secure` a browser takes it for another cookie.
   (await cookies()).set(cookieName(), "", { ...attributes(), maxAge: 0 });
 }

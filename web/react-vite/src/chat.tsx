@@ -3,7 +3,7 @@ import { useRelaykitChat } from "@relaykit/react";
 import { useState } from "react";
 import { fetchToken } from "./sign_in.js";
 
-/** Under which name the open thread is remembered, for each user apart. */
+/** The key under which the user's open thread is remembered. */
 const key = (user: string) => `thread of ${user}`;
 
 export function Chat({ user, onSignOut }: { user: string; onSignOut: () => void }) {
@@ -15,7 +15,7 @@ export function Chat({ user, onSignOut }: { user: string; onSignOut: () => void 
       getToken: () => fetchToken(user),
       metadata: () => ({ userInfo: { id: user, name: user } }),
     },
-    // OpenAI checks it on any host but localhost.
+    // OpenAI checks the key on every host but localhost.
     domainKey: import.meta.env.VITE_CHATKIT_DOMAIN_KEY ?? "local",
     initialThread,
     history: { enabled: true },

@@ -1,4 +1,4 @@
-/** Local mode's own issuer. A site asks its identity provider here. */
+/** Signs in with local mode's own issuer. A site asks its identity provider here. */
 export async function fetchToken(user: string): Promise<string> {
   const response = await fetch("/dev/token", {
     method: "POST",

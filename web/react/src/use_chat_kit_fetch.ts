@@ -3,23 +3,23 @@ import { useEffect, useMemo } from "react";
 import { useLatest } from "./use_latest.js";
 
 export interface UseChatKitFetchOptions extends ChatKitFetchOptions {
-  /** Who is signed in: a fetch is made anew for another one, so that nobody gets another's token. Null: nobody. */
+  /** The signed-in user, or null. Each user gets a fetch of their own, so that no request has another user's token. */
   readonly user: string | null;
-  /** Leave the page's context out of the metadata. */
+  /** Leaves the page's context out of the metadata. */
   readonly withoutPageContext?: boolean;
 }
 
 /**
- * A fetch for ChatKit that stays the same as long as the user and the addresses do. Of its callbacks and headers the latest
- * are used; `limits`, `messages`, `trustedOrigins` and `fetch` are those that it was made with. What is under way for a user
- * ends when another one is signed in, or when the component goes; no run is stopped by that.
+ * A fetch for ChatKit that stays the same as long as the user and the addresses do. It uses the latest callbacks and
+ * headers, and the `limits`, `messages`, `trustedOrigins` and `fetch` of its creation. The requests of a user end when
+ * another user signs in, or when the component is removed; their runs go on.
  */
 export function useChatKitFetch(options: UseChatKitFetchOptions): ChatKitFetch {
   const latest = useLatest(options);
   const { url, baseUrl, credentials, user } = options;
   const withToken = options.getToken !== undefined;
   const withReload = options.onReload !== undefined;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another user is another fetch, and the rest is read when it is used
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new user needs a new fetch; the rest is read at its use
   const fetch = useMemo(() => {
     const now = () => latest.current;
     return createChatKitFetch({
@@ -27,7 +27,7 @@ export function useChatKitFetch(options: UseChatKitFetchOptions): ChatKitFetch {
       ...(withToken
         ? {
             // A request of one user never goes out with the token of the next.
-            getToken: (asked) => (now().user === user ? (now().getToken?.(asked) ?? null) : null),
+            getToken: (request) => (now().user === user ? (now().getToken?.(request) ?? null) : null),
           }
         : {}),
       ...(withReload ? { onReload: (gap) => now().onReload?.(gap) } : {}),
@@ -40,7 +40,7 @@ export function useChatKitFetch(options: UseChatKitFetchOptions): ChatKitFetch {
         ...(await now().metadata?.()),
       }),
       onSignInRequired: () => now().onSignInRequired?.(),
-      onTelemetry: (happened) => now().onTelemetry?.(happened),
+      onTelemetry: (event) => now().onTelemetry?.(event),
       isStop: (reason) => now().isStop?.(reason) ?? true,
     });
   }, [url, baseUrl, credentials, user, withToken, withReload]);

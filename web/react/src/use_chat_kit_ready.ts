@@ -1,7 +1,7 @@
 import { type ChatKitReadyOptions, chatKitReady, type ScriptState } from "@relaykit/client";
 import { useEffect, useState } from "react";
 
-/** Whether the script that defines ChatKit's element has come; `pending` while a server renders the page. */
+/** The state of the script that defines ChatKit's element; `pending` while a server renders the page. */
 export function useChatKitReady({ element, timeoutMs }: ChatKitReadyOptions = {}): ScriptState {
   const [state, setState] = useState<ScriptState>("pending");
   useEffect(() => {

@@ -12,14 +12,14 @@ import { useChatKitReady } from "./use_chat_kit_ready.js";
 import { useConnection } from "./use_connection.js";
 import { useLatest } from "./use_latest.js";
 
-/** `useChatKit`'s options without `api`, which is made of the rest. */
+/** `useChatKit`'s options without `api`, which the hook makes of the others. */
 export interface UseRelaykitChatOptions extends Omit<UseChatKitOptions, "api"> {
   readonly connect: UseChatKitFetchOptions;
   readonly domainKey: string;
   readonly uploadStrategy?: CustomApiConfig["uploadStrategy"];
   /**
-   * How a thread that is opened goes on with the run that it has active: `updates` (default) shows each item once it is
-   * finished, `live` the words as they come, which is unproven (see `resumeInWidget`), `off` not at all.
+   * The way in which an opened thread shows its active run: `updates` (default) shows each item once it is finished,
+   * `live` shows the words as they arrive, which is unproven (see `resumeInWidget`), and `off` shows nothing.
    */
   readonly resume?: "updates" | "live" | "off";
   readonly script?: ChatKitReadyOptions;
@@ -27,13 +27,15 @@ export interface UseRelaykitChatOptions extends Omit<UseChatKitOptions, "api"> {
 
 export interface UseRelaykitChatReturn extends UseChatKitReturn {
   readonly fetch: ChatKitFetch;
-  /** Render `<ChatKit>` once it is `ready`. */
+  /** The state of ChatKit's script; the site renders `<ChatKit>` once it is `ready`. */
   readonly script: ScriptState;
   readonly connection: ConnectionState;
-  /** Somebody has to sign in; false again with another user, and once the server has answered one. */
+  /** Whether the user must sign in. It is false again with another user, and after an answer of the server. */
   readonly isSignInRequired: boolean;
   readonly threadId: string | null;
-  /** Stops the run of the open thread, whoever began it; false where there is none, or where it failed: see `onError`. */
+  /**
+   * Stops the open thread's run, also one of another tab; false where there is none, or where it failed: see `onError`.
+   */
   stop(): Promise<boolean>;
 }
 
@@ -51,9 +53,9 @@ export function useRelaykitChat(options: UseRelaykitChatOptions): UseRelaykitCha
       setSignInRequired(true);
       connect.onSignInRequired?.();
     },
-    onTelemetry: (happened) => {
-      if (happened.type === "answered") setSignInRequired(false);
-      connect.onTelemetry?.(happened);
+    onTelemetry: (event) => {
+      if (event.type === "answered") setSignInRequired(false);
+      connect.onTelemetry?.(event);
     },
     onReload: (gap) => {
       connect.onReload?.(gap);
@@ -100,7 +102,7 @@ export function useRelaykitChat(options: UseRelaykitChatOptions): UseRelaykitCha
   const before = useRef(fetch);
   useEffect(() => {
     if (before.current !== fetch) {
-      // Another user: what the one before had open and was waiting for is none of theirs.
+      // Another user signs in: the open thread and its state belong to the user before.
       before.current = fetch;
       isResponding.current = false;
       setSignInRequired(false);

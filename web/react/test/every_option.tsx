@@ -1,4 +1,4 @@
-// Compiles, and that is the test: every option of @openai/chatkit-react goes through the hook, under its own types.
+// The test is that this file compiles: the hook takes every option of @openai/chatkit-react, under its own types.
 import { ChatKit, type ChatKitOptions, type UseChatKitOptions } from "@openai/chatkit-react";
 import { createChatKitFetch } from "@relaykit/client";
 import { useRelaykitChat } from "../src/index.js";
@@ -40,7 +40,7 @@ const every: Required<Omit<UseChatKitOptions, "api">> = {
   onDeeplink: ({ name }) => void name,
 };
 
-/** The client alone, for the element without React. */
+/** The client without React, for the stock element. */
 export const plain: ChatKitOptions = {
   api: { url: "/chatkit", domainKey: "local", fetch: createChatKitFetch({ url: "/chatkit" }) },
 };

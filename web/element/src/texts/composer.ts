@@ -1,4 +1,4 @@
-/** The message box and what belongs to it, and the start screen. `{name}` and the like are filled in by `fill`. */
+/** The texts of the composer and the start screen. `fill` replaces `{name}` and the like. */
 export const COMPOSER = {
   form: "Send a message",
   message: "Message",

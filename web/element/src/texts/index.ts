@@ -10,7 +10,7 @@ export interface Texts {
 
 export const ENGLISH: Texts = { shell: SHELL, items: ITEMS, composer: COMPOSER };
 
-/** A text with its `{names}` filled in. */
+/** The text with its `{names}` replaced by the values. */
 export function fill(text: string, values: Readonly<Record<string, string | number>>): string {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (Object.hasOwn(values, name) ? String(values[name]) : whole));
 }

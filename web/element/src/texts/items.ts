@@ -1,4 +1,4 @@
-/** The items of a conversation, and widgets. `{names}` are filled in by `fill`. */
+/** The texts of items and widgets. `fill` replaces `{name}` and the like. */
 export const ITEMS = {
   you: "You",
   youPending: "You, being sent",

@@ -1,4 +1,4 @@
-/** Header, history, thread and what is said to a screen reader. `{name}` and the like are filled in by `fill`. */
+/** The texts of header, history and thread, and those for a screen reader. `fill` replaces `{name}` and the like. */
 export const SHELL = {
   chat: "Chat",
   newChat: "New conversation",

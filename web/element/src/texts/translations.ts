@@ -16,7 +16,7 @@ import { UK } from "./uk.js";
 import { ZH_HANS } from "./zh_hans.js";
 import { ZH_HANT } from "./zh_hant.js";
 
-/** By language; where scripts differ by `language-Script`. */
+/** The texts by language, or by `language-Script` where a language has several scripts. */
 export const TRANSLATIONS: Readonly<Record<string, Texts>> = {
   en: ENGLISH,
   ar: AR,

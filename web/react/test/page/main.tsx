@@ -1,4 +1,4 @@
-// A page on which another user takes over with the chat still in place.
+// A page on which another user signs in while the chat is shown.
 import { ChatKit } from "@openai/chatkit-react";
 import { useRelaykitChat } from "@relaykit/react";
 import { StrictMode, useState } from "react";

@@ -3,7 +3,7 @@ import { refusal } from "../../../lib/refusal";
 import { isForeign } from "../../../lib/same_site";
 import { signIn, signOut } from "../../../lib/session";
 
-/** A name, in JSON. */
+/** The longest body in bytes: a name in JSON. */
 const MAX_BODY_BYTES = 4_096;
 
 const foreign = (): Response => refusal(403, "cross_site", "This request came from another site.");

@@ -1,0 +1,194 @@
+import type { Draft } from "../composer/host.js";
+import { ApiError } from "../server/api.js";
+import { isFields } from "../server/fields.js";
+import type { AssistantMessage, Shown, StructuredInputItem, WidgetAction, WidgetItem } from "../server/protocol.js";
+import type { Texts } from "../texts/index.js";
+import type { AwaitedCall } from "../thread/awaited_call.js";
+import { FAILED, reportFailure } from "../ui/report_failure.js";
+import type { Answers, ItemActions } from "../ui/view_context.js";
+import { ToolCalls, type ToolCallsHost } from "./tool_calls.js";
+
+/** The shortest time between two reloads of an item whose image cannot be loaded. */
+const RELOAD_MS = 60_000;
+
+/** The parts of the element that commands act on, and its current options and texts. */
+export interface CommandsHost extends ToolCallsHost {
+  readonly texts: () => Texts;
+}
+
+/** The actions of the person, and of widgets, on the open thread. Each is a ChatKit request. */
+export class Commands implements ItemActions {
+  /** The times at which items were loaded again because of an image, by item id. */
+  readonly #reloadedAt = new Map<string, number>();
+  /** Settles when the last message has begun its request. */
+  #beginning: Promise<unknown> = Promise.resolve();
+  readonly #toolCalls: ToolCalls;
+
+  constructor(private readonly host: CommandsHost) {
+    this.#toolCalls = new ToolCalls(host);
+  }
+
+  get #threadId(): string | null {
+    return this.host.conversation.state.id;
+  }
+
+  /** Sends a message. Returns whether the server accepted it. */
+  async send(draft: Draft): Promise<boolean> {
+    const { signal } = this.host.conversation;
+    // Messages begin one after the other, because the second needs the thread that the first creates.
+    const beginning = this.#beginning.then(() => this.#begin(draft, signal));
+    this.#beginning = beginning.catch(() => {});
+    return (await beginning).accepted;
+  }
+
+  async #begin(draft: Draft, signal: AbortSignal): Promise<{ readonly accepted: Promise<boolean> | boolean }> {
+    const { conversation } = this.host;
+    const threadId = signal.aborted ? null : await conversation.threadId();
+    if (signal.aborted) return { accepted: false };
+    const { content, attachments, quotedText } = draft;
+    const input = {
+      content,
+      attachments: attachments.map(({ id }) => id),
+      quoted_text: quotedText,
+      inference_options: draft.inferenceOptions,
+    };
+    const pending = { content, attachments, quoted_text: quotedText };
+    const accepted =
+      threadId === null
+        ? conversation.start("threads.create", { input }, { pending })
+        : conversation.start("threads.add_user_message", { thread_id: threadId, input }, { pending });
+    return { accepted };
+  }
+
+  /** Gives up the client tool call that is awaited, or else stops every run of the thread. */
+  async stop(): Promise<void> {
+    const { api, conversation } = this.host;
+    if (conversation.awaited !== null) {
+      await this.#toolCalls.giveUp(conversation.awaited);
+      return;
+    }
+    const runs = [...conversation.runs].filter((run) => run.allowCancel && !run.isStopping);
+    conversation.change(() => {
+      for (const run of runs) run.isStopping = true;
+    });
+    await Promise.all(
+      runs.map(async (run) => {
+        if (run.id === null) {
+          run.following.abort();
+        } else if ((await this.#reportFailure(api.stopRun(run.id))) === FAILED) {
+          conversation.change(() => {
+            run.isStopping = false;
+          });
+        }
+      }),
+    );
+  }
+
+  get canRetry(): boolean {
+    return this.host.conversation.state.lastUserMessage !== undefined;
+  }
+
+  /** Tries again what failed. A run that goes on after all is followed instead. */
+  async retry(item: Shown): Promise<boolean> {
+    const { conversation } = this.host;
+    const { signal } = conversation;
+    const followed = await this.#reportFailure(conversation.resume());
+    if (signal.aborted || followed === FAILED || followed) return followed === true;
+    if (item.type === "error" && item.again !== null) return await item.again();
+    const message = conversation.state.lastUserMessage;
+    return message === undefined ? false : await this.#answerAnew(message.id);
+  }
+
+  async reload(item: Shown): Promise<void> {
+    const last = this.#reloadedAt.get(item.id) ?? Number.NEGATIVE_INFINITY;
+    if (performance.now() - last < RELOAD_MS) return;
+    this.#reloadedAt.set(item.id, performance.now());
+    try {
+      await this.host.conversation.reload(item);
+    } catch (error) {
+      // The image stays missing. The failure is not reported because the person asked for nothing.
+      if (!(error instanceof ApiError)) throw error;
+    }
+  }
+
+  async regenerate(item: AssistantMessage): Promise<boolean> {
+    const message = this.host.conversation.state.messageBefore(item.id);
+    return message === undefined ? false : await this.#answerAnew(message.id);
+  }
+
+  async #answerAnew(messageId: string): Promise<boolean> {
+    const { conversation } = this.host;
+    const { signal } = conversation;
+    const kept = new Map(conversation.state.items);
+    conversation.change((state) => state.dropAfter(messageId));
+    const params = { thread_id: this.#threadId, item_id: messageId };
+    const accepted = await conversation.start("threads.retry_after_item", params);
+    if (!accepted && !signal.aborted) {
+      conversation.change((state) => {
+        state.items = kept;
+      });
+    }
+    return accepted;
+  }
+
+  /** Performs a widget's action: the page handles it where the action says so, else the server does. */
+  async act(item: WidgetItem, action: WidgetAction): Promise<void> {
+    const { type, payload = null, handler = "server", streaming = true } = action;
+    if (handler === "client") {
+      const { onAction } = this.host.options().widgets ?? {};
+      const handled = { type, ...(isFields(payload) && { payload }) };
+      // The handler's types name the widgets of ChatKit; the item may be any widget.
+      await this.#guarded(async () => onAction?.(handled, item as unknown as Parameters<typeof onAction>[1]));
+      return;
+    }
+    await this.dispatch({ type, payload }, item.id, streaming);
+  }
+
+  /** Sends an action to the server. */
+  async dispatch(action: { type: string; payload: unknown }, itemId: string | null, streaming: boolean): Promise<void> {
+    const { api, conversation } = this.host;
+    const { signal } = conversation;
+    const params = { thread_id: this.#threadId, item_id: itemId, action };
+    if (streaming) {
+      const begin = (): Promise<boolean> => conversation.start("threads.custom_action", params, { again: begin });
+      await begin();
+      return;
+    }
+    const answer = await this.#reportFailure(
+      api.call<{ updated_item?: WidgetItem | null }>("threads.sync_custom_action", params),
+    );
+    if (signal.aborted || answer === FAILED || !answer.updated_item) return;
+    const replaced = { type: "thread.item.replaced", item: answer.updated_item };
+    conversation.change((state) => state.apply(replaced));
+  }
+
+  submitAnswers(item: StructuredInputItem, status: "answered" | "skipped", answers: Answers): Promise<boolean> {
+    const params = { thread_id: this.#threadId, item_id: item.id, input: { status, answers } };
+    return this.host.conversation.start("threads.add_structured_input", params);
+  }
+
+  async feedback(item: Shown, kind: "positive" | "negative"): Promise<boolean> {
+    const params = { thread_id: this.#threadId, item_ids: [item.id], kind };
+    if ((await this.#reportFailure(this.host.api.call("items.feedback", params))) === FAILED) return false;
+    this.host.announcer.say(this.host.texts().shell.thanks);
+    return true;
+  }
+
+  #reportFailure<Result>(work: Promise<Result>): Promise<Result | typeof FAILED> {
+    return reportFailure(work, this.host);
+  }
+
+  /** Answers a client tool call that the thread awaits. */
+  answerToolCall(call: AwaitedCall): Promise<void> {
+    return this.#toolCalls.answer(call);
+  }
+
+  /** Runs the page's own code; its error is told to the page. */
+  async #guarded(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      this.host.failed(error);
+    }
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * The type of a file, by the browser's type and by the ending of its name. Browsers take the type from the system: many
+ * have none for `.md`, and where a spreadsheet program is installed a `.csv` is `application/vnd.ms-excel`.
+ *
+ * The server has the same tables, in shared/attachments/media_types.py, and decides.
+ */
+
+/** The types that a browser gives to a file that it does not know. */
+const UNKNOWN = new Set([
+  "",
+  "application/octet-stream",
+  "application/unknown",
+  "application/x-unknown",
+  "binary/octet-stream",
+]);
+
+/** Other names of the same types. */
+const OTHER_NAMES: Readonly<Record<string, string>> = {
+  "image/jpg": "image/jpeg",
+  "image/pjpeg": "image/jpeg",
+  "image/x-png": "image/png",
+  "application/x-pdf": "application/pdf",
+  "application/acrobat": "application/pdf",
+  "text/x-markdown": "text/markdown",
+  "text/md": "text/markdown",
+  "application/csv": "text/csv",
+  "application/x-csv": "text/csv",
+  "text/x-csv": "text/csv",
+  "text/comma-separated-values": "text/csv",
+  "text/x-comma-separated-values": "text/csv",
+  "text/json": "application/json",
+  "application/x-json": "application/json",
+  "application/x-zip-compressed": "application/zip",
+  "audio/mp3": "audio/mpeg",
+  "audio/x-wav": "audio/wav",
+  "audio/wave": "audio/wav",
+  "audio/x-m4a": "audio/mp4",
+};
+
+const OF_ENDING: Readonly<Record<string, string>> = {
+  csv: "text/csv",
+  tsv: "text/tab-separated-values",
+  txt: "text/plain",
+  text: "text/plain",
+  log: "text/plain",
+  md: "text/markdown",
+  markdown: "text/markdown",
+  json: "application/json",
+  xml: "application/xml",
+  yaml: "application/yaml",
+  yml: "application/yaml",
+  pdf: "application/pdf",
+  png: "image/png",
+  jpg: "image/jpeg",
+  jpeg: "image/jpeg",
+  jpe: "image/jpeg",
+  jfif: "image/jpeg",
+  gif: "image/gif",
+  webp: "image/webp",
+  docx: "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+  xlsx: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+  pptx: "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+  zip: "application/zip",
+  mp3: "audio/mpeg",
+  wav: "audio/wav",
+  m4a: "audio/mp4",
+};
+
+/** Wrong types by ending: they name the program that opens such a file, or its packing. */
+const MISTAKEN: Readonly<Record<string, readonly string[]>> = {
+  csv: ["application/excel", "application/vnd.ms-excel", "application/vnd.msexcel", "application/x-excel"],
+  tsv: ["application/vnd.ms-excel"],
+  docx: ["application/zip"],
+  xlsx: ["application/vnd.ms-excel", "application/zip"],
+  pptx: ["application/zip"],
+};
+
+const PLAIN_TEXT = "text/plain";
+/** The endings of plain text that has a type of its own besides. */
+const TEXT_ENDINGS = new Set(["csv", "json", "markdown", "md", "tsv", "xml", "yaml", "yml"]);
+
+/** The type's usual name: `Text/Plain; charset=utf-8` becomes text/plain, and image/jpg becomes image/jpeg. */
+export function mediaType(declared: string): string {
+  const bare = (declared.split(";")[0] ?? "").trim().toLowerCase();
+  return own(OTHER_NAMES, bare) ?? bare;
+}
+
+/**
+ * The possible types of the file, the likeliest first. The ending decides where the browser's type is absent or wrong.
+ */
+export function possibleTypes(name: string, declared: string): string[] {
+  const given = mediaType(declared);
+  const ending = /\.([^.]*)$/.exec(name.trim().toLowerCase())?.[1] ?? "";
+  const byEnding = own(OF_ENDING, ending);
+  if (byEnding === undefined || byEnding === given) return [given];
+  if (UNKNOWN.has(given) || own(MISTAKEN, ending)?.includes(given)) return [byEnding, given];
+  return given === PLAIN_TEXT && TEXT_ENDINGS.has(ending) ? [given, byEnding] : [given];
+}
+
+/** The file with its likeliest type that is accepted, or else with its likeliest type. Its bytes are not copied. */
+export function typed(file: File, isAccepted: (type: string) => boolean): File {
+  const types = possibleTypes(file.name, file.type);
+  const type = types.find(isAccepted) ?? types[0] ?? "";
+  if (type === file.type) return file;
+  return new File([file], file.name, { type, lastModified: file.lastModified });
+}
+
+function own<Value>(table: Readonly<Record<string, Value>>, key: string): Value | undefined {
+  return Object.hasOwn(table, key) ? table[key] : undefined;
+}

@@ -1,0 +1,277 @@
+import type { OpenAIChatKit } from "@openai/chatkit";
+import type { UserContent } from "../server/protocol.js";
+import { el } from "../ui/dom.js";
+import { Attachments, type PendingAttachment, release } from "./attachments/attachments.js";
+import { FileDrop } from "./attachments/file_drop.js";
+import { acceptAttribute } from "./attachments/rules.js";
+import { Dictation } from "./dictation/dictation.js";
+import { Disclaimer } from "./disclaimer.js";
+import { complete } from "./draft.js";
+import { ComposerFrame } from "./frame.js";
+import type { ComposerHost, ComposerState, Draft } from "./host.js";
+import { MessageBox } from "./message_box.js";
+import { ModelPicker } from "./model_picker.js";
+import { Quotation } from "./quotation.js";
+import { suggestionSources } from "./suggestions/sources.js";
+import { Suggestions } from "./suggestions/suggestions.js";
+import { ToolPicker } from "./tool_picker.js";
+import type { Span } from "./typing.js";
+
+type ComposerValue = Parameters<OpenAIChatKit["setComposerValue"]>[0];
+
+/** The content of the box when a message was sent. */
+interface Sent {
+  readonly content: readonly UserContent[];
+  readonly pending: readonly PendingAttachment[];
+  readonly quotedText: string | null;
+  readonly toolId: string | null;
+}
+
+/** The message box with its tools. A message that the server did not accept comes back into the box. */
+export class Composer {
+  readonly #frame = new ComposerFrame();
+  readonly #disclaimer = new Disclaimer();
+  readonly #box: MessageBox;
+  readonly #attachments: Attachments;
+  readonly #quotation: Quotation;
+  readonly #tools: ToolPicker;
+  readonly #models: ModelPicker;
+  readonly #dictation: Dictation;
+  readonly #suggestions: Suggestions;
+  readonly #controls: HTMLFieldSetElement;
+  readonly node: HTMLFormElement;
+  #state: ComposerState = { blocked: null, canStop: false, isStopping: false };
+
+  constructor(private host: ComposerHost) {
+    const refresh = () => this.#refresh();
+    const focus = () => this.focus();
+    this.#box = new MessageBox(host.texts, refresh);
+    this.#attachments = new Attachments(host, refresh, focus);
+    this.#quotation = new Quotation(host.texts, focus);
+    this.#tools = new ToolPicker(host, refresh, focus);
+    this.#models = new ModelPicker(host);
+    this.#dictation = new Dictation(host, (text) => this.#insertDictated(text), refresh);
+    const sources = suggestionSources({
+      host: () => this.host,
+      box: this.#box,
+      attachments: this.#attachments,
+      tools: this.#tools,
+      chooseFiles: () => this.#frame.file.click(),
+      begin: (sign, span) => this.#begin(sign, span),
+    });
+    this.#suggestions = new Suggestions(this.#box.node, () => this.host, sources);
+    const { node: tools } = this.#tools;
+    const left = [this.#frame.file, this.#frame.attach, this.#frame.mention, tools, this.#models.node];
+    this.#controls = el("fieldset", { class: "composer-controls" }, ...left, this.#frame.keys, this.#dictation.node);
+    this.node = this.#form();
+    this.#listen();
+    this.setOptions(host);
+  }
+
+  /** Applies new options and texts. The typed text stays. */
+  setOptions(host: ComposerHost): void {
+    this.host = host;
+    this.node.setAttribute("aria-label", host.texts.composer.form);
+    this.#frame.setTexts(host.texts);
+    this.#box.setTexts(host.texts);
+    this.#quotation.setTexts(host.texts);
+    this.#disclaimer.setOptions(host);
+    for (const part of [this.#attachments, this.#tools, this.#models, this.#dictation]) part.setOptions(host);
+    this.#refresh();
+  }
+
+  /** Shows what the open thread allows. Each delta of an answer calls it, so an unchanged state is not drawn again. */
+  show(state: ComposerState): void {
+    if (isSameState(state, this.#state)) return;
+    this.#state = state;
+    if (state.blocked !== null && this.#dictation.isBusy) this.#dictation.cancel();
+    this.#refresh();
+  }
+
+  focus(): void {
+    this.#box.node.focus();
+  }
+
+  /**
+   * Sets the given parts and leaves the others. Resolves when `files` are uploaded. Throws TypeError for an unknown
+   * tool or model, and for files where attachments are not enabled.
+   */
+  async setValue(value: ComposerValue): Promise<void> {
+    this.#check(value);
+    const content =
+      value.content ?? (value.text === undefined ? null : [{ type: "input_text", text: value.text } as const]);
+    if (content !== null) this.#box.set(complete(content));
+    if (value.reply !== undefined) this.#quotation.text = value.reply || null;
+    if (value.attachments !== undefined) this.#attachments.replace(value.attachments);
+    if (value.selectedToolId !== undefined) this.#tools.choose(value.selectedToolId);
+    if (value.selectedModelId !== undefined) this.#models.choose(value.selectedModelId);
+    this.#suggestions.refresh();
+    this.#refresh();
+    if (value.files !== undefined) await this.#attachments.add(value.files);
+  }
+
+  /** Ends the composer and discards its content, the uploaded attachments on the server included. */
+  end(): void {
+    this.#suggestions.close();
+    this.#dictation.cancel();
+    this.#attachments.empty();
+  }
+
+  #check({ selectedToolId, selectedModelId, files }: ComposerValue): void {
+    const isTool = selectedToolId == null || this.#tools.tools.some(({ id }) => id === selectedToolId);
+    if (!isTool) throw new TypeError(`no tool has the id ${selectedToolId}`);
+    const isModel = selectedModelId === undefined || this.#models.models.some(({ id }) => id === selectedModelId);
+    if (!isModel) throw new TypeError(`no model has the id ${selectedModelId}`);
+    if (files?.length && this.#attachments.rules === null) throw new TypeError("composer.attachments is not enabled");
+  }
+
+  #form(): HTMLFormElement {
+    const row = el("div", { class: "composer-tools" }, this.#controls, this.#frame.stop, this.#frame.send);
+    const { label, node, tags } = this.#box;
+    const box = el("div", { class: "composer-box" }, this.#suggestions.node, label, node, row);
+    const above = [this.#frame.note, this.#quotation.node, this.#attachments.node, tags];
+    return el("form", { id: "composer", class: "composer" }, ...above, box, this.#disclaimer.node);
+  }
+
+  #listen(): void {
+    const { node: message } = this.#box;
+    this.node.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
+    });
+    message.addEventListener("keydown", (event) => this.#key(event));
+    message.addEventListener("paste", (event) => this.#paste(event));
+    new FileDrop(
+      this.node,
+      () => this.#canAttach,
+      (files) => this.#attachments.add(files),
+    );
+    this.#frame.attach.addEventListener("click", () => this.#frame.file.click());
+    this.#frame.file.addEventListener("change", () => {
+      this.#attachments.add([...(this.#frame.file.files ?? [])]);
+      this.#frame.file.value = "";
+      this.focus();
+    });
+    this.#frame.mention.addEventListener("click", () => this.#begin("@", this.#box.caret));
+    this.#frame.stop.addEventListener("click", () => {
+      this.focus();
+      this.host.stop();
+    });
+  }
+
+  get #canAttach(): boolean {
+    return this.#attachments.rules !== null && this.#state.blocked === null;
+  }
+
+  get #isEmpty(): boolean {
+    return this.#box.isEmpty && this.#attachments.ready.length === 0;
+  }
+
+  #refresh(): void {
+    const { blocked } = this.#state;
+    const { options, texts } = this.host;
+    const { composer } = options;
+    const rules = this.#attachments.rules;
+    this.#frame.note.hidden = blocked === null;
+    this.#frame.note.textContent = blocked;
+    this.#box.node.disabled = blocked !== null;
+    this.#box.node.placeholder =
+      this.#tools.chosen?.placeholderOverride ?? composer?.placeholder ?? texts.composer.placeholder;
+    this.#controls.disabled = blocked !== null;
+    this.#frame.attach.hidden = rules === null;
+    this.#frame.accept = rules === null ? null : acceptAttribute(rules);
+    this.#frame.mention.hidden = !options.entities?.onTagSearch || !options.entities.showComposerMenu;
+    const isBusy = this.#attachments.isUploading || this.#dictation.isBusy;
+    this.#frame.send.disabled = blocked !== null || isBusy || this.#isEmpty;
+    this.#refreshStop();
+  }
+
+  #refreshStop(): void {
+    const { canStop, isStopping } = this.#state;
+    if ((!canStop || isStopping) && this.#frame.stop.matches(":focus")) this.focus();
+    this.#frame.stop.hidden = !canStop;
+    this.#frame.stop.disabled = canStop && isStopping;
+  }
+
+  #key(event: KeyboardEvent): void {
+    if (this.#suggestions.key(event)) return;
+    // Safari ends a composition before the Enter that confirmed it, and gives that Enter the key code 229.
+    const isWriting = event.isComposing || event.keyCode === 229;
+    if (event.key !== "Enter" || event.shiftKey || isWriting) return;
+    event.preventDefault();
+    const { announcer, texts } = this.host;
+    if (this.#attachments.isUploading) announcer.toast(texts.composer.uploadsFirst);
+    else this.#submit();
+  }
+
+  #paste(event: ClipboardEvent): void {
+    const { clipboardData } = event;
+    // Text from an office program comes with a picture of itself, which is not meant as a file.
+    if (clipboardData === null || !this.#canAttach || clipboardData.types.includes("text/plain")) return;
+    if (clipboardData.files.length === 0) return;
+    event.preventDefault();
+    this.#attachments.add([...clipboardData.files]);
+  }
+
+  /** Begins a search as if the person had typed its sign. */
+  #begin(sign: string, span: Span): void {
+    const isMidWord = /\S$/.test(this.#box.node.value.slice(0, span.start));
+    this.focus();
+    this.#box.replace(span, isMidWord ? ` ${sign}` : sign);
+    this.#suggestions.again();
+  }
+
+  #insertDictated(text: string): void {
+    this.#box.insert(text);
+    this.focus();
+  }
+
+  async #submit(): Promise<void> {
+    if (this.#frame.send.disabled) return;
+    const draft = this.#draft();
+    // The focus moves to the box, because the button is about to be disabled.
+    if (this.#frame.send.matches(":focus")) this.focus();
+    const sent = this.#take(draft);
+    let isAccepted = false;
+    try {
+      isAccepted = await this.host.send(draft);
+    } finally {
+      if (isAccepted) release(sent.pending);
+      else this.#giveBack(sent);
+    }
+  }
+
+  #draft(): Draft {
+    const tool = this.#tools.chosen;
+    const model = this.#models.chosen;
+    return {
+      content: this.#box.content,
+      attachments: this.#attachments.ready,
+      quotedText: this.#quotation.text,
+      inferenceOptions: { ...(tool && { tool_choice: { id: tool.id } }), ...(model && { model: model.id }) },
+    };
+  }
+
+  /** Empties the box for the next message. */
+  #take({ content, quotedText }: Draft): Sent {
+    const toolId = this.#tools.chosen?.id ?? null;
+    const pending = this.#attachments.take();
+    this.#box.set([]);
+    this.#quotation.text = null;
+    this.#tools.sent();
+    this.#suggestions.refresh();
+    return { content, pending, quotedText, toolId };
+  }
+
+  /** Puts the content that was not sent before the text that was written since. */
+  #giveBack({ content, pending, quotedText, toolId }: Sent): void {
+    if (content.length > 0) this.#box.putBefore(content);
+    this.#attachments.giveBack(pending);
+    this.#quotation.text ??= quotedText;
+    if (this.#tools.chosen === null && this.#tools.tools.some(({ id }) => id === toolId)) this.#tools.choose(toolId);
+  }
+}
+
+function isSameState(one: ComposerState, other: ComposerState): boolean {
+  return one.blocked === other.blocked && one.canStop === other.canStop && one.isStopping === other.isStopping;
+}

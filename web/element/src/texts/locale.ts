@@ -1,0 +1,38 @@
+import { ENGLISH, type Texts } from "./index.js";
+import { TRANSLATIONS } from "./translations.js";
+
+const RIGHT_TO_LEFT = new Set(["ar", "fa", "he", "ur"]);
+
+export interface Locale {
+  /** The language tag (BCP 47) for dates and numbers. */
+  readonly tag: string;
+  readonly texts: Texts;
+  /** The language of the texts. */
+  readonly language: string;
+  readonly direction: "ltr" | "rtl";
+}
+
+/**
+ * The locale of the site's `locale` option, or else of the browser's first language. English stands in for a missing
+ * one.
+ */
+export function localeOf(option: string | undefined, preferred: string = navigator.language): Locale {
+  const tag = canonical(option ?? preferred) ?? "en";
+  const language = candidates(tag).find((name) => Object.hasOwn(TRANSLATIONS, name)) ?? "en";
+  const texts = TRANSLATIONS[language] ?? ENGLISH;
+  return { tag, texts, language, direction: RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr" };
+}
+
+function canonical(tag: string): string | null {
+  try {
+    return Intl.getCanonicalLocales(tag)[0] ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** The names of a language from the most exact to the language alone: zh-Hant-HK, zh-Hant, zh. */
+function candidates(tag: string): string[] {
+  const { language, script, region } = new Intl.Locale(tag).maximize();
+  return [`${language}-${script}-${region}`, `${language}-${script}`, `${language}-${region}`, language];
+}

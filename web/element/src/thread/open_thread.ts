@@ -1,0 +1,110 @@
+import type { AwaitedCall } from "./awaited_call.js";
+import type { ConversationEvents } from "./events.js";
+import { aborted } from "./leaving.js";
+import type { Run } from "./run.js";
+import { ThreadState } from "./state.js";
+
+/**
+ * The thread that the page shows: its state, the runs that the page follows, and the client tool call that it awaits.
+ */
+export class OpenThread {
+  state = new ThreadState();
+  /** The runs that the page follows, and those whose request it is still sending. */
+  runs = new Set<Run>();
+  /** The client tool call that the turn has come to; null where it has come to none. */
+  awaited: AwaitedCall | null = null;
+  /** Whether another tab has changed the thread during a turn here, and the page has not loaded it since. */
+  isStale = false;
+  /** Settles when the thread has its id, or will get none. */
+  naming: Promise<unknown> | null = null;
+  #isResponding = false;
+  #scope = new AbortController();
+  /** The ids of the runs whose end the page has seen, in every thread. */
+  readonly #ended = new Set<string>();
+
+  constructor(private readonly events: ConversationEvents) {}
+
+  /** The thread's id, after the wait for a thread that is being loaded or created; null where there is no thread. */
+  async id(): Promise<string | null> {
+    await Promise.race([this.naming, aborted(this.signal)]);
+    return this.state.id;
+  }
+
+  /** Whether the turn goes on: a run is active or waits, or a client tool call is awaited. */
+  get isBusy(): boolean {
+    return this.runs.size > 0 || this.awaited !== null;
+  }
+
+  /** Aborts when the page leaves this thread. */
+  get signal(): AbortSignal {
+    return this.#scope.signal;
+  }
+
+  /** Leaves the thread and shows an empty one. The runs of the thread go on. */
+  leave(): void {
+    this.#scope.abort(new DOMException("The thread was left.", "AbortError"));
+    this.#scope = new AbortController();
+    this.runs = new Set();
+    this.awaited?.end();
+    this.awaited = null;
+    this.isStale = false;
+    this.#reportResponding();
+    this.naming = null;
+    this.state = new ThreadState();
+    this.events.threadChanged();
+    this.events.changed();
+  }
+
+  /** Changes the state and has it drawn. */
+  change(alter: (state: ThreadState) => void): void {
+    alter(this.state);
+    this.events.changed();
+  }
+
+  addRun(run: Run): void {
+    this.runs.add(run);
+    this.#reportResponding();
+  }
+
+  removeRun(run: Run): void {
+    run.setNamed();
+    this.runs.delete(run);
+    this.#reportResponding();
+  }
+
+  /** Whether the page follows the run with this id. */
+  isFollowed(runId: string): boolean {
+    return [...this.runs].some(({ id }) => id === runId);
+  }
+
+  hasEnded(runId: string): boolean {
+    return this.#ended.has(runId);
+  }
+
+  markEnded(runId: string): void {
+    this.#ended.add(runId);
+  }
+
+  /** Puts the call in the place of the one that was awaited before. */
+  await(call: AwaitedCall): void {
+    this.awaited?.end();
+    this.awaited = call;
+    this.#reportResponding();
+    this.events.changed();
+  }
+
+  /** Ends the wait for the call, because it has its output or the server awaits it no longer. */
+  release(call: AwaitedCall): void {
+    if (call !== this.awaited) return;
+    this.awaited = null;
+    call.end();
+    this.#reportResponding();
+    this.events.changed();
+  }
+
+  #reportResponding(): void {
+    if (this.isBusy === this.#isResponding) return;
+    this.#isResponding = this.isBusy;
+    this.events.responding(this.isBusy);
+  }
+}

@@ -1,0 +1,259 @@
+import { undrawnView, viewOf } from "../items/views.js";
+import type { Shown } from "../server/protocol.js";
+import { el } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
+import type { ItemView, SharedContext, ViewContext } from "../ui/view_context.js";
+import type { Run } from "./run.js";
+import type { ThreadState } from "./state.js";
+
+/** The view follows the newest words while it is nearer to the end than this. */
+const STICKY_PX = 80;
+/** The wait before drawing in a hidden tab, which gets no animation frames. */
+const HIDDEN_MS = 100;
+
+/** The parts of the conversation that the view draws. */
+interface DrawnConversation {
+  readonly state: ThreadState;
+  readonly runs: ReadonlySet<Run>;
+  readonly awaited: Progressing | null;
+}
+
+/** A run, or the client tool call that is awaited after it. */
+type Progressing = Pick<Run, "isStopping"> & Partial<Pick<Run, "progress">>;
+
+type Drawn = ItemView & { item: Shown; open: boolean };
+
+/** The parts and the current options that the view draws. */
+export interface ThreadViewHost {
+  readonly conversation: DrawnConversation;
+  readonly context: SharedContext;
+  /** A key of the options that the drawing depends on. Another key has all items drawn again. */
+  readonly look: () => string;
+  readonly isAway: () => "reconnecting" | "offline" | null;
+  /** Loads earlier items. It reports failures itself. */
+  readonly loadEarlier: () => Promise<void>;
+  readonly startScreen: HTMLElement;
+}
+
+/**
+ * Draws the open thread. Changes of one frame are drawn together, and an item that did not change is not touched. Each
+ * item is drawn by itself: one that cannot be drawn gets a placeholder, and the others are shown.
+ */
+export class ThreadView {
+  readonly log = el("div", { id: "log", class: "log", role: "log", "aria-live": "off" });
+  readonly #heading = el("h2", { class: "unseen" });
+  readonly #progress = el("div", { id: "progress", class: "progress", role: "status", hidden: true });
+  readonly #earlier = el("button", { id: "earlier", class: "button quiet", type: "button", hidden: true });
+  readonly #latest = el(
+    "button",
+    { id: "latest", class: "icon-button latest", type: "button", hidden: true },
+    icon("down"),
+  );
+  readonly #scroller: HTMLElement;
+  readonly node: HTMLElement;
+  readonly #views = new Map<string, Drawn>();
+  #drawn: ThreadState | null = null;
+  /** The parts of items that could not be drawn, and of which the page was told. */
+  readonly #undrawn = new Set<string>();
+  #look = "";
+  #isScheduled = false;
+  #isSticky = true;
+  /** Whether the next drawing scrolls to the end, also where the site has turned following off. */
+  #isEndDue = true;
+
+  constructor(private readonly host: ThreadViewHost) {
+    const parts = [this.#earlier, host.startScreen, this.#heading, this.log, this.#progress];
+    this.#scroller = el(
+      "div",
+      { id: "scroller", class: "scroller", tabindex: "-1" },
+      el("div", { class: "column" }, parts),
+    );
+    this.node = el("div", { id: "conversation", class: "conversation" }, this.#scroller, this.#latest);
+    this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.#latest.addEventListener("click", () => this.toEnd());
+    this.#earlier.addEventListener("click", () => void this.#showEarlier());
+    new ResizeObserver(() => this.#follow()).observe(this.log);
+    this.setTexts();
+  }
+
+  /** Applies new texts. Items are drawn again where `look` has changed, and the view keeps its place. */
+  setTexts(): void {
+    const { shell } = this.host.context.texts;
+    this.#heading.textContent = shell.messages;
+    this.log.setAttribute("aria-label", shell.messages);
+    this.#earlier.textContent = shell.earlier;
+    this.#latest.setAttribute("aria-label", shell.latest);
+    const look = this.host.look();
+    if (look !== this.#look) {
+      this.#look = look;
+      this.#views.clear();
+      this.log.replaceChildren();
+    }
+    this.schedule();
+  }
+
+  /** Scrolls to the newest message and follows it. */
+  toEnd(): void {
+    this.#isSticky = true;
+    this.#isEndDue = true;
+    this.schedule();
+  }
+
+  schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    const draw = () => {
+      this.#isScheduled = false;
+      this.#draw();
+    };
+    if (document.hidden) setTimeout(draw, HIDDEN_MS);
+    else requestAnimationFrame(draw);
+  }
+
+  #draw(): void {
+    const { state, runs, awaited } = this.host.conversation;
+    if (this.#drawn !== state) this.#reset(state);
+    this.#drawItems(state);
+    this.#drawProgress([...runs].at(-1) ?? awaited);
+    this.host.startScreen.hidden = state.id !== null || state.items.size > 0;
+    this.#earlier.hidden = !state.hasEarlier;
+    this.#follow();
+    this.#isEndDue = false;
+  }
+
+  #reset(state: ThreadState): void {
+    this.#drawn = state;
+    this.#undrawn.clear();
+    this.#views.clear();
+    this.log.replaceChildren();
+    this.#isSticky = true;
+    this.#isEndDue = true;
+  }
+
+  #drawItems(state: ThreadState): void {
+    for (const [id, view] of this.#views) {
+      if (state.items.has(id)) continue;
+      view.node.remove();
+      this.#views.delete(id);
+    }
+    let place = this.log.firstChild;
+    for (const item of state.items.values()) {
+      const before = this.#views.get(item.id)?.node;
+      const node = this.#nodeOf(item, state);
+      if (node === null) continue;
+      if (before !== undefined && before !== node) {
+        before.replaceWith(node);
+        if (before === place) place = node;
+      }
+      if (node === place) place = node.nextSibling;
+      else this.log.insertBefore(node, place);
+    }
+  }
+
+  #nodeOf(item: Shown, state: ThreadState): HTMLElement | null {
+    const open = state.open.has(item.id);
+    const known = this.#views.get(item.id);
+    if (known?.item === item && known.open === open) return known.node;
+    if (known?.update !== undefined && known.item.type === item.type && this.#isUpdated(known.update, item, open)) {
+      Object.assign(known, { item, open });
+      return known.node;
+    }
+    const view = this.#viewOf(item, open, state);
+    if (view === null) {
+      known?.node.remove();
+      this.#views.delete(item.id);
+      return null;
+    }
+    view.node.dataset.item = item.id;
+    this.#views.set(item.id, { ...view, item, open });
+    return view.node;
+  }
+
+  /** Updates a view; false where that fails, and the caller then draws the item again. */
+  #isUpdated(update: NonNullable<ItemView["update"]>, item: Shown, open: boolean): boolean {
+    try {
+      update(item, open);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  #viewOf(item: Shown, open: boolean, state: ThreadState): ItemView | null {
+    const own: Pick<ViewContext, "imageDomains" | "open" | "notDrawn"> = {
+      get imageDomains() {
+        return state.imageDomains;
+      },
+      open,
+      notDrawn: (part, error) => this.#notDrawn(item, part, error),
+    };
+    const shared = Object.getOwnPropertyDescriptors(this.host.context);
+    const context: ViewContext = Object.defineProperties(own as ViewContext, shared);
+    try {
+      return viewOf(item, context);
+    } catch (error) {
+      context.notDrawn("item", error);
+      return undrawnView(context);
+    }
+  }
+
+  #notDrawn({ id, type }: Shown, part: string, error: unknown): void {
+    const key = `${part} of ${id}`;
+    if (this.#undrawn.has(key)) return;
+    this.#undrawn.add(key);
+    // Only the name is told, because the message of an error may quote the item's content.
+    const name = error instanceof Error ? error.name : typeof error;
+    const { emit } = this.host.context;
+    emit("chatkit.log", { name: "item.not_drawn", data: { item_id: id, item_type: type, part, error: name } });
+    emit("chatkit.error", { error: new Error(`The ${part} of a thread item (${type}) could not be drawn: ${name}`) });
+  }
+
+  #drawProgress(run: Progressing | null): void {
+    this.#progress.hidden = run === null;
+    if (run === null) {
+      this.#progress.replaceChildren();
+      return;
+    }
+    const text = this.#progressText(run);
+    if (this.#progress.dataset.text === text && this.#progress.childElementCount > 0) return;
+    this.#progress.dataset.text = text;
+    const pulse = el("span", { class: "pulse", "aria-hidden": "true" });
+    this.#progress.replaceChildren(pulse, ...(run.progress?.icon ? [icon(run.progress.icon)] : []), text);
+  }
+
+  #progressText(run: Progressing): string {
+    const { shell } = this.host.context.texts;
+    const away = this.host.isAway();
+    if (run.isStopping) return shell.stopping;
+    if (away !== null) return shell[away];
+    if (run.progress) return run.progress.text;
+    const { state } = this.host.conversation;
+    const isWriting = state.open.size > 0 && [...state.items.values()].at(-1)?.type === "assistant_message";
+    return isWriting ? shell.writing : shell.thinking;
+  }
+
+  async #showEarlier(): Promise<void> {
+    this.#isSticky = false;
+    const fromEnd = this.#scroller.scrollHeight - this.#scroller.scrollTop;
+    await this.host.loadEarlier();
+    requestAnimationFrame(() => {
+      this.#scroller.scrollTop = this.#scroller.scrollHeight - fromEnd;
+    });
+  }
+
+  get #isAtEnd(): boolean {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    return scrollHeight - scrollTop - clientHeight < STICKY_PX;
+  }
+
+  #scrolled(): void {
+    this.#isSticky = this.#isAtEnd;
+    this.#latest.hidden = this.#isSticky;
+  }
+
+  #follow(): void {
+    const isFollowed = this.#isSticky && this.host.context.options.thread?.autoScroll !== false;
+    if (isFollowed || this.#isEndDue) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    else this.#latest.hidden = this.#isAtEnd;
+  }
+}

@@ -1,0 +1,34 @@
+import { freshId } from "../ui/dom.js";
+import { controlsOf, nameOf } from "./form.js";
+
+/** Links each label of a widget to the control in its form that the label names. */
+export function linkLabels(frame: HTMLElement): void {
+  for (const label of frame.querySelectorAll<HTMLLabelElement>("label[data-field]")) {
+    const name = label.dataset.field ?? "";
+    const scope = label.closest("form") ?? frame;
+    const group = [...scope.querySelectorAll<HTMLElement>("[data-group]")].find(
+      ({ dataset }) => dataset.group === name,
+    );
+    const control = controlsOf(scope).find((one) => nameOf(one) === name);
+    if (group) {
+      label.id ||= freshId("label");
+      group.removeAttribute("aria-label");
+      group.setAttribute("aria-labelledby", label.id);
+    } else if (control) {
+      control.id ||= freshId("field");
+      control.removeAttribute("aria-label");
+      label.htmlFor = control.id;
+    }
+  }
+}
+
+/** Focuses the control that asks for the focus, unless the person is writing elsewhere. */
+export function focusFirst(frame: HTMLElement): void {
+  const wanted = frame.querySelector<HTMLElement>("[data-autofocus]");
+  const root = frame.getRootNode();
+  if (!wanted || !(root instanceof Document || root instanceof ShadowRoot)) return;
+  const active = root.activeElement;
+  const isWriting =
+    (active instanceof HTMLTextAreaElement || active instanceof HTMLInputElement) && active.value !== "";
+  if (!isWriting) wanted.focus({ preventScroll: true });
+}

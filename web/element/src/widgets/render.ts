@@ -1,0 +1,108 @@
+import type { WidgetAction, WidgetNode } from "../server/protocol.js";
+import { el, freshId } from "../ui/dom.js";
+import { drawnPart } from "../ui/undrawn.js";
+import { COMPONENTS, unknownComponent } from "./components.js";
+import { type DrawContext, type Loading, type Trigger, type WidgetHost, WidgetMemory } from "./context.js";
+import { childrenOf, isFields, token, words } from "./fields.js";
+import { formValues, withValues } from "./form.js";
+import { focusFirst, linkLabels } from "./labels.js";
+import { preserveInput } from "./preserve_input.js";
+import { textChanges } from "./text_changes.js";
+
+/** The deepest component that is drawn, because browsers fail to lay out much deeper ones. */
+const MAX_DEPTH = 50;
+
+/**
+ * The view of a widget, which follows its changes. A growing text is changed in place. After any other change the
+ * widget is drawn again and keeps the person's input, the focus, and the open parts. An unknown component is shown by
+ * its children, its text, or its name. A component that cannot be drawn leaves the others untouched.
+ */
+export class WidgetView {
+  readonly node = el("div", { class: "widget" });
+  readonly #memory = new WidgetMemory();
+  readonly #prefix = freshId("widget");
+  #root: WidgetNode;
+
+  constructor(
+    root: WidgetNode,
+    private readonly host: WidgetHost,
+  ) {
+    this.#root = root;
+    this.#draw();
+    if (host.autoFocus) queueMicrotask(() => focusFirst(this.node));
+  }
+
+  update(root: WidgetNode): void {
+    if (root === this.#root) return;
+    const { growing } = this.#memory;
+    const changes = textChanges(this.#root, root);
+    this.#root = root;
+    if (changes?.every(({ path }) => growing.has(path))) {
+      for (const { path, value } of changes) growing.get(path)?.(value);
+    } else {
+      preserveInput(this.node, () => this.#draw());
+    }
+  }
+
+  #draw(): void {
+    this.#memory.growing.clear();
+    this.node.replaceChildren(this.#component(this.#root, "", 0));
+    linkLabels(this.node);
+    if (this.host.act) return;
+    for (const control of this.node.querySelectorAll<HTMLInputElement>("button, input, select, textarea")) {
+      control.disabled = true;
+    }
+  }
+
+  #component(node: unknown, path: string, depth: number): Node {
+    if (!isFields(node)) return document.createTextNode(words(node));
+    if (depth >= MAX_DEPTH) return document.createTextNode("…");
+    const draw = COMPONENTS.get(token(node.type) ?? words(node.type)) ?? unknownComponent;
+    const inside = (child: unknown, index: number) => this.#component(child, `${path}.${index}`, depth + 1);
+    const context: DrawContext = {
+      host: this.host,
+      texts: this.host.texts.items,
+      memory: this.#memory,
+      prefix: this.#prefix,
+      path,
+      draw: inside,
+      children: (parent) => childrenOf(parent).map(inside),
+      act: (action, trigger) => void this.#act(action, trigger),
+    };
+    return drawnPart("component", this.host, () => draw(node, context));
+  }
+
+  async #act(action: WidgetAction, { source, auto, form = null }: Trigger): Promise<void> {
+    const { act } = this.host;
+    if (!act || source.closest('[aria-busy="true"]')) return;
+    const target = this.#busyPart(action.loadingBehavior, auto, source);
+    const payload = withValues(action.payload, formValues(form));
+    if (target) setBusy(target, true);
+    try {
+      await act({ ...action, payload });
+    } finally {
+      if (target) setBusy(target, false);
+    }
+  }
+
+  #busyPart(behavior: WidgetAction["loadingBehavior"], auto: Loading, source: HTMLElement): HTMLElement | null {
+    const loading = behavior === "none" || behavior === "self" || behavior === "container" ? behavior : auto;
+    if (loading === "none") return null;
+    return loading === "self" ? source : this.node;
+  }
+}
+
+/** Disables the buttons of a part while it is busy, without moving the focus. */
+function setBusy(part: HTMLElement, busy: boolean): void {
+  part.setAttribute("aria-busy", String(busy));
+  for (const button of [part, ...part.querySelectorAll("button")]) {
+    if (button.localName !== "button") continue;
+    if (busy) button.setAttribute("aria-disabled", "true");
+    else button.removeAttribute("aria-disabled");
+  }
+}
+
+/** Draws a widget that does not change. */
+export function renderWidget(root: WidgetNode, host: WidgetHost): HTMLElement {
+  return new WidgetView(root, host).node;
+}

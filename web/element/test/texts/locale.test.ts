@@ -1,0 +1,39 @@
+import { describe, expect, it } from "vitest";
+import { ENGLISH, fill, type Texts } from "../../src/texts/index.js";
+import { localeOf } from "../../src/texts/locale.js";
+import { TRANSLATIONS } from "../../src/texts/translations.js";
+
+const names = (text: string) => [...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name).sort();
+
+describe("localeOf", () => {
+  it("is English where there is no translation, and keeps the place for dates", () => {
+    expect(localeOf("kk", "en")).toMatchObject({ language: "en", tag: "kk", texts: ENGLISH });
+    expect(localeOf("en-GB", "en")).toMatchObject({ language: "en", tag: "en-GB" });
+    expect(localeOf("no such language!", "en")).toMatchObject({ language: "en", tag: "en" });
+    expect(localeOf(undefined, "en-AU").tag).toBe("en-AU");
+  });
+
+  it("finds the nearest translation", () => {
+    expect(localeOf("de-AT", "en").language).toBe("de");
+    expect(localeOf("zh-HK", "en").language).toBe("zh-Hant");
+    expect(localeOf("zh", "en").language).toBe("zh-Hans");
+    expect(localeOf("ar-EG", "en")).toMatchObject({ language: "ar", direction: "rtl" });
+  });
+});
+
+describe.each(Object.entries(TRANSLATIONS))("the texts in %s", (_language, texts: Texts) => {
+  it.each(Object.keys(ENGLISH) as (keyof Texts)[])("say everything of %s, with the same things filled in", (part) => {
+    expect(Object.keys(texts[part])).toEqual(Object.keys(ENGLISH[part]));
+    for (const [key, text] of Object.entries<string>(texts[part])) {
+      expect(text.trim(), key).not.toBe("");
+      expect(names(text), key).toEqual(names((ENGLISH[part] as Record<string, string>)[key] ?? ""));
+    }
+  });
+});
+
+describe("fill", () => {
+  it("fills in what it is given and leaves the rest", () => {
+    expect(fill("{a} and {b}", { a: 1 })).toBe("1 and {b}");
+    expect(fill("{toString}", {})).toBe("{toString}");
+  });
+});

@@ -1,0 +1,44 @@
+import { expect, test } from "vitest";
+import { nestedValues, withValues } from "../../src/widgets/form.js";
+
+test("names with dots nest", () => {
+  const values = nestedValues([
+    ["guest.name", "Ada"],
+    ["guest.seat.row", "4"],
+    ["coffee", false],
+  ]);
+  expect(values).toEqual({ guest: { name: "Ada", seat: { row: "4" } }, coffee: false });
+});
+
+test("of two values under one name the later holds", () => {
+  expect(
+    nestedValues([
+      ["a", "1"],
+      ["a.b", "2"],
+    ]),
+  ).toEqual({ a: { b: "2" } });
+  expect(
+    nestedValues([
+      ["a.b", "2"],
+      ["a", "1"],
+    ]),
+  ).toEqual({ a: "1" });
+});
+
+test("no name reaches a prototype", () => {
+  const values = nestedValues([
+    ["__proto__.polluted", "yes"],
+    ["constructor.prototype.polluted", "yes"],
+  ]);
+  expect(JSON.stringify(values)).toBe(
+    '{"__proto__":{"polluted":"yes"},"constructor":{"prototype":{"polluted":"yes"}}}',
+  );
+  expect(({} as Record<string, unknown>).polluted).toBeUndefined();
+});
+
+test("a form's values go into the payload, and are it where there is none to go into", () => {
+  expect(withValues({ room: "blue", hour: "9" }, { hour: "10" })).toEqual({ room: "blue", hour: "10" });
+  expect(withValues("room", { hour: "10" })).toEqual({ hour: "10" });
+  expect(withValues(undefined, {})).toBeNull();
+  expect(withValues([1], {})).toEqual([1]);
+});
