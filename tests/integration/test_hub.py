@@ -75,6 +75,15 @@ async def stage(stage_settings) -> AsyncIterator[Stage]:
         yield Stage(system, alice, await crowd(system, alice, api=1), redis)
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def patient_stage(stage, stage_settings) -> AsyncIterator[Stage]:
+    """Beside the other one: an API that gives no reader up, however long a busy machine takes for a run."""
+    patient = stage_settings.model_copy(update={"stall_seconds": 600.0, "port": free_port()})
+    async with running(patient, ScriptedAnswers, workers=0) as system:
+        alice = await crowd(system, await system.caller())
+        yield Stage(system, alice, alice, stage.redis)
+
+
 def gated(tmp_path: Path, *holds: int, **more) -> Script:
     return Script(gate=str(tmp_path), holds=list(holds), **more)
 
@@ -157,12 +166,12 @@ async def test_a_dropped_connection_stops_nothing(stage, tmp_path):
     assert [part["text"] for part in items[-1]["content"]] == Script().whole(1)
 
 
-async def test_a_slow_reader_loses_nothing_and_holds_nobody_up(stage, tmp_path):
+async def test_a_slow_reader_loses_nothing_and_holds_nobody_up(patient_stage, tmp_path):
     """It reads nothing until the run is over, by when the tail has long dropped what it lacks."""
     script = gated(tmp_path, 0, deltas=3000, pad=1000)
-    async with asking(stage.alice, create(str(script))) as asker:
+    async with asking(patient_stage.alice, create(str(script))) as asker:
         await asker.until("the run's start", lambda answer: answer.of_type("thread.item.added"))
-        reader, writer = await raw_stream(stage.system.urls[0], stage.alice, asker.run_id)
+        reader, writer = await raw_stream(patient_stage.system.urls[0], patient_stage.alice, asker.run_id)
         head = await reader.readuntil(b"\r\n\r\n")
         open_gate(tmp_path, 0)
         whole = body((await asker.finished()).raw)

@@ -229,7 +229,7 @@ def plain_server(site: Site, tmp_path: Path):
     """The server inside the HTTP request, as ChatKit's documentation shows it; its address, and its end."""
     port = free_port()
     process = start_process(
-        "bench.baselines.in_process", site.settings, tmp_path / "plain.log", PORT=str(port)
+        "in_process", site.settings, tmp_path / "plain.log", package="bench.baselines.", PORT=str(port)
     )
     address = f"http://127.0.0.1:{port}"
     try:
