@@ -37,6 +37,16 @@ def test_the_files_that_it_names_exist(page) -> None:
     assert [path for path in paths(kept(page.read_text())) if not (ROOT / path).exists()] == []
 
 
+def test_every_room_is_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text().split("\n## Rooms")[1]
+    rooms = {
+        f"{file.parent.relative_to(ROOT)}/"
+        for side in ("api", "worker", "shared")
+        for file in (ROOT / side).glob("*/__init__.py")
+    }
+    assert sorted(rooms - set(paths(text))) == []
+
+
 @pytest.mark.parametrize("page", DECISIONS, ids=page_name)
 def test_a_decision_has_its_four_parts_in_order(page) -> None:
     """Each half of a record that has halves has them too."""
