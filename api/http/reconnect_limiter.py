@@ -20,7 +20,7 @@ RETRY_SECONDS = (1.0, 5.0)
 
 
 def take_turns(app: FastAPI) -> None:
-    """Whoever comes first to a run's events is served first; who would wait too long is told to come again."""
+    """The client that comes first to a run's events is served first; one that would wait too long is refused."""
     app.user_middleware.append(Middleware(_Turns))
 
 

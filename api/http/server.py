@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
         return self._delay_is_over
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM comes from an orchestrator, SIGINT from a person at a terminal, whom no balancer keeps waiting."""
+        """SIGTERM comes from an orchestrator, SIGINT from a person at a terminal, without a balancer to tell."""
         ends_the_delay = self.should_exit and not self._delay_is_over
         if ends_the_delay or sig == signal.SIGINT:
             self._delay_is_over = True

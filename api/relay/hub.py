@@ -79,7 +79,7 @@ class Hub:
         return subscription
 
     async def leave(self, subscription: Subscription) -> None:
-        """Follows the run no more, where nobody else here does."""
+        """Follows the run no more, where no other subscriber of this process does."""
         await self._leave(subscription.follow)
 
     async def run(self) -> None:
@@ -109,7 +109,7 @@ class Hub:
         self.close()
 
     def following(self) -> list[Follow]:
-        """Every run that somebody here follows."""
+        """Every run that clients of this process follow."""
         return list(self._follows.values())
 
     def look(self, follow: Follow) -> None:
@@ -270,6 +270,6 @@ class Hub:
             if not found:
                 return
         if not tail.extend(found):
-            # a hole: whoever stands before it finds it in Redis and is told; the tail goes on behind it
+            # a hole: a subscriber before it finds it in Redis and is told; the tail goes on behind it
             tail.restart(found[-1].cursor, ended=found[-1].field is Field.END)
         follow.wake()

@@ -113,7 +113,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is not t
         return bool(cursor.fetchone()[0])
 
     def apply_patiently(self, migration: Migration) -> None:
-        """Applies `migration` in short tries for its locks, so that nobody else waits longer than one of them."""
+        """Applies `migration` in short tries for its locks, so that no statement waits longer than one of them."""
         migration.load()
         gives_up_at = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -129,7 +129,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is not t
     def _apply(self, migration: Migration) -> None:
         """Applies `migration` and notes it as applied, in one transaction where the file allows one.
 
-        Outside a transaction the locks are those of CREATE INDEX CONCURRENTLY: nobody waits behind them.
+        Outside a transaction the locks are those of CREATE INDEX CONCURRENTLY: no statement waits behind them.
         """
         if migration.use_transactions:
             self._wait_for_locks(LOCK_WAIT_SECONDS)

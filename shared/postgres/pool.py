@@ -106,7 +106,7 @@ class Pool:
                 await self._returned.wait()
 
     async def terminate(self) -> None:
-        """Ends all connections, whoever has them."""
+        """Ends all connections, also those that are in use."""
         await self._refuse_more()
         await end_tasks(list(self._settling))
         for connection in self._open:

@@ -19,7 +19,7 @@ SILENCE_SECONDS = 5.0
 
 @asynccontextmanager
 async def listening(redis: Redis, ask: Callable[[PubSub], Awaitable[None]]) -> AsyncIterator[PubSub]:
-    """A connection that listens to what `ask` subscribes to. Raises QueueUnavailable, also where nobody answers.
+    """A connection that listens to what `ask` subscribes to. Raises QueueUnavailable, also where no answer comes.
 
     It is left without a farewell: where the other side has gone silent, TLS would wait for one.
     """

@@ -1,4 +1,4 @@
-"""A run's life: its states, the one transition table, and what a run is. Its rows are in run_rows.py."""
+"""A run's life: its states, the one transition table, and what a run is. Its rows are in rows.py."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Run:
     thread: str | None = field(default=None, repr=False)
     """Its thread as our store had it when the attempt began, JSON; None where it did not have it."""
     anchor: str | None = field(default=None, repr=False)
-    """The same of its anchor."""
+    """Its anchor item, likewise."""
     awaited: AwaitedCall | None = None
     """Of a thread's active run alone: what the thread awaits, where that run has ended and its turn has not."""
 

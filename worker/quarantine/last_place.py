@@ -174,7 +174,7 @@ def _frames(awaited: Any) -> Iterator[FrameType]:
                 awaited = getattr(awaited, f"{kind}_yieldfrom" if kind == "gi" else f"{kind}_await", None)
                 break
         else:
-            # what `async for` awaits names its generator to nobody but the collector
+            # only the collector can tell the generator of what `async for` awaits
             awaited = next(
                 (each for each in gc.get_referents(awaited) if isinstance(each, AsyncGeneratorType)), None
             )

@@ -29,7 +29,8 @@ from relaykit.worker.reaper.sweeps import OLDEST, Forgotten, OwnedRun, Place, Sw
 
 EVERY_SECONDS = 5.0
 OF_A_TURN = 0.9
-"""After so much of EVERY_SECONDS the next turn is due: a worker alone is not to find its own last one too young."""
+"""The turn's key in Redis expires after this part of EVERY_SECONDS, a little early: otherwise a single worker would
+find its own key still there, and skip every second turn."""
 QUEUED_SECONDS = 2.0
 """A run that was queued this long ago has its job, or has lost it."""
 STRANDED_AT_ONCE = 500
