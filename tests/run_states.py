@@ -33,7 +33,7 @@ REASONS: Mapping[tuple[Status, Status], str] = {
     (Status.RUNNING, Status.RUNNING): "its worker was lost: another one begins the next attempt",
     (Status.RUNNING, Status.COMPLETED): "the server's events have come to their end",
     (Status.RUNNING, Status.FAILED): "an error, a time-out, or no attempt is left",
-    (Status.RUNNING, Status.CANCELLED): "the same, or nobody has followed it for ABANDON_SECONDS",
+    (Status.RUNNING, Status.CANCELLED): "the same, or no client has followed it for ABANDON_SECONDS",
 }
 """Why a run goes from one state to another."""
 
