@@ -109,7 +109,7 @@ CODE_OF_STATUS: Final[Mapping[int, str]] = {
 """The codes of what the framework refuses before a route sees it."""
 
 AWAY_RETRY_SECONDS = 2.0
-"""After which a client may ask again where a service is away."""
+"""`Retry-After` of a 503 because a service is away."""
 
 log = structlog.get_logger()
 

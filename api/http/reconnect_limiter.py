@@ -16,7 +16,7 @@ MAX_RETURNING = 256
 """Requests on their way to a stream: more would not be faster, and each holds about 20 KB until it streams."""
 MAX_WAIT_SECONDS = 10.0
 RETRY_SECONDS = (1.0, 5.0)
-"""Between these, so that those who are sent away do not come back all at once again."""
+"""`Retry-After` is between these, so that the refused clients do not come back all at once again."""
 
 
 def take_turns(app: FastAPI) -> None:

@@ -56,15 +56,15 @@ class Server(uvicorn.Server):
 
     config: HttpConfig
     delay_seconds = 0.0
-    """For which requests are still taken after SIGTERM."""
+    """How long requests are still taken after SIGTERM."""
     drain_seconds = 0.0
-    """Over which the closing is spread, so that their clients do not all come back at once."""
+    """How long the streams take to close one after the other, so that their clients do not all come back at once."""
 
     def __init__(self, config: HttpConfig) -> None:
         super().__init__(config)
         self._watching: asyncio.Task[None] | None = None
         self._serves_until: float | None = None
-        """By the monotonic clock, once the process is about to stop."""
+        """Until when requests are still taken, by the monotonic clock; None until the process is about to stop."""
         self._delay_is_over = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

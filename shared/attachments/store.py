@@ -43,7 +43,8 @@ RASTER_IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image
 """Image types that cannot carry scripts: the ones a browser is shown in place."""
 
 SIZE_KEY: Final = "size_bytes"
-"""In an attachment's `metadata`, which ChatKit sends to no client: the bytes that it was declared with, and has."""
+"""The key, in an attachment's `metadata`, of the bytes that it was declared with, and has. ChatKit sends `metadata` to
+no client."""
 
 UNSENT_RETRY_SECONDS: Final = 60.0
 

@@ -25,14 +25,14 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 APPLICATION_NAME = "relaykit-migrate"
 CONNECT_TIMEOUT_SECONDS = 10
 CHECKED_CONNECTIONS = 2
-"""For a moment at the start, to find out whether a pooler keeps sessions."""
+"""This many connections are open for a moment at the start, to find out whether a pooler keeps sessions."""
 PATIENCE_SECONDS = 600.0
-"""For another host to be done, and for the locks of one migration to be had."""
+"""How long a migration waits for another host to be done, and for its own locks."""
 POLL_SECONDS = 0.25
 LOCK_WAIT_SECONDS = 1.0
-"""For the lock of a table: as long as a migration waits for it, all that came later waits behind it."""
+"""How long one try waits for the lock of a table. Every later statement on that table waits behind it meanwhile."""
 LOCK_PAUSE_SECONDS = 2.0
-"""Between two tries for such a lock: what has gathered behind it goes first."""
+"""The pause between two tries for such a lock, in which the statements that have gathered behind it go first."""
 KNOWN_REASONS = (
     "connection refused",
     "password authentication failed",

@@ -28,7 +28,7 @@ RECOUNTED_AT_ONCE = 100
 FAIR_TTL_MS = keys.FAIR_TTL_SECONDS * 1000
 
 REPEAT_SECONDS = 300
-"""For so long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
+"""How long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
 
 
 def serialize(data: Any) -> bytes:

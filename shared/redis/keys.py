@@ -40,22 +40,22 @@ REAPED = "relaykit:reaped"
 """Set by the reaper's turn until the next is due, so that many workers do not look at all runs as many times."""
 
 RATE_PREFIX = "relaykit:rate:"
-"""Of each caller: the time until which its requests are spoken for. Lives until then."""
+"""A caller's rate: the time until which its requests are spoken for. Lives until then."""
 
 TENANT_RATE_PREFIX = "relaykit:tenant-rate:"
-"""Of each tenant, likewise."""
+"""A tenant's rate, likewise."""
 
 FAIR_PREFIX = "relaykit:fair:"
 """The fair order of the due jobs; shared/redis/lua/fair.lua lists its keys. Digests stand for tenants and callers."""
 
 FAIR_TTL_SECONDS = 86_400
-"""From the last use of a key. The reaper gives jobs that have waited longer a place again."""
+"""Counts from the last use of a key. The reaper gives jobs that have waited longer a place again."""
 
 BYTES_PREFIX = "relaykit:bytes:"
-"""Of each caller: the time until which the bytes of its bodies are paid for. Lives until then."""
+"""A caller's bytes: the time until which the bytes of its bodies are paid for. Lives until then."""
 
 UNBEGUN_JOURNAL_TTL_SECONDS = 60
-"""Of the journal of a run that ended without ever having begun: it says no more than the thread does."""
+"""Time to live of the journal of a run that ended without ever having begun: it says no more than the thread does."""
 
 MISSING_PREFIX = "relaykit:missing:"
 """When the reaper first saw a run without lease and job: it acts only where that lasts."""
@@ -65,7 +65,7 @@ DATABASE = "relaykit:database"
 same keys, reads it when it starts."""
 
 DATABASE_TTL_SECONDS = 15
-"""From the last turn of a reaper, or the last look at an API's readiness: three turns may fail."""
+"""Counts from the last turn of a reaper, or the last look at an API's readiness: three turns may fail."""
 
 RUN_PREFIX = "run_"
 """How a run's id begins. An id on the queue that does not is another application's job."""

@@ -14,7 +14,7 @@ from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, Redis, translated
 
 SILENCE_SECONDS = 5.0
-"""After which the connection is asked whether it is there."""
+"""After this long without a message the connection is asked whether it is there."""
 
 
 @asynccontextmanager

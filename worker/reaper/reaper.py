@@ -44,7 +44,7 @@ DELETE_STEPS = 20
 """So many times DELETE_AT_ONCE old rows are looked at in a turn that deletes; the next one goes on from there, so that
 what is old and stays costs the same however much it is."""
 DELETE_EVERY = 12
-"""Of this many turns one deletes what is old."""
+"""One of this many turns deletes what is old."""
 
 log = structlog.get_logger()
 
