@@ -91,7 +91,7 @@ def journal(run_id: str) -> str:
 
 def notices(run_id: str) -> str:
     """Channel: something was appended to the run's journal. A notice carries the entries where they are short; a reader
-    takes them from it only where they follow what it has, because the stream is the only truth."""
+    takes them from it only where they follow what it has, because the journal is the only truth."""
     return f"run:{{{run_id}}}:news"
 
 
