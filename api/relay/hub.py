@@ -1,7 +1,7 @@
 """The hub: follows each run once, however many clients do, over one connection for notices and one for reads.
 
-The stream is the only truth. A notice says that a run has news, and brings them where they are short; where they do not
-follow what is known here, one round trip reads the news of all runs that have some. A lost notice, or a lost
+The journal is the only truth. A notice says that a run has news, and brings them where they are short; where they do
+not follow what is known here, one round trip reads the news of all runs that have some. A lost notice, or a lost
 connection, costs a re-read and never an entry.
 """
 

@@ -13,6 +13,7 @@ CHANGELOG = ROOT / "CHANGELOG.md"
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 PARTS = ("Context", "Decision", "Consequences", "Alternatives")
 _LINK = re.compile(r"\[[^\]]*\]\([^)]*\)|https?://\S+")
+_NAME_IN_FILE = re.compile(r"`(\w+)`\s+(?:in|of)\s+`([\w/]+\.py)`", re.ASCII)
 _PART = re.compile(r"\*\*([A-Z][a-z]+)\.\*\*", re.ASCII)
 
 
@@ -35,6 +36,17 @@ def test_lines_are_wrapped(page) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_the_files_that_it_names_exist(page) -> None:
     assert [path for path in paths(kept(page.read_text())) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_the_names_that_it_finds_in_a_file_are_there(page) -> None:
+    """Such as `Kind` in `shared/runs/run.py`: a change of the name mends the page."""
+    missing = [
+        f"{name} in {path}"
+        for name, path in _NAME_IN_FILE.findall(kept(page.read_text()))
+        if not re.search(rf"\b{name}\b", (ROOT / path).read_text())
+    ]
+    assert missing == []
 
 
 def test_every_room_is_in_the_architecture() -> None:
