@@ -1,4 +1,4 @@
-# Every habit of this repository. Needs Python 3.11 or newer; `make` makes the rest. The browser packages in web/ need
+# The commands. They need Python 3.11 or newer; `make` makes the rest. The browser packages in web/ need
 # Node.js 20.19 or newer besides: without it they are left out, and what leaves them out says so.
 
 PYTHON ?= python3
@@ -30,6 +30,8 @@ help: ## print this
 	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## make the environment in .venv, as locked
+	@git rev-parse --git-dir >/dev/null 2>&1 && ! git config --get core.hooksPath >/dev/null && \
+		echo "To have ruff look at what you commit: git config core.hooksPath .githooks" || true
 
 run: $(STAMP) ## all of Relaykit on this machine, until Ctrl-C (PORT, WORKERS, API_PROCESSES, DATA_DIR); logs in .relaykit/logs
 	@exec $(BIN)/python -m relaykit local

@@ -21,7 +21,7 @@ from relaykit.shared.process.main_loop import MainLoop
 from relaykit.shared.settings import load_settings
 
 DRAIN_SHARE = 0.8
-"""Of DRAIN_SECONDS; the rest is for what is left."""
+"""This share of DRAIN_SECONDS is for the streams; the rest is for everything else that has to end."""
 
 
 log = structlog.get_logger()

@@ -23,9 +23,9 @@ from relaykit.shared.runs.rows import Runs
 WRITE_SECONDS = 0.25
 RETRY_SECONDS = 5.0
 MAX_UNWRITTEN = 10_000
-"""While PostgreSQL is away; the oldest are given up."""
+"""This many receipts are kept while PostgreSQL is away; beyond, the oldest are given up."""
 MAX_SKIPS = 20
-"""After which a run is given up that is locked each time, or that has been deleted."""
+"""A run whose row was locked at this many writes, or that has been deleted, is given up."""
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ class Receipts:
         self._runs = runs
         self._ended_ms = int(ended_seconds * 1000)
         self._skips: dict[str, int] = {}
-        """Of each run that is not in its row yet: how often its row was locked."""
+        """How often the row was locked, for each run that is not noted in its row yet."""
         self._has_unwritten = asyncio.Event()
 
     async def note_received(self, run_id: str) -> None:

@@ -132,7 +132,7 @@ async def _running(
 
 
 def _die_if_failed(loop: asyncio.Task[None]) -> None:
-    """A hub that has stopped serves nobody: the process ends, and its orchestrator starts a new one."""
+    """A hub that has stopped serves no client: the process ends, and its orchestrator starts a new one."""
     if not loop.cancelled() and (error := loop.exception()) is not None:
         log.critical("a loop failed", action="hub_failed", **failure(error))
         note_failure()

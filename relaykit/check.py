@@ -60,7 +60,7 @@ async def _problems(
         async with open_redis(settings.redis_url, deployment=settings.deployment, connections=1) as redis:
             if identity is not None:
                 await RedisCheck(redis, identity).start()
-            else:  # without it the note would be nobody's, and processes that start meanwhile would wait for its end
+            else:  # without it the note would have no owner, and processes that start meanwhile would wait for its end
                 await reach(redis)
         yield "redis", None
     except RelaykitError as error:

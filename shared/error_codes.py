@@ -27,7 +27,7 @@ _TEXTS = {
     "nknown Redis command called from": "UNKNOWN",
     "nknown command called from": "UNKNOWN",
 }
-"""Of replies whose word Redis leaves out, or redis-py takes away."""
+"""The words of replies from which Redis leaves the word out, or redis-py takes it away."""
 _TYPES: dict[type[Exception], str] = {
     redis_errors.ReadOnlyError: "READONLY",
     redis_errors.OutOfMemoryError: "OOM",

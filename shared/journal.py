@@ -37,10 +37,10 @@ class Cursor(NamedTuple):
 _CURSOR = re.compile(r"(0|[1-9][0-9]{0,8})-(0|[1-9][0-9]{0,11})", re.ASCII)
 
 START = Cursor(0, 0)
-"""Before the first entry."""
+"""The cursor before the first entry."""
 
 FIRST = Cursor(0, 1)
-"""Of admission: a journal without it has lost its beginning."""
+"""The first entry of admission: a journal without it has lost its beginning."""
 
 NEXT_SEQ = 0
 """As the first seq of an append: the one after the journal's last."""

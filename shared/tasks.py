@@ -12,7 +12,7 @@ from relaykit.shared.process.end import names_of
 
 REPEAT_SECONDS = 0.5
 GIVE_UP_SECONDS = 5.0
-"""For tasks that are in the site's code, which may swallow every cancellation."""
+"""How long a task is cancelled again and again: the site's code in it may swallow every cancellation."""
 
 log = structlog.get_logger()
 

@@ -18,7 +18,7 @@ class Draining:
     def __init__(self, settings: Settings) -> None:
         self.asked = asyncio.Event()
         self.ends_by: float | None = None
-        """Until when the process has to have ended, by time.monotonic(), once a signal has asked."""
+        """When the process has to have ended, by time.monotonic(); None until a signal asks for it."""
         self._seconds = settings.drain_seconds + settings.lease_seconds + END_SECONDS
 
     def ask(self) -> None:

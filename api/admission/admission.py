@@ -191,7 +191,7 @@ class Admission:
         if submission.idempotency_key is not None:
             async with self.queue.alone(keys.admitting(context.caller_digest, submission.idempotency_key)):
                 if await self.earlier.repeated(submission) is not None:
-                    raise IdempotencyMismatch  # admitted meanwhile, which whoever catches this finds out
+                    raise IdempotencyMismatch  # admitted meanwhile, which `submit` finds out
                 await self._refuse_what_can_be_seen(submission)
                 yield
         else:

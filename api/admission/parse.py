@@ -152,7 +152,7 @@ def _check_content(request: ChatKitReq, given: Any) -> None:
             except (binascii.Error, ValueError):
                 raise InvalidRequest(locations=["params.audio_base64: not base64"]) from None
         case ThreadsCustomActionReq() | ThreadsSyncCustomActionReq():
-            # absent, it is the default of the SDK's model: a type variable, which nobody can use
+            # absent, it is the default of the SDK's model: a type variable, which no server can use
             if not isinstance(request.params.action.type, str):
                 raise InvalidRequest(locations=["params.action.type: missing"])
         case _:

@@ -60,7 +60,7 @@ class Admitted:
     """The newest item after admission: what is newer belongs to an attempt."""
     events: tuple[ThreadStreamEvent, ...] = ()
     message: UserMessageItem | None = None
-    """The new message, if there is one: whoever asked stores it, and its thread where that is new."""
+    """The new message, if there is one: the caller stores it, and its thread where that is new."""
     is_new_thread: bool = False
 
     @property

@@ -6,7 +6,8 @@ import zlib
 from typing import Final
 
 ACCEPTED: Final = "gzip, deflate"
-"""For `Accept-Encoding`. Some servers compress whatever they are asked, and these two are what they know."""
+"""The value of `Accept-Encoding`. Some servers compress without being asked, and these two codings are what they
+know."""
 _GZIP = zlib.MAX_WBITS | 16
 _RAW = -zlib.MAX_WBITS
 

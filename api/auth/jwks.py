@@ -135,7 +135,7 @@ class JwksClient:
                 self._keys is None or answer != self._answer
             ):  # else what was verified with the keys stays verified
                 self._keys, self._answer = parse_key_set(answer, self._settings.jwt_algorithms), answer
-        except Exception as error:  # nobody may be waiting, so nothing is raised: the log has it
+        except Exception as error:  # there may be no request that waits, so nothing is raised: the log has it
             is_ours = isinstance(error, (KeySetError, ContentCodingError))
             reason = str(error) if is_ours else type(error).__name__
             self._note_failure(reason)

@@ -75,7 +75,7 @@ class Connections:
         self.lingering: dict[Connection, float] = {}
         """Connections that have their last answer, by when they are dropped unless the client closes."""
         self.refused: dict[Connection, float] = {}
-        """The same of those beyond the limit; they are not in `count`."""
+        """Connections beyond the limit, by when they are dropped unless the client closes; they are not in `count`."""
         self.bodies: dict[Connection, float] = {}
         """Connections whose body is not complete, with the seconds for which the API has waited for it."""
         self.unsent: dict[Connection, tuple[float, int]] = {}

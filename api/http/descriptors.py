@@ -14,7 +14,7 @@ from relaykit.shared.settings import Settings
 
 RESERVED = 64
 """Descriptors that are kept beside those of clients and of PostgreSQL: for Redis, the issuer, the event loop, files
-and the connections that are being refused (`api.connections.MAX_REFUSED`)."""
+and the connections that are being refused (`connections.MAX_REFUSED`)."""
 MAX_DERIVED_CONNECTIONS = 65_536
 """Without MAX_CONNECTIONS no more than these, where descriptors are practically unlimited: memory would end first."""
 MIN_CONNECTIONS = 8

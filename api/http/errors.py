@@ -109,7 +109,7 @@ CODE_OF_STATUS: Final[Mapping[int, str]] = {
 """The codes of what the framework refuses before a route sees it."""
 
 AWAY_RETRY_SECONDS = 2.0
-"""After which a client may ask again where a service is away."""
+"""`Retry-After` of a 503 because a service is away."""
 
 log = structlog.get_logger()
 
@@ -162,7 +162,7 @@ def error_response(error: Exception) -> Response:
 def install_error_handlers(app: FastAPI) -> None:
     """Every error of the app's routes gets the one shape, the framework's own among them.
 
-    An exception that nobody foresaw answers 500 `internal`. It is logged by its type and the places it came through,
+    An exception that no handler knows answers 500 `internal`. It is logged by its type and the places it came through,
     not by its text, which may quote what a user wrote; for the same reason it does not reach the HTTP server, which
     would print it. Where the response had begun already, the connection is closed without its proper end.
     """

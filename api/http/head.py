@@ -8,7 +8,7 @@ from typing import Final
 from relaykit.shared.errors import MalformedRequest
 
 CHUNKED: Final = -1
-"""In the place of the number of a body's bytes."""
+"""Stands for the number of a body's bytes where the body is chunked."""
 _END = b"\r\n\r\n"
 _OVERLAP_BYTES = len(_END) - 1
 

@@ -16,11 +16,11 @@ MAX_RETURNING = 256
 """Requests on their way to a stream: more would not be faster, and each holds about 20 KB until it streams."""
 MAX_WAIT_SECONDS = 10.0
 RETRY_SECONDS = (1.0, 5.0)
-"""Between these, so that those who are sent away do not come back all at once again."""
+"""`Retry-After` is between these, so that the refused clients do not come back all at once again."""
 
 
 def take_turns(app: FastAPI) -> None:
-    """Whoever comes first to a run's events is served first; who would wait too long is told to come again."""
+    """The client that comes first to a run's events is served first; one that would wait too long is refused."""
     app.user_middleware.append(Middleware(_Turns))
 
 

@@ -56,15 +56,15 @@ class Server(uvicorn.Server):
 
     config: HttpConfig
     delay_seconds = 0.0
-    """For which requests are still taken after SIGTERM."""
+    """How long requests are still taken after SIGTERM."""
     drain_seconds = 0.0
-    """Over which the closing is spread, so that their clients do not all come back at once."""
+    """How long the streams take to close one after the other, so that their clients do not all come back at once."""
 
     def __init__(self, config: HttpConfig) -> None:
         super().__init__(config)
         self._watching: asyncio.Task[None] | None = None
         self._serves_until: float | None = None
-        """By the monotonic clock, once the process is about to stop."""
+        """Until when requests are still taken, by the monotonic clock; None until the process is about to stop."""
         self._delay_is_over = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -89,7 +89,7 @@ class Server(uvicorn.Server):
         return self._delay_is_over
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM comes from an orchestrator, SIGINT from a person at a terminal, whom no balancer keeps waiting."""
+        """SIGTERM comes from an orchestrator, SIGINT from a person at a terminal, without a balancer to tell."""
         ends_the_delay = self.should_exit and not self._delay_is_over
         if ends_the_delay or sig == signal.SIGINT:
             self._delay_is_over = True

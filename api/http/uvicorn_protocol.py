@@ -22,8 +22,8 @@ from relaykit.shared.errors import HeadTooLarge, MalformedRequest, RelaykitError
 MAX_PIPELINED_BYTES: Final = 64 * 1024
 """Bytes of the requests that come before the one in front of them is answered; beyond, nothing more is read."""
 PIPELINE_PAUSE_SECONDS: Final = 0.05
-"""Before a request is read that came while the one in front of it was being answered. Browsers and proxies send none;
-a client that does would take a turn of the event loop for each of them, beside those who wait for their answers."""
+"""A pipelined request, which came while the one in front of it was being answered, is read after this pause. Browsers
+and proxies send none; without the pause a client that does would take a turn of the event loop for each of them."""
 CHUNKED_SLICE_BYTES: Final = 4096
 """What the parser is given at once of a chunked body, whose end only the parser finds."""
 

@@ -21,9 +21,9 @@ from relaykit.shared.redis.client import Redis, names_of, script, translated
 BURSTS_PER_MINUTE = 4
 """A quarter of a minute's requests may come at once."""
 PLACE_MS = 60_000
-"""After which a place lapses that a dead process held: longer than a request waits for its row and its job."""
+"""A place that a dead process held lapses after this time: longer than a request waits for its row and its job."""
 GIVE_BACK_SECONDS = 1.0
-"""After which places are given back by themselves where no further request takes them along."""
+"""Places are given back after this time where no further request takes them along."""
 MAX_PENDING = 1000
 
 log = structlog.get_logger()
@@ -49,7 +49,7 @@ class QueueLimits(NamedTuple):
     """Queued runs; 0 is no limit."""
 
     depth: int
-    """Beyond which callers are refused that hold their share."""
+    """Beyond this many, callers that hold their share are refused."""
     of_tenant: int
 
 
@@ -61,7 +61,7 @@ class Gate(NamedTuple):
     room: Room
     place: str
     entered_at: float
-    """By the monotonic clock."""
+    """When the request was counted, by the monotonic clock."""
 
     @property
     def is_stale(self) -> bool:

@@ -100,7 +100,7 @@ def answer(description: str, schema: Json) -> Json:
 
 
 def describe(app: FastAPI, definitions: Callable[[], dict[str, Json]]) -> None:
-    """Completes the description that FastAPI makes, once somebody asks for it; `definitions` are its schemas."""
+    """Completes the description that FastAPI makes, at the first request for it; `definitions` are its schemas."""
     made_by_fastapi = app.openapi
 
     def openapi() -> Json:

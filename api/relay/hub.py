@@ -1,7 +1,7 @@
 """The hub: follows each run once, however many clients do, over one connection for notices and one for reads.
 
-The stream is the only truth. A notice says that a run has news, and brings them where they are short; where they do not
-follow what is known here, one round trip reads the news of all runs that have some. A lost notice, or a lost
+The journal is the only truth. A notice says that a run has news, and brings them where they are short; where they do
+not follow what is known here, one round trip reads the news of all runs that have some. A lost notice, or a lost
 connection, costs a re-read and never an entry.
 """
 
@@ -79,7 +79,7 @@ class Hub:
         return subscription
 
     async def leave(self, subscription: Subscription) -> None:
-        """Follows the run no more, where nobody else here does."""
+        """Follows the run no more, where no other subscriber of this process does."""
         await self._leave(subscription.follow)
 
     async def run(self) -> None:
@@ -109,7 +109,7 @@ class Hub:
         self.close()
 
     def following(self) -> list[Follow]:
-        """Every run that somebody here follows."""
+        """Every run that clients of this process follow."""
         return list(self._follows.values())
 
     def look(self, follow: Follow) -> None:
@@ -270,6 +270,6 @@ class Hub:
             if not found:
                 return
         if not tail.extend(found):
-            # a hole: whoever stands before it finds it in Redis and is told; the tail goes on behind it
+            # a hole: a subscriber before it finds it in Redis and is told; the tail goes on behind it
             tail.restart(found[-1].cursor, ended=found[-1].field is Field.END)
         follow.wake()

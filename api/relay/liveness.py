@@ -1,4 +1,4 @@
-"""The relay's tick: looks after the runs that have gone quiet, so that nobody waits for what will not come.
+"""The relay's tick: looks after the runs that have gone quiet, so that no client waits for what will not come.
 
 A notice can be lost, a worker can die between a run's row and its end entry, Redis can lose a journal, and all workers
 can be gone. To a client each of these looks like a model that thinks.

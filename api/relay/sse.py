@@ -1,4 +1,4 @@
-"""The SSE form of a journal's entries. Pure: whoever waits and writes is in relay.py."""
+"""The SSE form of a journal's entries. Pure: streams.py waits and writes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ do."""
 
 
 def notice(text: str) -> bytes:
-    """What a client is told whose run waits for a worker: a progress update without an id, which no journal holds."""
+    """Tells a client that its run waits for a worker: a progress update without an id, which no journal holds."""
     return b"data: " + ProgressUpdateEvent(text=text).model_dump_json(exclude_none=True).encode() + b"\n\n"
 
 

@@ -1,6 +1,6 @@
 """The open streams of this process.
 
-Nobody waits for news, which are pushed, nor for the time, which one loop keeps for all: a stream that is idle costs
+No task waits for news, which are pushed, nor for the time, which one loop keeps for all: a stream that is idle costs
 what one waiting task holds.
 """
 

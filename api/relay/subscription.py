@@ -20,7 +20,7 @@ READ_BYTES = 256 * 1024
 
 
 class Follow:
-    """One run that somebody here follows."""
+    """One run that clients of this process follow."""
 
     __slots__ = (
         "_acknowledgement",
@@ -47,7 +47,7 @@ class Follow:
         self.acknowledged = False
         """Whether all notices from now on are sure to come."""
         self._acknowledgement: asyncio.Event | None = None
-        """Where somebody waits for it: an event is larger than all the rest."""
+        """Made only where a subscriber waits for it, because an event is larger than all the other fields together."""
         self._listeners: list[Callable[[], None]] = []
         self.heard_at = time.monotonic()
         """When there was news, or a look that found everything in order."""

@@ -49,7 +49,7 @@ def adjoins(cursor: Cursor, entry: Entry) -> bool:
 
 
 SHRUNK = 8
-"""What a burst may fill is so many times what is kept of it."""
+"""After a burst the tail is cut to an eighth of its limit."""
 _ATTEMPT = 1 << 48
 """Larger than any seq."""
 
@@ -93,7 +93,7 @@ class Tail:
         return True
 
     def shrink(self) -> None:
-        """Keeps what somebody may come back for after a moment. Whoever takes his time reads from Redis."""
+        """Keeps what a client may come back for after a moment. A client that takes longer reads from Redis."""
         if self._size > self._max_bytes // SHRUNK:
             self._drop_older(self._max_bytes // SHRUNK)
 

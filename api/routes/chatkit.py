@@ -232,10 +232,10 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 def _request_hash(body: bytes, key: str | None) -> bytes:
-    """Without a key another one than with it.
+    """The hash of a keyless request differs from that of a keyed one.
 
-    It then finds the run that the same body has made already, but none that was made by an API that does not note what
-    its clients have received: those hash the body alone.
+    A keyless request finds the run that the same body has made already, but no run of an API that does not note what
+    its clients have received, because such an API hashes the body alone.
     """
     digest = hashlib.sha256(b"" if key is not None else _KEYLESS)
     digest.update(body)

@@ -27,7 +27,7 @@ from relaykit.shared.settings import Settings
 
 TOLD_AFTER_SECONDS: Final = 1.0
 CLOSE_SECONDS: Final = 5.0
-"""For what the server's code has begun to end, before the process leaves it behind."""
+"""How long the process waits for what the server's code has begun, before it leaves that behind."""
 
 T = TypeVar("T")
 

@@ -18,4 +18,4 @@ class ServiceMissing(LocalModeError):
 
 
 class Stopped(Exception):
-    """Somebody asked to stop while something was starting."""
+    """A stop was asked for while a service was starting."""

@@ -14,10 +14,10 @@ from relaykit.local.services import Services
 from relaykit.shared.settings import LOOPBACK_HOSTS
 
 DATA_DIR = ".relaykit"
-"""In the folder where the command is called."""
+"""A folder in the one where the command is called."""
 MAX_PROCESSES = 64
 DRAIN_SECONDS = 5.0
-"""Whoever presses Ctrl-C waits for it; a deployment has 25."""
+"""The person who pressed Ctrl-C waits for it; a deployment has 25."""
 SHUTDOWN_DELAY_SECONDS = 0.0
 """No balancer is in front of local mode."""
 

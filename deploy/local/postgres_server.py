@@ -25,7 +25,7 @@ ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
 """Nothing of the caller's: a PGPORT or PGDATA there is meant for another server."""
 
 VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-"""For data that nobody needs after a crash."""
+"""Settings for data that is of no use after a crash."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Waiting for children: until something holds, one of them ends, or somebody asks to stop."""
+"""Waiting for children: until something holds, one of them ends, or a stop is asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WATCH_SECONDS = 0.1
 
 
 class StopRequest:
-    """Whether somebody asked to stop. A plain flag: a signal handler can set it whatever the main thread holds."""
+    """Whether a stop was asked for. A plain flag: a signal handler can set it whatever the main thread holds."""
 
     def __init__(self) -> None:
         self.requested = False

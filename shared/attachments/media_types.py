@@ -38,7 +38,7 @@ OTHER_NAMES: Final = {
     "audio/wave": "audio/wav",
     "audio/x-m4a": "audio/mp4",
 }
-"""Of the same types."""
+"""Names of a type that are not the registered one, with that one."""
 
 OF_ENDING: Final = {
     "csv": "text/csv",
@@ -68,7 +68,7 @@ OF_ENDING: Final = {
     "wav": "audio/wav",
     "m4a": "audio/mp4",
 }
-"""Of endings that say enough; none of a type that a browser would run."""
+"""The types of endings that say enough; none of them is a type that a browser would run."""
 
 MISTAKEN: Final = {
     "csv": frozenset(
@@ -79,11 +79,11 @@ MISTAKEN: Final = {
     "xlsx": frozenset({"application/zip", "application/vnd.ms-excel"}),
     "pptx": frozenset({"application/zip"}),
 }
-"""By ending: types that name the program which opens such a file, or what it is packed in, and not the file."""
+"""For each ending: types that name the program which opens such a file, or what it is packed in, and not the file."""
 
 PLAIN_TEXT: Final = "text/plain"
 TEXT_ENDINGS: Final = frozenset({"csv", "tsv", "md", "markdown", "json", "xml", "yaml", "yml"})
-"""Of plain text that has a type of its own besides."""
+"""Endings of plain text that has a type of its own besides."""
 
 
 def media_type(declared: str) -> str:

@@ -33,7 +33,7 @@ from relaykit.shared.threads.store import ATTACHMENT
 UPLOAD_TIMEOUT_SECONDS: Final = 600
 UPLOAD_RETRY_SECONDS: Final = 2.0
 GARBAGE_AFTER_SECONDS: Final = 3_600
-"""An object that no row claims by then is nobody's: more than an upload can last."""
+"""An object that no row claims by then belongs to no upload, because none lasts that long."""
 PART_BYTES: Final = 5 * 1024 * 1024
 PARTS_AT_ONCE: Final = 2
 READ_CHUNK_BYTES: Final = 64 * 1024
@@ -103,7 +103,7 @@ def open_object_store(url: str) -> ObjectStore:
 
 
 class AttachmentObjects:
-    """Writes, reads and removes the bytes. Whoever calls has checked that the caller may.
+    """Writes, reads and removes the bytes. The code that calls has checked that the caller may.
 
     Safe with any number of hosts: each upload has an object of its own, which one conditional UPDATE makes the
     attachment's. An object is noted as garbage before its first byte and until that UPDATE, and again when its row

@@ -30,7 +30,7 @@ class Previews:
     seconds: int | None
 
     def url(self, attachment_id: str, tenant: str, owner: str) -> AnyUrl:
-        """Good for the owner's attachment alone: of somebody else's id it makes a link that no API accepts."""
+        """Good for the owner's attachment alone: of another owner's id it makes a link that no API accepts."""
         expires = None if self.seconds is None else _end_of_period(self.seconds)
         return AnyUrl(link(self.key, self.public_url, Grant("GET", attachment_id, tenant, owner, expires)))
 

@@ -43,7 +43,8 @@ RASTER_IMAGES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image
 """Image types that cannot carry scripts: the ones a browser is shown in place."""
 
 SIZE_KEY: Final = "size_bytes"
-"""In an attachment's `metadata`, which ChatKit sends to no client: the bytes that it was declared with, and has."""
+"""The key, in an attachment's `metadata`, of the bytes that it was declared with, and has. ChatKit sends `metadata` to
+no client."""
 
 UNSENT_RETRY_SECONDS: Final = 60.0
 
@@ -95,7 +96,7 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
     `await self.attachment_store.read(attachment_id, context)`.
 
     An image's `preview_url` is signed too, for ATTACHMENT_PREVIEW_SECONDS at most; PostgresStore renews it in each item
-    and attachment that it reads. Whoever has the link can see that one image until then: keep query strings out of
+    and attachment that it reads. Everyone with the link can see that one image until then: keep query strings out of
     access logs. With CHATKIT_STORE=own there is nothing that renews it, and it does not end before the attachment.
     Nor does a link that an earlier release has given. A new ATTACHMENTS_KEY ends all links that there are.
 
@@ -278,7 +279,7 @@ def build_attachment_store(
     if rules is None or settings.attachments_url is None:
         return None
     objects = AttachmentObjects(database, open_object_store(settings.attachments_url))
-    # with a store of the server's own nobody tells us which attachments were sent
+    # a store of the server's own does not say which attachments were sent
     return ObjectAttachmentStore(
         database,
         objects,

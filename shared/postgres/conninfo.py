@@ -48,7 +48,7 @@ VARIABLES: Final = {
     "target_session_attrs": "PGTARGETSESSIONATTRS",
     "user": "PGUSER",
 }
-"""By parameter: where libpq looks for one that neither the URL nor the service has."""
+"""For each parameter: the variable in which libpq looks for one that neither the URL nor the service has."""
 _HOST = re.compile(r"(?:\[([^\]]+)\](?=[:/?,]|$)|(?!\[)([^:/?,]*))(?::([^/?,]*))?")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
 _FIELD = re.compile(r"((?:\\.|[^:\\])*)(?::|$)", re.DOTALL)

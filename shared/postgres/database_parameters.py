@@ -47,7 +47,7 @@ ALLOWED: Final[dict[str, tuple[str, ...]]] = {
     "sslaccept": (),
     "sslidentity": (),
 }
-"""By parameter: the values that both drivers can keep. Any other is refused."""
+"""For each parameter: the values that both drivers can keep. Any other is refused."""
 
 LEFT_OUT: Final[dict[str, str]] = {
     "client_encoding": "it is always UTF-8",
@@ -67,4 +67,4 @@ LEFT_OUT: Final[dict[str, str]] = {
     "uselibpqcompat": "only node-postgres reads it",
     "workaround": "only Supabase's own clients read it",
 }
-"""By parameter: why nothing is lost without it."""
+"""For each parameter: why nothing is lost without it."""

@@ -23,7 +23,7 @@ from relaykit.shared.postgres.database_parameters import ALLOWED, LEFT_OUT, NAME
 
 DEFAULT_PORT: Final = "5432"
 APPLICATION_NAME: Final = "relaykit"
-"""Of a session of the API or a worker, where the URL has none."""
+"""The name of a session of the API or a worker, where the URL has none."""
 LOCAL_HOSTS: Final = "/run/postgresql,/var/run/postgresql,/tmp,localhost"  # folders of a socket
 """Where the server is looked for without a host. libpq's own choice depends on who has built it."""
 ROOTS: Final = (

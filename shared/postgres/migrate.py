@@ -25,14 +25,14 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 APPLICATION_NAME = "relaykit-migrate"
 CONNECT_TIMEOUT_SECONDS = 10
 CHECKED_CONNECTIONS = 2
-"""For a moment at the start, to find out whether a pooler keeps sessions."""
+"""This many connections are open for a moment at the start, to find out whether a pooler keeps sessions."""
 PATIENCE_SECONDS = 600.0
-"""For another host to be done, and for the locks of one migration to be had."""
+"""How long a migration waits for another host to be done, and for its own locks."""
 POLL_SECONDS = 0.25
 LOCK_WAIT_SECONDS = 1.0
-"""For the lock of a table: as long as a migration waits for it, all that came later waits behind it."""
+"""How long one try waits for the lock of a table. Every later statement on that table waits behind it meanwhile."""
 LOCK_PAUSE_SECONDS = 2.0
-"""Between two tries for such a lock: what has gathered behind it goes first."""
+"""The pause between two tries for such a lock, in which the statements that have gathered behind it go first."""
 KNOWN_REASONS = (
     "connection refused",
     "password authentication failed",
@@ -113,7 +113,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is not t
         return bool(cursor.fetchone()[0])
 
     def apply_patiently(self, migration: Migration) -> None:
-        """Applies `migration` in short tries for its locks, so that nobody else waits longer than one of them."""
+        """Applies `migration` in short tries for its locks, so that no statement waits longer than one of them."""
         migration.load()
         gives_up_at = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -129,7 +129,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo is not t
     def _apply(self, migration: Migration) -> None:
         """Applies `migration` and notes it as applied, in one transaction where the file allows one.
 
-        Outside a transaction the locks are those of CREATE INDEX CONCURRENTLY: nobody waits behind them.
+        Outside a transaction the locks are those of CREATE INDEX CONCURRENTLY: no statement waits behind them.
         """
         if migration.use_transactions:
             self._wait_for_locks(LOCK_WAIT_SECONDS)

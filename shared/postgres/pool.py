@@ -16,9 +16,10 @@ from relaykit.shared.log import failure
 from relaykit.shared.tasks import end_tasks
 
 RELEASE_TIMEOUT_SECONDS: Final = 1.0
-"""For a cancelled statement to stop at the server, before its connection is given up."""
+"""How long a cancelled statement has to stop at the server, before its connection is given up."""
 GROWTH_PAUSE_SECONDS: Final = 1.0
-"""After a further connection was refused, until the next is asked for: each refusal costs the server a process."""
+"""After a further connection was refused, the next is asked for this much later: each refusal costs the server a
+process."""
 
 log = structlog.get_logger()
 
@@ -106,7 +107,7 @@ class Pool:
                 await self._returned.wait()
 
     async def terminate(self) -> None:
-        """Ends all connections, whoever has them."""
+        """Ends all connections, also those that are in use."""
         await self._refuse_more()
         await end_tasks(list(self._settling))
         for connection in self._open:

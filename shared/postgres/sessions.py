@@ -43,7 +43,7 @@ def prepared(statement: str) -> str:
 
 
 class _Session(asyncpg.Connection):
-    """Its prepared statements have names that no other process has: where a pooler gives the session to somebody else
+    """Its prepared statements have names that no other process has: where a pooler gives the session to another client
     after all, a statement is missing and never another's.
     """
 

@@ -16,12 +16,12 @@ from typing import Any, Final, NoReturn
 import structlog
 
 END_SECONDS: Final = 5.0
-"""From the end of a process's main task to its own, for tasks that clean up, threads that finish, and what libraries
-have registered with atexit."""
+"""How long a process lasts after its main task, for tasks that clean up, threads that finish, and what libraries have
+registered with atexit."""
 REPORT_SECONDS: Final = 1.0
-"""Then, for the line about what is left: it may wait for a lock of the log."""
+"""How long the line about what is left may take after that: it may wait for a lock of the log."""
 FINALIZATION_SECONDS: Final = 2
-"""Then, for an interpreter that has ended its daemon threads already: the kernel ends it, by SIGALRM."""
+"""How long an interpreter that has ended its daemon threads has after that: the kernel ends it, by SIGALRM."""
 MAX_NAMES: Final = 20
 FAILED_STATUS: Final = 1
 

@@ -15,7 +15,7 @@ from relaykit.shared.log import failure
 from relaykit.shared.process.end import end_now, end_within_bound, final_status, names_of
 
 TASKS_SECONDS = 2.0
-"""Of the END_SECONDS of a process, for the tasks that are left to clean up."""
+"""This much of END_SECONDS is for the tasks that are left to clean up."""
 
 STOPPED = "Event loop stopped before Future completed."
 """What asyncio and uvloop say where something has called `loop.stop()`."""

@@ -64,6 +64,6 @@ class Renewal(IntFlag):
     CANCEL = 2
     """The user has stopped the run."""
     FOLLOWED = 4
-    """Somebody follows the run; only told where ABANDON_SECONDS is on."""
+    """A client follows the run; only told where ABANDON_SECONDS is on."""
     RETAKEN = 8
-    """The lease was gone and nobody's, and is held again."""
+    """The lease had lapsed, no other worker had taken it, and it is held again."""

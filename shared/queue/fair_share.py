@@ -20,9 +20,9 @@ class Flow:
     tenant: str
     caller: str
     tenant_weight: float = 1.0
-    """Relative to the other tenants."""
+    """The tenant's weight, relative to the other tenants."""
     caller_weight: float = 1.0
-    """Relative to the other callers of the tenant."""
+    """The caller's weight, relative to the other callers of the tenant."""
 
     @property
     def path(self) -> str:

@@ -28,7 +28,7 @@ RECOUNTED_AT_ONCE = 100
 FAIR_TTL_MS = keys.FAIR_TTL_SECONDS * 1000
 
 REPEAT_SECONDS = 300
-"""For so long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
+"""How long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
 
 
 def serialize(data: Any) -> bytes:
@@ -44,12 +44,12 @@ class Pulse(IntEnum):
     """What a look at a quiet run finds."""
 
     HELD = 0
-    """Somebody has it, and there is no news."""
+    """A worker has the run, and there is no news."""
     NOBODY = 1
-    """Nobody has it, and there is no news."""
+    """No worker has the run, and there is no news."""
     NEWS = 2
     GONE_HELD = 3
-    """The journal is gone, or ends before what is known; somebody has the run."""
+    """The journal is gone, or ends before what is known; a worker has the run."""
     GONE_NOBODY = 4
 
 
@@ -147,7 +147,7 @@ class Queue:
         await call(self._redis, self._release_call(claim, "aside"))
 
     async def leave(self, claims: Sequence[Claim], blamed: Set[str]) -> None:
-        """Gives up all that a process holds which is about to end itself, because of the runs that are blamed.
+        """Gives up every run of a process that is about to end itself because of the runs that are blamed.
 
         Their attempts count, and those of the others do not. All are due again now.
         """

@@ -16,7 +16,7 @@ from relaykit.shared.redis.client import Redis, insist, names_of, script, transl
 
 RETRY_SECONDS = 0.5
 FREE_SECONDS = keys.DATABASE_TTL_SECONDS + 2.0
-"""Within which the note of a deployment that has ended is gone."""
+"""The note of a deployment that has ended is gone within this time."""
 
 WRONG_SETTING = {
     "WRONGPASS": "Redis refuses its password, or its user (WRONGPASS)",

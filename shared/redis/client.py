@@ -39,7 +39,7 @@ T = TypeVar("T")
 class _Connection(AbstractConnection):
     """Raises redis-py's ConnectionError where the connection was reset since it was last read.
 
-    redis-py takes what uvloop raises then for no error of a connection's, and whoever waits out an outage would fail.
+    redis-py does not take what uvloop raises then for an error of the connection, and waiting out an outage would fail.
     It also has the process leave a node that says that it is the wrong one, which redis-py takes for a mere reply.
     """
 
@@ -77,7 +77,7 @@ class _Connection(AbstractConnection):
 
 
 class FairPool(redis_asyncio.ConnectionPool):
-    """Gives its connections to whoever has asked first; waits up to REPLY_TIMEOUT_SECONDS for a free one.
+    """Gives its connections in the order of asking; waits up to REPLY_TIMEOUT_SECONDS for a free one.
 
     redis-py's BlockingConnectionPool lets newcomers overtake: of 25 callers at one connection, with a median wait of
     5 ms, some waited over 4 s. It also loses a wake-up where the caller that it goes to is cancelled.

@@ -34,38 +34,38 @@ SIGNALS = "relaykit:signals"
 """Channel: the id of a run to be cancelled, heard by every worker."""
 
 HUB = "relaykit:hub"
-"""Channel on which nothing is said: a hub always hears it, so that its connection is there before anybody follows."""
+"""Never published to. Subscribing to it opens the hub's connection before the first follower."""
 
 REAPED = "relaykit:reaped"
 """Set by the reaper's turn until the next is due, so that many workers do not look at all runs as many times."""
 
 RATE_PREFIX = "relaykit:rate:"
-"""Of each caller: the time until which its requests are spoken for. Lives until then."""
+"""A caller's rate: the time until which its requests are spoken for. Lives until then."""
 
 TENANT_RATE_PREFIX = "relaykit:tenant-rate:"
-"""The same of each tenant."""
+"""A tenant's rate, likewise."""
 
 FAIR_PREFIX = "relaykit:fair:"
 """The fair order of the due jobs; shared/redis/lua/fair.lua lists its keys. Digests stand for tenants and callers."""
 
 FAIR_TTL_SECONDS = 86_400
-"""From the last use of a key. The reaper gives jobs that have waited longer a place again."""
+"""Counts from the last use of a key. The reaper gives jobs that have waited longer a place again."""
 
 BYTES_PREFIX = "relaykit:bytes:"
-"""Of each caller: the time until which the bytes of its bodies are paid for. Lives until then."""
+"""A caller's bytes: the time until which the bytes of its bodies are paid for. Lives until then."""
 
 UNBEGUN_JOURNAL_TTL_SECONDS = 60
-"""Of the journal of a run that ended without ever having begun: it says no more than the thread does."""
+"""Time to live of the journal of a run that ended without ever having begun: it says no more than the thread does."""
 
 MISSING_PREFIX = "relaykit:missing:"
-"""When the reaper first saw a run that nobody has: it acts only where that lasts."""
+"""When the reaper first saw a run without lease and job: it acts only where that lasts."""
 
 DATABASE = "relaykit:database"
 """The identity of the PostgreSQL database whose runs these keys are about: another deployment, which would have the
 same keys, reads it when it starts."""
 
 DATABASE_TTL_SECONDS = 15
-"""From the last turn of a reaper, or the last look at an API's readiness: three turns may fail."""
+"""Counts from the last turn of a reaper, or the last look at an API's readiness: three turns may fail."""
 
 RUN_PREFIX = "run_"
 """How a run's id begins. An id on the queue that does not is another application's job."""
@@ -90,7 +90,8 @@ def journal(run_id: str) -> str:
 
 
 def notices(run_id: str) -> str:
-    """Channel: something was appended to the run's journal. Carries no data: the stream is the only truth."""
+    """Channel: something was appended to the run's journal. A notice carries the entries where they are short; a reader
+    takes them from it only where they follow what it has, because the journal is the only truth."""
     return f"run:{{{run_id}}}:news"
 
 
@@ -116,7 +117,7 @@ def delivered(run_id: str) -> str:
 
 
 def followed(run_id: str) -> str:
-    """Set for as long as somebody follows the run; only where ABANDON_SECONDS is on."""
+    """Set for as long as a client follows the run; only where ABANDON_SECONDS is on."""
     return f"run:{{{run_id}}}:followed"
 
 

@@ -14,12 +14,12 @@ from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, Redis, translated
 
 SILENCE_SECONDS = 5.0
-"""After which the connection is asked whether it is there."""
+"""After this long without a message the connection is asked whether it is there."""
 
 
 @asynccontextmanager
 async def listening(redis: Redis, ask: Callable[[PubSub], Awaitable[None]]) -> AsyncIterator[PubSub]:
-    """A connection that listens to what `ask` subscribes to. Raises QueueUnavailable, also where nobody answers.
+    """A connection that listens to what `ask` subscribes to. Raises QueueUnavailable, also where no answer comes.
 
     It is left without a farewell: where the other side has gone silent, TLS would wait for one.
     """

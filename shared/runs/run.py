@@ -1,4 +1,4 @@
-"""A run's life: its states, the one transition table, and what a run is. Its rows are in run_rows.py."""
+"""A run's life: its states, the one transition table, and what a run is. Its rows are in rows.py."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AwaitedCall:
 
     item_id: str
     seconds_left: float
-    """Until it is given up."""
+    """Time until the call is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,13 +86,13 @@ class Run:
     request_hash: bytes | None
     idempotency_key: str | None = None
     max_attempts: int | None = None
-    """Of this run alone; None: the setting's."""
+    """The run's own limit of attempts; None: the setting's."""
     thread: str | None = field(default=None, repr=False)
     """Its thread as our store had it when the attempt began, JSON; None where it did not have it."""
     anchor: str | None = field(default=None, repr=False)
-    """The same of its anchor."""
+    """Its anchor item, likewise."""
     awaited: AwaitedCall | None = None
-    """Of a thread's active run alone: what the thread awaits, where that run has ended and its turn has not."""
+    """What the thread awaits, where its active run has ended and the run's turn has not; only set by `active`."""
 
     @property
     def given_up_call(self) -> str | None:
@@ -101,10 +101,11 @@ class Run:
 
 
 MAX_UNCOUNTED_ATTEMPTS = 20
-"""Of a run: what is lost beyond that counts, by whose fault it may be, so that no run goes round for ever."""
+"""A run's attempts that are lost beyond this many count, whichever run caused the loss, so that no run goes round for
+ever."""
 
 GIVEN_UP = "given_up_call"
-"""In a run's input; absent where no call was given up for it."""
+"""A key of a run's input: the call that was given up for it. Absent where there is none."""
 
 
 def new_run_id() -> str:

@@ -177,7 +177,7 @@ def merge(
 ) -> Merged:
     """The row with what the caller has changed.
 
-    All of it is the caller's where it has not loaded the thread. A run leaves a title alone that somebody else has
+    All of it is the caller's where it has not loaded the thread. A run leaves a title alone that another writer has
     given the thread meanwhile (`is_titled`, or by its value); of all else what is saved last is kept.
     """
     merged, changes = dict(row), []
@@ -198,7 +198,7 @@ def merge(
 
 
 def taken_back(row: Fields, changes: Iterable[Change]) -> Fields:
-    """The row without these changes; a field that is another one by now was changed by somebody else, and stays."""
+    """The row without these changes; a field with another value by now was changed by another writer, and stays."""
     result = dict(row)
     for change in changes:
         if row.get(change.field, NOTHING) == change.after:

@@ -9,7 +9,7 @@ and writes nothing. Or the statement comes first: the UPDATE that raises the att
 committed, and the next attempt, which begins by deleting, finds it. A plain read could see the old number and commit
 after that deletion. FOR KEY SHARE conflicts with an UPDATE of `attempt` and with no other, because `attempt` is a
 key column (index runs_attempt): a change of status, a stop and other writers of the run do not wait. A run without a
-row has no fence. Whoever raises an attempt must not hold a lock on a thread's row in that transaction.
+row has no fence. A transaction that raises an attempt must not hold a lock on a thread's row in that transaction.
 """
 
 from __future__ import annotations

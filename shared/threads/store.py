@@ -87,7 +87,7 @@ class PostgresStore(Store[Any]):
     async def save_thread(self, thread: ThreadMetadata, context: Any) -> None:
         """Writes what the caller has changed of the thread since it loaded it, without its items, over what it is now.
 
-        `thread` then has what others have changed meanwhile. A run leaves a title alone that somebody else has given
+        `thread` then has what others have changed meanwhile. A run leaves a title alone that another writer has given
         since the run began, and cannot bring back its thread once that has been deleted.
         """
         request, fence = owner_of(context), fence_in(context)
@@ -203,7 +203,7 @@ class PostgresStore(Store[Any]):
     ) -> TakenBack:
         """Takes back what the run of `context` has added to the thread and changed in it in its attempts so far.
 
-        What somebody else has changed since stays. Of items that do not say who wrote them, those after the anchor
+        What another writer has changed since stays. Of items that do not say who wrote them, those after the anchor
         (all, without one) but for `keep` were added.
         """
         return await take_back(self._calls, thread_id, anchor_item_id, keep, context)

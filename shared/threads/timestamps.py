@@ -30,7 +30,7 @@ Sent = TypeVar("Sent", bound=BaseModel)
 
 
 def send_offsets(server: ChatKitServer[Any]) -> None:
-    """From now on what the server serialises has them, whoever asks it to: admission, a run, or the SDK itself."""
+    """From now on what the server serialises has them, whether admission, a run or the SDK itself asks for it."""
     serialize = server._serialize
     server._serialize = lambda obj: serialize(with_offsets(obj))  # type: ignore[method-assign]
 

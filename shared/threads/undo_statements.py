@@ -1,7 +1,7 @@
 """The statements that keep what an attempt writes over, and those that take an attempt back.
 
 What a run has added itself says so in its `run_id`. Of anything else in its thread the attempt keeps, in the statement
-that writes, what was there: the newest that is not its own, because an item that somebody else has changed since the
+that writes, what was there: the newest that is not its own, because an item that another writer has changed since the
 attempt's last write is kept anew. It is locked before it is read, so that it is what the write meets.
 """
 
@@ -36,7 +36,7 @@ def keeping(found: str, written: str, run: str, attempt: str) -> str:
 
 OLDER_FIRST: Final = "(SELECT count(*) FROM older) IS NOT NULL"
 
-# A field that somebody else has changed since the run's last write is kept anew too.
+# A field that another writer has changed since the run's last write is kept anew too.
 KEEP_FIELDS: Final = """kept AS (
     INSERT INTO undo_thread_fields AS undo (run_id, field, before, after)
     SELECT $10, field, before, after

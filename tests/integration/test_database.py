@@ -143,7 +143,8 @@ class TestStart:
             [
                 sys.executable,
                 "-c",
-                "from relaykit.shared import attachments, database, migrate, store",
+                "import relaykit.shared.attachments.store, relaykit.shared.threads.store;"
+                "from relaykit.shared.postgres import database, migrate",
             ],
             env={},
             cwd=Path(__file__).parents[2],

@@ -97,7 +97,7 @@ class TestOnce:
             [
                 sys.executable,
                 "-c",
-                "import os, sys, time; from relaykit.shared import migrate as m;"
+                "import os, sys, time; from relaykit.shared.postgres import migrate as m;"
                 "b = m._connected(os.environ['DATABASE_URL']); b.take_lock(); b.begin();"
                 "b.execute('CREATE TABLE half_done (id integer)'); print('held', flush=True); time.sleep(600)",
             ],

@@ -122,7 +122,7 @@ class ArqWorker(Worker):
         return len(claims)
 
     async def _run(self, claim: Claim, earlier: asyncio.Task[Outcome] | None) -> Outcome:
-        """Runs the job under its claim; its id is the run's, and what its message says besides is nobody's word.
+        """Runs the job under its claim. Only the job's id is trusted, the run's; the message's content is ignored.
 
         A worker that slept through its lease may have claimed its own run again. The attempt that still runs goes on
         under the new claim; where another worker has begun the next one meanwhile, it ends first.

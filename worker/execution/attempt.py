@@ -47,7 +47,7 @@ Events = AsyncGenerator[ThreadStreamEvent, None]
 STOP_AGAIN_SECONDS = 5.0
 """A server that has not ended this long after it was cancelled is cancelled again."""
 CANCELLATIONS = 2
-"""After so many it is left behind: the run ends without it."""
+"""After this many cancellations the run ends without waiting for the server."""
 
 _ACTION: TypeAdapter[Action[str, Any]] = TypeAdapter(Action[str, Any])
 
@@ -185,7 +185,7 @@ class Attempt:
             await producer
         except asyncio.CancelledError:
             if self._state.reason is None:
-                # the server cancelled itself: nobody stopped it, and its answer is not whole
+                # the server cancelled itself: no stop was asked for, and its answer is not whole
                 self.last_error = _interrupted()
                 journal.put(self.last_error)
         except (Fenced, Stopping):

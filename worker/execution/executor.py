@@ -246,10 +246,10 @@ class Executor:
             attempt.stop(Stop.LOST)
             journal.close()
             log.warning("attempt lost", action="attempt_lost")
-            return Outcome.AGAIN  # where the lease is ours after all, nobody else would come for the run
+            return Outcome.AGAIN  # where the lease is ours after all, no other worker would claim the run
         attempt.when_lost(None)
         journal.end(status.value)
-        with suppress(Fenced):  # the row has ended: whoever has the lease now writes the same end
+        with suppress(Fenced):  # the row has ended: the worker that has the lease now writes the same end
             await journal.flush()
         if promoted is not None:
             next_run = promoted

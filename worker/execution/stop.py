@@ -23,12 +23,12 @@ class Stop(StrEnum):
     USER = "user"
     """The user's stop: the partial answer and the SDK's note are kept."""
     TIMEOUT = "timeout"
-    """RUN_TIMEOUT_SECONDS are over: the partial answer is kept, nobody is said to have stopped it."""
+    """RUN_TIMEOUT_SECONDS are over: the partial answer is kept, without a note that the user stopped it."""
     ABANDONED = "abandoned"
-    """Nobody has followed the run for ABANDON_SECONDS: as with a time-out."""
+    """No client has followed the run for ABANDON_SECONDS: the partial answer is kept, as after a time-out."""
     DRAIN = "drain"
-    """The worker goes: the run is handed back, and its next attempt begins anew. The partial answer is kept till then:
-    a stop may come before."""
+    """The worker drains: the run is handed back, and its next attempt begins anew. The partial answer is kept till
+    then, because a stop may come before."""
     LOST = "lost"
     """The lease is another worker's: nothing may be written."""
 
@@ -105,7 +105,7 @@ class StopState:
 
 
 current_stop: ContextVar[StopState | None] = ContextVar("relaykit_stop", default=None)
-"""In the task of the server alone."""
+"""Set only in the task that runs the server."""
 
 _executing: ContextVar[StopState | None] = ContextVar("relaykit_executing", default=None)
 

@@ -23,9 +23,9 @@ UNBOUNDED_SECONDS = 60.0
 BEAT_LEASES = 2.0
 """Leases after which a heartbeat that has not come to an end hangs: each beat is bounded by a third of one."""
 CHECK_SECONDS = 5.0
-"""For Redis and PostgreSQL to answer."""
+"""How long Redis and PostgreSQL have to answer."""
 CHECKED_FOR_SECONDS = 1.0
-"""For so long a check holds: many probes ask the services no more often than one."""
+"""How long the result of a check holds, so that many probes ask the services no more often than one."""
 
 
 class Health:

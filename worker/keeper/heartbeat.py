@@ -50,7 +50,7 @@ class Heartbeat:
         self._shown_at: dict[Claim, float] = {}
         """When each lease was last shown to hold, by this process's clock."""
         self._followed_at: dict[Claim, float] = {}
-        """When somebody was last seen to follow each run; from the first beat on."""
+        """When a client was last seen to follow each run; from the first beat on."""
         self._failed_beats = 0
         """Since the last one that did not fail."""
         self._lost: set[Claim] = set()

@@ -34,9 +34,9 @@ from relaykit.worker.keeper.probe_server import ProbeServer
 from relaykit.worker.keeper.watchdog import Watchdog, described
 
 LEAVE_SECONDS = 2.0
-"""For Redis to take the leases of a process that ends: without that they end by themselves."""
+"""How long Redis has to take the leases of a process that ends; without that they end by themselves."""
 END_SECONDS = 5.0
-"""For the thread to end, which no process waits for."""
+"""How long the keeper's thread has to end; no process waits for it longer."""
 ARM_EVERY_SECONDS = 1.5
 """Arming the last resort starts a thread. Its clock runs on while the process is frozen, so that a process that wakes
 has to arm it again at once."""

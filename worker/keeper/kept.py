@@ -21,4 +21,4 @@ class Kept:
     """Asks Redis and PostgreSQL; run in the worker's loop. Raises QueueUnavailable, DatabaseUnavailable."""
     is_draining: Callable[[], bool]
     ends_by: Callable[[], float | None]
-    """Until when the process has to have ended, by time.monotonic(), once it was asked to."""
+    """When the process has to have ended, by time.monotonic(); None until it is asked to."""

@@ -9,9 +9,10 @@ import sys
 from typing import NoReturn
 
 BLOCKED_STATUS = 3
-"""Of a process that ends itself because a call blocks its event loop."""
+"""Exit status of a process that ends itself because a call blocks its event loop."""
 MARGIN_SECONDS = 5.0
-"""Beyond the time in which the keeper ends the process: for calls that let no other thread run Python, the keeper."""
+"""How much later than the keeper the last resort ends the process. It is for calls that let no other thread run Python,
+the keeper's among them."""
 
 
 def arm(seconds: float) -> None:

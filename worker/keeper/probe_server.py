@@ -13,10 +13,11 @@ from http import HTTPStatus
 MAX_HEAD_BYTES = 8192
 MAX_CONNECTIONS = 32
 REQUEST_SECONDS = 10.0
-"""From the connection to the last byte of the answer."""
+"""How long a connection may take, from its beginning to the last byte of the answer."""
 BACKLOG = 64
 LINGER_SECONDS = 1.0
-"""For a client to read its answer and to close: a connection that is closed with unread bytes loses its answer."""
+"""How long a client has to read its answer and to close, because a connection that is closed with unread bytes loses
+its answer."""
 
 
 @dataclass(frozen=True, slots=True)

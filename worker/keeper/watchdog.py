@@ -22,10 +22,10 @@ from relaykit.worker.metrics import BLOCKED, BLOCKED_SECONDS
 TICK_SECONDS = 0.5
 NAMED_AFTER_SECONDS = 1.0
 PAUSE_SECONDS = 0.5
-"""By so much the watchdog itself has to be late for its process to have been paused, or its interpreter held."""
+"""If the watchdog itself is this late, its process was paused, or its interpreter was held."""
 HELD_SHARE = 0.05
-"""Of such a pause on the CPU, beyond what a tick may have taken: then a call held the interpreter, on a host that may
-be busy. A frozen process uses nothing."""
+"""If the process used more than this share of such a pause on the CPU, beyond what a tick may have taken, a call held
+the interpreter. The host may be busy, so the share is small; a frozen process uses nothing."""
 
 log = structlog.get_logger()
 

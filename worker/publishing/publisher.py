@@ -28,7 +28,7 @@ MAX_PENDING = 512
 MAX_PENDING_BYTES = 1024 * 1024
 LINGER_SECONDS = 0.0025
 """From one flush to the next, for each run that was in it, where that brings nothing but more pieces of items that are
-shown already: a run that speaks alone waits for nobody, and many wait together, whose pieces are joined meanwhile."""
+shown already: a run that speaks alone does not wait, and many wait together, whose pieces are joined meanwhile."""
 MAX_LINGER_SECONDS = 0.05
 """Twenty times a second text still seems to flow."""
 RETRY_SECONDS = 0.1

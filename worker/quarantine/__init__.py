@@ -1,7 +1,7 @@
-"""The quarantine: suspects are executed in processes of their own, apart from those that they were lost with.
+"""The quarantine: suspects are executed in processes of their own, apart from the runs that they were lost with.
 
-A suspect is a run whose last attempt was lost with its process, or which its process has named as its fault. Any of
-those that were lost together may have killed it; executed together again they would do so again.
+A suspect is a run whose last attempt was lost with its process, or which its process has named as its fault. Any of the
+runs that were lost together may have killed the process; executed together again they would do so again.
 
     queue ──► worker: claim ──┬── no suspect ─────────────────► its own loop
                               └── suspect ──► Quarantine ──┬──► cell   a process, one socket to the worker

@@ -25,9 +25,9 @@ from relaykit.worker.quarantine.fork_server import Child, ForkServer
 from relaykit.worker.quarantine.last_place import LastPlace
 
 START_SECONDS = 60.0
-"""For the user's server to be loaded and the services to be reached."""
+"""How long a cell has to load the user's server and to reach the services."""
 END_SECONDS = 5.0
-"""For a process to end that has closed its end of the socket."""
+"""How long a process that has closed its end of the socket has to end."""
 LOOKS_PER_LEASE = 10
 FROZEN_LOOKS = 5
 """A process that does not move for so many is killed, while its leases still hold."""
@@ -45,7 +45,7 @@ class Cell:
     occupants: dict[str, Loss] = field(default_factory=dict)
     """How the runs were lost that are in it, or on their way to it."""
     vacated_at: float = 0.0
-    """By the loop's clock: when the last of them left."""
+    """When the last run left, by the loop's clock."""
     is_over: bool = False
     """Whether it takes no other run."""
     _place: LastPlace = field(default_factory=LastPlace)

@@ -37,7 +37,8 @@ from relaykit.worker.resources import opened_execution
 POOL_MIN, POOL_MAX = 1, 4
 """Connections to PostgreSQL, within DATABASE_POOL_MAX."""
 ORPHAN_SECONDS = 5.0
-"""Beyond DRAIN_SECONDS and a lease: a process whose worker is gone, and whose loop does not hear of it, ends."""
+"""A process whose worker is gone, and whose loop does not hear of it, ends this long after DRAIN_SECONDS and a
+lease."""
 
 log = structlog.get_logger()
 

@@ -29,7 +29,8 @@ Execute = Callable[[socket.socket, int], int]
 """What a forked process does with its socket and its file, and its exit status."""
 
 LOOK_SECONDS = 5.0
-"""At whether the worker is still there: what its code has forked may hold its end of the socket open."""
+"""The fork server looks this often whether the worker is still there, because a process that the worker's code has
+forked may hold the worker's end of the socket open."""
 
 log = structlog.get_logger()
 

@@ -28,7 +28,7 @@ from relaykit.worker.keeper.last_resort import BLOCKED_STATUS
 
 SAMPLE_SECONDS = 0.01
 SLOT_BYTES = 4096
-"""Of one note, of which there are two by turns: a process that dies while it writes leaves the other."""
+"""Size of one note. There are two, written by turns: a process that dies while it writes leaves the other."""
 AREA_BYTES = 3 * SLOT_BYTES
 MAX_PLACES = 8
 MAX_RUNS = 8
@@ -174,7 +174,7 @@ def _frames(awaited: Any) -> Iterator[FrameType]:
                 awaited = getattr(awaited, f"{kind}_yieldfrom" if kind == "gi" else f"{kind}_await", None)
                 break
         else:
-            # what `async for` awaits names its generator to nobody but the collector
+            # only the collector can tell the generator of what `async for` awaits
             awaited = next(
                 (each for each in gc.get_referents(awaited) if isinstance(each, AsyncGeneratorType)), None
             )

@@ -18,13 +18,13 @@ from relaykit.worker.quarantine.cell import Cell, log
 from relaykit.worker.quarantine.fork_server import ForkServer
 
 NEVER_LOST = Loss(company=0, times=0, process="")
-"""Of a run that is no suspect."""
+"""The loss of a run that is no suspect."""
 IDLE_SECONDS = 30.0
 """A cell that has had no run for so long ends."""
 RETRY_SECONDS = 1.0
-"""Before a run is given back whose cell did not start."""
+"""A run whose cell did not start is given back after this time."""
 LOOKS_PER_LEASE = 3
-"""At whether the user has stopped a run that waits for a cell."""
+"""How often, within a lease, a run that waits for a cell is asked after: its user may have stopped it."""
 
 
 class Stay(Enum):

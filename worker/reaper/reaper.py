@@ -29,7 +29,8 @@ from relaykit.worker.reaper.sweeps import OLDEST, Forgotten, OwnedRun, Place, Sw
 
 EVERY_SECONDS = 5.0
 OF_A_TURN = 0.9
-"""After so much of EVERY_SECONDS the next turn is due: a worker alone is not to find its own last one too young."""
+"""The turn's key in Redis expires after this part of EVERY_SECONDS, a little early: otherwise a single worker would
+find its own key still there, and skip every second turn."""
 QUEUED_SECONDS = 2.0
 """A run that was queued this long ago has its job, or has lost it."""
 STRANDED_AT_ONCE = 500
@@ -43,7 +44,7 @@ DELETE_STEPS = 20
 """So many times DELETE_AT_ONCE old rows are looked at in a turn that deletes; the next one goes on from there, so that
 what is old and stays costs the same however much it is."""
 DELETE_EVERY = 12
-"""Of this many turns one deletes what is old."""
+"""One of this many turns deletes what is old."""
 
 log = structlog.get_logger()
 

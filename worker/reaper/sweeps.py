@@ -172,7 +172,7 @@ class Sweeps:
         return Forgotten(len(forgotten), _place(old, limit))
 
     async def forget_threads(self, older_than_days: float, after: Place, limit: int) -> Forgotten:
-        """Of the next `limit` threads that old: deletes those that nobody has used since, with all that is in them."""
+        """Of the next `limit` threads that old: deletes those that were not used since, with everything in them."""
         async with self._database.transaction() as connection:
             old = await connection.fetch(OLD_THREADS, older_than_days, *after, limit)
             locked = [row["id"] for row in await connection.fetch(LOCK_OLD_THREADS, _forgettable(old))]

@@ -2,8 +2,8 @@
 --
 -- KEYS[1], KEYS[2] and so on: for each run its lease, its journal
 -- ARGV[1] and so on: for each run the id of the last entry known here
--- Returns for each run: 0 somebody has it and there is no news, 1 nobody has it and there is no news, 2 there is news;
--- the journal is gone, or ends before what is known here, and 3 somebody, 4 nobody has it.
+-- Returns for each run: 0 a worker has it and there is no news, 1 no worker has it and there is no news, 2 there is
+-- news; the journal is gone, or ends before what is known here, and 3 a worker, 4 no worker has it.
 local function parts(id)
   local a, s = string.match(id, '^(%d+)-(%d+)$')
   return tonumber(a), tonumber(s)

@@ -1,12 +1,12 @@
 -- Renews leases of one worker, and the time to live of their journals until these have their end.
 --
--- A lease that is gone and nobody's is taken again: Redis was emptied, or it ended a moment ago. Where another worker had
--- it in between, the journal and the row refuse what this one writes. A journal's time is put back only when a lease's
--- length of it has gone: to look whether it has its end costs more than all else here.
+-- A lease that is gone, and that no other worker has, is taken again: Redis was emptied, or it ended a moment ago. Where
+-- another worker had it in between, the journal and the row refuse what this one writes. A journal's time is put back
+-- only when a lease's length of it has gone, because to look whether it has its end costs more than all else here.
 --
 -- KEYS[1] queue   then the leases of all runs, their journals, their cancel flags, their followers' flags
 -- ARGV[1] lease, ms   ARGV[2] journal's time to live, ms   then the ids of all runs, then the leases' tokens
--- Returns for each run the sum of: 1 the lease is held (without it: lost), 2 the run is to be cancelled, 4 somebody
+-- Returns for each run the sum of: 1 the lease is held (without it: lost), 2 the run is to be cancelled, 4 a client
 -- follows it, 8 the lease was taken again, and the job's message may be gone.
 local count = (#KEYS - 1) / 4
 if count == 0 then return {} end
