@@ -15,8 +15,8 @@ from chatkit.types import ClientToolCallItem
 from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import DatabaseUnavailable, Stopping
 from relaykit.shared.log import failure
+from relaykit.shared.postgres import locks
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.postgres.locks import THREAD_LOCK
 from relaykit.shared.runs.run import Run, Status, sources
 from relaykit.shared.threads import undo_statements as undo
 
@@ -75,7 +75,7 @@ class AwaitedCalls:
         """Keeps what else is admitted to the thread, and the ends of its runs, out until the transaction ends."""
         async with self._database.connection() as connection:
             await connection.execute(LOCK_THREAD_ROW, tenant, owner, thread_id)
-            await connection.execute(THREAD_LOCK, tenant, owner, thread_id)
+            await connection.execute(locks.THREAD_LOCK, tenant, owner, thread_id)
 
     async def item_of(self, tenant: str, owner: str, thread_id: str) -> str | None:
         """The call that the thread awaits."""
