@@ -19,8 +19,8 @@ from chatkit.types import InferenceOptions, ThreadMetadata, UserMessageItem, Use
 from bench.baselines.stock_arq import HOLDING, STARTED
 from bench.server import Script
 from bench.stack import Stack
-from relaykit.shared.identity import caller_digest
 from relaykit.shared.journal import Journals
+from relaykit.shared.owner import Owner
 from relaykit.shared.queue.fair_share import Flow
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
@@ -45,7 +45,7 @@ STARTED_AT = "SELECT extract(epoch FROM started_at)::float8, status FROM runs WH
 
 def flow(owner: str) -> Flow:
     """The flow of an owner's rows: the reaper gives another place to a job that it does not find there."""
-    return Flow(hashlib.sha256(b"").hexdigest()[:32], caller_digest(None, owner))
+    return Flow(hashlib.sha256(b"").hexdigest()[:32], Owner(tenant="", user_id=owner).digest)
 
 
 class PickUp(NamedTuple):

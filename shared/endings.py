@@ -27,6 +27,7 @@ from relaykit.shared.errors import (
 from relaykit.shared.identity import set_current
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.fair_share import flow_of_run
 from relaykit.shared.queue.job_queue import Queue
@@ -115,7 +116,7 @@ class Endings:
         self, run: Run, reason: GivenUp, show: Callable[[ThreadStreamEvent], None]
     ) -> Run | None:
         async with self.database.transaction():
-            await self.calls.lock_thread(run.tenant, run.owner, run.thread_id)
+            await self.calls.lock_thread(run.owner, run.thread_id)
             call_id = await self.calls.end(run)
             if call_id is None:
                 return None
@@ -182,12 +183,12 @@ class Endings:
             promoted = None
             if status is Status.CANCELLED:
                 # a run that was handed back has come to a later attempt than the caller may know
-                run = await self.runs.get(run.id, run.tenant, run.owner)
+                run = await self.runs.get(run.owner, run.id)
                 if self.user.is_store_ours:
                     promoted = await self._promoted(run)
         if status is None:
             await self._enqueued(await self.give_up(run, GivenUp.STOPPED))
-            return (await self.runs.get(run.id, run.tenant, run.owner)).status
+            return (await self.runs.get(run.owner, run.id)).status
         if status is Status.RUNNING:
             await insist(lambda: self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds))
             return status
@@ -201,9 +202,9 @@ class Endings:
         await self._enqueued(promoted)
         return status
 
-    async def end_wait(self, thread: tuple[str, str, str], reason: GivenUp) -> None:
-        """Gives up the client tool call that the thread (tenant, owner, id) awaits, if it awaits one."""
-        run = await self.runs.active(*thread)
+    async def end_wait(self, owner: Owner, thread_id: str, reason: GivenUp) -> None:
+        """Gives up the client tool call that the thread awaits, if it awaits one."""
+        run = await self.runs.active(owner, thread_id)
         if run is not None and run.awaited is not None:
             await self._enqueued(await self.give_up(run, reason))
 

@@ -172,13 +172,13 @@ class Admission:
 
     async def _calls(self, submission: Submission) -> Calls:
         """The calls that an output may be for. What writes older items keeps other admissions and ends out first."""
-        request, context = submission.request, submission.context
+        request = submission.request
         if not isinstance(request, (ThreadsAddClientToolOutputReq, ThreadsRetryAfterItemReq)):
             return Calls()
-        thread = (context.tenant or "", context.user_id, request.params.thread_id)
+        owner, thread_id = submission.context.owner, request.params.thread_id
         if self.database.in_transaction:
-            await self.endings.calls.lock_thread(*thread)
-        return Calls(await self.endings.calls.item_of(*thread), submission.call_id)
+            await self.endings.calls.lock_thread(owner, thread_id)
+        return Calls(await self.endings.calls.item_of(owner, thread_id), submission.call_id)
 
     @asynccontextmanager
     async def _alone(self, submission: Submission) -> AsyncIterator[None]:
@@ -189,7 +189,7 @@ class Admission:
         """
         context = submission.context
         if submission.idempotency_key is not None:
-            async with self.queue.alone(keys.admitting(context.caller_digest, submission.idempotency_key)):
+            async with self.queue.alone(keys.admitting(context.owner.digest, submission.idempotency_key)):
                 if await self.earlier.repeated(submission) is not None:
                     raise IdempotencyMismatch  # admitted meanwhile, which whoever catches this finds out
                 await self._refuse_what_can_be_seen(submission)
@@ -201,11 +201,11 @@ class Admission:
     async def _refuse_what_can_be_seen(self, submission: Submission) -> None:
         request, context = submission.request, submission.context
         limit = self.settings.caller_max_runs
-        if limit and await self.runs.unended_count(context.tenant or "", context.user_id) >= limit:
+        if limit and await self.runs.unended_count(context.owner) >= limit:
             raise TooManyRuns(retry_after_seconds=TOO_MANY_RETRY_SECONDS)
         if isinstance(request, ThreadsCreateReq) or self._may_wait(Kind(request.type)):
             return
-        active = await self.runs.active(context.tenant or "", context.user_id, request.params.thread_id)
+        active = await self.runs.active(context.owner, request.params.thread_id)
         is_output = isinstance(request, ThreadsAddClientToolOutputReq)
         if active is not None and not (is_output and active.awaited is not None):
             raise ThreadBusy(active.id)
@@ -252,8 +252,8 @@ class Admission:
     async def _interrupt(self, run: Run) -> None:
         """Stops what stands before the run; where that fails the run waits, as with `queue`."""
         try:
-            for other in await self.runs.unended(run.tenant, run.owner, run.thread_id, before=run.id):
+            for other in await self.runs.unended(run.owner, run.thread_id, before=run.id):
                 await self.endings.cancel(other)
-            await self.endings.end_wait((run.tenant, run.owner, run.thread_id), GivenUp.INTERRUPTED)
+            await self.endings.end_wait(run.owner, run.thread_id, GivenUp.INTERRUPTED)
         except Exception as error:  # the run is accepted: no error of the POST's
             log.error("not interrupted", action="admission_interrupt", run_id=run.id, **failure(error))  # noqa: TRY400

@@ -187,7 +187,7 @@ async def _one_action_at_a_time(
     """
     async with AsyncExitStack() as stack:
         if isinstance(request, ThreadsSyncCustomActionReq) and request.params.item_id:
-            key = keys.acting(context.caller_digest, request.params.thread_id, request.params.item_id)
+            key = keys.acting(context.owner.digest, request.params.thread_id, request.params.item_id)
             with suppress(QueueUnavailable):
                 await stack.enter_async_context(resources.queue.alone(key))
         yield
@@ -195,10 +195,9 @@ async def _one_action_at_a_time(
 
 async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:
     """Nothing of a thread goes on once it is deleted."""
-    thread = (context.tenant or "", context.user_id, thread_id)
-    for run in await resources.runs.unended(*thread):
+    for run in await resources.runs.unended(context.owner, thread_id):
         await resources.endings.cancel(run)
-    await resources.endings.end_wait(thread, GivenUp.STOPPED)
+    await resources.endings.end_wait(context.owner, thread_id, GivenUp.STOPPED)
 
 
 def _not_found(request: NonStreamingReq) -> ThreadNotFound | ItemNotFound | AttachmentNotFound:

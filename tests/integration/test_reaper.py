@@ -60,8 +60,7 @@ class Bench:
         """A row that was queued, and where it has ended ended, so long ago."""
         run = Run(
             id=new_run_id(),
-            tenant="",
-            owner="alice",
+            owner=ALICE.owner,
             thread_id=thread_id,
             kind=Kind.ACTION,
             status=Status.QUEUED,

@@ -444,8 +444,7 @@ def _run(thread_id: str = "") -> Run:
     empty: dict[str, Any] = {"token": None, "error": None, "request_hash": None}
     return Run(
         id="run_1",
-        tenant="acme",
-        owner="alice",
+        owner=ALICE.owner,
         thread_id=thread_id,
         kind=Kind.CREATE,
         status=Status.RUNNING,

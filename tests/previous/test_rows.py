@@ -23,7 +23,7 @@ from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import PostgresStore
-from tests.previous.rows import CurrentRows, Rows, input_item
+from tests.previous.rows import OWNER, CurrentRows, Rows, input_item
 from tests.previous.rows_before import PreviousRows
 from tests.relay_servers import ScriptedAnswers
 from tests.system import WAIT_SECONDS
@@ -128,7 +128,7 @@ async def test_what_a_row_of_the_release_before_does_not_say(bench: Bench) -> No
     await bench.sides["previous"].admit("run_1", "thr_1")
     current = bench.sides["current"]
     assert isinstance(current, CurrentRows)
-    run = await current.runs.get("run_1", "acme", "alice")
+    run = await current.runs.get(OWNER, "run_1")
     assert run.max_attempts is None
 
 

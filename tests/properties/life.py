@@ -22,6 +22,7 @@ from relaykit.api.relay.liveness import Watch
 from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext, set_current
 from relaykit.shared.journal import Journals
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
@@ -61,6 +62,10 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   redis.call('ZINCRBY', KEYS[1], -ms, id)
 end
 """
+
+
+def owned_by(name: str) -> Owner:
+    return Owner(tenant="", user_id=name)
 
 
 class Mute(ChatKitServer[Any]):
@@ -157,7 +162,7 @@ class World:
         """The user's stop, as the endpoint does it."""
 
         async def work(process: Process) -> Any:
-            run = await self.runs.get(run_id, "", owner)
+            run = await self.runs.get(owned_by(owner), run_id)
             await process.gate()
             return await self.endings(process).cancel(run)
 
@@ -168,7 +173,7 @@ class World:
 
         async def work(process: Process) -> None:
             context = RequestContext(user_id=owner)
-            for run in await self.runs.unended("", owner, thread_id):
+            for run in await self.runs.unended(context.owner, thread_id):
                 await self.endings(process).cancel(run)
             await process.gate()
             set_current(context)

@@ -111,17 +111,17 @@ class Thread:
         await self.enqueue(promoted)
 
     async def stop(self) -> None:
-        run = await self.world.runs.active("", "alice", self.id)
+        run = await self.world.runs.active(ALICE.owner, self.id)
         if run is not None:
             await self.endings.cancel(run)
 
     async def withdraw(self) -> None:
         """Stops what has come last."""
-        for run in (await self.world.runs.unended("", "alice", self.id))[:1]:
+        for run in (await self.world.runs.unended(ALICE.owner, self.id))[:1]:
             await self.endings.cancel(run)
 
     async def late(self) -> None:
-        run = await self.world.runs.active("", "alice", self.id)
+        run = await self.world.runs.active(ALICE.owner, self.id)
         if run is not None and run.awaited is not None:
             await self.enqueue(await self.endings.give_up(run, GivenUp.LATE))
 
@@ -133,7 +133,7 @@ class Thread:
             await self.endings.enqueue(run)
 
     async def active(self, status: Status) -> Run | None:
-        run = await self.world.runs.active("", "alice", self.id)
+        run = await self.world.runs.active(ALICE.owner, self.id)
         return run if run is not None and run.status is status else None
 
     async def happen(self, names: list[str]) -> None:
@@ -216,6 +216,6 @@ async def _live(world: World, policy: str, steps: list[list[str]]) -> None:
         for name in ("late", "start", "end"):
             await thread.happen([name])
             await thread.check()
-        if await world.runs.active("", "alice", thread.id) is None:
+        if await world.runs.active(ALICE.owner, thread.id) is None:
             return
     raise AssertionError("the thread does not come to its end")
