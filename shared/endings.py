@@ -24,7 +24,7 @@ from relaykit.shared.errors import (
     ServerRefused,
     Stopping,
 )
-from relaykit.shared.identity import set_current
+from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
 from relaykit.shared.owner import Owner
@@ -145,13 +145,13 @@ class Endings:
 
     async def _complete_left_call(self, run: Run, promoted: Run | None) -> None:
         request = request_context(run)
-        set_current(request)
-        try:
-            context = request if self.user.is_store_ours else await self.user.context(request)
-        except Exception as error:  # the run is cancelled all the same
-            self._note_unheard(run, error)
-            return
-        call_id = await find_left_call(self.user.server.store, run, context)
+        with acting_as(request):
+            try:
+                context = await self.user.store_context(request)
+            except Exception as error:  # the run is cancelled all the same
+                self._note_unheard(run, error)
+                return
+            call_id = await find_left_call(self.user.server.store, run, context)
         if (
             call_id is not None
             and await complete_call(self.user, self.database, run, call_id, GivenUp.STOPPED)
@@ -179,7 +179,7 @@ class Endings:
         """
         async with self.database.transaction():
             await self.runs.lock_thread(run)
-            status = await self.runs.request_cancel(run.id)
+            status = await self.runs.request_cancel(run)
             promoted = None
             if status is Status.CANCELLED:
                 # a run that was handed back has come to a later attempt than the caller may know
@@ -251,24 +251,24 @@ class Endings:
         if promoted is None:
             return None
         request = request_context(promoted)
-        set_current(request)
+        # where the thread was deleted, the attempt finds that out
+        with acting_as(request), suppress(NotFoundError):
+            await self.runs.set_anchor(promoted, await self._new_anchor(promoted, request))
+        return promoted
+
+    async def _new_anchor(self, promoted: Run, request: RequestContext) -> str | None:
+        """The thread's last item, which in our store is the run's own message, if it has one."""
         store = self.user.server.store
         try:
-            # our store needs no context of the site's, whose code would run while the thread is locked
-            context = request if self.user.is_store_ours else await self.user.context(request)
+            context = await self.user.store_context(request)
         except ContextTimeout:
             raise
         except Exception:  # its attempt fails too; were it not to, it would take nothing back
-            await self.runs.set_anchor(promoted.id, UNKNOWN_ANCHOR)
-            return promoted
-        try:
-            if promoted.kind is Kind.MESSAGE and isinstance(store, PostgresStore):
-                await store.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
-            newest = await store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
-        except NotFoundError:
-            return promoted  # the thread was deleted: its attempt finds that out
-        await self.runs.set_anchor(promoted.id, newest.data[0].id if newest.data else None)
-        return promoted
+            return UNKNOWN_ANCHOR
+        if promoted.kind is Kind.MESSAGE and isinstance(store, PostgresStore):
+            await store.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
+        newest = await store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
+        return newest.data[0].id if newest.data else None
 
     async def _note_cancelled(self, run: Run) -> None:
         """What the SDK does for a stream that is cancelled before its first event, and no run did for it."""
@@ -283,8 +283,7 @@ class Endings:
 
     async def _cancel(self, run: Run) -> None:
         request = request_context(run)
-        set_current(request)
-        with suppress(NotFoundError), server_refusals():  # the thread was deleted
+        with acting_as(request), suppress(NotFoundError), server_refusals():  # the thread was deleted
             context = await self.user.context(request)
             thread = await self.user.server.store.load_thread(run.thread_id, context)
             await self.user.server.handle_stream_cancelled(thread, [], context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,9 +84,18 @@ class RequestContext:
 _current: ContextVar[RequestContext | None] = ContextVar("relaykit_request_context", default=None)
 
 
-def set_current(context: RequestContext) -> None:
-    """Makes `context` that of the running task and of the tasks it starts from now on."""
-    _current.set(context)
+@contextmanager
+def acting_as(context: RequestContext) -> Iterator[None]:
+    """Makes `context` the request context of the block; afterwards the one before is back, however the block ends.
+
+    A task that begins in the block keeps the context for its life, because a task copies the variables of the one that
+    begins it: the site's code may leave a task behind, and that still acts for the same caller.
+    """
+    before = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(before)
 
 
 def current_in(variables: Context) -> RequestContext | None:

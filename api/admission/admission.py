@@ -31,7 +31,7 @@ from relaykit.shared.errors import (
     ThreadBusy,
     TooManyRuns,
 )
-from relaykit.shared.identity import set_current
+from relaykit.shared.identity import acting_as
 from relaykit.shared.journal import Cursor, Journals
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
@@ -92,9 +92,8 @@ class Admission:
                 return Submitted(earlier)
         if submission.queue_is_full:
             raise QueueFull(retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)
-        set_current(submission.context)
         try:
-            with server_refusals():
+            with acting_as(submission.context), server_refusals():
                 made = await (self._write_at_once(submission) if at_once else self._write(submission))
         except RelaykitError:
             # the same request may have been admitted before or meanwhile, which is why this one was refused

@@ -49,7 +49,7 @@ from relaykit.shared.errors import (
     QueueUnavailable,
     ThreadNotFound,
 )
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import START
 from relaykit.shared.redis import keys
 from relaykit.shared.runs.given_up import GivenUp
@@ -77,7 +77,9 @@ async def chatkit(request: Request) -> Response:
         if is_streaming_req(parsed.request):
             return await _stream(request, resources, identity, parsed, parsed.request, body, counted)
         context = _context(request, resources, identity, parsed, run_id=None)
-        return Response(await _answer(resources, parsed.request, context), media_type="application/json")
+        with acting_as(context):
+            answer = await _answer(resources, parsed.request, context)
+        return Response(answer, media_type="application/json")
 
 
 async def _stream(
@@ -121,11 +123,9 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
     user, server = resources.user, resources.user.server
     if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and not _stores_attachments(server):
         raise NotSupported("The server stores no attachments.")
-    set_current(context)
     made = await user.context(context)
     if isinstance(request, ThreadsDeleteReq):
         await _stop_runs(resources, request.params.thread_id, context)
-        set_current(context)
     try:
         with server_refusals():
             async with _one_action_at_a_time(resources, request, context):

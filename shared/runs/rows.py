@@ -231,9 +231,9 @@ class Runs:
         # read here: Postgres' own operators refuse a JSON text that holds U+0000 anywhere
         return {item_id for row in rows if (item_id := json.loads(row["input"]).get("item_id")) is not None}
 
-    async def set_anchor(self, run_id: str, item_id: str | None) -> None:
+    async def set_anchor(self, run: Run, item_id: str | None) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(sql.SET_ANCHOR, run_id, item_id)
+            await connection.execute(sql.SET_ANCHOR, run.id, item_id)
 
     async def note_given_up(self, run: Run, item_id: str) -> None:
         """The run tells its clients of the call, which was given up before it could begin."""
@@ -245,13 +245,13 @@ class Runs:
         async with self._database.connection() as connection:
             return await connection.fetchval(sql.HAND_BACK, run.id, run.attempt) is not None
 
-    async def request_cancel(self, run_id: str) -> Status | None:
+    async def request_cancel(self, run: Run) -> Status | None:
         """Notes the stop: a run that has not started is cancelled by it, a running one is still running.
 
         None where the run had ended.
         """
         async with self._database.connection() as connection:
-            status = await connection.fetchval(sql.REQUEST_CANCEL, run_id)
+            status = await connection.fetchval(sql.REQUEST_CANCEL, run.id)
         return None if status is None else Status(status)
 
     async def forbid_next_attempt(self, run_id: str, attempt: int) -> bool:

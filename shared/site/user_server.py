@@ -82,6 +82,13 @@ class UserServer:
         """
         return await self.run(lambda: self._made(request), reaches_code=self.has_own_context)
 
+    async def store_context(self, request: RequestContext) -> Any:
+        """The context for the store alone, which no method of the server sees. Raises as `context` does.
+
+        Our store takes the request's own, so that no code of the site's runs while it has the thread locked.
+        """
+        return request if self.is_store_ours else await self.context(request)
+
     async def _made(self, request: RequestContext) -> Any:
         with server_refusals():
             made = self.make_context(request)

@@ -17,7 +17,7 @@ from chatkit.types import ThreadMetadata
 from redis.asyncio import Redis
 
 from relaykit.shared.endings import Endings
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import REAPER_LOCK
@@ -109,7 +109,6 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
         runs, queue, store = Runs(database), Queue(redis), PostgresStore(database)
         user = UserServer(ScriptedAnswers(store), lambda context: context)
         endings = Endings(changed, database, runs, Journals(redis), queue, user)
-        set_current(ALICE)
         yield Bench(Reaper(changed, database, queue, endings, None), database, runs, queue, store, redis)
 
 

@@ -10,7 +10,7 @@ from chatkit.types import InferenceOptions, ThreadMetadata, UserMessageItem, Use
 
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import Fenced, IdempotencyMismatch, ThreadBusy
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.rows import Runs
@@ -121,9 +121,7 @@ class CurrentRows:
         await self.endings.cancel(await self.runs.get(OWNER, run_id))
 
     def _context(self, run_id: str | None = None, attempt: int | None = None) -> RequestContext:
-        context = RequestContext(user_id=OWNER.user_id, tenant=OWNER.tenant, run_id=run_id, attempt=attempt)
-        set_current(context)
-        return context
+        return RequestContext(user_id=OWNER.user_id, tenant=OWNER.tenant, run_id=run_id, attempt=attempt)
 
 
 def _run(run_id: str, thread_id: str, key: str | None, attempt: int = 0) -> Run:

@@ -20,7 +20,7 @@ from relaykit.api.admission.submission import Submission, Submitted
 from relaykit.api.receipts import Receipts
 from relaykit.api.relay.liveness import Watch
 from relaykit.shared.endings import Endings
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
@@ -176,7 +176,6 @@ class World:
             for run in await self.runs.unended(context.owner, thread_id):
                 await self.endings(process).cancel(run)
             await process.gate()
-            set_current(context)
             await self.store.delete_thread(thread_id, context)
 
         return work

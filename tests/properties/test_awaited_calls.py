@@ -24,7 +24,7 @@ from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.parse import parse
 from relaykit.api.admission.submission import Submission
 from relaykit.shared.errors import Fenced, ItemMismatch, ThreadBusy
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import Run, Status
@@ -91,7 +91,6 @@ class Thread:
         run = await self.active(Status.RUNNING)
         if run is None:
             return
-        set_current(request_context(run))
         item = ClientToolCallItem(
             id=f"call_{uuid4().hex}",
             thread_id=self.id,
@@ -139,19 +138,12 @@ class Thread:
     async def happen(self, names: list[str]) -> None:
         """All at once. What is refused is refused as it is to a client, and what is overtaken ends."""
         calls: list[Callable[[], Awaitable[None]]] = [getattr(self, name) for name in names]
-        results = await asyncio.gather(
-            *(asyncio.create_task(self._alone(call)) for call in calls), return_exceptions=True
-        )
+        results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
         for result in results:
             if result is not None and not isinstance(result, (ThreadBusy, ItemMismatch, Fenced)):
                 raise cast(BaseException, result)
 
-    async def _alone(self, call: Callable[[], Awaitable[None]]) -> None:
-        set_current(ALICE)
-        await call()
-
     async def check(self) -> None:
-        set_current(ALICE)
         async with self.world.database.connection() as connection:
             rows = await connection.fetch("SELECT status, kind FROM runs ORDER BY seq")
             awaited = await connection.fetch("SELECT item_id FROM awaited_calls")
@@ -207,7 +199,6 @@ def test_a_thread_with_client_tool_calls_comes_to_its_end(
 async def _live(world: World, policy: str, steps: list[list[str]]) -> None:
     await world.clear()
     thread = Thread(world, policy)
-    set_current(ALICE)
     thread.id = (await thread.submit(create("first"))).thread_id
     for names in steps:
         await thread.happen(names)

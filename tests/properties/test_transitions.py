@@ -139,7 +139,7 @@ class Rows:
                 case "hand back":
                     await self._runs.hand_back(run)
                 case "stop":
-                    await self._runs.request_cancel(run_id)
+                    await self._runs.request_cancel(run)
                 case "promote" if not await self._has_active():
                     await self._runs.promote_waiting(run)
 
@@ -207,6 +207,6 @@ async def test_the_items_of_later_runs_are_found_whatever_their_input_holds(sett
                 assert await runs.admit(waiting, may_wait=True) is Status.WAITING
         stopped = Run(**{**_fields(new_run("thr_1")), "input": {"item_id": "msg_2"}})
         await runs.admit(stopped, may_wait=True)
-        await runs.request_cancel(stopped.id)
+        await runs.request_cancel(stopped)
         assert await runs.later_items(active) == {"msg_1", "msg_2"}
         assert await runs.later_items(stopped) == set()

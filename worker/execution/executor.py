@@ -13,7 +13,7 @@ from chatkit.types import ErrorEvent
 
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import ContextTimeout, Fenced, ServerRefused, Stopping
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
 from relaykit.shared.queue.job_queue import Queue
@@ -124,26 +124,26 @@ class Executor:
         try:
             token = self._box.open(run.id, run.token) if self._box and run.token else None
             request = request_context(run, bearer_token=token, forbid=lambda: self._forbid(attempt, run))
-            set_current(request)
-            is_exhausted = run.attempt - run.handed_back > self._max_attempts(run)
-            try:
-                context = await persist(attempt, lambda: self._user.context(request))
-            except ServerRefused as error:
-                if not is_exhausted:
-                    return await self._refused(attempt, run, journal, request, error)
-                context = request
-            if is_exhausted:
-                with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
-                    await persist(attempt, lambda: self._mark(run, journal, context))
-                    journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
-                    await journal.flush()
-                store = self._user.server.store
-                attempt.pending_call = await persist(attempt, lambda: find_left_call(store, run, context))
-                return Status.FAILED, EXHAUSTED
-            prepared = await self._begin(attempt, run, journal, context)
-            if run.given_up_call is not None:
-                await persist(attempt, lambda: show_call(self._user.server, run, journal, context))
-            await attempt.execute(prepared, run, self._user, context, journal)
+            with acting_as(request):
+                is_exhausted = run.attempt - run.handed_back > self._max_attempts(run)
+                try:
+                    context = await persist(attempt, lambda: self._user.context(request))
+                except ServerRefused as error:
+                    if not is_exhausted:
+                        return await self._refused(attempt, run, journal, request, error)
+                    context = request
+                if is_exhausted:
+                    with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
+                        await persist(attempt, lambda: self._mark(run, journal, context))
+                        journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
+                        await journal.flush()
+                    store = self._user.server.store
+                    attempt.pending_call = await persist(attempt, lambda: find_left_call(store, run, context))
+                    return Status.FAILED, EXHAUSTED
+                prepared = await self._begin(attempt, run, journal, context)
+                if run.given_up_call is not None:
+                    await persist(attempt, lambda: show_call(self._user.server, run, journal, context))
+                await attempt.execute(prepared, run, self._user, context, journal)
         except (Fenced, Stopping):
             raise
         except Exception as error:
