@@ -159,10 +159,6 @@ class Endings:
         ):
             await self.runs.note_given_up(promoted, call_id)
 
-    async def write_end(self, run: Run, status: Status) -> None:
-        """Writes the end entry; once, however often it is called. Raises QueueUnavailable."""
-        await self.journals.end(run.id, run.attempt, status, self.settings.journal_ended_ttl_seconds)
-
     async def promote(self, run: Run) -> Run | None:
         """Queues the run that has waited longest in the thread of `run`, where nothing is active; returns it."""
         return await self.user.run(lambda: self._promote_alone(run), reaches_code=not self.user.is_store_ours)
@@ -197,7 +193,7 @@ class Endings:
         if run.attempt:
             await self._give_up_left_call(run, promoted)
         await self._note_cancelled(run)
-        await insist(lambda: self.write_end(run, Status.CANCELLED))
+        await insist(lambda: self.journals.end(run.id, run.attempt, Status.CANCELLED))
         await insist(lambda: self.queue.discard(run.id, flow_of_run(self.settings, run)))
         await self._enqueued(promoted)
         return status

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from relaykit.shared.endings import Endings
-from relaykit.shared.journal import Journals
+from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.client import open_redis
@@ -59,7 +59,9 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
         pool = await stack.enter_async_context(asyncpg.create_pool(settings.database_url, min_size=2))
         runs, store = Runs(database), PostgresStore(database)
         user = UserServer(ScriptedAnswers(store), lambda context: context)
-        endings = Endings(settings, database, runs, Journals(redis), Queue(redis), user)
+        endings = Endings(
+            settings, database, runs, Journals(redis, JournalTtl.of(settings)), Queue(redis), user
+        )
         current = CurrentRows(database, runs, store, endings)
         yield Bench({"previous": PreviousRows(pool), "current": current}, pool)
 

@@ -21,7 +21,7 @@ from relaykit.api.receipts import Receipts
 from relaykit.api.relay.liveness import Watch
 from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext
-from relaykit.shared.journal import Journals
+from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.job_queue import Queue
@@ -83,7 +83,8 @@ class World:
 
     def __init__(self, settings: Settings, redis: Redis, database: Database) -> None:
         self.settings, self.redis, self.database = settings, redis, database
-        self.queue, self.journals, self.runs = Queue(redis), Journals(redis), Runs(database)
+        self.queue, self.runs = Queue(redis), Runs(database)
+        self.journals = Journals(redis, JournalTtl.of(settings))
         self.receipts = Receipts(redis, self.runs, settings.journal_ended_ttl_seconds)
         self.store = PostgresStore(database)
         self.user = UserServer(Mute(self.store), lambda context: context)
@@ -213,6 +214,7 @@ async def open_world(settings: Settings) -> AsyncIterator[World]:
     given = settings.model_copy(update=more)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reaper, "QUEUED_SECONDS", 0)  # the rows' clock does not pass by itself either
+        patch.setattr(reaper, "REST_FACTOR", 0)  # a reaper rests for a multiple of what it stood at its gates
         async with (
             Database(given) as database,
             open_redis(given.redis_url, connections=3) as redis,

@@ -98,8 +98,7 @@ class Job:
             ended = await world.runs.status(self.run_id)
             if ended is not None and ended[0].ended:
                 await process.gate()
-                ttl_seconds = world.settings.journal_ended_ttl_seconds
-                await world.journals.end(self.run_id, ended[1], ended[0], ttl_seconds)
+                await world.journals.end(self.run_id, ended[1], ended[0])
             return True
         if run.cancel_requested:
             self.stop(Stop.USER)

@@ -270,8 +270,7 @@ class Executor:
             return Outcome.FOREIGN
         status, number, _ = ended
         if status.ended:
-            ttl = self._settings.journal_ended_ttl_seconds
-            await persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
+            await persist(attempt, lambda: self._journals.end(attempt.run_id, number, status))
         return Outcome.DONE
 
 
