@@ -40,7 +40,6 @@ from relaykit.shared.runs.run import Kind, Run, Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import server_refusals
 from relaykit.shared.site.user_server import UserServer
-from relaykit.shared.threads.store import PostgresStore
 
 UNKNOWN_ANCHOR = ""
 """The anchor of a run in a foreign store that could not be asked for it: no item has it, so nothing is newer."""
@@ -254,16 +253,15 @@ class Endings:
 
     async def _new_anchor(self, promoted: Run, request: RequestContext) -> str | None:
         """The thread's last item, which in our store is the run's own message, if it has one."""
-        store = self.user.server.store
         try:
             context = await self.user.store_context(request)
         except ContextTimeout:
             raise
         except Exception:  # its attempt fails too; were it not to, it would take nothing back
             return UNKNOWN_ANCHOR
-        if promoted.kind is Kind.MESSAGE and isinstance(store, PostgresStore):
-            await store.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
-        newest = await store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
+        if promoted.kind is Kind.MESSAGE and (ours := self.user.our_store) is not None:
+            await ours.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
+        newest = await self.user.server.store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
         return newest.data[0].id if newest.data else None
 
     async def _note_cancelled(self, run: Run) -> None:

@@ -164,7 +164,7 @@ class Admission:
 
     async def _make(self, submission: Submission, context: Any, calls: Calls) -> _Made:
         server = self.user.server
-        admitted = await admit(server, submission.request, context, calls)
+        admitted = await admit(self.user, submission.request, context, calls)
         options = server.get_stream_options(admitted.thread, context)
         events = [*admitted.events, StreamOptionsEvent(stream_options=options)]
         return _Made(row_of(submission, admitted, options), admitted, [server._serialize(e) for e in events])

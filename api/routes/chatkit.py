@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError, Store
+from chatkit.store import NotFoundError
 from chatkit.types import (
     AttachmentsCreateReq,
     AttachmentsDeleteReq,
@@ -56,7 +56,7 @@ from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import new_run_id
 from relaykit.shared.site.checks import overrides
 from relaykit.shared.site.refusals import server_refusals
-from relaykit.shared.threads.store import PostgresStore
+from relaykit.shared.site.user_server import UserServer
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _KEYLESS = b"keyless\x00"
@@ -130,7 +130,7 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         with server_refusals():
             async with _one_action_at_a_time(resources, request, context):
                 return await user.run(
-                    lambda: _process(server, request, made), reaches_code=reaches_code(user, request)
+                    lambda: _process(user, request, made), reaches_code=reaches_code(user, request)
                 )
     except NotFoundError as error:
         raise _not_found(request) from error
@@ -142,26 +142,27 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         raise
 
 
-async def _process(server: ChatKitServer[Any], request: NonStreamingReq, context: Any) -> bytes:
+async def _process(user: UserServer, request: NonStreamingReq, context: Any) -> bytes:
     match request:
         case ItemsFeedbackReq():
-            await _check_items(server.store, request.params, context)
+            await _check_items(user, request.params, context)
         case AttachmentsDeleteReq():
-            await _check_unsent(server.store, request.params.attachment_id, context)
+            await _check_unsent(user, request.params.attachment_id, context)
         case _:
             pass
-    return await server._process_non_streaming(request, context)
+    return await user.server._process_non_streaming(request, context)
 
 
 def _stores_attachments(server: ChatKitServer[Any]) -> bool:
     return server.attachment_store is not None or overrides(server, "_get_attachment_store")
 
 
-async def _check_items(store: Store[Any], given: ItemFeedbackParams, context: Any) -> None:
+async def _check_items(user: UserServer, given: ItemFeedbackParams, context: Any) -> None:
     """The SDK hands these ids to the user's own code without a look at whose they are."""
+    store = user.server.store
     await store.load_thread(given.thread_id, context)
-    if isinstance(store, PostgresStore):
-        if not await store.has_items(given.thread_id, given.item_ids, context):
+    if user.our_store is not None:
+        if not await user.our_store.has_items(given.thread_id, given.item_ids, context):
             raise ItemNotFound
         return
     try:
@@ -171,9 +172,9 @@ async def _check_items(store: Store[Any], given: ItemFeedbackParams, context: An
         raise ItemNotFound from error
 
 
-async def _check_unsent(store: Store[Any], attachment_id: str, context: Any) -> None:
+async def _check_unsent(user: UserServer, attachment_id: str, context: Any) -> None:
     """The SDK has the bytes deleted before our store is asked, by whatever attachment store there is."""
-    if isinstance(store, PostgresStore) and await store.is_attachment_sent(attachment_id, context):
+    if user.our_store is not None and await user.our_store.is_attachment_sent(attachment_id, context):
         raise AttachmentInUse
 
 

@@ -58,8 +58,14 @@ class UserServer:
     """Where the server's code runs; None in a worker, where all runs on one loop."""
 
     @property
+    def our_store(self) -> PostgresStore | None:
+        """The server's store where it is ours, with what it can do beyond the SDK's; None for a foreign one."""
+        store = self.server.store
+        return store if isinstance(store, PostgresStore) else None
+
+    @property
     def is_store_ours(self) -> bool:
-        return isinstance(self.server.store, PostgresStore)
+        return self.our_store is not None
 
     @property
     def has_own_context(self) -> bool:

@@ -105,7 +105,7 @@ class CurrentRows:
     async def take_back(self, run_id: str, attempt: int, thread_id: str) -> None:
         run = await self.runs.get(OWNER, run_id)
         context = self._context(run_id, attempt)
-        await take_back(self.endings.user.server, self.database, self.runs, run, context)
+        await take_back(self.endings.user, self.database, self.runs, run, context)
 
     async def finish(self, run_id: str, attempt: int, thread_id: str) -> bool:
         try:

@@ -126,7 +126,7 @@ class Job:
                 await process.gate()
                 shown = await read_shown(world.journals, run.id)
                 await process.gate()
-                taken = await take_back(world.user.server, world.database, world.runs, run, context)
+                taken = await take_back(world.user, world.database, world.runs, run, context)
                 await process.gate()
                 for event in await news(world.user.server, run, context, shown, taken):
                     journal.put(event)

@@ -25,7 +25,6 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import stream_error
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
-from relaykit.shared.threads.store import PostgresStore
 from relaykit.shared.token_box import TokenBox
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.persist import persist
@@ -163,7 +162,7 @@ class Executor:
             return Status.CANCELLED, None
         place = failure(error.__cause__ or error)
         log.warning("the server refuses the run", action="run_refused", status=error.status, **place)
-        if isinstance(self._user.server.store, PostgresStore):
+        if self._user.is_store_ours:
             await self._fence(attempt, run, journal, request)
         refusal = stream_error(error)
         journal.put(ErrorEvent(code="custom", message=refusal.message, allow_retry=refusal.allow_retry))
@@ -209,7 +208,7 @@ class Executor:
         """Takes back what the attempts before stored and showed."""
         server, database = self._user.server, self._endings.database
         shown = await persist(attempt, lambda: read_shown(self._journals, run.id))
-        taken = await persist(attempt, lambda: take_back(server, database, self._runs, run, context))
+        taken = await persist(attempt, lambda: take_back(self._user, database, self._runs, run, context))
         for event in await persist(attempt, lambda: news(server, run, context, shown, taken)):
             journal.put(event)
 
