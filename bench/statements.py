@@ -235,18 +235,18 @@ def _of_undo(size: Size) -> list[Case]:
 
 def _of_attachments(size: Size) -> list[Case]:
     return [
-        Case("attachments._CREATE", ("atc_new", *CALLER, "{}", 1000, 1_000_000, 10**12)),
-        Case("attachments._NOTE_SENT", (["atc_50", "atc_100"], *CALLER)),
-        Case("attachments._FORGET_UNSENT", (UNSENT_SECONDS, 100)),
-        Case("attachments._DELETE", ("atc_10", *CALLER)),
-        Case("attachments._DELETE_UNSENT", (UNSENT_SECONDS, 100)),
-        Case("attachment_objects._FIND", ("atc_10",)),
-        Case("attachment_objects._BEGIN", ("atc_new", "key_new", 600, 3600)),
-        Case("attachment_objects._RELEASE", ("atc_20", "key_20")),
-        Case("attachment_objects._COMPLETE", ("atc_10", "gone_10", 1000)),
-        Case("attachment_objects._FORGET_GARBAGE", ("gone_10",)),
-        Case("attachment_objects._DUE_GARBAGE", (100,)),
-        Case("attachment_objects._POSTPONE_GARBAGE", ("gone_10", 3600)),
+        Case("attachments.store._CREATE", ("atc_new", *CALLER, "{}", 1000, 1_000_000, 10**12)),
+        Case("attachments.store._NOTE_SENT", (["atc_50", "atc_100"], *CALLER)),
+        Case("attachments.store._FORGET_UNSENT", (UNSENT_SECONDS, 100)),
+        Case("attachments.store._DELETE", ("atc_10", *CALLER)),
+        Case("attachments.store._DELETE_UNSENT", (UNSENT_SECONDS, 100)),
+        Case("attachments.objects._FIND", ("atc_10",)),
+        Case("attachments.objects._BEGIN", ("atc_new", "key_new", 600, 3600)),
+        Case("attachments.objects._RELEASE", ("atc_20", "key_20")),
+        Case("attachments.objects._COMPLETE", ("atc_10", "gone_10", 1000)),
+        Case("attachments.objects._FORGET_GARBAGE", ("gone_10",)),
+        Case("attachments.objects._DUE_GARBAGE", (100,)),
+        Case("attachments.objects._POSTPONE_GARBAGE", ("gone_10", 3600)),
     ]
 
 

@@ -16,8 +16,8 @@ from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import DatabaseUnavailable, Stopping
 from relaykit.shared.log import failure
 from relaykit.shared.owner import Owner
+from relaykit.shared.postgres import locks
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.postgres.locks import THREAD_LOCK
 from relaykit.shared.runs.run import Run, Status, sources
 from relaykit.shared.threads import undo_statements as undo
 
@@ -76,7 +76,7 @@ class AwaitedCalls:
         """Keeps what else is admitted to the thread, and the ends of its runs, out until the transaction ends."""
         async with self._database.connection() as connection:
             await connection.execute(LOCK_THREAD_ROW, *owner, thread_id)
-            await connection.execute(THREAD_LOCK, *owner, thread_id)
+            await connection.execute(locks.THREAD_LOCK, *owner, thread_id)
 
     async def item_of(self, owner: Owner, thread_id: str) -> str | None:
         """The call that the thread awaits."""

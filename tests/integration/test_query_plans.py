@@ -29,14 +29,14 @@ PAGES_OF: dict[str, int] = {
     "reaper.sweeps.OLD_THREADS": 2_500,
     "reaper.sweeps.LOCK_OLD_THREADS": 1_500,
     "reaper.sweeps.FORGET_THREADS": 5_000,
-    "attachments._DELETE_UNSENT": 1_000,
-    "attachments._FORGET_UNSENT": 1_000,
+    "attachments.store._DELETE_UNSENT": 1_000,
+    "attachments.store._FORGET_UNSENT": 1_000,
     # as many as wait: 50, each looked for in two small indexes
     "reaper.sweeps.STRANDED": 220,
     # as many as are asked for: 100
     "threads.statements.HAS_ITEMS": 400,
     # as many as the caller has created and not sent
-    "attachments._CREATE": 300,
+    "attachments.store._CREATE": 300,
     # as many as the thread has: a next attempt looks through its runs and items
     "runs.statements.LATER_INPUTS": 300,
     "threads.undo_statements.DELETE_ADDED": 600,

@@ -37,7 +37,6 @@ WITHOUT_OWNER: Final[dict[str, str]] = {
     "runs.statements.FINISH_ALONE": IN_THE_FUNCTION,
     "attachments.store._CREATE": IN_THE_FUNCTION,
     "postgres.locks.THREAD_LOCK": "the lock's name is made of tenant, owner and thread",
-    "runs.awaited_calls.THREAD_LOCK": "the lock's name is made of tenant, owner and thread",
     "threads.undo_statements.PUT_BACK_ITEMS": "inserts with tenant and owner what its run has kept",
     "runs.statements.START": OF_A_WORKER,
     "runs.statements.STATUS": OF_A_WORKER,
