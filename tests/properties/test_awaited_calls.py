@@ -24,7 +24,7 @@ from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.parse import parse
 from relaykit.api.admission.submission import Submission
 from relaykit.shared.errors import Fenced, ItemMismatch, ThreadBusy
-from relaykit.shared.identity import RequestContext
+from relaykit.shared.identity import RequestContext, request_of
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import Run, Status
@@ -138,10 +138,18 @@ class Thread:
     async def happen(self, names: list[str]) -> None:
         """All at once. What is refused is refused as it is to a client, and what is overtaken ends."""
         calls: list[Callable[[], Awaitable[None]]] = [getattr(self, name) for name in names]
-        results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+        results = await asyncio.gather(*(self._alone(call) for call in calls), return_exceptions=True)
         for result in results:
             if result is not None and not isinstance(result, (ThreadBusy, ItemMismatch, Fenced)):
                 raise cast(BaseException, result)
+
+    async def _alone(self, call: Callable[[], Awaitable[None]]) -> None:
+        """However the call ends, its task acts for no caller afterwards."""
+        try:
+            await call()
+        finally:
+            with pytest.raises(LookupError):
+                request_of(None)
 
     async def check(self) -> None:
         async with self.world.database.connection() as connection:
