@@ -28,7 +28,7 @@ from relaykit.api.site.server_loop import ServerLoop
 from relaykit.shared.attachments.store import build_attachment_store, build_previews
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import DatabaseUnavailable
-from relaykit.shared.journal import Journals
+from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
@@ -79,7 +79,7 @@ async def open_resources(
         await redis_check.start()
         notices = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         jwks = await stack.enter_async_context(JwksClient(settings))
-        runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
+        runs, journals, queue = Runs(database), Journals(commands, JournalTtl.of(settings)), Queue(commands)
         endings = Endings(settings, database, runs, journals, queue, user)
         hub = Hub(commands, notices, settings.tail_max_bytes)
         watch = Watch(settings, hub, queue, journals, runs)

@@ -8,7 +8,7 @@ from redis.asyncio.client import Pipeline
 
 from bench.pipe import Pipe
 from bench.stamp import stamp
-from relaykit.shared.journal import Batch, Field, Journals
+from relaykit.shared.journal import Batch, Field, Journals, JournalTtl
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, script
 from relaykit.shared.runs.run import Status
@@ -20,7 +20,7 @@ HOLDER = "bench"
 ENTRIES_BEFORE = 2
 """Of the attempt: the mark and the item."""
 
-_journals = Journals(Redis())
+_journals = Journals(Redis(), JournalTtl(unended_seconds=TTL_SECONDS, ended_seconds=TTL_SECONDS))
 """Connected to nothing: it only knows the calls."""
 
 
@@ -62,9 +62,7 @@ class FedJournal:
         self._next_seq += len(entries)
 
     def _write(self, pipe: Pipe, attempt: int, seq: int, entries: list[tuple[Field, bytes]]) -> None:
-        batch = Batch(
-            run_id=self._run_id, attempt=attempt, first_seq=seq, entries=entries, ttl_seconds=TTL_SECONDS
-        )
+        batch = Batch(run_id=self._run_id, attempt=attempt, first_seq=seq, entries=entries)
         _journals.pipe_append(batch, cast(Pipeline, pipe))
 
 

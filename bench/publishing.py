@@ -24,7 +24,7 @@ from chatkit.types import AssistantMessageContentPartTextDelta, ThreadItemUpdate
 
 from bench.server import BenchServer
 from bench.stamp import stamp
-from relaykit.shared.journal import Journals
+from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.settings import load_settings
@@ -125,9 +125,10 @@ async def _ways(
 @asynccontextmanager
 async def _publisher(redis: Redis, server: BenchServer) -> AsyncIterator[Callable[[str], Awaitable[Publish]]]:
     """The product's: an event is put, and the agent held where too many wait."""
-    journals = Journals(redis)
+    settings = load_settings()
+    journals = Journals(redis, JournalTtl.of(settings))
     await journals.load_scripts()
-    publisher = Publisher(redis, journals, load_settings())
+    publisher = Publisher(redis, journals, settings)
     opened = []
 
     async def open_run(run_id: str) -> Publish:

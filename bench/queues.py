@@ -19,8 +19,8 @@ from chatkit.types import InferenceOptions, ThreadMetadata, UserMessageItem, Use
 from bench.baselines.stock_arq import HOLDING, STARTED
 from bench.server import Script
 from bench.stack import Stack
-from relaykit.shared.identity import caller_digest
-from relaykit.shared.journal import Journals
+from relaykit.shared.journal import Journals, JournalTtl
+from relaykit.shared.owner import Owner
 from relaykit.shared.queue.fair_share import Flow
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
@@ -30,7 +30,7 @@ from relaykit.shared.runs.run import Kind, new_run_id
 OWNER = "bench"
 HOLD_SECONDS = 3_600.0
 LOOK_SECONDS = 0.005
-TTL_SECONDS = 3_600.0
+TTL = JournalTtl(unended_seconds=3_600, ended_seconds=3_600)
 AT_ONCE = 100
 CONNECTIONS = 10
 
@@ -45,7 +45,7 @@ STARTED_AT = "SELECT extract(epoch FROM started_at)::float8, status FROM runs WH
 
 def flow(owner: str) -> Flow:
     """The flow of an owner's rows: the reaper gives another place to a job that it does not find there."""
-    return Flow(hashlib.sha256(b"").hexdigest()[:32], caller_digest(None, owner))
+    return Flow(hashlib.sha256(b"").hexdigest()[:32], Owner(tenant="", user_id=owner).digest)
 
 
 class PickUp(NamedTuple):
@@ -80,7 +80,7 @@ class OurRuns:
 
     async def pick_up(self, within_seconds: float) -> PickUp | None:
         (run_id,) = await self.rows(1, Script())
-        await Journals(self.redis).admission(run_id, [b'{"type":"stream_options"}'], TTL_SECONDS)
+        await Journals(self.redis, TTL).admission(run_id, [b'{"type":"stream_options"}'])
         at, monotonic_ns = time.time(), time.monotonic_ns()
         await Queue(self.redis).enqueue(run_id, flow(OWNER))
         while time.time() - at < within_seconds:
@@ -104,7 +104,7 @@ class OurRuns:
         return run_ids
 
     async def _admit(self, run_id: str) -> None:
-        entries = Journals(self.redis).admission_call(run_id, [b'{"type":"stream_options"}'], TTL_SECONDS)
+        entries = Journals(self.redis, TTL).admission_call(run_id, [b'{"type":"stream_options"}'])
         await Queue(self.redis).admit(entries, run_id, flow(OWNER))
 
     async def _running(self) -> int:

@@ -24,9 +24,10 @@ from relaykit.shared.errors import (
     ServerRefused,
     Stopping,
 )
-from relaykit.shared.identity import set_current
+from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.fair_share import flow_of_run
 from relaykit.shared.queue.job_queue import Queue
@@ -39,7 +40,6 @@ from relaykit.shared.runs.run import Kind, Run, Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import server_refusals
 from relaykit.shared.site.user_server import UserServer
-from relaykit.shared.threads.store import PostgresStore
 
 UNKNOWN_ANCHOR = ""
 """The anchor of a run in a foreign store that could not be asked for it: no item has it, so nothing is newer."""
@@ -115,7 +115,7 @@ class Endings:
         self, run: Run, reason: GivenUp, show: Callable[[ThreadStreamEvent], None]
     ) -> Run | None:
         async with self.database.transaction():
-            await self.calls.lock_thread(run.tenant, run.owner, run.thread_id)
+            await self.calls.lock_thread(run.owner, run.thread_id)
             call_id = await self.calls.end(run)
             if call_id is None:
                 return None
@@ -144,23 +144,19 @@ class Endings:
 
     async def _complete_left_call(self, run: Run, promoted: Run | None) -> None:
         request = request_context(run)
-        set_current(request)
-        try:
-            context = request if self.user.is_store_ours else await self.user.context(request)
-        except Exception as error:  # the run is cancelled all the same
-            self._note_unheard(run, error)
-            return
-        call_id = await find_left_call(self.user.server.store, run, context)
+        with acting_as(request):
+            try:
+                context = await self.user.store_context(request)
+            except Exception as error:  # the run is cancelled all the same
+                self._note_unheard(run, error)
+                return
+            call_id = await find_left_call(self.user.server.store, run, context)
         if (
             call_id is not None
             and await complete_call(self.user, self.database, run, call_id, GivenUp.STOPPED)
             and promoted is not None
         ):
             await self.runs.note_given_up(promoted, call_id)
-
-    async def write_end(self, run: Run, status: Status) -> None:
-        """Writes the end entry; once, however often it is called. Raises QueueUnavailable."""
-        await self.journals.end(run.id, run.attempt, status, self.settings.journal_ended_ttl_seconds)
 
     async def promote(self, run: Run) -> Run | None:
         """Queues the run that has waited longest in the thread of `run`, where nothing is active; returns it."""
@@ -178,16 +174,16 @@ class Endings:
         """
         async with self.database.transaction():
             await self.runs.lock_thread(run)
-            status = await self.runs.request_cancel(run.id)
+            status = await self.runs.request_cancel(run)
             promoted = None
             if status is Status.CANCELLED:
                 # a run that was handed back has come to a later attempt than the caller may know
-                run = await self.runs.get(run.id, run.tenant, run.owner)
+                run = await self.runs.get(run.owner, run.id)
                 if self.user.is_store_ours:
                     promoted = await self._promoted(run)
         if status is None:
             await self._enqueued(await self.give_up(run, GivenUp.STOPPED))
-            return (await self.runs.get(run.id, run.tenant, run.owner)).status
+            return (await self.runs.get(run.owner, run.id)).status
         if status is Status.RUNNING:
             await insist(lambda: self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds))
             return status
@@ -196,14 +192,14 @@ class Endings:
         if run.attempt:
             await self._give_up_left_call(run, promoted)
         await self._note_cancelled(run)
-        await insist(lambda: self.write_end(run, Status.CANCELLED))
+        await insist(lambda: self.journals.end(run.id, run.attempt, Status.CANCELLED))
         await insist(lambda: self.queue.discard(run.id, flow_of_run(self.settings, run)))
         await self._enqueued(promoted)
         return status
 
-    async def end_wait(self, thread: tuple[str, str, str], reason: GivenUp) -> None:
-        """Gives up the client tool call that the thread (tenant, owner, id) awaits, if it awaits one."""
-        run = await self.runs.active(*thread)
+    async def end_wait(self, owner: Owner, thread_id: str, reason: GivenUp) -> None:
+        """Gives up the client tool call that the thread awaits, if it awaits one."""
+        run = await self.runs.active(owner, thread_id)
         if run is not None and run.awaited is not None:
             await self._enqueued(await self.give_up(run, reason))
 
@@ -250,24 +246,23 @@ class Endings:
         if promoted is None:
             return None
         request = request_context(promoted)
-        set_current(request)
-        store = self.user.server.store
+        # where the thread was deleted, the attempt finds that out
+        with acting_as(request), suppress(NotFoundError):
+            await self.runs.set_anchor(promoted, await self._new_anchor(promoted, request))
+        return promoted
+
+    async def _new_anchor(self, promoted: Run, request: RequestContext) -> str | None:
+        """The thread's last item, which in our store is the run's own message, if it has one."""
         try:
-            # our store needs no context of the site's, whose code would run while the thread is locked
-            context = request if self.user.is_store_ours else await self.user.context(request)
+            context = await self.user.store_context(request)
         except ContextTimeout:
             raise
         except Exception:  # its attempt fails too; were it not to, it would take nothing back
-            await self.runs.set_anchor(promoted.id, UNKNOWN_ANCHOR)
-            return promoted
-        try:
-            if promoted.kind is Kind.MESSAGE and isinstance(store, PostgresStore):
-                await store.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
-            newest = await store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
-        except NotFoundError:
-            return promoted  # the thread was deleted: its attempt finds that out
-        await self.runs.set_anchor(promoted.id, newest.data[0].id if newest.data else None)
-        return promoted
+            return UNKNOWN_ANCHOR
+        if promoted.kind is Kind.MESSAGE and (ours := self.user.our_store) is not None:
+            await ours.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
+        newest = await self.user.server.store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
+        return newest.data[0].id if newest.data else None
 
     async def _note_cancelled(self, run: Run) -> None:
         """What the SDK does for a stream that is cancelled before its first event, and no run did for it."""
@@ -282,8 +277,7 @@ class Endings:
 
     async def _cancel(self, run: Run) -> None:
         request = request_context(run)
-        set_current(request)
-        with suppress(NotFoundError), server_refusals():  # the thread was deleted
+        with acting_as(request), suppress(NotFoundError), server_refusals():  # the thread was deleted
             context = await self.user.context(request)
             thread = await self.user.server.store.load_thread(run.thread_id, context)
             await self.user.server.handle_stream_cancelled(thread, [], context)

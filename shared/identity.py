@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from relaykit.shared.owner import Owner
 from relaykit.shared.threads.merge import LoadedThreads
 
 
@@ -71,25 +72,30 @@ class RequestContext:
             await self.forbid()
 
     @property
-    def caller_digest(self) -> str:
-        """The caller in a Redis key: the same for the same tenant and user, and not to be read from it."""
-        return caller_digest(self.tenant, self.user_id)
+    def owner(self) -> Owner:
+        """The caller, as the rows name the owner of what is theirs."""
+        return Owner.of(self)
 
     def call_key(self, name: str) -> str:
         """A key for a side effect of this run that is the same in each of its attempts."""
         return f"{self.run_id}:{name}"
 
 
-def caller_digest(tenant: str | None, user_id: str) -> str:
-    return hashlib.sha256(f"{tenant or ''}\x1f{user_id}".encode(errors="surrogatepass")).hexdigest()[:32]
-
-
 _current: ContextVar[RequestContext | None] = ContextVar("relaykit_request_context", default=None)
 
 
-def set_current(context: RequestContext) -> None:
-    """Makes `context` that of the running task and of the tasks it starts from now on."""
-    _current.set(context)
+@contextmanager
+def acting_as(context: RequestContext) -> Iterator[None]:
+    """Makes `context` the request context of the block; afterwards the one before is back, however the block ends.
+
+    A task that begins in the block keeps the context for its life, because a task copies the variables of the one that
+    begins it: the site's code may leave a task behind, and that still acts for the same caller.
+    """
+    before = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(before)
 
 
 def current_in(variables: Context) -> RequestContext | None:
@@ -97,7 +103,7 @@ def current_in(variables: Context) -> RequestContext | None:
     return variables.get(_current)
 
 
-def owner_of(context: object) -> RequestContext:
+def request_of(context: object) -> RequestContext:
     """The request context behind whatever the user's server calls its context.
 
     A server with a context type of its own hands that to the store, so the store looks here.

@@ -14,6 +14,7 @@ from relaykit.shared.errors import InvalidCursor, JournalGone
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Call, Redis, call, names_of, script, translated
 from relaykit.shared.runs.run import Status
+from relaykit.shared.settings import Settings
 
 
 class Cursor(NamedTuple):
@@ -93,31 +94,37 @@ class Batch:
     attempt: int
     first_seq: int
     entries: Sequence[tuple[Field, bytes]]
-    ttl_seconds: float
     oldest_kept: Cursor | None = None
 
 
-class Journals:
-    """Appends to journals and reads them, over one Redis client."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalTtl:
+    """How long Redis keeps a journal after its newest entry."""
+
+    unended_seconds: float
+    ended_seconds: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> JournalTtl:
+        return cls(
+            unended_seconds=settings.journal_ttl_seconds, ended_seconds=settings.journal_ended_ttl_seconds
+        )
+
+    def after(self, batch: Batch) -> float:
+        """The seconds after the batch. A run that has ended without an attempt, which is 0, has little to tell."""
+        if batch.entries[-1][0] is not Field.END:
+            return self.unended_seconds
+        if batch.attempt == 0:
+            return min(self.ended_seconds, keys.UNBEGUN_JOURNAL_TTL_SECONDS)
+        return self.ended_seconds
+
+
+class JournalReader:
+    """Reads journals, over one Redis client."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._named = names_of(redis)
-        self._append = redis.register_script(script("append"))
-
-    async def append(self, batch: Batch) -> Appended:
-        """Appends once, however often it is called. Raises QueueUnavailable."""
-        with translated():
-            return appended(await self._append(**self._call(batch)))
-
-    def pipe_append(self, batch: Batch, pipeline: Pipeline) -> None:
-        """Adds the append to `pipeline`; read its reply with `appended`. A NoScriptError wants `load_scripts`."""
-        call = self._call(batch)
-        pipeline.evalsha(self._append.sha, 1, *call["keys"], *call["args"])
-
-    async def load_scripts(self) -> None:
-        with translated():
-            await self._redis.script_load(self._append.script)
 
     async def read(self, run_id: str, after: Cursor, limit: int) -> list[Entry]:
         """Up to `limit` entries after the cursor. Raises QueueUnavailable, JournalGone."""
@@ -155,7 +162,30 @@ class Journals:
             if isinstance(found, list) and found
         }
 
-    async def mark(self, run_id: str, attempt: int, ttl_seconds: float) -> Appended:
+
+class Journals(JournalReader):
+    """Reads journals and appends to them."""
+
+    def __init__(self, redis: Redis, ttl: JournalTtl) -> None:
+        super().__init__(redis)
+        self._ttl = ttl
+        self._append = redis.register_script(script("append"))
+
+    async def append(self, batch: Batch) -> Appended:
+        """Appends once, however often it is called. Raises QueueUnavailable."""
+        with translated():
+            return appended(await self._append(**self._call(batch)))
+
+    def pipe_append(self, batch: Batch, pipeline: Pipeline) -> None:
+        """Adds the append to `pipeline`; read its reply with `appended`. A NoScriptError wants `load_scripts`."""
+        call = self._call(batch)
+        pipeline.evalsha(self._append.sha, 1, *call["keys"], *call["args"])
+
+    async def load_scripts(self) -> None:
+        with translated():
+            await self._redis.script_load(self._append.script)
+
+    async def mark(self, run_id: str, attempt: int) -> Appended:
         """Begins an attempt: from then on the one before can write no more. `empty` where there is no journal."""
         return await self.append(
             Batch(
@@ -163,40 +193,35 @@ class Journals:
                 attempt=attempt,
                 first_seq=1,
                 entries=[(Field.MARK, b"")],
-                ttl_seconds=ttl_seconds,
             )
         )
 
-    async def admission(self, run_id: str, events: Sequence[bytes], ttl_seconds: float) -> Appended:
+    async def admission(self, run_id: str, events: Sequence[bytes]) -> Appended:
         """Writes what admission has to say: the journal's first entries. Once, however often it is called."""
-        [reply] = await call(self._redis, self.admission_call(run_id, events, ttl_seconds))
+        [reply] = await call(self._redis, self.admission_call(run_id, events))
         return appended(reply)
 
-    def admission_call(self, run_id: str, events: Sequence[bytes], ttl_seconds: float) -> Call:
+    def admission_call(self, run_id: str, events: Sequence[bytes]) -> Call:
         """The same as a call, to go with others."""
         batch = Batch(
             run_id=run_id,
             attempt=0,
             first_seq=1,
             entries=[(Field.EVENT, event) for event in events],
-            ttl_seconds=ttl_seconds,
         )
         return Call(self._append, **self._call(batch))
 
-    async def end(self, run_id: str, attempt: int, status: Status, ttl_seconds: float) -> Appended:
+    async def end(self, run_id: str, attempt: int, status: Status) -> Appended:
         """Writes the end entry after whatever is there; once. `empty` where there is no journal.
 
-        The journal of a run that never began, whose attempt is 0, lives no longer than UNBEGUN_JOURNAL_TTL_SECONDS.
+        For the end of a run without an attempt that could: one that has an attempt ends with that one's last batch.
         """
-        if attempt == 0:
-            ttl_seconds = min(ttl_seconds, keys.UNBEGUN_JOURNAL_TTL_SECONDS)
         return await self.append(
             Batch(
                 run_id=run_id,
                 attempt=attempt,
                 first_seq=NEXT_SEQ,
                 entries=[(Field.END, status.value.encode())],
-                ttl_seconds=ttl_seconds,
             )
         )
 
@@ -206,7 +231,7 @@ class Journals:
             batch.attempt,
             batch.first_seq,
             self._named(keys.notices(batch.run_id)),
-            int(batch.ttl_seconds * 1000),
+            int(self._ttl.after(batch) * 1000),
             "1" if is_end else "",
             str(batch.oldest_kept) if batch.oldest_kept else "",
         ]

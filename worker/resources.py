@@ -13,7 +13,7 @@ import structlog
 
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import QueueUnavailable
-from relaykit.shared.journal import Journals
+from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
@@ -67,7 +67,7 @@ async def opened_execution(
         redis_check = RedisCheck(commands, database.identity)
         await redis_check.start()
         signals = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
-        runs, journals, queue = Runs(database), Journals(commands), Queue(commands)
+        runs, journals, queue = Runs(database), Journals(commands, JournalTtl.of(settings)), Queue(commands)
         await journals.load_scripts()
         publisher = Publisher(commands, journals, settings)
         endings = Endings(settings, database, runs, journals, queue, user)

@@ -31,7 +31,7 @@ from relaykit.shared.errors import (
     ThreadBusy,
     TooManyRuns,
 )
-from relaykit.shared.identity import set_current
+from relaykit.shared.identity import acting_as
 from relaykit.shared.journal import Cursor, Journals
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
@@ -92,9 +92,8 @@ class Admission:
                 return Submitted(earlier)
         if submission.queue_is_full:
             raise QueueFull(retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)
-        set_current(submission.context)
         try:
-            with server_refusals():
+            with acting_as(submission.context), server_refusals():
                 made = await (self._write_at_once(submission) if at_once else self._write(submission))
         except RelaykitError:
             # the same request may have been admitted before or meanwhile, which is why this one was refused
@@ -165,20 +164,20 @@ class Admission:
 
     async def _make(self, submission: Submission, context: Any, calls: Calls) -> _Made:
         server = self.user.server
-        admitted = await admit(server, submission.request, context, calls)
+        admitted = await admit(self.user, submission.request, context, calls)
         options = server.get_stream_options(admitted.thread, context)
         events = [*admitted.events, StreamOptionsEvent(stream_options=options)]
         return _Made(row_of(submission, admitted, options), admitted, [server._serialize(e) for e in events])
 
     async def _calls(self, submission: Submission) -> Calls:
         """The calls that an output may be for. What writes older items keeps other admissions and ends out first."""
-        request, context = submission.request, submission.context
+        request = submission.request
         if not isinstance(request, (ThreadsAddClientToolOutputReq, ThreadsRetryAfterItemReq)):
             return Calls()
-        thread = (context.tenant or "", context.user_id, request.params.thread_id)
+        owner, thread_id = submission.context.owner, request.params.thread_id
         if self.database.in_transaction:
-            await self.endings.calls.lock_thread(*thread)
-        return Calls(await self.endings.calls.item_of(*thread), submission.call_id)
+            await self.endings.calls.lock_thread(owner, thread_id)
+        return Calls(await self.endings.calls.item_of(owner, thread_id), submission.call_id)
 
     @asynccontextmanager
     async def _alone(self, submission: Submission) -> AsyncIterator[None]:
@@ -189,7 +188,7 @@ class Admission:
         """
         context = submission.context
         if submission.idempotency_key is not None:
-            async with self.queue.alone(keys.admitting(context.caller_digest, submission.idempotency_key)):
+            async with self.queue.alone(keys.admitting(context.owner.digest, submission.idempotency_key)):
                 if await self.earlier.repeated(submission) is not None:
                     raise IdempotencyMismatch  # admitted meanwhile, which `submit` finds out
                 await self._refuse_what_can_be_seen(submission)
@@ -201,11 +200,11 @@ class Admission:
     async def _refuse_what_can_be_seen(self, submission: Submission) -> None:
         request, context = submission.request, submission.context
         limit = self.settings.caller_max_runs
-        if limit and await self.runs.unended_count(context.tenant or "", context.user_id) >= limit:
+        if limit and await self.runs.unended_count(context.owner) >= limit:
             raise TooManyRuns(retry_after_seconds=TOO_MANY_RETRY_SECONDS)
         if isinstance(request, ThreadsCreateReq) or self._may_wait(Kind(request.type)):
             return
-        active = await self.runs.active(context.tenant or "", context.user_id, request.params.thread_id)
+        active = await self.runs.active(context.owner, request.params.thread_id)
         is_output = isinstance(request, ThreadsAddClientToolOutputReq)
         if active is not None and not (is_output and active.awaited is not None):
             raise ThreadBusy(active.id)
@@ -233,15 +232,13 @@ class Admission:
     async def _publish(self, made: _Made, place: str) -> Submitted:
         """Accepted is accepted: where Redis is away the reaper queues the run, whose worker writes what is missing."""
         run, events = made.run, made.events
-        entries = self.journals.admission_call(run.id, events, self.settings.journal_ttl_seconds)
+        entries = self.journals.admission_call(run.id, events)
         try:
             if made.status is Status.QUEUED:
                 flow = flow_of_run(self.settings, run)
                 await insist(lambda: self.queue.admit(entries, run.id, flow, place))
             else:
-                await insist(
-                    lambda: self.journals.admission(run.id, events, self.settings.journal_ttl_seconds)
-                )
+                await insist(lambda: self.journals.admission(run.id, events))
                 if self.settings.thread_policy == "interrupt":
                     await self._interrupt(run)
         except QueueUnavailable as error:
@@ -252,8 +249,8 @@ class Admission:
     async def _interrupt(self, run: Run) -> None:
         """Stops what stands before the run; where that fails the run waits, as with `queue`."""
         try:
-            for other in await self.runs.unended(run.tenant, run.owner, run.thread_id, before=run.id):
+            for other in await self.runs.unended(run.owner, run.thread_id, before=run.id):
                 await self.endings.cancel(other)
-            await self.endings.end_wait((run.tenant, run.owner, run.thread_id), GivenUp.INTERRUPTED)
+            await self.endings.end_wait(run.owner, run.thread_id, GivenUp.INTERRUPTED)
         except Exception as error:  # the run is accepted: no error of the POST's
             log.error("not interrupted", action="admission_interrupt", run_id=run.id, **failure(error))  # noqa: TRY400

@@ -32,10 +32,7 @@ class EarlierRuns:
         """
         if submission.idempotency_key is not None:
             return await self._of_key(submission, submission.idempotency_key)
-        context = submission.context
-        run = await self.runs.unreceived(
-            context.tenant or "", context.user_id, submission.request_hash, REPEAT_SECONDS
-        )
+        run = await self.runs.unreceived(submission.context.owner, submission.request_hash, REPEAT_SECONDS)
         if run is None:
             return None
         received, is_whole = await self.receipts.was_received(run.id)
@@ -43,13 +40,11 @@ class EarlierRuns:
 
     async def answering(self, submission: Submission) -> Run | None:
         """The run that a retry asks for again: the stock widget's Retry after a lost network."""
-        request, context = submission.request, submission.context
+        request = submission.request
         if not isinstance(request, ThreadsRetryAfterItemReq):
             return None
         params = request.params
-        return await self.runs.answering(
-            context.tenant or "", context.user_id, params.thread_id, params.item_id
-        )
+        return await self.runs.answering(submission.context.owner, params.thread_id, params.item_id)
 
     async def resumed(self, submission: Submission, cursor: Cursor) -> Run:
         """The run whose stream the client had up to the cursor: that of the key, or of the same body.
@@ -68,7 +63,6 @@ class EarlierRuns:
         return found[0]
 
     async def _resumable(self, submission: Submission) -> list[Run]:
-        context = submission.context
         if submission.idempotency_key is not None:
             run = await self._of_key(submission, submission.idempotency_key)
             if run is not None:
@@ -76,7 +70,7 @@ class EarlierRuns:
             found = []
         else:
             found = await self.runs.same_body(
-                context.tenant or "", context.user_id, submission.request_hash, self.ended_seconds
+                submission.context.owner, submission.request_hash, self.ended_seconds
             )
         answering = await self.answering(submission)
         if answering is not None and all(run.id != answering.id for run in found):
@@ -84,8 +78,7 @@ class EarlierRuns:
         return found
 
     async def _of_key(self, submission: Submission, key: str) -> Run | None:
-        context = submission.context
-        run = await self.runs.by_idempotency_key(context.tenant or "", context.user_id, key)
+        run = await self.runs.by_idempotency_key(submission.context.owner, key)
         if run is not None and run.request_hash != submission.request_hash:
             raise IdempotencyMismatch
         return run

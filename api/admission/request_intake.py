@@ -44,7 +44,7 @@ from relaykit.shared.errors import (
     ItemNotFound,
     ThreadNotFound,
 )
-from relaykit.shared.threads.store import PostgresStore
+from relaykit.shared.site.user_server import UserServer
 
 Server = ChatKitServer[Any]
 
@@ -79,11 +79,12 @@ class Calls:
     """The one that the client means, where it says so."""
 
 
-async def admit(server: Server, request: StreamingReq, context: Any, calls: Calls = Calls()) -> Admitted:
+async def admit(user: UserServer, request: StreamingReq, context: Any, calls: Calls = Calls()) -> Admitted:
     """Writes what the request changes in an existing thread; a new message is given back, and not stored.
 
     Raises ThreadNotFound, ItemNotFound, ItemMismatch, AttachmentNotFound or AttachmentNotUploaded.
     """
+    server = user.server
     match request:
         case ThreadsCreateReq():
             return await _create(server, request, context)
@@ -94,7 +95,7 @@ async def admit(server: Server, request: StreamingReq, context: Any, calls: Call
         case ThreadsAddStructuredInputReq():
             return await _add_structured_input(server, request, context)
         case ThreadsRetryAfterItemReq():
-            return await _retry_after_item(server, request, context)
+            return await _retry_after_item(user, request, context)
         case ThreadsCustomActionReq():
             return await _custom_action(server, request, context)
         case _:
@@ -164,13 +165,14 @@ async def _add_structured_input(
     return Admitted(thread, {"item": updated.model_dump(mode="json")}, newest.id if newest else None)
 
 
-async def _retry_after_item(server: Server, request: ThreadsRetryAfterItemReq, context: Any) -> Admitted:
+async def _retry_after_item(user: UserServer, request: ThreadsRetryAfterItemReq, context: Any) -> Admitted:
+    server = user.server
     thread = await _thread(server, request.params.thread_id, context)
     item = await _item(server, thread.id, request.params.item_id, context)
     if not isinstance(item, UserMessageItem):
         raise ItemMismatch("The item is not a user message.")
-    if isinstance(server.store, PostgresStore):
-        await server.store.delete_newer(thread.id, item.id, context)
+    if user.our_store is not None:
+        await user.our_store.delete_newer(thread.id, item.id, context)
     else:
         await _delete_newer(server, thread.id, item.id, context)
     return Admitted(thread, {"item_id": item.id}, item.id)

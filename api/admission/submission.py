@@ -49,8 +49,7 @@ def row_of(submission: Submission, admitted: Admitted, options: StreamOptions) -
         raise ValueError("the context of a submission carries the id of its run")
     return Run(
         id=context.run_id,
-        tenant=context.tenant or "",
-        owner=context.user_id,
+        owner=context.owner,
         thread_id=admitted.thread.id,
         kind=Kind(submission.request.type),
         status=Status.QUEUED,

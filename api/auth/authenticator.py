@@ -15,6 +15,7 @@ import jwt
 from relaykit.api.auth.jwks import JwksClient
 from relaykit.shared.errors import Unauthenticated
 from relaykit.shared.identity import RequestContext, RequestHeaders
+from relaykit.shared.owner import Owner
 from relaykit.shared.settings import Settings
 from relaykit.shared.text import well_formed_copy
 
@@ -69,6 +70,10 @@ class Identity:
     token: str = field(repr=False)
     expires_at: float
     """Unix time in seconds from which the token is refused: its `exp` and JWT_LEEWAY_SECONDS."""
+
+    @property
+    def owner(self) -> Owner:
+        return Owner.of(self)
 
 
 @dataclass(frozen=True, slots=True)

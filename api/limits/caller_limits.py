@@ -22,8 +22,8 @@ from relaykit.shared.errors import (
     TooManyQueued,
     TooManyStreams,
 )
-from relaykit.shared.identity import caller_digest
 from relaykit.shared.log import failure
+from relaykit.shared.owner import Owner
 from relaykit.shared.queue.fair_share import Flow, flow_of, weighted
 from relaykit.shared.redis.client import insist
 from relaykit.shared.settings import Settings
@@ -43,19 +43,19 @@ log = structlog.get_logger()
 class Slot:
     """One stream or body of a caller; `release` gives it back, however often it is called."""
 
-    __slots__ = ("_caller", "_held", "_taken")
+    __slots__ = ("_held", "_owner", "_taken")
 
-    def __init__(self, taken: Counter[tuple[str, str]], caller: tuple[str, str]) -> None:
-        self._taken, self._caller, self._held = taken, caller, True
-        taken[caller] += 1
+    def __init__(self, taken: Counter[Owner], owner: Owner) -> None:
+        self._taken, self._owner, self._held = taken, owner, True
+        taken[owner] += 1
 
     def release(self) -> None:
         if not self._held:
             return
         self._held = False
-        self._taken[self._caller] -= 1
-        if not self._taken[self._caller]:
-            del self._taken[self._caller]
+        self._taken[self._owner] -= 1
+        if not self._taken[self._owner]:
+            del self._taken[self._owner]
 
 
 class BodyPlaces:
@@ -63,14 +63,14 @@ class BodyPlaces:
 
     def __init__(self, most: int, retry_seconds: float) -> None:
         self._most, self._retry_seconds = most, retry_seconds
-        self._taken: Counter[tuple[str, str]] = Counter()
+        self._taken: Counter[Owner] = Counter()
 
     @contextmanager
-    def take(self, caller: tuple[str, str]) -> Iterator[None]:
-        """A place of the caller, a tenant and a user, for as long as the block. Raises TooManyBodies."""
-        if 0 < self._most <= self._taken[caller]:
+    def take(self, owner: Owner) -> Iterator[None]:
+        """A place of the caller for as long as the block. Raises TooManyBodies."""
+        if 0 < self._most <= self._taken[owner]:
             raise TooManyBodies(retry_after_seconds=self._retry_seconds)
-        slot = Slot(self._taken, caller)
+        slot = Slot(self._taken, owner)
         try:
             yield
         finally:
@@ -118,7 +118,7 @@ class Limits:
         self._settings = settings
         self.gate = gate
         self._byte_budget = byte_budget
-        self._streams: Counter[tuple[str, str]] = Counter()
+        self._streams: Counter[Owner] = Counter()
         self._bodies = BodyPlaces(settings.caller_max_bodies, BODIES_RETRY_SECONDS)
 
     @asynccontextmanager
@@ -127,7 +127,7 @@ class Limits:
 
         While Redis is away it is not counted. Raises RateLimited, TenantRateLimited.
         """
-        settings, flow = self._settings, flow_of(self._settings, identity)
+        settings, flow = self._settings, flow_of(self._settings, identity.owner, identity.tier)
         of_tenant = weighted(settings.tenant_requests_per_minute, flow)
         counted = Counted(self, flow, None)
         try:
@@ -154,9 +154,8 @@ class Limits:
         """Counts the bytes of a body; not while Redis is away. Raises RateLimited."""
         if size <= SMALL_BODY_BYTES or not self._byte_budget.bytes_per_minute:
             return
-        caller = caller_digest(identity.tenant, identity.user_id)
         try:
-            wait_seconds = await self._asked(lambda: self._byte_budget.spend(caller, size))
+            wait_seconds = await self._asked(lambda: self._byte_budget.spend(identity.owner.digest, size))
         except QueueUnavailable as error:
             log.warning("a body is not counted", action="limits_uncounted", **failure(error))
             return
@@ -173,11 +172,11 @@ class Limits:
 
     def body(self, identity: Identity) -> AbstractContextManager[None]:
         """A place for a body that is being read. Raises TooManyBodies."""
-        return self._bodies.take((identity.tenant or "", identity.user_id))
+        return self._bodies.take(identity.owner)
 
     def stream(self, identity: Identity) -> Slot:
         """Takes a place for a stream; the caller of this releases it. Raises TooManyStreams."""
-        caller = (identity.tenant or "", identity.user_id)
-        if 0 < self._settings.caller_max_streams <= self._streams[caller]:
+        owner = identity.owner
+        if 0 < self._settings.caller_max_streams <= self._streams[owner]:
             raise TooManyStreams(retry_after_seconds=STREAMS_RETRY_SECONDS)
-        return Slot(self._streams, caller)
+        return Slot(self._streams, owner)

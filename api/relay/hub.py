@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 from relaykit.api.relay.subscription import READ_ENTRIES, Follow, Subscription
 from relaykit.api.relay.tail import adjoins, continues
 from relaykit.shared.errors import JournalGone, QueueUnavailable
-from relaykit.shared.journal import START, Cursor, Entry, Field, Journals, entries, follows, noticed
+from relaykit.shared.journal import START, Cursor, Entry, Field, JournalReader, entries, follows, noticed
 from relaykit.shared.log import failure
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import UNREACHABLE, Redis, names_of, translated
@@ -37,7 +37,7 @@ class Hub:
     """All runs that this process's clients follow. `run` must be running."""
 
     def __init__(self, commands: Redis, notices: Redis, tail_max_bytes: int) -> None:
-        self.journals = Journals(commands)
+        self.journals = JournalReader(commands)
         self.closing = False
         self._commands = commands
         self._notices = notices

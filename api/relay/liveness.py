@@ -89,7 +89,7 @@ class Watch:
         elif state[0].ended:
             self._told(follow, "ended")
             status, attempt = state
-            await self.journals.end(follow.run_id, attempt, status, self.settings.journal_ended_ttl_seconds)
+            await self.journals.end(follow.run_id, attempt, status)
             self.hub.look(follow)
         elif state[0] is Status.RUNNING:
             self._unheld(follow)

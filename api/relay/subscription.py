@@ -9,7 +9,7 @@ from collections.abc import Callable
 from relaykit.api.relay.sse import encode
 from relaykit.api.relay.tail import Chunk, Tail, continues
 from relaykit.shared.errors import JournalGone
-from relaykit.shared.journal import START, Cursor, Entry, Field, Journals
+from relaykit.shared.journal import START, Cursor, Entry, Field, JournalReader
 
 READ_ENTRIES = 1000
 """Entries in one read: bounds what a reply holds in memory."""
@@ -100,7 +100,7 @@ class Subscription:
 
     __slots__ = ("_journals", "_read_entries", "cursor", "ended", "follow")
 
-    def __init__(self, journals: Journals, follow: Follow, cursor: Cursor) -> None:
+    def __init__(self, journals: JournalReader, follow: Follow, cursor: Cursor) -> None:
         self._journals = journals
         self.follow = follow
         self._read_entries = FIRST_READ_ENTRIES

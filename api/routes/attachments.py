@@ -80,7 +80,7 @@ def attachments_router(settings: Settings, database: Database) -> APIRouter:
         stored = await objects.find(attachment_id)
         _authorise(key, stored, "PUT", signature, expires)
         _check_headers(request, stored)
-        with uploads.take((stored.tenant, stored.owner)):
+        with uploads.take(stored.owner):
             await objects.write(stored, request.stream())
         return Response(status_code=204)
 
@@ -124,7 +124,7 @@ def _authorise(
     InvalidSignature for one whose time is over.
     """
     try:
-        grant = Grant(method, stored.attachment.id, stored.tenant, stored.owner, parse_expires(expires))
+        grant = Grant(method, stored.attachment.id, stored.owner, parse_expires(expires))
         check(key, grant, signature, now_seconds=0)
     except InvalidSignature:
         raise AttachmentNotFound from None

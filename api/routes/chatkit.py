@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError, Store
+from chatkit.store import NotFoundError
 from chatkit.types import (
     AttachmentsCreateReq,
     AttachmentsDeleteReq,
@@ -49,14 +49,14 @@ from relaykit.shared.errors import (
     QueueUnavailable,
     ThreadNotFound,
 )
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import START
 from relaykit.shared.redis import keys
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import new_run_id
 from relaykit.shared.site.checks import overrides
 from relaykit.shared.site.refusals import server_refusals
-from relaykit.shared.threads.store import PostgresStore
+from relaykit.shared.site.user_server import UserServer
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _KEYLESS = b"keyless\x00"
@@ -77,7 +77,9 @@ async def chatkit(request: Request) -> Response:
         if is_streaming_req(parsed.request):
             return await _stream(request, resources, identity, parsed, parsed.request, body, counted)
         context = _context(request, resources, identity, parsed, run_id=None)
-        return Response(await _answer(resources, parsed.request, context), media_type="application/json")
+        with acting_as(context):
+            answer = await _answer(resources, parsed.request, context)
+        return Response(answer, media_type="application/json")
 
 
 async def _stream(
@@ -121,16 +123,14 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
     user, server = resources.user, resources.user.server
     if isinstance(request, (AttachmentsCreateReq, AttachmentsDeleteReq)) and not _stores_attachments(server):
         raise NotSupported("The server stores no attachments.")
-    set_current(context)
     made = await user.context(context)
     if isinstance(request, ThreadsDeleteReq):
         await _stop_runs(resources, request.params.thread_id, context)
-        set_current(context)
     try:
         with server_refusals():
             async with _one_action_at_a_time(resources, request, context):
                 return await user.run(
-                    lambda: _process(server, request, made), reaches_code=reaches_code(user, request)
+                    lambda: _process(user, request, made), reaches_code=reaches_code(user, request)
                 )
     except NotFoundError as error:
         raise _not_found(request) from error
@@ -142,26 +142,27 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         raise
 
 
-async def _process(server: ChatKitServer[Any], request: NonStreamingReq, context: Any) -> bytes:
+async def _process(user: UserServer, request: NonStreamingReq, context: Any) -> bytes:
     match request:
         case ItemsFeedbackReq():
-            await _check_items(server.store, request.params, context)
+            await _check_items(user, request.params, context)
         case AttachmentsDeleteReq():
-            await _check_unsent(server.store, request.params.attachment_id, context)
+            await _check_unsent(user, request.params.attachment_id, context)
         case _:
             pass
-    return await server._process_non_streaming(request, context)
+    return await user.server._process_non_streaming(request, context)
 
 
 def _stores_attachments(server: ChatKitServer[Any]) -> bool:
     return server.attachment_store is not None or overrides(server, "_get_attachment_store")
 
 
-async def _check_items(store: Store[Any], given: ItemFeedbackParams, context: Any) -> None:
+async def _check_items(user: UserServer, given: ItemFeedbackParams, context: Any) -> None:
     """The SDK hands these ids to the user's own code without a look at whose they are."""
+    store = user.server.store
     await store.load_thread(given.thread_id, context)
-    if isinstance(store, PostgresStore):
-        if not await store.has_items(given.thread_id, given.item_ids, context):
+    if user.our_store is not None:
+        if not await user.our_store.has_items(given.thread_id, given.item_ids, context):
             raise ItemNotFound
         return
     try:
@@ -171,9 +172,9 @@ async def _check_items(store: Store[Any], given: ItemFeedbackParams, context: An
         raise ItemNotFound from error
 
 
-async def _check_unsent(store: Store[Any], attachment_id: str, context: Any) -> None:
+async def _check_unsent(user: UserServer, attachment_id: str, context: Any) -> None:
     """The SDK has the bytes deleted before our store is asked, by whatever attachment store there is."""
-    if isinstance(store, PostgresStore) and await store.is_attachment_sent(attachment_id, context):
+    if user.our_store is not None and await user.our_store.is_attachment_sent(attachment_id, context):
         raise AttachmentInUse
 
 
@@ -187,7 +188,7 @@ async def _one_action_at_a_time(
     """
     async with AsyncExitStack() as stack:
         if isinstance(request, ThreadsSyncCustomActionReq) and request.params.item_id:
-            key = keys.acting(context.caller_digest, request.params.thread_id, request.params.item_id)
+            key = keys.acting(context.owner.digest, request.params.thread_id, request.params.item_id)
             with suppress(QueueUnavailable):
                 await stack.enter_async_context(resources.queue.alone(key))
         yield
@@ -195,10 +196,9 @@ async def _one_action_at_a_time(
 
 async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:
     """Nothing of a thread goes on once it is deleted."""
-    thread = (context.tenant or "", context.user_id, thread_id)
-    for run in await resources.runs.unended(*thread):
+    for run in await resources.runs.unended(context.owner, thread_id):
         await resources.endings.cancel(run)
-    await resources.endings.end_wait(thread, GivenUp.STOPPED)
+    await resources.endings.end_wait(context.owner, thread_id, GivenUp.STOPPED)
 
 
 def _not_found(request: NonStreamingReq) -> ThreadNotFound | ItemNotFound | AttachmentNotFound:

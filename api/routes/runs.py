@@ -11,7 +11,6 @@ from relaykit.api.resources import Resources
 from relaykit.api.routes.request import authenticated, last_event_id, resources_of
 from relaykit.api.routes.streaming import relay
 from relaykit.shared.errors import InvalidRequest, RunNotFound
-from relaykit.shared.identity import RequestContext, set_current
 from relaykit.shared.journal import START, Cursor
 from relaykit.shared.runs.run import Run
 
@@ -53,7 +52,7 @@ async def thread_run(thread_id: str, request: Request) -> Response:
     identity = await authenticated(request)
     if "\x00" in thread_id or len(thread_id) > MAX_ID_CHARS:
         raise InvalidRequest(locations=["thread_id: not an id"])
-    run = await resources.runs.active(identity.tenant or "", identity.user_id, thread_id)
+    run = await resources.runs.active(identity.owner, thread_id)
     if run is None:
         return Response(status_code=204)
     if run.awaited is None:
@@ -70,9 +69,7 @@ def _cursor(request: Request) -> Cursor:
 async def _own_run(resources: Resources, identity: Identity, run_id: str) -> Run:
     if "\x00" in run_id or len(run_id) > MAX_ID_CHARS:
         raise RunNotFound
-    run = await resources.runs.get(run_id, identity.tenant or "", identity.user_id)
-    set_current(RequestContext(user_id=identity.user_id, tenant=identity.tenant))
-    return run
+    return await resources.runs.get(identity.owner, run_id)
 
 
 def _shown(run: Run) -> dict[str, object]:

@@ -6,11 +6,12 @@ import base64
 import hashlib
 import hmac
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
 from relaykit.shared.errors import InvalidSignature
+from relaykit.shared.owner import Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +20,15 @@ class Grant:
 
     method: Literal["GET", "PUT"]
     attachment_id: str
-    tenant: str
-    owner: str
+    owner: Owner
     expires: int | None
     """Seconds since the epoch; None for a link that lasts as long as the attachment."""
 
 
 def sign(key: str, grant: Grant) -> str:
     """The grant's HMAC-SHA256, as 43 characters that need no escaping in a URL."""
-    content = json.dumps(["relaykit attachment 1", *astuple(grant)], separators=(",", ":")).encode()
+    signed = ["relaykit attachment 1", grant.method, grant.attachment_id, *grant.owner, grant.expires]
+    content = json.dumps(signed, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(hmac.digest(key.encode(), content, hashlib.sha256)).rstrip(b"=").decode()
 
 

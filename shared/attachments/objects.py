@@ -27,6 +27,7 @@ from relaykit.shared.errors import (
     StorageUnavailable,
     UploadInProgress,
 )
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.threads.store import ATTACHMENT
 
@@ -84,8 +85,7 @@ class StoredAttachment:
     """An attachment's row. `object_key` is None until the bytes are there."""
 
     attachment: Attachment
-    tenant: str
-    owner: str
+    owner: Owner
     declared_bytes: int
     object_key: str | None
 
@@ -239,8 +239,7 @@ class AttachmentObjects:
 def _stored(row: asyncpg.Record) -> StoredAttachment:
     return StoredAttachment(
         attachment=ATTACHMENT.validate_json(row["data"]),
-        tenant=row["tenant"],
-        owner=row["owner"],
+        owner=Owner(tenant=row["tenant"], user_id=row["owner"]),
         declared_bytes=row["declared_bytes"],
         object_key=row["object_key"],
     )

@@ -29,10 +29,10 @@ from relaykit.shared.errors import (
     SettingsError,
     TooManyAttachmentsUnsent,
 )
-from relaykit.shared.identity import RequestContext, owner_of
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import LOOPBACK_HOSTS, Settings
-from relaykit.shared.threads.calls import StoreCalls
+from relaykit.shared.threads.calls import StoreCalls, owner_of
 from relaykit.shared.threads.store import generate_id
 
 MAX_NAME_CHARS: Final = 255
@@ -129,14 +129,13 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         Raises AttachmentRejected, and TooManyAttachmentsUnsent: exactly under simultaneous calls on any hosts.
         """
         mime_type = self._checked_type(input)
-        request = owner_of(context)
-        attachment = self._attachment(input, mime_type, context, request)
+        owner = owner_of(context)
+        attachment = self._attachment(input, mime_type, context, owner)
         async with self._database.connection() as connection:
             is_created = await connection.fetchval(
                 _CREATE,
                 attachment.id,
-                request.tenant or "",
-                request.user_id,
+                *owner,
                 attachment.model_dump_json(),
                 input.size,
                 self._rules.max_unsent,
@@ -159,12 +158,13 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         return mime_type
 
     def _attachment(
-        self, params: AttachmentCreateParams, mime_type: str, context: Any, request: RequestContext
+        self, params: AttachmentCreateParams, mime_type: str, context: Any, owner: Owner
     ) -> Attachment:
         attachment_id = self.generate_attachment_id(mime_type, context)
-        who = attachment_id, request.tenant or "", request.user_id
         expires = int(time.time() + self._rules.upload_seconds)
-        url = AnyUrl(link(self._rules.key, self._rules.public_url, Grant("PUT", *who, expires)))
+        url = AnyUrl(
+            link(self._rules.key, self._rules.public_url, Grant("PUT", attachment_id, owner, expires))
+        )
         upload = AttachmentUploadDescriptor(url=url, method="PUT", headers={"Content-Type": mime_type})
         common: dict[str, Any] = {
             "id": attachment_id,
@@ -174,7 +174,7 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         }
         if mime_type not in RASTER_IMAGES:
             return FileAttachment(**common, upload_descriptor=upload)
-        preview_url = self._rules.previews.url(*who)
+        preview_url = self._rules.previews.url(attachment_id, owner)
         return ImageAttachment(**common, upload_descriptor=upload, preview_url=preview_url)
 
     async def delete_attachment(self, attachment_id: str, context: Any) -> None:
@@ -185,7 +185,7 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         """
         stored = await self._own(attachment_id, context)
         async with self._database.connection() as connection:
-            deleted = await connection.fetchrow(_DELETE, attachment_id, stored.tenant, stored.owner)
+            deleted = await connection.fetchrow(_DELETE, attachment_id, *stored.owner)
         if deleted is None:
             raise AttachmentInUse
         if deleted["object_key"] is not None:
@@ -207,9 +207,8 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
 
     async def note_sent(self, attachment_ids: Sequence[str], context: Any) -> None:
         """A message has taken these: they count no longer as unsent. Admission calls it, whichever store there is."""
-        request = owner_of(context)
         async with self._database.connection() as connection:
-            await connection.execute(_NOTE_SENT, list(attachment_ids), request.tenant or "", request.user_id)
+            await connection.execute(_NOTE_SENT, list(attachment_ids), *owner_of(context))
 
     async def is_uploaded(self, attachment_id: str, context: Any) -> bool:
         """Whether the bytes are there; for stores other than PostgresStore, which do not see it."""
@@ -227,12 +226,12 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
         return await self._objects.sweep(limit)
 
     async def _own(self, attachment_id: str, context: Any) -> StoredAttachment:
-        request = owner_of(context)
+        owner = owner_of(context)
         try:
             stored = await self._calls.patiently(lambda: self._objects.find(attachment_id))
         except AttachmentNotFound as error:
             raise NotFoundError(attachment_id) from error
-        if (stored.tenant, stored.owner) != (request.tenant or "", request.user_id):
+        if stored.owner != owner:
             raise NotFoundError(attachment_id)
         return stored
 

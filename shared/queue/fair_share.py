@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from relaykit.shared.identity import caller_digest
+from relaykit.shared.owner import Owner
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.run import Run
 from relaykit.shared.settings import Settings
@@ -33,32 +33,21 @@ UNKNOWN_FLOW = Flow("-", "-")
 """The flow of jobs whose owner is not known: the release before queues them without a flow."""
 
 
-class Caller(Protocol):
-    """A request context, or the identity that it comes from."""
-
-    @property
-    def user_id(self) -> str: ...
-    @property
-    def tenant(self) -> str | None: ...
-    @property
-    def tier(self) -> str | None: ...
-
-
-def flow_of(settings: Settings, of: Caller) -> Flow:
-    """The flow of a caller's runs.
+def flow_of(settings: Settings, owner: Owner, tier: str | None) -> Flow:
+    """The flow of an owner's runs. `tier` is the one of their token.
 
     The weight is that of TENANT_WEIGHTS for the tenant, else that of TIER_WEIGHTS for the caller's tier, else 1. It is
     the tenant's; callers without a tenant share one, so it is the caller's own there.
     """
-    tenant = of.tenant or ""
-    weight = settings.tenant_weights.get(tenant, settings.tier_weights.get(of.tier or "", 1.0))
-    digest = hashlib.sha256(tenant.encode(errors="surrogatepass")).hexdigest()[:32]
-    caller = caller_digest(of.tenant, of.user_id)
-    return Flow(digest, caller, weight, 1.0) if tenant else Flow(digest, caller, 1.0, weight)
+    weight = settings.tenant_weights.get(owner.tenant, settings.tier_weights.get(tier or "", 1.0))
+    digest = hashlib.sha256(owner.tenant.encode(errors="surrogatepass")).hexdigest()[:32]
+    return (
+        Flow(digest, owner.digest, weight, 1.0) if owner.tenant else Flow(digest, owner.digest, 1.0, weight)
+    )
 
 
 def flow_of_run(settings: Settings, run: Run) -> Flow:
-    return flow_of(settings, request_context(run))
+    return flow_of(settings, run.owner, request_context(run).tier)
 
 
 def weighted(limit: int, flow: Flow) -> int:

@@ -15,6 +15,7 @@ from chatkit.types import ClientToolCallItem
 from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import DatabaseUnavailable, Stopping
 from relaykit.shared.log import failure
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres import locks
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.run import Run, Status, sources
@@ -71,24 +72,22 @@ class AwaitedCalls:
             )
         return is_due
 
-    async def lock_thread(self, tenant: str, owner: str, thread_id: str) -> None:
+    async def lock_thread(self, owner: Owner, thread_id: str) -> None:
         """Keeps what else is admitted to the thread, and the ends of its runs, out until the transaction ends."""
         async with self._database.connection() as connection:
-            await connection.execute(LOCK_THREAD_ROW, tenant, owner, thread_id)
-            await connection.execute(locks.THREAD_LOCK, tenant, owner, thread_id)
+            await connection.execute(LOCK_THREAD_ROW, *owner, thread_id)
+            await connection.execute(locks.THREAD_LOCK, *owner, thread_id)
 
-    async def item_of(self, tenant: str, owner: str, thread_id: str) -> str | None:
+    async def item_of(self, owner: Owner, thread_id: str) -> str | None:
         """The call that the thread awaits."""
         async with self._database.connection() as connection:
-            item_id: str | None = await connection.fetchval(AWAITED, tenant, owner, thread_id)
+            item_id: str | None = await connection.fetchval(AWAITED, *owner, thread_id)
         return item_id
 
     async def end(self, run: Run) -> str | None:
         """Ends the wait for the call of `run`; the call's id, or None where the thread does not await it any more."""
         async with self._database.connection() as connection:
-            item_id: str | None = await connection.fetchval(
-                END_WAIT, run.tenant, run.owner, run.thread_id, run.id
-            )
+            item_id: str | None = await connection.fetchval(END_WAIT, *run.owner, run.thread_id, run.id)
         return item_id
 
 

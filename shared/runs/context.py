@@ -15,8 +15,8 @@ def request_context(
     """The context that the run's attempt hands to the server: the same as at admission, with the attempt's number."""
     context = run.context
     return RequestContext(
-        user_id=run.owner,
-        tenant=run.tenant or None,
+        user_id=run.owner.user_id,
+        tenant=run.owner.tenant or None,
         claims=context.get("claims", {}),
         tier=context.get("tier"),
         locale=context.get("locale"),

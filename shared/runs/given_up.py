@@ -11,7 +11,7 @@ from chatkit.types import ClientToolCallItem, ThreadItem
 
 from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import DatabaseUnavailable, Stopping
-from relaykit.shared.identity import set_current
+from relaykit.shared.identity import acting_as
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.context import request_context
@@ -35,13 +35,11 @@ async def complete_call(
 ) -> ThreadItem | None:
     """The call, if it now says why it has no output; what waits does not depend on it."""
     request = request_context(replace(run, attempt=0))
-    set_current(request)
     store = user.server.store
     try:
-        with site_code:
+        with acting_as(request), site_code:
             async with database.transaction():
-                # our store needs no context of the site's, whose code would run while the thread is locked
-                context = request if user.is_store_ours else await user.context(request)
+                context = await user.store_context(request)
                 item = await store.load_item(run.thread_id, call_id, context)
                 if not isinstance(item, ClientToolCallItem) or item.status != "pending":
                     return None

@@ -18,6 +18,7 @@ from relaykit.shared.errors import (
     ThreadNotFound,
     TooManyRuns,
 )
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import THREAD_LOCK
 from relaykit.shared.runs import statements as sql
@@ -71,8 +72,7 @@ class Runs:
             outcome = await connection.fetchval(
                 statement,
                 run.id,
-                run.tenant,
-                run.owner,
+                *run.owner,
                 run.thread_id,
                 run.kind.value,
                 _json(run.input),
@@ -96,45 +96,41 @@ class Runs:
             case "too_many":
                 raise TooManyRuns(retry_after_seconds=TOO_MANY_RETRY_SECONDS)
             case "busy":
-                active = await self.active(run.tenant, run.owner, run.thread_id)
+                active = await self.active(run.owner, run.thread_id)
                 raise ThreadBusy(active.id if active else "")
             case _:
                 return Status(outcome)
 
-    async def get(self, run_id: str, tenant: str, owner: str) -> Run:
+    async def get(self, owner: Owner, run_id: str) -> Run:
         """The caller's run. Raises RunNotFound for what is absent or someone else's."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(sql.BY_ID, run_id, tenant, owner)
+            row = await connection.fetchrow(sql.BY_ID, run_id, *owner)
         if row is None:
             raise RunNotFound
         return run_of(row)
 
-    async def by_idempotency_key(self, tenant: str, owner: str, key: str) -> Run | None:
+    async def by_idempotency_key(self, owner: Owner, key: str) -> Run | None:
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(sql.BY_KEY, tenant, owner, key)
+            row = await connection.fetchrow(sql.BY_KEY, *owner, key)
         return None if row is None else run_of(row)
 
-    async def unreceived(
-        self, tenant: str, owner: str, request_hash: bytes, within_seconds: float
-    ) -> Run | None:
+    async def unreceived(self, owner: Owner, request_hash: bytes, within_seconds: float) -> Run | None:
         """The caller's newest run of the same body that came without a key, not longer ago than that.
 
         None where a client has had something of it, as far as its row knows.
         """
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(sql.UNRECEIVED, tenant, owner, request_hash, within_seconds)
+            row = await connection.fetchrow(sql.UNRECEIVED, *owner, request_hash, within_seconds)
         return None if row is None else run_of(row)
 
-    async def same_body(
-        self, tenant: str, owner: str, request_hash: bytes, ended_within_seconds: float
-    ) -> list[Run]:
+    async def same_body(self, owner: Owner, request_hash: bytes, ended_within_seconds: float) -> list[Run]:
         """The caller's newest runs of the same body that came without a key, MAX_SAME_BODY at most.
 
         Of those that have ended only such as did so not longer ago than that.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                sql.SAME_BODY, tenant, owner, request_hash, ended_within_seconds, MAX_SAME_BODY
+                sql.SAME_BODY, *owner, request_hash, ended_within_seconds, MAX_SAME_BODY
             )
         return [run_of(row) for row in rows]
 
@@ -147,34 +143,32 @@ class Runs:
             rows = await connection.fetch(sql.NOTE_RECEIVED, run_ids)
         return {row["id"] for row in rows}
 
-    async def active(self, tenant: str, owner: str, thread_id: str) -> Run | None:
+    async def active(self, owner: Owner, thread_id: str) -> Run | None:
         """The thread's queued or running run, else that whose client tool call it awaits, else the first that waits."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(sql.ACTIVE, tenant, owner, thread_id)
+            row = await connection.fetchrow(sql.ACTIVE, *owner, thread_id)
         if row is None or row["awaited_item"] is None:
             return None if row is None else run_of(row)
         return replace(run_of(row), awaited=AwaitedCall(row["awaited_item"], row["awaited_seconds"]))
 
-    async def unended_count(self, tenant: str, owner: str) -> int:
+    async def unended_count(self, owner: Owner) -> int:
         """How many of the caller's runs have not ended."""
         async with self._database.connection() as connection:
-            return int(await connection.fetchval(sql.UNENDED_COUNT, tenant, owner))
+            return int(await connection.fetchval(sql.UNENDED_COUNT, *owner))
 
-    async def unended(
-        self, tenant: str, owner: str, thread_id: str, *, before: str | None = None
-    ) -> list[Run]:
+    async def unended(self, owner: Owner, thread_id: str, *, before: str | None = None) -> list[Run]:
         """The thread's runs that have not ended, or those of them that came before the run `before`.
 
         Those that wait come first, the newest of them first: ended in this order, none begins in between.
         """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(sql.UNENDED, tenant, owner, thread_id, before)
+            rows = await connection.fetch(sql.UNENDED, *owner, thread_id, before)
         return [run_of(row) for row in rows]
 
-    async def answering(self, tenant: str, owner: str, thread_id: str, item_id: str) -> Run | None:
+    async def answering(self, owner: Owner, thread_id: str, item_id: str) -> Run | None:
         """The run that answers this message, or waits to do so."""
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(sql.ANSWERING, tenant, owner, thread_id, item_id)
+            row = await connection.fetchrow(sql.ANSWERING, *owner, thread_id, item_id)
         return None if row is None else run_of(row)
 
     async def start(self, run_id: str, *, uncounted: bool = False) -> Run | None:
@@ -193,7 +187,7 @@ class Runs:
     async def lock_thread(self, run: Run) -> None:
         """Keeps admissions that would wait, and the ends of others, out until the transaction ends."""
         async with self._database.connection() as connection:
-            await connection.execute(THREAD_LOCK, run.tenant, run.owner, run.thread_id)
+            await connection.execute(THREAD_LOCK, *run.owner, run.thread_id)
 
     async def finish(self, run: Run, status: Status, error: str | None = None) -> bool:
         """Ends the run if `run.attempt` is still its newest; False where it is not, or the run has ended."""
@@ -209,8 +203,7 @@ class Runs:
             outcome = await connection.fetchval(
                 sql.FINISH_ALONE,
                 run.id,
-                run.tenant,
-                run.owner,
+                *run.owner,
                 run.thread_id,
                 run.attempt,
                 status.value,
@@ -225,7 +218,7 @@ class Runs:
         None where none waits, or another than `run` was the thread's active one.
         """
         async with self._database.connection() as connection:
-            row = await connection.fetchrow(sql.PROMOTE, run.tenant, run.owner, run.thread_id)
+            row = await connection.fetchrow(sql.PROMOTE, *run.owner, run.thread_id)
         return None if row is None else run_of(row)
 
     async def later_items(self, run: Run) -> set[str]:
@@ -234,13 +227,13 @@ class Runs:
         Whatever became of them: a run that was stopped while it waited leaves its message.
         """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(sql.LATER_INPUTS, run.tenant, run.owner, run.thread_id, run.id)
+            rows = await connection.fetch(sql.LATER_INPUTS, *run.owner, run.thread_id, run.id)
         # read here: Postgres' own operators refuse a JSON text that holds U+0000 anywhere
         return {item_id for row in rows if (item_id := json.loads(row["input"]).get("item_id")) is not None}
 
-    async def set_anchor(self, run_id: str, item_id: str | None) -> None:
+    async def set_anchor(self, run: Run, item_id: str | None) -> None:
         async with self._database.connection() as connection:
-            await connection.execute(sql.SET_ANCHOR, run_id, item_id)
+            await connection.execute(sql.SET_ANCHOR, run.id, item_id)
 
     async def note_given_up(self, run: Run, item_id: str) -> None:
         """The run tells its clients of the call, which was given up before it could begin."""
@@ -252,13 +245,13 @@ class Runs:
         async with self._database.connection() as connection:
             return await connection.fetchval(sql.HAND_BACK, run.id, run.attempt) is not None
 
-    async def request_cancel(self, run_id: str) -> Status | None:
+    async def request_cancel(self, run: Run) -> Status | None:
         """Notes the stop: a run that has not started is cancelled by it, a running one is still running.
 
         None where the run had ended.
         """
         async with self._database.connection() as connection:
-            status = await connection.fetchval(sql.REQUEST_CANCEL, run_id)
+            status = await connection.fetchval(sql.REQUEST_CANCEL, run.id)
         return None if status is None else Status(status)
 
     async def forbid_next_attempt(self, run_id: str, attempt: int) -> bool:
@@ -281,8 +274,7 @@ def run_of(row: asyncpg.Record) -> Run:
     """From a row of `COLUMNS`."""
     return Run(
         id=row["id"],
-        tenant=row["tenant"],
-        owner=row["owner"],
+        owner=Owner(tenant=row["tenant"], user_id=row["owner"]),
         thread_id=row["thread_id"],
         kind=Kind(row["kind"]),
         status=Status(row["status"]),

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
+from relaykit.shared.owner import Owner
+
 
 class Status(StrEnum):
     """Where a run is in its life."""
@@ -69,8 +71,7 @@ class Run:
     """A run's row."""
 
     id: str
-    tenant: str
-    owner: str
+    owner: Owner
     thread_id: str
     kind: Kind
     status: Status

@@ -58,8 +58,14 @@ class UserServer:
     """Where the server's code runs; None in a worker, where all runs on one loop."""
 
     @property
+    def our_store(self) -> PostgresStore | None:
+        """The server's store where it is ours, with what it can do beyond the SDK's; None for a foreign one."""
+        store = self.server.store
+        return store if isinstance(store, PostgresStore) else None
+
+    @property
     def is_store_ours(self) -> bool:
-        return isinstance(self.server.store, PostgresStore)
+        return self.our_store is not None
 
     @property
     def has_own_context(self) -> bool:
@@ -81,6 +87,13 @@ class UserServer:
         its answer takes longer than CONTEXT_SECONDS, ServerBlocked as `run` does, and what else the function raises.
         """
         return await self.run(lambda: self._made(request), reaches_code=self.has_own_context)
+
+    async def store_context(self, request: RequestContext) -> Any:
+        """The context for the store alone, which no method of the server sees. Raises as `context` does.
+
+        Our store takes the request's own, so that no code of the site's runs while it has the thread locked.
+        """
+        return request if self.is_store_ours else await self.context(request)
 
     async def _made(self, request: RequestContext) -> Any:
         with server_refusals():

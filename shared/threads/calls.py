@@ -12,8 +12,9 @@ import structlog
 from chatkit.store import NotFoundError
 
 from relaykit.shared.errors import DatabaseUnavailable, Fenced
-from relaykit.shared.identity import owner_of
+from relaykit.shared.identity import request_of
 from relaykit.shared.log import failure
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 
 RETRY_SECONDS: Final = 0.25
@@ -70,13 +71,6 @@ class StoreCalls:
                 await asyncio.sleep(RETRY_SECONDS)
 
 
-class Owner(NamedTuple):
-    """Whose it is, as every statement has it."""
-
-    tenant: str
-    owner: str
-
-
 class Fence(NamedTuple):
     """The caller's run and attempt; both None outside a worker."""
 
@@ -84,13 +78,13 @@ class Fence(NamedTuple):
     attempt: int | None
 
 
-def owner_in(context: object) -> Owner:
-    request = owner_of(context)
-    return Owner(request.tenant or "", request.user_id)
+def owner_of(context: object) -> Owner:
+    """Whose call it is, whatever the user's server calls its context."""
+    return request_of(context).owner
 
 
-def fence_in(context: object) -> Fence:
-    request = owner_of(context)
+def fence_of(context: object) -> Fence:
+    request = request_of(context)
     if request.attempt is None:
         return Fence(None, None)
     return Fence(request.run_id, request.attempt)

@@ -12,13 +12,13 @@ from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 from pydantic import TypeAdapter
 
 from relaykit.shared.attachments.previews import Previews
-from relaykit.shared.identity import owner_of
+from relaykit.shared.identity import request_of
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import THREAD_LOCK
 from relaykit.shared.text import dump_json
 from relaykit.shared.threads import pages as pages
 from relaykit.shared.threads import statements as sql
-from relaykit.shared.threads.calls import StoreCalls, fence_in, found, owner_in, written
+from relaykit.shared.threads.calls import StoreCalls, fence_of, found, owner_of, written
 from relaykit.shared.threads.merge import columns_of, data_of, fields_of, merge, refresh, thread_json
 from relaykit.shared.threads.undo import TakenBack, take_back
 
@@ -38,7 +38,7 @@ def generate_id(kind: StoreItemType) -> str:
 
 def read_thread(thread_id: str, data: str, context: Any) -> ThreadMetadata:
     """A thread from its row, which the caller of `context` has then loaded."""
-    owner_of(context).loaded.note(thread_id, data)
+    request_of(context).loaded.note(thread_id, data)
     return ThreadMetadata.model_validate_json(data)
 
 
@@ -81,7 +81,7 @@ class PostgresStore(Store[Any]):
         return item_id
 
     async def load_thread(self, thread_id: str, context: Any) -> ThreadMetadata:
-        row = await self._calls.row(sql.LOAD_THREAD, thread_id, *owner_in(context))
+        row = await self._calls.row(sql.LOAD_THREAD, thread_id, *owner_of(context))
         return read_thread(thread_id, found(row, thread_id)["data"], context)
 
     async def save_thread(self, thread: ThreadMetadata, context: Any) -> None:
@@ -90,7 +90,7 @@ class PostgresStore(Store[Any]):
         `thread` then has what others have changed meanwhile. A run leaves a title alone that another writer has given
         since the run began, and cannot bring back its thread once that has been deleted.
         """
-        request, fence = owner_of(context), fence_in(context)
+        request, fence = request_of(context), fence_of(context)
         loaded, saved = request.loaded.get(thread.id), fields_of(thread_json(thread))
         row, is_titled = None if loaded is None else loaded.row, False
         while True:
@@ -98,7 +98,7 @@ class PostgresStore(Store[Any]):
             merged = merge(saved, fields, loaded, in_run=fence.attempt is not None, is_titled=is_titled)
             data, changed = data_of(merged.fields), columns_of(merged.changes)
             parameters = (data, row or "", merged.changes_title, *changed, *fence)
-            answer = await self._calls.row(sql.SAVE_THREAD, thread.id, *owner_in(context), *parameters)
+            answer = await self._calls.row(sql.SAVE_THREAD, thread.id, *owner_of(context), *parameters)
             answer = written(answer, thread.id)
             if answer["saved"]:
                 break
@@ -112,7 +112,7 @@ class PostgresStore(Store[Any]):
     ) -> Page[ThreadMetadata]:
         statement = pages.THREAD_PAGES[pages.order(order), after is not None]
         rows = await self._calls.rows(
-            statement, *owner_in(context), *self._bounds(limit), *pages.cursor(after)
+            statement, *owner_of(context), *self._bounds(limit), *pages.cursor(after)
         )
         if not rows and after is not None:
             await self.load_thread(after, context)
@@ -121,7 +121,7 @@ class PostgresStore(Store[Any]):
 
     async def delete_thread(self, thread_id: str, context: Any) -> None:
         """Deletes the thread, its items and attachments and its ended runs; asks its active runs to stop."""
-        owner = owner_in(context)
+        owner = owner_of(context)
 
         async def delete() -> None:
             async with self._calls.database.transaction():
@@ -135,9 +135,9 @@ class PostgresStore(Store[Any]):
         self, thread_id: str, after: str | None, limit: int, order: str, context: Any
     ) -> Page[ThreadItem]:
         statement = pages.ITEM_PAGES[pages.order(order), after is not None]
-        bounds, run_id = self._bounds(limit), fence_in(context).run_id
+        bounds, run_id = self._bounds(limit), fence_of(context).run_id
         rows = await self._calls.rows(
-            statement, thread_id, *owner_in(context), *bounds, run_id, *pages.cursor(after)
+            statement, thread_id, *owner_of(context), *bounds, run_id, *pages.cursor(after)
         )
         if not rows:
             await self._check_position(thread_id, after, context)
@@ -159,44 +159,44 @@ class PostgresStore(Store[Any]):
     async def save_item(self, thread_id: str, item: ThreadItem, context: Any) -> None:
         data = dump_json(item)
         row = await self._calls.row(
-            sql.WRITE_ITEM, thread_id, *owner_in(context), item.id, data, *fence_in(context)
+            sql.WRITE_ITEM, thread_id, *owner_of(context), item.id, data, *fence_of(context)
         )
         written(row, thread_id)
 
     async def load_item(self, thread_id: str, item_id: str, context: Any) -> ThreadItem:
-        row = await self._calls.row(sql.LOAD_ITEM, thread_id, *owner_in(context), item_id)
+        row = await self._calls.row(sql.LOAD_ITEM, thread_id, *owner_of(context), item_id)
         return self._item(found(row, item_id), context)
 
     def _item(self, row: asyncpg.Record, context: Any) -> ThreadItem:
         item = ITEM.validate_json(row["data"])
         if self._previews is not None:
-            self._previews.renew_item(item, *owner_in(context))
+            self._previews.renew_item(item, owner_of(context))
         return item
 
     async def delete_thread_item(self, thread_id: str, item_id: str, context: Any) -> None:
         """Deletes the item, if it is there: the SDK also removes items that were streamed but never stored."""
         row = await self._calls.row(
-            sql.DELETE_ITEM, thread_id, *owner_in(context), item_id, *fence_in(context)
+            sql.DELETE_ITEM, thread_id, *owner_of(context), item_id, *fence_of(context)
         )
         written(row, thread_id)
 
     async def has_items(self, thread_id: str, item_ids: Collection[str], context: Any) -> bool:
         """Whether all of the items are in the thread; reads none of them."""
         wanted = set(item_ids)
-        row = await self._calls.row(sql.COUNT_ITEMS, thread_id, *owner_in(context), list(wanted))
+        row = await self._calls.row(sql.COUNT_ITEMS, thread_id, *owner_of(context), list(wanted))
         return row is not None and row["count"] == len(wanted)
 
     async def delete_newer(self, thread_id: str, item_id: str, context: Any) -> None:
         """Deletes all that came to the thread after the item; reads none of it."""
         row = await self._calls.row(
-            sql.DELETE_NEWER, thread_id, *owner_in(context), item_id, *fence_in(context)
+            sql.DELETE_NEWER, thread_id, *owner_of(context), item_id, *fence_of(context)
         )
         written(row, item_id)
 
     async def lock_thread(self, thread_id: str, context: Any) -> None:
         """Keeps everybody else from changing the thread, and from adding to it, until the transaction ends."""
-        fence = fence_in(context)
-        written(await self._calls.row(sql.LOCK_THREAD, thread_id, *owner_in(context), *fence), thread_id)
+        fence = fence_of(context)
+        written(await self._calls.row(sql.LOCK_THREAD, thread_id, *owner_of(context), *fence), thread_id)
 
     async def take_back(
         self, thread_id: str, anchor_item_id: str | None, context: Any, *, keep: Collection[str] = ()
@@ -211,33 +211,33 @@ class PostgresStore(Store[Any]):
     async def move_to_end(self, thread_id: str, item_id: str, context: Any) -> None:
         """Makes the item the thread's last one."""
         row = await self._calls.row(
-            sql.MOVE_TO_END, thread_id, *owner_in(context), item_id, *fence_in(context)
+            sql.MOVE_TO_END, thread_id, *owner_of(context), item_id, *fence_of(context)
         )
         written(row, item_id)
 
     async def load_attachment(self, attachment_id: str, context: Any) -> Attachment:
         """Its `upload_descriptor` is None once the bytes are there."""
-        row = await self._calls.row(sql.LOAD_ATTACHMENT, attachment_id, *owner_in(context))
+        row = await self._calls.row(sql.LOAD_ATTACHMENT, attachment_id, *owner_of(context))
         row = found(row, attachment_id)
         attachment = ATTACHMENT.validate_json(row["data"])
         if row["uploaded"]:
             attachment.upload_descriptor = None
         if self._previews is not None:
-            self._previews.renew(attachment, *owner_in(context))
+            self._previews.renew(attachment, owner_of(context))
         return attachment
 
     async def save_attachment(self, attachment: Attachment, context: Any) -> None:
         data = attachment.model_dump_json()
         row = await self._calls.row(
-            sql.SAVE_ATTACHMENT, attachment.id, *owner_in(context), data, attachment.thread_id
+            sql.SAVE_ATTACHMENT, attachment.id, *owner_of(context), data, attachment.thread_id
         )
         found(row, attachment.id)
 
     async def is_attachment_sent(self, attachment_id: str, context: Any) -> bool:
         """Whether a message of a thread that is there has taken it."""
-        row = await self._calls.row(sql.IS_SENT, attachment_id, *owner_in(context))
+        row = await self._calls.row(sql.IS_SENT, attachment_id, *owner_of(context))
         return row is not None and row["thread_id"] is not None
 
     async def delete_attachment(self, attachment_id: str, context: Any) -> None:
         """Deletes the attachment, if it is there: the SDK deletes in the attachment store first, ours with the row."""
-        await self._calls.row(sql.DELETE_ATTACHMENT, attachment_id, *owner_in(context))
+        await self._calls.row(sql.DELETE_ATTACHMENT, attachment_id, *owner_of(context))

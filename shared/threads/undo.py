@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from relaykit.shared.identity import owner_of
+from relaykit.shared.identity import request_of
 from relaykit.shared.threads import statements as sql
 from relaykit.shared.threads import undo_statements as undo
-from relaykit.shared.threads.calls import StoreCalls, fence_in, owner_in, written
+from relaykit.shared.threads.calls import StoreCalls, fence_of, owner_of, written
 from relaykit.shared.threads.merge import changes_of, data_of, fields_of, taken_back
 
 
@@ -28,7 +28,7 @@ async def take_back(
     calls: StoreCalls, thread_id: str, anchor_item_id: str | None, keep: Collection[str], context: Any
 ) -> TakenBack:
     """As PostgresStore.take_back. Its own transaction, or a part of the caller's."""
-    owner, fence = owner_in(context), fence_in(context)
+    owner, fence = owner_of(context), fence_of(context)
     of_run = (thread_id, *owner, fence.run_id)
 
     async def take() -> TakenBack:
@@ -46,12 +46,12 @@ async def take_back(
 
     taken = await calls.patiently(take)
     # the next attempt may set again what the lost one had set, though it may have seen it
-    owner_of(context).loaded.forget(thread_id)
+    request_of(context).loaded.forget(thread_id)
     return taken
 
 
 async def _put_back_fields(calls: StoreCalls, thread_id: str, context: Any) -> bool:
-    owner, fence = owner_in(context), fence_in(context)
+    owner, fence = owner_of(context), fence_of(context)
     rows = await calls.rows(undo.TAKE_FIELDS, thread_id, *owner, fence.run_id)
     if not rows:
         return False

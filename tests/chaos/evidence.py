@@ -13,7 +13,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from relaykit.shared.errors import QueueUnavailable
-from relaykit.shared.journal import START, Entry, Journals
+from relaykit.shared.journal import START, Entry, JournalReader
 from relaykit.shared.redis import keys
 from relaykit.shared.runs.run import ENDED
 from tests.chaos import checks
@@ -86,7 +86,7 @@ class Archive:
 
     async def add(self, redis: Redis, run_ids: Iterable[str]) -> None:
         """Reads the journals that are not there yet. Raises QueueUnavailable."""
-        reader = Journals(redis)
+        reader = JournalReader(redis)
         for run_id in run_ids:
             if run_id in self.journals:
                 continue

@@ -343,7 +343,7 @@ class TestPreviews:
     async def test_a_link_of_the_release_before_is_renewed_and_works_meanwhile(self, place: Place) -> None:
         """It has no end; one without `expires` that this release might have given does not exist."""
         attachment, thread_id = await self._sent(place)
-        endless = link(KEY, "http://an.old.address", Grant("GET", attachment.id, "acme", "alice", None))
+        endless = link(KEY, "http://an.old.address", Grant("GET", attachment.id, ALICE.owner, None))
         old = attachment.model_copy(update={"preview_url": AnyUrl(endless)})
         await place.store.save_attachment(old, ALICE)
         await place.store.save_item(thread_id, _message(thread_id, old), ALICE)
@@ -875,7 +875,7 @@ class TestTypes:
             attachment = await place.create(len(PNG), declared, name)
             await place.put(attachment, **{"Content-Type": declared})
             stored = await place.store.load_attachment(attachment.id, ALICE)
-            url = place.attachments._rules.previews.url(attachment.id, ALICE.tenant or "", ALICE.user_id)
+            url = place.attachments._rules.previews.url(attachment.id, ALICE.owner)
             response = await place.http.get(str(url))
             assert (stored.mime_type, response.headers["content-type"].partition(";")[0]) == (right, right)
             assert response.headers["x-content-type-options"] == "nosniff"
@@ -1023,7 +1023,7 @@ class TestSignatures:
 
     async def test_a_link_whose_time_is_over(self, place: Place) -> None:
         attachment = await place.create()
-        grant = Grant("PUT", attachment.id, "acme", "alice", int(time.time()) - 1)
+        grant = Grant("PUT", attachment.id, ALICE.owner, int(time.time()) - 1)
         response = await place.http.put(link(KEY, place.url, grant), content=PNG)
         assert _code(response) == (403, "invalid_signature")
 
@@ -1060,7 +1060,7 @@ class TestDownloads:
     async def test_a_file_is_saved_not_shown(self, place: Place) -> None:
         attachment = await place.create(len(PNG), "application/pdf", 'ü"\n.pdf')
         await place.put(attachment)
-        grant = Grant("GET", attachment.id, "acme", "alice", None)
+        grant = Grant("GET", attachment.id, ALICE.owner, None)
         response = await place.http.get(link(KEY, place.url, grant))
         assert response.content == PNG
         assert response.headers["content-disposition"].startswith("attachment;")

@@ -24,6 +24,7 @@ from relaykit.worker.execution.stop import Stop
 from relaykit.worker.keeper.heartbeat import RENEWED_AT_ONCE, Heartbeat
 from relaykit.worker.main import create_worker
 from tests.followers import asking, crowd
+from tests.journals import TTL
 from tests.leases import end_lease
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.system import create, keyed, running, wait_until
@@ -53,8 +54,8 @@ async def ids(claims: list[Claim]) -> list[str]:
 
 
 async def journal_of(redis: Redis, run_id: str) -> None:
-    batch = Batch(run_id=run_id, attempt=0, first_seq=1, entries=[(Field.EVENT, b"{}")], ttl_seconds=50)
-    await Journals(redis).append(batch)
+    batch = Batch(run_id=run_id, attempt=0, first_seq=1, entries=[(Field.EVENT, b"{}")])
+    await Journals(redis, TTL).append(batch)
 
 
 # ---- the scripts
@@ -172,7 +173,7 @@ async def test_a_renewal_does_not_lengthen_the_life_of_a_journal_that_has_its_en
     await queue.enqueue("run_a")
     await journal_of(redis, "run_a")
     (claim,) = await queue.claim(1, LEASE, token())
-    await Journals(redis).end("run_a", 1, Status.COMPLETED, 30)
+    await Journals(redis, TTL).end("run_a", 1, Status.COMPLETED)
     assert await queue.renew([claim], LEASE, 86_400) == [Renewal.HELD]
     assert await redis.ttl(keys.journal("run_a")) <= 30
 

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from bench.commands import counted
 from bench.server import BenchServer, Script
 from bench.usage import resident_bytes
-from relaykit.shared.journal import Journals
+from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from tests.counted import counted_statements
@@ -137,7 +137,7 @@ async def _running_runs(settings: Settings, count: int) -> list[str]:
         await connection.close()
     async with open_redis(settings.redis_url, connections=1) as redis:
         for run_id in run_ids:
-            await Journals(redis).admission(run_id, [b'{"type":"stream_options"}'], 600)
+            await Journals(redis, JournalTtl.of(settings)).admission(run_id, [b'{"type":"stream_options"}'])
     return run_ids
 
 

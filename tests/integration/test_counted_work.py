@@ -24,6 +24,7 @@ from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from tests.counted import counted_statements, counted_writes
 from tests.followers import asking, crowd, following
+from tests.journals import TTL
 from tests.services import Databases, RedisDatabases
 from tests.system import Caller, System, create, free_port, keyed, make_settings, message, running
 
@@ -225,14 +226,15 @@ class TestRelay:
             ]
             for follower in followers:
                 await follower.until("it follows", lambda answer: answer.of_type("thread.item.added"))
-            await _append(Journals(redis), run_id, 0, 1, entry_bytes)  # read, since another attempt begins
+            journals = Journals(redis, TTL)
+            await _append(journals, run_id, 0, 1, entry_bytes)  # read, since another attempt begins
             shown = 1 + len(asker.answer.frames)
             for follower in followers:
                 await follower.until("it has all", lambda answer: len(answer.frames) == shown)
             async with counted(stage.redis_url) as commands:
                 with counted_writes(stage.system.settings.port) as writes:
                     for notice in range(notices):
-                        await _append(Journals(redis), run_id, 1 + notice * entries, entries, entry_bytes)
+                        await _append(journals, run_id, 1 + notice * entries, entries, entry_bytes)
                         came = shown + (notice + 1) * entries
                         await asker.until("all came", lambda answer, came=came: len(answer.frames) == came)
                     for follower in followers:
@@ -248,6 +250,4 @@ async def _append(journals: Journals, run_id: str, after: int, count: int, entry
     """As the run's worker would, which is fenced by it."""
     event = b'{"type":"progress_update","icon":null,"text":"%s"}' % (b"x" * entry_bytes)
     entries = [(Field.EVENT, event)] * count
-    await journals.append(
-        Batch(run_id=run_id, attempt=2, first_seq=after + 1, entries=entries, ttl_seconds=60)
-    )
+    await journals.append(Batch(run_id=run_id, attempt=2, first_seq=after + 1, entries=entries))

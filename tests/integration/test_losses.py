@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 import pytest_asyncio
 
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.claims import Claim, Loss
 from relaykit.shared.queue.job_queue import Queue
@@ -240,8 +241,7 @@ async def admitted_run(database: Database, runs: Runs) -> Admitted:
 def queued(run_id: str, max_attempts: int | None) -> Run:
     return Run(
         id=run_id,
-        tenant="",
-        owner="alice",
+        owner=Owner(tenant="", user_id="alice"),
         thread_id=f"thr_{run_id}",
         kind=Kind.ACTION,
         status=Status.QUEUED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from relaykit.shared.journal import START, Batch, Field, Journals
 from relaykit.shared.redis.client import open_redis
+from tests.journals import TTL
 from tests.properties.life_client import Client, StillHub
 from tests.system import WAIT_SECONDS
 
@@ -11,16 +12,14 @@ from tests.system import WAIT_SECONDS
 async def test_a_notice_of_a_later_attempt_does_not_hide_what_is_not_known(redis_url: str) -> None:
     """It follows what is known, and so would what was lost before it."""
     async with open_redis(redis_url, connections=3) as redis, redis.pubsub() as pubsub:
-        journals, hub, client = Journals(redis), StillHub(redis, 10_000), Client("run_1", "alice", [])
+        journals, hub, client = Journals(redis, TTL), StillHub(redis, 10_000), Client("run_1", "alice", [])
         await pubsub.psubscribe("*")
-        await journals.admission("run_1", [b'{"type":"a"}'], 60)
+        await journals.admission("run_1", [b'{"type":"a"}'])
         await client.connect(hub, expected=True)
         await client.read()
         for attempt in (1, 2):
             marked = [(Field.MARK, b""), (Field.EVENT, b'{"type":"%d"}' % attempt)]
-            await journals.append(
-                Batch(run_id="run_1", attempt=attempt, first_seq=1, entries=marked, ttl_seconds=60)
-            )
+            await journals.append(Batch(run_id="run_1", attempt=attempt, first_seq=1, entries=marked))
         await pubsub.ping()
         notices = []
         while (message := await pubsub.get_message(timeout=WAIT_SECONDS)) is not None and message[

@@ -21,12 +21,13 @@ from chatkit.types import (
 from redis.asyncio import Redis
 
 from relaykit.shared.errors import Fenced
-from relaykit.shared.journal import Batch, Cursor, Entry, Field, Journals, entries, noticed
+from relaykit.shared.journal import Batch, Cursor, Entry, Field, Journals, JournalTtl, entries, noticed
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.run import Status
 from relaykit.worker.publishing.publisher import MAX_PENDING, MAX_PENDING_BYTES, Publisher, RunJournal
 from tests.followers import asking, body, crowd
+from tests.journals import TTL
 from tests.redis_clients import connections, kill
 from tests.relay_servers import Script, ScriptedAnswers
 from tests.system import WAIT_SECONDS, create, free_port, make_settings, running, wait_until
@@ -90,7 +91,7 @@ async def desk_at(redis_url: str, issuer_key_file: Any, **changes: Any) -> Async
         open_redis(redis_url, connections=2) as redis,
         Redis.from_url(redis_url, single_connection_client=True) as observer,
     ):
-        publisher = Publisher(redis, Journals(redis), settings)
+        publisher = Publisher(redis, Journals(redis, JournalTtl.of(settings)), settings)
         loop = asyncio.create_task(publisher.run())
         try:
             yield Desk(publisher, redis, observer, settings)
@@ -245,7 +246,7 @@ async def test_a_reply_that_is_lost_costs_nothing(desk):
         batch = journal._in_flight
         blocked = [one for one in await connections(desk.observer) if "b" in one["flags"]]
         assert await kill(desk.observer, blocked) == len(blocked) == 1
-    await Journals(desk.observer).append(batch)  # as if it had got through before its connection died
+    await Journals(desk.observer, TTL).append(batch)  # as if it had got through before its connection died
     await journal.flush()
     journal.put(progress("third"))
     await journal.flush()
@@ -311,7 +312,7 @@ async def test_nothing_follows_the_end(desk):
     journal = desk.open()
     journal.put(progress("all"))
     await journal.flush()
-    await Journals(desk.observer).end(RUN, 1, Status.CANCELLED, 30)
+    await Journals(desk.observer, TTL).end(RUN, 1, Status.CANCELLED)
     journal.put(progress("too late"))
     with pytest.raises(Fenced):
         await journal.flush()
@@ -325,7 +326,7 @@ async def test_an_end_that_is_written_twice_is_there_once(desk):
     journal.put(progress("all"))
     journal.end(Status.COMPLETED.value)
     await journal.flush()
-    again = await Journals(desk.observer).end(RUN, 1, Status.COMPLETED, 30)
+    again = await Journals(desk.observer, TTL).end(RUN, 1, Status.COMPLETED)
     assert (again.outcome, again.last) == ("ended", Cursor(1, 2))
     assert len(await desk.journal()) == 2
 
@@ -394,11 +395,11 @@ async def test_every_append_is_told_on_the_runs_channel(desk):
 
 async def test_a_batch_with_known_and_new_entries_appends_the_new_ones(desk):
     """What a resent batch shares with the journal is skipped, whatever else is in it."""
-    journals = Journals(desk.observer)
+    journals = Journals(desk.observer, TTL)
 
     def batch(first: int, *payloads: bytes) -> Batch:
         numbered = [(Field.EVENT, payload) for payload in payloads]
-        return Batch(run_id=RUN, attempt=1, first_seq=first, entries=numbered, ttl_seconds=60)
+        return Batch(run_id=RUN, attempt=1, first_seq=first, entries=numbered)
 
     assert (await journals.append(batch(1, b"1", b"2"))).last == Cursor(1, 2)
     assert (await journals.append(batch(1, b"1", b"2"))).last == Cursor(1, 2)

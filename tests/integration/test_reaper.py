@@ -17,8 +17,8 @@ from chatkit.types import ThreadMetadata
 from redis.asyncio import Redis
 
 from relaykit.shared.endings import Endings
-from relaykit.shared.identity import RequestContext, set_current
-from relaykit.shared.journal import Journals
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import REAPER_LOCK
 from relaykit.shared.queue.job_queue import Queue
@@ -60,8 +60,7 @@ class Bench:
         """A row that was queued, and where it has ended ended, so long ago."""
         run = Run(
             id=new_run_id(),
-            tenant="",
-            owner="alice",
+            owner=ALICE.owner,
             thread_id=thread_id,
             kind=Kind.ACTION,
             status=Status.QUEUED,
@@ -109,8 +108,7 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
         redis = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
         runs, queue, store = Runs(database), Queue(redis), PostgresStore(database)
         user = UserServer(ScriptedAnswers(store), lambda context: context)
-        endings = Endings(changed, database, runs, Journals(redis), queue, user)
-        set_current(ALICE)
+        endings = Endings(changed, database, runs, Journals(redis, JournalTtl.of(changed)), queue, user)
         yield Bench(Reaper(changed, database, queue, endings, None), database, runs, queue, store, redis)
 
 

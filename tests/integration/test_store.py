@@ -21,7 +21,7 @@ from chatkit.types import (
 )
 
 from relaykit.shared.errors import Fenced
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status
@@ -368,10 +368,12 @@ class TestAbsent:
         thread_id, ids = await _thread_of(store, 1)
         with pytest.raises(LookupError):
             await store.load_thread(thread_id, {"a context": "of the user's"})
-        set_current(ALICE)
-        assert (await store.load_thread(thread_id, {"a context": "of the user's"})).id == thread_id
-        set_current(NOT_ALICE["another user of the tenant"])
-        with pytest.raises(NotFoundError):
+        with acting_as(ALICE):
+            assert (await store.load_thread(thread_id, {"a context": "of the user's"})).id == thread_id
+            with acting_as(NOT_ALICE["another user of the tenant"]), pytest.raises(NotFoundError):
+                await store.load_item(thread_id, ids[0], None)
+            assert (await store.load_item(thread_id, ids[0], None)).id == ids[0]
+        with pytest.raises(LookupError):
             await store.load_item(thread_id, ids[0], None)
 
 
@@ -444,8 +446,7 @@ def _run(thread_id: str = "") -> Run:
     empty: dict[str, Any] = {"token": None, "error": None, "request_hash": None}
     return Run(
         id="run_1",
-        tenant="acme",
-        owner="alice",
+        owner=ALICE.owner,
         thread_id=thread_id,
         kind=Kind.CREATE,
         status=Status.RUNNING,
@@ -461,7 +462,7 @@ def _run(thread_id: str = "") -> Run:
 
 async def _cancelled_in_the_queue(database: Database) -> None:
     await Runs(database).hand_back(_run())
-    await Runs(database).request_cancel("run_1")
+    await Runs(database).request_cancel(_run())
 
 
 async def _deleted(database: Database) -> None:

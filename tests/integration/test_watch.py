@@ -16,6 +16,7 @@ from relaykit.shared.redis import keys
 from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 from tests.followers import Follower, asking, body, crowd, following
+from tests.journals import TTL
 from tests.redis_clients import connections, kill, listens_to_runs
 from tests.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.services import Databases, RedisDatabases
@@ -75,11 +76,11 @@ async def stage(stage_settings: Settings) -> AsyncIterator[Stage]:
 async def executed_by_nobody(stage: Stage, asker: Follower) -> Journals:
     """A run that is running by its row, with a first entry in its journal, and whose worker exists only there."""
     await asker.until("the run is queued", lambda answer: answer.of_type("stream_options"))
-    journals = Journals(stage.redis)
+    journals = Journals(stage.redis, TTL)
     await stage.database.execute(
         "UPDATE runs SET status = 'running', attempt = 1 WHERE id = $1", asker.run_id
     )
-    assert (await journals.mark(asker.run_id, 1, 60)).outcome == "ok"
+    assert (await journals.mark(asker.run_id, 1)).outcome == "ok"
     return journals
 
 
@@ -129,7 +130,7 @@ async def test_an_end_written_after_the_loss_does_not_hide_it(stage: Stage) -> N
         await stage.worker_dies(asker.run_id)
         await stage.redis.delete(keys.journal(asker.run_id))
         await stage.end_row(asker.run_id, Status.COMPLETED)
-        await journals.end(asker.run_id, 0, Status.COMPLETED, 60)
+        await journals.end(asker.run_id, 0, Status.COMPLETED)
         answer = await asker.finished()
     assert answer.end is None
     assert (await stage.alice.resume(answer.run_id, str(Cursor(1, 1)))).status == 410

@@ -10,14 +10,15 @@ from chatkit.types import InferenceOptions, ThreadMetadata, UserMessageItem, Use
 
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import Fenced, IdempotencyMismatch, ThreadBusy
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.execution.rewind import take_back
 
-TENANT, OWNER = "acme", "alice"
+OWNER = Owner(tenant="acme", user_id="alice")
 
 
 class Rows(Protocol):
@@ -102,9 +103,9 @@ class CurrentRows:
         return True
 
     async def take_back(self, run_id: str, attempt: int, thread_id: str) -> None:
-        run = await self.runs.get(run_id, TENANT, OWNER)
+        run = await self.runs.get(OWNER, run_id)
         context = self._context(run_id, attempt)
-        await take_back(self.endings.user.server, self.database, self.runs, run, context)
+        await take_back(self.endings.user, self.database, self.runs, run, context)
 
     async def finish(self, run_id: str, attempt: int, thread_id: str) -> bool:
         try:
@@ -117,18 +118,15 @@ class CurrentRows:
         return await self.runs.hand_back(_run(run_id, "", None, attempt))
 
     async def stop(self, run_id: str, thread_id: str) -> None:
-        await self.endings.cancel(await self.runs.get(run_id, TENANT, OWNER))
+        await self.endings.cancel(await self.runs.get(OWNER, run_id))
 
     def _context(self, run_id: str | None = None, attempt: int | None = None) -> RequestContext:
-        context = RequestContext(user_id=OWNER, tenant=TENANT, run_id=run_id, attempt=attempt)
-        set_current(context)
-        return context
+        return RequestContext(user_id=OWNER.user_id, tenant=OWNER.tenant, run_id=run_id, attempt=attempt)
 
 
 def _run(run_id: str, thread_id: str, key: str | None, attempt: int = 0) -> Run:
     return Run(
         id=run_id,
-        tenant=TENANT,
         owner=OWNER,
         thread_id=thread_id,
         kind=Kind.MESSAGE,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from relaykit.shared.journal import START, Batch, Cursor, Entry, Field, Journals
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
+from tests.journals import TTL
 from tests.previous.real_redis import Real, quick
 from tests.previous.redis import PreviousJournals
 
@@ -40,14 +41,14 @@ class Writer:
             await self._append([(kind, payload) for kind in kinds])
 
     async def _mark(self) -> None:
-        journals = Journals(self.redis)
+        journals = Journals(self.redis, TTL)
         if self.is_previous:
             await self._append([(Field.MARK, b"")])
             return
-        self.outcome, _ = await journals.mark(self.run_id, self.attempt, 60)
+        self.outcome, _ = await journals.mark(self.run_id, self.attempt)
         if self.outcome == "empty":
-            await journals.admission(self.run_id, [b"{}"], 60)
-            self.outcome, _ = await journals.mark(self.run_id, self.attempt, 60)
+            await journals.admission(self.run_id, [b"{}"])
+            self.outcome, _ = await journals.mark(self.run_id, self.attempt)
         self.next_seq = 2
 
     async def _append(self, entries: list[tuple[Field, bytes]]) -> None:
@@ -56,14 +57,8 @@ class Writer:
             journal = PreviousJournals(self.redis)
             self.outcome = await journal.append(self.run_id, self.attempt, self.next_seq, spelt)
         else:
-            batch = Batch(
-                run_id=self.run_id,
-                attempt=self.attempt,
-                first_seq=self.next_seq,
-                entries=entries,
-                ttl_seconds=60,
-            )
-            self.outcome, _ = await Journals(self.redis).append(batch)
+            batch = Batch(run_id=self.run_id, attempt=self.attempt, first_seq=self.next_seq, entries=entries)
+            self.outcome, _ = await Journals(self.redis, TTL).append(batch)
         self.next_seq += len(entries)
 
 
@@ -105,7 +100,7 @@ def test_attempts_of_either_release_fence_each_other(
             for writer in writers:
                 if writer.attempt == attempt:
                     await writer.write(kinds)
-            found = await Journals(real.redis).read(run_id, START, 1000)
+            found = await Journals(real.redis, TTL).read(run_id, START, 1000)
             assert found[: len(seen)] == seen, "what was read once stays"
             assert_sound(found)
             read = await PreviousJournals(real.redis).read(run_id)
@@ -120,10 +115,10 @@ def test_attempts_of_either_release_fence_each_other(
 async def test_what_admission_writes_twice_is_there_once(redis_url: str) -> None:
     """The API of the release before comes late: a worker of this one has written admission's entries and its mark."""
     async with open_redis(redis_url, connections=2) as redis:
-        journals, late = Journals(redis), PreviousJournals(redis)
-        await journals.admission("run_1", [b"{}", b"{}"], 60)
+        journals, late = Journals(redis, TTL), PreviousJournals(redis)
+        await journals.admission("run_1", [b"{}", b"{}"])
         assert await late.append("run_1", 0, 1, [(b"e", b"{}"), (b"e", b"{}")]) == "ok"
-        await journals.mark("run_1", 1, 60)
+        await journals.mark("run_1", 1)
         assert await late.append("run_1", 0, 1, [(b"e", b"{}"), (b"e", b"{}")]) == "fenced"
         found = await journals.read("run_1", START, 10)
         assert [entry.cursor for entry in found] == [Cursor(0, 1), Cursor(0, 2), Cursor(1, 1)]

@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 
 from relaykit.shared.endings import Endings
-from relaykit.shared.journal import Journals
+from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.client import open_redis
@@ -23,7 +23,7 @@ from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import PostgresStore
-from tests.previous.rows import CurrentRows, Rows, input_item
+from tests.previous.rows import OWNER, CurrentRows, Rows, input_item
 from tests.previous.rows_before import PreviousRows
 from tests.relay_servers import ScriptedAnswers
 from tests.system import WAIT_SECONDS
@@ -59,7 +59,9 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
         pool = await stack.enter_async_context(asyncpg.create_pool(settings.database_url, min_size=2))
         runs, store = Runs(database), PostgresStore(database)
         user = UserServer(ScriptedAnswers(store), lambda context: context)
-        endings = Endings(settings, database, runs, Journals(redis), Queue(redis), user)
+        endings = Endings(
+            settings, database, runs, Journals(redis, JournalTtl.of(settings)), Queue(redis), user
+        )
         current = CurrentRows(database, runs, store, endings)
         yield Bench({"previous": PreviousRows(pool), "current": current}, pool)
 
@@ -128,7 +130,7 @@ async def test_what_a_row_of_the_release_before_does_not_say(bench: Bench) -> No
     await bench.sides["previous"].admit("run_1", "thr_1")
     current = bench.sides["current"]
     assert isinstance(current, CurrentRows)
-    run = await current.runs.get("run_1", "acme", "alice")
+    run = await current.runs.get(OWNER, "run_1")
     assert run.max_attempts is None
 
 

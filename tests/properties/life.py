@@ -20,8 +20,9 @@ from relaykit.api.admission.submission import Submission, Submitted
 from relaykit.api.receipts import Receipts
 from relaykit.api.relay.liveness import Watch
 from relaykit.shared.endings import Endings
-from relaykit.shared.identity import RequestContext, set_current
-from relaykit.shared.journal import Journals
+from relaykit.shared.identity import RequestContext
+from relaykit.shared.journal import Journals, JournalTtl
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
@@ -63,6 +64,10 @@ end
 """
 
 
+def owned_by(name: str) -> Owner:
+    return Owner(tenant="", user_id=name)
+
+
 class Mute(ChatKitServer[Any]):
     """What it would answer, the test says in its place."""
 
@@ -78,7 +83,8 @@ class World:
 
     def __init__(self, settings: Settings, redis: Redis, database: Database) -> None:
         self.settings, self.redis, self.database = settings, redis, database
-        self.queue, self.journals, self.runs = Queue(redis), Journals(redis), Runs(database)
+        self.queue, self.runs = Queue(redis), Runs(database)
+        self.journals = Journals(redis, JournalTtl.of(settings))
         self.receipts = Receipts(redis, self.runs, settings.journal_ended_ttl_seconds)
         self.store = PostgresStore(database)
         self.user = UserServer(Mute(self.store), lambda context: context)
@@ -157,7 +163,7 @@ class World:
         """The user's stop, as the endpoint does it."""
 
         async def work(process: Process) -> Any:
-            run = await self.runs.get(run_id, "", owner)
+            run = await self.runs.get(owned_by(owner), run_id)
             await process.gate()
             return await self.endings(process).cancel(run)
 
@@ -168,10 +174,9 @@ class World:
 
         async def work(process: Process) -> None:
             context = RequestContext(user_id=owner)
-            for run in await self.runs.unended("", owner, thread_id):
+            for run in await self.runs.unended(context.owner, thread_id):
                 await self.endings(process).cancel(run)
             await process.gate()
-            set_current(context)
             await self.store.delete_thread(thread_id, context)
 
         return work
@@ -209,6 +214,7 @@ async def open_world(settings: Settings) -> AsyncIterator[World]:
     given = settings.model_copy(update=more)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reaper, "QUEUED_SECONDS", 0)  # the rows' clock does not pass by itself either
+        patch.setattr(reaper, "REST_FACTOR", 0)  # a reaper rests for a multiple of what it stood at its gates
         async with (
             Database(given) as database,
             open_redis(given.redis_url, connections=3) as redis,

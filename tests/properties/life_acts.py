@@ -12,7 +12,7 @@ from relaykit.shared.errors import RelaykitError
 from relaykit.shared.journal import Field
 from relaykit.shared.redis import keys
 from relaykit.shared.runs.run import Run
-from tests.properties.life import HOSTS, World
+from tests.properties.life import HOSTS, World, owned_by
 from tests.properties.life_client import Client
 from tests.properties.life_job import Job
 from tests.properties.life_process import Process
@@ -115,12 +115,12 @@ class Life:
             assert run_id not in self.record.accepted
             return
         run = outcome.run
-        assert run.owner == asked["owner"]
+        assert run.owner.user_id == asked["owner"]
         assert (run.id == run_id) == (run_id in self.record.accepted)
         if run.id != run_id:
             asked_for = (asked["key"], hashlib.sha256(asked["body"]).digest())
             assert (run.idempotency_key, run.request_hash) == asked_for or b"retry" in asked["body"]
-        self.clients.append(Client(run.id, run.owner, []))
+        self.clients.append(Client(run.id, run.owner.user_id, []))
         hub = self.world.hubs[self._posted % HOSTS]
         await self.clients[-1].connect(hub, expected=not run.status.ended, written=outcome.events)
         if self.clients[-1].frames:
@@ -227,7 +227,7 @@ class Life:
             await self._connect(client, host)
 
     async def _connect(self, client: Client, host: int) -> None:
-        run = await self.world.runs.get(client.run_id, "", client.owner)
+        run = await self.world.runs.get(owned_by(client.owner), client.run_id)
         await client.connect(self.world.hubs[host], expected=not run.status.ended)
         self.record.check_client(client)
 

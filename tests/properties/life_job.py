@@ -98,8 +98,7 @@ class Job:
             ended = await world.runs.status(self.run_id)
             if ended is not None and ended[0].ended:
                 await process.gate()
-                ttl_seconds = world.settings.journal_ended_ttl_seconds
-                await world.journals.end(self.run_id, ended[1], ended[0], ttl_seconds)
+                await world.journals.end(self.run_id, ended[1], ended[0])
             return True
         if run.cancel_requested:
             self.stop(Stop.USER)
@@ -127,7 +126,7 @@ class Job:
                 await process.gate()
                 shown = await read_shown(world.journals, run.id)
                 await process.gate()
-                taken = await take_back(world.user.server, world.database, world.runs, run, context)
+                taken = await take_back(world.user, world.database, world.runs, run, context)
                 await process.gate()
                 for event in await news(world.user.server, run, context, shown, taken):
                     journal.put(event)

@@ -65,15 +65,15 @@ async def _assert_store_refuses(world: World, run: Run) -> None:
 
 async def _assert_journal_refuses(world: World, run: Run) -> None:
     events = [(Field.EVENT, b'{"stale":1}')]
-    batch = Batch(run_id=run.id, attempt=run.attempt, first_seq=1000, entries=events, ttl_seconds=TTL_SECONDS)
+    batch = Batch(run_id=run.id, attempt=run.attempt, first_seq=1000, entries=events)
     refused = ("fenced", "ended")
     assert (await world.journals.append(batch)).outcome in refused
     assert (await world.journals.append(replace(batch, entries=[(Field.END, b"failed")]))).outcome in refused
     for status in sorted(ENDED):
-        assert (await world.journals.end(run.id, run.attempt, status, TTL_SECONDS)).outcome in refused
+        assert (await world.journals.end(run.id, run.attempt, status)).outcome in refused
     last = (await world.journals.read(run.id, START, 1000))[-1]
     if last.cursor.attempt > run.attempt:
-        assert (await world.journals.mark(run.id, run.attempt, TTL_SECONDS)).outcome == "fenced"
+        assert (await world.journals.mark(run.id, run.attempt)).outcome == "fenced"
 
 
 async def _assert_queue_refuses(world: World, job: Job) -> None:

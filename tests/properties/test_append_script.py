@@ -28,6 +28,7 @@ from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.runs.run import Status
 from tests.examples import examples
+from tests.journals import TTL
 from tests.system import wait_until
 
 quick = examples(80)
@@ -120,7 +121,6 @@ class Writer:
             attempt=self.attempt,
             first_seq=self.next_seq,
             entries=entries,
-            ttl_seconds=60,
             oldest_kept=oldest,
         )
         self.batches.append(batch)
@@ -130,13 +130,7 @@ class Writer:
 
 def end_of(run_id: str, attempt: int) -> Batch:
     """What Journals.end writes: after whatever is there."""
-    return Batch(
-        run_id=run_id,
-        attempt=attempt,
-        first_seq=NEXT_SEQ,
-        entries=[(Field.END, b"failed")],
-        ttl_seconds=60,
-    )
+    return Batch(run_id=run_id, attempt=attempt, first_seq=NEXT_SEQ, entries=[(Field.END, b"failed")])
 
 
 WRITES = st.tuples(
@@ -172,7 +166,7 @@ def test_any_sequence_of_appends_leaves_what_the_model_has(real, steps):
 
     async def check() -> None:
         run_id = f"run_{uuid4().hex}"
-        journals, model = Journals(real.redis), Model()
+        journals, model = Journals(real.redis, TTL), Model()
         for batch in batches(steps, run_id):
             assert await journals.append(batch) == model.append(batch)
             assert await journals.read(run_id, START, 1000) == model.kept
@@ -189,8 +183,8 @@ def test_a_journal_has_no_hole_no_double_and_nothing_after_its_end(real, steps):
 
     async def check() -> None:
         run_id = f"run_{uuid4().hex}"
-        journals = Journals(real.redis)
-        await journals.admission(run_id, [b"{}"], 60)
+        journals = Journals(real.redis, TTL)
+        await journals.admission(run_id, [b"{}"])
         seen: list[Entry] = []
         for batch in batches([step for step in steps if step[0] != "write" or step[4] is None], run_id):
             await journals.append(batch)
@@ -218,7 +212,7 @@ def test_a_batch_of_which_a_part_arrived_is_completed(real, sizes, place, data):
 
     async def check() -> None:
         run_id = f"run_{uuid4().hex}"
-        journals, writer = Journals(real.redis), Writer(run_id, 0)
+        journals, writer = Journals(real.redis, TTL), Writer(run_id, 0)
         for size in sizes:
             await journals.append(writer.next(size, ends=False, keeps=None))
         written = writer.next_seq - 1
@@ -234,8 +228,8 @@ def test_a_batch_of_which_a_part_arrived_is_completed(real, sizes, place, data):
 
 async def test_each_append_that_adds_something_is_noticed_and_no_other(redis_url):
     async with open_redis(redis_url, connections=4) as redis:
-        journals, writer = Journals(redis), Writer("run_1", 1)
-        await journals.admission("run_1", [b"{}"], 60)
+        journals, writer = Journals(redis, TTL), Writer("run_1", 1)
+        await journals.admission("run_1", [b"{}"])
         heard: list[bytes] = []
         async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
 
@@ -263,25 +257,25 @@ async def test_each_append_that_adds_something_is_noticed_and_no_other(redis_url
 async def test_a_mark_finds_no_journal(redis_url):
     """It writes nothing then: what admission said comes first. Beginning again, a later attempt says what was lost."""
     async with open_redis(redis_url, connections=2) as redis:
-        journals = Journals(redis)
-        assert (await journals.mark("run_1", 2, 60)).outcome == "empty"
+        journals = Journals(redis, TTL)
+        assert (await journals.mark("run_1", 2)).outcome == "empty"
         assert await journals.read("run_1", START, 10) == []
-        await journals.admission("run_1", [b"{}"], 60)
-        assert await journals.mark("run_1", 2, 60) == ("ok", Cursor(2, 1))
+        await journals.admission("run_1", [b"{}"])
+        assert await journals.mark("run_1", 2) == ("ok", Cursor(2, 1))
         assert [entry.loses for entry in await journals.read("run_1", START, 10)] == [False, True]
 
 
 async def test_a_mark_says_what_was_lost_before_it(redis_url):
     """Though what admission wrote is there again: of an attempt the beginning is not, or nothing at all."""
     async with open_redis(redis_url, connections=2) as redis:
-        journals, writer = Journals(redis), Writer("run_1", 1)
-        await journals.admission("run_1", [b"{}"], 60)
+        journals, writer = Journals(redis, TTL), Writer("run_1", 1)
+        await journals.admission("run_1", [b"{}"])
         await journals.append(writer.next(2, ends=False, keeps=None))
         await redis.flushdb()
-        await journals.admission("run_1", [b"{}"], 60)
+        await journals.admission("run_1", [b"{}"])
         await journals.append(writer.next(1, ends=False, keeps=None))
         for attempt in (2, 3):
-            await journals.mark("run_1", attempt, 60)
+            await journals.mark("run_1", attempt)
         marks = [entry for entry in await journals.read("run_1", START, 10) if entry.field is Field.MARK]
         assert [(entry.cursor, entry.loses) for entry in marks] == [((2, 1), True), ((3, 1), False)]
 
@@ -289,14 +283,14 @@ async def test_a_mark_says_what_was_lost_before_it(redis_url):
 async def test_an_end_finds_no_journal(redis_url):
     """It writes nothing: a journal that is the end alone would be an answer that says nothing."""
     async with open_redis(redis_url, connections=2) as redis:
-        journals = Journals(redis)
-        assert (await journals.end("run_1", 1, Status.COMPLETED, 60)).outcome == "empty"
+        journals = Journals(redis, TTL)
+        assert (await journals.end("run_1", 1, Status.COMPLETED)).outcome == "empty"
         assert await journals.read("run_1", START, 10) == []
 
 
 async def test_the_end_sets_the_time_to_live_anew(redis_url):
     async with open_redis(redis_url, connections=2) as redis:
-        journals, writer = Journals(redis), Writer("run_1", 0)
+        journals, writer = Journals(redis, TTL), Writer("run_1", 0)
         await journals.append(writer.next(1, ends=False, keeps=None))
         await redis.pexpire(keys.journal("run_1"), 1_000_000)
         await journals.append(writer.next(1, ends=False, keeps=None))

@@ -24,7 +24,7 @@ from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.parse import parse
 from relaykit.api.admission.submission import Submission
 from relaykit.shared.errors import Fenced, ItemMismatch, ThreadBusy
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext, request_of
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import Run, Status
@@ -91,7 +91,6 @@ class Thread:
         run = await self.active(Status.RUNNING)
         if run is None:
             return
-        set_current(request_context(run))
         item = ClientToolCallItem(
             id=f"call_{uuid4().hex}",
             thread_id=self.id,
@@ -111,17 +110,17 @@ class Thread:
         await self.enqueue(promoted)
 
     async def stop(self) -> None:
-        run = await self.world.runs.active("", "alice", self.id)
+        run = await self.world.runs.active(ALICE.owner, self.id)
         if run is not None:
             await self.endings.cancel(run)
 
     async def withdraw(self) -> None:
         """Stops what has come last."""
-        for run in (await self.world.runs.unended("", "alice", self.id))[:1]:
+        for run in (await self.world.runs.unended(ALICE.owner, self.id))[:1]:
             await self.endings.cancel(run)
 
     async def late(self) -> None:
-        run = await self.world.runs.active("", "alice", self.id)
+        run = await self.world.runs.active(ALICE.owner, self.id)
         if run is not None and run.awaited is not None:
             await self.enqueue(await self.endings.give_up(run, GivenUp.LATE))
 
@@ -133,25 +132,26 @@ class Thread:
             await self.endings.enqueue(run)
 
     async def active(self, status: Status) -> Run | None:
-        run = await self.world.runs.active("", "alice", self.id)
+        run = await self.world.runs.active(ALICE.owner, self.id)
         return run if run is not None and run.status is status else None
 
     async def happen(self, names: list[str]) -> None:
         """All at once. What is refused is refused as it is to a client, and what is overtaken ends."""
         calls: list[Callable[[], Awaitable[None]]] = [getattr(self, name) for name in names]
-        results = await asyncio.gather(
-            *(asyncio.create_task(self._alone(call)) for call in calls), return_exceptions=True
-        )
+        results = await asyncio.gather(*(self._alone(call) for call in calls), return_exceptions=True)
         for result in results:
             if result is not None and not isinstance(result, (ThreadBusy, ItemMismatch, Fenced)):
                 raise cast(BaseException, result)
 
     async def _alone(self, call: Callable[[], Awaitable[None]]) -> None:
-        set_current(ALICE)
-        await call()
+        """However the call ends, its task acts for no caller afterwards."""
+        try:
+            await call()
+        finally:
+            with pytest.raises(LookupError):
+                request_of(None)
 
     async def check(self) -> None:
-        set_current(ALICE)
         async with self.world.database.connection() as connection:
             rows = await connection.fetch("SELECT status, kind FROM runs ORDER BY seq")
             awaited = await connection.fetch("SELECT item_id FROM awaited_calls")
@@ -207,7 +207,6 @@ def test_a_thread_with_client_tool_calls_comes_to_its_end(
 async def _live(world: World, policy: str, steps: list[list[str]]) -> None:
     await world.clear()
     thread = Thread(world, policy)
-    set_current(ALICE)
     thread.id = (await thread.submit(create("first"))).thread_id
     for names in steps:
         await thread.happen(names)
@@ -216,6 +215,6 @@ async def _live(world: World, policy: str, steps: list[list[str]]) -> None:
         for name in ("late", "start", "end"):
             await thread.happen([name])
             await thread.check()
-        if await world.runs.active("", "alice", thread.id) is None:
+        if await world.runs.active(ALICE.owner, thread.id) is None:
             return
     raise AssertionError("the thread does not come to its end")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from relaykit.shared.attachments.links import Grant, check, link, parse_expires, sign
 from relaykit.shared.errors import InvalidSignature
+from relaykit.shared.owner import Owner
 
 texts = st.text(max_size=20)
 keys = st.text(min_size=32, max_size=50)
@@ -18,8 +19,7 @@ grants = st.builds(
     Grant,
     method=st.sampled_from(["GET", "PUT"]),
     attachment_id=texts,
-    tenant=texts,
-    owner=texts,
+    owner=st.builds(Owner, tenant=texts, user_id=texts),
     expires=st.none() | times,
 )
 
@@ -43,9 +43,25 @@ def test_no_other_grant_has_its_signature(key: str, grant: Grant, other: Grant) 
 @given(keys, texts, texts, texts, st.integers(0, 20))
 def test_characters_cannot_move_between_parts(key: str, a: str, b: str, c: str, cut: int) -> None:
     joined = a + b
-    one = Grant("GET", joined[:cut], joined[cut:], c, None)
-    other = Grant("GET", a, b, c, None)
+    one = Grant("GET", joined[:cut], Owner(tenant=joined[cut:], user_id=c), None)
+    other = Grant("GET", a, Owner(tenant=b, user_id=c), None)
     assert (sign(key, one) == sign(key, other)) == (one == other)
+
+
+@given(keys, texts, texts, texts, st.integers(0, 20))
+def test_characters_cannot_move_between_tenant_and_user(key: str, a: str, b: str, c: str, cut: int) -> None:
+    joined = b + c
+    one = Grant("GET", a, Owner(tenant=joined[:cut], user_id=joined[cut:]), None)
+    other = Grant("GET", a, Owner(tenant=b, user_id=c), None)
+    assert (sign(key, one) == sign(key, other)) == (one == other)
+
+
+def test_a_link_of_the_release_before_is_good() -> None:
+    acme, nobodys = Owner(tenant="acme", user_id="alice"), Owner(tenant="", user_id="alice")
+    check(
+        "k" * 32, Grant("GET", "atc_1", acme, 1_700_000_000), "8-x8tuvI1twR6ZgMrSx3heuFcRGmsKiS2vmXMiS84I0", 0
+    )
+    check("k" * 32, Grant("PUT", "atc_1", nobodys, None), "zx0K5HrE9KwqMZeTa_2qG-JiCVT0-E6q9jAQvUYhPyM", 0)
 
 
 @given(keys, keys, grants)

@@ -13,10 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import ENDED, TRANSITIONS, Kind, Run, Status, sources
 from tests.examples import examples
+
+ALICE = Owner(tenant="", user_id="alice")
 
 quick = examples(60)
 
@@ -74,8 +77,7 @@ def real(settings) -> Iterator[Real]:
 def new_run(thread_id: str) -> Run:
     return Run(
         id=f"run_{uuid4().hex}",
-        tenant="",
-        owner="alice",
+        owner=ALICE,
         thread_id=thread_id,
         kind=Kind.MESSAGE,
         status=Status.QUEUED,
@@ -119,7 +121,7 @@ class Rows:
 
     async def do(self, action: str, which: int, *, stale: bool) -> None:
         run_id = self.ids[which % len(self.ids)]
-        run = await self._runs.get(run_id, "", "alice")
+        run = await self._runs.get(ALICE, run_id)
         if stale:
             run = Run(**{**_fields(run), "attempt": run.attempt - 1})
         async with self._database.transaction():
@@ -137,16 +139,16 @@ class Rows:
                 case "hand back":
                     await self._runs.hand_back(run)
                 case "stop":
-                    await self._runs.request_cancel(run_id)
+                    await self._runs.request_cancel(run)
                 case "promote" if not await self._has_active():
                     await self._runs.promote_waiting(run)
 
     async def _has_active(self) -> bool:
-        active = await self._runs.active("", "alice", self._thread_id)
+        active = await self._runs.active(ALICE, self._thread_id)
         return active is not None and active.status is not Status.WAITING
 
     async def all(self) -> dict[str, Run]:
-        return {run_id: await self._runs.get(run_id, "", "alice") for run_id in self.ids}
+        return {run_id: await self._runs.get(ALICE, run_id) for run_id in self.ids}
 
 
 def _fields(run: Run) -> dict[str, Any]:
@@ -205,6 +207,6 @@ async def test_the_items_of_later_runs_are_found_whatever_their_input_holds(sett
                 assert await runs.admit(waiting, may_wait=True) is Status.WAITING
         stopped = Run(**{**_fields(new_run("thr_1")), "input": {"item_id": "msg_2"}})
         await runs.admit(stopped, may_wait=True)
-        await runs.request_cancel(stopped.id)
+        await runs.request_cancel(stopped)
         assert await runs.later_items(active) == {"msg_1", "msg_2"}
         assert await runs.later_items(stopped) == set()

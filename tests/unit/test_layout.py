@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -170,6 +171,14 @@ def test_redis_keys_and_channels_are_spelt_in_one_file():
         if any(part in node.value for part in KEY_PARTS)
     ]
     assert spelt == []
+
+
+def test_one_place_asks_whether_the_store_is_ours():
+    """All others ask `UserServer.our_store`, which also gives them what our store can do beyond the SDK's."""
+    asking = [
+        module_name(file) for file in FILES if re.search(r"isinstance\([^)]*PostgresStore", file.read_text())
+    ]
+    assert asking == ["relaykit.shared.site.user_server"]
 
 
 def test_scripts_are_given_their_keys():

@@ -37,7 +37,7 @@ from relaykit.shared.log import failure
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run
 from relaykit.shared.site.user_server import UserServer
-from relaykit.shared.threads.store import ITEM, PostgresStore, read_thread
+from relaykit.shared.threads.store import ITEM, read_thread
 from relaykit.worker.execution.server_events import Prepared, ServerEvents
 from relaykit.worker.execution.stop import Stop, StopState, current_stop, executing
 from relaykit.worker.publishing.publisher import RunJournal
@@ -108,9 +108,7 @@ class Attempt:
         """Loads what the run half is called with. Raises what the server's store raises."""
         self.number = run.attempt
         with site_code, executing(self._state):
-            thread, item = _loaded(user.server.store, run, context) or await _load(
-                user.server.store, run, context
-            )
+            thread, item = _loaded(user, run, context) or await _load(user.server.store, run, context)
         if run.kind is Kind.CREATE:
             thread = Thread(**thread.model_dump(), items=Page())
         return _prepared(run, user, thread, item, context)
@@ -133,7 +131,7 @@ class Attempt:
         async def produce() -> None:
             current_stop.set(self._state)
             with site_code:  # nothing else may end the task: the loop would end with it
-                events = ServerEvents(self.run_id, server, prepared, context, self._state, journal).read()
+                events = ServerEvents(self.run_id, user, prepared, context, self._state, journal).read()
                 shown = cast(Events, server._process_events(thread, context, lambda: events))
                 async with aclosing(events), aclosing(shown):  # both end in this task, the SDK's first
                     options = await anext(shown)
@@ -221,13 +219,9 @@ class Attempt:
         return False
 
 
-def _loaded(store: Store[Any], run: Run, context: Any) -> tuple[ThreadMetadata, ThreadItem] | None:
+def _loaded(user: UserServer, run: Run, context: Any) -> tuple[ThreadMetadata, ThreadItem] | None:
     """What came with the row of a first attempt: the message that is to be answered is the anchor."""
-    if (
-        not isinstance(store, PostgresStore)
-        or run.attempt > 1
-        or run.anchor_item_id != run.input.get("item_id")
-    ):
+    if not user.is_store_ours or run.attempt > 1 or run.anchor_item_id != run.input.get("item_id"):
         return None
     if run.thread is None or run.anchor is None:
         return None

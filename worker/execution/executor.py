@@ -13,7 +13,7 @@ from chatkit.types import ErrorEvent
 
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import ContextTimeout, Fenced, ServerRefused, Stopping
-from relaykit.shared.identity import RequestContext, set_current
+from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
 from relaykit.shared.queue.job_queue import Queue
@@ -25,7 +25,6 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import stream_error
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
-from relaykit.shared.threads.store import PostgresStore
 from relaykit.shared.token_box import TokenBox
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.persist import persist
@@ -124,26 +123,26 @@ class Executor:
         try:
             token = self._box.open(run.id, run.token) if self._box and run.token else None
             request = request_context(run, bearer_token=token, forbid=lambda: self._forbid(attempt, run))
-            set_current(request)
-            is_exhausted = run.attempt - run.handed_back > self._max_attempts(run)
-            try:
-                context = await persist(attempt, lambda: self._user.context(request))
-            except ServerRefused as error:
-                if not is_exhausted:
-                    return await self._refused(attempt, run, journal, request, error)
-                context = request
-            if is_exhausted:
-                with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
-                    await persist(attempt, lambda: self._mark(run, journal, context))
-                    journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
-                    await journal.flush()
-                store = self._user.server.store
-                attempt.pending_call = await persist(attempt, lambda: find_left_call(store, run, context))
-                return Status.FAILED, EXHAUSTED
-            prepared = await self._begin(attempt, run, journal, context)
-            if run.given_up_call is not None:
-                await persist(attempt, lambda: show_call(self._user.server, run, journal, context))
-            await attempt.execute(prepared, run, self._user, context, journal)
+            with acting_as(request):
+                is_exhausted = run.attempt - run.handed_back > self._max_attempts(run)
+                try:
+                    context = await persist(attempt, lambda: self._user.context(request))
+                except ServerRefused as error:
+                    if not is_exhausted:
+                        return await self._refused(attempt, run, journal, request, error)
+                    context = request
+                if is_exhausted:
+                    with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
+                        await persist(attempt, lambda: self._mark(run, journal, context))
+                        journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
+                        await journal.flush()
+                    store = self._user.server.store
+                    attempt.pending_call = await persist(attempt, lambda: find_left_call(store, run, context))
+                    return Status.FAILED, EXHAUSTED
+                prepared = await self._begin(attempt, run, journal, context)
+                if run.given_up_call is not None:
+                    await persist(attempt, lambda: show_call(self._user.server, run, journal, context))
+                await attempt.execute(prepared, run, self._user, context, journal)
         except (Fenced, Stopping):
             raise
         except Exception as error:
@@ -163,7 +162,7 @@ class Executor:
             return Status.CANCELLED, None
         place = failure(error.__cause__ or error)
         log.warning("the server refuses the run", action="run_refused", status=error.status, **place)
-        if isinstance(self._user.server.store, PostgresStore):
+        if self._user.is_store_ours:
             await self._fence(attempt, run, journal, request)
         refusal = stream_error(error)
         journal.put(ErrorEvent(code="custom", message=refusal.message, allow_retry=refusal.allow_retry))
@@ -209,7 +208,7 @@ class Executor:
         """Takes back what the attempts before stored and showed."""
         server, database = self._user.server, self._endings.database
         shown = await persist(attempt, lambda: read_shown(self._journals, run.id))
-        taken = await persist(attempt, lambda: take_back(server, database, self._runs, run, context))
+        taken = await persist(attempt, lambda: take_back(self._user, database, self._runs, run, context))
         for event in await persist(attempt, lambda: news(server, run, context, shown, taken)):
             journal.put(event)
 
@@ -270,8 +269,7 @@ class Executor:
             return Outcome.FOREIGN
         status, number, _ = ended
         if status.ended:
-            ttl = self._settings.journal_ended_ttl_seconds
-            await persist(attempt, lambda: self._journals.end(attempt.run_id, number, status, ttl))
+            await persist(attempt, lambda: self._journals.end(attempt.run_id, number, status))
         return Outcome.DONE
 
 

@@ -30,7 +30,7 @@ from relaykit.shared.journal import START, Entry, Field, Journals
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run
-from relaykit.shared.threads.store import PostgresStore
+from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.undo import TakenBack
 
 PAGE = 1000
@@ -103,22 +103,20 @@ async def _stored(server: ChatKitServer[Any], run: Run, item_id: str, context: A
     return None if isinstance(item, HiddenContextItem | SDKHiddenContextItem) else item
 
 
-async def take_back(
-    server: ChatKitServer[Any], database: Database, runs: Runs, run: Run, context: Any
-) -> TakenBack:
+async def take_back(user: UserServer, database: Database, runs: Runs, run: Run, context: Any) -> TakenBack:
     """Deletes what earlier attempts added to the thread, and with our store puts back what they changed in it.
 
     Our store knows what that is. In a foreign one it is what is newer than the run's anchor and was not stored by the
     admission of a later run; nothing where the anchor is not found.
     """
-    store = server.store
-    if isinstance(store, PostgresStore):
+    server, ours = user.server, user.our_store
+    if ours is not None:
         with suppress(NotFoundError):
             async with database.transaction():
                 # a message that is being admitted behind this run has its row by now, or waits for this
-                await store.lock_thread(run.thread_id, context)
+                await ours.lock_thread(run.thread_id, context)
                 later = await runs.later_items(run)
-                return await store.take_back(run.thread_id, run.anchor_item_id, context, keep=later)
+                return await ours.take_back(run.thread_id, run.anchor_item_id, context, keep=later)
         return TakenBack()
     newer = await _newer_items(server, run, context)
     later = await runs.later_items(run)  # after the items: a message comes before its run

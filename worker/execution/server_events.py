@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import structlog
 from chatkit.errors import BaseStreamError
-from chatkit.server import ChatKitServer
 from chatkit.store import NotFoundError, Store
 from chatkit.types import (
     AssistantMessageContentPartTextDelta,
@@ -28,8 +27,8 @@ from relaykit.shared.crashes import ServerCrashed, site_code
 from relaykit.shared.errors import Fenced, Stopping
 from relaykit.shared.log import failure
 from relaykit.shared.site.refusals import refusal_of, stream_error
+from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.text import is_well_formed, well_formed_copy
-from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.execution.item_ids import ItemIds, store_type
 from relaykit.worker.execution.left_generators import keep_left_generators, watch_generators
 from relaykit.worker.execution.loop_turns import LoopTurns
@@ -69,22 +68,22 @@ class ServerEvents:
     def __init__(
         self,
         run_id: str,
-        server: ChatKitServer[Any],
+        user: UserServer,
         prepared: Prepared,
         context: Any,
         state: StopState,
         journal: RunJournal,
     ) -> None:
         self._run_id = run_id
-        self._store = server.store
+        self._store = user.server.store
         self._prepared = prepared
         self._context = context
         self._state = state
         self._journal = journal
         given: set[str] = set()
         _given.set(given)
-        self._ids = ItemIds(partial(_generate_id, server.store, prepared.thread, context), given)
-        self._is_foreign = not isinstance(server.store, PostgresStore)
+        self._ids = ItemIds(partial(_generate_id, user.server.store, prepared.thread, context), given)
+        self._is_store_ours = user.is_store_ours
         self._deltas = DeltaText()
 
     async def read(self) -> AsyncGenerator[ThreadStreamEvent, None]:
@@ -158,7 +157,7 @@ class ServerEvents:
 
     def _well_formed(self, event: Event) -> Event:
         """The event as any store can take it. Ours makes its texts well-formed by itself, and so does the journal."""
-        return well_formed_copy(event) if self._is_foreign else event
+        return event if self._is_store_ours else well_formed_copy(event)
 
     async def _close(self, source: AsyncIterator[ThreadStreamEvent] | None) -> None:
         """Ends the server's generator where it stands at a yield, and then those that it has delegated to."""

@@ -142,14 +142,11 @@ class RunJournal:
         entries = self._drained()
         if not entries:
             return None
-        ended = entries[-1][0] is Field.END
-        ttl = settings.journal_ended_ttl_seconds if ended else settings.journal_ttl_seconds
         self._in_flight = Batch(
             run_id=self.run_id,
             attempt=self.attempt,
             first_seq=self._next_seq,
             entries=entries,
-            ttl_seconds=ttl,
             oldest_kept=self._oldest_kept(entries, settings),
         )
         self._next_seq += len(entries)
@@ -216,13 +213,12 @@ class Publisher:
 
     async def mark(self, journal: RunJournal, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> str:
         """Whether the journal took the mark: ok, fenced or ended."""
-        ttl_seconds = self._settings.journal_ttl_seconds
         run_id, attempt = journal.run_id, journal.attempt
-        outcome, _ = await self._journals.mark(run_id, attempt, ttl_seconds)
+        outcome, _ = await self._journals.mark(run_id, attempt)
         while outcome == "empty":
             log.warning("journal lost", action="journal_restored", run_id=run_id)
-            await self._journals.admission(run_id, await admission(), ttl_seconds)
-            outcome, _ = await self._journals.mark(run_id, attempt, ttl_seconds)
+            await self._journals.admission(run_id, await admission())
+            outcome, _ = await self._journals.mark(run_id, attempt)
         return outcome
 
     async def run(self) -> None:

@@ -128,9 +128,9 @@ class Reaper:
             await self.attachments.sweep()
 
     async def _enqueue_missing(self, page: list[OwnedRun], patience_seconds: float, status: str) -> None:
-        callers = {(run.tenant, run.user_id): run for run in page}
-        flow_by_caller = {caller: flow_of(self.settings, run) for caller, run in callers.items()}
-        flows = {run.run_id: flow_by_caller[run.tenant, run.user_id] for run in page}
+        # a page does not have the tiers; they change the weight of a flow, and `missing` needs its path alone
+        flow_by_owner = {owner: flow_of(self.settings, owner, None) for owner in {run.owner for run in page}}
+        flows = {run.run_id: flow_by_owner[run.owner] for run in page}
         missing = await self.queue.missing(flows, patience_seconds)
         for run in await Sweeps(self.database).runs(missing):
             await self._enqueue(run, status)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.rows import run_of
 from relaykit.shared.runs.run import Run
@@ -94,12 +95,10 @@ SELECT id FROM forgotten
 
 
 class OwnedRun(NamedTuple):
-    """A run's id, and whose it is; its tier is known from its row alone."""
+    """A run's id, and whose it is."""
 
     run_id: str
-    tenant: str | None
-    user_id: str
-    tier: None = None
+    owner: Owner
 
 
 class Place(NamedTuple):
@@ -181,7 +180,7 @@ class Sweeps:
 
 
 def _owned(row: asyncpg.Record) -> OwnedRun:
-    return OwnedRun(row["id"], row["tenant"] or None, row["owner"])
+    return OwnedRun(row["id"], Owner(tenant=row["tenant"], user_id=row["owner"]))
 
 
 def _forgettable(old: list[asyncpg.Record]) -> list[str]:
