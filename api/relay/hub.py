@@ -29,6 +29,8 @@ from relaykit.shared.redis.pubsub import heard, is_connected, listening
 RECONNECT_SECONDS = 0.2
 SUBSCRIBE_SECONDS = 5.0
 STREAMS_CLOSED_PER_SECOND = 200
+MARKS_AT_ONCE = 32
+"""More than the attempts that a run can have."""
 
 log = structlog.get_logger()
 
@@ -172,12 +174,26 @@ class Hub:
             raise JournalGone
         if following is not None and not continues(cursor, following):
             raise JournalGone
+        if following is not None and following.field is Field.MARK:
+            await self._require_progress(follow.run_id, cursor)
         if follow.tail.last == START:
             follow.tail.restart(last.cursor, ended=last.field is Field.END)
         before_end = Cursor(last.cursor.attempt, last.cursor.seq - 1)
         if last.field is Field.END and cursor != START and cursor >= before_end:
             return Subscription(self.journals, follow, before_end) if repeats_end else None
         return Subscription(self.journals, follow, cursor)
+
+    async def _require_progress(self, run_id: str, cursor: Cursor) -> None:
+        """Raises JournalGone where nothing but attempts' beginnings stands between the cursor and a hole.
+
+        These give a client no id: it would come again and again with the same cursor.
+        """
+        for entry in await self.journals.read(run_id, cursor, MARKS_AT_ONCE):
+            if not continues(cursor, entry):
+                raise JournalGone
+            if entry.field is not Field.MARK:
+                return
+            cursor = entry.cursor
 
     def _mark(self, follow: Follow) -> None:
         self._dirty.add(follow)

@@ -285,6 +285,17 @@ async def test_a_trimmed_journal_is_410_before_the_cut_and_whole_after_it(stage)
         assert body(resumed.raw) == after(body(whole.raw), cursor), cursor
 
 
+async def test_a_hole_behind_the_beginning_of_an_attempt_is_told(stage):
+    """The beginning gives a client no id: one that stands before it would come again and again for nothing."""
+    whole = await finished(stage)
+    ids = cursors(whole.raw)
+    first = ids.index("1-2")
+    await stage.redis.xdel(keys.journal(whole.run_id), ids[first])
+    resumed = await stage.resume(whole.run_id, None)
+    assert (resumed.status, resumed.end, cursors(resumed.raw)) == (200, None, ids[:first])
+    assert code_of(await stage.resume(whole.run_id, ids[first - 1])) == (410, "journal_gone")
+
+
 async def test_a_hole_in_the_journal_is_told(stage):
     """The stream closes at the hole without its end; whoever resumes there gets 410; behind the hole all is well."""
     whole = await finished(stage)
