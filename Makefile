@@ -14,7 +14,7 @@ ELEMENT_OF_DEMO := web/demo/relaykit-chat.js
 PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.complete
 PEERS_ASKED := $(filter-out 0,$(PEERS))$(findstring peers,$(ONLY))
-TEST_JOBS ?= 3
+TEST_JOBS ?= 4
 # What waits for other processes, counts what they do, or takes a lease from them.
 BUSY_TESTS := tests/e2e/test_worker_process.py tests/e2e/test_next_attempt.py tests/e2e/test_fencing.py \
 	tests/e2e/test_partitions.py tests/e2e/test_two_apis.py tests/e2e/client/test_client.py tests/e2e/client/test_react.py \
