@@ -1,0 +1,63 @@
+"""`relaykit check`: one line for each part, and a status that a script can ask."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import psycopg
+import pytest
+
+from relaykit.shared.settings import Settings
+from tests.system import ROOT, START_SECONDS, environment, free_port
+
+
+def checked(settings: Settings, **more: str) -> tuple[int, dict[str, str]]:
+    """The status, and what is said of each part."""
+    done = subprocess.run(
+        [sys.executable, "-m", "relaykit", "check"],
+        cwd=ROOT,
+        env=environment(settings, **more),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
+    )
+    assert done.stderr == ""
+    return done.returncode, dict(line.split(": ", 1) for line in done.stdout.splitlines())
+
+
+def test_where_all_is_well_each_part_says_so(settings: Settings) -> None:
+    status, said = checked(settings)
+    assert list(said) == ["settings", "server", "postgresql", "schema", "redis"]
+    assert {text.partition(" ")[0] for text in said.values()} == {"ok"}
+    assert status == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "variable", "value", "code"),
+    [
+        ("settings", "LEASE_SECONDS", "soon", "bad_setting"),
+        ("server", "CHATKIT_SERVER", "nothing.here:Server", "server_not_loadable"),
+        ("redis", "REDIS_URL", "redis://127.0.0.1:{port}/0", "queue_unavailable"),
+        ("postgresql", "DATABASE_URL", "postgresql://127.0.0.1:{port}/x", "database_unavailable"),
+    ],
+)
+def test_what_is_wrong_is_said_of_its_part_and_the_others_are_checked_all_the_same(
+    settings: Settings, part: str, variable: str, value: str, code: str
+) -> None:
+    status, said = checked(settings, **{variable: value.format(port=free_port())})
+    assert said.pop(part).startswith(f"{code}: ")
+    assert {text.partition(" ")[0] for text in said.values()} <= {"ok"}
+    assert status == 1
+
+
+def test_a_schema_that_is_behind_is_said_apart_from_the_server_that_has_it(settings: Settings) -> None:
+    with psycopg.connect(settings.database_url, autocommit=True) as connection:
+        newest = "(SELECT max(migration_id) FROM _yoyo_migration)"
+        connection.execute(f"DELETE FROM _yoyo_migration WHERE migration_id = {newest}")
+    status, said = checked(settings)
+    assert said["postgresql"] == "ok"
+    assert said["schema"].startswith("schema_outdated: ")
+    assert said["redis"] == "ok"
+    assert status == 1
