@@ -243,6 +243,11 @@ async def test_a_stop_of_a_finished_run_changes_nothing(stage):
     async with stage.worker():
         answer = await stage.alice.stream(create(str(Script())))
         await stage.off_the_queue(answer.run_id)
+
+        async def is_noted() -> bool:
+            return (await stage.row(answer.run_id))["received_at"] is not None
+
+        await wait_until("the row says that the client has its answer", is_noted)
         row, journal = await stage.row(answer.run_id), await stage.redis.xrange(keys.journal(answer.run_id))
         for caller in (stage.alice, stage.alice_elsewhere):
             response = await caller.cancel(answer.run_id)
