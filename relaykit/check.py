@@ -1,4 +1,7 @@
-"""`relaykit check`: can a process start here? One line for each part; nothing is changed."""
+"""`relaykit check`: can a process start here? One line for each part.
+
+Nothing is changed but the note in Redis that each process of the deployment renews.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ BAD_USAGE = 2
 
 EPILOG = (
     "Settings are environment variables: .env.example in the repository lists them. "
-    "Exit status: 0 done or stopped as asked, 1 failed, 2 cannot start (bad usage, settings or services)."
+    "Exit status: 0 done or stopped as asked, 1 failed, 2 bad usage, or a process that cannot start."
 )
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from relaykit.local.errors import LocalModeError, ServiceMissing, Stopped
 from relaykit.local.supervisor import Processes, run
 from relaykit.local.waiting import StopRequest
+from relaykit.shared.site.shadow import SHADOWED, is_shadowed
 
 
 def main() -> int:
     """0 when it was asked to stop, 1 with a clear message when it could not start or go on, 2 without its services."""
+    if is_shadowed(folder := Path.cwd()):  # its processes would import that package
+        print(f"Relaykit: {SHADOWED.format(folder=folder)}", file=sys.stderr)
+        return 2
     stop, processes = StopRequest(), Processes()
 
     def asked_to_stop(number: int, frame: FrameType | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -85,11 +84,3 @@ def _attributes(of: object) -> dict[str, Any]:
     except AttributeError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def is_shadowed(folder: Path) -> bool:
-    """Whether the folder of a site's modules has one by the name of this package, which would stand for it."""
-    package = folder / "relaykit"
-    if (package / "__init__.py").is_file():
-        return not package.samefile(Path(__file__).parents[2])
-    return (folder / "relaykit.py").is_file()

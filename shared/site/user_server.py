@@ -20,9 +20,10 @@ from chatkit.store import AttachmentStore, Store
 from relaykit.shared.errors import ContextTimeout, ServerLoadError
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.settings import Settings
-from relaykit.shared.site.checks import bypassed, holders_of, is_shadowed, own_methods, unfit_context
+from relaykit.shared.site.checks import bypassed, holders_of, own_methods, unfit_context
 from relaykit.shared.site.load_loop import TOO_EARLY, StartsTask, unrun_loop, wants_loop
 from relaykit.shared.site.refusals import server_refusals
+from relaykit.shared.site.shadow import SHADOWED, is_shadowed
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.shared.threads.timestamps import send_offsets
 
@@ -143,9 +144,7 @@ def _load(
 ) -> UserServer:
     folder = str(settings.app_dir or Path.cwd())
     if is_shadowed(Path(folder)):
-        raise ServerLoadError(
-            f"{folder} holds a package relaykit, which is the name of Relaykit's own: rename it"
-        )
+        raise ServerLoadError(SHADOWED.format(folder=folder))
     if folder not in sys.path:
         sys.path.insert(0, folder)
     context = (

@@ -204,7 +204,7 @@ sys.exit(main(["local"]))
 """
 
 
-@pytest.mark.parametrize("command", ["api", "worker"])
+@pytest.mark.parametrize("command", ["api", "worker", "local"])
 @pytest.mark.parametrize("name", ["relaykit/__init__.py", "relaykit.py"])
 def test_a_site_with_a_package_named_relaykit_is_refused(
     installed: Path, tmp_path: Path, command: str, name: str
