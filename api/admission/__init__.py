@@ -2,6 +2,6 @@
 
 `relaykit.api.limits` counts the request and pays for its bytes -> `parse` -> `request_intake` checks what is asked ->
 `idempotency` finds the run that an earlier request has made -> `admission` writes the rows, the first entries of the
-journal and the job. A new reason to refuse a message goes into `request_intake` (what is asked) or (how much of it)
+journal and the job. A new reason to refuse a message goes into `request_intake` or, where it is about how much,
 into `relaykit.api.limits`, with its error in `relaykit.shared.errors` and its status in `api/http/errors.py`.
 """
