@@ -13,10 +13,11 @@ import time
 import traceback
 from datetime import UTC, datetime
 
-from bench import machine, plots, record
 from bench.measures import PEERS, Family, Scale, asked, family
+from bench.output import plots, record
+from bench.output.table import table
 from bench.peers.agno_replicas import check_installed
-from bench.table import table
+from bench.systems import machine
 
 
 def main() -> int:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.measures import FAMILIES
-from bench.record import ROOT, Record, Soak, family_of, read, read_soak
-from bench.table import number
+from bench.output.record import ROOT, Record, Soak, family_of, read, read_soak
+from bench.output.table import number
 
 PAGE = ROOT / "docs" / "performance.md"
 BEGIN = "<!-- figures: begin, written by `python -m bench.report` -->"
@@ -21,7 +21,7 @@ TITLES = {"peers": "Beside Agno's queue mode"}
 
 
 def main() -> int:
-    from bench import plots  # needs what only the benchmarks have installed
+    from bench.output import plots  # needs what only the benchmarks have installed
 
     record = read()
     if not record:

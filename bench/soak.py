@@ -19,14 +19,14 @@ from datetime import UTC, datetime
 import psutil
 import redis
 
-from bench.clients import load, loading, posts
-from bench.load import Job
-from bench.machine import describe
-from bench.record import SOAK
-from bench.results import percentile
-from bench.server import Script
-from bench.stack import Process, Stack, stack
-from bench.usage import resident_bytes
+from bench.load.clients import load, loading, posts
+from bench.load.jobs import Job
+from bench.output.record import SOAK
+from bench.output.results import percentile
+from bench.systems.machine import describe
+from bench.systems.server import Script
+from bench.systems.stack import Process, Stack, stack
+from bench.systems.usage import resident_bytes
 
 RUNS_AT_ONCE = 150
 """Of PER_SECOND deltas/s: half, or three quarters, of what one worker holds on two cores (docs/performance.md)."""

@@ -15,7 +15,7 @@ from chatkit.server import StreamingResult
 from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
-from bench.server import BenchServer
+from bench.systems.server import BenchServer
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import load_settings

@@ -2,9 +2,10 @@
 
     def measure(scale: Scale) -> list[Measure]: ...
 
-It starts what it needs (`bench.stack.stack()`), ends all of it, and returns its lines of the table, each with the
-baseline that it measured beside it: ours and the baseline by turns, in rounds of one run. `measure` names begin with
-the family: `relay.held_3000_clients`. More than about 15 s with `scale.quick`, or two minutes without, is too long.
+It starts what it needs (`bench.systems.stack.stack()`), ends all of it, and returns its lines of the table, each with
+the baseline that it measured beside it: ours and the baseline by turns, in rounds of one run. `measure` names begin
+with the family: `relay.held_3000_clients`. More
+than about 15 s with `scale.quick`, or two minutes without, is too long.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TypeVar
 
-from bench.results import Measure
+from bench.output.results import Measure
 
 T = TypeVar("T")
 

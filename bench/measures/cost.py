@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import psycopg
 from redis import Redis
 
-from bench.clients import load, posts
-from bench.commands import Commands, counted
-from bench.load import Job, Request
+from bench.load.clients import load, posts
+from bench.load.jobs import Job, Request
 from bench.measures import Scale
-from bench.results import Measure
-from bench.server import Script
-from bench.stack import Stack, stack
-from bench.statement_log import StatementLog
+from bench.output.results import Measure
+from bench.postgres.statement_log import StatementLog
+from bench.redis.commands import Commands, counted
+from bench.systems.server import Script
+from bench.systems.stack import Stack, stack
 from relaykit.shared.redis import keys
 
 SCRIPT = Script(deltas=50)

@@ -13,10 +13,10 @@ from contextlib import AsyncExitStack
 
 from bench.baselines.first_come import FirstComeQueue
 from bench.measures import Scale
-from bench.queues import OWNER, OurRuns, flow, our_runs
-from bench.results import Goal, Measure, Of, percentile, spread
-from bench.server import Script
-from bench.stack import Stack, stack
+from bench.output.results import Goal, Measure, Of, percentile, spread
+from bench.redis.queues import OWNER, OurRuns, flow, our_runs
+from bench.systems.server import Script
+from bench.systems.stack import Stack, stack
 from relaykit.shared.queue.fair_share import Flow
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from bench.explained import PlanMode, Work, work
 from bench.measures import Scale
-from bench.results import Goal, Measure, Of, percentile, spread
-from bench.rows import Size, fill
-from bench.stack import stack
-from bench.statements import Case, cases
+from bench.output.results import Goal, Measure, Of, percentile, spread
+from bench.postgres.dataset import Size, fill
+from bench.postgres.query_plans import PlanMode, Work, work
+from bench.postgres.statements import Case, cases
+from bench.systems.stack import stack
 from relaykit.shared.postgres.migrate import migrate
 
 ACTIVE = 200

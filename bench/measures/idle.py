@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bench.clients import follows, posts
-from bench.counting import counting
-from bench.driven import set_pace
-from bench.feeding import feeding
-from bench.load import Request
+from bench.journal_feeder.client import feeding
+from bench.load.clients import follows, posts
+from bench.load.counting import counting
+from bench.load.jobs import Request
+from bench.load.paced_clients import set_pace
 from bench.measures import Scale
-from bench.results import Goal, Measure, Of
-from bench.server import Script
-from bench.stack import Process, stack
-from bench.usage import connections_to, measured, resident_bytes
+from bench.output.results import Goal, Measure, Of
+from bench.systems.server import Script
+from bench.systems.stack import Process, stack
+from bench.systems.usage import connections_to, measured, resident_bytes
 
 WARM_CLIENTS = 200
 LOAD_CLIENTS = 2

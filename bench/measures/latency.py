@@ -8,12 +8,12 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
-from bench.clients import load, posts
-from bench.load import Job, Seen
+from bench.load.clients import load, posts
+from bench.load.jobs import Job, Seen
 from bench.measures import Scale
-from bench.results import Goal, Measure, Of, percentile, spread
-from bench.server import Script
-from bench.stack import Process, Stack, stack
+from bench.output.results import Goal, Measure, Of, percentile, spread
+from bench.systems.server import Script
+from bench.systems.stack import Process, Stack, stack
 
 GOAL = Goal(Of.RATIO, at_most=0.8)
 WARM_POSTS = 20

@@ -12,17 +12,17 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bench.clients import load, loading
-from bench.load import Job, Seen
-from bench.many_runs import Held, most
+from bench.load.clients import load, loading
+from bench.load.jobs import Job, Seen
+from bench.load.many_runs import Held, most
 from bench.measures import Scale
 from bench.measures.latency import Times
+from bench.output.results import Measure, spread
 from bench.peers.agno_replicas import check_installed, replicas, worker_apart
-from bench.results import Measure, spread
-from bench.server import Script
-from bench.stack import Stack, stack
-from bench.systems import System, relaykit
-from bench.usage import connections_to, groups, measured
+from bench.systems.server import Script
+from bench.systems.stack import Stack, stack
+from bench.systems.targets import System, relaykit
+from bench.systems.usage import connections_to, groups, measured
 
 AGNO = "Agno 3.1.10, queue"
 WARM_POSTS = 20

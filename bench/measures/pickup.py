@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from redis import Redis
 
 from bench.measures import Scale
-from bench.queues import PickUp, UnderTest, our_runs, stock_jobs
-from bench.results import Goal, Measure, Of, percentile, spread
-from bench.stack import Process, Stack, stack
-from bench.usage import measured
+from bench.output.results import Goal, Measure, Of, percentile, spread
+from bench.redis.queues import PickUp, UnderTest, our_runs, stock_jobs
+from bench.systems.stack import Process, Stack, stack
+from bench.systems.usage import measured
 
 WORKERS = 3
 SLOTS = 2_000

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from bench.measures import Scale
-from bench.publishing import Job, Published, Way
-from bench.results import Goal, Measure, Of, spread
-from bench.stack import ROOT, Stack, stack
+from bench.output.results import Goal, Measure, Of, spread
+from bench.systems.publishing import Job, Published, Way
+from bench.systems.stack import ROOT, Stack, stack
 
 RUNS = 50
 PACE = 5_000.0
@@ -62,7 +62,7 @@ def measure(scale: Scale) -> list[Measure]:
 def publishing(services: Stack) -> Iterator[Callable[[Job], Published]]:
     """Does jobs one after the other in a process of its own, with the settings of the stack's workers."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.publishing"],
+        [sys.executable, "-m", "bench.systems.publishing"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

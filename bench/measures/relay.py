@@ -11,11 +11,11 @@ import statistics
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from bench.climb import Step, best, climb
-from bench.driven import Driven, Window, as_point, fed, in_process, told
+from bench.load.paced_clients import Driven, Window, as_point, fed, in_process, told
+from bench.load.rate_search import Step, best, climb
 from bench.measures import Scale
-from bench.results import Goal, Measure, Of, spread
-from bench.stack import Process, Stack, stack
+from bench.output.results import Goal, Measure, Of, spread
+from bench.systems.stack import Process, Stack, stack
 
 MAX_P99 = 20.0
 START, TOP = 5_000.0, 160_000.0

@@ -10,16 +10,16 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bench.clients import follows, load, loading
-from bench.counting import counting
-from bench.driven import load_clients
-from bench.fed_journal import delta_cursor
-from bench.feeding import feeding
-from bench.load import Job, Seen
+from bench.journal_feeder.client import feeding
+from bench.journal_feeder.journal import delta_cursor
+from bench.load.clients import follows, load, loading
+from bench.load.counting import counting
+from bench.load.jobs import Job, Seen
+from bench.load.paced_clients import load_clients
 from bench.measures import Scale
-from bench.results import Goal, Measure, Of, percentile
-from bench.stack import Process, Stack, stack
-from bench.usage import peak_resident, resident_bytes
+from bench.output.results import Goal, Measure, Of, percentile
+from bench.systems.stack import Process, Stack, stack
+from bench.systems.usage import peak_resident, resident_bytes
 
 LIVE_RUNS = 500
 PER_RUN_PER_SECOND = 5.0

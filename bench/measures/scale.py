@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from bench.clients import load, posts
-from bench.climb import Step, best, climb
-from bench.driven import Window, as_point, fed, told
-from bench.load import Job
+from bench.load.clients import load, posts
+from bench.load.jobs import Job
+from bench.load.paced_clients import Window, as_point, fed, told
+from bench.load.rate_search import Step, best, climb
 from bench.measures import Scale
-from bench.results import Measure
-from bench.server import Script
-from bench.stack import Process, Stack, stack
-from bench.usage import groups, measured
+from bench.output.results import Measure
+from bench.systems.server import Script
+from bench.systems.stack import Process, Stack, stack
+from bench.systems.usage import groups, measured
 
 MAX_P99 = 20.0
 START, TOP = 5_000.0, 80_000.0

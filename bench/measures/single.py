@@ -9,14 +9,14 @@ from __future__ import annotations
 import statistics
 from typing import Literal
 
-from bench.clients import follows, load, posts
-from bench.counting import counting
-from bench.feeding import feeding
-from bench.load import Job, Seen
+from bench.journal_feeder.client import feeding
+from bench.load.clients import follows, load, posts
+from bench.load.counting import counting
+from bench.load.jobs import Job, Seen
 from bench.measures import Scale
-from bench.results import Measure, spread
-from bench.server import Script
-from bench.stack import Process, Stack, stack
+from bench.output.results import Measure, spread
+from bench.systems.server import Script
+from bench.systems.stack import Process, Stack, stack
 
 PER_APPEND = 100
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import statistics
 
-from bench.clients import load, posts
-from bench.load import Job, Seen
-from bench.many_runs import most
+from bench.load.clients import load, posts
+from bench.load.jobs import Job, Seen
+from bench.load.many_runs import most
 from bench.measures import Scale
-from bench.results import Goal, Measure, Of, percentile, spread
-from bench.server import Script
-from bench.stack import Process, Stack, stack
-from bench.systems import in_process, relaykit
-from bench.usage import Usage, groups, measured
+from bench.output.results import Goal, Measure, Of, percentile, spread
+from bench.systems.server import Script
+from bench.systems.stack import Process, Stack, stack
+from bench.systems.targets import in_process, relaykit
+from bench.systems.usage import Usage, groups, measured
 
 RUNS = 20
 PER_SECOND = 50

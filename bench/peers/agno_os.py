@@ -1,4 +1,4 @@
-"""One replica of Agno's AgentOS in queue mode, with an agent whose model answers as bench.server does.
+"""One replica of Agno's AgentOS in queue mode, with an agent whose model answers as bench.systems.server does.
 
 `.venv-peers/bin/python -m bench.peers.agno_os`: PORT, DATABASE_URL and REDIS_URL of its own database and numbered
 database, MAX_RUNS; CLAIMS=0 for a replica that takes requests and leaves the runs to others.
@@ -22,13 +22,13 @@ from agno.models.base import Model
 from agno.models.response import ModelResponse
 from agno.os import AgentOS, QueueConfig
 
-from bench.stamp import stamp
+from bench.load.timestamps import stamp
 
 AGENT = "bench"
 
 
 class ScriptedModel(Model):  # type: ignore[misc]  # mypy sees nothing of Agno, which is not in its environment
-    """Needs no provider: each message is a bench.server.Script, and the answer what it says."""
+    """Needs no provider: each message is a bench.systems.server.Script, and the answer what it says."""
 
     async def ainvoke_stream(self, messages: list[Any], *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         script = json.loads(messages[-1].content)

@@ -8,10 +8,10 @@ from urllib.parse import urlencode
 
 import psycopg
 
-from bench.load import Request
-from bench.server import Script
-from bench.stack import ROOT, Process, Stack
-from bench.systems import System, nothing_left
+from bench.load.jobs import Request
+from bench.systems.server import Script
+from bench.systems.stack import ROOT, Process, Stack
+from bench.systems.targets import System, nothing_left
 
 ENVIRONMENT = ROOT / ".venv-peers"
 PYTHON = ENVIRONMENT / "bin" / "python"

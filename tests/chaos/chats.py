@@ -19,7 +19,7 @@ from tests.chaos.harm import Harm
 from tests.chaos.record import Turn
 from tests.chaos.script import CALL, OUTPUT_SUFFIX, Script, tag_of
 from tests.chaos.wire import Wire, passing
-from tests.system import create, message
+from tests.support.system import create, message
 
 TURNS = (2, 4)
 """Messages of one thread, at least and at most."""

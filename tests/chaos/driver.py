@@ -33,8 +33,8 @@ from tests.chaos.slots import Slot, close_all, kept
 from tests.chaos.stage import Stage
 from tests.chaos.wire import Wire, http_client
 from tests.integration.jwks_server import JwksServer, settings_for, signing_key
-from tests.services import open_folder, remove_data
-from tests.system import START_SECONDS, environment, free_port, wait_until
+from tests.support.services import open_folder, remove_data
+from tests.support.system import START_SECONDS, environment, free_port, wait_until
 
 APIS = 2
 WORKERS = 3

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from tests.chaos.services import Service
-from tests.system import wait_until
+from tests.support.system import wait_until
 
 REPLICATION_SECONDS = 60.0
 

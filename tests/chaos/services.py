@@ -17,7 +17,7 @@ from relaykit.local.data_directory import DataDirectory
 from relaykit.local.postgres_server import postgres_server
 from relaykit.local.redis_server import redis_server
 from relaykit.local.waiting import StopRequest
-from tests.system import free_port
+from tests.support.system import free_port
 
 STOP_SECONDS = 30.0
 

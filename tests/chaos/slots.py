@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from relaykit.local.child import Child
-from tests.system import ROOT
+from tests.support.system import ROOT
 
 POLL_SECONDS = 0.02
 RESTART_SECONDS = 0.2

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.blocking_site import DOOR, Door
-from tests.followers import PING, asking
-from tests.relay_servers import Script, open_gate
-from tests.system import create, running_processes, wait_until
+from tests.support.servers.blocking_site import DOOR, Door
+from tests.support.servers.relay_servers import Script, open_gate
+from tests.support.stream_clients import PING, asking
+from tests.support.system import create, running_processes, wait_until
 
 TRANSCRIBE = {"type": "input.transcribe", "params": {"audio_base64": "AAAA", "mime_type": "audio/webm"}}
 DELTAS = 20
@@ -26,7 +26,11 @@ async def test_a_process_whose_server_blocks_for_ever_relays_and_answers_and_end
     monkeypatch.setenv(DOOR, str(folder))
     door = Door()
     given = settings.model_copy(
-        update={"chatkit_server": "tests.blocking_site:Blocking", "ping_seconds": 0.1, "drain_seconds": 1}
+        update={
+            "chatkit_server": "tests.support.servers.blocking_site:Blocking",
+            "ping_seconds": 0.1,
+            "drain_seconds": 1,
+        }
     )
     script = Script(deltas=DELTAS, gate=str(gate), holds=list(range(DELTAS)))
     async with running_processes(given, tmp_path, **{DOOR: str(folder)}) as system:
@@ -51,7 +55,7 @@ async def test_a_process_whose_server_blocks_for_ever_relays_and_answers_and_end
             line = next(line for line in api.output.splitlines() if "loop_blocked" in line)
             place = json.loads(line)["place"]
             assert place.endswith(":block"), place
-            assert "tests/blocking_site.py:" in place, place
+            assert "tests/support/servers/blocking_site.py:" in place, place
             assert not blocked.done()
             await asyncio.to_thread(api.terminate)
             assert (await stream.finished()).end is None

@@ -24,12 +24,12 @@ from redis.asyncio import Redis
 from relaykit.shared.redis import keys
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.keeper.last_resort import BLOCKED_STATUS
-from tests import blocking_servers
-from tests.blocking_servers import Blocking, BlockingAnswers, Way
-from tests.doomed import process
-from tests.followers import Follower, asking, crowd
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.crash_points import process
+from tests.support.servers import blocking_servers
+from tests.support.servers.blocking_servers import Blocking, BlockingAnswers, Way
+from tests.support.services import Databases, RedisDatabases
+from tests.support.stream_clients import Follower, asking, crowd
+from tests.support.system import (
     START_SECONDS,
     Caller,
     System,
@@ -146,7 +146,7 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
             free_port(),
             lease_seconds=LEASE_SECONDS,
             drain_seconds=DRAIN_SECONDS,
-            chatkit_server="tests.blocking_servers:BlockingAnswers",
+            chatkit_server="tests.support.servers.blocking_servers:BlockingAnswers",
         )
 
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.system import ROOT, START_SECONDS, environment, free_port
+from tests.support.system import ROOT, START_SECONDS, environment, free_port
 
 
 def checked(settings: Settings, **more: str) -> tuple[int, dict[str, str]]:

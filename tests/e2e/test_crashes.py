@@ -12,11 +12,11 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.crashing_servers import RAISED, Crash
-from tests.documented import assert_documented_error
-from tests.followers import Follower, asking
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.error_catalogue import assert_documented_error
+from tests.support.servers.crashing_servers import RAISED, Crash
+from tests.support.services import Databases, RedisDatabases
+from tests.support.stream_clients import Follower, asking
+from tests.support.system import (
     Answer,
     Caller,
     Processes,
@@ -80,8 +80,8 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
             issuer_key_file,
             free_port(),
             lease_seconds=30,
-            chatkit_server="tests.crashing_servers:Crashing",
-            chatkit_context="tests.crashing_servers:async_context",
+            chatkit_server="tests.support.servers.crashing_servers:Crashing",
+            chatkit_context="tests.support.servers.crashing_servers:async_context",
         )
 
 
@@ -284,8 +284,8 @@ async def own_store(
             free_port(),
             lease_seconds=30,
             chatkit_store="own",
-            chatkit_server="tests.crashing_servers:CrashingNotebook",
-            chatkit_context="tests.crashing_servers:context",
+            chatkit_server="tests.support.servers.crashing_servers:CrashingNotebook",
+            chatkit_context="tests.support.servers.crashing_servers:context",
         )
         async with running_processes(settings, folder, NOTEBOOK=str(folder / "notebook")) as system:
             database = await asyncpg.connect(database_url)

@@ -21,12 +21,12 @@ from redis.asyncio import Redis
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.doomed import process
-from tests.followers import asking
-from tests.leases import renewed
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.screen import shown, texts
-from tests.system import Caller, System, _working, create, free_port, running, wait_until
+from tests.support.client_view import shown, texts
+from tests.support.crash_points import process
+from tests.support.leases import renewed
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.stream_clients import asking
+from tests.support.system import Caller, System, _working, create, free_port, running, wait_until
 
 LEASE_SECONDS = 6.0
 HOLD = 5
@@ -36,7 +36,10 @@ HOUR = 3600.0
 @pytest.fixture
 def short_lease(settings: Settings) -> Settings:
     return settings.model_copy(
-        update={"lease_seconds": LEASE_SECONDS, "chatkit_server": "tests.relay_servers:ScriptedAnswers"}
+        update={
+            "lease_seconds": LEASE_SECONDS,
+            "chatkit_server": "tests.support.servers.relay_servers:ScriptedAnswers",
+        }
     )
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from relaykit.shared.settings import Settings
 from tests.e2e.test_compressing_proxies import proxy, required
-from tests.links import Link
-from tests.relay_servers import ScriptedAnswers
-from tests.system import ROOT, Caller, running, wait_until
+from tests.support.links import Link
+from tests.support.servers.relay_servers import ScriptedAnswers
+from tests.support.system import ROOT, Caller, running, wait_until
 
 OF_NGINX, OF_THE_API = 1.0, 2.0
 """Seconds that each keeps an idle connection: nginx gives it up first."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.local_mode import (
+from tests.support.local_mode import (
     LocalMode,
     ProcessId,
     assert_nothing_runs_in,
@@ -21,7 +21,7 @@ from tests.local_mode import (
     temporary_data_dir,
     wait_until,
 )
-from tests.system import Caller, create, free_port
+from tests.support.system import Caller, create, free_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 

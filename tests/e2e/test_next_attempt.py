@@ -21,12 +21,12 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.threads.undo import TakenBack
 from relaykit.worker.execution.rewind import take_back
 from relaykit.worker.main import create_worker
-from tests.doomed import Point, process
-from tests.followers import Follower, asking
-from tests.leases import end_lease
-from tests.relay_servers import ChangingAnswers, Script, ScriptedAnswers
-from tests.screen import shown, texts
-from tests.system import Caller, System, _working, create, message, running, wait_until
+from tests.support.client_view import shown, texts
+from tests.support.crash_points import Point, process
+from tests.support.leases import end_lease
+from tests.support.servers.relay_servers import ChangingAnswers, Script, ScriptedAnswers
+from tests.support.stream_clients import Follower, asking
+from tests.support.system import Caller, System, _working, create, message, running, wait_until
 
 SCRIPT = Script(deltas=10, items_before=1)
 
@@ -62,7 +62,9 @@ POINTS = {
 
 @pytest.fixture
 def scripted(settings: Settings) -> Settings:
-    return settings.model_copy(update={"chatkit_server": "tests.relay_servers:ScriptedAnswers"})
+    return settings.model_copy(
+        update={"chatkit_server": "tests.support.servers.relay_servers:ScriptedAnswers"}
+    )
 
 
 @asynccontextmanager
@@ -259,7 +261,9 @@ async def test_what_a_drained_worker_had_changed_is_changed_once(scripted: Setti
 @asynccontextmanager
 async def changing(settings: Settings) -> AsyncIterator[tuple[System, Caller, str]]:
     """An API, and a thread with an answer of three items, whose server changes them before its next one."""
-    settings = settings.model_copy(update={"chatkit_server": "tests.relay_servers:ChangingAnswers"})
+    settings = settings.model_copy(
+        update={"chatkit_server": "tests.support.servers.relay_servers:ChangingAnswers"}
+    )
     async with running(settings, ChangingAnswers, workers=0) as system:
         alice = await system.caller()
         async with survivor(system, ChangingAnswers):

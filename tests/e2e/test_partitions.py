@@ -17,14 +17,14 @@ from redis.asyncio import Redis
 
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from tests.followers import Follower, asking, crowd, following
-from tests.leases import renewed
-from tests.link_connection import Direction
-from tests.links import Link
-from tests.relay_servers import Script, open_gate
-from tests.screen import shown, texts
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.client_view import shown, texts
+from tests.support.leases import renewed
+from tests.support.link_connection import Direction
+from tests.support.links import Link
+from tests.support.servers.relay_servers import Script, open_gate
+from tests.support.services import Databases, RedisDatabases
+from tests.support.stream_clients import Follower, asking, crowd, following
+from tests.support.system import (
     START_SECONDS,
     Answer,
     Caller,
@@ -142,7 +142,7 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
             free_port(),
             lease_seconds=LEASE_SECONDS,
             database_timeout_seconds=DATABASE_SECONDS,
-            chatkit_server="tests.relay_servers:ScriptedAnswers",
+            chatkit_server="tests.support.servers.relay_servers:ScriptedAnswers",
         )
 
 

@@ -17,10 +17,10 @@ import pytest
 
 from relaykit.shared.process.end import END_SECONDS
 from relaykit.shared.settings import Settings
-from tests.crashing_servers import Crash
-from tests.followers import Follower, asking
-from tests.local_mode import LocalMode, temporary_data_dir
-from tests.system import (
+from tests.support.local_mode import LocalMode, temporary_data_dir
+from tests.support.servers.crashing_servers import Crash
+from tests.support.stream_clients import Follower, asking
+from tests.support.system import (
     ROOT,
     START_SECONDS,
     Process,
@@ -39,7 +39,7 @@ ENDS_WITHIN = START_SECONDS
 def crashing(settings: Settings, server: str = "Crashing", **more: Any) -> Settings:
     return settings.model_copy(
         update={
-            "chatkit_server": f"tests.crashing_servers:{server}",
+            "chatkit_server": f"tests.support.servers.crashing_servers:{server}",
             "drain_seconds": 0.5,
             "lease_seconds": 30,
             **more,
@@ -268,7 +268,7 @@ async def test_a_process_of_which_a_part_has_failed_drains_and_says_so_by_its_st
 async def test_ctrl_c_ends_local_mode_though_threads_hang() -> None:
     """As quickly as the processes end; what they say of it is in their logs."""
     with temporary_data_dir() as folder:
-        more = {"CHATKIT_SERVER": "tests.crashing_servers:Lingering", "DRAIN_SECONDS": "0.5"}
+        more = {"CHATKIT_SERVER": "tests.support.servers.crashing_servers:Lingering", "DRAIN_SECONDS": "0.5"}
         mode = LocalMode(folder, **more)
         try:
             await asyncio.to_thread(mode.ready)
@@ -289,7 +289,7 @@ import asyncio
 async def prompt(): return "be brief"
 
 PROMPT = asyncio.run(prompt())
-from tests.crashing_servers import Crashing
+from tests.support.servers.crashing_servers import Crashing
 """
 NESTED_LOOPS = """
 import asyncio
@@ -297,11 +297,11 @@ import asyncio
 loop = asyncio.get_event_loop()  # as nest_asyncio.apply() does
 if not isinstance(loop, asyncio.BaseEventLoop):
     raise ValueError("Can't patch loop")
-from tests.crashing_servers import Crashing
+from tests.support.servers.crashing_servers import Crashing
 """
 TASK_IN_CONSTRUCTOR = """
 import asyncio
-from tests.crashing_servers import Crashing as Base
+from tests.support.servers.crashing_servers import Crashing as Base
 
 async def refresh():
     while True:

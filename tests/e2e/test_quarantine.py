@@ -18,11 +18,11 @@ import pytest
 import pytest_asyncio
 
 from relaykit.shared.settings import Settings
-from tests.deadly_servers import DIE_SECONDS
-from tests.followers import asking, crowd, following
-from tests.relay_servers import Script, open_gate
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.servers.deadly_servers import DIE_SECONDS
+from tests.support.servers.relay_servers import Script, open_gate
+from tests.support.services import Databases, RedisDatabases
+from tests.support.stream_clients import asking, crowd, following
+from tests.support.system import (
     ROOT,
     START_SECONDS,
     Answer,
@@ -127,7 +127,7 @@ def stage_settings(
             lease_seconds=LEASE_SECONDS,
             drain_seconds=0.5,
             run_max_attempts=MAX_ATTEMPTS,
-            chatkit_server="tests.deadly_servers:DeadlyAnswers",
+            chatkit_server="tests.support.servers.deadly_servers:DeadlyAnswers",
         )
 
 
@@ -168,7 +168,7 @@ async def ended(stage: Stage, *run_ids: str) -> list[asyncpg.Record]:
 
 def place_of(way: str) -> str:
     """File, line and function of where it ends its process."""
-    file = ROOT / "tests" / "deadly_servers.py"
+    file = ROOT / "tests" / "support" / "servers" / "deadly_servers.py"
     lines = file.read_text().splitlines()
     [number] = [number for number, line in enumerate(lines, 1) if line.endswith(f"# the place: {way}")]
     return f"{file}:{number}:{way}"

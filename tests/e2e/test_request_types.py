@@ -26,8 +26,8 @@ from chatkit.types import (
 )
 from pydantic import TypeAdapter
 
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import (
     Answer,
     Caller,
     Processes,
@@ -64,7 +64,7 @@ async def system(
             database_url,
             issuer_key_file,
             free_port(),
-            chatkit_server="tests.protocol_servers:ProtocolServer",
+            chatkit_server="tests.support.servers.protocol_servers:ProtocolServer",
             attachments_url=f"file://{folder}/attachments",
             attachments_key="k" * 43,
         )

@@ -17,9 +17,9 @@ from redis.asyncio import Redis
 from relaykit.shared.journal import Field, entries
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from tests.followers import body, crowd, cursors
-from tests.relay_servers import Script
-from tests.system import (
+from tests.support.servers.relay_servers import Script
+from tests.support.stream_clients import body, crowd, cursors
+from tests.support.system import (
     START_SECONDS,
     Caller,
     Process,
@@ -118,7 +118,7 @@ async def test_a_rolling_restart_of_everything(settings: Settings, tmp_path: Pat
     """No run fails and none costs an attempt, no client loses or repeats a byte, and they do not all return at once."""
     deployed = settings.model_copy(
         update={
-            "chatkit_server": "tests.relay_servers:ScriptedAnswers",
+            "chatkit_server": "tests.support.servers.relay_servers:ScriptedAnswers",
             "run_max_attempts": 2,
             "drain_seconds": 3,
         }

@@ -15,12 +15,12 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.followers import Follower, after, asking, body, crowd, cursors, following
-from tests.links import Link
-from tests.redis_clients import connections
-from tests.relay_servers import Script, open_gate
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.links import Link
+from tests.support.redis_clients import connections
+from tests.support.servers.relay_servers import Script, open_gate
+from tests.support.services import Databases, RedisDatabases
+from tests.support.stream_clients import Follower, after, asking, body, crowd, cursors, following
+from tests.support.system import (
     Caller,
     Process,
     Processes,
@@ -75,7 +75,7 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
             issuer_key_file,
             free_port(),
             max_runs=RUNS + 20,
-            chatkit_server="tests.relay_servers:ScriptedAnswers",
+            chatkit_server="tests.support.servers.relay_servers:ScriptedAnswers",
         )
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from relaykit.shared.version import VERSION
 from tests.e2e.test_local_mode import signed_in
-from tests.local_mode import LocalMode, temporary_data_dir
-from tests.system import ROOT, create
+from tests.support.local_mode import LocalMode, temporary_data_dir
+from tests.support.system import ROOT, create
 
 SITE = {
     "api/__init__.py": "NAME = 'its api'",

@@ -16,12 +16,12 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from relaykit.shared.redis import keys
-from tests.followers import Follower, asking, crowd
-from tests.leases import end_lease, renewed
-from tests.relay_servers import Script, open_gate
-from tests.screen import shown, texts
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.client_view import shown, texts
+from tests.support.leases import end_lease, renewed
+from tests.support.servers.relay_servers import Script, open_gate
+from tests.support.services import Databases, RedisDatabases
+from tests.support.stream_clients import Follower, asking, crowd
+from tests.support.system import (
     START_SECONDS,
     Answer,
     Caller,
@@ -84,7 +84,7 @@ def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer
             free_port(),
             lease_seconds=LEASE_SECONDS,
             drain_seconds=DRAIN_SECONDS,
-            chatkit_server="tests.relay_servers:ScriptedAnswers",
+            chatkit_server="tests.support.servers.relay_servers:ScriptedAnswers",
         )
 
 

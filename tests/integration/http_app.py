@@ -9,7 +9,7 @@ from typing import Any
 
 import uvicorn
 
-from tests.system import WAIT_SECONDS
+from tests.support.system import WAIT_SECONDS
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from chatkit.types import NonStreamingReq, StreamingReq
 from pydantic import BaseModel
 
-from tests.system import user_input
+from tests.support.system import user_input
 
 MARK = "Geheim7391"
 """Stands in all that the owner has; no stranger may ever see it."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from relaykit.shared.settings import Settings
-from tests.followers import asking, crowd, following
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import Caller, create, running, wait_until
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.stream_clients import asking, crowd, following
+from tests.support.system import Caller, create, running, wait_until
 
 HOLD = 3
 SECONDS = {"lease_seconds": 4, "abandon_seconds": 4}

@@ -19,10 +19,19 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.written import Written, written
-from tests.places import Place, add_place, add_thread, add_tool_call
-from tests.protocol_servers import BareServer, ProtocolServer
-from tests.services import Databases, RedisDatabases
-from tests.system import Answer, Caller, create, free_port, make_settings, message, running, user_input
+from tests.support.sample_thread import Place, add_place, add_thread, add_tool_call
+from tests.support.servers.protocol_servers import BareServer, ProtocolServer
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import (
+    Answer,
+    Caller,
+    create,
+    free_port,
+    make_settings,
+    message,
+    running,
+    user_input,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

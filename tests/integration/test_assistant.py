@@ -22,7 +22,7 @@ from chatkit.types import (
 from relaykit.examples.assistant import AssistantServer
 from relaykit.examples.assistant.long_answer import long_answer, tokens
 from relaykit.shared.identity import RequestContext
-from tests.assistant_support import (
+from tests.support.assistant_support import (
     ALICE,
     Chat,
     MemoryAttachments,
@@ -32,7 +32,7 @@ from tests.assistant_support import (
     done_items,
     of_type,
 )
-from tests.system import START_SECONDS, WAIT_SECONDS
+from tests.support.system import START_SECONDS, WAIT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = """# Guide
@@ -276,7 +276,7 @@ async def test_a_stop_leaves_nothing_for_asyncio_to_complain_about(monkeypatch):
     program = (
         "import asyncio\n"
         "from relaykit.examples.assistant import AssistantServer\n"
-        "from tests.assistant_support import Chat, MemoryStore\n"
+        "from tests.support.assistant_support import Chat, MemoryStore\n"
         "from tests.integration.test_assistant import stopped_in_mid_answer\n"
         "asyncio.run(stopped_in_mid_answer(Chat(AssistantServer(MemoryStore()))))\n"
     )

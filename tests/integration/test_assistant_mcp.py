@@ -11,9 +11,9 @@ import pytest
 
 from relaykit.examples.assistant import AssistantServer
 from relaykit.shared.identity import RequestContext
-from tests.assistant_support import Chat, MemoryStore, deltas_in
-from tests.responses_endpoint import responses_endpoint
-from tests.system import START_SECONDS, WAIT_SECONDS
+from tests.support.assistant_support import Chat, MemoryStore, deltas_in
+from tests.support.responses_endpoint import responses_endpoint
+from tests.support.system import START_SECONDS, WAIT_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = {"alice": "token-of-alice", "bob": "token-of-bob"}
@@ -27,7 +27,7 @@ async def mcp_url(monkeypatch):
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.mcp_process",
+        "tests.support.mcp_process",
         *(f"{name}={token}" for name, token in TOKENS.items()),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,

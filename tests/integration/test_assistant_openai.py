@@ -12,7 +12,7 @@ from chatkit.types import FileAttachment, HiddenContextItem, ImageAttachment
 
 from relaykit.examples.assistant import AssistantServer
 from relaykit.shared.identity import RequestContext
-from tests.assistant_support import (
+from tests.support.assistant_support import (
     ALICE,
     Chat,
     MemoryAttachments,
@@ -21,8 +21,8 @@ from tests.assistant_support import (
     deltas_in,
     of_type,
 )
-from tests.responses_endpoint import ITEM_ID, responses_endpoint
-from tests.system import WAIT_SECONDS, create, message, running, wait_until
+from tests.support.responses_endpoint import ITEM_ID, responses_endpoint
+from tests.support.system import WAIT_SECONDS, create, message, running, wait_until
 
 PNG = b"\x89PNG\r\n"
 

@@ -7,7 +7,7 @@ import secrets
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.system import Answer, create, message, running
+from tests.support.system import Answer, create, message, running
 
 
 @pytest.fixture

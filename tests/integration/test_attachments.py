@@ -60,13 +60,13 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
-from tests.assistant_support import MemoryStore
 from tests.integration.http_app import serving
 from tests.integration.persistence import ALICE, NOT_ALICE, settings_for, thread
 from tests.integration.s3_server import s3_server
 from tests.integration.written import written
-from tests.links import Link
-from tests.system import WAIT_SECONDS, create, message, running
+from tests.support.assistant_support import MemoryStore
+from tests.support.links import Link
+from tests.support.system import WAIT_SECONDS, create, message, running
 
 KEY = "k" * 43
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40

@@ -37,9 +37,9 @@ from chatkit.types import (
 from chatkit.widgets import Card, Text
 
 from relaykit.shared.settings import Settings
-from tests.followers import asking
-from tests.system import Caller, create, message, running
-from tests.user_servers import SqliteStore
+from tests.support.servers.user_servers import SqliteStore
+from tests.support.stream_clients import asking
+from tests.support.system import Caller, create, message, running
 
 Events = AsyncIterator[ThreadStreamEvent]
 

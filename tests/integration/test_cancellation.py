@@ -6,7 +6,7 @@ import asyncio
 
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.client import open_redis
-from tests.system import WAIT_SECONDS
+from tests.support.system import WAIT_SECONDS
 
 ROUNDS = 300
 AT_ONCE = 10

@@ -23,11 +23,11 @@ from relaykit.shared.tasks import end_tasks
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.keeper.heartbeat import RENEWED_AT_ONCE, Heartbeat
 from relaykit.worker.main import create_worker
-from tests.followers import asking, crowd
-from tests.journals import TTL
-from tests.leases import end_lease
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import create, keyed, running, wait_until
+from tests.support.journals import TTL
+from tests.support.leases import end_lease
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.stream_clients import asking, crowd
+from tests.support.system import create, keyed, running, wait_until
 
 LEASE = 60.0
 

@@ -29,11 +29,11 @@ from relaykit.shared.threads.statements import WRITE_ITEM
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.main import create_worker
-from tests.followers import asking
 from tests.integration.test_once_only import lose_the_lease
-from tests.protocol_servers import BareServer, Events, ProtocolServer, card, text_of
-from tests.system import Answer, Caller, System, _working, create, keyed, message, running, wait_until
-from tests.user_servers import SqliteStore
+from tests.support.servers.protocol_servers import BareServer, Events, ProtocolServer, card, text_of
+from tests.support.servers.user_servers import SqliteStore
+from tests.support.stream_clients import asking
+from tests.support.system import Answer, Caller, System, _working, create, keyed, message, running, wait_until
 
 LATE = {"error": "The browser did not answer in time."}
 STOPPED = {"error": "The user stopped before the browser answered."}

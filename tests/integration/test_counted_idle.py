@@ -15,16 +15,16 @@ from urllib.parse import urlsplit
 import asyncpg
 from redis.asyncio import Redis
 
-from bench.commands import counted
-from bench.server import BenchServer, Script
-from bench.usage import resident_bytes
+from bench.redis.commands import counted
+from bench.systems.server import BenchServer, Script
+from bench.systems.usage import resident_bytes
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
-from tests.counted import counted_statements
-from tests.followers import asking, crowd
-from tests.redis_clients import connections
-from tests.system import Caller, create, keyed, running, running_processes, wait_until
+from tests.support.redis_clients import connections
+from tests.support.stream_clients import asking, crowd
+from tests.support.system import Caller, create, keyed, running, running_processes, wait_until
+from tests.support.work_counters import counted_statements
 
 # Of a process, whatever it is doing.
 API_CONNECTIONS, WORKER_CONNECTIONS = 2, 7

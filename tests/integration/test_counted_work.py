@@ -17,16 +17,16 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from bench.commands import Commands, counted
-from bench.server import BenchServer, Script
+from bench.redis.commands import Commands, counted
+from bench.systems.server import BenchServer, Script
 from relaykit.shared.journal import Batch, Field, Journals
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
-from tests.counted import counted_statements, counted_writes
-from tests.followers import asking, crowd, following
-from tests.journals import TTL
-from tests.services import Databases, RedisDatabases
-from tests.system import Caller, System, create, free_port, keyed, make_settings, message, running
+from tests.support.journals import TTL
+from tests.support.services import Databases, RedisDatabases
+from tests.support.stream_clients import asking, crowd, following
+from tests.support.system import Caller, System, create, free_port, keyed, make_settings, message, running
+from tests.support.work_counters import counted_statements, counted_writes
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

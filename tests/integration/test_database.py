@@ -29,9 +29,9 @@ from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.persist import persist
 from tests.integration.persistence import ALICE, message, outside, settings_for, thread
-from tests.links import Link
-from tests.services import remove_data
-from tests.system import START_SECONDS, WAIT_SECONDS
+from tests.support.links import Link
+from tests.support.services import remove_data
+from tests.support.system import START_SECONDS, WAIT_SECONDS
 
 TABLE = "CREATE TABLE notes (id integer PRIMARY KEY)"
 

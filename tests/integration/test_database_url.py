@@ -23,11 +23,11 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.database_url import read_database_url
 from relaykit.shared.postgres.migrate import migrate
 from relaykit.shared.settings import Settings
-from tests.certificates import Certificates, made_certificates
 from tests.integration.persistence import settings_for
-from tests.pgbouncer import pgbouncer
-from tests.services import open_folder, remove_data
-from tests.system import ROOT, START_SECONDS, start_process, wait_until
+from tests.support.certificates import Certificates, made_certificates
+from tests.support.pgbouncer import pgbouncer
+from tests.support.services import open_folder, remove_data
+from tests.support.system import ROOT, START_SECONDS, start_process, wait_until
 
 MALFORMED = "DATABASE_URL: is not a PostgreSQL URL"
 

@@ -30,7 +30,7 @@ from relaykit.api.local.page import page_router
 from relaykit.shared.errors import SettingsError
 from tests.integration.http_app import serving
 from tests.integration.jwks_server import JwksServer, settings_for
-from tests.system import WAIT_SECONDS
+from tests.support.system import WAIT_SECONDS
 
 
 def write_key(file, key) -> None:

@@ -17,12 +17,12 @@ import pytest
 import pytest_asyncio
 
 from relaykit.shared.settings import Settings
-from tests.documented import assert_documented_error
-from tests.doomed import process
-from tests.followers import asking, crowd
-from tests.http_bytes import RawConnection, ask, connected
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import START_SECONDS, Caller, System, create, free_port, running, wait_until
+from tests.support.crash_points import process
+from tests.support.error_catalogue import assert_documented_error
+from tests.support.http_bytes import RawConnection, ask, connected
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.stream_clients import asking, crowd
+from tests.support.system import START_SECONDS, Caller, System, create, free_port, running, wait_until
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 READY = HEALTH.replace(b"healthz", b"readyz")

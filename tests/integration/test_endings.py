@@ -16,10 +16,10 @@ from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.keeper.heartbeat import Heartbeat
-from tests.followers import asking, crowd
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import create, message, running, wait_until
-from tests.user_servers import NotebookServer
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.servers.user_servers import NotebookServer
+from tests.support.stream_clients import asking, crowd
+from tests.support.system import create, message, running, wait_until
 
 HOLD = 2
 

@@ -25,10 +25,10 @@ from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.store import MAX_PAGE_SIZE, PostgresStore
-from tests import equivalence_servers as servers
-from tests.equivalence_servers import HOLD, Server
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.servers import equivalence_servers as servers
+from tests.support.servers.equivalence_servers import HOLD, Server
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import (
     WAIT_SECONDS,
     Answer,
     Caller,
@@ -250,7 +250,7 @@ async def sides(
         databases.fresh() as other_url,
     ):
         settings = make_settings(redis_url, queued_url, issuer_key_file, free_port())
-        named = {"CHATKIT_SERVER": "tests.equivalence_servers:Repertoire"}
+        named = {"CHATKIT_SERVER": "tests.support.servers.equivalence_servers:Repertoire"}
         async with AsyncExitStack() as stack:
             folder = tmp_path_factory.mktemp("equivalence")
             system = await stack.enter_async_context(

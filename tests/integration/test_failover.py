@@ -16,12 +16,12 @@ import httpx2
 import pytest
 from structlog.testing import capture_logs
 
-from tests.followers import asking, crowd
-from tests.links import Link
-from tests.postgres_standby import postgres_pair
-from tests.redis_nodes import Node, failed_over, pair, promoted, redis_node
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import Caller, create, free_port, keyed, make_settings, running, wait_until
+from tests.support.links import Link
+from tests.support.postgres_standby import postgres_pair
+from tests.support.redis_nodes import Node, failed_over, pair, promoted, redis_node
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.stream_clients import asking, crowd
+from tests.support.system import Caller, create, free_port, keyed, make_settings, running, wait_until
 
 HOLD = 3
 

@@ -18,13 +18,21 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from bench.usage import resident_bytes
+from bench.systems.usage import resident_bytes
 from relaykit.shared.settings import Settings
-from tests.http_bytes import RawConnection
 from tests.integration.test_http_connections import metric
-from tests.relay_servers import Script
-from tests.services import Databases, RedisDatabases
-from tests.system import Caller, Processes, create, free_port, make_settings, running_processes, wait_until
+from tests.support.http_bytes import RawConnection
+from tests.support.servers.relay_servers import Script
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import (
+    Caller,
+    Processes,
+    create,
+    free_port,
+    make_settings,
+    running_processes,
+    wait_until,
+)
 
 in_module = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,7 +58,7 @@ def stage_settings(
             database_url,
             issuer_key_file,
             free_port(),
-            chatkit_server="tests.relay_servers:ScriptedAnswers",
+            chatkit_server="tests.support.servers.relay_servers:ScriptedAnswers",
             stall_seconds=STALL_SECONDS,
             caller_max_streams=STREAMS,
             jwt_leeway_seconds=0,

@@ -13,8 +13,8 @@ from chatkit.actions import Action
 from chatkit.types import ThreadMetadata, UserMessageItem, WidgetItem
 
 from relaykit.shared.settings import Settings
-from tests.protocol_servers import Events, ProtocolServer
-from tests.system import Caller, System, create, message, running
+from tests.support.servers.protocol_servers import Events, ProtocolServer
+from tests.support.system import Caller, System, create, message, running
 
 CUT = "cut \ud83d"  # json.dumps spells it as an escape, as JSON.stringify does
 WHOLE = "cut \ufffd"

@@ -20,9 +20,9 @@ import pytest_asyncio
 from relaykit.api.http.connections import MAX_REFUSED
 from relaykit.api.http.descriptors import raise_descriptor_limit
 from relaykit.shared.settings import Settings
-from tests.http_bytes import RawConnection, ask, connected
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.http_bytes import RawConnection, ask, connected
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import (
     ROOT,
     START_SECONDS,
     Caller,
@@ -240,7 +240,7 @@ async def test_the_end_of_the_descriptors_is_in_the_log_and_in_the_metrics(
     module = tmp_path / "greedy.py"
     module.write_text(
         "import os\n"
-        "from tests.relay_servers import ScriptedAnswers\n"
+        "from tests.support.servers.relay_servers import ScriptedAnswers\n"
         "held = []\n"
         "class Greedy(ScriptedAnswers):\n"
         "    def __init__(self, store=None):\n"

@@ -15,12 +15,12 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from bench.usage import resident_bytes
+from bench.systems.usage import resident_bytes
 from relaykit.shared.settings import Settings
-from tests.documented import documented_errors
-from tests.http_bytes import Head, ask, connected
-from tests.services import Databases, RedisDatabases
-from tests.system import Caller, Processes, free_port, make_settings, running_processes, wait_until
+from tests.support.error_catalogue import documented_errors
+from tests.support.http_bytes import Head, ask, connected
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import Caller, Processes, free_port, make_settings, running_processes, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.http_bytes import connected
-from tests.relay_servers import ScriptedAnswers
-from tests.system import WAIT_SECONDS, create, running
+from tests.support.http_bytes import connected
+from tests.support.servers.relay_servers import ScriptedAnswers
+from tests.support.system import WAIT_SECONDS, create, running
 
 
 async def test_requests_that_come_at_once_are_answered_in_their_order(settings: Settings) -> None:

@@ -14,12 +14,21 @@ from redis.asyncio import Redis
 
 from relaykit.shared.journal import START, Field, entries
 from relaykit.shared.redis import keys
-from tests.followers import Follower, asking, body, crowd, cursors, following
-from tests.redis_clients import connections, kill, listens, listens_to_runs
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.services import Databases, RedisDatabases
-from tests.slow_readers import raw_stream
-from tests.system import WAIT_SECONDS, Caller, System, create, free_port, make_settings, running, wait_until
+from tests.support.redis_clients import connections, kill, listens, listens_to_runs
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.services import Databases, RedisDatabases
+from tests.support.slow_readers import raw_stream
+from tests.support.stream_clients import Follower, asking, body, crowd, cursors, following
+from tests.support.system import (
+    WAIT_SECONDS,
+    Caller,
+    System,
+    create,
+    free_port,
+    make_settings,
+    running,
+    wait_until,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,8 +15,8 @@ from chatkit.types import ThreadMetadata, UserMessageItem
 
 from relaykit.shared.settings import Settings
 from tests.integration.written import written
-from tests.protocol_servers import Events, ProtocolServer
-from tests.system import WAIT_SECONDS, Answer, Caller, System, create, message, running, wait_until
+from tests.support.servers.protocol_servers import Events, ProtocolServer
+from tests.support.system import WAIT_SECONDS, Answer, Caller, System, create, message, running, wait_until
 
 POSTS = 50
 

@@ -19,7 +19,7 @@ from relaykit.api.auth.key_set import MAX_KEYS
 from relaykit.shared.errors import IssuerUnavailable, Unauthenticated
 from relaykit.shared.version import VERSION
 from tests.integration.jwks_server import JwksServer, respond, settings_for, signing_key
-from tests.system import WAIT_SECONDS, wait_until
+from tests.support.system import WAIT_SECONDS, wait_until
 
 NEVER = 3600.0
 AT_ONCE = 0.001

@@ -24,9 +24,9 @@ from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.worker.execution.current_run import enter_run, note_runs_of_tasks, run_of
 from relaykit.worker.keeper import blocked_call
-from tests.blocking_servers import Blocking, BlockingAnswers
-from tests.followers import Follower, asking, crowd
-from tests.system import ROOT, Caller, create, environment, free_port, keyed, running, wait_until
+from tests.support.servers.blocking_servers import Blocking, BlockingAnswers
+from tests.support.stream_clients import Follower, asking, crowd
+from tests.support.system import ROOT, Caller, create, environment, free_port, keyed, running, wait_until
 
 LEASE_SECONDS = 60.0
 """So long that the worker's poller finds what has lapsed before the heartbeat does."""

@@ -15,10 +15,10 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.store import PostgresStore
-from tests.followers import asking, crowd, following
 from tests.integration.written import Written, written
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import Caller, System, create, running
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.stream_clients import asking, crowd, following
+from tests.support.system import Caller, System, create, running
 
 LIMIT = 5
 

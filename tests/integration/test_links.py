@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.link_connection import RESET_ON_CLOSE, Direction
-from tests.links import Link
-from tests.system import WAIT_SECONDS, free_port, wait_until
+from tests.support.link_connection import RESET_ON_CLOSE, Direction
+from tests.support.links import Link
+from tests.support.system import WAIT_SECONDS, free_port, wait_until
 
 QUIET_SECONDS = 0.2
 """For so long nothing must come."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.system import Caller, Processes, create, message, running_processes, wait_until
+from tests.support.system import Caller, Processes, create, message, running_processes, wait_until
 
 SECRETS = iter(range(1000))
 
@@ -149,8 +149,8 @@ async def test_no_line_says_what_somebody_wrote(
     """From start to the end of a drain with a run in it, with the caller's token forwarded."""
     (tmp_path / "attachments").mkdir()
     changes = {
-        "chatkit_server": "tests.loud_servers:LoudServer",
-        "chatkit_context": "tests.loud_servers:context",
+        "chatkit_server": "tests.support.servers.leaky_servers:LoudServer",
+        "chatkit_context": "tests.support.servers.leaky_servers:context",
         "context_headers": ("x-plan",),
         "attachments_url": f"file://{tmp_path}/attachments",
         "attachments_key": base64.urlsafe_b64encode(os.urandom(32)).decode(),

@@ -17,7 +17,7 @@ from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import MAX_UNCOUNTED_ATTEMPTS, Kind, Run, Status
 from relaykit.shared.settings import Settings
-from tests.system import wait_until
+from tests.support.system import wait_until
 
 LEASE = 60.0
 SHORT = 0.15

@@ -19,11 +19,11 @@ from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
-from tests.followers import asking
 from tests.integration.persistence import settings_for
-from tests.redis_clients import connections
-from tests.relay_servers import Script, ScriptedAnswers
-from tests.system import WAIT_SECONDS, create, running, wait_until
+from tests.support.redis_clients import connections
+from tests.support.servers.relay_servers import Script, ScriptedAnswers
+from tests.support.stream_clients import asking
+from tests.support.system import WAIT_SECONDS, create, running, wait_until
 
 ALICE = RequestContext(user_id="alice")
 KILLS = 40

@@ -30,8 +30,8 @@ from chatkit.types import (
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import RunWorker, create_worker
-from tests.protocol_servers import Events, ProtocolServer
-from tests.system import Answer, Caller, System, create, message, running, wait_until
+from tests.support.servers.protocol_servers import Events, ProtocolServer
+from tests.support.system import Answer, Caller, System, create, message, running, wait_until
 
 KEY = base64.urlsafe_b64encode(os.urandom(32)).decode()
 OTHER_KEY = base64.urlsafe_b64encode(os.urandom(32)).decode()

@@ -16,8 +16,8 @@ from relaykit.shared.errors import DatabaseUnavailable, MigrationFailed
 from relaykit.shared.postgres import migrate as module
 from relaykit.shared.postgres.locks import MIGRATION_LOCK
 from relaykit.shared.postgres.migrate import APPLICATION_NAME, MIGRATIONS, migrate
-from tests.services import Databases
-from tests.system import START_SECONDS
+from tests.support.services import Databases
+from tests.support.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
 IDS = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))

@@ -16,8 +16,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from relaykit.shared.errors import SettingsError
 from relaykit.shared.postgres.migrate import MIGRATIONS, migrate
-from tests.services import Databases
-from tests.system import START_SECONDS
+from tests.support.services import Databases
+from tests.support.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
 IDS = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))

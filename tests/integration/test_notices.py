@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from relaykit.shared.journal import START, Batch, Field, Journals
 from relaykit.shared.redis.client import open_redis
-from tests.journals import TTL
 from tests.properties.life_client import Client, StillHub
-from tests.system import WAIT_SECONDS
+from tests.support.journals import TTL
+from tests.support.system import WAIT_SECONDS
 
 
 async def test_a_notice_of_a_later_attempt_does_not_hide_what_is_not_known(redis_url: str) -> None:

@@ -19,10 +19,10 @@ from relaykit.shared.redis import keys
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.followers import Follower, asking
-from tests.leases import end_lease
-from tests.relay_servers import Script, ScriptedAnswers
-from tests.system import create, running, wait_until
+from tests.support.leases import end_lease
+from tests.support.servers.relay_servers import Script, ScriptedAnswers
+from tests.support.stream_clients import Follower, asking
+from tests.support.system import create, running, wait_until
 
 HOLD = 3
 

@@ -36,9 +36,9 @@ from relaykit.shared.redis import keys
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.followers import asking
-from tests.system import _working, create, running
-from tests.user_servers import SqliteStore
+from tests.support.servers.user_servers import SqliteStore
+from tests.support.stream_clients import asking
+from tests.support.system import _working, create, running
 
 Events = AsyncIterator[ThreadStreamEvent]
 

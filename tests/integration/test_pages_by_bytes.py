@@ -20,9 +20,9 @@ from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.store import PostgresStore
-from tests.counted import counted_statements
-from tests.protocol_servers import BareServer
-from tests.system import Caller, running
+from tests.support.servers.protocol_servers import BareServer
+from tests.support.system import Caller, running
+from tests.support.work_counters import counted_statements
 
 PAGE_MAX_BYTES = 64 * 1024
 ALICE = RequestContext(user_id="alice")

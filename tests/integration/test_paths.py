@@ -8,10 +8,10 @@ import httpx2
 import pytest
 
 from relaykit.api.main import create_app
-from tests.documented import assert_documented_error
 from tests.integration.http_app import serving
-from tests.protocol_servers import BareServer
-from tests.system import make_settings
+from tests.support.error_catalogue import assert_documented_error
+from tests.support.servers.protocol_servers import BareServer
+from tests.support.system import make_settings
 
 
 async def ask(key_file: Path, method: str, path: str) -> httpx2.Response:

@@ -14,11 +14,11 @@ from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from tests.integration.persistence import settings_for
-from tests.links import Link
-from tests.pgbouncer import pgbouncer
-from tests.relay_servers import ScriptedAnswers
-from tests.roles import limit, limited_role
-from tests.system import create, keyed, running
+from tests.support.links import Link
+from tests.support.pgbouncer import pgbouncer
+from tests.support.roles import limit, limited_role
+from tests.support.servers.relay_servers import ScriptedAnswers
+from tests.support.system import create, keyed, running
 
 OPEN = 2
 

@@ -15,10 +15,10 @@ from redis.asyncio import Redis
 
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from tests.followers import after, body, cursors
 from tests.integration.test_limits import state
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import Caller, System, create, keyed, message, parse_frames, running, wait_until
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.stream_clients import after, body, cursors
+from tests.support.system import Caller, System, create, keyed, message, parse_frames, running, wait_until
 
 HOLD = 6
 KEYS = pytest.mark.parametrize("key", [{}, keyed("k1")], ids=["without a key", "with a key"])

@@ -26,11 +26,11 @@ from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.run import Status
 from relaykit.worker.publishing.publisher import MAX_PENDING, MAX_PENDING_BYTES, Publisher, RunJournal
-from tests.followers import asking, body, crowd
-from tests.journals import TTL
-from tests.redis_clients import connections, kill
-from tests.relay_servers import Script, ScriptedAnswers
-from tests.system import WAIT_SECONDS, create, free_port, make_settings, running, wait_until
+from tests.support.journals import TTL
+from tests.support.redis_clients import connections, kill
+from tests.support.servers.relay_servers import Script, ScriptedAnswers
+from tests.support.stream_clients import asking, body, crowd
+from tests.support.system import WAIT_SECONDS, create, free_port, make_settings, running, wait_until
 
 RUN = "run_published"
 

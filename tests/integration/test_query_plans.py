@@ -12,10 +12,10 @@ from typing import Any, get_args
 import psycopg
 import pytest
 
-from bench.explained import PlanMode, work
-from bench.rows import Size, fill
-from bench.statements import Case, cases, found
-from tests.services import Databases
+from bench.postgres.dataset import Size, fill
+from bench.postgres.query_plans import PlanMode, work
+from bench.postgres.statements import Case, cases, found
+from tests.support.services import Databases
 
 SIZE = Size(runs=20_000, long_items=5_000, long_runs=3_000, active=50)
 
@@ -54,7 +54,7 @@ def database(databases: Databases) -> Iterator[psycopg.Connection[Any]]:
 
 
 def test_no_statement_is_forgotten() -> None:
-    """A new one needs a case in bench/statements.py."""
+    """A new one needs a case in bench/postgres/statements.py."""
     assert found().keys() == {case.name for case in cases(SIZE)}
 
 

@@ -14,12 +14,12 @@ from redis.asyncio import Redis
 from relaykit.api.limits import request_gate
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from tests.followers import crowd
-from tests.http_bytes import RawConnection, connected
 from tests.integration.test_limits import assert_refused
 from tests.integration.written import PLACES
-from tests.relay_servers import ScriptedAnswers
-from tests.system import Caller, System, create, keyed, message, running, wait_until
+from tests.support.http_bytes import RawConnection, connected
+from tests.support.servers.relay_servers import ScriptedAnswers
+from tests.support.stream_clients import crowd
+from tests.support.system import Caller, System, create, keyed, message, running, wait_until
 
 DEPTH = 30
 LIST: dict[str, Any] = {"type": "threads.list", "params": {"limit": 1}}

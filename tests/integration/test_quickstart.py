@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.system import ROOT, create, running
+from tests.support.system import ROOT, create, running
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = {"name": "a.txt", "size": 3, "mime_type": "text/plain"}

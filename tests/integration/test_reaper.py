@@ -31,8 +31,8 @@ from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.reaper import reaper as reaper_module
 from relaykit.worker.reaper.reaper import Reaper
-from tests.relay_servers import ScriptedAnswers
-from tests.system import wait_until
+from tests.support.servers.relay_servers import ScriptedAnswers
+from tests.support.system import wait_until
 
 LEASE_SECONDS = 0.4
 ALICE = RequestContext(user_id="alice")

@@ -25,10 +25,10 @@ from relaykit.shared.redis.client import open_redis
 from relaykit.shared.redis.keys import Names
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.followers import asking, crowd, following
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.services import Databases, open_folder
-from tests.system import (
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.services import Databases, open_folder
+from tests.support.stream_clients import asking, crowd, following
+from tests.support.system import (
     ROOT,
     START_SECONDS,
     Caller,
@@ -166,7 +166,7 @@ async def accepted_and_lost(alice: Caller, admin: Redis) -> str:
 async def attempt_of_a_killed_worker(
     stack: AsyncExitStack, settings: Settings, alice: Caller, folder: Path
 ) -> None:
-    given = {"CHATKIT_SERVER": "tests.relay_servers:ScriptedAnswers"}
+    given = {"CHATKIT_SERVER": "tests.support.servers.relay_servers:ScriptedAnswers"}
     process = start_process("worker", settings, folder / "worker.log", **given)
     try:
         async with asking(alice, create(held(folder / "lost", hold_attempts=1))) as asker:

@@ -19,9 +19,9 @@ from relaykit.shared.redis import check as redis_check
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.relay_servers import Script, ScriptedAnswers
-from tests.services import Databases
-from tests.system import create, free_port, keyed, running, wait_until
+from tests.support.servers.relay_servers import Script, ScriptedAnswers
+from tests.support.services import Databases
+from tests.support.system import create, free_port, keyed, running, wait_until
 
 JOBS = 10
 

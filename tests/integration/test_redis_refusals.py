@@ -23,8 +23,8 @@ from relaykit.shared.log import failure
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.redis.pubsub import heard, listening
-from tests.redis_nodes import Node, redis_node
-from tests.system import free_port, make_settings, start_process, wait_until
+from tests.support.redis_nodes import Node, redis_node
+from tests.support.system import free_port, make_settings, start_process, wait_until
 
 SECRET = "Geheim7391"
 

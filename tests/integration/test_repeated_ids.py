@@ -53,9 +53,10 @@ from openai import AsyncOpenAI
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.completions_endpoint import CompletionsEndpoint, completions_endpoint
-from tests.followers import asking
-from tests.system import (
+from tests.support.completions_endpoint import CompletionsEndpoint, completions_endpoint
+from tests.support.servers.user_servers import SqliteStore
+from tests.support.stream_clients import asking
+from tests.support.system import (
     Answer,
     Caller,
     System,
@@ -65,7 +66,6 @@ from tests.system import (
     running,
     wait_until,
 )
-from tests.user_servers import SqliteStore
 
 Events = AsyncIterator[ThreadStreamEvent]
 

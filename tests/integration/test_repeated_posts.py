@@ -15,11 +15,11 @@ from redis.asyncio import Redis
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from tests.followers import body, crowd
 from tests.integration.test_limits import state
-from tests.relay_servers import Script, ScriptedAnswers
-from tests.system import System, create, message, running, wait_until
-from tests.user_servers import NotebookServer
+from tests.support.servers.relay_servers import Script, ScriptedAnswers
+from tests.support.servers.user_servers import NotebookServer
+from tests.support.stream_clients import body, crowd
+from tests.support.system import System, create, message, running, wait_until
 
 POSTS = 1000
 

@@ -20,8 +20,8 @@ from relaykit.shared.redis import keys
 from relaykit.shared.redis.keys import UNBEGUN_JOURNAL_TTL_SECONDS
 from relaykit.shared.settings import Settings
 from tests.integration.test_limits import assert_refused, refused, state
-from tests.relay_servers import Script, ScriptedAnswers
-from tests.system import WAIT_SECONDS, Caller, System, create, keyed, message, running, wait_until
+from tests.support.servers.relay_servers import Script, ScriptedAnswers
+from tests.support.system import WAIT_SECONDS, Caller, System, create, keyed, message, running, wait_until
 
 LIMIT = 4
 LIST: dict[str, Any] = {"type": "threads.list", "params": {"limit": 1}}

@@ -14,8 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.redis.client import FairPool, Redis, open_redis, translated
 from relaykit.shared.redis.pubsub import listening
-from tests.links import Link
-from tests.system import wait_until
+from tests.support.links import Link
+from tests.support.system import wait_until
 
 Use = Callable[[Redis, Callable[[AbstractConnection], Awaitable[None]]], Awaitable[None]]
 

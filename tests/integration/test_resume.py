@@ -13,10 +13,10 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from relaykit.shared.redis import keys
-from tests.followers import Follower, after, asking, body, crowd, cursors, following
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.services import Databases, RedisDatabases
+from tests.support.stream_clients import Follower, after, asking, body, crowd, cursors, following
+from tests.support.system import (
     WAIT_SECONDS,
     Answer,
     Caller,

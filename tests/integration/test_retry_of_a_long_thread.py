@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 
 from relaykit.shared.settings import Settings
-from tests.counted import counted_statements
-from tests.relay_servers import ScriptedAnswers
-from tests.system import create, running
+from tests.support.servers.relay_servers import ScriptedAnswers
+from tests.support.system import create, running
+from tests.support.work_counters import counted_statements
 
 ITEMS = 500
 LENGTHEN = """

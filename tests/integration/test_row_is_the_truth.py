@@ -20,12 +20,12 @@ from relaykit.local.data_directory import data_directory
 from relaykit.shared.postgres.migrate import migrate
 from relaykit.worker.main import create_worker
 from tests.chaos.services import Service, forget_redis, postgres_service, redis_services
-from tests.doomed import Point, process
-from tests.followers import crowd
-from tests.persistent import Persistent
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.services import assert_keys_expire, open_folder, remove_data
-from tests.system import (
+from tests.support.crash_points import Point, process
+from tests.support.retrying_client import Persistent
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.services import assert_keys_expire, open_folder, remove_data
+from tests.support.stream_clients import crowd
+from tests.support.system import (
     WAIT_SECONDS,
     Caller,
     System,
@@ -104,7 +104,7 @@ async def stage(issuer_key_file: Path, tmp_path_factory: pytest.TempPathFactory)
                 free_port(),
                 lease_seconds=LEASE_SECONDS,
                 database_timeout_seconds=5,
-                chatkit_server="tests.relay_servers:ScriptedAnswers",
+                chatkit_server="tests.support.servers.relay_servers:ScriptedAnswers",
             )
             system = await stack.enter_async_context(running(settings, ScriptedAnswers, apis=2, workers=0))
             alice = await crowd(system, await system.caller())

@@ -32,9 +32,9 @@ from relaykit.shared.settings import Settings
 from relaykit.worker.execution import attempt as worker_attempt
 from relaykit.worker.main import create_worker
 from relaykit.worker.publishing.publisher import MAX_PENDING_BYTES
-from tests.followers import Follower, asking
 from tests.integration.test_overtaken import overtake
-from tests.system import Caller, _working, create, running, wait_until
+from tests.support.stream_clients import Follower, asking
+from tests.support.system import Caller, _working, create, running, wait_until
 
 Events = AsyncIterator[ThreadStreamEvent]
 

@@ -27,8 +27,8 @@ from relaykit.shared.errors import (
 )
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.services import Databases, RedisDatabases
-from tests.system import ROOT, START_SECONDS, WAIT_SECONDS, environment, free_port, make_settings
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import ROOT, START_SECONDS, WAIT_SECONDS, environment, free_port, make_settings
 
 SIDES = ("api", "worker")
 SERVER = """
@@ -350,7 +350,9 @@ async def ended(
         socket.create_server(("127.0.0.1", 0)) as taken,
     ):
         settings = make_settings(redis_url, database_url, issuer_key_file, free_port(), app_dir=folder)
-        settings = settings.model_copy(update={"chatkit_server": "tests.protocol_servers:BareServer"})
+        settings = settings.model_copy(
+            update={"chatkit_server": "tests.support.servers.protocol_servers:BareServer"}
+        )
         few = asyncio.Semaphore(os.cpu_count() or 1)
 
         async def run(side: str, changes: dict[str, str]) -> Ended:

@@ -29,13 +29,13 @@ from relaykit.api.site.server_loop import ServerLoop
 from relaykit.shared.errors import RelaykitError, ServerBlocked
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
-from tests.blocking_site import DOOR, Blocking, Door, Notebook
-from tests.documented import assert_documented_error
-from tests.followers import PING, Follower, asking
 from tests.integration.written import written
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import Caller, System, create, message, running, wait_until
-from tests.user_servers import SqliteStore
+from tests.support.error_catalogue import assert_documented_error
+from tests.support.servers.blocking_site import DOOR, Blocking, Door, Notebook
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.servers.user_servers import SqliteStore
+from tests.support.stream_clients import PING, Follower, asking
+from tests.support.system import Caller, System, create, message, running, wait_until
 
 HERE = "tests.integration.test_server_loop"
 DELTAS = 30
@@ -153,7 +153,9 @@ async def _posted(caller: Caller, request: dict[str, Any]) -> httpx2.Response:
 async def test_while_the_context_blocks_what_needs_no_context_goes_on(
     pinging: Settings, door: Door, gate: Path
 ) -> None:
-    given = pinging.model_copy(update={"chatkit_context": "tests.blocking_site:blocking_context"})
+    given = pinging.model_copy(
+        update={"chatkit_context": "tests.support.servers.blocking_site:blocking_context"}
+    )
     async with running(given, Blocking) as system:
         alice = await system.caller("alice")
         async with asking(alice, create(held_script(gate))) as stream:
@@ -425,7 +427,7 @@ async def test_a_call_that_waits_lets_others_go_on_and_sees_what_the_context_has
 
 
 async def test_what_a_constructor_made_for_its_thread_alone_is_used_there(settings: Settings) -> None:
-    given = settings.model_copy(update={"chatkit_server": "tests.blocking_site:ThreadBound"})
+    given = settings.model_copy(update={"chatkit_server": "tests.support.servers.blocking_site:ThreadBound"})
     async with running(given, workers=0) as system:
         alice = await system.caller("alice")
         assert (await alice.ask(TRANSCRIBE))["text"] == "1"

@@ -18,10 +18,10 @@ from relaykit.shared.errors import ServerLoadError
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.checks import NEVER_CALLED, NEVER_CALLED_WITH_OUR_STORE
 from relaykit.shared.site.user_server import load_server
-from tests.followers import asking
-from tests.protocol_servers import BareServer, ProtocolServer
-from tests.system import Caller, create, make_settings, message, running
-from tests.user_servers import SqliteStore
+from tests.support.servers.protocol_servers import BareServer, ProtocolServer
+from tests.support.servers.user_servers import SqliteStore
+from tests.support.stream_clients import asking
+from tests.support.system import Caller, create, make_settings, message, running
 
 SDK_METHODS = frozenset(
     name

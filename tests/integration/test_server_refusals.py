@@ -27,11 +27,11 @@ from fastapi import HTTPException
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from relaykit.shared.settings import Settings
-from tests.documented import assert_documented_error
-from tests.followers import asking
 from tests.integration.written import written
-from tests.protocol_servers import BareServer, Events
-from tests.system import Caller, System, create, message, running
+from tests.support.error_catalogue import assert_documented_error
+from tests.support.servers.protocol_servers import BareServer, Events
+from tests.support.stream_clients import asking
+from tests.support.system import Caller, System, create, message, running
 
 WORDS = "Only MP4, please."
 

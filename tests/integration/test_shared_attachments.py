@@ -18,7 +18,7 @@ from relaykit.worker.reaper.sweeps import OLDEST, Sweeps
 from tests.integration.persistence import ALICE, outside, thread, until_someone_waits_for_a_lock
 from tests.integration.test_attachments import KEY, PNG, Place, _code, _message, place
 from tests.integration.written import written
-from tests.system import Caller, create, running
+from tests.support.system import Caller, create, running
 
 __all__ = ["place"]
 

@@ -16,11 +16,11 @@ import pytest
 import pytest_asyncio
 
 from relaykit.shared.settings import Settings
-from tests.doomed import process
-from tests.followers import after, asking, body, crowd, cursors, following
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.slow_readers import raw_stream
-from tests.system import Caller, System, create, free_port, running, wait_until
+from tests.support.crash_points import process
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.slow_readers import raw_stream
+from tests.support.stream_clients import after, asking, body, crowd, cursors, following
+from tests.support.system import Caller, System, create, free_port, running, wait_until
 
 TOKEN_SECONDS = 4
 PING_SECONDS = 0.5

@@ -17,12 +17,12 @@ from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.worker.execution import attempt as worker_attempt
 from relaykit.worker.main import create_worker
-from tests.followers import Follower, asking, crowd, following
-from tests.links import Link
-from tests.redis_clients import writes_held
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.services import Databases, RedisDatabases
-from tests.system import (
+from tests.support.links import Link
+from tests.support.redis_clients import writes_held
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.services import Databases, RedisDatabases
+from tests.support.stream_clients import Follower, asking, crowd, following
+from tests.support.system import (
     Answer,
     Caller,
     System,
@@ -34,7 +34,7 @@ from tests.system import (
     running,
     wait_until,
 )
-from tests.system import _working as working
+from tests.support.system import _working as working
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -40,7 +40,7 @@ from tests.integration.persistence import (
     thread,
     until_someone_waits_for_a_lock,
 )
-from tests.system import WAIT_SECONDS
+from tests.support.system import WAIT_SECONDS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Direct usage of named widget classes:DeprecationWarning")
 

@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from relaykit.api.http.server import HttpConfig, Server
 from relaykit.shared.settings import Settings
-from tests.http_bytes import RawConnection, connected
-from tests.system import free_port, wait_until
+from tests.support.http_bytes import RawConnection, connected
+from tests.support.system import free_port, wait_until
 
 MEGABYTE = 1024 * 1024
 BODY = b"x" * 12 * MEGABYTE

@@ -23,7 +23,6 @@ from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.store import PostgresStore
-from tests.documented import assert_documented_error
 from tests.integration.tenants import (
     ABSENT,
     CELLS,
@@ -37,10 +36,11 @@ from tests.integration.tenants import (
     text_fields,
 )
 from tests.integration.written import Written, written
-from tests.places import add_place, add_tool_call
-from tests.protocol_servers import ProtocolServer
-from tests.services import Databases, RedisDatabases
-from tests.system import Caller, create, free_port, make_settings, message, running
+from tests.support.error_catalogue import assert_documented_error
+from tests.support.sample_thread import add_place, add_tool_call
+from tests.support.servers.protocol_servers import ProtocolServer
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import Caller, create, free_port, make_settings, message, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

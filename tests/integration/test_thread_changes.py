@@ -23,10 +23,10 @@ from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.store import PostgresStore
-from tests.followers import Follower, asking
 from tests.integration.persistence import ALICE, settings_for, thread
-from tests.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.system import Caller, create, message, running
+from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
+from tests.support.stream_clients import Follower, asking
+from tests.support.system import Caller, create, message, running
 
 HOLD = 3
 MINE = "My own name"

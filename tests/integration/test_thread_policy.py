@@ -24,8 +24,8 @@ from chatkit.types import (
 )
 
 from relaykit.shared.settings import Settings
-from tests.protocol_servers import BareServer, Events, text_of
-from tests.system import WAIT_SECONDS, Answer, Caller, System, create, message, running, wait_until
+from tests.support.servers.protocol_servers import BareServer, Events, text_of
+from tests.support.system import WAIT_SECONDS, Answer, Caller, System, create, message, running, wait_until
 
 
 @dataclass

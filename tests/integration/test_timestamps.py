@@ -21,8 +21,8 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.threads.timestamps import with_offsets
 from relaykit.worker.main import create_worker
 from tests.integration.persistence import thread
-from tests.protocol_servers import Events, ProtocolServer
-from tests.system import Caller, System, _working, create, message, running, wait_until
+from tests.support.servers.protocol_servers import Events, ProtocolServer
+from tests.support.system import Caller, System, _working, create, message, running, wait_until
 
 ZONES = ["UTC", "Asia/Tokyo", "America/Los_Angeles"]
 AWARE = datetime(2026, 1, 2, 3, 4, tzinfo=timezone(timedelta(hours=2)))

@@ -13,18 +13,7 @@ from chatkit.store import Store
 
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import load_server
-from tests.system import (
-    ROOT,
-    Caller,
-    System,
-    create,
-    fork_process,
-    make_settings,
-    message,
-    running,
-    running_processes,
-)
-from tests.user_servers import (
+from tests.support.servers.user_servers import (
     SLOW_WORDS,
     DictServer,
     NotebookServer,
@@ -35,8 +24,19 @@ from tests.user_servers import (
     TakesAnything,
     TakesNothing,
 )
+from tests.support.system import (
+    ROOT,
+    Caller,
+    System,
+    create,
+    fork_process,
+    make_settings,
+    message,
+    running,
+    running_processes,
+)
 
-HERE = "tests.user_servers"
+HERE = "tests.support.servers.user_servers"
 TRANSCRIBE = {"type": "input.transcribe", "params": {"audio_base64": "AAAA", "mime_type": "audio/webm"}}
 THREE = re.compile(rb'" 3"|[" ]3 ')
 """In a delta of its own, or in one that a slow machine has merged with others."""
@@ -101,7 +101,7 @@ async def test_a_class_with_a_context_dataclass_in_app_dir(settings: Settings, t
     """The site's folder is no package of ours and is on no path but APP_DIR; the constructor takes both stores."""
     site = tmp_path / "site"
     site.mkdir()
-    shutil.copy(ROOT / "tests" / "user_servers.py", site / "our_site.py")
+    shutil.copy(ROOT / "tests" / "support" / "servers" / "user_servers.py", site / "our_site.py")
     changes = {
         "app_dir": site,
         "chatkit_server": "our_site:SiteServer",

@@ -12,7 +12,7 @@ import pytest
 from relaykit.shared.settings import Settings
 from tests.previous import commit
 from tests.previous.__main__ import PACKAGES, ROOT, unpack
-from tests.system import START_SECONDS, Process, Processes, wait_until
+from tests.support.system import START_SECONDS, Process, Processes, wait_until
 
 
 def previous_code(folder: Path) -> dict[str, str]:

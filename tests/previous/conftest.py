@@ -14,8 +14,8 @@ from relaykit.shared.settings import Settings
 from tests import previous
 from tests.previous.code import previous_code
 from tests.previous.real_redis import Real
-from tests.services import Databases, RedisDatabases
-from tests.system import free_port, make_settings
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import free_port, make_settings
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def deployed(
             previous_database_url,
             issuer_key_file,
             free_port(),
-            chatkit_server="tests.relay_servers:ScriptedAnswers",
+            chatkit_server="tests.support.servers.relay_servers:ScriptedAnswers",
             run_max_attempts=2,
             drain_seconds=3,
         )

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from relaykit.shared.journal import START, Batch, Cursor, Entry, Field, Journals
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
-from tests.journals import TTL
 from tests.previous.real_redis import Real, quick
 from tests.previous.redis import PreviousJournals
+from tests.support.journals import TTL
 
 SIDE = st.booleans()
 """Whether it is the release before that acts."""

@@ -17,7 +17,7 @@ import pytest
 from relaykit.shared.postgres.migrate import MIGRATIONS, migrate
 from tests import previous
 from tests.previous.rows_before import PreviousRows
-from tests.system import wait_until
+from tests.support.system import wait_until
 
 THREADS = 6
 ROWS = int(os.environ.get("MIGRATION_ROWS", "30000"))

@@ -13,11 +13,11 @@ import asyncpg
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.followers import asking, body, crowd, following
 from tests.previous.code import migrate, started
-from tests.relay_servers import Script, open_gate
-from tests.screen import shown, texts
-from tests.system import (
+from tests.support.client_view import shown, texts
+from tests.support.servers.relay_servers import Script, open_gate
+from tests.support.stream_clients import asking, body, crowd, following
+from tests.support.system import (
     Caller,
     Process,
     Processes,

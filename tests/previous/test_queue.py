@@ -17,7 +17,7 @@ from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from tests.previous.real_redis import Real, quick
 from tests.previous.redis import CANCEL, HELD, LOST, PreviousQueue
-from tests.system import WAIT_SECONDS
+from tests.support.system import WAIT_SECONDS
 
 RUNS = ["run_0", "run_1", "run_2"]
 LEASE_SECONDS = 60.0

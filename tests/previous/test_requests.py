@@ -14,12 +14,12 @@ from redis.asyncio import Redis
 
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from tests.followers import crowd
 from tests.previous import statements
 from tests.previous.redis import PreviousJournals, PreviousQueue
 from tests.previous.rows import message as message_item
-from tests.relay_servers import Script, ScriptedAnswers
-from tests.system import Caller, System, create, message, running, wait_until
+from tests.support.servers.relay_servers import Script, ScriptedAnswers
+from tests.support.stream_clients import crowd
+from tests.support.system import Caller, System, create, message, running, wait_until
 
 
 @dataclass

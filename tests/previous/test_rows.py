@@ -25,8 +25,8 @@ from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import PostgresStore
 from tests.previous.rows import OWNER, CurrentRows, Rows, input_item
 from tests.previous.rows_before import PreviousRows
-from tests.relay_servers import ScriptedAnswers
-from tests.system import WAIT_SECONDS
+from tests.support.servers.relay_servers import ScriptedAnswers
+from tests.support.system import WAIT_SECONDS
 
 SIDES = ("previous", "current")
 

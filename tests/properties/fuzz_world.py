@@ -18,12 +18,12 @@ from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.store import PostgresStore
-from tests.documented import assert_documented_error
-from tests.fuzzing import served, signed_in
 from tests.integration.written import ROW, TABLES
-from tests.places import Place, add_place, add_thread, add_tool_call
 from tests.properties.chatkit_requests import IDS, KINDS, Strategy, params_of, request_of
-from tests.system import Answer
+from tests.support.error_catalogue import assert_documented_error
+from tests.support.fuzzing import served, signed_in
+from tests.support.sample_thread import Place, add_place, add_thread, add_tool_call
+from tests.support.system import Answer
 
 ALICE = RequestContext(user_id="alice", tenant="acme")
 _CONTENT = ("threads", "items", "attachments")

@@ -19,7 +19,7 @@ from tests.properties.life_process import Process
 from tests.properties.life_record import Record, Row
 from tests.properties.life_stale import assert_powerless
 from tests.properties.life_worker import Worker
-from tests.system import user_input
+from tests.support.system import user_input
 
 TICK_SECONDS = 0.002
 """Between two steps: what is queued in one is due before what is queued in the next."""

@@ -11,7 +11,7 @@ from relaykit.api.relay.subscription import Follow, Subscription
 from relaykit.shared.errors import JournalGone
 from relaykit.shared.journal import START, Cursor, entries
 from relaykit.shared.redis.client import Redis
-from tests.system import parse_frames
+from tests.support.system import parse_frames
 
 
 class StillHub(Hub):

@@ -27,9 +27,9 @@ from relaykit.shared.journal import (
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.runs.run import Status
-from tests.examples import examples
-from tests.journals import TTL
-from tests.system import wait_until
+from tests.support.examples import examples
+from tests.support.journals import TTL
+from tests.support.system import wait_until
 
 quick = examples(80)
 

@@ -29,9 +29,9 @@ from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import Run, Status
 from relaykit.shared.settings import Settings
-from tests.examples import examples
 from tests.properties.life import World, open_world
-from tests.system import create, message
+from tests.support.examples import examples
+from tests.support.system import create, message
 
 ALICE = RequestContext(user_id="alice")
 ACTS = ("message", "message", "start", "end", "call", "call", "output", "stop", "withdraw", "late", "reap")

@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from relaykit.shared.errors import SettingsError
 from relaykit.shared.postgres.conninfo import SCHEMES, VARIABLES, parse_url
-from tests.examples import examples
+from tests.support.examples import examples
 
 PIECES = st.sampled_from(
     [*":@/?#[]&=+,%;.~ab1ü", "%41", "%2F", "%zz", "%00", "[::1]", "host", "port", "ssl=true"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relaykit.shared.errors import InvalidCursor
 from relaykit.shared.journal import START, Cursor
-from tests.examples import examples
+from tests.support.examples import examples
 
 quick = examples(200)
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from relaykit.shared.errors import InvalidCursor
 from relaykit.shared.journal import START, Cursor
 from relaykit.shared.redis import keys
-from tests.documented import assert_documented_error
-from tests.examples import examples
-from tests.fuzzing import fresh_settings, served, signed_in
 from tests.properties.test_cursor import CURSORS, NEAR_MISSES
-from tests.raw_http import RawAnswer, raw_request
-from tests.services import Databases, RedisDatabases
-from tests.system import Answer, create, parse_frames
+from tests.support.error_catalogue import assert_documented_error
+from tests.support.examples import examples
+from tests.support.fuzzing import fresh_settings, served, signed_in
+from tests.support.raw_http import RawAnswer, raw_request
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import Answer, create, parse_frames
 
 Frame = tuple[str, dict[str, Any]]
 

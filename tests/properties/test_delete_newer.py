@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relaykit.shared.identity import RequestContext
-from tests.examples import examples
 from tests.integration.persistence import ALICE, in_run, insert_run, message, thread
 from tests.properties.test_store_pagination import Store
+from tests.support.examples import examples
 
 WRITERS = ("caller", "run", "another run")
 items = st.lists(st.sampled_from(WRITERS), min_size=1, max_size=7)

@@ -17,11 +17,11 @@ import httpx2
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.examples import GIVEN
-from tests.fuzzing import fresh_settings, served, signed_in
 from tests.integration.written import Written, written
-from tests.services import Databases, RedisDatabases
-from tests.system import ROOT, Answer, create
+from tests.support.examples import GIVEN
+from tests.support.fuzzing import fresh_settings, served, signed_in
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import ROOT, Answer, create
 
 EXAMPLES = 12
 NOT_CHECKED = "positive_data_acceptance,negative_data_rejection"

@@ -18,8 +18,8 @@ from relaykit.shared.queue.fair_share import UNKNOWN_FLOW, Flow, RunningLimits
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
-from tests.examples import examples
 from tests.properties.fair_model import Order
+from tests.support.examples import examples
 
 LEASE_SECONDS = 60.0
 FLOWS = [Flow(tenant, caller) for tenant in ("acme", "bolt", "corp") for caller in ("ann", "bob")]

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.documented import assert_documented_error
-from tests.examples import examples
-from tests.fuzzing import fresh_settings, served, signed_in
-from tests.raw_http import RawAnswer, raw_request
-from tests.services import Databases, RedisDatabases
-from tests.system import Answer, create
+from tests.support.error_catalogue import assert_documented_error
+from tests.support.examples import examples
+from tests.support.fuzzing import fresh_settings, served, signed_in
+from tests.support.raw_http import RawAnswer, raw_request
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import Answer, create
 
 Headers = list[tuple[bytes, bytes]]
 

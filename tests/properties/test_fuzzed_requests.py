@@ -11,15 +11,15 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.examples import examples
-from tests.fuzzing import fresh_settings
 from tests.properties.chatkit_requests import (
     MISFITS,
     changed,
     places,
 )
 from tests.properties.fuzz_world import FuzzWorld, fuzz_world
-from tests.services import Databases, RedisDatabases
+from tests.support.examples import examples
+from tests.support.fuzzing import fresh_settings
+from tests.support.services import Databases, RedisDatabases
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relaykit.api.http.head import HeadScan
-from tests.examples import examples
+from tests.support.examples import examples
 
 LIMIT = 40
 BYTES = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"a", b"a: b\r\n"]), max_size=40).map(

@@ -29,7 +29,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relaykit.worker.execution.item_ids import PLACEHOLDERS, ItemIds
-from tests.examples import examples
+from tests.support.examples import examples
 
 NAMES = ["a", "b", *PLACEHOLDERS, "\ud83d"]
 TYPES = ["assistant_message", "workflow", "generated_image"]

@@ -24,11 +24,11 @@ from hypothesis.stateful import (
 )
 
 from relaykit.shared.settings import Settings
-from tests.examples import examples
 from tests.properties.life import HOSTS, LEASE_SECONDS, World, open_world
 from tests.properties.life_acts import Life, one_of
 from tests.properties.life_calm import to_the_end
 from tests.properties.life_job import ACTIONS
+from tests.support.examples import examples
 
 STEPS = 50
 WORKERS = 3

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from relaykit.worker.publishing.coalesce import MAX_TEXT_BYTES, Pending
-from tests.examples import examples
+from tests.support.examples import examples
 
 quick = examples(80)
 

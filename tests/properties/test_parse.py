@@ -22,7 +22,6 @@ from relaykit.shared.errors import (
     RelaykitError,
     UnknownRequestType,
 )
-from tests.examples import examples
 from tests.integration.persistence import settings_for
 from tests.properties.chatkit_requests import (
     JSON,
@@ -34,6 +33,7 @@ from tests.properties.chatkit_requests import (
     places,
     request_of,
 )
+from tests.support.examples import examples
 
 quick = examples(80)
 few = examples(12)

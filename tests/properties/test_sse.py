@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from relaykit.api.relay import sse
 from relaykit.shared.journal import START, Cursor, Entry, Field
-from tests.examples import examples
 from tests.properties.journals import PAYLOADS, journals
+from tests.support.examples import examples
 
 quick = examples(80)
 

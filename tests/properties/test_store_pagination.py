@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.threads.store import PostgresStore
-from tests.examples import examples
 from tests.integration.persistence import ALICE, in_run, message, settings_for, thread
+from tests.support.examples import examples
 
 MAX_ENTRIES = 12
 PAGE_MAX_BYTES = 1024

@@ -10,8 +10,8 @@ from relaykit.api.relay.subscription import chunk_after
 from relaykit.api.relay.tail import Tail, adjoins, continues
 from relaykit.shared.errors import JournalGone
 from relaykit.shared.journal import START, Cursor, Entry, Field, follows
-from tests.examples import examples
 from tests.properties.journals import journals
+from tests.support.examples import examples
 
 quick = examples(80)
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.threads.store import PostgresStore
-from tests.examples import examples
 from tests.integration.persistence import ALICE, in_run, insert_run, message, thread
 from tests.properties.test_store_pagination import Store
+from tests.support.examples import examples
 
 OLDER = ("old0", "old1", "old2", "\U0001f600")
 OTHERS = ("theirs0", "theirs1")

@@ -25,7 +25,7 @@ from relaykit.shared.threads.merge import (
     taken_back,
     thread_json,
 )
-from tests.examples import examples
+from tests.support.examples import examples
 
 TEXTS = st.text(alphabet="ab\x00é\U0001f600", max_size=3)
 VALUES: st.SearchStrategy[Any] = st.recursive(

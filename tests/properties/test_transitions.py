@@ -17,7 +17,7 @@ from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import ENDED, TRANSITIONS, Kind, Run, Status, sources
-from tests.examples import examples
+from tests.support.examples import examples
 
 ALICE = Owner(tenant="", user_id="alice")
 

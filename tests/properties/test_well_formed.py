@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from relaykit.shared.text import well_formed, well_formed_copy
 from relaykit.worker.publishing.delta_text import DeltaText
-from tests.examples import examples
+from tests.support.examples import examples
 
 quick = examples(200)
 

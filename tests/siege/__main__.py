@@ -15,10 +15,10 @@ from pathlib import Path
 from random import SystemRandom
 
 from relaykit.shared.postgres.migrate import migrate
-from tests.services import temporary_services
 from tests.siege.attack import AT_ONCE, ATTACKS
 from tests.siege.driver import Plan, siege
 from tests.siege.report import heading
+from tests.support.services import temporary_services
 
 SECONDS = 6.0
 

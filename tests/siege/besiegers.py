@@ -10,7 +10,7 @@ from asyncio.subprocess import PIPE
 from tests.integration.jwks_server import SigningKey
 from tests.siege.order import Order, Tally
 from tests.siege.visitors import token_for
-from tests.system import ROOT
+from tests.support.system import ROOT
 
 TENANT = "besiegers"
 END_SECONDS = 30.0

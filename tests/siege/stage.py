@@ -17,7 +17,7 @@ from tests.chaos.slots import Slot, close_all, kept
 from tests.chaos.stage import OBSERVER
 from tests.chaos.wire import http_client
 from tests.integration.jwks_server import JwksServer, SigningKey, settings_for, signing_key
-from tests.system import START_SECONDS, environment, free_port, wait_until
+from tests.support.system import START_SECONDS, environment, free_port, wait_until
 
 WORKERS = 2
 RUNS_OF_ONE_WORKER = 12

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from bench.load import Job, Request, Seen
+from bench.load.jobs import Job, Request, Seen
+from bench.load.streams import run
+from bench.load.timestamps import stamp
 from bench.measures import FAMILIES, asked
 from bench.report import figures, soak_figures
-from bench.stamp import stamp
-from bench.streams import run
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"

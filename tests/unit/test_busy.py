@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.local_mode import descendants, named, wait_until
-from tests.system import ROOT
+from tests.support.local_mode import descendants, named, wait_until
+from tests.support.system import ROOT
 
 COMMAND = [sys.executable, "-m", "tests.busy"]
 WAIT = (

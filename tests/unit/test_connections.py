@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from relaykit.api.http.connections import LINGER_SECONDS, Connections
-from tests.system import make_settings
+from tests.support.system import make_settings
 
 HEAD_SECONDS, STALL_SECONDS, RATE = 10, 60, 1024
 KEEP_ALIVE_SECONDS = 7

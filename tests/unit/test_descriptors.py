@@ -12,7 +12,7 @@ import pytest
 from relaykit.api.http.descriptors import MIN_CONNECTIONS, RESERVED, connection_limit
 from relaykit.shared.errors import SettingsError
 from relaykit.shared.settings import Settings
-from tests.system import make_settings
+from tests.support.system import make_settings
 
 POOL = 16
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.documents import PAGES, ROOT, page_name, paths, prose
+from tests.support.documents import PAGES, ROOT, page_name, paths, prose
 
 MAX_COLUMNS = 120
 CHANGELOG = ROOT / "CHANGELOG.md"

@@ -13,9 +13,9 @@ from fastapi.routing import iter_route_contexts
 from relaykit.api.http.errors import CODE_OF_STATUS, STATUS
 from relaykit.api.main import create_app
 from relaykit.shared import errors
-from tests.documented import documented_errors
-from tests.protocol_servers import BareServer
-from tests.system import make_settings
+from tests.support.error_catalogue import documented_errors
+from tests.support.servers.protocol_servers import BareServer
+from tests.support.system import make_settings
 
 NOT_DESCRIBED = {"/", "/demo/{path:path}", "/openapi.json"}
 """Local mode's page, and the description itself."""

@@ -9,7 +9,7 @@ from typing import Any, Final, get_type_hints
 
 import pytest
 
-from bench.statements import found
+from bench.postgres.statements import found
 from relaykit.api.auth.authenticator import Identity
 from relaykit.shared.attachments.links import Grant
 from relaykit.shared.attachments.previews import Previews

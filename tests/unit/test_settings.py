@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from relaykit.shared.errors import SettingsError
 from relaykit.shared.settings import Settings, load_settings
-from tests.system import START_SECONDS
+from tests.support.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]
 REQUIRED = {

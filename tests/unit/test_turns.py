@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from relaykit.api.http.reconnect_limiter import take_turns
-from tests.system import WAIT_SECONDS, wait_until
+from tests.support.system import WAIT_SECONDS, wait_until
 
 
 class Slow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 
 from relaykit.shared.version import VERSION
-from tests.system import ROOT
+from tests.support.system import ROOT
 
 
 def test_it_is_that_of_the_project() -> None:

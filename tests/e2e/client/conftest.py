@@ -9,8 +9,8 @@ from playwright.sync_api import Browser
 
 from tests.e2e.client.site_processes import Site, site_of
 from tests.e2e.client.visitor import Visitor
-from tests.services import Databases, RedisDatabases
-from tests.system import free_port, make_settings
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import free_port, make_settings
 
 
 @pytest.fixture(scope="package")

@@ -15,8 +15,8 @@ from tests.e2e.client.server import held
 from tests.e2e.client.site_processes import Site
 from tests.e2e.client.visitor import Visitor
 from tests.e2e.page.cutting_proxy import CuttingProxy
-from tests.leases import end_lease
-from tests.local_mode import wait_until
+from tests.support.leases import end_lease
+from tests.support.local_mode import wait_until
 
 CUT_EVERY_SECONDS = 3.0
 WORDS = 200

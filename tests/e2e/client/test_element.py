@@ -11,13 +11,13 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from bench.server import Script
+from bench.systems.server import Script
 from tests.e2e.client.server import held
 from tests.e2e.client.site_processes import Site, serve_two_users_page
 from tests.e2e.client.visitor import WAIT_MS, Visitor
-from tests.leases import end_lease
-from tests.local_mode import wait_until
-from tests.system import free_port, start_process
+from tests.support.leases import end_lease
+from tests.support.local_mode import wait_until
+from tests.support.system import free_port, start_process
 
 ELEMENT = 'import(location.origin + "/element/relaykit-chat.js").then(({ defineChat }) => defineChat("openai-chatkit"))'
 """In the place of OpenAI's script."""

@@ -12,7 +12,7 @@ from tests.e2e.client.server import held
 from tests.e2e.client.site_processes import PAGE, Site, serve_two_users_page
 from tests.e2e.client.visitor import WAIT_MS, Visitor
 from tests.e2e.page.cutting_proxy import CuttingProxy
-from tests.local_mode import wait_until
+from tests.support.local_mode import wait_until
 
 WORDS = 200
 ANSWER = f"{WORDS} at 40"

@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, BrowserContext
 
 from tests.e2e.page.cutting_proxy import CuttingProxy
 from tests.e2e.page.user import User
-from tests.services import Databases, RedisDatabases
-from tests.system import ROOT, free_port
+from tests.support.services import Databases, RedisDatabases
+from tests.support.system import ROOT, free_port
 
 READY_SECONDS = 240
 STOP_SECONDS = 120

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.page.user import SHADOW, User
-from tests.system import create
+from tests.support.system import create
 
 pytestmark = pytest.mark.browser
 

@@ -1,0 +1,1 @@
+"""PostgreSQL under the product's statements: a large dataset, a case of each statement, plans and pages."""
