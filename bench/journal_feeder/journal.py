@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from redis.asyncio.client import Pipeline
 
-from bench.load.timestamps import stamp
 from bench.redis.pipe import Pipe
+from bench.systems.timestamps import stamp
 from relaykit.shared.journal import Batch, Field, Journals, JournalTtl
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, script

@@ -1,1 +1,1 @@
-"""Load: clients in processes of their own, the jobs that they are given, and the rates that are searched for."""
+"""Load: what it is put on (`targets`), clients in processes of their own, and the rates that are searched for."""

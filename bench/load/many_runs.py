@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.load.clients import loading
+from bench.load.targets import System
 from bench.output.results import percentile
 from bench.systems.server import Script
-from bench.systems.targets import System
 
 MIN_SHARE = 0.97
 """Of what is made: less is falling behind."""

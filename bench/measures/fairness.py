@@ -12,9 +12,9 @@ import time
 from contextlib import AsyncExitStack
 
 from bench.baselines.first_come import FirstComeQueue
+from bench.baselines.queues import OWNER, OurRuns, flow, our_runs
 from bench.measures import Scale
 from bench.output.results import Goal, Measure, Of, percentile, spread
-from bench.redis.queues import OWNER, OurRuns, flow, our_runs
 from bench.systems.server import Script
 from bench.systems.stack import Stack, stack
 from relaykit.shared.queue.fair_share import Flow

@@ -15,13 +15,13 @@ from urllib.parse import urlsplit
 from bench.load.clients import load, loading
 from bench.load.jobs import Job, Seen
 from bench.load.many_runs import Held, most
+from bench.load.targets import System, relaykit
 from bench.measures import Scale
 from bench.measures.latency import Times
 from bench.output.results import Measure, spread
 from bench.peers.agno_replicas import check_installed, replicas, worker_apart
 from bench.systems.server import Script
 from bench.systems.stack import Stack, stack
-from bench.systems.targets import System, relaykit
 from bench.systems.usage import connections_to, groups, measured
 
 AGNO = "Agno 3.1.10, queue"

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from redis import Redis
 
+from bench.baselines.queues import PickUp, UnderTest, our_runs, stock_jobs
 from bench.measures import Scale
 from bench.output.results import Goal, Measure, Of, percentile, spread
-from bench.redis.queues import PickUp, UnderTest, our_runs, stock_jobs
 from bench.systems.stack import Process, Stack, stack
 from bench.systems.usage import measured
 

@@ -10,11 +10,11 @@ import statistics
 from bench.load.clients import load, posts
 from bench.load.jobs import Job, Seen
 from bench.load.many_runs import most
+from bench.load.targets import in_process, relaykit
 from bench.measures import Scale
 from bench.output.results import Goal, Measure, Of, percentile, spread
 from bench.systems.server import Script
 from bench.systems.stack import Process, Stack, stack
-from bench.systems.targets import in_process, relaykit
 from bench.systems.usage import Usage, groups, measured
 
 RUNS = 20

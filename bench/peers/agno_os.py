@@ -22,7 +22,7 @@ from agno.models.base import Model
 from agno.models.response import ModelResponse
 from agno.os import AgentOS, QueueConfig
 
-from bench.load.timestamps import stamp
+from bench.systems.timestamps import stamp
 
 AGENT = "bench"
 

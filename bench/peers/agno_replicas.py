@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 import psycopg
 
 from bench.load.jobs import Request
+from bench.load.targets import System, nothing_left
 from bench.systems.server import Script
 from bench.systems.stack import ROOT, Process, Stack
-from bench.systems.targets import System, nothing_left
 
 ENVIRONMENT = ROOT / ".venv-peers"
 PYTHON = ENVIRONMENT / "bin" / "python"

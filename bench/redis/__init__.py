@@ -1,1 +1,1 @@
-"""Redis under the product: what it is asked, command by command, and the two queues that are compared."""
+"""Redis under the product: what it is asked, command by command, and a client that is cheaper than redis-py."""

@@ -1,1 +1,1 @@
-"""What is measured: the processes under test, the in-process baseline, peers, and what they use of the machine."""
+"""The processes under test: services, the benchmarks' server, a publisher, and what they use of the machine."""

@@ -22,8 +22,8 @@ import uvloop
 from chatkit.store import Store
 from chatkit.types import AssistantMessageContentPartTextDelta, ThreadItemUpdatedEvent
 
-from bench.load.timestamps import stamp
 from bench.systems.server import BenchServer
+from bench.systems.timestamps import stamp
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis

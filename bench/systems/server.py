@@ -26,7 +26,7 @@ from chatkit.types import (
     UserMessageItem,
 )
 
-from bench.load.timestamps import stamp
+from bench.systems.timestamps import stamp
 
 DELTA_CHARS = 21
 

@@ -10,9 +10,9 @@ import pytest
 
 from bench.load.jobs import Job, Request, Seen
 from bench.load.streams import run
-from bench.load.timestamps import stamp
 from bench.measures import FAMILIES, asked
 from bench.report import figures, soak_figures
+from bench.systems.timestamps import stamp
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
