@@ -1,1 +1,1 @@
-"""PostgreSQL: what DATABASE_URL means, connections and their pool, sessions, migrations."""
+"""PostgreSQL: what DATABASE_URL means, connections and their pool, sessions, migrations, functions of the schema."""
