@@ -37,6 +37,8 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.FAILED: frozenset(),
     Status.CANCELLED: frozenset(),
 }
+"""Where a run may go from each state. A statement that ends or starts a run is given its `sources`; those that name
+states themselves are compared with this table by tests/integration/test_run_state_statements.py."""
 
 ENDED = frozenset(status for status in Status if status.ended)
 
