@@ -10,7 +10,8 @@ from typing import NoReturn
 
 import structlog
 
-from relaykit.api.http.descriptors import raise_descriptor_limit
+from relaykit.api.http.connections import Connections
+from relaykit.api.http.descriptors import connection_limit, raise_descriptor_limit
 from relaykit.api.http.server import HttpConfig, Server
 from relaykit.api.main import create_app
 from relaykit.shared.errors import RelaykitError
@@ -37,7 +38,7 @@ def main(loop: MainLoop | None = None) -> int:
         app = create_app(settings)
         config = HttpConfig(
             app,
-            settings,
+            Connections(settings, connection_limit(settings)),
             host=settings.host,
             port=settings.port,
             timeout_graceful_shutdown=max(1, int(settings.drain_seconds * (1 - DRAIN_SHARE))),

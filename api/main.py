@@ -1,4 +1,4 @@
-"""Wires the API. The only place of this side that does."""
+"""Builds the API as an application. Here and in resources.py, which opens what it needs, this side is wired."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from relaykit.api.http.detached_streams import Application
 from relaykit.api.http.errors import install_error_handlers
 from relaykit.api.http.headers import add_http_headers
 from relaykit.api.http.reconnect_limiter import take_turns
-from relaykit.api.local.issuer import dev_router
+from relaykit.api.local.issuer import LocalIssuer, dev_router
 from relaykit.api.local.page import page_router
 from relaykit.api.openapi.chatkit import request_definitions
 from relaykit.api.openapi.responses import describe
@@ -24,6 +24,7 @@ from relaykit.api.routes import chatkit as chatkit_endpoint
 from relaykit.api.routes import health, runs
 from relaykit.api.routes.attachments import attachments_router
 from relaykit.api.site.server_loop import ServerLoop
+from relaykit.shared.attachments.store import open_attachment_objects
 from relaykit.shared.errors import RelaykitError
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
@@ -40,7 +41,8 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
     """
     database = Database(settings, is_shared=True)
     server_loop = ServerLoop(settings, database)
-    user = server_loop.load(lambda: build_user_server(settings, database, server))
+    objects = open_attachment_objects(settings, database)
+    user = server_loop.load(lambda: build_user_server(settings, database, objects, server))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -77,9 +79,9 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
     app.include_router(chatkit_endpoint.router)
     app.include_router(runs.router)
     app.include_router(health.router)
-    app.include_router(attachments_router(settings, database))
+    app.include_router(attachments_router(settings, objects))
     if settings.local_issuer_key_file is not None:
-        app.include_router(dev_router(settings))
+        app.include_router(dev_router(LocalIssuer(settings, settings.local_issuer_key_file)))
         app.include_router(page_router())
     add_http_headers(app, settings)
     install_error_handlers(app)

@@ -25,6 +25,7 @@ from relaykit.api.relay.hub import Hub
 from relaykit.api.relay.liveness import Watch
 from relaykit.api.relay.streams import Streams
 from relaykit.api.site.server_loop import ServerLoop
+from relaykit.shared.attachments.objects import AttachmentObjects
 from relaykit.shared.attachments.store import build_attachment_store, build_previews
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import DatabaseUnavailable
@@ -35,10 +36,12 @@ from relaykit.shared.process.end import note_failure
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis
+from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer, load_server
 from relaykit.shared.tasks import end_tasks
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.shared.token_box import TokenBox
 
@@ -80,8 +83,8 @@ async def open_resources(
         notices = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         jwks = await stack.enter_async_context(JwksClient(settings))
         runs, journals, queue = Runs(database), Journals(commands, JournalTtl.of(settings)), Queue(commands)
-        endings = Endings(settings, database, runs, journals, queue, user)
-        hub = Hub(commands, notices, settings.tail_max_bytes)
+        endings = Endings(settings, database, runs, AwaitedCalls(database), journals, queue, user)
+        hub = Hub(journals, commands, notices, settings.tail_max_bytes)
         watch = Watch(settings, hub, queue, journals, runs)
         streams = Streams(settings, hub)
         receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
@@ -103,16 +106,20 @@ async def open_resources(
             user=user,
             server_loop=server_loop,
             limits=Limits(settings, gate, ByteBudget(commands, settings.caller_bytes_per_minute)),
-            token_box=TokenBox(settings.forward_token_key) if settings.forward_token_key else None,
+            token_box=TokenBox.of(settings.forward_token_key),
         )
 
 
 def build_user_server(
-    settings: Settings, database: Database, instance: ChatKitServer[Any] | None
+    settings: Settings,
+    database: Database,
+    objects: AttachmentObjects | None,
+    instance: ChatKitServer[Any] | None,
 ) -> UserServer:
     """The user's server on our store. Raises ServerLoadError."""
-    store = PostgresStore(database, previews=build_previews(settings), page_max_bytes=settings.page_max_bytes)
-    return load_server(settings, store, build_attachment_store(settings, database), instance)
+    calls = StoreCalls(database)
+    store = PostgresStore(calls, previews=build_previews(settings), page_max_bytes=settings.page_max_bytes)
+    return load_server(settings, store, build_attachment_store(settings, database, objects, calls), instance)
 
 
 @asynccontextmanager

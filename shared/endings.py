@@ -54,6 +54,7 @@ class Endings:
     settings: Settings
     database: Database
     runs: Runs
+    calls: AwaitedCalls
     journals: Journals
     queue: Queue
     user: UserServer
@@ -207,10 +208,6 @@ class Endings:
         """Gives a queued run its job, and its place in the fair order. Raises QueueUnavailable."""
         flow = flow_of_run(self.settings, run)
         await insist(lambda: self.queue.enqueue(run.id, flow))
-
-    @property
-    def calls(self) -> AwaitedCalls:
-        return AwaitedCalls(self.database)
 
     async def _enqueued(self, run: Run | None) -> None:
         if run is not None:

@@ -33,6 +33,11 @@ class TokenBox:
         """Raises SettingsError, which never shows a key."""
         self._ciphers = [AESGCM(_key(text.strip())) for text in keys.split(",")]
 
+    @classmethod
+    def of(cls, keys: str | None) -> TokenBox | None:
+        """None without FORWARD_TOKEN_KEY: tokens are not forwarded. Raises SettingsError."""
+        return cls(keys) if keys else None
+
     def seal(self, run_id: str, token: str) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
         return VERSION + nonce + self._ciphers[0].encrypt(nonce, token.encode(), _bound_to(run_id))

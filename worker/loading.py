@@ -6,7 +6,12 @@ from typing import Any
 
 from chatkit.server import ChatKitServer
 
-from relaykit.shared.attachments.store import ObjectAttachmentStore, build_attachment_store, build_previews
+from relaykit.shared.attachments.store import (
+    ObjectAttachmentStore,
+    build_attachment_store,
+    build_previews,
+    open_attachment_objects,
+)
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer, load_server
@@ -22,9 +27,9 @@ def load(
     """The user's server with our store, and what that stands on, still closed. Raises ServerLoadError."""
     database = Database(settings)
     calls = StoreCalls(database, waits=is_executing, calling=calling_store)
-    attachment_store = build_attachment_store(settings, database, calls)
+    objects = open_attachment_objects(settings, database)
+    attachment_store = build_attachment_store(settings, database, objects, calls)
     store = PostgresStore(
-        database,
         calls,
         given=note_given_id,
         previews=build_previews(settings),

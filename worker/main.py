@@ -1,4 +1,4 @@
-"""Wires the worker. The only place of this side that does."""
+"""Builds the worker, and its life. Here, in resources.py and in loading.py this side is wired."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from relaykit.worker.loading import load
 from relaykit.worker.quarantine.fork_server import ForkServer
 from relaykit.worker.quarantine.quarantine import Quarantine
 from relaykit.worker.reaper.reaper import Reaper
+from relaykit.worker.reaper.sweeps import Sweeps
 from relaykit.worker.resources import opened_execution, running_loops
 
 log = structlog.get_logger()
@@ -42,7 +43,9 @@ def create_worker(
     Without `forks` it has no quarantine: suspects are executed as other runs are. `owns_process`: it may end the
     process, where a call blocks the event loop. Raises ServerLoadError.
     """
-    return RunWorker(settings, *load(settings, server), forks=forks, owns_process=owns_process)
+    return RunWorker(
+        settings, Draining(settings), *load(settings, server), forks=forks, owns_process=owns_process
+    )
 
 
 class RunWorker:
@@ -51,6 +54,7 @@ class RunWorker:
     def __init__(
         self,
         settings: Settings,
+        draining: Draining,
         database: Database,
         user: UserServer,
         attachments: ObjectAttachmentStore | None,
@@ -58,7 +62,7 @@ class RunWorker:
         forks: ForkServer | None,
         owns_process: bool,
     ) -> None:
-        self.draining = Draining(settings)
+        self.draining = draining
         self._settings = settings
         self._database = database
         self._user = user
@@ -114,6 +118,7 @@ class RunWorker:
             reaper = Reaper(
                 settings,
                 self._database,
+                Sweeps(self._database),
                 execution.queue,
                 execution.endings,
                 self._attachments,

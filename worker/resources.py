@@ -23,10 +23,12 @@ from relaykit.shared.redis import keys
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import Redis, names_of, open_redis
 from relaykit.shared.redis.pubsub import heard, listening
+from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
+from relaykit.shared.token_box import TokenBox
 from relaykit.worker.draining import Draining
 from relaykit.worker.execution.executor import Executor
 from relaykit.worker.execution.stop import Stop
@@ -70,8 +72,9 @@ async def opened_execution(
         runs, journals, queue = Runs(database), Journals(commands, JournalTtl.of(settings)), Queue(commands)
         await journals.load_scripts()
         publisher = Publisher(commands, journals, settings)
-        endings = Endings(settings, database, runs, journals, queue, user)
-        executor = Executor(settings, runs, journals, queue, publisher, endings, user)
+        endings = Endings(settings, database, runs, AwaitedCalls(database), journals, queue, user)
+        box = TokenBox.of(settings.forward_token_key)
+        executor = Executor(settings, runs, journals, queue, publisher, endings, user, box)
         claims: dict[str, Claim] = {}
         kept = _kept(claims, executor, redis_check, database, draining)
         keeper = Keeper(settings, kept, owns_process=owns_process)

@@ -19,11 +19,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from relaykit.api.http.connections import Connections
-from relaykit.api.http.descriptors import connection_limit
 from relaykit.api.http.uvicorn_protocol import HttpProtocol
 from relaykit.shared.log import failure
 from relaykit.shared.process.end import note_failure
-from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
 
 UNSENT_BYTES = 128 * 1024
@@ -34,9 +32,9 @@ log = structlog.get_logger()
 
 
 class HttpConfig(uvicorn.Config):
-    """How the API is served; each protocol gets its limits from here. Raises SettingsError."""
+    """How the API is served; each protocol gets its limits from `connections`."""
 
-    def __init__(self, app: FastAPI, settings: Settings, **more: Any) -> None:
+    def __init__(self, app: FastAPI, connections: Connections, **more: Any) -> None:
         super().__init__(
             app,
             http=HttpProtocol,
@@ -48,7 +46,7 @@ class HttpConfig(uvicorn.Config):
             proxy_headers=False,
             **more,
         )
-        self.connections = Connections(settings, connection_limit(settings))
+        self.connections = connections
 
 
 class Server(uvicorn.Server):

@@ -119,14 +119,8 @@ class LocalIssuer:
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self._kid})
 
 
-def dev_router(settings: Settings) -> APIRouter:
-    """`POST /dev/token` and `GET /dev/jwks.json`, for requests that this machine makes to itself.
-
-    Mount it only where LOCAL_ISSUER_KEY_FILE is set. Raises SettingsError without a usable key.
-    """
-    if settings.local_issuer_key_file is None:
-        raise SettingsError("LOCAL_ISSUER_KEY_FILE is not set")
-    issuer = LocalIssuer(settings, settings.local_issuer_key_file)
+def dev_router(issuer: LocalIssuer) -> APIRouter:
+    """`POST /dev/token` and `GET /dev/jwks.json`, for requests that this machine makes to itself."""
     router = APIRouter(prefix="/dev", dependencies=[Depends(require_local), Depends(refuse_other_sites)])
 
     @router.post(

@@ -38,8 +38,8 @@ log = structlog.get_logger()
 class Hub:
     """All runs that this process's clients follow. `run` must be running."""
 
-    def __init__(self, commands: Redis, notices: Redis, tail_max_bytes: int) -> None:
-        self.journals = JournalReader(commands)
+    def __init__(self, journals: JournalReader, commands: Redis, notices: Redis, tail_max_bytes: int) -> None:
+        self.journals = journals
         self.closing = False
         self._commands = commands
         self._notices = notices

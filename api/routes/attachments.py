@@ -18,7 +18,6 @@ from relaykit.shared.attachments.objects import (
     UPLOAD_RETRY_SECONDS,
     AttachmentObjects,
     StoredAttachment,
-    open_object_store,
 )
 from relaykit.shared.attachments.store import RASTER_IMAGES, attachment_rules
 from relaykit.shared.errors import (
@@ -33,7 +32,6 @@ from relaykit.shared.errors import (
     TooManyBodies,
     UploadInProgress,
 )
-from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 
 CACHE_SECONDS: Final = 3_600
@@ -49,14 +47,13 @@ _BYTES: Final[Json] = {"*/*": {"schema": {"type": "string", "format": "binary"}}
 _LINK_ERRORS: Final = (AttachmentNotFound, InvalidSignature, DatabaseUnavailable, StorageUnavailable)
 
 
-def attachments_router(settings: Settings, database: Database) -> APIRouter:
+def attachments_router(settings: Settings, objects: AttachmentObjects | None) -> APIRouter:
     """The two routes; none where ATTACHMENTS_URL is not set. Raises SettingsError."""
     router = APIRouter()
     rules = attachment_rules(settings)
-    if rules is None or settings.attachments_url is None:
+    if rules is None or objects is None:
         return router
     key = rules.key
-    objects = AttachmentObjects(database, open_object_store(settings.attachments_url))
     uploads = BodyPlaces(settings.caller_max_bodies, UPLOAD_RETRY_SECONDS)
 
     @router.put(

@@ -19,12 +19,13 @@ from bench.systems.server import BenchServer
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import load_settings
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 
 
 def create_app() -> FastAPI:
     database = Database(load_settings())
-    server = BenchServer(PostgresStore(database))
+    server = BenchServer(PostgresStore(StoreCalls(database)))
     context = RequestContext(user_id="bench")
 
     @asynccontextmanager

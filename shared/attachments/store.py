@@ -267,22 +267,28 @@ def build_previews(settings: Settings) -> Previews | None:
     return None if rules is None else rules.previews
 
 
+def open_attachment_objects(settings: Settings, database: Database) -> AttachmentObjects | None:
+    """The bytes behind ATTACHMENTS_URL; None where it is not set. Raises SettingsError."""
+    if attachment_rules(settings) is None or settings.attachments_url is None:
+        return None
+    return AttachmentObjects(database, open_object_store(settings.attachments_url))
+
+
 def build_attachment_store(
-    settings: Settings, database: Database, calls: StoreCalls | None = None
+    settings: Settings, database: Database, objects: AttachmentObjects | None, calls: StoreCalls
 ) -> ObjectAttachmentStore | None:
     """The store that the settings describe; None where ATTACHMENTS_URL is not set. Raises SettingsError.
 
-    A read of an attachment waits for PostgreSQL where `calls` says so; without it, it does not wait.
+    A read of an attachment waits for PostgreSQL where `calls` says so.
     """
     rules = attachment_rules(settings)
-    if rules is None or settings.attachments_url is None:
+    if rules is None or objects is None:
         return None
-    objects = AttachmentObjects(database, open_object_store(settings.attachments_url))
     # a store of the server's own does not say which attachments were sent
     return ObjectAttachmentStore(
         database,
         objects,
         rules,
-        calls or StoreCalls(database),
+        calls,
         sweep_unsent=settings.chatkit_store == "postgres",
     )

@@ -13,7 +13,6 @@ from pydantic import TypeAdapter
 
 from relaykit.shared.attachments.previews import Previews
 from relaykit.shared.identity import request_of
-from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import THREAD_LOCK
 from relaykit.shared.text import dump_json
 from relaykit.shared.threads import pages as pages
@@ -61,13 +60,12 @@ class PostgresStore(Store[Any]):
 
     def __init__(
         self,
-        database: Database,
-        calls: StoreCalls | None = None,
+        calls: StoreCalls,
         given: Callable[[str], None] = lambda _: None,
         previews: Previews | None = None,
         page_max_bytes: int = PAGE_MAX_BYTES,
     ) -> None:
-        self._calls = calls or StoreCalls(database)
+        self._calls = calls
         self._given = given
         self._previews = previews
         self._page_max_bytes = page_max_bytes

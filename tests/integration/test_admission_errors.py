@@ -17,6 +17,7 @@ import pytest_asyncio
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.written import Written, written
 from tests.support.sample_thread import Place, add_place, add_thread, add_tool_call
@@ -112,7 +113,7 @@ async def world(
 
 async def _furnished(settings: Settings, alice: Caller) -> dict[str, Any]:
     async with Database(settings) as database:
-        store = PostgresStore(database)
+        store = PostgresStore(StoreCalls(database))
         own = await add_place(store, ALICE)
         theirs = {name: await add_place(store, context) for name, context in OTHERS.items()}
         completed = await add_tool_call(store, ALICE, status="completed", output=1)

@@ -44,6 +44,7 @@ from relaykit.shared.attachments.store import (
     attachment_rules,
     build_attachment_store,
     build_previews,
+    open_attachment_objects,
 )
 from relaykit.shared.errors import (
     AttachmentAlreadyUploaded,
@@ -127,15 +128,16 @@ async def _place(database_url: str, folder: Path, **changes: Any) -> AsyncIterat
     )
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(settings))
+        objects = open_attachment_objects(settings, database)
         app = FastAPI()
-        app.include_router(attachments_router(settings, database))
+        app.include_router(attachments_router(settings, objects))
         install_error_handlers(app)
         url = await stack.enter_async_context(serving(app))
         settings = settings.model_copy(update={"public_url": url})
         http = await stack.enter_async_context(httpx2.AsyncClient())
-        attachments = build_attachment_store(settings, database)
+        attachments = build_attachment_store(settings, database, objects, StoreCalls(database))
         assert attachments is not None
-        store = PostgresStore(database, previews=build_previews(settings))
+        store = PostgresStore(StoreCalls(database), previews=build_previews(settings))
         yield Place(settings, database, folder, url, http, attachments, store)
 
 
@@ -191,7 +193,8 @@ class TestTwoPhases:
             behind = settings_for(link.url, database_timeout_seconds=2)
             settings = place.settings.model_copy(update={"database_url": behind.database_url})
             async with Database(behind) as database:
-                store = build_attachment_store(settings, database, StoreCalls(database, waits))
+                objects = open_attachment_objects(settings, database)
+                store = build_attachment_store(settings, database, objects, StoreCalls(database, waits))
                 assert store is not None
                 link.refuse()
                 reading = asyncio.create_task(store.read(attachment.id, ALICE))
@@ -329,7 +332,7 @@ class TestPreviews:
         attachment, thread_id = await self._sent(place)
         half = place.settings.attachment_preview_seconds // 2
         begin = float((int(time.time()) // half + 1) * half)
-        host = PostgresStore(place.database, previews=build_previews(place.settings))
+        host = PostgresStore(StoreCalls(place.database), previews=build_previews(place.settings))
         seen = set()
         for offset in (0.0, 1.0, half / 2, half - 1.0):
             now = begin + offset
@@ -1137,9 +1140,9 @@ class TestSweep:
         attachment = await place.create()
         await place.put(attachment)
         await place.execute("UPDATE attachments SET created_at = now() - interval '1 year'")
-        own = build_attachment_store(
-            place.settings.model_copy(update={"chatkit_store": "own"}), place.database
-        )
+        settings = place.settings.model_copy(update={"chatkit_store": "own"})
+        objects = open_attachment_objects(settings, place.database)
+        own = build_attachment_store(settings, place.database, objects, StoreCalls(place.database))
         assert own is not None
         assert await own.sweep() == 0
         assert await own.read(attachment.id, ALICE) == PNG
@@ -1230,8 +1233,9 @@ class TestSettings:
     async def test_without_a_url_there_is_no_store_and_no_route(self, database_url: str) -> None:
         settings = settings_for(database_url)
         database = Database(settings)
-        assert build_attachment_store(settings, database) is None
-        assert attachments_router(settings, database).routes == []
+        assert open_attachment_objects(settings, database) is None
+        assert build_attachment_store(settings, database, None, StoreCalls(database)) is None
+        assert attachments_router(settings, None).routes == []
 
     @pytest.mark.parametrize(
         "url", ["ftp://x/y", "/tmp/x", "s3://", "az://container", "file:///proc/nothing/here"]
@@ -1239,7 +1243,7 @@ class TestSettings:
     async def test_a_url_that_cannot_be_used_is_one_clear_line(self, database_url: str, url: str) -> None:
         settings = settings_for(database_url, attachments_url=url, attachments_key=KEY)
         with pytest.raises(SettingsError, match="ATTACHMENTS_URL") as raised:
-            build_attachment_store(settings, Database(settings))
+            open_attachment_objects(settings, Database(settings))
         assert "\n" not in raised.value.message
 
     async def test_where_links_cannot_be_made_the_start_fails(
@@ -1249,7 +1253,7 @@ class TestSettings:
             database_url, attachments_url=tmp_path.as_uri(), attachments_key=KEY, host="0.0.0.0"
         )
         with pytest.raises(SettingsError, match="PUBLIC_URL"):
-            build_attachment_store(settings, Database(settings))
+            open_attachment_objects(settings, Database(settings))
 
     def test_a_short_key_is_refused(self, database_url: str) -> None:
         with pytest.raises(ValueError, match="ATTACHMENTS_KEY is shorter"):

@@ -256,7 +256,7 @@ class TestOutage:
                 await link.listen()
                 settings = settings_for(link.url, database_pool_min=3, database_timeout_seconds=3)
                 database = await Database(settings).__aenter__()
-                store, kept = PostgresStore(database), thread(title="kept")
+                store, kept = PostgresStore(StoreCalls(database)), thread(title="kept")
                 await store.save_thread(kept, ALICE)
             try:
                 for _ in range(5):
@@ -486,7 +486,7 @@ async def test_a_pool_that_this_process_has_closed_is_no_outage_to_wait_for(data
         await closed.check()
     with pytest.raises(Stopping):
         await closed.check()
-    store = PostgresStore(closed, StoreCalls(closed, waits=lambda: True))
+    store = PostgresStore(StoreCalls(closed, waits=lambda: True))
     attempt = Attempt("run")
     async with asyncio.timeout(20):
         with pytest.raises(Stopping):

@@ -23,6 +23,7 @@ from relaykit.api.local.issuer import (
     FORWARDING_HEADERS,
     MAX_TOKEN_REQUEST_BYTES,
     MAX_TTL_SECONDS,
+    LocalIssuer,
     dev_router,
     thumbprint,
 )
@@ -50,7 +51,7 @@ async def local_mode(key_file):
     settings = settings_for(JwksServer(), local_issuer_key_file=key_file)
     app = FastAPI()
     install_error_handlers(app)
-    app.include_router(dev_router(settings))
+    app.include_router(dev_router(LocalIssuer(settings, key_file)))
     app.include_router(page_router())
     async with serving(app) as url, httpx2.AsyncClient(base_url=url) as client:
         yield client, settings.model_copy(update={"jwks_url": f"{url}/dev/jwks.json"})
@@ -308,11 +309,6 @@ async def answer_to(client, sent: bytes) -> bytes:
         writer.close()
 
 
-def test_without_a_key_file_there_is_no_router():
-    with pytest.raises(SettingsError):
-        dev_router(settings_for(JwksServer()))
-
-
 def test_a_key_file_that_cannot_be_used_is_a_bad_setting(tmp_path):
     file = tmp_path / "key.pem"
     settings = settings_for(JwksServer(), local_issuer_key_file=file)
@@ -324,5 +320,5 @@ def test_a_key_file_that_cannot_be_used_is_a_bad_setting(tmp_path):
     ):
         write()
         with pytest.raises(SettingsError) as caught:
-            dev_router(settings)
+            LocalIssuer(settings, file)
         assert caught.value.message.startswith("LOCAL_ISSUER_KEY_FILE: ")

@@ -24,6 +24,7 @@ from chatkit.types import FileAttachment, ImageAttachment
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import MAX_PAGE_SIZE, PostgresStore
 from tests.support.servers import equivalence_servers as servers
 from tests.support.servers.equivalence_servers import HOLD, Server
@@ -234,7 +235,7 @@ class Sides:
 async def _store(settings: Settings) -> AsyncIterator[PostgresStore]:
     few = settings.model_copy(update={"database_pool_min": 1, "database_pool_max": 4})
     async with Database(few) as database:
-        yield PostgresStore(database)
+        yield PostgresStore(StoreCalls(database))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from relaykit.api.relay.hub import Hub
 from relaykit.shared.errors import QueueUnavailable
-from relaykit.shared.journal import START
+from relaykit.shared.journal import START, JournalReader
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.tasks import end_tasks
 
@@ -29,7 +29,7 @@ async def test_subscribers_that_come_while_the_connection_is_lost_are_served_or_
         open_redis(redis_url, connections=2) as commands,
         Redis.from_url(redis_url, single_connection_client=True) as admin,
     ):
-        hub = Hub(commands, notices, tail_max_bytes=4096)
+        hub = Hub(JournalReader(commands), commands, notices, tail_max_bytes=4096)
         listening = asyncio.create_task(hub.run())
 
         async def lose_connections() -> None:

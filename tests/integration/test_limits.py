@@ -14,6 +14,7 @@ from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.written import Written, written
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
@@ -179,7 +180,7 @@ async def test_feedback_on_many_items_reads_none_of_them(
         thread_id = (await alice.get(f"/runs/{run_id}")).json()["thread_id"]
         [first] = [item["id"] for item in await alice.items(thread_id)]
         async with Database(settings) as database:
-            store, who = PostgresStore(database), RequestContext(user_id="alice")
+            store, who = PostgresStore(StoreCalls(database)), RequestContext(user_id="alice")
             item = await store.load_item(thread_id, first, who)
             ids = [f"msg_{number}" for number in range(99)]
             for item_id in ids:

@@ -73,7 +73,7 @@ async def test_an_idle_session_that_is_ended_is_an_outage_at_every_moment(databa
 async def test_a_deletion_whose_session_is_ended_is_repeated_as_a_whole(database_url: str) -> None:
     """A transaction is lost with its session: repeating a statement of it would repeat for ever."""
     async with Database(settings_for(database_url)) as database, other_session(database_url) as other:
-        store = PostgresStore(database, StoreCalls(database, waits=lambda: True))
+        store = PostgresStore(StoreCalls(database, waits=lambda: True))
         await store.save_thread(ThreadMetadata(id="thr_1", created_at=datetime.now()), ALICE)
         async with other.transaction():
             await other.execute("SELECT id FROM threads FOR UPDATE")

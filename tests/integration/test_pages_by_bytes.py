@@ -19,6 +19,7 @@ from chatkit.types import (
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.support.servers.protocol_servers import BareServer
 from tests.support.system import Caller, running
@@ -40,7 +41,7 @@ def bounded(settings: Settings) -> Settings:
 async def store(settings: Settings) -> AsyncIterator[PostgresStore]:
     """A store without a bound of its own, as the release before wrote with."""
     async with Database(settings) as database:
-        yield PostgresStore(database)
+        yield PostgresStore(StoreCalls(database))
 
 
 async def large_thread(store: PostgresStore) -> tuple[str, list[str]]:

@@ -24,13 +24,16 @@ from relaykit.shared.postgres.locks import REAPER_LOCK
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
+from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status, new_run_id
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.reaper import reaper as reaper_module
 from relaykit.worker.reaper.reaper import Reaper
+from relaykit.worker.reaper.sweeps import Sweeps
 from tests.support.servers.relay_servers import ScriptedAnswers
 from tests.support.system import wait_until
 
@@ -106,10 +109,25 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(changed))
         redis = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
-        runs, queue, store = Runs(database), Queue(redis), PostgresStore(database)
+        runs, queue, store = Runs(database), Queue(redis), PostgresStore(StoreCalls(database))
         user = UserServer(ScriptedAnswers(store), lambda context: context)
-        endings = Endings(changed, database, runs, Journals(redis, JournalTtl.of(changed)), queue, user)
-        yield Bench(Reaper(changed, database, queue, endings, None), database, runs, queue, store, redis)
+        endings = Endings(
+            changed,
+            database,
+            runs,
+            AwaitedCalls(database),
+            Journals(redis, JournalTtl.of(changed)),
+            queue,
+            user,
+        )
+        yield Bench(
+            Reaper(changed, database, Sweeps(database), queue, endings, None),
+            database,
+            runs,
+            queue,
+            store,
+            redis,
+        )
 
 
 async def test_a_queued_run_without_a_job_gets_one(bench: Bench) -> None:
@@ -232,7 +250,9 @@ async def test_nothing_is_deleted_unless_it_is_asked_for(bench: Bench) -> None:
     await bench.run(await bench.thread("thr_old", days_old=1000), Status.COMPLETED, days_old=1000)
     await bench.run("thr_old", Status.COMPLETED, days_old=999)
     keeps = bench.reaper.settings.model_copy(update={"retention_days": 0, "run_retention_days": 0})
-    await Reaper(keeps, bench.database, bench.queue, bench.reaper.endings, None).delete_old()
+    await Reaper(
+        keeps, bench.database, Sweeps(bench.database), bench.queue, bench.reaper.endings, None
+    ).delete_old()
     assert (len(await bench.ids("threads")), len(await bench.ids("runs"))) == (1, 2)
 
 
@@ -274,7 +294,10 @@ async def test_many_reapers_look_at_the_runs_as_often_as_one(
 
     monkeypatch.setattr(reaper_module, "EVERY_SECONDS", 0.4)
     reaper = bench.reaper
-    many = [Counted(reaper.settings, reaper.database, reaper.queue, reaper.endings, None) for _ in range(10)]
+    many = [
+        Counted(reaper.settings, reaper.database, reaper.sweeps, reaper.queue, reaper.endings, None)
+        for _ in range(10)
+    ]
     reaping: list[asyncio.Task[None]] = []
     began_at = time.monotonic()
     try:

@@ -25,6 +25,7 @@ from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import MAX_PAGE_SIZE, PostgresStore
 from tests.integration.persistence import (
     ALICE,
@@ -53,7 +54,7 @@ async def database(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def store(database: Database) -> PostgresStore:
-    return PostgresStore(database)
+    return PostgresStore(StoreCalls(database))
 
 
 async def _thread_of(store: PostgresStore, count: int, **changes: Any) -> tuple[str, list[str]]:

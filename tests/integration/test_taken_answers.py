@@ -11,6 +11,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
+from relaykit.api.http.connections import Connections
+from relaykit.api.http.descriptors import connection_limit
 from relaykit.api.http.server import HttpConfig, Server
 from relaykit.shared.settings import Settings
 from tests.support.http_bytes import RawConnection, connected
@@ -45,7 +47,15 @@ class OneAnswer(FastAPI):
 @asynccontextmanager
 async def serving(settings: Settings, app: FastAPI) -> AsyncIterator[tuple[Server, str]]:
     port = free_port()
-    server = Server(HttpConfig(app, settings, host="127.0.0.1", port=port, timeout_graceful_shutdown=1))
+    server = Server(
+        HttpConfig(
+            app,
+            Connections(settings, connection_limit(settings)),
+            host="127.0.0.1",
+            port=port,
+            timeout_graceful_shutdown=1,
+        )
+    )
     task = asyncio.create_task(server._serve())
     await wait_until("the server has started", lambda: server.started or task.done())
     try:

@@ -22,6 +22,7 @@ from relaykit.api.main import create_app
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.tenants import (
     ABSENT,
@@ -93,7 +94,7 @@ async def world(
             Database(settings) as database,
             running(settings, lambda: TrustingServer(store=None), workers=0) as system,
         ):
-            store = PostgresStore(database)
+            store = PostgresStore(StoreCalls(database))
             owner = await system.caller(OWNER.user_id, OWNER.tenant)
             strangers = {}
             for name, context in STRANGERS.items():

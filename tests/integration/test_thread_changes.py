@@ -22,6 +22,7 @@ from chatkit.types import (
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.persistence import ALICE, settings_for, thread
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
@@ -81,7 +82,9 @@ async def in_mid_answer(asker: Follower) -> None:
 
 async def stored(settings: Settings, thread_id: str) -> ThreadMetadata:
     async with Database(settings) as database:
-        return await PostgresStore(database).load_thread(thread_id, RequestContext(user_id="alice"))
+        return await PostgresStore(StoreCalls(database)).load_thread(
+            thread_id, RequestContext(user_id="alice")
+        )
 
 
 async def title_shown(alice: Caller, thread_id: str) -> str | None:
@@ -142,7 +145,7 @@ async def test_a_run_keeps_what_it_changed_and_everybody_else_what_they_did(
 
     script = Script(gate=str(tmp_path), holds=[HOLD])
     async with running(settings, Server) as system, Database(settings) as database:
-        alice, store = await system.caller(), PostgresStore(database)
+        alice, store = await system.caller(), PostgresStore(StoreCalls(database))
         async with asking(alice, create(str(script))) as asker:
             await in_mid_answer(asker)
             thread_id = asker.answer.thread_id
@@ -177,7 +180,7 @@ async def test_a_later_run_titles_what_the_user_named_before_it_if_its_server_me
 async def test_two_tabs_and_an_admin_at_once_each_keep_what_they_changed(database_url: str) -> None:
     """As often as they like: nothing is lost, and the last of the names stands."""
     async with Database(settings_for(database_url)) as database:
-        store = PostgresStore(database)
+        store = PostgresStore(StoreCalls(database))
         made = thread()
         await store.save_thread(made, ALICE)
 
@@ -203,7 +206,7 @@ async def test_a_save_that_changes_nothing_of_what_others_changed_costs_one_stat
 ) -> None:
     """Two where somebody has been faster."""
     async with Database(settings_for(database_url)) as database:
-        store = PostgresStore(database)
+        store = PostgresStore(StoreCalls(database))
         statements: list[str] = []
         fetch = type(store._calls).rows
 
@@ -251,7 +254,7 @@ async def test_each_of_many_clicks_at_once_counts(settings: Settings) -> None:
     async with running(settings, Counting, apis=2, workers=1) as system, Database(settings) as database:
         tabs = [await system.caller(api=number % 2) for number in range(6)]
         thread_id = (await tabs[0].stream(create(str(Script(deltas=1))))).thread_id
-        store, alice = PostgresStore(database), RequestContext(user_id="alice")
+        store, alice = PostgresStore(StoreCalls(database)), RequestContext(user_id="alice")
         for item_id in ("one", "other"):
             card = {"type": "Card", "children": []}
             item = WidgetItem(id=item_id, thread_id=thread_id, created_at=datetime.now(), widget=card)  # type: ignore[arg-type]

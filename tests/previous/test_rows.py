@@ -19,9 +19,11 @@ from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.client import open_redis
+from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.previous.rows import OWNER, CurrentRows, Rows, input_item
 from tests.previous.rows_before import PreviousRows
@@ -57,10 +59,16 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
         database = await stack.enter_async_context(Database(settings))
         redis = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
         pool = await stack.enter_async_context(asyncpg.create_pool(settings.database_url, min_size=2))
-        runs, store = Runs(database), PostgresStore(database)
+        runs, store = Runs(database), PostgresStore(StoreCalls(database))
         user = UserServer(ScriptedAnswers(store), lambda context: context)
         endings = Endings(
-            settings, database, runs, Journals(redis, JournalTtl.of(settings)), Queue(redis), user
+            settings,
+            database,
+            runs,
+            AwaitedCalls(database),
+            Journals(redis, JournalTtl.of(settings)),
+            Queue(redis),
+            user,
         )
         current = CurrentRows(database, runs, store, endings)
         yield Bench({"previous": PreviousRows(pool), "current": current}, pool)

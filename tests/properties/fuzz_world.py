@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.written import ROW, TABLES
 from tests.properties.chatkit_requests import IDS, KINDS, Strategy, params_of, request_of
@@ -157,7 +158,7 @@ def fuzz_world(settings: Settings, *, workers: int = 1) -> Iterator[FuzzWorld]:
 
 async def _furnished(settings: Settings) -> tuple[Place, str, str]:
     async with Database(settings) as database:
-        store = PostgresStore(database)
+        store = PostgresStore(StoreCalls(database))
         place = await add_place(store, ALICE)
         asking = await add_tool_call(store, ALICE)
         return place, asking, await add_thread(store, ALICE)

@@ -27,11 +27,14 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
+from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.reaper import reaper
+from relaykit.worker.reaper.sweeps import Sweeps
 from tests.properties.life_client import StillHub
 from tests.properties.life_process import Gated, Process, Work
 
@@ -86,7 +89,7 @@ class World:
         self.queue, self.runs = Queue(redis), Runs(database)
         self.journals = Journals(redis, JournalTtl.of(settings))
         self.receipts = Receipts(redis, self.runs, settings.journal_ended_ttl_seconds)
-        self.store = PostgresStore(database)
+        self.store = PostgresStore(StoreCalls(database))
         self.user = UserServer(Mute(self.store), lambda context: context)
         self.hubs = [StillHub(redis, settings.tail_max_bytes) for _ in range(HOSTS)]
         self._shift = redis.register_script(SHIFT)
@@ -133,7 +136,9 @@ class World:
         journals, queue = self.journals, self.queue
         if process is not None:
             journals, queue = self.gated(journals, process), self.gated(queue, process)
-        return Endings(self.settings, self.database, self.runs, journals, queue, self.user)
+        return Endings(
+            self.settings, self.database, self.runs, AwaitedCalls(self.database), journals, queue, self.user
+        )
 
     def post(self, raw: bytes, policy: str, owner: str, run_id: str, **more: Any) -> Work:
         """A streaming request, as the endpoint submits it."""
@@ -186,7 +191,9 @@ class World:
 
         async def work(process: Process) -> None:
             endings = self.endings(process)
-            await reaper.Reaper(self.settings, self.database, endings.queue, endings, None).requeue()
+            await reaper.Reaper(
+                self.settings, self.database, Sweeps(self.database), endings.queue, endings, None
+            ).requeue()
 
         return work
 

@@ -9,7 +9,7 @@ from typing import Any
 from relaykit.api.relay.hub import Hub
 from relaykit.api.relay.subscription import Follow, Subscription
 from relaykit.shared.errors import JournalGone
-from relaykit.shared.journal import START, Cursor, entries
+from relaykit.shared.journal import START, Cursor, JournalReader, entries
 from relaykit.shared.redis.client import Redis
 from tests.support.system import parse_frames
 
@@ -18,7 +18,7 @@ class StillHub(Hub):
     """A host's hub that hears and reads when it is told to. `notices` are on their way to it."""
 
     def __init__(self, commands: Redis, tail_max_bytes: int) -> None:
-        super().__init__(commands, commands, tail_max_bytes)
+        super().__init__(JournalReader(commands), commands, commands, tail_max_bytes)
         self.notices: list[dict[str, Any]] = []
 
     def _enter(self, run_id: str) -> Follow:

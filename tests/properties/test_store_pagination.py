@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.persistence import ALICE, in_run, message, settings_for, thread
 from tests.support.examples import examples
@@ -35,8 +36,8 @@ class Store:
         self._stack = AsyncExitStack()
         self.database = Database(settings_for(database_url))
         self.run(self._stack.enter_async_context(self.database))
-        self.store = PostgresStore(self.database)
-        self.bounded = PostgresStore(self.database, page_max_bytes=PAGE_MAX_BYTES)
+        self.store = PostgresStore(StoreCalls(self.database))
+        self.bounded = PostgresStore(StoreCalls(self.database), page_max_bytes=PAGE_MAX_BYTES)
 
     def run(self, call: Any) -> Any:
         async def awaited() -> Any:

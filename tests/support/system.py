@@ -20,6 +20,8 @@ from typing import Any
 import httpx2
 from chatkit.server import ChatKitServer
 
+from relaykit.api.http.connections import Connections
+from relaykit.api.http.descriptors import connection_limit
 from relaykit.api.http.server import HttpConfig, Server
 from relaykit.api.main import create_app
 from relaykit.shared.settings import Settings
@@ -278,7 +280,13 @@ async def running(
 @asynccontextmanager
 async def _serving(settings: Settings, server: ChatKitServer[Any] | None, port: int) -> AsyncIterator[None]:
     app = create_app(settings, server)
-    config = HttpConfig(app, settings, host="127.0.0.1", port=port, timeout_graceful_shutdown=5)
+    config = HttpConfig(
+        app,
+        Connections(settings, connection_limit(settings)),
+        host="127.0.0.1",
+        port=port,
+        timeout_graceful_shutdown=5,
+    )
     uvicorn_server = Server(config)
     task = asyncio.create_task(uvicorn_server._serve())
     await wait_until("the API has started", lambda: uvicorn_server.started or task.done())

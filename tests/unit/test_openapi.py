@@ -46,6 +46,15 @@ def app(issuer_key_file: Path) -> FastAPI:
     return create_app(settings, BareServer(store=None))
 
 
+def test_without_a_key_file_the_application_issues_no_tokens(issuer_key_file: Path) -> None:
+    settings = make_settings("redis://unused", "postgresql://unused/unused", issuer_key_file, 1)
+    assert "/dev/token" in create_app(settings, BareServer(store=None)).openapi()["paths"]
+    without = settings.model_copy(update={"local_issuer_key_file": None})
+    assert not [
+        path for path in create_app(without, BareServer(store=None)).openapi()["paths"] if "/dev/" in path
+    ]
+
+
 @pytest.fixture(scope="module")
 def operations(app: FastAPI) -> list[Operation]:
     paths = app.openapi()["paths"]

@@ -60,6 +60,7 @@ class Executor:
         publisher: Publisher,
         endings: Endings,
         user: UserServer,
+        box: TokenBox | None,
     ) -> None:
         self.attempts: dict[str, Attempt] = {}
         self._draining = False
@@ -70,7 +71,7 @@ class Executor:
         self._publisher = publisher
         self._endings = endings
         self._user = user
-        self._box = TokenBox(settings.forward_token_key) if settings.forward_token_key else None
+        self._box = box
 
     async def execute(self, run_id: str, *, uncounted: bool = False) -> Outcome:
         """Executes the next attempt; the claim must be held. `uncounted`: a lost one does not count against the run."""

@@ -55,6 +55,7 @@ class Reaper:
 
     settings: Settings
     database: Database
+    sweeps: Sweeps
     queue: Queue
     endings: Endings
     attachments: ObjectAttachmentStore | None
@@ -95,7 +96,7 @@ class Reaper:
         Also gives up the client tool calls that no browser has answered in time, and queues the first of those that
         wait in a thread where nothing is active. Raises DatabaseUnavailable, QueueUnavailable.
         """
-        sweeps = Sweeps(self.database)
+        sweeps = self.sweeps
         async for page in _with_rests(sweeps.queued(QUEUED_SECONDS, ASKED_AT_ONCE)):
             await self._enqueue_missing(page, 0, "queued")
         async for page in _with_rests(sweeps.running(ASKED_AT_ONCE)):
@@ -117,7 +118,7 @@ class Reaper:
 
         Raises DatabaseUnavailable, StorageUnavailable.
         """
-        sweeps, settings = Sweeps(self.database), self.settings
+        sweeps, settings = self.sweeps, self.settings
         if settings.retention_days and settings.chatkit_store == "postgres":
             days = settings.retention_days
             await self._delete("threads", lambda place: sweeps.forget_threads(days, place, DELETE_AT_ONCE))
@@ -132,7 +133,7 @@ class Reaper:
         flow_by_owner = {owner: flow_of(self.settings, owner, None) for owner in {run.owner for run in page}}
         flows = {run.run_id: flow_by_owner[run.owner] for run in page}
         missing = await self.queue.missing(flows, patience_seconds)
-        for run in await Sweeps(self.database).runs(missing):
+        for run in await self.sweeps.runs(missing):
             await self._enqueue(run, status)
 
     async def _enqueue(self, run: Run, status: str) -> None:
