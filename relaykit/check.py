@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from relaykit.shared.errors import RelaykitError, SchemaOutdated
+from relaykit.shared.errors import RelaykitError, SchemaOutdated, SettingsError
 from relaykit.shared.log import configure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis.check import RedisCheck, reach
@@ -16,32 +16,41 @@ from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings, load_settings
 from relaykit.worker.loading import load
 
+FAILED = 1
+BAD_SETTING = 2
+
 
 def main() -> int:
-    """0 where every part is well, 1 where one is not."""
+    """0 where every part is well; 2 where a setting is wrong; 1 where something else is."""
     try:
         settings = load_settings()
     except RelaykitError as error:
         print(f"settings: {error.code}: {error.message}")
-        return 1
+        return _status(error)
     print("settings: ok")
     configure("error", settings.log_format)
     try:
         database, user, _ = load(settings)
         print(f"server: ok ({settings.chatkit_server}, a {type(user.server).__name__})")
-        is_well = True
+        status = 0
     except RelaykitError as error:
         print(f"server: {error.code}: {error.message}")
-        database, is_well = Database(settings), False
-    return 0 if asyncio.run(_services(settings, database)) and is_well else 1
+        database, status = Database(settings), _status(error)
+    return max(status, asyncio.run(_services(settings, database)))
 
 
-async def _services(settings: Settings, database: Database) -> bool:
-    is_well = True
+def _status(error: RelaykitError) -> int:
+    return BAD_SETTING if isinstance(error, SettingsError) else FAILED
+
+
+async def _services(settings: Settings, database: Database) -> int:
+    """Prints a line for each; the status, which is the highest that one of them has."""
+    status = 0
     async for part, error in _problems(settings, database):
         print(f"{part}: ok" if error is None else f"{part}: {error.code}: {error.message}", flush=True)
-        is_well = is_well and error is None
-    return is_well
+        if error is not None:
+            status = max(status, _status(error))
+    return status
 
 
 async def _problems(

@@ -7,12 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-BAD_USAGE = 2
+from relaykit.command_help import EPILOG, description
 
-EPILOG = (
-    "Settings are environment variables: .env.example in the repository lists them. "
-    "Exit status: 0 done or stopped as asked, 1 failed, 2 bad usage, or a process that cannot start."
-)
+BAD_USAGE = 2
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,14 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Runs any ChatKitServer behind a queue.",
         epilog=EPILOG,
         allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="command", parser_class=_Parser)
     parsers = {
         name: commands.add_parser(
-            name, help=description, description=f"{description}.", epilog=EPILOG, allow_abbrev=False
+            name,
+            help=summary,
+            description=description(name),
+            epilog=EPILOG,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        for name, (_, description) in COMMANDS.items()
+        for name, (_, summary) in COMMANDS.items()
     }
     words = list(sys.argv[1:] if arguments is None else arguments)
     named = next((word for word in words if not word.startswith("-")), None)

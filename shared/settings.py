@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.asyncio.connection import parse_url
 
 from relaykit.shared.errors import SettingsError
+from relaykit.shared.setting_problems import sentence
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
@@ -276,19 +277,14 @@ class Settings(BaseSettings):
         return self
 
 
-def load_settings() -> Settings:
-    """Reads the environment.
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Reads the environment, over which `environ` goes.
 
     Raises SettingsError, whose text is one line that names each bad variable and never shows a value.
     """
     try:
-        return Settings()
+        values: dict[str, Any] = {name.lower(): value for name, value in (environ or {}).items() if value}
+        return Settings(**{name: value for name, value in values.items() if name in Settings.model_fields})
     except ValidationError as error:
-        problems = [_told(problem) for problem in error.errors(include_input=False, include_url=False)]
+        problems = [sentence(problem) for problem in error.errors(include_input=False, include_url=False)]
         raise SettingsError("; ".join(problems)) from None
-
-
-def _told(problem: ErrorDetails) -> str:
-    text = problem["msg"].removeprefix("Value error, ")
-    name = ".".join(map(str, problem["loc"])).upper()
-    return f"{name}: {text}" if name else text

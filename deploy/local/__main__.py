@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from relaykit.local.errors import LocalModeError, ServiceMissing, Stopped
+from relaykit.local.errors import BadSetting, LocalModeError, ServiceMissing, Stopped
 from relaykit.local.supervisor import Processes, run
 from relaykit.local.waiting import StopRequest
 from relaykit.shared.site.shadow import SHADOWED, is_shadowed
 
 
 def main() -> int:
-    """0 when it was asked to stop, 1 with a clear message when it could not start or go on, 2 without its services."""
+    """0 when it was asked to stop; with a clear message 1 when it could not start or go on, 2 where a setting is wrong
+    or a service is missing.
+    """
     if is_shadowed(folder := Path.cwd()):  # its processes would import that package
         print(f"Relaykit: {SHADOWED.format(folder=folder)}", file=sys.stderr)
         return 2
@@ -35,7 +37,7 @@ def main() -> int:
         pass
     except (LocalModeError, OSError) as error:
         print(f"Relaykit: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ServiceMissing) else 1
+        return 2 if isinstance(error, ServiceMissing | BadSetting) else 1
     return 0
 
 

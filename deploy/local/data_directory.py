@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from relaykit.local.errors import LocalModeError
+from relaykit.local.errors import BadSetting, LocalModeError
 
 LEFTOVER_WAIT_SECONDS = 20.0
 
@@ -45,7 +45,7 @@ def data_directory(path: Path) -> Iterator[DataDirectory]:
 
     Services inherit the lock, so that after a supervisor's sudden death it is free only when they are gone too:
     two servers never share the data, and a pid file found under the lock is stale for sure.
-    Raises LocalModeError when another process holds the folder.
+    Raises BadSetting where there can be no such folder, LocalModeError when another process holds it.
     """
     path = path.absolute()
     try:
@@ -55,7 +55,7 @@ def data_directory(path: Path) -> Iterator[DataDirectory]:
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
-        raise LocalModeError(f"DATA_DIR {path} cannot be used: {reason}") from error
+        raise BadSetting(f"DATA_DIR {path} cannot be used: {reason}") from error
     try:
         _acquire(lock, path)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -7,6 +7,10 @@ class LocalModeError(Exception):
     """Local mode cannot start or go on; the text is for the person who started it."""
 
 
+class BadSetting(LocalModeError):
+    """A setting is wrong."""
+
+
 class ServiceMissing(LocalModeError):
     """A service is neither given nor installed."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from relaykit.local.data_directory import DataDirectory
-from relaykit.local.errors import LocalModeError
+from relaykit.local.errors import BadSetting
 from relaykit.local.ports import authority, free_port
 from relaykit.local.services import Services
 from relaykit.shared.settings import LOOPBACK_HOSTS
@@ -41,11 +41,11 @@ class LocalSettings:
 def read_local_settings(environ: Mapping[str, str]) -> LocalSettings:
     """HOST, PORT (0: any free ones), API_PROCESSES, WORKERS, the times of a stop, and DATA_DIR.
 
-    Raises LocalModeError.
+    Raises BadSetting.
     """
     host = environ.get("HOST") or "127.0.0.1"
     if host not in LOOPBACK_HOSTS:
-        raise LocalModeError("HOST: local mode listens on loopback only; use 127.0.0.1, ::1 or localhost.")
+        raise BadSetting("HOST: local mode listens on loopback only; use 127.0.0.1, ::1 or localhost.")
     processes = _number(environ, "API_PROCESSES", 1, at_least=1, at_most=MAX_PROCESSES)
     port = _number(environ, "PORT", 8000, at_least=0, at_most=65536 - processes)
     ports = [port + index if port else free_port(host) for index in range(processes)]
@@ -86,7 +86,7 @@ def child_environment(
 def _number(environ: Mapping[str, str], name: str, default: int, *, at_least: int, at_most: int) -> int:
     text = environ.get(name) or str(default)
     if not text.isdecimal() or not at_least <= int(text) <= at_most:
-        raise LocalModeError(f"{name}: must be a whole number from {at_least} to {at_most}.")
+        raise BadSetting(f"{name}: must be a whole number from {at_least} to {at_most}.")
     return int(text)
 
 
@@ -96,5 +96,5 @@ def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < math.inf:
-        raise LocalModeError(f"{name}: must be a number of seconds.")
+        raise BadSetting(f"{name}: must be a number of seconds.")
     return seconds

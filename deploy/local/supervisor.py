@@ -13,17 +13,18 @@ import redis
 
 from relaykit.local.child import Child, stop_all
 from relaykit.local.data_directory import DataDirectory, data_directory
-from relaykit.local.errors import LocalModeError
+from relaykit.local.errors import BadSetting, LocalModeError
 from relaykit.local.issuer_key import issuer_key
 from relaykit.local.local_settings import LocalSettings, child_environment, read_local_settings
 from relaykit.local.ports import port_taken
 from relaykit.local.redis_server import redis_named
 from relaykit.local.services import services
 from relaykit.local.waiting import StopRequest, wait_until, watch
-from relaykit.shared.errors import RelaykitError
+from relaykit.shared.errors import RelaykitError, SettingsError
 from relaykit.shared.postgres.migrate import migrate
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.keys import Names
+from relaykit.shared.settings import load_settings
 
 READY_TIMEOUT_SECONDS = 2.0
 STOP_MARGIN_SECONDS = 15.0
@@ -59,11 +60,14 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes) -> 
         issuer_key(directory)
         (directory.path / "attachments").mkdir(mode=0o700, exist_ok=True)
         with services(directory, environ, stop) as running:
+            environment = child_environment(environ, settings, directory, running)
             try:
+                load_settings(environment)  # its processes would each say so
                 migrate(running.database_url)
+            except SettingsError as error:
+                raise BadSetting(error.message) from error
             except RelaykitError as error:
                 raise LocalModeError(error.message) from error
-            environment = child_environment(environ, settings, directory, running)
             deployment = environment.get("DEPLOYMENT", "")
             before = _workers_listening(running.redis_url, deployment)
             with _started(settings, directory, environment, processes):

@@ -24,6 +24,8 @@ from relaykit.shared.postgres.pooler import NO_SESSIONS, keeps_sessions
 MIGRATIONS = Path(__file__).parent / "migrations"
 APPLICATION_NAME = "relaykit-migrate"
 CONNECT_TIMEOUT_SECONDS = 10
+BAD_SETTING = 2
+"""The process's status where DATABASE_URL is missing or wrong."""
 CHECKED_CONNECTIONS = 2
 """This many connections are open for a moment at the start, to find out whether a pooler keeps sessions."""
 PATIENCE_SECONDS = 600.0
@@ -189,17 +191,20 @@ def _line(error: psycopg.Error) -> str:
 
 
 def main() -> int:
-    """Migrates DATABASE_URL and says in one line what was done, or what was wrong; the process's status."""
+    """Migrates DATABASE_URL and says in one line what was done, or what was wrong.
+
+    The process's status: 0, 1 where the database cannot be reached or a migration fails, 2 where the URL is wrong.
+    """
     database_url = os.environ.get("DATABASE_URL", "")
     try:
         if not database_url:
-            raise SettingsError("DATABASE_URL: Field required")
+            raise SettingsError("DATABASE_URL: is not set")
         for name, reason in read_database_url(database_url).left_out.items():
             print(f"migrate: DATABASE_URL: {name} is left out: {reason}", file=sys.stderr)
         applied = migrate(database_url)
     except RelaykitError as error:
         print(f"migrate: {error.message}", file=sys.stderr)
-        return 1
+        return BAD_SETTING if isinstance(error, SettingsError) else 1
     print(f"migrate: applied {', '.join(applied)}" if applied else "migrate: nothing to do")
     return 0
 

@@ -35,21 +35,34 @@ def test_where_all_is_well_each_part_says_so(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "variable", "value", "code"),
+    ("part", "variable", "value", "code", "ends_with"),
     [
-        ("settings", "LEASE_SECONDS", "soon", "bad_setting"),
-        ("server", "CHATKIT_SERVER", "nothing.here:Server", "server_not_loadable"),
-        ("redis", "REDIS_URL", "redis://127.0.0.1:{port}/0", "queue_unavailable"),
-        ("postgresql", "DATABASE_URL", "postgresql://127.0.0.1:{port}/x", "database_unavailable"),
+        ("settings", "LEASE_SECONDS", "soon", "bad_setting", 2),
+        ("settings", "JWT_ISSUER", "", "bad_setting", 2),
+        ("server", "ATTACHMENTS_URL", "ftp://files.example", "bad_setting", 2),
+        ("postgresql", "DATABASE_URL", "postgresql://127.0.0.1/x?no_such=1", "bad_setting", 2),
+        ("server", "CHATKIT_SERVER", "nothing.here:Server", "server_not_loadable", 1),
+        ("redis", "REDIS_URL", "redis://127.0.0.1:{port}/0", "queue_unavailable", 1),
+        ("postgresql", "DATABASE_URL", "postgresql://127.0.0.1:{port}/x", "database_unavailable", 1),
     ],
 )
 def test_what_is_wrong_is_said_of_its_part_and_the_others_are_checked_all_the_same(
-    settings: Settings, part: str, variable: str, value: str, code: str
+    settings: Settings, part: str, variable: str, value: str, code: str, ends_with: int
 ) -> None:
-    status, said = checked(settings, **{variable: value.format(port=free_port())})
+    given = {"ATTACHMENTS_KEY": "k" * 43, variable: value.format(port=free_port())}
+    status, said = checked(settings, **given)
     assert said.pop(part).startswith(f"{code}: ")
     assert {text.partition(" ")[0] for text in said.values()} <= {"ok"}
-    assert status == 1
+    assert status == ends_with
+
+
+def test_a_wrong_setting_is_told_before_what_else_has_failed(settings: Settings) -> None:
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    status, said = checked(settings, REDIS_URL=url, DATABASE_URL="postgresql://127.0.0.1/x?no_such=1")
+    assert said["postgresql"].startswith("bad_setting: ")
+    assert said["redis"].startswith("queue_unavailable: ")
+    assert status == 2
 
 
 def test_a_schema_that_is_behind_is_said_apart_from_the_server_that_has_it(settings: Settings) -> None:

@@ -223,13 +223,15 @@ async def test_taken_port_is_named(start: Callable[..., LocalMode], data_dir: Pa
         ({"HOST": "0.0.0.0"}, "HOST: local mode listens on loopback only; use 127.0.0.1, ::1 or localhost."),
         ({"DATA_DIR": "/dev/null/x"}, "DATA_DIR /dev/null/x cannot be used: Not a directory"),
         ({"DRAIN_SECONDS": "soon"}, "DRAIN_SECONDS: must be a number of seconds."),
+        ({"LEASE_SECONDS": "soon"}, "LEASE_SECONDS: must be a number"),
+        ({"DATABASE_URL": "mysql://h/d"}, "DATABASE_URL: must start with postgresql://"),
     ],
 )
 async def test_bad_setting_is_one_line(
     start: Callable[..., LocalMode], environ: dict[str, str], line: str
 ) -> None:
     mode = start(**environ)
-    assert mode.ended() == 1
+    assert mode.ended() == 2
     assert mode.complained == f"Relaykit: {line}\n"
     assert not mode.said
 

