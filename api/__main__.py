@@ -56,7 +56,7 @@ def main(loop: MainLoop | None = None) -> int:
     except SystemExit:  # uvicorn's way to say that the lifespan failed, with a code of its own
         return 2
     except BaseException as error:
-        log.critical("the API failed", action="api_failed", **failure(error))
+        log.critical("the API failed: the process ends", action="api_failed", **failure(error))
         return 1
     return 0 if server.started else 2
 

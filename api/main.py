@@ -52,10 +52,20 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
                     open_resources(settings, database, user, server_loop)
                 )
             except RelaykitError as error:
-                log.error("cannot start", action="api_start", code=error.code, reason=error.message)  # noqa: TRY400
+                log.error(  # noqa: TRY400
+                    "the API cannot start: the process ends",
+                    action="api_start",
+                    code=error.code,
+                    reason=error.message,
+                )
                 raise
             except Exception as error:
-                log.critical("cannot start", action="api_start", code=RelaykitError.code, **failure(error))
+                log.critical(
+                    "the API cannot start: the process ends",
+                    action="api_start",
+                    code=RelaykitError.code,
+                    **failure(error),
+                )
                 raise
             app.state.hub = resources.hub
             log.info(

@@ -86,7 +86,11 @@ class Receipts:
             try:
                 await self.write()
             except DatabaseUnavailable as error:
-                log.warning("receipts written later", action="receipts_retry", **failure(error))
+                log.warning(
+                    "receipts could not be written to PostgreSQL: they are tried again",
+                    action="receipts_retry",
+                    **failure(error),
+                )
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def write(self) -> None:

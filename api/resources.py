@@ -141,6 +141,6 @@ async def _running(
 def _die_if_failed(loop: asyncio.Task[None]) -> None:
     """A hub that has stopped serves no client: the process ends, and its orchestrator starts a new one."""
     if not loop.cancelled() and (error := loop.exception()) is not None:
-        log.critical("a loop failed", action="hub_failed", **failure(error))
+        log.critical("a loop of the API failed: the process ends", action="hub_failed", **failure(error))
         note_failure()
         signal.raise_signal(signal.SIGTERM)

@@ -127,7 +127,7 @@ class Endings:
         if call is not None:
             show(ThreadItemReplacedEvent(item=call))
         log.info(
-            "client tool call given up",
+            "a client tool call was given up: the thread goes on without its output",
             action="client_tool_given_up",
             run_id=run.id,
             reason=reason.name.lower(),
@@ -223,7 +223,12 @@ class Endings:
         try:
             return await self.promote(run)
         except RelaykitError as error:  # the reaper tries again
-            log.warning("not promoted", action="promotion_failed", thread_id=run.thread_id, **failure(error))
+            log.warning(
+                "the run that waits could not be promoted: the reaper tries again",
+                action="promotion_failed",
+                thread_id=run.thread_id,
+                **failure(error),
+            )
             return None
 
     async def _promoted(self, run: Run) -> Run | None:
@@ -235,7 +240,12 @@ class Endings:
         except (DatabaseUnavailable, Stopping):
             raise
         except Exception as error:
-            log.error("not promoted", action="promotion_failed", thread_id=run.thread_id, **failure(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "the run that waits could not be promoted: the reaper tries again",
+                action="promotion_failed",
+                thread_id=run.thread_id,
+                **failure(error),
+            )
             return None
 
     async def _promote(self, run: Run) -> Run | None:
@@ -281,7 +291,7 @@ class Endings:
 
     def _note_unheard(self, run: Run, error: Exception) -> None:
         log.warning(
-            "the server does not hear of a stop",
+            "telling the server of a stop failed: the run is stopped all the same",
             action="cancel_unheard",
             run_id=run.id,
             **failure(error.__cause__ or error),

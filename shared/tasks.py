@@ -31,5 +31,9 @@ async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=REPEAT_SECONDS)
         seconds += REPEAT_SECONDS
     if pending:
-        log.error("tasks do not end when they are cancelled", action="tasks_left", tasks=names_of(pending))
+        log.error(
+            "tasks do not end when they are cancelled: they are left behind",
+            action="tasks_left",
+            tasks=names_of(pending),
+        )
     await asyncio.gather(*ending - pending, return_exceptions=True)

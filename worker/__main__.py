@@ -39,7 +39,7 @@ def main(loop: MainLoop | None = None) -> int:
         print(f"relaykit worker: {error.code}: {error.message}", file=sys.stderr)
         return 2
     except BaseException as error:
-        log.critical("the worker failed", action="worker_failed", **failure(error))
+        log.critical("the worker failed: the process ends", action="worker_failed", **failure(error))
         return 1
     return 0
 

@@ -89,7 +89,11 @@ class RunWorker:
         log.info("worker stopped", action="worker_stop")
 
     async def _drain(self, arq_worker: ArqWorker, executor: Executor) -> None:
-        log.info("draining", action="worker_drain", runs=len(executor.attempts))
+        log.info(
+            "the worker is draining: it claims nothing more",
+            action="worker_drain",
+            runs=len(executor.attempts),
+        )
         await arq_worker.stop_claiming()
         arq_worker.drain_quarantine()
         await arq_worker.jobs_ended(self._settings.drain_seconds)

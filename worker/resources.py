@@ -92,7 +92,11 @@ async def running_loops(
 
     def heed(loop: asyncio.Task[None]) -> None:
         if not loop.cancelled() and (error := loop.exception()) is not None:
-            log.critical("a loop failed", action="loop_failed", **failure(error))
+            log.critical(
+                "a loop of the worker failed: the worker drains",
+                action="loop_failed",
+                **failure(error),
+            )
             note_failure()
             drain()
 
@@ -141,7 +145,11 @@ async def _hear_signals(redis: Redis, executor: Executor) -> None:
                         if message["type"] == "message":
                             _signal(executor, message["data"])
         except QueueUnavailable as error:
-            log.warning("signals interrupted", action="signals_reconnect", **failure(error))
+            log.warning(
+                "the connection for stop signals was lost: it is opened again",
+                action="signals_reconnect",
+                **failure(error),
+            )
         await asyncio.sleep(RECONNECT_SECONDS)
 
 

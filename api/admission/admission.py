@@ -242,7 +242,12 @@ class Admission:
                 if self.settings.thread_policy == "interrupt":
                     await self._interrupt(run)
         except QueueUnavailable as error:
-            log.warning("queued later", action="admission_unpublished", run_id=run.id, **failure(error))
+            log.warning(
+                "an accepted run could not be put on the queue: the reaper does it",
+                action="admission_unpublished",
+                run_id=run.id,
+                **failure(error),
+            )
             return Submitted(run)
         return Submitted(run, events, is_queued=made.status is Status.QUEUED)
 
@@ -253,4 +258,9 @@ class Admission:
                 await self.endings.cancel(other)
             await self.endings.end_wait(run.owner, run.thread_id, GivenUp.INTERRUPTED)
         except Exception as error:  # the run is accepted: no error of the POST's
-            log.error("not interrupted", action="admission_interrupt", run_id=run.id, **failure(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "the runs before could not be interrupted: the new run waits for their end",
+                action="admission_interrupt",
+                run_id=run.id,
+                **failure(error),
+            )

@@ -142,7 +142,7 @@ class JwksClient:
         else:
             self._fetched_at = time.monotonic()
             if self._failing:
-                log.info("the issuer's keys can be fetched again", action="jwks_fetch_recovered")
+                log.info("the issuer's keys were fetched again", action="jwks_fetch_recovered")
             self._failing = False
         finally:
             self._attempt_ended_at = time.monotonic()
@@ -151,7 +151,7 @@ class JwksClient:
     def _note_failure(self, reason: str) -> None:
         self._failing = True
         log.warning(
-            "the issuer's keys cannot be fetched",
+            "the issuer's keys could not be fetched: the ones that are kept are used meanwhile",
             action="jwks_fetch_failed",
             reason=reason,
             keys_kept=len(self._keys or ()),

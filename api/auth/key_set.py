@@ -62,7 +62,11 @@ def parse_key_set(body: bytes, algorithms: Collection[str]) -> KeySet:
         raise KeySetError("no list of keys")
     keys = [key for entry in entries[:MAX_KEYS] if (key := _usable(entry, algorithms)) is not None]
     if len(entries) > MAX_KEYS:
-        log.warning("keys beyond the limit were left out", action="jwks_keys_left_out", limit=MAX_KEYS)
+        log.warning(
+            "the issuer has more keys than the limit: those beyond it are ignored",
+            action="jwks_keys_left_out",
+            limit=MAX_KEYS,
+        )
     if not keys:
         raise KeySetError("no usable key")
     return KeySet(keys)
@@ -73,7 +77,11 @@ def _usable(entry: object, algorithms: Collection[str]) -> jwt.PyJWK | None:
         return _key_of(entry, algorithms)
     except Exception as error:  # whatever one entry holds, the others must go on working
         reason = str(error) if isinstance(error, KeySetError) else type(error).__name__
-        log.warning("a key of the issuer was left out", action="jwks_key_left_out", reason=reason)
+        log.warning(
+            "a key of the issuer cannot be used: it is ignored",
+            action="jwks_key_left_out",
+            reason=reason,
+        )
         return None
 
 

@@ -197,7 +197,10 @@ class Connections:
         return stalled
 
     def _drop_stalled(self, connection: Connection) -> None:
-        log.info("a client takes nothing of its answer", action="connection_stalled")
+        log.info(
+            "a client takes nothing of its answer: its connection is closed",
+            action="connection_stalled",
+        )
         CONNECTIONS_DROPPED.labels("stalled").inc()
         connection.drop()
 

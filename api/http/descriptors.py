@@ -54,7 +54,7 @@ def connection_limit(settings: Settings) -> int:
         return min(allowed, MAX_DERIVED_CONNECTIONS)
     if settings.max_connections > allowed:
         log.warning(
-            "MAX_CONNECTIONS is more than the descriptors allow, which is taken instead",
+            "MAX_CONNECTIONS is more than the descriptors allow: their number is the limit",
             action="descriptor_limit",
             descriptors=descriptors,
             connections=allowed,

@@ -176,7 +176,12 @@ def install_error_handlers(app: FastAPI) -> None:
 
 async def _handle(request: Request, error: Exception) -> Response:
     if isinstance(error, RelaykitError) and status_of(error) >= 500:
-        log.warning("a request failed", action="request_failed", code=error.code, **failure(error))
+        log.warning(
+            "a request failed: its client gets an error",
+            action="request_failed",
+            code=error.code,
+            **failure(error),
+        )
     response = error_response(error)
     if response.status_code == 405:
         response.headers["Allow"] = _allowed(request)
@@ -244,6 +249,11 @@ class _CatchAll:
                 await error_response(Stopping())(scope, receive, send)
             raise
         except Exception as error:
-            log.error("a request failed", action="request_failed", code=RelaykitError.code, **failure(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "a request failed: its client gets an error",
+                action="request_failed",
+                code=RelaykitError.code,
+                **failure(error),
+            )
             if not begun:
                 await error_response(error)(scope, receive, send)

@@ -96,7 +96,7 @@ class Server(uvicorn.Server):
 
     def _announce_shutdown(self) -> None:
         log.info(
-            "api draining",
+            "the API is draining: streams are closed, and clients resume at other processes",
             action="api_drain",
             delay_seconds=0 if self._delay_is_over else self.delay_seconds,
             connections=len(self.server_state.connections),
@@ -121,6 +121,10 @@ class Server(uvicorn.Server):
     def _exit_if_failed(self, watching: asyncio.Task[None]) -> None:
         """Without its timer no wait for a client would end: the process does, and its orchestrator starts a new one."""
         if not watching.cancelled() and (error := watching.exception()) is not None:
-            log.critical("a loop failed", action="connections_failed", **failure(error))
+            log.critical(
+                "looking after the connections failed: the process ends",
+                action="connections_failed",
+                **failure(error),
+            )
             note_failure()
             self.should_exit = self._delay_is_over = True

@@ -134,7 +134,11 @@ class Limits:
             counted.gate = await self.enter(flow, Rates(settings.caller_requests_per_minute, of_tenant))
         except QueueUnavailable as error:
             counted.error = error
-            log.warning("a request is not counted", action="limits_uncounted", **failure(error))
+            log.warning(
+                "a request could not be counted: it goes on without the limits of rate",
+                action="limits_uncounted",
+                **failure(error),
+            )
         if counted.gate is not None and counted.gate.caller_wait_seconds > 0:
             raise RateLimited(retry_after_seconds=counted.gate.caller_wait_seconds)
         if counted.gate is not None and counted.gate.tenant_wait_seconds > 0:
@@ -157,7 +161,11 @@ class Limits:
         try:
             wait_seconds = await self._asked(lambda: self._byte_budget.spend(identity.owner.digest, size))
         except QueueUnavailable as error:
-            log.warning("a body is not counted", action="limits_uncounted", **failure(error))
+            log.warning(
+                "a body could not be counted: it goes on without the limit of bytes",
+                action="limits_uncounted",
+                **failure(error),
+            )
             return
         if wait_seconds > 0:
             raise RateLimited(retry_after_seconds=wait_seconds)

@@ -126,7 +126,11 @@ class RequestGate:
                             args=[*places, keys.FAIR_TTL_SECONDS * 1000],
                         )
                 except QueueUnavailable as error:  # they lapse
-                    log.info("places are not given back", action="places_kept", **failure(error))
+                    log.info(
+                        "places in the queue could not be given back: they expire by themselves",
+                        action="places_kept",
+                        **failure(error),
+                    )
 
     def _take_pending(self) -> list[str]:
         places = list(self._pending)

@@ -207,7 +207,11 @@ class Hub:
                         for message in messages:
                             self._hear(message)
             except QueueUnavailable as error:
-                log.warning("notices interrupted", action="hub_reconnect", **failure(error))
+                log.warning(
+                    "the connection for notices was lost: it is opened again",
+                    action="hub_reconnect",
+                    **failure(error),
+                )
             finally:
                 self._pubsub = None
             await asyncio.sleep(RECONNECT_SECONDS)
@@ -254,7 +258,11 @@ class Hub:
             try:
                 replies = await self._read(dirty)
             except QueueUnavailable as error:
-                log.warning("journals unreadable", action="hub_read", **failure(error))
+                log.warning(
+                    "journals could not be read: they are tried again",
+                    action="hub_read",
+                    **failure(error),
+                )
                 self._dirty.update(follow for follow in dirty if follow.subscribers)
                 self._has_dirty.set()
                 await asyncio.sleep(RECONNECT_SECONDS)
@@ -267,7 +275,7 @@ class Hub:
                     if len(reply) == READ_ENTRIES:
                         self._mark(follow)
                 except JournalGone:
-                    log.error("not a journal", action="hub_read", run_id=follow.run_id)  # noqa: TRY400
+                    log.error("no journal: its clients are told so", action="hub_read", run_id=follow.run_id)  # noqa: TRY400
                     follow.lose()
 
     async def _read(self, dirty: list[Follow]) -> list[Any]:

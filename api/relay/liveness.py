@@ -49,7 +49,11 @@ class Watch:
             try:
                 await self._tick(tick_seconds)
             except (QueueUnavailable, DatabaseUnavailable) as error:
-                log.warning("the watch waits", action="watch_retry", **failure(error))
+                log.warning(
+                    "looking after quiet runs failed: it is tried again",
+                    action="watch_retry",
+                    **failure(error),
+                )
 
     async def _tick(self, tick_seconds: float) -> None:
         follows = self.hub.following()
@@ -105,4 +109,9 @@ class Watch:
 
     def _told(self, follow: Follow, what: str) -> None:
         QUIET.labels(what).inc()
-        log.warning("a quiet run", action="watch_told", run_id=follow.run_id, found=what)
+        log.warning(
+            "nothing was heard of a followed run: its clients are told what was found",
+            action="watch_told",
+            run_id=follow.run_id,
+            found=what,
+        )

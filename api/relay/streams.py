@@ -169,10 +169,19 @@ class Stream:
                 await self._send_ready(data)
             except (JournalGone, QueueUnavailable) as error:
                 run_id = self._subscription.run_id
-                log.info("relay interrupted", action="relay_interrupted", run_id=run_id, code=error.code)
+                log.info(
+                    "a stream was interrupted: it is closed, and the client comes again",
+                    action="relay_interrupted",
+                    run_id=run_id,
+                    code=error.code,
+                )
                 await self._finish(error.code)
         except Exception as error:
-            log.error("a stream failed", action="relay_failed", **failure(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "a stream failed: it is closed, and the client comes again",
+                action="relay_failed",
+                **failure(error),
+            )
             self._give_up("failed")
         self._pump = None
 
@@ -229,6 +238,11 @@ class Stream:
             await what()
         except QueueUnavailable as error:
             run_id = self._subscription.run_id
-            log.info("a receipt was not noted", action="relay_unnoted", run_id=run_id, code=error.code)
+            log.info(
+                "a receipt could not be noted in Redis: the stream goes on without it",
+                action="relay_unnoted",
+                run_id=run_id,
+                code=error.code,
+            )
         if self._noting is asyncio.current_task():
             self._noting = None

@@ -76,7 +76,7 @@ class ServerLoop:
                 self._loop.run_forever()
             except BaseException as error:  # out of a task that the server's code has left behind
                 log.error(  # noqa: TRY400
-                    "the server's code has left its loop, which goes on",
+                    "the server's code has stopped its event loop: the loop is started again",
                     action="exit_ignored",
                     **failure(error),
                 )
@@ -102,7 +102,11 @@ class ServerLoop:
         with suppress(RuntimeError):  # the loop is closed: a task that was left behind has stopped it
             self._loop.call_soon_threadsafe(self._begin_to_close)
         if not await asyncio.to_thread(self._ended.wait, CLOSE_SECONDS):
-            log.warning("the server's code does not end", action="server_left", **self._watch.place())
+            log.warning(
+                "the server's code does not end: the process ends without it",
+                action="server_left",
+                **self._watch.place(),
+            )
 
     def _begin_to_close(self) -> None:
         self._closing = self._loop.create_task(self._close())
@@ -161,14 +165,21 @@ class ServerLoop:
                 SERVER_BLOCKED.inc(LOOK_SECONDS)
             if stands >= TOLD_AFTER_SECONDS and not is_told:
                 is_told = True
-                log.warning("a call blocks the server's loop", action="loop_blocked", **self._place())
+                log.warning(
+                    "a call blocks the server's loop: what needs the server's code waits",
+                    action="loop_blocked",
+                    **self._place(),
+                )
             if stands >= self._begin_seconds and not is_refusing:
                 is_refusing = True
-                message = "what needs the server's code is refused until the call returns"
-                log.error(message, action="loop_blocked", **self._place())
+                log.error(
+                    "a call blocks the server's loop: what needs its code is refused until the call returns",
+                    action="loop_blocked",
+                    **self._place(),
+                )
             if is_told and stands < TOLD_AFTER_SECONDS:
                 is_told = is_refusing = False
-                log.warning("the call has returned", action="loop_unblocked")
+                log.warning("the call that blocked the server's loop has returned", action="loop_unblocked")
             self._refuse_late_calls(stands)
 
     def _refuse_late_calls(self, stands: float) -> None:
@@ -222,7 +233,11 @@ class _Call(Generic[T]):
             if self._is_given_up:
                 raise
             # SystemExit would stop the loop, and a cancellation that was not asked for end the request in silence
-            log.error("the server's code failed", action="server_failed", **failure(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "the server's code failed: the request is answered with an error",
+                action="server_failed",
+                **failure(error),
+            )
             raise ServerCrashed from error
 
     def _end(self, task: asyncio.Task[T]) -> None:

@@ -127,7 +127,9 @@ def translated(raw: asyncpg.Connection) -> Iterator[None]:
         raise DatabaseUnavailable from error
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
         log.warning(
-            "a pooler shares our sessions with others", action="database_session_lost", **failure(error)
+            "a pooler has given the session to another client: the connection is closed",
+            action="database_session_lost",
+            **failure(error),
         )
         _terminate(raw)
         raise DatabaseUnavailable from error

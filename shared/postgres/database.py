@@ -59,7 +59,7 @@ class Database:
         url = read_database_url(settings.database_url)
         for name, reason in url.left_out.items():
             log.warning(
-                "a parameter of DATABASE_URL is left out",
+                "a parameter of DATABASE_URL is left out: it has no effect",
                 action="database_url",
                 parameter=name,
                 reason=reason,

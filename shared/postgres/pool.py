@@ -127,7 +127,11 @@ class Pool:
             async with asyncio.timeout(RELEASE_TIMEOUT_SECONDS):
                 await connection.execute("ROLLBACK" if connection.is_in_transaction() else "SELECT 1")
         except Exception as error:  # whatever it is, the connection is of no more use
-            log.debug("ended a connection", action="database_connection_ended", **failure(error))
+            log.debug(
+                "a connection failed when it was given back: it is closed",
+                action="database_connection_ended",
+                **failure(error),
+            )
             connection.terminate()
         finally:
             self._give(connection)
@@ -179,7 +183,7 @@ class Pool:
             return
         sqlstate = getattr(error, "sqlstate", None)
         log.warning(
-            "a further database connection was refused; callers wait for the open ones",
+            "a further connection to PostgreSQL was refused: callers wait for the open ones",
             action="database_growth_refused",
             open=len(self._open),
             sqlstate=sqlstate,

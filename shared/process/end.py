@@ -77,7 +77,7 @@ def names_of(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
 
 def _report(loop: asyncio.AbstractEventLoop | None) -> None:
     log.error(
-        "the process ends, though not all of it has ended",
+        "threads or tasks have not ended in time: the process ends without them",
         action="process_end_forced",
         seconds=END_SECONDS,
         threads=_threads(),

@@ -73,7 +73,7 @@ def run_until_done(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]
             if task.done() or (isinstance(error, RuntimeError) and str(error) != STOPPED):
                 raise
             log.error(  # noqa: TRY400
-                "the site's code has stopped the event loop, which goes on",
+                "the site's code has stopped the event loop: the loop goes on",
                 action="exit_ignored",
                 **failure(error),
             )
@@ -87,6 +87,10 @@ async def _wind_up(loop: asyncio.AbstractEventLoop) -> bool:
     if left:
         _, left = await asyncio.wait(left, timeout=TASKS_SECONDS)
     if left:
-        log.error("tasks do not end when they are cancelled", action="tasks_left", tasks=names_of(left))
+        log.error(
+            "tasks do not end when they are cancelled: the process ends without them",
+            action="tasks_left",
+            tasks=names_of(left),
+        )
     await loop.shutdown_asyncgens()  # the interpreter waits for threads
     return bool(left)

@@ -33,7 +33,7 @@ class ForeignJobs:
         now = time.monotonic()
         if now >= self._tells_at:
             log.warning(
-                "jobs of others are on this queue, and left there: set DEPLOYMENT",
+                "jobs that are no runs of this database are on the queue, and stay there: set DEPLOYMENT",
                 action="foreign_jobs",
                 count=self._untold,
             )

@@ -67,7 +67,10 @@ class RedisCheck:
                 waits = False
                 while not await self._asked():
                     if not waits:
-                        log.warning("another deployment has these keys", action="deployment_waits")
+                        log.warning(
+                            "another database's processes use the same keys: the start waits for their end",
+                            action="deployment_waits",
+                        )
                         waits = True
                     await asyncio.sleep(RETRY_SECONDS)
         except TimeoutError:
@@ -87,7 +90,8 @@ class RedisCheck:
         is_ours = await insist(self._asked)
         if not is_ours and not self._warned:
             log.error(
-                "another database's processes use the same keys: set DEPLOYMENT", action="deployment_shared"
+                "another database's processes use the same keys: set DEPLOYMENT",
+                action="deployment_shared",
             )
         self._warned = not is_ours
 
@@ -110,7 +114,9 @@ class RedisCheck:
         policy = memory.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             log.warning(
-                "Redis deletes keys when it is full: set noeviction", action="redis_evicts", policy=policy
+                "Redis deletes keys when it is full, and journals with them: set noeviction",
+                action="redis_evicts",
+                policy=policy,
             )
 
 

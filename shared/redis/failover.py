@@ -68,7 +68,11 @@ class Node:
             return False
         self._refused_at = time.monotonic()
         if self._next is None:
-            log.warning("Redis refuses: its connections are closed", action="redis_left", **failure(error))
+            log.warning(
+                "Redis refuses what only a primary takes: its connections are closed and opened again",
+                action="redis_left",
+                **failure(error),
+            )
             self._pause_seconds = FIRST_PAUSE_SECONDS
             self._leave()
         return True

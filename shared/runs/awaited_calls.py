@@ -102,7 +102,11 @@ async def find_left_call(store: Store[Any], run: Run, context: Any) -> str | Non
         raise
     except Exception as error:
         more = {"run_id": run.id, **failure(error)}
-        log.error("the run's call is not looked for", action="left_call_failed", **more)  # noqa: TRY400
+        log.error(  # noqa: TRY400
+            "looking for the run's client tool call failed: the run ends without waiting for its output",
+            action="left_call_failed",
+            **more,
+        )
         return None
     for item in newest.data:
         if item.id == run.anchor_item_id:

@@ -54,6 +54,10 @@ async def complete_call(
         raise
     except Exception as error:
         more = {"thread_id": run.thread_id, **failure(error)}
-        log.error("the call does not say why", action="give_up_failed", **more)  # noqa: TRY400
+        log.error(  # noqa: TRY400
+            "a client tool call could not be completed with its reason: it stays pending, and the thread goes on",
+            action="give_up_failed",
+            **more,
+        )
         return None
     return done

@@ -67,7 +67,11 @@ class StoreCalls:
                 except DatabaseUnavailable as error:
                     if self.database.in_transaction or not self._waits():
                         raise
-                    log.warning("waiting for PostgreSQL", action="store_retry", **failure(error))
+                    log.warning(
+                        "a call of the store failed because PostgreSQL is away: it is tried again",
+                        action="store_retry",
+                        **failure(error),
+                    )
                 await asyncio.sleep(RETRY_SECONDS)
 
 

@@ -87,7 +87,11 @@ class ArqWorker(Worker):
             elif claimed < free:
                 await self._bell.wait_for_bell(BELL_SECONDS)
         except (QueueUnavailable, RedisError) as error:
-            log.warning("queue unreachable", action="queue_outage", **failure(error))
+            log.warning(
+                "claiming failed: it is tried again",
+                action="queue_outage",
+                **failure(error),
+            )
             await asyncio.sleep(OUTAGE_SECONDS)
 
     async def stop_claiming(self) -> None:
@@ -159,7 +163,11 @@ class ArqWorker(Worker):
         if outcome is Outcome.FOREIGN:
             await self._queue.put_aside(claim)
         elif not await self._queue.release(claim, done=outcome is Outcome.DONE):
-            log.warning("lease was lost", action="release_refused", run_id=claim.run_id)
+            log.warning(
+                "a claim could not be released: another worker has the lease",
+                action="release_refused",
+                run_id=claim.run_id,
+            )
         return outcome
 
     async def _goes_on(self, run_id: str) -> bool:
@@ -184,7 +192,12 @@ class ArqWorker(Worker):
             RUNS.set(len(self.tasks))
         self._forget_claim(claim)  # of a job that failed before its release
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("job failed", action="job_failed", run_id=claim.run_id, **failure(error))
+            log.error(
+                "executing a job failed: its lease expires, and the run is claimed again",
+                action="job_failed",
+                run_id=claim.run_id,
+                **failure(error),
+            )
 
     def _forget_claim(self, claim: Claim) -> bool:
         """From now on the claim is not renewed; False where it was not, or where a later one has taken its place."""

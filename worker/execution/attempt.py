@@ -191,7 +191,12 @@ class Attempt:
         except Exception as error:
             if self._state.reason is Stop.USER and isinstance(error, NotFoundError):
                 raise  # the thread was deleted
-            log.error("the run failed", action="run_failed", run_id=self.run_id, **failure(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "executing the run failed: the run ends",
+                action="run_failed",
+                run_id=self.run_id,
+                **failure(error),
+            )
             if self._state.reason is None:  # else it is what the server made of the stop
                 self.last_error = _interrupted()
                 journal.put(self.last_error)
@@ -213,7 +218,11 @@ class Attempt:
             if not self._state.keeping:
                 producer.cancel()
                 cancellations += 1
-        log.error("the server does not stop", action="attempt_left_behind", run_id=self.run_id)
+        log.error(
+            "the server does not stop: the run ends without waiting for it",
+            action="attempt_left_behind",
+            run_id=self.run_id,
+        )
         self._state.left_behind = True
         producer.add_done_callback(_forget)
         return False

@@ -102,7 +102,7 @@ class Executor:
         if run is None:
             return await self._complete_ended(attempt)
         structlog.contextvars.bind_contextvars(thread_id=run.thread_id, attempt=run.attempt)
-        log.info("attempt begins", action="attempt_start", kind=run.kind.value)
+        log.info("an attempt begins", action="attempt_start", kind=run.kind.value)
         if run.cancel_requested:
             attempt.stop(Stop.USER)
         journal = self._publisher.open(run.id, run.attempt, self._user.server._serialize)
@@ -149,7 +149,7 @@ class Executor:
         except Exception as error:
             if attempt.stopped is Stop.USER and isinstance(error, NotFoundError):
                 return Status.CANCELLED, None  # the thread was deleted
-            log.error("the run failed", action="run_failed", **failure(error))  # noqa: TRY400
+            log.error("executing the run failed: the run ends", action="run_failed", **failure(error))  # noqa: TRY400
             if attempt.stopped is None:  # else it is what the server made of the stop
                 journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
                 return Status.FAILED, error.code if isinstance(error, ContextTimeout) else "internal"
@@ -162,7 +162,12 @@ class Executor:
         if attempt.stopped is Stop.USER:
             return Status.CANCELLED, None
         place = failure(error.__cause__ or error)
-        log.warning("the server refuses the run", action="run_refused", status=error.status, **place)
+        log.warning(
+            "the server refuses the caller: the run ends as failed",
+            action="run_refused",
+            status=error.status,
+            **place,
+        )
         if self._user.is_store_ours:
             await self._fence(attempt, run, journal, request)
         refusal = stream_error(error)
@@ -234,7 +239,10 @@ class Executor:
             status, error = Status.FAILED, "interrupted"
         elif attempt.stopped is Stop.DRAIN:
             await persist(attempt, lambda: self._runs.hand_back(run))
-            log.info("run handed back", action="attempt_handed_back")
+            log.info(
+                "the worker drains: the run is handed back, and another worker begins it anew",
+                action="attempt_handed_back",
+            )
             return Outcome.AGAIN
         try:
             if attempt.stopped is Stop.LOST:
@@ -245,7 +253,7 @@ class Executor:
         except Fenced:
             attempt.stop(Stop.LOST)
             journal.close()
-            log.warning("attempt lost", action="attempt_lost")
+            log.warning("attempt lost: another one has begun, or may begin", action="attempt_lost")
             return Outcome.AGAIN  # where the lease is ours after all, no other worker would claim the run
         attempt.when_lost(None)
         journal.end(status.value)
@@ -254,7 +262,7 @@ class Executor:
         if promoted is not None:
             next_run = promoted
             await persist(attempt, lambda: self._endings.enqueue(next_run))
-        log.info("attempt ends", action="attempt_end", status=status.value, error=error)
+        log.info("the run has ended", action="attempt_end", status=status.value, error=error)
         return Outcome.DONE
 
     async def _finish_row(

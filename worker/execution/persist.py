@@ -33,7 +33,11 @@ async def persist(attempt: Attempt, call: Callable[[], Awaitable[T]]) -> T:
         except Stopping as error:
             raise Fenced from error
         except (DatabaseUnavailable, QueueUnavailable) as error:
-            log.warning("waiting for a service", action="service_retry", code=error.code)
+            log.warning(
+                "a step of the run failed because a service is away: it is tried again",
+                action="service_retry",
+                code=error.code,
+            )
             if attempt.stopped is Stop.LOST:
                 raise Fenced from error
             await asyncio.sleep(RETRY_SECONDS)

@@ -125,7 +125,12 @@ class ServerEvents:
             raise
         except Exception as error:
             # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
-            log.error("the server failed", action="server_failed", run_id=self._run_id, **failure(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "the server failed: the run ends with an error",
+                action="server_failed",
+                run_id=self._run_id,
+                **failure(error),
+            )
             if isinstance(error, HTTPException) and (refused := refusal_of(error)):
                 raise stream_error(refused) from error
             raise
@@ -180,7 +185,7 @@ class ServerEvents:
                 await generator.aclose()
         except Exception as error:
             log.error(  # noqa: TRY400
-                "the server failed when it was closed",
+                "the server failed when it was closed: the run ends all the same",
                 action="server_close_failed",
                 run_id=self._run_id,
                 **failure(error),

@@ -79,7 +79,12 @@ class Heartbeat:
                 await self._renew(claims, beat_seconds * PART_OF_BEAT)
         except (QueueUnavailable, TimeoutError) as error:
             RENEWALS_FAILED.inc()
-            log.warning("leases not renewed", action="lease_renew", runs=len(claims), **failure(error))
+            log.warning(
+                "leases could not be renewed: the next beat tries again",
+                action="lease_renew",
+                runs=len(claims),
+                **failure(error),
+            )
             self._failed_beats += 1
             if self._failed_beats >= BEATS_TO_GIVE_UP:
                 self._give_up(time.monotonic())
@@ -125,7 +130,11 @@ class Heartbeat:
         for claim, state in zip(claims, states, strict=True):
             if Renewal.RETAKEN in state:
                 LEASES_RETAKEN.inc()
-                log.warning("lease taken again", action="lease_retaken", run_id=claim.run_id)
+                log.warning(
+                    "a lease had expired and was taken again: the run goes on",
+                    action="lease_retaken",
+                    run_id=claim.run_id,
+                )
                 await self._queue.enqueue(claim.run_id)
                 if not self._is_held(claim):  # released while the renewal was on its way
                     await self._queue.release(claim, done=False)
@@ -144,13 +153,21 @@ class Heartbeat:
             return
         if Renewal.HELD not in state:
             LEASES_LOST.inc()
-            log.warning("lease lost", action="lease_lost", run_id=claim.run_id)
+            log.warning(
+                "a lease was lost: the attempt ends, because another worker has the run or may have it",
+                action="lease_lost",
+                run_id=claim.run_id,
+            )
             self._lost.add(claim)
             self._stop(claim, Stop.LOST)
         elif Renewal.CANCEL in state:
             self._stop(claim, Stop.USER)
         elif self._is_abandoned(claim):
-            log.info("nobody follows the run", action="run_abandoned", run_id=claim.run_id)
+            log.info(
+                "no client follows the run: it is cancelled",
+                action="run_abandoned",
+                run_id=claim.run_id,
+            )
             self._stop(claim, Stop.ABANDONED)
 
     def _is_abandoned(self, claim: Claim) -> bool:

@@ -121,7 +121,7 @@ class Keeper:
         last_resort.arm(last_resort.MARGIN_SECONDS)
         claims, block = list(self._kept.claims.values()), watchdog.block
         log.critical(
-            "the worker ends: a call blocks its event loop",
+            "a call blocks the event loop: the runs are given up, and the worker ends",
             action="worker_blocked",
             runs=len(claims),
             **({} if block is None else described(block, time.monotonic())),
@@ -133,7 +133,12 @@ class Keeper:
                 elif claims:  # any of them may be to blame
                     await queue.lose(claims, claims[0].process)
         except (QueueUnavailable, TimeoutError) as error:
-            log.warning("leases not given up", action="lease_leave", runs=len(claims), **failure(error))
+            log.warning(
+                "the leases could not be given up: they expire by themselves",
+                action="lease_leave",
+                runs=len(claims),
+                **failure(error),
+            )
         last_resort.end_process()
 
 

@@ -88,7 +88,11 @@ class Watchdog:
     def _pass_over(self, paused_seconds: float) -> None:
         """A pause of the whole process is held against no call."""
         if paused_seconds >= NAMED_AFTER_SECONDS:
-            log.warning("the process was paused", action="process_paused", seconds=round(paused_seconds, 1))
+            log.warning(
+                "the process was paused: no call is blamed for it",
+                action="process_paused",
+                seconds=round(paused_seconds, 1),
+            )
         self._since += paused_seconds
         if self.block is not None:
             self.block.since += paused_seconds
@@ -135,12 +139,20 @@ class Watchdog:
         self.block = Block(run_id, call_of(self._thread_id), self._since, self._since)
         BLOCKED.inc()
         self._count(self.block, now)
-        log.warning("a call blocks the event loop", action="loop_blocked", **described(self.block, now))
+        log.warning(
+            "a call blocks the event loop: all runs of the worker wait for it",
+            action="loop_blocked",
+            **described(self.block, now),
+        )
 
     def _end_block(self, ended_at: float) -> None:
         if self.block is not None:
             self._count(self.block, ended_at)
-            log.warning("the call has returned", action="loop_unblocked", **described(self.block, ended_at))
+            log.warning(
+                "the call that blocked the event loop has returned",
+                action="loop_unblocked",
+                **described(self.block, ended_at),
+            )
             self.block = None
 
     def _count(self, block: Block, until: float) -> None:

@@ -216,7 +216,11 @@ class Publisher:
         run_id, attempt = journal.run_id, journal.attempt
         outcome, _ = await self._journals.mark(run_id, attempt)
         while outcome == "empty":
-            log.warning("journal lost", action="journal_restored", run_id=run_id)
+            log.warning(
+                "a journal was lost: its first entries are written again",
+                action="journal_restored",
+                run_id=run_id,
+            )
             await self._journals.admission(run_id, await admission())
             outcome, _ = await self._journals.mark(run_id, attempt)
         return outcome
@@ -243,7 +247,10 @@ class Publisher:
                 replies = await self._send([batch for _, batch in batches])
             except QueueUnavailable as error:
                 log.warning(
-                    "journals unreachable", action="publisher_retry", runs=len(batches), **failure(error)
+                    "entries could not be written because Redis is away: they are tried again",
+                    action="publisher_retry",
+                    runs=len(batches),
+                    **failure(error),
                 )
                 for journal, _ in batches:
                     self.schedule(journal, urgent=True)
@@ -254,7 +261,12 @@ class Publisher:
 
     def _settle(self, journal: RunJournal, reply: Any) -> None:
         if isinstance(reply, Exception):
-            log.warning("append failed", action="publisher_append", run_id=journal.run_id, **failure(reply))
+            log.warning(
+                "entries of a run could not be written: they are tried again",
+                action="publisher_append",
+                run_id=journal.run_id,
+                **failure(reply),
+            )
             self.schedule(journal, urgent=True)
             return
         journal.took(reply)

@@ -62,7 +62,7 @@ class Cell:
             with theirs:
                 child = await forks.fork(theirs, self._place.file.fileno())
             if child is None:
-                log.error("no process for runs", action="cell_not_forked")
+                log.error("a cell could not be forked: its runs are tried again", action="cell_not_forked")
                 return
             try:
                 reader, self._writer = await asyncio.open_unix_connection(sock=ours)
@@ -141,17 +141,21 @@ class Cell:
             still += 1
             if self._ready.done() and self._place.looks != noted:
                 noted, still, limit = self._place.looks, 0, FROZEN_LOOKS
-        log.error("the process of runs stands still", action="cell_frozen", runs=len(self._given))
+        log.error(
+            "the process of a cell stands still: it is killed",
+            action="cell_frozen",
+            runs=len(self._given),
+        )
         child.kill()
 
     async def _lose(self, status: int | None) -> None:
         lost = [claim for claim, _ in self._given.values()]
         how = _describe(status)
         if status and not lost:
-            log.error("the process of a cell has ended", action="cell_ended", how=how)
+            log.error("the process of a cell has ended: it had no run", action="cell_ended", how=how)
         for claim in lost:
             log.error(
-                "the process of a run has died",
+                "the process of a cell has died: the run begins its next attempt, if it has one left",
                 action="suspect_died",
                 run_id=claim.run_id,
                 how=how,
@@ -161,7 +165,12 @@ class Cell:
         try:
             await insist(lambda: self.queue.lose(lost, self.name))
         except QueueUnavailable as error:  # their leases end by themselves
-            log.warning("runs not given up", action="suspects_kept", runs=len(lost), **failure(error))
+            log.warning(
+                "the runs of a cell could not be given up: their leases expire by themselves",
+                action="suspects_kept",
+                runs=len(lost),
+                **failure(error),
+            )
 
     def _say_ready(self, is_ready: bool) -> None:
         if not self._ready.done():

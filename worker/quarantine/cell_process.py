@@ -52,10 +52,10 @@ def execute_cell(connection: socket.socket, place: int) -> int:
         main = _serve(settings, database, user, connection, place)
         run_until_done(uvloop.new_event_loop(), main)
     except RelaykitError as error:
-        log.error("a cell cannot start", action="cell_start_failed", code=error.code)  # noqa: TRY400
+        log.error("a cell cannot start: its process ends", action="cell_start_failed", code=error.code)  # noqa: TRY400
         return 2
     except BaseException as error:
-        log.critical("a cell failed", action="cell_failed", **failure(error))
+        log.critical("a cell failed: its process ends", action="cell_failed", **failure(error))
         return 1
     return 0
 
@@ -138,9 +138,18 @@ class CellProcess:
             if outcome is Outcome.FOREIGN:
                 await self._queue.put_aside(claim)
             elif not await self._queue.release(claim, done=outcome is Outcome.DONE):
-                log.warning("lease was lost", action="release_refused", run_id=claim.run_id)
+                log.warning(
+                    "a claim could not be released: another worker has the lease",
+                    action="release_refused",
+                    run_id=claim.run_id,
+                )
         except Exception as error:
-            log.error("job failed", action="job_failed", run_id=claim.run_id, **failure(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "executing a job failed: its lease expires, and the run is claimed again",
+                action="job_failed",
+                run_id=claim.run_id,
+                **failure(error),
+            )
             with suppress(QueueUnavailable):
                 await self._queue.blame(claim)
         finally:

@@ -106,7 +106,10 @@ class ForkServer:
 
     def _lose(self) -> None:
         """The server is gone: what it has forked goes on, and there will be nothing more."""
-        log.error("the fork server has ended", action="fork_server_ended")
+        log.error(
+            "the fork server has ended: there are no new cells until the worker is started again",
+            action="fork_server_ended",
+        )
         asyncio.get_running_loop().remove_reader(self.control)
         self.control.close()
         for asked in self._asked:

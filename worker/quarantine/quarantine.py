@@ -129,7 +129,11 @@ class Quarantine:
     def _closed(self, cell: Cell, task: asyncio.Task[None]) -> None:
         self._cells.pop(cell, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a cell failed", action="cell_failed", **failure(error))
+            log.error(
+                "looking after a cell failed: it gets no more runs",
+                action="cell_failed",
+                **failure(error),
+            )
         self._assign()
 
     def _vacate(self, cell: Cell, run_id: str) -> None:

@@ -79,9 +79,18 @@ class Reaper:
                         if turn % DELETE_EVERY == 0:
                             await self.delete_old()
             except (DatabaseUnavailable, QueueUnavailable, StorageUnavailable) as error:
-                log.warning("the reaper waits", action="reaper_retry", code=error.code, **failure(error))
+                log.warning(
+                    "the reaper's turn failed because a service is away: it is tried again",
+                    action="reaper_retry",
+                    code=error.code,
+                    **failure(error),
+                )
             except Exception as error:  # a defect here must not take the runs with it
-                log.error("the reaper failed", action="reaper_failed", **failure(error))  # noqa: TRY400
+                log.error(  # noqa: TRY400
+                    "the reaper's turn failed: it is tried again",
+                    action="reaper_failed",
+                    **failure(error),
+                )
 
     @asynccontextmanager
     async def _leading(self) -> AsyncIterator[bool]:
@@ -137,7 +146,12 @@ class Reaper:
             await self._enqueue(run, status)
 
     async def _enqueue(self, run: Run, status: str) -> None:
-        log.warning("run queued again", action="reaper_requeued", run_id=run.id, status=status)
+        log.warning(
+            "a run had no job: it was queued again",
+            action="reaper_requeued",
+            run_id=run.id,
+            status=status,
+        )
         await self.endings.enqueue(run)
 
     async def _delete(self, what: str, step: Callable[[Place], Awaitable[Forgotten]]) -> None:
@@ -145,7 +159,12 @@ class Reaper:
             deleted, place = await step(self.places.get(what, OLDEST))
             self.places[what] = place
             if deleted:
-                log.info("deleted what is old", action="reaper_deleted", what=what, count=deleted)
+                log.info(
+                    "rows past their time were deleted",
+                    action="reaper_deleted",
+                    what=what,
+                    count=deleted,
+                )
             if place == OLDEST:
                 return
 
