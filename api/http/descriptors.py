@@ -47,7 +47,7 @@ def connection_limit(settings: Settings) -> int:
         allowed = MAX_DERIVED_CONNECTIONS if settings.max_connections == 0 else settings.max_connections
     if allowed < MIN_CONNECTIONS:
         raise SettingsError(
-            f"LimitNOFILE, ulimit -n: {descriptors} descriptors leave none for connections"
+            f"LimitNOFILE, ulimit -n: {descriptors} file descriptors leave none for connections"
             f" beside {RESERVED} and DATABASE_POOL_MAX"
         )
     if settings.max_connections == 0:

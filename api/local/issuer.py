@@ -223,8 +223,8 @@ def _load_key(file: Path) -> RSAPrivateKey:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise SettingsError(
-            f"LOCAL_ISSUER_KEY_FILE: no PEM private key can be read from it ({type(error).__name__})"
+            f"LOCAL_ISSUER_KEY_FILE: must hold a private key in PEM ({type(error).__name__})"
         ) from None
     if not isinstance(key, RSAPrivateKey) or key.key_size < MIN_RSA_BITS:
-        raise SettingsError(f"LOCAL_ISSUER_KEY_FILE: not an RSA key of {MIN_RSA_BITS} bits or more")
+        raise SettingsError(f"LOCAL_ISSUER_KEY_FILE: must hold an RSA key of {MIN_RSA_BITS} bits or more")
     return key

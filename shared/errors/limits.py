@@ -60,7 +60,7 @@ class RequestTimeout(RelaykitError):
 
 
 class TooManyConnections(RelaykitError):
-    """The API process has as many connections as it may have."""
+    """The API process has reached its limit of connections."""
 
     code = "too_many_connections"
 

@@ -197,6 +197,6 @@ class UploadInProgress(RelaykitError):
 
 
 class InvalidSignature(RelaykitError):
-    """The link is not signed, or its time is over."""
+    """The link has no valid signature, or it has expired."""
 
     code = "invalid_signature"

@@ -161,7 +161,7 @@ def _service(name: str, environ: Mapping[str, str]) -> dict[str, str]:
             raise SettingsError("DATABASE_URL: service: the service file cannot be read") from None
         if services.has_section(name):
             return dict(services[name])
-    raise SettingsError("DATABASE_URL: service: no service file has it")
+    raise SettingsError("DATABASE_URL: service: no service file defines it")
 
 
 def _fields(line: str) -> Sequence[str]:

@@ -164,7 +164,7 @@ def _check_names(names: set[str]) -> None:
     known = {*TLS, *NUMBERS, *PLAIN, *NAMES, *ALLOWED, *LEFT_OUT, "service"}
     if not known.issuperset(names):  # its name may be a piece of a password with an unescaped / and ?
         raise SettingsError(
-            "DATABASE_URL: has a parameter that is none of libpq's; docs/operations.md lists them"
+            "DATABASE_URL: has a parameter that libpq does not know; docs/operations.md lists them"
         )
 
 
@@ -181,13 +181,13 @@ def _places(found: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...],
     hosts = tuple((found.get("host") or found.get("hostaddr") or LOCAL_HOSTS).split(","))
     if not all(hosts) or (addresses and len(addresses) != len(hosts)):
         raise SettingsError(
-            "DATABASE_URL: host and hostaddr need as many entries each, and none that is empty"
+            "DATABASE_URL: host and hostaddr must have the same number of entries, none of them empty"
         )
     ports = found.get("port", "").split(",")
     if len(ports) == 1:
         ports *= len(hosts)
     if len(ports) != len(hosts):
-        raise SettingsError("DATABASE_URL: port needs one entry, or one for each host")
+        raise SettingsError("DATABASE_URL: port must have one entry, or one for each host")
     for port in filter(None, ports):
         if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
             raise malformed()  # it may be a piece of a password with an unescaped /
@@ -198,7 +198,7 @@ def _number(name: str, value: str) -> int:
     try:
         return int(value)
     except ValueError:
-        raise SettingsError(f"DATABASE_URL: {name}: is no whole number") from None
+        raise SettingsError(f"DATABASE_URL: {name}: must be a whole number") from None
 
 
 def _verify_instead_of_binding(tls: dict[str, str], hosts: tuple[str, ...]) -> str:
@@ -228,7 +228,7 @@ def _check_tls(tls: dict[str, str], addresses: tuple[str, ...], environ: Mapping
     is_required = mode not in ("disable", "allow", "prefer")
     if mode == "verify-full" and addresses:
         raise SettingsError(
-            "DATABASE_URL: hostaddr: cannot be had with sslmode=verify-full, which needs host"
+            "DATABASE_URL: hostaddr: cannot be used with sslmode=verify-full, which verifies the name in host"
         )
     if tls.get("sslnegotiation") == "direct" and not is_required:
         raise SettingsError("DATABASE_URL: sslnegotiation: direct needs sslmode=require or stricter")

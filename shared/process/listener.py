@@ -15,5 +15,5 @@ def bind(host: str, port: int, names: str) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise SettingsError(f"{names}: cannot listen there ({error.strerror})") from error
+        raise SettingsError(f"{names}: cannot listen on this address ({error.strerror})") from error
     return listener

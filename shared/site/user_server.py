@@ -153,7 +153,7 @@ def _load(
         else _resolve("CHATKIT_CONTEXT", settings.chatkit_context)
     )
     if not callable(context):
-        raise ServerLoadError(f"CHATKIT_CONTEXT={settings.chatkit_context}: not callable")
+        raise ServerLoadError(f"CHATKIT_CONTEXT={settings.chatkit_context}: is not callable")
     if unfit := unfit_context(context):
         raise ServerLoadError(f"CHATKIT_CONTEXT={settings.chatkit_context}: {unfit}")
     server = instance or _named_server(settings.chatkit_server, store, attachment_store)
@@ -190,10 +190,12 @@ def _build(
     name: str, found: Any, store: Store[Any], attachment_store: AttachmentStore[Any] | None
 ) -> ChatKitServer[Any]:
     if not callable(found):
-        raise ServerLoadError(f"CHATKIT_SERVER={name}: neither a ChatKitServer nor callable")
+        raise ServerLoadError(f"CHATKIT_SERVER={name}: is neither a ChatKitServer nor callable")
     offered = {"store": store, "attachment_store": attachment_store}
     if missing := sorted(getattr(found, "__abstractmethods__", ())):
-        raise ServerLoadError(f"CHATKIT_SERVER={name}: an abstract class, without {', '.join(missing)}")
+        raise ServerLoadError(
+            f"CHATKIT_SERVER={name}: is an abstract class: it does not define {', '.join(missing)}"
+        )
     try:
         signature = inspect.signature(found)
         parameters = signature.parameters
@@ -208,7 +210,9 @@ def _build(
     if inspect.iscoroutine(server):
         server.close()
     if not isinstance(server, ChatKitServer):
-        raise ServerLoadError(f"CHATKIT_SERVER={name}: gave a {type(server).__name__}, not a ChatKitServer")
+        raise ServerLoadError(
+            f"CHATKIT_SERVER={name}: gave a {type(server).__name__} instead of a ChatKitServer"
+        )
     if not hasattr(server, "store") or not hasattr(server, "attachment_store"):
         raise ServerLoadError(f"CHATKIT_SERVER={name}: its constructor does not call super().__init__(store)")
     return server
@@ -217,7 +221,7 @@ def _build(
 def _resolve(variable: str, name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise ServerLoadError(f"{variable}={name}: not of the form package.module:attribute")
+        raise ServerLoadError(f"{variable}={name}: must be of the form package.module:attribute")
     try:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):

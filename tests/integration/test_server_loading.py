@@ -41,9 +41,9 @@ class Site(ChatKitServer):
 """
 
 LOADS: dict[str, tuple[str, dict[str, str], str]] = {
-    "no colon": ("", {"chatkit_server": "our_site"}, "not of the form package.module:attribute"),
-    "no attribute": ("", {"chatkit_server": "our_site:"}, "not of the form package.module:attribute"),
-    "no module": ("", {"chatkit_server": ":Site"}, "not of the form package.module:attribute"),
+    "no colon": ("", {"chatkit_server": "our_site"}, "must be of the form package.module:attribute"),
+    "no attribute": ("", {"chatkit_server": "our_site:"}, "must be of the form package.module:attribute"),
+    "no module": ("", {"chatkit_server": ":Site"}, "must be of the form package.module:attribute"),
     "an absent module": ("", {"chatkit_server": "our_sight:Site"}, "No module named 'our_sight'"),
     "an absent package": ("", {"chatkit_server": "our.site:Site"}, "No module named 'our'"),
     "a relative module": ("", {"chatkit_server": ".our_site:Site"}, "TypeError"),
@@ -98,17 +98,17 @@ LOADS: dict[str, tuple[str, dict[str, str], str]] = {
         {"chatkit_server": "our_site:Site.server"},
         "has no attribute 'server'",
     ),
-    "a number": ("Site = 3", {}, "neither a ChatKitServer nor callable"),
-    "nothing": ("Site = None", {}, "neither a ChatKitServer nor callable"),
-    "a module": ("import json as Site", {}, "neither a ChatKitServer nor callable"),
-    "another class": ("class Site: pass", {}, "gave a Site, not a ChatKitServer"),
-    "a factory of nothing": ("def Site(store): pass", {}, "gave a NoneType, not a ChatKitServer"),
+    "a number": ("Site = 3", {}, "is neither a ChatKitServer nor callable"),
+    "nothing": ("Site = None", {}, "is neither a ChatKitServer nor callable"),
+    "a module": ("import json as Site", {}, "is neither a ChatKitServer nor callable"),
+    "another class": ("class Site: pass", {}, "gave a Site instead of a ChatKitServer"),
+    "a factory of nothing": ("def Site(store): pass", {}, "gave a NoneType instead of a ChatKitServer"),
     "a factory of a class": (
         f"{SERVER}\ndef make(): return Site",
         {"chatkit_server": "our_site:make"},
         "gave a",
     ),
-    "a coroutine": ("async def Site(store): pass", {}, "gave a coroutine, not a ChatKitServer"),
+    "a coroutine": ("async def Site(store): pass", {}, "gave a coroutine instead of a ChatKitServer"),
     "a class without respond()": (
         "from chatkit.server import ChatKitServer\nclass Site(ChatKitServer): pass",
         {},

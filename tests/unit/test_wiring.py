@@ -1,7 +1,7 @@
-"""Services are made where a side is wired, and handed to whatever uses them.
+"""Collaborators are made where a side is wired, and handed to whatever uses them.
 
-A service is a class that takes a connection or all settings, as a parameter of its constructor or as a field of a
-dataclass, or takes another service; and what holds a key. A value of one request or one run may hold services, and is
+A collaborator is a class that takes a connection or all settings, as a parameter of its constructor or as a field of a
+dataclass, or takes another collaborator; and what holds a key. A value of one request or one run may hold collaborators, and is
 made where it is needed, but not in a constructor.
 """
 
@@ -19,9 +19,9 @@ SIDES = ("api", "worker", "shared")
 FILES = sorted(file for side in SIDES for file in (ROOT / side).rglob("*.py"))
 
 CONNECTIONS = frozenset({"ArqRedis", "AsyncClient", "Database", "ObjectStore", "Redis", "Settings"})
-"""What a service takes: a pool of PostgreSQL, a client of Redis, of HTTP or of the object store; all settings."""
+"""What a collaborator takes: a pool of PostgreSQL, a client of Redis, of HTTP or of the object store; all settings."""
 ITSELF = frozenset({"Database", "TokenBox"})
-"""Services by what they are: the pool, and what holds FORWARD_TOKEN_KEY."""
+"""Collaborators by what they are: the pool, and what holds FORWARD_TOKEN_KEY."""
 
 WIRING = frozenset(
     {
@@ -54,7 +54,7 @@ ELSEWHERE: dict[tuple[str, str], str] = {
         "Quarantine._open",
     ): "a cell is a process: one is made for each, when a suspect comes",
 }
-"""Functions outside the wiring that make a service, each with its reason. No constructor may stand here."""
+"""Functions outside the wiring that make a collaborator, each with its reason. No constructor may stand here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +99,10 @@ class Code:
             self._read(file, inside, child)
 
     def process_wide(self) -> set[str]:
-        """The services that a process has once: they take a connection or the settings themselves."""
+        """The collaborators that a process has once: they take a connection or the settings themselves."""
         return ITSELF | {name for name, taken in self.takes.items() if taken & CONNECTIONS}
 
-    def services(self) -> set[str]:
+    def collaborators(self) -> set[str]:
         """Those, and what takes one of those, and so on."""
         found = self.process_wide()
         while more := {name for name, taken in self.takes.items() if taken & found} - found:
@@ -111,7 +111,7 @@ class Code:
 
 
 def imported_errors(module: ast.Module) -> Iterator[str]:
-    """The names of errors, one of which is also that of a service."""
+    """The names of errors, one of which is also that of a collaborator."""
     for node in ast.walk(module):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("relaykit.shared.errors"):
             yield from (alias.asname or alias.name for alias in node.names)
@@ -163,16 +163,16 @@ def code() -> Code:
 
 
 def made_in_constructors(code: Code) -> list[Construction]:
-    services = code.services()
-    return [call for call in code.calls if call.name in services and call.is_in_constructor]
+    collaborators = code.collaborators()
+    return [call for call in code.calls if call.name in collaborators and call.is_in_constructor]
 
 
 def made_elsewhere(code: Code) -> list[Construction]:
-    services = code.process_wide()
-    return [call for call in code.calls if call.name in services and call.file not in WIRING]
+    collaborators = code.process_wide()
+    return [call for call in code.calls if call.name in collaborators and call.file not in WIRING]
 
 
-def test_no_constructor_makes_a_service(code: Code) -> None:
+def test_no_constructor_makes_a_collaborator(code: Code) -> None:
     """Whoever wires hands it in, so that a test may hand in another one, and a reader sees all of them in one place."""
     assert made_in_constructors(code) == []
 
@@ -184,16 +184,16 @@ def test_only_the_wiring_makes_what_a_process_has_once(code: Code) -> None:
 
 
 def test_the_files_of_the_wiring_are_there(code: Code) -> None:
-    assert {call.file for call in code.calls if call.name in code.services()} >= WIRING
+    assert {call.file for call in code.calls if call.name in code.collaborators()} >= WIRING
 
 
-def test_the_rule_knows_the_services(code: Code) -> None:
+def test_the_rule_knows_the_collaborators(code: Code) -> None:
     """So that a class whose annotations are written in another way is missed here first."""
     assert code.process_wide() >= {
         "Admission", "ArqWorker", "Authenticator", "Endings", "Executor", "Hub", "Journals", "Keeper",
         "Publisher", "Reaper", "Runs", "TokenBox",
     }  # fmt: skip
-    assert "PostgresStore" in code.services()
+    assert "PostgresStore" in code.collaborators()
 
 
 @pytest.mark.parametrize(
