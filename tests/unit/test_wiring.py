@@ -1,8 +1,8 @@
 """Collaborators are made where a side is wired, and handed to whatever uses them.
 
 A collaborator is a class that takes a connection or all settings, as a parameter of its constructor or as a field of a
-dataclass, or takes another collaborator; and what holds a key. A value of one request or one run may hold collaborators, and is
-made where it is needed, but not in a constructor.
+dataclass, or takes another collaborator; and what holds a key. A value of one request or one run may hold
+collaborators, and is made where it is needed, but not in a constructor.
 """
 
 from __future__ import annotations
