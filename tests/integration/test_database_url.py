@@ -272,7 +272,7 @@ class TestRefusedAlike:
         assert (process.popen.returncode, process.output.count(line)) == (2, 1)
         assert "Traceback" not in process.output
         done = _migrate_command(url)
-        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"migrate: {line}\n")
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", f"migrate: {line}\n")
 
 
 def _migrate_command(url: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -211,7 +211,7 @@ def assert_all_was_logged(of_api: str, of_worker: str) -> None:
     for action in ("api_start", "request_failed", "api_stop"):
         assert action in of_api
     for output in (of_api, of_worker):
-        assert "loud_servers.py" in output
+        assert "leaky_servers.py" in output
 
 
 def _is_of(form: str, line: str) -> bool:

@@ -50,7 +50,7 @@ class TestTransactionMode:
     def test_a_migration_is_refused_in_one_line_and_leaves_no_lock_behind(self, empty: str) -> None:
         with pgbouncer(empty, "transaction") as url:
             done = _migrate(url)
-            assert (done.returncode, done.stdout, done.stderr) == (1, "", f"migrate: {NO_SESSIONS}\n")
+            assert (done.returncode, done.stdout, done.stderr) == (2, "", f"migrate: {NO_SESSIONS}\n")
             assert migrate(empty) == IDS  # beside the sessions that the pooler still has
 
     @pytest.mark.parametrize("module", ["api", "worker"])
