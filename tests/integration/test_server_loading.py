@@ -148,7 +148,7 @@ LOADS: dict[str, tuple[str, dict[str, str], str]] = {
     "a context without a colon": (
         SERVER,
         {"chatkit_context": "our_site"},
-        "CHATKIT_CONTEXT=our_site: not of the form",
+        "CHATKIT_CONTEXT=our_site: must be of the form",
     ),
     "an absent context": (SERVER, {"chatkit_context": "our_site:context"}, "has no attribute 'context'"),
     "a context that is no function": (
