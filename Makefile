@@ -33,8 +33,8 @@ setup: $(STAMP) ## make the environment in .venv, as locked
 	@git rev-parse --git-dir >/dev/null 2>&1 && ! git config --get core.hooksPath >/dev/null && \
 		echo "To have ruff look at what you commit: git config core.hooksPath .githooks" || true
 
-run: $(STAMP) ## all of Relaykit on this machine, until Ctrl-C (PORT, WORKERS, API_PROCESSES, DATA_DIR); logs in .relaykit/logs
-	@exec $(BIN)/python -m relaykit local
+run: $(STAMP) ## all of Relaykit on this machine, until Ctrl-C (CHATKIT_SERVER, APP_DIR, PORT, WORKERS, API_PROCESSES, DATA_DIR)
+	@exec $(BIN)/python -m relaykit dev
 
 test: $(STAMP) browser $(if $(ARGS),,web-test) ## the tests, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
 	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long" $(ARGS)

@@ -23,6 +23,7 @@ from relaykit.api.http.descriptors import connection_limit
 from relaykit.api.http.uvicorn_protocol import HttpProtocol
 from relaykit.shared.log import failure
 from relaykit.shared.process.end import note_failure
+from relaykit.shared.process.notify import READY, STOPPING, notify
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
 
@@ -74,6 +75,7 @@ class Server(uvicorn.Server):
         for listener in listeners:
             with suppress(AttributeError, OSError):  # not every system has it; connections inherit it
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        notify(READY)
         self._watching = asyncio.create_task(self.config.connections.run())
         self._watching.add_done_callback(self._exit_if_failed)
 
@@ -97,6 +99,7 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     def _announce_shutdown(self) -> None:
+        notify(STOPPING)
         log.info(
             "api draining",
             action="api_drain",

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from chatkit.errors import BaseStreamError
+from chatkit.errors import BaseStreamError, CustomStreamError
 from chatkit.store import NotFoundError, Store
 from chatkit.types import (
     AssistantMessageContentPartTextDelta,
@@ -25,7 +25,7 @@ from starlette.exceptions import HTTPException
 
 from relaykit.shared.crashes import ServerCrashed, site_code
 from relaykit.shared.errors import Fenced, Stopping
-from relaykit.shared.log import failure
+from relaykit.shared.log import exception_text, failure
 from relaykit.shared.site.refusals import refusal_of, stream_error
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.text import is_well_formed, well_formed_copy
@@ -128,6 +128,8 @@ class ServerEvents:
             log.error("the server failed", action="server_failed", run_id=self._run_id, **failure(error))  # noqa: TRY400
             if isinstance(error, HTTPException) and (refused := refusal_of(error)):
                 raise stream_error(refused) from error
+            if (text := exception_text(error)) is not None:
+                raise CustomStreamError(text, allow_retry=True) from error
             raise
         finally:
             await self._close(source)
