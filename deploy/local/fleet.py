@@ -160,7 +160,8 @@ class Fleet:
         if all(self._is_ready(child) for child in nexts):
             for place in self.places:
                 self._retire(place.running)
-                place.running, place.next, place.failures = place.next, None, 0
+                place.running, place.next = place.next, None
+                place.failures, place.starts_at = 0, None
             self._reload_ends_at = None
             self._is_replaced = True
         elif failed := next((child for child in nexts if child.exit_code() is not None), None):

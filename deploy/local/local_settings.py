@@ -28,7 +28,8 @@ class LocalSettings:
 
     host: str
     ports: tuple[int, ...]
-    workers: int
+    worker_ports: tuple[int | None, ...]
+    """For each worker: WORKER_PORT and those after it; None where it listens on none."""
     shutdown_delay_seconds: float
     drain_seconds: float
     data_dir: Path
@@ -53,10 +54,12 @@ def read_local_settings(environ: Mapping[str, str], drain_seconds: float = DRAIN
     processes = _number(environ, "API_PROCESSES", 1, at_least=1, at_most=MAX_PROCESSES)
     port = _number(environ, "PORT", 8000, at_least=0, at_most=65536 - processes)
     ports = [port + index if port else free_port(host) for index in range(processes)]
+    workers = _number(environ, "WORKERS", 1, at_least=0, at_most=MAX_PROCESSES)
+    first = _number(environ, "WORKER_PORT", 0, at_least=0, at_most=65535 - workers)
     return LocalSettings(
         host=host,
         ports=tuple(ports),
-        workers=_number(environ, "WORKERS", 1, at_least=0, at_most=MAX_PROCESSES),
+        worker_ports=tuple(first + index if first else None for index in range(workers)),
         shutdown_delay_seconds=_seconds(environ, "SHUTDOWN_DELAY_SECONDS", SHUTDOWN_DELAY_SECONDS),
         drain_seconds=_seconds(environ, "DRAIN_SECONDS", drain_seconds),
         data_dir=Path(environ.get("DATA_DIR") or Path.cwd() / DATA_DIR),

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 
 from relaykit.local.data_directory import DataDirectory, data_directory
@@ -22,7 +22,7 @@ from relaykit.local.local_settings import (
     read_local_settings,
 )
 from relaykit.local.readiness import readiness
-from relaykit.local.redis_server import redis_named
+from relaykit.local.redis_server import reach_redis, redis_named
 from relaykit.local.services import Services, services
 from relaykit.local.terminal import Terminal
 from relaykit.local.waiting import StopRequest, wait_until
@@ -58,19 +58,20 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes, *, 
     given = site_environment(environ)
     settings = read_local_settings(given, DEV_DRAIN_SECONDS if reload else DRAIN_SECONDS)
     with data_directory(settings.data_dir) as directory, ExitStack() as stack:
-        listeners = [stack.enter_context(_listener(settings.host, port)) for port in settings.ports]
+        places = _places(settings, stack)
         issuer_key(directory)
         (directory.path / "attachments").mkdir(mode=0o700, exist_ok=True)
         terminal.say("Starting Redis and PostgreSQL ...")
         running = stack.enter_context(services(directory, given, stop))
-        terminal.say(f"Redis: {_redis_of(running)}")
+        reach_redis(running.redis_url)
+        terminal.say(f"Redis: {redis_named(running.redis_url)}")
         try:
             migrate(running.database_url)
         except RelaykitError as error:
             raise LocalModeError(error.message) from error
         changes = stack.enter_context(watched(settings.folder, directory.path) if reload else nullcontext())
         fleet = Fleet(
-            _places(settings, given, listeners),
+            places,
             lambda: _environment(environ, settings, directory, running, terminal),
             directory.path,
             stack.enter_context(readiness()),
@@ -98,42 +99,36 @@ def _keep_going(fleet: Fleet, changes: FileChanges | None, running: Services, st
         time.sleep(STEP_SECONDS)
 
 
-def _redis_of(running: Services) -> str:
-    try:
-        return redis_named(running.redis_url)
-    except ValueError:  # its text may hold the URL, and so the password
-        raise LocalModeError("REDIS_URL: not the address of a Redis") from None
-
-
 @contextmanager
-def _listener(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that listens for all the API processes that there are at its port one after the other."""
+def _listener(host: str, port: int, variable: str) -> Iterator[socket.socket]:
+    """A socket that listens for all the processes that there are at its port one after the other."""
     try:
-        listener = bind(host, port, "HOST, PORT")
+        listener = bind(host, port, f"HOST, {variable}")
     except RelaykitError as error:
-        raise LocalModeError(f"Port {port} of {host} is taken; set PORT to another.") from error
+        raise LocalModeError(f"Port {port} of {host} is taken; set {variable} to another.") from error
     with listener:
         listener.listen(BACKLOG)
         yield listener
 
 
-def _places(
-    settings: LocalSettings, given: Mapping[str, str], listeners: Sequence[socket.socket]
-) -> list[Place]:
+def _places(settings: LocalSettings, listening: ExitStack) -> list[Place]:
+    """Each with a socket for what it listens on, which stays open while its process is replaced."""
     workers = [
-        Place(f"worker {index}", "worker", _worker_port(given, index)) for index in range(settings.workers)
+        _place("worker", index, "WORKER_PORT", settings.host, port, listening)
+        for index, port in enumerate(settings.worker_ports)
     ]
     apis = [
-        Place(f"api {index}", "api", {"PORT": str(port), "LISTEN_FDS": "1"}, listener.fileno())
-        for index, (port, listener) in enumerate(zip(settings.ports, listeners, strict=True))
+        _place("api", index, "PORT", settings.host, port, listening)
+        for index, port in enumerate(settings.ports)
     ]
     return [*workers, *apis]
 
 
-def _worker_port(given: Mapping[str, str], index: int) -> dict[str, str]:
-    """WORKER_PORT, where it is one, and the ports after it."""
-    first = given.get("WORKER_PORT", "0")
-    return {"WORKER_PORT": str(int(first) + index)} if first.isdecimal() and int(first) else {}
+def _place(side: str, index: int, variable: str, host: str, port: int | None, listening: ExitStack) -> Place:
+    if port is None:
+        return Place(f"{side} {index}", side, {})
+    listener = listening.enter_context(_listener(host, port, variable))
+    return Place(f"{side} {index}", side, {variable: str(port), "LISTEN_FDS": "1"}, listener.fileno())
 
 
 def _environment(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -34,7 +35,7 @@ class Terminal:
         prefix = f"{name:<8} |"
         if self.has_colours:
             prefix = f"\x1b[{self._colour(name)}m{prefix}\x1b[0m"
-        with self._writing:
+        with self._writing, suppress(OSError):  # the terminal is gone, and the log file has the line
             print(f"{prefix} {text}", file=self._out, flush=True)
 
     def _colour(self, name: str) -> int:

@@ -218,6 +218,7 @@ async def test_taken_port_is_named(start: Callable[..., LocalMode], data_dir: Pa
         ({"WORKERS": "-1"}, "WORKERS: must be a whole number from 0 to 64."),
         ({"HOST": "0.0.0.0"}, "HOST: local mode listens on loopback only; use 127.0.0.1, ::1 or localhost."),
         ({"DATA_DIR": "/dev/null/x"}, "DATA_DIR /dev/null/x cannot be used: Not a directory"),
+        ({"APP_DIR": "/dev/null/x"}, "APP_DIR: there is no folder /dev/null/x."),
         ({"DRAIN_SECONDS": "soon"}, "DRAIN_SECONDS: must be a number of seconds."),
     ],
 )
