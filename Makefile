@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
+LOCAL_STAMP := $(VENV)/.local
 BENCH_STAMP := $(VENV)/.bench
 WEB_STAMP := web/node_modules/.complete
 WEB_BUILT := web/.built
@@ -33,8 +34,11 @@ setup: $(STAMP) ## make the environment in .venv, as locked
 	@git rev-parse --git-dir >/dev/null 2>&1 && ! git config --get core.hooksPath >/dev/null && \
 		echo "To have ruff look at what you commit: git config core.hooksPath .githooks" || true
 
-run: $(STAMP) ## all of Relaykit on this machine, until Ctrl-C (PORT, WORKERS, API_PROCESSES, DATA_DIR); logs in .relaykit/logs
-	@exec $(BIN)/python -m relaykit local
+run: $(if $(wildcard $(STAMP)),$(STAMP),$(LOCAL_STAMP)) ## all of Relaykit on this machine, until Ctrl-C (CHATKIT_SERVER, APP_DIR, PORT, WORKERS, API_PROCESSES, DATA_DIR)
+	@for file in $${APP_DIR:+"$$APP_DIR/requirements.txt" "$$APP_DIR/pyproject.toml"}; do \
+		[ -f "$$file" ] && { VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --constraint requirements.lock \
+			-r "$$file" || exit; break; }; done; \
+	exec $(BIN)/python -m relaykit dev
 
 test: $(STAMP) browser $(if $(ARGS),,web-test) ## the tests, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
 	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long" $(ARGS)
@@ -121,6 +125,8 @@ lock: $(STAMP) ## write the lock files anew from pyproject.toml (ARGS=--upgrade 
 		--group dev --group local pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--constraint requirements-dev.lock pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--constraint requirements-dev.lock --group local --group uv pyproject.toml -o requirements-local.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
 		--constraint requirements-dev.lock --group bench -o requirements-bench.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
@@ -151,18 +157,27 @@ clean: ## remove the environment, caches and local mode's data
 	rm -rf web/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# $(call sync,<lock file>): what .venv has afterwards, and nothing else.
+define sync
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	echo "Relaykit needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+	exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "'$(PYTHON)' cannot make virtual environments (Debian: apt-get install python3-venv)." >&2; exit 1; }
+@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes $(1)
+endef
+
 $(STAMP): requirements-dev.lock requirements-uv.lock Makefile
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "Relaykit needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
-		exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-		echo "'$(PYTHON)' cannot make virtual environments (Debian: apt-get install python3-venv)." >&2; exit 1; }
-	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements-dev.lock
+	$(call sync,requirements-dev.lock)
 	@touch $@
 
-# Beside what setup installs, which removes it again: hence after it.
+$(LOCAL_STAMP): requirements-local.lock requirements-uv.lock Makefile
+	@echo "Installing what Relaykit needs into $(VENV) ..."
+	$(call sync,requirements-local.lock)
+	@touch $@
+
 $(BENCH_STAMP): requirements-bench.lock $(STAMP)
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements-bench.lock
 	@touch $@

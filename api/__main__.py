@@ -17,7 +17,7 @@ from relaykit.api.main import create_app
 from relaykit.shared.errors import RelaykitError
 from relaykit.shared.log import configure, failure
 from relaykit.shared.process.gc_tuning import settle
-from relaykit.shared.process.listener import bind
+from relaykit.shared.process.listener import bind, given_listener
 from relaykit.shared.process.main_loop import MainLoop
 from relaykit.shared.settings import load_settings
 
@@ -33,7 +33,7 @@ def main(loop: MainLoop | None = None) -> int:
     loop = loop or MainLoop()
     try:
         settings = load_settings()
-        configure(settings.log_level, settings.log_format)
+        configure(settings.log_level, settings.log_format, settings.log_exceptions)
         raise_descriptor_limit()
         app = create_app(settings)
         config = HttpConfig(
@@ -44,7 +44,7 @@ def main(loop: MainLoop | None = None) -> int:
             timeout_graceful_shutdown=max(1, int(settings.drain_seconds * (1 - DRAIN_SHARE))),
         )
         settle()
-        listener = bind(settings.host, settings.port, "HOST, PORT")
+        listener = given_listener() or bind(settings.host, settings.port, "HOST, PORT")
     except RelaykitError as error:
         print(f"relaykit api: {error.code}: {error.message}", file=sys.stderr)
         return 2

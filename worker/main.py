@@ -13,6 +13,7 @@ from chatkit.server import ChatKitServer
 
 from relaykit.shared.attachments.store import ObjectAttachmentStore
 from relaykit.shared.postgres.database import Database
+from relaykit.shared.process.notify import READY, STOPPING, notify
 from relaykit.shared.queue.job_queue import Queue, deserialize, serialize
 from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, open_redis
 from relaykit.shared.settings import Settings
@@ -79,6 +80,7 @@ class RunWorker:
         async with self._opened() as (arq_worker, executor):
             log.info("worker started", action="worker_start", max_runs=self._settings.max_runs)
             polling = asyncio.create_task(arq_worker.async_run())
+            notify(READY)
             stopping = asyncio.create_task(self.draining.asked.wait())
             await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if polling.done():
@@ -89,6 +91,7 @@ class RunWorker:
         log.info("worker stopped", action="worker_stop")
 
     async def _drain(self, arq_worker: ArqWorker, executor: Executor) -> None:
+        notify(STOPPING)
         log.info(
             "the worker is draining: it claims nothing more",
             action="worker_drain",

@@ -22,6 +22,7 @@ from relaykit.api.http.connections import Connections
 from relaykit.api.http.uvicorn_protocol import HttpProtocol
 from relaykit.shared.log import failure
 from relaykit.shared.process.end import note_failure
+from relaykit.shared.process.notify import READY, STOPPING, notify
 from relaykit.shared.tasks import end_tasks
 
 UNSENT_BYTES = 128 * 1024
@@ -72,6 +73,7 @@ class Server(uvicorn.Server):
         for listener in listeners:
             with suppress(AttributeError, OSError):  # not every system has it; connections inherit it
                 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        notify(READY)
         self._watching = asyncio.create_task(self.config.connections.run())
         self._watching.add_done_callback(self._exit_if_failed)
 
@@ -95,6 +97,7 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     def _announce_shutdown(self) -> None:
+        notify(STOPPING)
         log.info(
             "the API is draining: streams are closed, and clients resume at other processes",
             action="api_drain",

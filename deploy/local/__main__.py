@@ -1,4 +1,4 @@
-"""`relaykit local`, which is `make run`: all of Relaykit on this machine, until Ctrl-C or SIGTERM."""
+"""`relaykit dev` (`make run`) and `relaykit local`: all of Relaykit on this machine, until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from relaykit.local.errors import BadSetting, LocalModeError, ServiceMissing, Stopped
+from relaykit.local.errors import BadSetting, LocalModeError, ProcessFailed, ServiceMissing, Stopped
 from relaykit.local.supervisor import Processes, run
 from relaykit.local.waiting import StopRequest
 from relaykit.shared.site.shadow import SHADOWED, is_shadowed
 
+BAD_START = 2
+"""The status of a process that cannot start as it is set up."""
 
-def main() -> int:
-    """0 when it was asked to stop; with a clear message 1 when it could not start or go on, 2 where a setting is wrong
-    or a service is missing.
+
+def main(server: str | None = None, *, reload: bool = False) -> int:
+    """0 when it was asked to stop; with a clear message 1 when it could not start or go on, 2 where a setting is wrong,
+    a service is missing, or the site's code does not load.
+
+    `server` goes before CHATKIT_SERVER. `reload`: saving a file of the site's replaces the processes.
     """
+    environ = {**os.environ, **({"CHATKIT_SERVER": server} if server else {})}
     if is_shadowed(folder := Path.cwd()):  # its processes would import that package
         print(f"Relaykit: {SHADOWED.format(folder=folder)}", file=sys.stderr)
         return 2
@@ -32,9 +38,12 @@ def main() -> int:
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, asked_to_stop)
     try:
-        run(os.environ, stop, processes)
+        run(environ, stop, processes, reload=reload)
     except Stopped:
         pass
+    except ProcessFailed as error:
+        print(f"Relaykit: {error}", file=sys.stderr)
+        return error.status if error.status == BAD_START else 1
     except (LocalModeError, OSError) as error:
         print(f"Relaykit: {error}", file=sys.stderr)
         return 2 if isinstance(error, ServiceMissing | BadSetting) else 1

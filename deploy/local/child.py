@@ -1,4 +1,4 @@
-"""A child process that does not outlive its parent, and whose output is kept in a file."""
+"""A child process that does not outlive its parent, and whose output is kept."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self
+from typing import BinaryIO, Self, cast
 
 from relaykit.local.errors import LocalModeError
+from relaykit.local.terminal import Output, Terminal
 
 LAST_LINES = 15
 KILL_WAIT_SECONDS = 5.0
+OUTPUT_SECONDS = 2.0
+"""How long the output of a child that has ended may take to be read."""
 _WRAPPER = Path(__file__).with_name("exec_child.py")
 
 
@@ -34,10 +38,15 @@ class Child:
     order. On Linux the kernel sends it `death_signal` when the thread that called start() ends, however it ends.
     """
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(
+        self, name: str, spawn: Callable[[], subprocess.Popen[bytes]], log: Path, stdin: bytes | None
+    ) -> None:
         self.name = name
-        self._process = process
+        self._spawn = spawn
         self._log = log
+        self._stdin = stdin
+        self._output: Output | None = None
+        self.start_again()
 
     @classmethod
     def start(
@@ -49,20 +58,26 @@ class Child:
         env: Mapping[str, str],
         death_signal: signal.Signals,
         user: User | None = None,
-        stdin: bytes = b"",
+        stdin: bytes | None = b"",
         cwd: Path | None = None,
         inherit: Sequence[int] = (),
+        listener: int | None = None,
+        terminal: Terminal | None = None,
     ) -> Self:
-        """Starts `command`, its output going to the file `log`, which begins empty.
+        """Starts `command`, its output going to the file `log`, which begins empty; with `terminal` it goes there too,
+        and is appended to the file.
 
-        Raises LocalModeError when the program cannot be started.
+        It reads `stdin`, or waits for `feed` where that is None. `listener` becomes its descriptor 3. Raises
+        LocalModeError when the program cannot be started.
         """
         owner = f"{user.uid}:{user.gid}" if user else "-"
         wrapper = [sys.executable, "-I", "-S", str(_WRAPPER), str(int(death_signal)), str(os.getpid()), owner]
+        wrapper.append("-" if listener is None else str(listener))
         log.parent.mkdir(mode=0o700, exist_ok=True)
-        with log.open("wb") as output:
-            try:
-                process = subprocess.Popen(  # noqa: S603  # our own command lines
+
+        def spawn() -> subprocess.Popen[bytes]:
+            with nullcontext(subprocess.PIPE) if terminal else log.open("wb") as output:
+                return subprocess.Popen(  # noqa: S603  # our own command lines
                     [*wrapper, *map(str, command)],
                     stdin=subprocess.PIPE,
                     stdout=output,
@@ -70,12 +85,31 @@ class Child:
                     env=dict(env),
                     cwd=cwd,
                     start_new_session=True,
-                    pass_fds=tuple(inherit),
+                    pass_fds=(*inherit, *(() if listener is None else (listener,))),
                 )
-            except OSError as error:
-                raise LocalModeError(f"{name} cannot be started: {error}") from error
-        _feed(process.stdin, stdin)
-        return cls(name, process, log)
+
+        child = cls(name, spawn, log, stdin)
+        if terminal is not None:
+            child._output = Output(name, cast(BinaryIO, child._process.stdout), log, terminal)
+        return child
+
+    def start_again(self) -> None:
+        """Starts the same program in the same way: for one without a terminal. Raises LocalModeError."""
+        try:
+            self._process = self._spawn()
+        except OSError as error:
+            raise LocalModeError(f"{self.name} cannot be started: {error}") from error
+        if self._stdin is not None:
+            self.feed(self._stdin)
+
+    def feed(self, content: bytes) -> None:
+        """Gives the child its standard input, which ends with that."""
+        assert self._process.stdin is not None
+        try:
+            with self._process.stdin as stdin:
+                stdin.write(content)
+        except BrokenPipeError:
+            pass  # it has ended already, which its exit code tells
 
     @property
     def pid(self) -> int:
@@ -85,17 +119,21 @@ class Child:
         """None while it runs; negative is the number of the signal that ended it."""
         return self._process.poll()
 
-    def obituary(self) -> str:
-        """How it ended, and the last lines it wrote."""
+    @property
+    def end(self) -> str:
+        """The child and how it ended, in words."""
         code = self._process.poll()
         if code is None:
-            how = "has not ended"
-        else:
-            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+            return f"{self.name} has not ended"
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        return f"{self.name} {how}"
+
+    def obituary(self) -> str:
+        """How it ended, and the last lines it wrote."""
+        if self._output is not None:
+            self._output.wait(OUTPUT_SECONDS)
         lines = self._log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-        return "\n".join(
-            [f"{self.name} {how}; its last lines ({self._log}):", *(f"    {line}" for line in lines)]
-        )
+        return "\n".join([f"{self.end}; its last lines ({self._log}):", *(f"    {line}" for line in lines)])
 
     def send(self, number: signal.Signals) -> None:
         """Does nothing when the child has ended."""
@@ -115,6 +153,8 @@ class Child:
         if not self.wait(grace_seconds):
             self._process.kill()
             self._process.wait(KILL_WAIT_SECONDS)
+        if self._output is not None:
+            self._output.wait(OUTPUT_SECONDS)
 
 
 def stop_all(children: Sequence[Child], number: signal.Signals, grace_seconds: float) -> None:
@@ -124,12 +164,3 @@ def stop_all(children: Sequence[Child], number: signal.Signals, grace_seconds: f
     deadline = time.monotonic() + grace_seconds
     for child in children:
         child.stop(number, max(0.0, deadline - time.monotonic()))
-
-
-def _feed(stdin: IO[bytes] | None, content: bytes) -> None:
-    assert stdin is not None
-    try:
-        with stdin:
-            stdin.write(content)
-    except BrokenPipeError:
-        pass  # it has ended already, which its exit code tells

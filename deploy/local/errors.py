@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relaykit.local.child import Child
+
 
 class LocalModeError(Exception):
     """Local mode cannot start or go on; the text is for the person who started it."""
@@ -19,6 +24,15 @@ class ServiceMissing(LocalModeError):
             f"There is no {name}: set {variable}, or install the one for local mode "
             "(pip install 'relaykit[local]'; in a checkout: make setup)."
         )
+
+
+class ProcessFailed(LocalModeError):
+    """An API or worker process ended before it was ready; its output has said why."""
+
+    def __init__(self, child: Child) -> None:
+        super().__init__(f"{child.end} before it was ready.")
+        self.status = child.exit_code()
+        """Its exit status."""
 
 
 class Stopped(Exception):

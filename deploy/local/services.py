@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from relaykit.local.child import Child
 from relaykit.local.data_directory import DataDirectory
+from relaykit.local.errors import LocalModeError
 from relaykit.local.postgres_server import postgres_server
 from relaykit.local.redis_server import WHEELS, redis_server
+from relaykit.local.terminal import Terminal
 from relaykit.local.waiting import StopRequest
+
+SERVICES = 2
+MAX_ENDS = 5
+ENDS_SECONDS = 60.0
+"""A service that ends for the sixth time within a minute is not started again."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,25 @@ class Services:
     redis_url: str = field(repr=False)
     database_url: str = field(repr=False)
     children: tuple[Child, ...] = ()
+    _ends: dict[str, list[float]] = field(default_factory=dict)
+    """When each service ended lately, by the monotonic clock."""
+
+    def start_ended(self, terminal: Terminal) -> None:
+        """Starts again what has ended, with its data and at its port. Raises LocalModeError where it ends each time."""
+        for child in self.children:
+            if child.exit_code() is None:
+                continue
+            ends = self._ends.setdefault(child.name, [])
+            ends[:] = [at for at in ends if time.monotonic() - at < ENDS_SECONDS]
+            if len(ends) == MAX_ENDS:
+                raise LocalModeError(child.obituary())
+            ends.append(time.monotonic())
+            terminal.say(f"{child.end}; it is started again.")
+            child.start_again()
+
+    @property
+    def are_ours(self) -> bool:
+        return len(self.children) == SERVICES
 
 
 @contextmanager

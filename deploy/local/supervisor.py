@@ -1,142 +1,152 @@
-"""Starts everything, watches it, and stops it in order."""
+"""Starts everything, keeps it going, and stops it in order."""
 
 from __future__ import annotations
 
-import http.client
 import signal
+import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, nullcontext
 
-import redis
-
-from relaykit.local.child import Child, stop_all
 from relaykit.local.data_directory import DataDirectory, data_directory
+from relaykit.local.environment import child_environment, site_environment, write_environment
 from relaykit.local.errors import BadSetting, LocalModeError
+from relaykit.local.file_changes import FileChanges, is_ours, watched
+from relaykit.local.fleet import Fleet, Place
 from relaykit.local.issuer_key import issuer_key
-from relaykit.local.local_settings import LocalSettings, child_environment, read_local_settings
-from relaykit.local.ports import port_taken
-from relaykit.local.redis_server import redis_named
-from relaykit.local.services import services
-from relaykit.local.waiting import StopRequest, wait_until, watch
+from relaykit.local.local_settings import (
+    DEV_DRAIN_SECONDS,
+    DRAIN_SECONDS,
+    LocalSettings,
+    read_local_settings,
+)
+from relaykit.local.readiness import readiness
+from relaykit.local.redis_server import reach_redis, redis_named
+from relaykit.local.services import Services, services
+from relaykit.local.terminal import Terminal
+from relaykit.local.waiting import StopRequest, wait_until
 from relaykit.shared.errors import RelaykitError, SettingsError
 from relaykit.shared.postgres.migrate import migrate
-from relaykit.shared.redis import keys
-from relaykit.shared.redis.keys import Names
+from relaykit.shared.process.listener import bind
 from relaykit.shared.settings import load_settings
 
-READY_TIMEOUT_SECONDS = 2.0
 STOP_MARGIN_SECONDS = 15.0
 """What a process may take to stop beyond the time it lets runs finish in."""
+STEP_SECONDS = 0.05
+BACKLOG = 2048
+"""Connections that wait while an API process is replaced."""
 
 
 class Processes:
-    """The API and worker processes of one start."""
+    """The API and worker processes of one start, for a caller who is impatient."""
 
     def __init__(self) -> None:
-        self.apis: list[Child] = []
-        self.workers: list[Child] = []
-
-    def all(self) -> list[Child]:
-        return [*self.apis, *self.workers]
+        self.fleet: Fleet | None = None
 
     def kill(self) -> None:
-        for child in self.all():
+        for child in self.fleet.children if self.fleet else ():
             child.send(signal.SIGKILL)
 
 
-def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes) -> None:
-    """Runs until `stop` is set. Fills `processes`, so that an impatient caller can kill them.
+def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes, *, reload: bool = False) -> None:
+    """Runs until `stop` is set. Fills `processes`. `reload`: saving a file of the site's replaces the processes.
 
-    Raises LocalModeError when something cannot start or ends on its own, Stopped when `stop` came while starting.
-    Whichever way it ends, none of the processes it started is left.
+    Raises LocalModeError when something cannot start, or a service ends on its own, Stopped when `stop` came while
+    starting. Whichever way it ends, none of the processes it started is left.
     """
-    settings = read_local_settings(environ)
-    with data_directory(settings.data_dir) as directory:
-        for port in settings.ports:
-            if port_taken(settings.host, port):
-                raise LocalModeError(f"Port {port} of {settings.host} is taken; set PORT to another.")
+    terminal = Terminal(sys.stdout)
+    given = site_environment(environ)
+    settings = read_local_settings(given, DEV_DRAIN_SECONDS if reload else DRAIN_SECONDS)
+    with data_directory(settings.data_dir) as directory, ExitStack() as stack:
+        places = _places(settings, stack)
         issuer_key(directory)
         (directory.path / "attachments").mkdir(mode=0o700, exist_ok=True)
-        with services(directory, environ, stop) as running:
-            environment = child_environment(environ, settings, directory, running)
-            try:
-                load_settings(environment)  # its processes would each say so
-                migrate(running.database_url)
-            except SettingsError as error:
-                raise BadSetting(error.message) from error
-            except RelaykitError as error:
-                raise LocalModeError(error.message) from error
-            deployment = environment.get("DEPLOYMENT", "")
-            before = _workers_listening(running.redis_url, deployment)
-            with _started(settings, directory, environment, processes):
-                everything = [*processes.all(), *running.children]
-                wait_until(lambda: _ready(settings), "The API is ready", everything, stop)
-                wait_until(
-                    lambda: _workers_listening(running.redis_url, deployment) - before >= settings.workers,
-                    "The workers are ready",
-                    everything,
-                    stop,
-                )
-                redis_line = f"Redis: {redis_named(running.redis_url)}"
-                print(f"{redis_line}\nRelaykit is ready: {settings.address}/", flush=True)
-                watch(everything, stop)
+        terminal.say("Starting Redis and PostgreSQL ...")
+        running = stack.enter_context(services(directory, given, stop))
+        reach_redis(running.redis_url)
+        terminal.say(f"Redis: {redis_named(running.redis_url)}")
+        try:
+            load_settings(
+                _environment(environ, settings, directory, running, terminal)
+            )  # its processes would each say so
+            migrate(running.database_url)
+        except SettingsError as error:
+            raise BadSetting(error.message) from error
+        except RelaykitError as error:
+            raise LocalModeError(error.message) from error
+        changes = stack.enter_context(watched(settings.folder, directory.path) if reload else nullcontext())
+        fleet = Fleet(
+            places,
+            lambda: _environment(environ, settings, directory, running, terminal),
+            directory.path,
+            stack.enter_context(readiness()),
+            terminal,
+            settings.drain_seconds + STOP_MARGIN_SECONDS,
+            keeps_standbys=reload,
+        )
+        processes.fleet = fleet
+        terminal.say("Starting the API and the workers ...")
+        try:
+            fleet.start()
+            wait_until(lambda: fleet.is_ready, "The API and the workers are ready", running.children, stop)
+            terminal.say(f"Relaykit is ready: {settings.address}/")
+            _keep_going(fleet, changes, running, stop)
+        finally:
+            fleet.stop(settings.shutdown_delay_seconds)
+
+
+def _keep_going(fleet: Fleet, changes: FileChanges | None, running: Services, stop: StopRequest) -> None:
+    while not stop.requested:
+        running.start_ended(fleet.terminal)
+        if changes is not None and (paths := changes.taken()):
+            fleet.reload(anew=any(map(is_ours, paths)))
+        fleet.step()
+        time.sleep(STEP_SECONDS)
 
 
 @contextmanager
-def _started(
-    settings: LocalSettings, directory: DataDirectory, environment: Mapping[str, str], processes: Processes
-) -> Iterator[None]:
-    grace_seconds = settings.drain_seconds + STOP_MARGIN_SECONDS
+def _listener(host: str, port: int, variable: str) -> Iterator[socket.socket]:
+    """A socket that listens for all the processes that there are at its port one after the other."""
     try:
-        for index in range(settings.workers):
-            ports = _worker_port(environment, index)
-            processes.workers.append(_start("worker", index, directory.path, {**environment, **ports}))
-        for index, port in enumerate(settings.ports):
-            processes.apis.append(_start("api", index, directory.path, {**environment, "PORT": str(port)}))
-        yield
-    finally:
-        stop_all(processes.apis, signal.SIGTERM, settings.shutdown_delay_seconds + grace_seconds)
-        stop_all(processes.workers, signal.SIGTERM, grace_seconds)
+        listener = bind(host, port, f"HOST, {variable}")
+    except RelaykitError as error:
+        raise LocalModeError(f"Port {port} of {host} is taken; set {variable} to another.") from error
+    with listener:
+        listener.listen(BACKLOG)
+        yield listener
 
 
-def _worker_port(environment: Mapping[str, str], index: int) -> dict[str, str]:
-    """WORKER_PORT, where it is one, and the ports after it."""
-    first = environment.get("WORKER_PORT", "0")
-    return {"WORKER_PORT": str(int(first) + index)} if first.isdecimal() and int(first) else {}
+def _places(settings: LocalSettings, listening: ExitStack) -> list[Place]:
+    """Each with a socket for what it listens on, which stays open while its process is replaced."""
+    workers = [
+        _place("worker", index, "WORKER_PORT", settings.host, port, listening)
+        for index, port in enumerate(settings.worker_ports)
+    ]
+    apis = [
+        _place("api", index, "PORT", settings.host, port, listening)
+        for index, port in enumerate(settings.ports)
+    ]
+    return [*workers, *apis]
 
 
-def _start(side: str, index: int, data_dir: Path, environment: Mapping[str, str]) -> Child:
-    return Child.start(
-        f"{side} {index}",
-        [sys.executable, "-m", f"relaykit.{side}"],
-        log=data_dir / "logs" / f"{side}-{index}.log",
-        env=environment,
-        death_signal=signal.SIGKILL,
-    )
+def _place(side: str, index: int, variable: str, host: str, port: int | None, listening: ExitStack) -> Place:
+    if port is None:
+        return Place(f"{side} {index}", side, {})
+    listener = listening.enter_context(_listener(host, port, variable))
+    return Place(f"{side} {index}", side, {variable: str(port), "LISTEN_FDS": "1"}, listener.fileno())
 
 
-def _ready(settings: LocalSettings) -> bool:
-    return all(_answers_ready(settings.host, port) for port in settings.ports)
-
-
-def _answers_ready(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=READY_TIMEOUT_SECONDS)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _workers_listening(redis_url: str, deployment: str) -> int:
-    """How many workers hear cancel signals, which a worker does from when it is up until it ends."""
-    try:
-        with redis.Redis.from_url(redis_url, socket_timeout=READY_TIMEOUT_SECONDS) as client:
-            ((_, count),) = client.pubsub_numsub(Names(deployment)(keys.SIGNALS))
-            return int(count)
-    except (redis.RedisError, ValueError) as error:  # a text that may hold the URL, and so the password
-        raise LocalModeError(f"REDIS_URL: cannot connect ({type(error).__name__})") from None
+def _environment(
+    environ: Mapping[str, str],
+    settings: LocalSettings,
+    directory: DataDirectory,
+    running: Services,
+    terminal: Terminal,
+) -> dict[str, str]:
+    """Of a process that starts now; what a person needs of it for a process of their own is in a file beside."""
+    environment = child_environment(site_environment(environ), settings, directory, running)
+    write_environment(directory, environment)
+    if terminal.has_colours:
+        environment.setdefault("FORCE_COLOR", "1")
+    return {"PYTHONUNBUFFERED": "1", **environment}

@@ -10,7 +10,6 @@ from relaykit.local.errors import LocalModeError, Stopped
 
 START_SECONDS = 120.0
 POLL_SECONDS = 0.02
-WATCH_SECONDS = 0.1
 
 
 class StopRequest:
@@ -41,14 +40,8 @@ def wait_until(
         time.sleep(POLL_SECONDS)
 
 
-def watch(children: Sequence[Child], stop: StopRequest) -> None:
-    """Returns when `stop` is requested. Raises LocalModeError when one of `children` ends first."""
-    while not stop.requested:
-        _check(children)
-        time.sleep(WATCH_SECONDS)
-
-
 def _check(children: Sequence[Child]) -> None:
+    """Raises LocalModeError when one of the children has ended."""
     for child in children:
         if child.exit_code() is not None:
             raise LocalModeError(child.obituary())

@@ -21,6 +21,12 @@ NEVER_CALLED_WITH_OUR_STORE: Final[Mapping[str, str]] = {
     "_paginate_thread_items_reverse": "with CHATKIT_STORE=own it is called",
 }
 
+STREAMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "respond": ("thread", "item", "context"),
+    "action": ("thread", "action", "sender", "context"),
+}
+"""The methods that yield events, with what the SDK calls them with."""
+
 
 def overrides(server: ChatKitServer[Any], method: str) -> bool:
     """Whether the server has a method of its own in the place of the SDK's: by its class, a mixin, or on itself."""
@@ -57,6 +63,25 @@ def unfit_context(context: Callable[..., Any]) -> str | None:
         signature.bind(None)
     except TypeError as error:
         return f"called with the RequestContext: {error}"
+    return None
+
+
+def unfit_streams(server: ChatKitServer[Any]) -> str | None:
+    """Why respond() or action() cannot be called as the SDK calls them, with the place; None where they can."""
+    for name, arguments in STREAMS.items():
+        method = getattr(server, name)
+        code = getattr(inspect.unwrap(getattr(method, "__func__", method)), "__code__", None)
+        if code is None or not overrides(server, name):
+            continue
+        place = f"{name}() in {code.co_filename}:{code.co_firstlineno}"
+        if inspect.iscoroutinefunction(method):
+            return f"{place} has no `yield`: it has to be an async generator, which yields events"
+        if inspect.isgeneratorfunction(method):
+            return f"{place} is a generator without `async`: `async def` is what the SDK calls"
+        try:
+            inspect.signature(method).bind(*arguments)
+        except TypeError as error:
+            return f"{place}, called with {', '.join(arguments)}: {error}"
     return None
 
 

@@ -20,7 +20,7 @@ from chatkit.store import AttachmentStore, Store
 from relaykit.shared.errors import ContextTimeout, ServerLoadError
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.settings import Settings
-from relaykit.shared.site.checks import bypassed, holders_of, own_methods, unfit_context
+from relaykit.shared.site.checks import bypassed, holders_of, own_methods, unfit_context, unfit_streams
 from relaykit.shared.site.load_loop import TOO_EARLY, StartsTask, unrun_loop, wants_loop
 from relaykit.shared.site.refusals import server_refusals
 from relaykit.shared.site.shadow import SHADOWED, is_shadowed
@@ -158,7 +158,7 @@ def _load(
         raise ServerLoadError(f"CHATKIT_CONTEXT={settings.chatkit_context}: {unfit}")
     server = instance or _named_server(settings.chatkit_server, store, attachment_store)
     is_store_ours = settings.chatkit_store == "postgres"
-    if reason := bypassed(server, is_store_ours=is_store_ours):
+    if reason := bypassed(server, is_store_ours=is_store_ours) or unfit_streams(server):
         raise ServerLoadError(f"CHATKIT_SERVER={settings.chatkit_server}: {reason}")
     if is_store_ours:
         _put_store(server, store)

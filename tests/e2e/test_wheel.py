@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from relaykit.shared.version import VERSION
-from tests.e2e.test_local_mode import signed_in
-from tests.support.local_mode import LocalMode, temporary_data_dir
+from tests.support.local_mode import LocalMode, signed_in, temporary_data_dir
 from tests.support.system import ROOT, create
 
 SITE = {

@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     (
         *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "references").glob("*.md"),
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     )
 )
@@ -17,7 +18,8 @@ HEAD_LINES = 2
 """Of a table: the names of the columns, and the line below them."""
 _FENCE = re.compile(r"^ *(```|~~~)")
 _PATH = re.compile(
-    r"`((?:api|bench|deploy|docs|examples|relaykit|shared|tests|web|worker|\.githooks)/[\w./-]+)`", re.ASCII
+    r"`((?:api|bench|deploy|docs|examples|references|relaykit|scripts|shared|tests|web|worker|\.githooks)/[\w./-]+)`",
+    re.ASCII,
 )
 
 

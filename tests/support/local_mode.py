@@ -15,11 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
+
 from tests.support.services import open_folder, remove_data
+from tests.support.system import Caller
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 300.0
-READY_LINE = re.compile(r"Redis: (?:Redis|Valkey) \d+\.\d+\.\d+ \(.+\)\nRelaykit is ready: (http://\S+)/\n")
+READY_LINE = re.compile(
+    r"^Redis: (?:Redis|Valkey) \d+\.\d+\.\d+ \(.+\)\n(?:.*\n)*Relaykit is ready: (http://\S+)/\n", re.M
+)
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,23 @@ class LocalMode:
     def ready(self) -> str:
         """Waits for the ready line; the address in it."""
         wait_until(
-            "the ready line, or the end", lambda: self.said.endswith("\n") or self.process.poll() is not None
+            "the ready line, or the end",
+            lambda: READY_LINE.search(self.said) or self.process.poll() is not None,
         )
-        line = READY_LINE.fullmatch(self.said)
+        line = READY_LINE.search(self.said)
         assert line, f"exit code {self.process.poll()}\n{self.said}\n{self.complained}"
         return line[1]
 
     def ended(self) -> int:
         """Waits for its end; the exit code."""
         return self.process.wait(START_SECONDS)
+
+    def kill(self) -> None:
+        """Kills it, and waits for the end of all that it has started."""
+        family = descendants(self.process.pid)
+        self.process.kill()
+        self.process.wait()
+        wait_until("the killed start's children are gone", lambda: not any(child.alive() for child in family))
 
     def stop(self, number: signal.Signals) -> None:
         """Asks it to stop, and makes sure that it did so without a word and without leaving anything."""
@@ -86,6 +99,20 @@ class LocalMode:
         assert not self.complained
         assert not [child for child in family if child.alive()]
         assert_nothing_runs_in(self.data_dir)
+
+
+async def signed_in(address: str) -> Caller:
+    """Alice, with a token of local mode's own issuer."""
+    client = httpx2.AsyncClient(base_url=address, timeout=30)
+    response = await client.post("/dev/token", json={"sub": "alice", "tenant": None, "ttl_seconds": 600})
+    assert response.status_code == 200, response.text
+    return Caller(client, response.json()["access_token"])
+
+
+def kill_all(family: Sequence[ProcessId]) -> None:
+    for child in family:
+        if child.alive():
+            os.kill(child.pid, signal.SIGKILL)
 
 
 def descendants(pid: int) -> list[ProcessId]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 
 from relaykit.cli import COMMANDS, main
 from relaykit.command_help import COLUMNS, DESCRIPTIONS, EPILOG, Setting
-from relaykit.local.local_settings import DATA_DIR, read_local_settings
+from relaykit.local.local_settings import DATA_DIR, DEV_DRAIN_SECONDS, DRAIN_SECONDS, read_local_settings
 from relaykit.shared.settings import Settings
 
+LOCAL = {"dev": DEV_DRAIN_SECONDS, "local": DRAIN_SECONDS}
 SETTINGS = [(command, setting) for command, (_, settings) in DESCRIPTIONS.items() for setting in settings]
 
 
@@ -52,7 +54,7 @@ def test_each_command_says_in_sentences_what_it_does(
 @pytest.mark.parametrize(("command", "setting"), SETTINGS, ids=lambda value: getattr(value, "name", value))
 def test_a_setting_has_the_default_of_the_code_and_its_unit(command: str, setting: Setting) -> None:
     assert setting.default == (
-        local_default(setting.name) if command == "local" else default_of(setting.name)
+        local_default(command, setting.name) if command in LOCAL else default_of(setting.name)
     )
     assert setting.meaning.endswith(".")
     if setting.name.endswith("_SECONDS"):
@@ -64,14 +66,15 @@ def default_of(name: str) -> str | None:
     return None if field.is_required() else f"{field.default}"
 
 
-def local_default(name: str) -> str | None:
-    read = read_local_settings({"PORT": "8000"})
+def local_default(command: str, name: str) -> str | None:
+    read = read_local_settings({"PORT": "8000"}, LOCAL[command])
     return {
         "REDIS_URL": "",
         "DATABASE_URL": "",
         "HOST": read.host,
         "API_PROCESSES": str(len(read.ports)),
-        "WORKERS": str(read.workers),
+        "WORKERS": str(len(read.worker_ports)),
+        "APP_DIR": f"{os.path.relpath(read.folder)}",
         "DATA_DIR": str(read.data_dir.relative_to(Path.cwd())),
         "SHUTDOWN_DELAY_SECONDS": f"{read.shutdown_delay_seconds:g}",
         "DRAIN_SECONDS": f"{read.drain_seconds:g}",

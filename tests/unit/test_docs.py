@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,17 @@ def test_a_decision_has_its_four_parts_in_order(page) -> None:
         assert found in ([], list(PARTS)), page.name
     assert _PART.search(page.read_text()), f"{page.name} has no parts"
     assert "**Else.**" not in page.read_text()
+
+
+TESTS_NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_each_test_that_a_page_names_is_there(page: Path) -> None:
+    """A page that gives a test as its evidence is as good as that test."""
+    missing = [
+        f"{file}::{name}"
+        for file, name in TESTS_NAMED.findall(page.read_text())
+        if f"def {name}(" not in (ROOT / file).read_text()
+    ]
+    assert not missing

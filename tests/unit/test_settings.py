@@ -246,3 +246,27 @@ def test_a_process_with_a_bad_setting_stops_with_that_line(module):
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"relaykit {module}: bad_setting: LEASE_SECONDS: ")
     assert "secret" not in line
+
+
+OFF_LOOPBACK = [
+    {"HOST": "0.0.0.0"},
+    {"REDIS_URL": "redis://redis.internal:6379/0"},
+    {"DATABASE_URL": "postgresql://relaykit@db.internal/relaykit"},
+    {"DATABASE_URL": "postgresql:///relaykit?host=db.internal"},
+]
+
+
+@pytest.mark.parametrize("elsewhere", OFF_LOOPBACK)
+def test_texts_of_exceptions_are_logged_off_loopback_only_where_that_is_said_twice(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: dict[str, str]
+) -> None:
+    """A deployment's exceptions quote users, and no worker knows who reads its log."""
+    assert "LOG_EXCEPTIONS=full is for loopback" in problem(monkeypatch, LOG_EXCEPTIONS="full", **elsewhere)
+    monkeypatch.setenv("LOG_EXCEPTIONS", "full-anywhere")
+    assert load_settings().log_exceptions == "full-anywhere"
+
+
+def test_on_loopback_texts_of_exceptions_may_be_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_EXCEPTIONS", "full")
+    monkeypatch.setenv("DATABASE_URL", "postgresql:///relaykit?host=/run/postgresql")
+    assert load_settings().log_exceptions == "full"

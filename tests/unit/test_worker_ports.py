@@ -1,20 +1,26 @@
-"""Local mode starts several workers on one host, each of which needs a port of its own for its probes."""
+"""Local mode's workers listen side by side."""
 
 from __future__ import annotations
 
 import pytest
 
-from relaykit.local.supervisor import _worker_port
+from relaykit.local.errors import LocalModeError
+from relaykit.local.local_settings import read_local_settings
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("environ", "ports"),
     [
-        ({}, [{}, {}]),
-        ({"WORKER_PORT": "0"}, [{}, {}]),
-        ({"WORKER_PORT": "9100"}, [{"WORKER_PORT": "9100"}, {"WORKER_PORT": "9101"}]),
-        ({"WORKER_PORT": "soon"}, [{}, {}]),  # each worker says that it is none
+        ({}, (None, None)),
+        ({"WORKER_PORT": "0"}, (None, None)),
+        ({"WORKER_PORT": "9100"}, (9100, 9101)),
     ],
 )
-def test_the_ports_of_workers_count_up_from_the_one_that_is_given(given, expected):
-    assert [_worker_port(given, index) for index in range(2)] == expected
+def test_each_worker_has_a_port_of_its_own(environ: dict[str, str], ports: tuple[int | None, ...]) -> None:
+    assert read_local_settings({"WORKERS": "2", **environ}).worker_ports == ports
+
+
+@pytest.mark.parametrize("port", ["soon", "-1", "65534"])
+def test_a_port_that_not_all_of_them_can_have_is_refused(port: str) -> None:
+    with pytest.raises(LocalModeError, match="WORKER_PORT: must be a whole number from 0 to 65533"):
+        read_local_settings({"WORKERS": "2", "WORKER_PORT": port})

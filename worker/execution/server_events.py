@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from chatkit.errors import BaseStreamError
+from chatkit.errors import BaseStreamError, CustomStreamError
 from chatkit.store import NotFoundError, Store
 from chatkit.types import (
     AssistantMessageContentPartTextDelta,
@@ -25,13 +25,14 @@ from starlette.exceptions import HTTPException
 
 from relaykit.shared.crashes import ServerCrashed, site_code
 from relaykit.shared.errors import Fenced, Stopping
-from relaykit.shared.log import failure
+from relaykit.shared.log import exception_text, failure
 from relaykit.shared.site.refusals import refusal_of, stream_error
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.text import is_well_formed, well_formed_copy
 from relaykit.worker.execution.item_ids import ItemIds, store_type
 from relaykit.worker.execution.left_generators import keep_left_generators, watch_generators
 from relaykit.worker.execution.loop_turns import LoopTurns
+from relaykit.worker.execution.mistakes import ServerMistake, check_event, check_thread, no_stream
 from relaykit.worker.execution.stop import StopState
 from relaykit.worker.publishing.delta_text import DeltaText
 from relaykit.worker.publishing.publisher import RunJournal
@@ -85,6 +86,7 @@ class ServerEvents:
         self._ids = ItemIds(partial(_generate_id, user.server.store, prepared.thread, context), given)
         self._is_store_ours = user.is_store_ours
         self._deltas = DeltaText()
+        self._has_warned = False
 
     async def read(self) -> AsyncGenerator[ThreadStreamEvent, None]:
         """Raises what the server does. However it ends, the server's own generator ends before it, in the same task."""
@@ -95,7 +97,7 @@ class ServerEvents:
                 yield self._prepared.opening
             watch_generators()
             with site_code:
-                source = aiter(self._prepared.stream())
+                source = _started(self._prepared.stream())
             while True:
                 try:
                     event = await anext(source)
@@ -116,6 +118,8 @@ class ServerEvents:
                 if type(event) is ThreadItemUpdatedEvent:
                     yield self._update(event)
                 else:
+                    check_event(event, source)
+                    self._warn_of_thread(event, source)
                     for storable in await self._storable(event):
                         yield storable
                 if self._state.reason is not None:
@@ -125,17 +129,29 @@ class ServerEvents:
             raise
         except Exception as error:
             # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
+            reason = {"reason": str(error)} if isinstance(error, ServerMistake) else {}
             log.error(  # noqa: TRY400
                 "the server failed: the run ends with an error",
                 action="server_failed",
                 run_id=self._run_id,
+                **reason,
                 **failure(error),
             )
             if isinstance(error, HTTPException) and (refused := refusal_of(error)):
                 raise stream_error(refused) from error
+            if (text := exception_text(error)) is not None:
+                raise CustomStreamError(text, allow_retry=True) from error
             raise
         finally:
             await self._close(source)
+
+    def _warn_of_thread(self, event: ThreadStreamEvent, source: object) -> None:
+        """Once a run: the SDK takes such an item, and so it is no reason to fail."""
+        if not self._has_warned and (mistake := check_thread(event, self._prepared.thread.id, source)):
+            self._has_warned = True
+            log.warning(
+                "the server is mistaken", action="server_mistake", run_id=self._run_id, reason=mistake
+            )
 
     def _update(self, event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
         if self._ids.has_names:
@@ -190,6 +206,16 @@ class ServerEvents:
                 run_id=self._run_id,
                 **failure(error),
             )
+
+
+def _started(stream: object) -> AsyncIterator[ThreadStreamEvent]:
+    """Raises ServerMistake for what cannot be iterated, such as the coroutine of a function without a `yield`."""
+    if isinstance(stream, AsyncIterable):
+        return aiter(stream)
+    mistake = no_stream(stream)
+    if isinstance(stream, Coroutine):
+        stream.close()
+    raise mistake
 
 
 def _generate_id(store: Store[Any], thread: ThreadMetadata, context: Any, item: ThreadItem) -> str:

@@ -18,7 +18,7 @@ import uvloop
 
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
-from relaykit.shared.process.listener import bind
+from relaykit.shared.process.listener import bind, given_listener
 from relaykit.shared.queue.claims import Claim
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.client import open_redis
@@ -62,7 +62,9 @@ class Keeper:
         loop = asyncio.get_running_loop()
         listener = None
         if self._settings.worker_port:
-            listener = bind(self._settings.host, self._settings.worker_port, "HOST, WORKER_PORT")
+            listener = given_listener() or bind(
+                self._settings.host, self._settings.worker_port, "HOST, WORKER_PORT"
+            )
         note_runs_of_tasks(loop)
         thread = _Thread(self, Watchdog(), listener)
         thread.start()

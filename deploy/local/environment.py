@@ -1,0 +1,72 @@
+"""The environment of the API and worker processes: what is set, the site's `.env`, and what local mode adds."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from relaykit.local.data_directory import DataDirectory
+from relaykit.local.local_settings import LocalSettings, site_folder
+from relaykit.local.services import Services
+
+ENVIRONMENT_FILE = "env"
+"""In the data folder: for a worker, or a shell, of one's own."""
+_LOCAL_NAMES = ("APP_DIR", "CHATKIT_SERVER")
+
+
+def site_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that have a value, with those of the file `.env` in the site's folder that are not set already."""
+    file = site_folder(environ) / ".env"
+    given = {name: value for name, value in environ.items() if value}
+    found = dotenv_values(file) if file.is_file() else {}
+    return {**{name: value for name, value in found.items() if value}, **given}
+
+
+def child_environment(
+    given: Mapping[str, str], settings: LocalSettings, directory: DataDirectory, services: Services
+) -> dict[str, str]:
+    """PORT aside. What is given stays; what is not gets a value here."""
+    return {**_local(settings, directory, services), **given, "APP_DIR": str(settings.folder)}
+
+
+def write_environment(directory: DataDirectory, environment: Mapping[str, str]) -> Path:
+    """A file that a shell reads, with what differs from the caller's own environment. Its owner alone may read it.
+
+    set -a; . .relaykit/env; set +a; relaykit worker
+    """
+    path = directory.path / ENVIRONMENT_FILE
+    lines = [
+        f"{name}={shlex.quote(value)}\n"
+        for name, value in environment.items()
+        if os.environ.get(name) != value or name in _LOCAL_NAMES
+    ]
+    fresh = path.with_name(f"{ENVIRONMENT_FILE}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w") as file:
+        file.writelines(lines)
+    fresh.replace(path)
+    return path
+
+
+def _local(settings: LocalSettings, directory: DataDirectory, services: Services) -> dict[str, str]:
+    return {
+        "JWKS_URL": f"{settings.address}/dev/jwks.json",
+        "JWT_ISSUER": settings.address,
+        "JWT_AUDIENCE": "relaykit-local",
+        "LOCAL_ISSUER_KEY_FILE": str(directory.path / "issuer.pem"),
+        "PUBLIC_URL": settings.address,
+        "ATTACHMENTS_URL": (directory.path / "attachments").as_uri(),
+        "ATTACHMENTS_KEY": directory.secret("attachments.key"),
+        "LOG_FORMAT": "console",
+        "LOG_EXCEPTIONS": "full" if services.are_ours else "places",
+        "SHUTDOWN_DELAY_SECONDS": str(settings.shutdown_delay_seconds),
+        "DRAIN_SECONDS": str(settings.drain_seconds),
+        "BLOCKED_SECONDS": "0",  # a debugger stops the loop for as long as it likes
+        "REDIS_URL": services.redis_url,
+        "DATABASE_URL": services.database_url,
+        "HOST": settings.host,
+    }

@@ -1,0 +1,82 @@
+"""Changes of the files that the running code was loaded from."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from watchfiles import Change, DefaultFilter, watch
+
+import relaykit
+
+STEP_MS = 50
+"""A burst of changes, such as an editor makes, is over when nothing has changed for so long."""
+BURST_MS = 400
+SUFFIXES = (".py", ".env")
+OURS = tuple(
+    str(folder.resolve())
+    for folder in (Path(relaykit.__file__).parent, *Path(relaykit.__file__).parent.iterdir())
+    if folder.is_dir()
+)
+
+
+class FileChanges:
+    """`taken()` says what has changed since it was asked last."""
+
+    def __init__(self) -> None:
+        self._changed: set[str] = set()
+        self._lock = threading.Lock()
+
+    def note(self, paths: set[str]) -> None:
+        with self._lock:
+            self._changed |= paths
+
+    def taken(self) -> set[str]:
+        with self._lock:
+            changed, self._changed = self._changed, set()
+        return changed
+
+
+class _Sources(DefaultFilter):
+    """Python's files and `.env`, but for those in folders of tools, of an environment and of our own data."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(ignore_paths=[data_dir])
+
+    def __call__(self, change: Change, path: str) -> bool:
+        return path.endswith(SUFFIXES) and super().__call__(change, path)
+
+
+def is_ours(path: str) -> bool:
+    """Whether the file is Relaykit's own, which a process on standby has imported already."""
+    return path.startswith(OURS)
+
+
+@contextmanager
+def watched(folder: Path, data_dir: Path) -> Iterator[FileChanges]:
+    """The changes below the folder, until the block ends."""
+    changes, stop = FileChanges(), threading.Event()
+
+    def collect() -> None:
+        found = watch(
+            folder,
+            watch_filter=_Sources(data_dir),
+            stop_event=stop,
+            step=STEP_MS,
+            debounce=BURST_MS,
+            rust_timeout=200,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+        )
+        for changed in found:
+            changes.note({path for _, path in changed})
+
+    thread = threading.Thread(target=collect, name="file-changes", daemon=True)
+    thread.start()
+    try:
+        yield changes
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,186 @@
+"""`relaykit dev` in a site's folder: what is saved is what answers, and the terminal says what happens."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.support.client_view import shown, texts
+from tests.support.dev_site import COUNTED, NAME, Site
+from tests.support.local_mode import (
+    LocalMode,
+    descendants,
+    kill_all,
+    named,
+    signed_in,
+    temporary_data_dir,
+    wait_until,
+)
+from tests.support.retrying_client import Persistent
+from tests.support.system import Answer, Caller, create
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "site")
+
+
+@pytest.fixture
+def dev(site: Site) -> Iterator[Callable[..., LocalMode]]:
+    """`relaykit dev` for the site; what is left of it at the end is killed."""
+    with temporary_data_dir() as data_dir:
+        modes: list[LocalMode] = []
+
+        def start(**environ: str) -> LocalMode:
+            command = (sys.executable, "-m", "relaykit", "dev", NAME)
+            modes.append(LocalMode(data_dir, command, APP_DIR=str(site.folder), **environ))
+            return modes[-1]
+
+        yield start
+        for mode in modes:
+            mode.kill()
+
+
+def reloads(mode: LocalMode) -> int:
+    return mode.said.count("\nReloaded.\n")
+
+
+async def save(mode: LocalMode, site: Site, word: str) -> None:
+    """Saves the file, and waits until what was saved runs."""
+    before = reloads(mode)
+    site.save(word)
+    await said(f"{word} is loaded", lambda: reloads(mode) > before)
+
+
+async def said(what: str, condition: Callable[[], object]) -> None:
+    """Waits while the clients of the test go on."""
+    await asyncio.to_thread(wait_until, what, condition)
+
+
+async def ask(caller: Caller, text: str) -> Answer:
+    return await caller.stream(create(text))
+
+
+async def half_answered(caller: Caller) -> tuple[Persistent, asyncio.Task[None]]:
+    """A client whose answer stands half way."""
+    client = Persistent([caller], create("count"), key="counting")
+    following = asyncio.create_task(client.follow())
+    while b'20 "' not in client.read + client.incoming:
+        assert not following.done(), client.refused
+        await asyncio.sleep(0.01)
+    return client, following
+
+
+def answer_of(client: Persistent) -> str:
+    """The one answer that the client shows after all that it was sent."""
+    items = shown(Answer(200, httpx2.Headers(), client.read)).values()
+    (answer,) = [item for item in items if item["type"] == "assistant_message"]
+    return "".join(texts(answer))
+
+
+async def test_what_is_saved_answers_and_an_answer_goes_on_across_it(
+    dev: Callable[..., LocalMode], site: Site
+) -> None:
+    """The client of the answer that was under way comes back, and has it whole: from the next attempt."""
+    mode = dev()
+    caller = await signed_in(mode.ready())
+    assert (await ask(caller, "hi")).text == "first none "
+    client, following = await half_answered(caller)
+    await save(mode, site, "second")
+    assert (await ask(caller, "hi")).text == "second none "
+    site.open_gate()
+    await following
+    assert client.refused == []
+    assert answer_of(client) == COUNTED
+
+
+@pytest.mark.long
+async def test_ten_reloads_in_one_answer_leave_it_whole(dev: Callable[..., LocalMode], site: Site) -> None:
+    mode = dev()
+    caller = await signed_in(mode.ready())
+    client, following = await half_answered(caller)
+    for number in range(10):
+        await save(mode, site, f"word{number}")
+    site.open_gate()
+    await following
+    assert answer_of(client) == COUNTED
+    assert (await ask(caller, "hi")).text == "word9 none "
+
+
+async def test_a_file_that_does_not_load_leaves_the_old_code_running(
+    dev: Callable[..., LocalMode], site: Site
+) -> None:
+    """The terminal names the file and the line; the next file that loads is loaded."""
+    mode = dev()
+    caller = await signed_in(mode.ready())
+    site.save("second", more="\nPRICES = {}['apple']\n")
+    line = len(site.file.read_text().splitlines())
+    await said(
+        "the failure is said", lambda: "Not reloaded, the code that was loaded before goes on" in mode.said
+    )
+    assert f"KeyError at {site.file}:{line} in <module>" in mode.said
+    assert (await ask(caller, "hi")).text == "first none "
+    await save(mode, site, "third")
+    assert (await ask(caller, "hi")).text == "third none "
+
+
+async def test_an_answer_survives_the_death_of_its_worker(dev: Callable[..., LocalMode], site: Site) -> None:
+    mode = dev(LEASE_SECONDS="3")
+    caller = await signed_in(mode.ready())
+    client, following = await half_answered(caller)
+    workers = named(descendants(mode.process.pid), "relaykit.worker")
+    kill_all([min(workers, key=lambda worker: worker.pid)])  # the others are on standby
+    await said("its end is said", lambda: "worker 0 was ended by SIGKILL; it is started again." in mode.said)
+    site.open_gate()
+    await following
+    assert answer_of(client) == COUNTED
+
+
+async def test_the_terminal_has_the_lines_of_each_process_and_what_respond_raises(
+    dev: Callable[..., LocalMode], site: Site
+) -> None:
+    """With its text and traceback, which the chat's page shows as well: all of it is this person's own."""
+    mode = dev()
+    caller = await signed_in(mode.ready())
+    answer = await ask(caller, "fail")
+    assert answer.events[-1]["message"] == "LookupError: the database has no such column"
+    await said("the traceback is there", lambda: "worker 0 | LookupError: the database has" in mode.said)
+    assert "worker 0 | asked for 'fail' in site\n" in mode.said
+    assert f'worker 0 |   File "{site.file}", line ' in mode.said
+    assert "api 0    | " in mode.said
+    assert "asked for 'fail'" in (mode.data_dir / "logs" / "worker-0.log").read_text()
+
+
+async def test_the_sites_env_file_is_read_and_read_again(dev: Callable[..., LocalMode], site: Site) -> None:
+    (site.folder / ".env").write_text('GREETING="hello there"\n')
+    mode = dev()
+    caller = await signed_in(mode.ready())
+    assert (await ask(caller, "hi")).text == "first hello there "
+    (site.folder / ".env").write_text("GREETING=moin\n")
+    await said("it is loaded", lambda: reloads(mode))
+    assert (await ask(caller, "hi")).text == "first moin "
+
+
+async def test_a_worker_of_ones_own_takes_its_settings_from_the_file_that_is_left_for_it(
+    dev: Callable[..., LocalMode], site: Site
+) -> None:
+    """As a debugger wants it: WORKERS=0, and `relaykit worker` in a terminal beside."""
+    mode = dev(WORKERS="0")
+    caller = await signed_in(mode.ready())
+    file = mode.data_dir / "env"
+    assert file.stat().st_mode & 0o777 == 0o600
+    shell = f"set -a; . {file}; set +a; exec {sys.executable} -m relaykit worker"
+    worker = subprocess.Popen(["/bin/sh", "-c", shell], env={}, stderr=subprocess.DEVNULL)
+    try:
+        assert (await ask(caller, "hi")).text == "first none "
+    finally:
+        worker.terminate()
+        assert worker.wait(60) == 0

@@ -1,0 +1,135 @@
+"""Mistakes of a site's server are told with the place in its file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from chatkit.server import ChatKitServer
+from chatkit.types import (
+    AssistantMessageItem,
+    ErrorEvent,
+    NoticeEvent,
+    ProgressUpdateEvent,
+    ThreadItemAddedEvent,
+    ThreadMetadata,
+    ThreadStreamEvent,
+    UserMessageItem,
+)
+
+from relaykit.shared.site.checks import unfit_streams
+from relaykit.worker.execution.mistakes import EVENTS, ServerMistake, check_event, check_thread, no_stream
+
+
+async def respond(event: Any) -> AsyncIterator[Any]:
+    yield event
+
+
+LINE = respond.__code__.co_firstlineno + 1
+PLACE = f"respond() in {__file__}:{LINE}"
+
+
+NO_EVENTS = [({"type": "notice"}, "dict"), ("text", "str"), (None, "NoneType"), (7, "int")]
+
+
+@pytest.mark.parametrize(("event", "kind"), NO_EVENTS)
+async def test_what_is_no_event_is_named_by_its_type_and_the_line_that_yielded_it(
+    event: Any, kind: str
+) -> None:
+    source = respond(event)
+    yielded = await anext(source)
+    with pytest.raises(ServerMistake) as raised:
+        check_event(yielded, source)
+    assert str(raised.value) == f"{PLACE} yielded a {kind}, not a ThreadStreamEvent"
+
+
+async def test_each_type_of_event_passes_and_so_does_a_sites_own_subclass() -> None:
+    class Friendly(NoticeEvent):
+        pass
+
+    assert {NoticeEvent, ErrorEvent, ProgressUpdateEvent, ThreadItemAddedEvent} <= set(EVENTS)
+    for event in (NoticeEvent(level="info", message="x"), Friendly(level="info", message="x")):
+        source = respond(event)
+        check_event(await anext(source), source)
+
+
+async def test_an_item_of_another_thread_is_told_and_no_other() -> None:
+    now = datetime(2026, 1, 1)
+    item = AssistantMessageItem(id="a", thread_id="another", created_at=now, content=[])
+    source = respond(ThreadItemAddedEvent(item=item))
+    event = await anext(source)
+    assert check_thread(event, "another", source) is None
+    told = f"{PLACE} yielded an item of another thread, which is stored in the run's own"
+    assert check_thread(event, "own", source) == told
+    assert check_thread(NoticeEvent(level="info", message="x"), "own", source) is None
+
+
+async def test_a_coroutine_instead_of_a_stream_is_named_with_its_function() -> None:
+    async def answer() -> None:
+        pass
+
+    made = answer()
+    first = answer.__code__.co_firstlineno
+    assert str(no_stream(made)).startswith(
+        f"answer() in {__file__}:{first} gave a coroutine, not an async generator"
+    )
+    made.close()
+
+
+class Fits(ChatKitServer[Any]):
+    async def respond(
+        self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
+    ) -> AsyncIterator[ThreadStreamEvent]:
+        yield NoticeEvent(level="info", message="x")
+
+
+class Delegates(ChatKitServer[Any]):
+    def respond(self, *given: Any) -> AsyncIterator[ThreadStreamEvent]:
+        return respond(NoticeEvent(level="info", message="x"))
+
+
+class Returns(ChatKitServer[Any]):
+    async def respond(self, thread: Any, item: Any, context: Any) -> Any:  # type: ignore[override]
+        return []
+
+
+class TakesLess(ChatKitServer[Any]):
+    async def respond(self, thread: Any, item: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+        yield item
+
+
+class NotAsync(ChatKitServer[Any]):
+    def respond(self, thread: Any, item: Any, context: Any) -> Any:
+        yield item
+
+
+class Acts(Fits):
+    async def action(self, thread: Any, action: Any, context: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+        yield action
+
+
+@pytest.mark.parametrize("server", [Fits, Delegates])
+def test_a_server_as_the_sdk_calls_it_fits(server: type[ChatKitServer[Any]]) -> None:
+    assert unfit_streams(server(None)) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("server", "method", "reason"),
+    [
+        (Returns, "respond", "has no `yield`: it has to be an async generator, which yields events"),
+        (TakesLess, "respond", ", called with thread, item, context: too many positional arguments"),
+        (NotAsync, "respond", "is a generator without `async`: `async def` is what the SDK calls"),
+        (Acts, "action", ", called with thread, action, sender, context: too many positional arguments"),
+    ],
+)
+def test_a_server_that_cannot_be_called_is_told_where(
+    server: type[ChatKitServer[Any]], method: str, reason: str
+) -> None:
+    code = getattr(server, method).__code__
+    told = unfit_streams(server(None))  # type: ignore[arg-type]
+    place = f"{method}() in {__file__}:{code.co_firstlineno}"
+    assert told is not None
+    assert told.startswith(place)
+    assert told.removeprefix(place).lstrip() == reason
