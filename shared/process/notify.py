@@ -29,4 +29,8 @@ def notify(state: str) -> None:
             sender.settimeout(SEND_SECONDS)
             sender.sendto(f"{state}\nMAINPID={os.getpid()}".encode(), address)
     except OSError as error:
-        log.warning("the service manager cannot be told", action="notify_failed", **failure(error))
+        log.warning(
+            "the service manager cannot be told the state: the process goes on",
+            action="notify_failed",
+            **failure(error),
+        )

@@ -150,7 +150,10 @@ class ServerEvents:
         if not self._has_warned and (mistake := check_thread(event, self._prepared.thread.id, source)):
             self._has_warned = True
             log.warning(
-                "the server is mistaken", action="server_mistake", run_id=self._run_id, reason=mistake
+                "the server has yielded an item of another thread: it is stored in the run's own",
+                action="server_mistake",
+                run_id=self._run_id,
+                reason=mistake,
             )
 
     def _update(self, event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
