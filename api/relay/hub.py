@@ -20,11 +20,20 @@ from redis.exceptions import ResponseError
 from relaykit.api.relay.subscription import READ_ENTRIES, Follow, Subscription
 from relaykit.api.relay.tail import adjoins, continues
 from relaykit.shared.errors import JournalGone, QueueUnavailable
-from relaykit.shared.journal import START, Cursor, Entry, Field, JournalReader, entries, follows, noticed
+from relaykit.shared.journal import (
+    START,
+    Cursor,
+    Entry,
+    Field,
+    JournalReader,
+    decode_notice,
+    entries,
+    follows,
+)
 from relaykit.shared.log import failure
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import UNREACHABLE, Redis, names_of, translated
-from relaykit.shared.redis.pubsub import heard, is_connected, listening
+from relaykit.shared.redis.pubsub import is_connected, messages, subscribed
 
 RECONNECT_SECONDS = 0.2
 SUBSCRIBE_SECONDS = 5.0
@@ -174,7 +183,7 @@ class Hub:
             raise JournalGone
         if following is not None and not continues(cursor, following):
             raise JournalGone
-        if following is not None and following.field is Field.MARK:
+        if following is not None and following.field is Field.ATTEMPT_START:
             await self._require_progress(follow.run_id, cursor)
         if follow.tail.last == START:
             follow.tail.restart(last.cursor, ended=last.field is Field.END)
@@ -191,7 +200,7 @@ class Hub:
         for entry in await self.journals.read(run_id, cursor, MARKS_AT_ONCE):
             if not continues(cursor, entry):
                 raise JournalGone
-            if entry.field is not Field.MARK:
+            if entry.field is not Field.ATTEMPT_START:
                 return
             cursor = entry.cursor
 
@@ -202,9 +211,9 @@ class Hub:
     async def _listen(self) -> None:
         while True:
             try:
-                async with listening(self._notices, self._ask_all) as pubsub:
-                    async for messages in heard(pubsub):
-                        for message in messages:
+                async with subscribed(self._notices, self._ask_all) as pubsub:
+                    async for batch in messages(pubsub):
+                        for message in batch:
                             self._hear(message)
             except QueueUnavailable as error:
                 log.warning("notices interrupted", action="hub_reconnect", **failure(error))
@@ -238,7 +247,7 @@ class Hub:
     def _take_notice(self, follow: Follow, data: bytes) -> None:
         """Takes what a notice brings, if that is what comes next; else it is read."""
         try:
-            found = noticed(data)
+            found = decode_notice(data)
         except JournalGone:
             found = []
         if found and adjoins(follow.tail.last, found[0]):

@@ -58,7 +58,7 @@ def encode(entry: Entry) -> bytes:
             return b"id: %d-%d\ndata: %b\n\n" % (*entry.cursor, payload)
         case Field.END:
             return b": end %b\n\n" % entry.payload
-        case Field.MARK:
+        case Field.ATTEMPT_START:
             return b""
 
 
