@@ -177,7 +177,7 @@ class Journals(JournalReader):
             return decode_append_reply(await self._append(**self._call(batch)))
 
     def pipe_append(self, batch: Batch, pipeline: Pipeline) -> None:
-        """Adds the append to `pipeline`; `decode_append_reply` reads the reply. A NoScriptError wants `load_scripts`."""
+        """Adds an append to `pipeline`; `decode_append_reply` reads the reply. A NoScriptError wants `load_scripts`."""
         call = self._call(batch)
         pipeline.evalsha(self._append.sha, 1, *call["keys"], *call["args"])
 
