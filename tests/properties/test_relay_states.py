@@ -208,8 +208,8 @@ def offline(issuer_key_file: Path) -> Settings:
 
 @quick
 @given(st.lists(st.sampled_from(get_args(Act)), max_size=20), st.booleans())
-@example(["step", "break", "close", "step"], resumes=True)  # it fails at its last bytes
-@example(["step", "hold", "end", "leave"], resumes=True)
+@example(acts=["step", "break", "close", "step"], resumes=True)  # it fails at its last bytes
+@example(acts=["step", "hold", "end", "leave"], resumes=True)
 async def test_whatever_befalls_a_stream_its_states_follow_the_table_and_it_gives_back_what_it_has(
     offline: Settings, acts: list[Act], resumes: bool
 ) -> None:
