@@ -114,13 +114,13 @@ class Receipt:
         self._writing: asyncio.Task[None] | None = None
 
     def note_received(self) -> None:
-        """The client was sent something; noted the first time that it is."""
+        """Notes that the client was sent something, the first time that it is."""
         if not self._is_received:
             self._is_received = True
             self._start(self._receipts.note_received)
 
     def note_delivered(self) -> None:
-        """The client was sent everything; noted where it asked by a POST."""
+        """Notes that the client was sent everything, where it asked by a POST."""
         if self.is_of_post:
             self._start(self._receipts.note_delivered)
 

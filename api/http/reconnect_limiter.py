@@ -29,7 +29,7 @@ class ReconnectLimiter:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._places = asyncio.Semaphore(MAX_PENDING_SUBSCRIBES)
+        self._pending = asyncio.Semaphore(MAX_PENDING_SUBSCRIBES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not _subscribes(scope["path"]):
@@ -37,7 +37,7 @@ class ReconnectLimiter:
             return
         try:
             async with asyncio.timeout(MAX_WAIT_SECONDS):
-                await self._places.acquire()
+                await self._pending.acquire()
         except TimeoutError:
             retry_seconds = random.uniform(*RETRY_SECONDS)  # noqa: S311
             await error_response(Overloaded(retry_after_seconds=retry_seconds))(scope, receive, send)
@@ -45,7 +45,7 @@ class ReconnectLimiter:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._places.release()
+            self._pending.release()
 
 
 def _subscribes(path: str) -> bool:

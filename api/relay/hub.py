@@ -72,9 +72,9 @@ class Hub:
         written: Sequence[bytes] = (),
         repeats_end: bool = False,
     ) -> Subscription | None:
-        """A place in the run after `cursor`; the caller gives it back with `leave`.
+        """A subscription to what follows `cursor`; the caller ends it with `leave`.
 
-        None where the run has ended and nothing follows the cursor; with `repeats_end` a place before its end.
+        None where the run has ended and nothing follows the cursor; with `repeats_end` one to its end alone.
         `expected` says that the journal is there or will come, because the run has not ended. `written` are the first
         events of the journal, which this process has just appended, for a subscription from the start. Raises
         JournalGone where the journal is gone, was trimmed before the cursor, has a hole right after it, or does not
@@ -84,9 +84,9 @@ class Hub:
         try:
             await self._send_subscribe(followed)
             if written and followed.tail.last == START:
-                subscription: Subscription | None = self._place_at_start(followed, written)
+                subscription: Subscription | None = self._from_start(followed, written)
             else:
-                subscription = await self._place_after(followed, cursor, expected, repeats_end)
+                subscription = await self._from_cursor(followed, cursor, expected, repeats_end)
         except BaseException:
             await self._leave(followed)
             raise
@@ -95,7 +95,7 @@ class Hub:
         return subscription
 
     async def leave(self, subscription: Subscription) -> None:
-        """Gives the place back. The hub follows the run no more where that was its last subscriber."""
+        """Ends the subscription. The hub follows the run no more where that was the last one."""
         await self._leave(subscription.followed)
 
     async def run(self) -> None:
@@ -170,15 +170,15 @@ class Hub:
             except UNREACHABLE:
                 return  # the connection is gone, and its subscriptions with it
 
-    def _place_at_start(self, followed: FollowedRun, written: Sequence[bytes]) -> Subscription:
-        """A place before the first events. What follows them is read as soon as Redis acknowledges the subscription."""
+    def _from_start(self, followed: FollowedRun, written: Sequence[bytes]) -> Subscription:
+        """A subscription to the first events and all others, which are read as soon as Redis acknowledges."""
         first = [Entry(Cursor(0, seq), Field.EVENT, event) for seq, event in enumerate(written, 1)]
         followed.tail.extend(first)
         if followed.notices is SUBSCRIBED:
             self.schedule_read(followed)
         return Subscription(self.journals, followed, START)
 
-    async def _place_after(
+    async def _from_cursor(
         self, followed: FollowedRun, cursor: Cursor, expected: bool, repeats_end: bool
     ) -> Subscription | None:
         try:

@@ -1,4 +1,4 @@
-"""The first half of a stream's response: the place in the run, and the head. `stream.py` has the second half."""
+"""The first half of a stream's response: the subscription and the head. `stream.py` has the second half."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ class Stream:
             await self.close()
 
     async def close(self) -> None:
-        """Gives back the stream's slot and its place in the run; the response is not completed."""
+        """Gives back the stream's slot and its subscription; the response is not completed."""
         self._advance(StreamState.OVER)
         self._slot.release()
         try:

@@ -1,4 +1,4 @@
-"""One client's place in a run: a cursor into the tail that the clients of the run share, or behind it."""
+"""What one client has of a run: a cursor into the tail that the clients of the run share, or behind it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLOSING: Final = DeliveryState.CLOSING
 
 
 class Subscription:
-    """One client's place in a run: a cursor, nothing more."""
+    """What one client has of a run: a cursor, nothing more."""
 
     __slots__ = ("_journals", "_read_entries", "cursor", "ended", "followed")
 
