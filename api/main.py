@@ -14,7 +14,7 @@ from relaykit.api.http.descriptors import descriptor_limit
 from relaykit.api.http.detached_streams import Application
 from relaykit.api.http.errors import install_error_handlers
 from relaykit.api.http.headers import add_http_headers
-from relaykit.api.http.reconnect_limiter import take_turns
+from relaykit.api.http.reconnect_limiter import limit_reconnects
 from relaykit.api.local.issuer import LocalIssuer, dev_router
 from relaykit.api.local.page import page_router
 from relaykit.api.openapi.chatkit import request_definitions
@@ -95,6 +95,6 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
         app.include_router(page_router())
     add_http_headers(app, settings)
     install_error_handlers(app)
-    take_turns(app)
+    limit_reconnects(app)
     describe(app, request_definitions)
     return app

@@ -8,11 +8,11 @@ written a moment later, for many runs together, apart from the time to their fir
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from relaykit.shared.errors import DatabaseUnavailable
+from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable
 from relaykit.shared.journal import FIRST
 from relaykit.shared.log import failure
 from relaykit.shared.queue.job_queue import REPEAT_SECONDS
@@ -106,21 +106,49 @@ class Receipts:
 
 
 class Receipt:
-    """What one stream notes of its run."""
+    """What one stream notes of its run. The stream does not wait for Redis; one note is written after the other."""
 
-    __slots__ = ("_receipts", "_run_id", "is_noted", "is_of_post")
+    __slots__ = ("_is_received", "_receipts", "_run_id", "_writing", "is_of_post")
 
     def __init__(self, receipts: Receipts, run_id: str, *, is_of_post: bool) -> None:
         self._receipts, self._run_id = receipts, run_id
         self.is_of_post = is_of_post
         """Whether the client asked by a POST: such a client reconnects by its POST, if it does."""
-        self.is_noted = False
-        """Whether it was noted that something was received."""
+        self._is_received = False
+        self._writing: asyncio.Task[None] | None = None
 
-    async def received(self) -> None:
-        """The client was sent something. Raises QueueUnavailable."""
-        await self._receipts.note_received(self._run_id)
+    def note_received(self) -> None:
+        """Notes that the client was sent something, the first time that it is."""
+        if not self._is_received:
+            self._is_received = True
+            self._start(self._receipts.note_received)
 
-    async def delivered(self) -> None:
-        """The client was sent everything. Raises QueueUnavailable."""
-        await self._receipts.note_delivered(self._run_id)
+    def note_delivered(self) -> None:
+        """Notes that the client was sent everything, where it asked by a POST."""
+        if self.is_of_post:
+            self._start(self._receipts.note_delivered)
+
+    async def written(self) -> None:
+        """Waits until all that was noted is written, or could not be."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    def _start(self, write: Callable[[str], Awaitable[None]]) -> None:
+        self._writing = asyncio.create_task(self._write(write, self._writing))
+
+    async def _write(
+        self, write: Callable[[str], Awaitable[None]], before: asyncio.Task[None] | None
+    ) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        try:
+            await write(self._run_id)
+        except QueueUnavailable as error:
+            log.info(
+                "a receipt was not written to Redis",
+                action="relay_unnoted",
+                run_id=self._run_id,
+                code=error.code,
+            )
+        if self._writing is asyncio.current_task():
+            self._writing = None

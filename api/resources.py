@@ -22,8 +22,8 @@ from relaykit.api.limits.caller_limits import Limits
 from relaykit.api.limits.request_gate import RequestGate
 from relaykit.api.receipts import Receipts
 from relaykit.api.relay.hub import Hub
-from relaykit.api.relay.liveness import Watch
-from relaykit.api.relay.streams import Streams
+from relaykit.api.relay.liveness import LivenessCheck
+from relaykit.api.relay.stream import Streams
 from relaykit.api.site.server_loop import ServerLoop
 from relaykit.shared.attachments.objects import AttachmentObjects
 from relaykit.shared.attachments.store import build_attachment_store, build_previews
@@ -85,12 +85,12 @@ async def open_resources(
         runs, journals, queue = Runs(database), Journals(commands, JournalTtl.of(settings)), Queue(commands)
         endings = Endings(settings, database, runs, AwaitedCalls(database), journals, queue, user)
         hub = Hub(journals, commands, notices, settings.tail_max_bytes)
-        watch = Watch(settings, hub, queue, journals, runs)
+        liveness = LivenessCheck(settings, hub, queue, journals, runs)
         streams = Streams(settings, hub)
         receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
         earlier = EarlierRuns(runs, journals, receipts, settings.journal_ended_ttl_seconds)
         gate = RequestGate(commands)
-        await stack.enter_async_context(_running(server_loop, hub, watch, streams, receipts, gate))
+        await stack.enter_async_context(_running(server_loop, hub, liveness, streams, receipts, gate))
         yield Resources(
             settings=settings,
             database=database,
@@ -124,9 +124,16 @@ def build_user_server(
 
 @asynccontextmanager
 async def _running(
-    server_loop: ServerLoop, hub: Hub, watch: Watch, streams: Streams, receipts: Receipts, gate: RequestGate
+    server_loop: ServerLoop,
+    hub: Hub,
+    liveness: LivenessCheck,
+    streams: Streams,
+    receipts: Receipts,
+    gate: RequestGate,
 ) -> AsyncIterator[None]:
-    loops = [asyncio.create_task(each.run()) for each in (server_loop, hub, watch, streams, receipts, gate)]
+    loops = [
+        asyncio.create_task(each.run()) for each in (server_loop, hub, liveness, streams, receipts, gate)
+    ]
     for loop in loops:
         loop.add_done_callback(_die_if_failed)
     try:

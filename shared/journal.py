@@ -48,8 +48,8 @@ NEXT_SEQ = 0
 
 
 LOST = b"lost"
-"""As the payload of a mark, written by append.lua: earlier entries were lost, so a client that has seen any attempt
-must load the thread."""
+"""The payload of an attempt's start where append.lua has found that earlier entries were lost: a client that has seen
+any attempt must load the thread."""
 
 
 class Field(StrEnum):
@@ -57,8 +57,8 @@ class Field(StrEnum):
 
     EVENT = "e"
     """A ChatKit event, as the SDK serialises it."""
-    MARK = "m"
-    """An attempt has begun. Clients never see it."""
+    ATTEMPT_START = "m"
+    """An attempt has begun. Clients never see this entry."""
     END = "end"
     """The run's status at its end. The last entry."""
 
@@ -76,7 +76,7 @@ class Entry(NamedTuple):
     @property
     def loses(self) -> bool:
         """Whether an attempt begins here that could not take back what those before it showed."""
-        return self.field is Field.MARK and self.payload == LOST
+        return self.field is Field.ATTEMPT_START and self.payload == LOST
 
 
 class Appended(NamedTuple):
@@ -174,10 +174,10 @@ class Journals(JournalReader):
     async def append(self, batch: Batch) -> Appended:
         """Appends once, however often it is called. Raises QueueUnavailable."""
         with translated():
-            return appended(await self._append(**self._call(batch)))
+            return decode_append_reply(await self._append(**self._call(batch)))
 
     def pipe_append(self, batch: Batch, pipeline: Pipeline) -> None:
-        """Adds the append to `pipeline`; read its reply with `appended`. A NoScriptError wants `load_scripts`."""
+        """Adds an append to `pipeline`; `decode_append_reply` reads the reply. A NoScriptError wants `load_scripts`."""
         call = self._call(batch)
         pipeline.evalsha(self._append.sha, 1, *call["keys"], *call["args"])
 
@@ -192,14 +192,14 @@ class Journals(JournalReader):
                 run_id=run_id,
                 attempt=attempt,
                 first_seq=1,
-                entries=[(Field.MARK, b"")],
+                entries=[(Field.ATTEMPT_START, b"")],
             )
         )
 
     async def admission(self, run_id: str, events: Sequence[bytes]) -> Appended:
         """Writes what admission has to say: the journal's first entries. Once, however often it is called."""
         [reply] = await call(self._redis, self.admission_call(run_id, events))
-        return appended(reply)
+        return decode_append_reply(reply)
 
     def admission_call(self, run_id: str, events: Sequence[bytes]) -> Call:
         """The same as a call, to go with others."""
@@ -264,8 +264,8 @@ def entries(records: Any) -> list[Entry]:
     return result
 
 
-def noticed(data: bytes) -> list[Entry]:
-    """Entries from a notice; none where it carries none. Raises JournalGone for what no notice of ours holds."""
+def decode_notice(data: bytes) -> list[Entry]:
+    """The entries that a notice carries, which may be none. Raises JournalGone where it is no notice of ours."""
     result = []
     position = 0
     try:
@@ -281,6 +281,7 @@ def noticed(data: bytes) -> list[Entry]:
     return result
 
 
-def appended(reply: Any) -> Appended:
+def decode_append_reply(reply: Any) -> Appended:
+    """What an append came to, from the reply of append.lua."""
     outcome, attempt, seq = reply
     return Appended(outcome.decode(), Cursor(int(attempt), int(seq)))

@@ -22,7 +22,7 @@ from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import Redis, names_of, open_redis
-from relaykit.shared.redis.pubsub import heard, listening
+from relaykit.shared.redis.pubsub import messages, subscribed
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
@@ -139,9 +139,9 @@ async def _hear_signals(redis: Redis, executor: Executor) -> None:
     channel = names_of(redis)(keys.SIGNALS)
     while True:
         try:
-            async with listening(redis, lambda pubsub: pubsub.subscribe(channel)) as pubsub:
-                async for messages in heard(pubsub):
-                    for message in messages:
+            async with subscribed(redis, lambda pubsub: pubsub.subscribe(channel)) as pubsub:
+                async for batch in messages(pubsub):
+                    for message in batch:
                         if message["type"] == "message":
                             _signal(executor, message["data"])
         except QueueUnavailable as error:

@@ -28,14 +28,14 @@ class Listener(Protocol):
 
 
 class AcceptQueueWatch:
-    """Counts what the kernel drops: it tells neither the process nor, at once, the client, which tries again."""
+    """Counts the connections that the kernel drops. It tells the process nothing, and the client tries again later."""
 
     def __init__(self, listeners: Iterable[Listener]) -> None:
         self._drops = {listener: _drops(listener) for listener in listeners}
         self._was_full = False
 
     def look(self) -> None:
-        """Counts and logs: one log line for as long as each look finds more."""
+        """Counts the drops since the last look; logs once for as long as each look finds more."""
         dropped = 0
         for listener, before in self._drops.items():
             now = _drops(listener)
@@ -53,7 +53,7 @@ class AcceptQueueWatch:
 
 
 def _drops(listener: Listener) -> int:
-    """Zero where the system does not tell."""
+    """Zero where the system keeps no such count."""
     if sys.platform == "linux":
         with suppress(OSError, struct.error):
             found = listener.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)

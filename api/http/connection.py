@@ -33,10 +33,11 @@ class Phase:
 
 
 class HttpConnection(HttpToolsProtocol):
-    """The tables of `api.connections` hold its waits.
+    """A connection whose waits stand in the tables of `Connections`.
 
-    Its events are lists where uvicorn has deques, and its timer is that of all connections: that is a fifth of what an
-    idle stream costs. An empty deque takes 760 bytes, an empty list 56, and hardly ever is there more than one waiter.
+    Its events keep their waiters in lists in place of deques, and one timer serves all connections: without both an
+    idle stream would cost a fifth more. An empty deque takes 760 bytes, an empty list 56, and there is hardly ever more
+    than one waiter.
     """
 
     __slots__ = (
@@ -72,20 +73,20 @@ class HttpConnection(HttpToolsProtocol):
         """Bytes of the requests that wait for the one in front of them."""
         self.received_bytes = 0
         self._surplus_bytes = 0
-        """Bytes of the client's that came after the response had begun."""
+        """Bytes that the client has sent since the response began."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         lighten(self.flow._is_writable_event)
         transport.set_write_buffer_limits(high=0)  # `pause_writing` is called for any byte that is not sent
-        self._counted = self._connections.admit()
+        self._counted = self._connections.accept()
         if self._counted:
             self._connections.wait_for_head(self)
         else:
             self._refuse(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The parser and the protocol know each other, and would wait for the collector."""
+        """Lets the parser go: it and the protocol refer to each other, and would wait for the garbage collector."""
         super().connection_lost(exc)
         self.parser = None  # type: ignore[assignment]
         self._leave()
@@ -129,7 +130,7 @@ class HttpConnection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _forget_request(self) -> None:
-        """An idle connection holds nothing of the request before, whose head may have had 64 KB."""
+        """Drops the last request, because its head may have 64 KB and the connection may be idle for long."""
         self.url = b""
         self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
 
@@ -162,7 +163,7 @@ class HttpConnection(HttpToolsProtocol):
             self.drop()
 
     def _has_surplus(self, count: int) -> bool:
-        """Whether the client goes on after its answer for longer than is read."""
+        """Whether the client has sent more after its answer than is read of it."""
         self._surplus_bytes += count
         return self._surplus_bytes > LINGER_BYTES
 
@@ -173,6 +174,6 @@ class HttpConnection(HttpToolsProtocol):
 
 
 def lighten(event: asyncio.Event) -> None:
-    """Only an event that has no waiter yet."""
+    """Gives the event a list in place of its deque of waiters, unless one waits already."""
     if not event._waiters:
         event._waiters = []  # type: ignore[assignment]

@@ -20,13 +20,13 @@ from relaykit.shared.settings import Settings
 
 LINGER_SECONDS: Final = 5.0
 LINGER_BYTES: Final = 1024 * 1024
-"""What is still read of a client that has its last answer: a connection that is closed on unread bytes is reset, and
-the client may lose the answer."""
+"""Bytes that are still read from a client that has its last answer. A connection that is closed with bytes unread is
+reset, and the client may lose the answer."""
 MAX_REFUSED: Final = 16
-"""Connections beyond the limit that are being told so at once."""
+"""Connections beyond the limit that may be told so at the same time."""
 MAX_PAUSE_SECONDS: Final = 1.0
 LOOKS: Final = 8
-"""Looks at the tables within the shortest of the waits."""
+"""Looks at the tables per shortest wait, so that a wait ends at most an eighth of it late."""
 BATCH: Final = 50
 """Connections that are closed before other work gets its turn."""
 
@@ -65,8 +65,8 @@ class Connections:
         self.draining = False
         """The process is about to stop: from now on each answer is the last one on its connection."""
         self.clock = 0.0
-        """Seconds, advanced by each look and by little more than a pause at once: a process that was frozen, or whose
-        loop was held up, does not take its own standing still for its clients'."""
+        """Seconds. A look adds two pauses at most, so that a process that was frozen or blocked does not count its own
+        standing still against its clients."""
         self.heads: dict[Connection, float] = {}
         """Connections whose head is not complete, by when it has to be. This table and the next three are in the order
         of their times, because each adds the same number of seconds."""
@@ -85,14 +85,15 @@ class Connections:
         self._was_full = self._said_full = False
 
     def listens_on(self, listeners: Iterable[Listener]) -> None:
-        """Where its connections come from."""
+        """Names the sockets whose dropped connections are counted."""
         self._accept_queue = AcceptQueueWatch(listeners)
 
-    def admit(self) -> bool:
-        """Counts one more, if need be in the place of the connection that is least missed.
+    def accept(self) -> bool:
+        """Counts a new connection; False where there is no room.
 
-        Those are, oldest first, one that lingers, one that is idle, and one whose head is not complete: a client that
-        sends its request when it connects is no longer among them when its turn would come.
+        At the limit the new one replaces the oldest that lingers, else the oldest that is idle, else the oldest whose
+        head is not complete. A client that sends its request as it connects is no longer among these when its turn
+        would come.
         """
         if self.count >= self.limit:
             self._note_full()
@@ -108,7 +109,7 @@ class Connections:
         return True
 
     def leave(self, connection: Connection, *, counted: bool) -> None:
-        """The connection is no more; it was `counted` if it had been admitted."""
+        """Forgets a connection that is gone; `counted` says that `accept` had counted it."""
         if counted:
             self.count -= 1
             CONNECTIONS.dec()
@@ -116,12 +117,12 @@ class Connections:
         self.unsent.pop(connection, None)
 
     def wait_for_nothing(self, connection: Connection) -> None:
-        """Nothing is awaited of the client but that it takes what has been written."""
+        """Ends all waits for the client, but for the one until it has taken what was written."""
         for table in (self.heads, self.idle, self.lingering, self.refused, self.bodies):
             table.pop(connection, None)
 
     def wait_for_head(self, connection: Connection) -> None:
-        """From now on, unless it is awaited already."""
+        """Starts the wait for a head, unless it has started."""
         self.heads.setdefault(connection, self.clock + self.settings.head_seconds)
 
     def wait_for_request(self, connection: Connection) -> None:
@@ -184,7 +185,7 @@ class Connections:
         return slow
 
     def _stalled(self) -> list[Connection]:
-        """Within STALL_SECONDS the client takes all, or as much as a body would have to bring in that time."""
+        """Connections whose client has taken less in STALL_SECONDS than a body would have to bring in that time."""
         settings = self.settings
         least = max(1.0, settings.stall_seconds * settings.body_bytes_per_second)
         stalled = []

@@ -87,7 +87,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.InvalidCursor: 400,
     errors.NothingToResume: 409,
     errors.JournalGone: 410,
-    errors.ServerRefused: 403,  # and what its `status` says
+    errors.ServerRefused: 403,  # unless its `status` says another
     errors.NotSupported: 400,  # not 501: the stock widget sends again what got a 5xx
     errors.AttachmentRejected: 422,
     errors.AttachmentNotUploaded: 409,
@@ -106,7 +106,7 @@ CODE_OF_STATUS: Final[Mapping[int, str]] = {
     405: "method_not_allowed",
     413: "body_too_large",
 }
-"""The codes of what the framework refuses before a route sees it."""
+"""The codes of what the framework refuses before a route is called."""
 
 AWAY_RETRY_SECONDS = 2.0
 """`Retry-After` of a 503 because a service is away."""
@@ -121,19 +121,25 @@ def status_of(error: Exception) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
 
 
+def summary(kind: type[RelaykitError]) -> str:
+    """The first line of the class's docstring, which is the message that clients are given."""
+    return (kind.__doc__ or RelaykitError.__doc__ or "").strip().split("\n", 1)[0]
+
+
 def error_response(error: Exception) -> Response:
     """`{"error": {"code", "message"}}` with the status and headers that belong to the error.
 
-    An error of the server's own (5xx) answers with what its class says, never with its text, but for a ServerRefused,
-    whose text the site has written for its users; what is no RelaykitError answers `internal`.
+    A 5xx answers with the summary of its class and never with its own text, because that is not meant for a client;
+    only the text of a ServerRefused is, which the site has written for its users. An exception that is no RelaykitError
+    answers `internal`.
     """
     if isinstance(error, HTTPException):
         return _framework_response(error)
     known = error if isinstance(error, RelaykitError) else RelaykitError()
     REFUSED.labels(known.code).inc()
     status = status_of(known)
-    is_said = status < 500 or isinstance(known, ServerRefused)
-    message = known.message if is_said else _says(type(known))
+    is_for_clients = status < 500 or isinstance(known, ServerRefused)
+    message = known.message if is_for_clients else summary(type(known))
     body: dict[str, Any] = {"code": known.code, "message": message}
     headers: dict[str, str] = {}
     retry_seconds = AWAY_RETRY_SECONDS if status == 503 else None
@@ -169,9 +175,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RelaykitError, _handle)
     app.add_exception_handler(HTTPException, _handle)
     app.add_exception_handler(RequestValidationError, _handle_validation)
-    app.user_middleware.append(
-        Middleware(_CatchAll)
-    )  # innermost: the headers of the others are on its answers too
+    # innermost: the headers of the others are on its answers too
+    app.user_middleware.append(Middleware(_CatchAll))
 
 
 async def _handle(request: Request, error: Exception) -> Response:
@@ -203,10 +208,6 @@ def _allowed(request: Request) -> str:
     path = getattr(request.scope.get("route"), "path", None)
     found = (route.methods or () for route in iter_route_contexts(request.app.routes) if route.path == path)
     return ", ".join(sorted({method for methods in found for method in methods}))
-
-
-def _says(kind: type[RelaykitError]) -> str:
-    return (kind.__doc__ or RelaykitError.__doc__ or "").strip().split("\n", 1)[0]
 
 
 def _framework_response(error: HTTPException) -> Response:
@@ -245,7 +246,7 @@ class _CatchAll:
         except ClientDisconnect:
             return
         except asyncio.CancelledError:
-            if not begun:  # it outlasts the drain: uvicorn gives it up, and would answer 500
+            if not begun:  # the request outlasts the drain: uvicorn gives it up, and would answer 500
                 await error_response(Stopping())(scope, receive, send)
             raise
         except Exception as error:

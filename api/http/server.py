@@ -26,8 +26,8 @@ from relaykit.shared.process.notify import READY, STOPPING, notify
 from relaykit.shared.tasks import end_tasks
 
 UNSENT_BYTES = 128 * 1024
-"""What the kernel takes of an answer beyond what is on its way to the client. By itself it takes 4 MB, and nothing more
-until the client has read a third of that: one that reads slowly could not be told from one that does not read."""
+"""Bytes of an answer that the kernel takes beyond those on their way to the client. By default it takes 4 MB, and then
+nothing until the client has read a third of that, so that a slow reader looks like one that does not read."""
 
 log = structlog.get_logger()
 

@@ -25,7 +25,7 @@ PIPELINE_PAUSE_SECONDS: Final = 0.05
 """A pipelined request, which came while the one in front of it was being answered, is read after this pause. Browsers
 and proxies send none; without the pause a client that does would take a turn of the event loop for each of them."""
 CHUNKED_SLICE_BYTES: Final = 4096
-"""What the parser is given at once of a chunked body, whose end only the parser finds."""
+"""Bytes of a chunked body that the parser is given at once, because only the parser finds its end."""
 
 
 class _NextRequest(Exception):
@@ -37,7 +37,7 @@ class _Cycle(RequestResponseCycle):
     """The protocol closes the connection after the response, and gives the client time to read it."""
 
     async def receive(self) -> ASGIReceiveEvent:
-        """The end of a response is told once the client has taken it, or is gone: limits are held until then."""
+        """Tells the end of a response once the client has taken it or is gone, so that limits are held until then."""
         event = await super().receive()
         if self.response_complete:
             await self.flow.drain()
@@ -55,9 +55,8 @@ class _Cycle(RequestResponseCycle):
         What the client still sends could not be told from a next request.
         """
         self.lingers = True
-        self.keep_alive = (
-            self.response_started
-        )  # where this is false at the response's end uvicorn closes by itself
+        # where this is false at the response's end, uvicorn closes the connection by itself
+        self.keep_alive = self.response_started
         await super().send(message)
 
 
@@ -68,7 +67,7 @@ class HttpProtocol(HttpConnection):
     _body_left: int
     """Bytes of the body that have not come, or CHUNKED."""
     _overhead_bytes: int
-    """Bytes of a chunked body since the last that the application gets: chunk extensions, trailers."""
+    """Bytes of a chunked body since the application was last given any: chunk extensions and trailers."""
 
     def data_received(self, data: bytes) -> None:
         phase = self._phase
@@ -76,7 +75,7 @@ class HttpProtocol(HttpConnection):
             self._hold(data)
         elif phase == Phase.LINGER:
             if self._has_surplus(len(data)):
-                self.flow.pause_reading()  # a reset could take the answer from a client that has not read it
+                self.flow.pause_reading()  # a reset could take the answer away before the client has read it
         elif phase != Phase.OVER:
             self._parse(data)
 
@@ -132,15 +131,13 @@ class HttpProtocol(HttpConnection):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self.cycle.lingers = (
-                True  # the request is answered as it is; what follows may be in another protocol
-            )
+            # the request is answered as it is; what follows may be in another protocol
+            self.cycle.lingers = True
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, _NextRequest):
-                self.cycle.lingers = (
-                    True  # the client has to send it again, as after any connection that closes
-                )
+                # the client has to send the next request again, as after any connection that closes
+                self.cycle.lingers = True
             else:
                 self._refuse(cause if isinstance(cause, RelaykitError) else MalformedRequest())
             return False

@@ -67,7 +67,7 @@ class BodyPlaces:
 
     @contextmanager
     def take(self, owner: Owner) -> Iterator[None]:
-        """A place of the caller for as long as the block. Raises TooManyBodies."""
+        """A place of the caller while the block runs. Raises TooManyBodies."""
         if 0 < self._most <= self._taken[owner]:
             raise TooManyBodies(retry_after_seconds=self._retry_seconds)
         slot = Slot(self._taken, owner)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from relaykit.api.http.errors import CODE_OF_STATUS, STATUS
+from relaykit.api.http.errors import CODE_OF_STATUS, STATUS, summary
 from relaykit.shared import errors
 from relaykit.shared.errors import RelaykitError
 
@@ -88,7 +88,7 @@ def refusals(*kinds: type[RelaykitError], framework: Sequence[int] = ()) -> Resp
     raised: tuple[type[RelaykitError], ...] = (*kinds, *BEFORE_A_ROUTE, errors.Stopping, RelaykitError)
     codes: dict[int, dict[str, str]] = {}
     for kind in raised:
-        codes.setdefault(STATUS[kind], {})[kind.code] = _first_line(kind)
+        codes.setdefault(STATUS[kind], {})[kind.code] = summary(kind)
     for status in framework:
         codes.setdefault(status, {})[CODE_OF_STATUS[status]] = f"{HTTPStatus(status).phrase}."
     return {status: _refusal(status, codes[status]) for status in sorted(codes)}
@@ -143,7 +143,3 @@ def _refusal(status: int, codes: dict[str, str]) -> Json:
     }
     described = answer("\n".join(f"- `{code}`: {says}" for code, says in codes.items()), schema)
     return {**described, "headers": _HEADERS[status]} if status in _HEADERS else described
-
-
-def _first_line(kind: type[RelaykitError]) -> str:
-    return (kind.__doc__ or "").strip().split("\n", 1)[0]

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
 from relaykit.api.metrics import QUIET
+from relaykit.api.relay.followed_run import FollowedRun
 from relaykit.api.relay.hub import Hub
-from relaykit.api.relay.subscription import Follow
+from relaykit.api.relay.states import DeliveryState
 from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
@@ -26,20 +28,24 @@ from relaykit.shared.settings import Settings
 MAX_TICK_SECONDS = 5.0
 BATCH = 500
 FOLLOWED_TICKS = 3
-"""Ticks for which a run counts as followed after the last of them that saw a follower."""
+"""A run counts as followed for this many ticks after the last of them that saw a follower."""
+
+OPEN: Final = DeliveryState.OPEN
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """`run` must be running."""
+class LivenessCheck:
+    """Finds out why a followed run is quiet, and does what is to be done about it. `run` must be running."""
 
     settings: Settings
     hub: Hub
     queue: Queue
     journals: Journals
     runs: Runs
+    _unclaimed_since: dict[FollowedRun, float] = field(default_factory=dict, init=False)
+    """Since when no worker has had the run, of runs that are running by their rows."""
 
     async def run(self) -> None:
         """Ticks twice a lease until cancelled; an outage is waited out."""
@@ -50,68 +56,78 @@ class Watch:
                 await self._tick(tick_seconds)
             except (QueueUnavailable, DatabaseUnavailable) as error:
                 log.warning(
-                    "looking after quiet runs failed: it is tried again",
+                    "the check of quiet runs failed: it is tried again",
                     action="watch_retry",
                     **failure(error),
                 )
 
     async def _tick(self, tick_seconds: float) -> None:
-        follows = self.hub.following()
+        followed_runs = self.hub.followed_runs()
         if self.settings.abandon_seconds:
             await self.queue.note_followed(
-                [follow.run_id for follow in follows], FOLLOWED_TICKS * tick_seconds + MAX_TICK_SECONDS
+                [followed.run_id for followed in followed_runs],
+                FOLLOWED_TICKS * tick_seconds + MAX_TICK_SECONDS,
             )
         quiet_since = time.monotonic() - tick_seconds
         quiet = [
-            follow
-            for follow in follows
-            if follow.heard_at <= quiet_since and not (follow.tail.ended or follow.gone or follow.closing)
+            followed
+            for followed in followed_runs
+            if followed.updated_at <= quiet_since and is_awaited(followed)
         ]
+        for followed in self._unclaimed_since.keys() - set(quiet):
+            del self._unclaimed_since[followed]
         for start in range(0, len(quiet), BATCH):
-            await self._look(quiet[start : start + BATCH])
+            await self._check(quiet[start : start + BATCH])
 
-    async def _look(self, quiet: list[Follow]) -> None:
-        pulses = await self.queue.pulses([(follow.run_id, follow.tail.last) for follow in quiet])
+    async def _check(self, quiet: list[FollowedRun]) -> None:
+        pulses = await self.queue.pulses([(followed.run_id, followed.tail.last) for followed in quiet])
         doubtful = []
-        for follow, pulse in zip(quiet, pulses, strict=True):
+        for followed, pulse in zip(quiet, pulses, strict=True):
             match pulse:
                 case Pulse.HELD | Pulse.GONE_HELD:
-                    follow.nobody_since = None
+                    self._unclaimed_since.pop(followed, None)
                 case Pulse.NEWS:
-                    self.hub.look(follow)
+                    self.hub.schedule_read(followed)
                 case Pulse.NOBODY | Pulse.GONE_NOBODY:
-                    doubtful.append((follow, pulse))
+                    doubtful.append((followed, pulse))
         if doubtful:
-            states = await self.runs.statuses([follow.run_id for follow, _ in doubtful])
-            for follow, pulse in doubtful:
-                await self._judge(follow, pulse, states.get(follow.run_id))
+            rows = await self.runs.statuses([followed.run_id for followed, _ in doubtful])
+            for followed, pulse in doubtful:
+                await self._resolve(followed, pulse, rows.get(followed.run_id))
 
-    async def _judge(self, follow: Follow, pulse: Pulse, state: tuple[Status, int] | None) -> None:
-        if state is None or (state[0].ended and pulse is Pulse.GONE_NOBODY):
-            self._told(follow, "gone")
-            follow.lose()
-        elif state[0].ended:
-            self._told(follow, "ended")
-            status, attempt = state
-            await self.journals.end(follow.run_id, attempt, status)
-            self.hub.look(follow)
-        elif state[0] is Status.RUNNING:
-            self._unheld(follow)
+    async def _resolve(self, followed: FollowedRun, pulse: Pulse, row: tuple[Status, int] | None) -> None:
+        """Does for a run without a worker what the status and attempt of its row call for."""
+        if row is None or (row[0].ended and pulse is Pulse.GONE_NOBODY):
+            self._report(followed, "gone")
+            self.hub.mark_journal_lost(followed)
+        elif row[0].ended:
+            self._report(followed, "ended")
+            status, attempt = row
+            await self.journals.end(followed.run_id, attempt, status)
+            self.hub.schedule_read(followed)
+        elif row[0] is Status.RUNNING:
+            self._close_if_unclaimed(followed)
 
-    def _unheld(self, follow: Follow) -> None:
-        """A worker that is free takes the run at once, so after a whole lease there is none."""
+    def _close_if_unclaimed(self, followed: FollowedRun) -> None:
+        """Closes the streams after a whole lease, because a worker with a free slot takes the run at once."""
         now = time.monotonic()
-        if follow.nobody_since is None:
-            follow.nobody_since = now
-        elif now - follow.nobody_since > self.settings.lease_seconds:
-            self._told(follow, "nobody")
-            follow.close()
+        since = self._unclaimed_since.get(followed)
+        if since is None or since < followed.updated_at:
+            self._unclaimed_since[followed] = now
+        elif now - since > self.settings.lease_seconds:
+            self._report(followed, "nobody")
+            self.hub.close_streams(followed)
 
-    def _told(self, follow: Follow, what: str) -> None:
-        QUIET.labels(what).inc()
+    def _report(self, followed: FollowedRun, found: str) -> None:
+        QUIET.labels(found).inc()
         log.warning(
-            "nothing was heard of a followed run: its clients are told what was found",
+            "nothing came of a followed run: its clients are told what was found",
             action="watch_told",
-            run_id=follow.run_id,
-            found=what,
+            run_id=followed.run_id,
+            found=found,
         )
+
+
+def is_awaited(followed: FollowedRun) -> bool:
+    """Whether the run's streams still wait for an entry."""
+    return followed.delivery is OPEN and not followed.tail.ended

@@ -1,4 +1,4 @@
-"""The SSE form of a journal's entries. Pure: streams.py waits and writes."""
+"""The SSE form of a journal's entries. Pure: stream.py waits and writes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ RETRY_SPREAD_MS = 2000
 
 
 def encode(entry: Entry) -> bytes:
-    """One event with its id, the end as a comment, nothing for a mark.
+    """One event with its id, the end as a comment, nothing for an attempt's start.
 
     The data is what the SDK serialised, one line of JSON, which escapes every line break of ASCII. Those of Unicode
     are escaped here; they stand in strings alone, so that the JSON means the same.
@@ -58,17 +58,17 @@ def encode(entry: Entry) -> bytes:
             return b"id: %d-%d\ndata: %b\n\n" % (*entry.cursor, payload)
         case Field.END:
             return b": end %b\n\n" % entry.payload
-        case Field.MARK:
+        case Field.ATTEMPT_START:
             return b""
 
 
 def _without_line_ends(payload: bytes) -> bytes:
     for line_end, escape in LINE_ENDS_OF_UNICODE:
-        if line_end[-1] in payload:  # a byte is looked for at a tenth of the cost
+        if line_end[-1] in payload:  # a search for one byte costs a tenth
             payload = payload.replace(line_end, escape)
     return payload
 
 
 def retry(run_id: str) -> bytes:
-    """How long a client waits before it reconnects: unlike from run to run, so that many do not come at once."""
+    """Tells a client how long to wait before it reconnects: another time for each run, so that not all come at once."""
     return b"retry: %d\n\n" % (RETRY_MIN_MS + zlib.crc32(run_id.encode()) % RETRY_SPREAD_MS)

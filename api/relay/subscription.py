@@ -1,111 +1,38 @@
-"""One client's place in a run, and what the clients of one run share in this process."""
+"""What one client has of a run: a cursor into the tail that the clients of the run share, or behind it."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Callable
+from typing import Final
 
+from relaykit.api.relay.followed_run import JOURNAL_LOST, FollowedRun
 from relaykit.api.relay.sse import encode
-from relaykit.api.relay.tail import Chunk, Tail, continues
+from relaykit.api.relay.states import DeliveryState
+from relaykit.api.relay.tail import Chunk, continues
 from relaykit.shared.errors import JournalGone
-from relaykit.shared.journal import START, Cursor, Entry, Field, JournalReader
+from relaykit.shared.journal import Cursor, Entry, Field, JournalReader
 
 READ_ENTRIES = 1000
-"""Entries in one read: bounds what a reply holds in memory."""
+"""Entries in one read, which bounds what a reply holds in memory."""
 FIRST_READ_ENTRIES = 100
-"""Of a client that is behind the tail, before it is known how large the run's entries are."""
+"""Entries in the first read of a client that is behind the tail, while the size of the run's entries is not known."""
 READ_BYTES = 256 * 1024
-"""About what such a client is given at once: it may take none of it, and there may be many."""
+"""About what such a client is given at once. The client may take none of it, and there may be many such clients."""
 
-
-class Follow:
-    """One run that clients of this process follow."""
-
-    __slots__ = (
-        "_acknowledgement",
-        "_listeners",
-        "acknowledged",
-        "asked",
-        "channel",
-        "closing",
-        "gone",
-        "heard_at",
-        "nobody_since",
-        "run_id",
-        "subscribers",
-        "tail",
-        "unread",
-    )
-
-    def __init__(self, run_id: str, channel: bytes, max_bytes: int) -> None:
-        self.run_id = run_id
-        self.channel = channel
-        self.tail = Tail(START, max_bytes)
-        self.subscribers = 0
-        self.asked = False
-        self.acknowledged = False
-        """Whether all notices from now on are sure to come."""
-        self._acknowledgement: asyncio.Event | None = None
-        """Made only where a subscriber waits for it, because an event is larger than all the other fields together."""
-        self._listeners: list[Callable[[], None]] = []
-        self.heard_at = time.monotonic()
-        """When there was news, or a look that found everything in order."""
-        self.nobody_since: float | None = None
-        """Since when no worker has had the run, though it is running."""
-        self.unread = False
-        """Whether the journal has to be read once notices of it are sure to come."""
-        self.gone = False
-        """Whether what subscribers wait for was lost."""
-        self.closing = False
-        """Whether its streams close, without the end: their clients resume."""
-
-    def lose(self) -> None:
-        """What its subscribers wait for will not come: they are told so."""
-        self.gone = True
-        self.wake()
-
-    def close(self) -> None:
-        """Closes its streams, without the end."""
-        self.closing = True
-        self.wake()
-
-    def acknowledge(self) -> None:
-        self.acknowledged = True
-        if self._acknowledgement is not None:
-            self._acknowledgement.set()
-            self._acknowledgement = None
-
-    async def acknowledgement(self) -> None:
-        """Waits until it is acknowledged."""
-        if not self.acknowledged:
-            if self._acknowledgement is None:
-                self._acknowledgement = asyncio.Event()
-            await self._acknowledgement.wait()
-
-    def listen(self, listener: Callable[[], None]) -> None:
-        """Calls the listener whenever there is news, or its end; it does not call back."""
-        self._listeners.append(listener)
-
-    def unlisten(self, listener: Callable[[], None]) -> None:
-        self._listeners.remove(listener)
-
-    def wake(self) -> None:
-        for listener in self._listeners:
-            listener()
+CLOSING: Final = DeliveryState.CLOSING
 
 
 class Subscription:
-    """One client's place in a run: a cursor, nothing more."""
+    """What one client has of a run: a cursor, nothing more."""
 
-    __slots__ = ("_journals", "_read_entries", "cursor", "ended", "follow")
+    __slots__ = ("_journals", "_read_entries", "cursor", "ended", "followed")
 
-    def __init__(self, journals: JournalReader, follow: Follow, cursor: Cursor) -> None:
+    def __init__(self, journals: JournalReader, followed: FollowedRun, cursor: Cursor) -> None:
         self._journals = journals
-        self.follow = follow
+        self.followed = followed
         self._read_entries = FIRST_READ_ENTRIES
         self.cursor = cursor
         self.ended = False
+        """Whether the client has been given the end entry."""
 
     async def ready(self) -> Chunk | None:
         """All that is ready after the cursor; None, at once, where that is nothing.
@@ -113,16 +40,17 @@ class Subscription:
         Raises JournalGone where the journal has a hole after the cursor or is gone, QueueUnavailable where the client
         is behind the tail and Redis cannot be read.
         """
-        chunk = await self._read()
+        tail = self.followed.tail
+        chunk = tail.after(self.cursor) if self.cursor >= tail.start else await self._read_journal()
         if chunk is not None:
             self.cursor, self.ended = chunk.cursor, chunk.ended
-        elif self.follow.gone:
+        elif self.followed.delivery is JOURNAL_LOST:
             raise JournalGone
         return chunk
 
     def at_hand(self) -> bytes:
-        """What is ready after the cursor and need not be read, if anything."""
-        tail = self.follow.tail
+        """What the tail has after the cursor, without a read of the journal; it may be nothing."""
+        tail = self.followed.tail
         chunk = tail.after(self.cursor) if self.cursor >= tail.start else None
         if chunk is None:
             return b""
@@ -131,17 +59,15 @@ class Subscription:
 
     @property
     def run_id(self) -> str:
-        return self.follow.run_id
+        return self.followed.run_id
 
     @property
-    def closing(self) -> bool:
+    def is_closing(self) -> bool:
         """Whether the stream is to close: the process is about to stop, or no worker has the run."""
-        return self.follow.closing
+        return self.followed.delivery is CLOSING
 
-    async def _read(self) -> Chunk | None:
-        tail = self.follow.tail
-        if self.cursor >= tail.start:
-            return tail.after(self.cursor)
+    async def _read_journal(self) -> Chunk | None:
+        """What a client that is behind the tail is given next."""
         found = await self._journals.read(self.run_id, self.cursor, self._read_entries)
         if not found:
             raise JournalGone  # there was something between the cursor and the tail

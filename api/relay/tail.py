@@ -24,9 +24,9 @@ class Chunk:
 def continues(cursor: Cursor, entry: Entry) -> bool:
     """Whether `entry` is the next after `cursor`, with no hole between; the seqs of an attempt have none.
 
-    A journal begins with what admission wrote, so nothing but its first entry follows the start. What an attempt
-    showed that was lost since is not taken back, so nothing follows it. No attempt begins with its end: where it seems
-    to, what the attempt had to say was lost.
+    A journal begins with what admission wrote, so nothing but its first entry follows the start. An attempt that could
+    not take back what those before it showed follows no cursor of theirs. No attempt begins with its end: where one
+    seems to, its entries before the end were lost.
     """
     attempt, seq = entry.cursor
     if seq == 1 and entry.field is Field.END:
@@ -41,8 +41,8 @@ def continues(cursor: Cursor, entry: Entry) -> bool:
 def adjoins(cursor: Cursor, entry: Entry) -> bool:
     """Whether `entry` is sure to be the very next after `cursor`, the last one known.
 
-    The beginning of a later attempt is not: more of the one before, or a third between the two, may not be known. Only
-    of what admission wrote all is known, or nothing.
+    The start of a later attempt is not, because more of the attempt before it, or a whole one between the two, may be
+    unknown. After what admission wrote the start of attempt 1 is, because that is known whole or not at all.
     """
     attempts = (cursor.attempt, entry.cursor.attempt)
     return cursor != START and continues(cursor, entry) and (attempts[0] == attempts[1] or attempts == (0, 1))
@@ -54,7 +54,7 @@ _ATTEMPT = 1 << 48
 """Larger than any seq."""
 
 
-def _place(cursor: Cursor) -> int:
+def _position(cursor: Cursor) -> int:
     return cursor.attempt * _ATTEMPT + cursor.seq
 
 
@@ -65,15 +65,15 @@ class Tail:
     A subscriber is a cursor into it. One whose cursor is before `start` reads from Redis instead.
     """
 
-    __slots__ = ("_frames", "_max_bytes", "_places", "_size", "ended", "last", "start")
+    __slots__ = ("_frames", "_max_bytes", "_positions", "_size", "ended", "last", "start")
 
     def __init__(self, start: Cursor, max_bytes: int, *, ended: bool = False) -> None:
         self.start = start
         self.last = start
         self.ended = ended
         self._max_bytes = max_bytes
-        self._places: list[int] = []
-        """The cursors of the frames, each as one number: the collector does not look at numbers."""
+        self._positions: list[int] = []
+        """The cursors of the frames, each as one number, because the garbage collector passes over numbers."""
         self._frames: list[bytes] = []
         self._size = 0
 
@@ -83,7 +83,7 @@ class Tail:
             if not continues(self.last, entry):
                 return False
             frame = encode(entry)
-            self._places.append(_place(entry.cursor))
+            self._positions.append(_position(entry.cursor))
             self._frames.append(frame)
             self._size += len(frame)
             self.last = entry.cursor
@@ -99,7 +99,7 @@ class Tail:
 
     def restart(self, start: Cursor, *, ended: bool) -> None:
         """Forgets everything: what comes next follows `start`."""
-        self._places.clear()
+        self._positions.clear()
         self._frames.clear()
         self._size = 0
         self.start = self.last = start
@@ -107,8 +107,8 @@ class Tail:
 
     def after(self, cursor: Cursor) -> Chunk | None:
         """All that follows the cursor, or None where that is nothing. The cursor is not before `start`."""
-        index = bisect_right(self._places, _place(cursor))
-        if index == len(self._places):
+        index = bisect_right(self._positions, _position(cursor))
+        if index == len(self._positions):
             return None
         return Chunk(b"".join(self._frames[index:]), self.last, self.ended)
 
@@ -117,6 +117,6 @@ class Tail:
         while self._size > max_bytes:
             self._size -= len(self._frames[dropped])
             dropped += 1
-        self.start = Cursor(*divmod(self._places[dropped - 1], _ATTEMPT))
-        del self._places[:dropped]
+        self.start = Cursor(*divmod(self._positions[dropped - 1], _ATTEMPT))
+        del self._positions[:dropped]
         del self._frames[:dropped]

@@ -26,7 +26,7 @@ import uvloop
 
 from bench.journal_feeder.journal import FedJournal
 from bench.redis.pipe import Pipe, open_pipe
-from relaykit.shared.journal import appended
+from relaykit.shared.journal import decode_append_reply
 
 TICK_SECONDS = 0.005
 """What is due within it goes in one round trip, as a worker's publisher does it."""
@@ -80,8 +80,8 @@ class Feeder:
 
     async def _flush(self) -> None:
         for reply in await self._pipe.flush():
-            if isinstance(reply, list) and appended(reply).outcome != "ok":
-                raise RuntimeError(f"an append came to {appended(reply).outcome}")
+            if isinstance(reply, list) and decode_append_reply(reply).outcome != "ok":
+                raise RuntimeError(f"an append came to {decode_append_reply(reply).outcome}")
 
     async def order(self, given: dict[str, Any]) -> Fed:
         """Does it, and says what was done since the one before, or by it."""

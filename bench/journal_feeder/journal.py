@@ -40,7 +40,7 @@ class FedJournal:
         pipe.command("SCRIPT", "LOAD", script("append"))
         pipe.command("SET", keys.lease(self._run_id), HOLDER, "PX", LEASE_MS)
         self._write(pipe, 0, 1, [(Field.EVENT, self._created)])
-        self._put(pipe, [(Field.MARK, b"")])
+        self._put(pipe, [(Field.ATTEMPT_START, b"")])
         self._put(pipe, [(Field.EVENT, self._added)])
 
     def append(self, pipe: Pipe, deltas: int) -> None:

@@ -1,4 +1,7 @@
-"""Listening on a Redis connection that is checked: one that has gone silent half-open would be listened to for ever."""
+"""A checked subscription on a Redis connection.
+
+A connection whose other side is gone without a word never fails by itself: the process would wait on it for ever.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,20 @@ from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, Redis, translated
 
 SILENCE_SECONDS = 5.0
-"""After this long without a message the connection is asked whether it is there."""
+"""After this long without a message the process pings Redis over the connection."""
 
 
 @asynccontextmanager
-async def listening(redis: Redis, ask: Callable[[PubSub], Awaitable[None]]) -> AsyncIterator[PubSub]:
-    """A connection that listens to what `ask` subscribes to. Raises QueueUnavailable, also where no answer comes.
+async def subscribed(redis: Redis, subscribe: Callable[[PubSub], Awaitable[None]]) -> AsyncIterator[PubSub]:
+    """A connection on the channels that `subscribe` subscribes it to. Raises QueueUnavailable, also without an answer.
 
-    It is left without a farewell: where the other side has gone silent, TLS would wait for one.
+    The connection is closed without a goodbye, because TLS would wait for one from a side that is gone.
     """
     pubsub = redis.pubsub()
     try:
         with translated():
             async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
-                await ask(pubsub)
+                await subscribe(pubsub)
         yield pubsub
     finally:
         with suppress(QueueUnavailable), translated():
@@ -38,45 +41,47 @@ async def listening(redis: Redis, ask: Callable[[PubSub], Awaitable[None]]) -> A
 
 
 async def _arrived(pubsub: PubSub) -> list[dict[str, Any]]:
-    """What has come with the message before it, at a twentieth of what a call of `get_message` costs for each."""
+    """The messages that have arrived behind the one just read. `get_message` would cost 20 times as much for each."""
     parser = pubsub.connection._parser if pubsub.connection is not None else None
-    messages: list[dict[str, Any]] = []
+    arrived: list[dict[str, Any]] = []
     if not isinstance(parser, _AsyncHiredisParser):
-        return messages
+        return arrived
     while (response := parser._reader.gets()) is not NOT_ENOUGH_DATA:
         if isinstance(response, Exception):
             raise QueueUnavailable from response
         if response[0] == b"message":
-            messages.append({"type": "message", "channel": response[1], "data": response[2]})
+            arrived.append({"type": "message", "channel": response[1], "data": response[2]})
         else:
-            messages.append(await pubsub.handle_message(response))
-    return messages
+            arrived.append(await pubsub.handle_message(response))
+    return arrived
 
 
 def is_connected(pubsub: PubSub) -> bool:
-    """Whether the connection is there, as far as anything was told of it.
+    """Whether the connection is there, as far as this process knows.
 
-    Only the task that listens may connect: asked without a connection, redis-py makes one, and two tasks that do so
-    at once break each other's.
+    Only the task that reads messages may connect: redis-py makes a missing connection when a command is sent, and two
+    tasks that do so at once break each other's.
     """
     return pubsub.connection is not None and pubsub.connection.is_connected
 
 
-async def heard(pubsub: PubSub) -> AsyncIterator[list[dict[str, Any]]]:
-    """What comes in on the channels, acknowledgements of subscriptions among it; together what has come together.
+async def messages(pubsub: PubSub) -> AsyncIterator[list[dict[str, Any]]]:
+    """The messages on the channels and the acknowledgements of subscriptions, in the batches in which they arrive.
 
-    Raises QueueUnavailable where the connection is lost, or has not answered REPLY_TIMEOUT_SECONDS after it was asked.
+    Raises QueueUnavailable where the connection is lost, or has not answered a ping within REPLY_TIMEOUT_SECONDS.
     """
-    asked = False
+    awaits_pong = False
     while True:
         with translated():
-            message = await pubsub.get_message(timeout=REPLY_TIMEOUT_SECONDS if asked else SILENCE_SECONDS)
+            message = await pubsub.get_message(
+                timeout=REPLY_TIMEOUT_SECONDS if awaits_pong else SILENCE_SECONDS
+            )
         if message is not None:
-            asked = False
+            awaits_pong = False
             yield [each for each in (message, *await _arrived(pubsub)) if each["type"] != "pong"]
-        elif asked:
+        elif awaits_pong:
             raise QueueUnavailable
         else:
             with translated():
                 await pubsub.ping()
-            asked = True
+            awaits_pong = True

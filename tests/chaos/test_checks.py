@@ -50,7 +50,7 @@ def run_of(script: Script) -> tuple[Turn, RunRow, list[Entry], list[dict[str, An
     if script.revised:
         produced.append({"type": "thread.item.replaced", "item": answers[-1]})
     entries = [Entry(Cursor(0, n), Field.EVENT, dumped(event)) for n, event in enumerate(admitted, 1)]
-    entries.append(Entry(Cursor(1, 1), Field.MARK, b""))
+    entries.append(Entry(Cursor(1, 1), Field.ATTEMPT_START, b""))
     entries += [Entry(Cursor(1, n), Field.EVENT, dumped(event)) for n, event in enumerate(produced, 2)]
     entries.append(Entry(Cursor(1, len(produced) + 2), Field.END, b"completed"))
     frames = [Frame(entry.cursor, entry.payload) for entry in entries if entry.field is Field.EVENT]

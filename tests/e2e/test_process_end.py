@@ -240,7 +240,7 @@ loop.end(main(loop))
     ("side", "module", "name", "action"),
     [
         ("worker", "relaykit.worker.reaper.reaper", "Reaper", "loop_failed"),
-        ("api", "relaykit.api.relay.liveness", "Watch", "hub_failed"),
+        ("api", "relaykit.api.relay.liveness", "LivenessCheck", "hub_failed"),
         ("api", "relaykit.api.http.connections", "Connections", "connections_failed"),
     ],
 )

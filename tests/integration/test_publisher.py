@@ -21,7 +21,7 @@ from chatkit.types import (
 from redis.asyncio import Redis
 
 from relaykit.shared.errors import Fenced
-from relaykit.shared.journal import Batch, Cursor, Entry, Field, Journals, JournalTtl, entries, noticed
+from relaykit.shared.journal import Batch, Cursor, Entry, Field, Journals, JournalTtl, decode_notice, entries
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.run import Status
@@ -383,7 +383,7 @@ async def test_every_append_is_told_on_the_runs_channel(desk):
         async with asyncio.timeout(WAIT_SECONDS):
             while (message := await pubsub.get_message(ignore_subscribe_messages=True, timeout=1)) is None:
                 pass
-        [entry] = noticed(message["data"])
+        [entry] = decode_notice(message["data"])
         assert [entry] == await desk.journal()
         journal.put(progress("x" * 70_000))
         await journal.flush()

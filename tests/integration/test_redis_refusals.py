@@ -22,7 +22,7 @@ from relaykit.shared.errors import QueueUnavailable, RelaykitError
 from relaykit.shared.log import failure
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis
-from relaykit.shared.redis.pubsub import heard, listening
+from relaykit.shared.redis.pubsub import messages, subscribed
 from tests.support.redis_nodes import Node, redis_node
 from tests.support.system import free_port, make_settings, start_process, wait_until
 
@@ -245,13 +245,13 @@ async def test_a_node_that_says_not_now_is_left_by_those_that_listen_too(
         ):
             check = RedisCheck(commands, "a-database")
             await check.start()
-            async with listening(notices, lambda pubsub: pubsub.subscribe("news")) as pubsub:
-                messages = heard(pubsub)
-                await anext(messages)
+            async with subscribed(notices, lambda pubsub: pubsub.subscribe("news")) as pubsub:
+                batches = messages(pubsub)
+                await anext(batches)
                 await break_it(admin)
                 with pytest.raises(QueueUnavailable) as refused:
                     await check.ready()
                 with pytest.raises(QueueUnavailable):
-                    await anext(messages)
+                    await anext(batches)
     assert failure(refused.value)["cause_code"] == word
     assert [line["cause_code"] for line in lines if line["action"] == "redis_left"] == [word]

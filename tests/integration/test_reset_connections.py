@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.redis.client import FairPool, Redis, open_redis, translated
-from relaykit.shared.redis.pubsub import listening
+from relaykit.shared.redis.pubsub import subscribed
 from tests.support.links import Link
 from tests.support.system import wait_until
 
@@ -32,7 +32,7 @@ async def _send_a_command(redis: Redis, reset: Callable[[AbstractConnection], Aw
 
 async def _subscribe(redis: Redis, reset: Callable[[AbstractConnection], Awaitable[None]]) -> None:
     with suppress(QueueUnavailable):
-        async with listening(redis, lambda pubsub: pubsub.subscribe("one")) as pubsub:
+        async with subscribed(redis, lambda pubsub: pubsub.subscribe("one")) as pubsub:
             await reset(pubsub.connection)
             with pytest.raises(RedisConnectionError):
                 await pubsub.subscribe("two")

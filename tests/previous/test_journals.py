@@ -43,7 +43,7 @@ class Writer:
     async def _mark(self) -> None:
         journals = Journals(self.redis, TTL)
         if self.is_previous:
-            await self._append([(Field.MARK, b"")])
+            await self._append([(Field.ATTEMPT_START, b"")])
             return
         self.outcome, _ = await journals.mark(self.run_id, self.attempt)
         if self.outcome == "empty":

@@ -34,7 +34,7 @@ def journals(draw: st.DrawFn) -> list[Entry]:
         attempt += step if number else 0
         for seq in range(1, count + 1):
             if attempt and seq == 1:
-                entries.append(Entry(Cursor(attempt, seq), Field.MARK, b""))
+                entries.append(Entry(Cursor(attempt, seq), Field.ATTEMPT_START, b""))
             else:
                 payload = b'{"n":"%d-%d%s"}' % (attempt, seq, b"." * (17 * len(entries) % 40))
                 entries.append(Entry(Cursor(attempt, seq), Field.EVENT, payload))

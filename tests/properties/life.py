@@ -18,7 +18,8 @@ from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.parse import parse
 from relaykit.api.admission.submission import Submission, Submitted
 from relaykit.api.receipts import Receipts
-from relaykit.api.relay.liveness import Watch
+from relaykit.api.relay.liveness import LivenessCheck
+from relaykit.api.relay.states import DeliveryState
 from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals, JournalTtl
@@ -202,9 +203,13 @@ class World:
 
         async def work(process: Process) -> None:
             endings = self.endings(process)
-            watch = Watch(self.settings, hub, endings.queue, endings.journals, self.runs)
-            if quiet := [follow for follow in hub.following() if not (follow.tail.ended or follow.gone)]:
-                await watch._look(quiet)
+            liveness = LivenessCheck(self.settings, hub, endings.queue, endings.journals, self.runs)
+            if quiet := [
+                followed
+                for followed in hub.followed_runs()
+                if not followed.tail.ended and followed.delivery is not DeliveryState.JOURNAL_LOST
+            ]:
+                await liveness._check(quiet)
 
         return work
 

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from relaykit.api.relay.followed_run import SUBSCRIBED, FollowedRun
 from relaykit.api.relay.hub import Hub
-from relaykit.api.relay.subscription import Follow, Subscription
+from relaykit.api.relay.subscription import Subscription
 from relaykit.shared.errors import JournalGone
 from relaykit.shared.journal import START, Cursor, JournalReader, entries
 from relaykit.shared.redis.client import Redis
@@ -21,25 +22,26 @@ class StillHub(Hub):
         super().__init__(JournalReader(commands), commands, commands, tail_max_bytes)
         self.notices: list[dict[str, Any]] = []
 
-    def _enter(self, run_id: str) -> Follow:
-        follow = super()._enter(run_id)
-        follow.acknowledge()
-        return follow
+    def _enter(self, run_id: str) -> FollowedRun:
+        followed = super()._enter(run_id)
+        if followed.notices is not SUBSCRIBED:
+            followed.mark_subscribed()
+        return followed
 
     def send(self, notice: dict[str, Any]) -> None:
         """Redis sends it, if the run is followed here."""
-        if notice["channel"] in self._follows:
+        if notice["channel"] in self._followed:
             self.notices.append(notice)
 
     async def hear(self) -> None:
         """Hears all notices that are on their way, and reads the news that it knows of then."""
         notices, self.notices = self.notices, []
         for notice in notices:
-            self._hear(notice)
-        dirty, self._dirty = [follow for follow in self._dirty if follow.subscribers], set()
-        if dirty:
-            for follow, reply in zip(dirty, await self._read(dirty), strict=True):
-                self._take(follow, entries(reply))
+            self._on_message(notice)
+        unread, self._unread = [followed for followed in self._unread if followed.subscribers], set()
+        if unread:
+            for followed, reply in zip(unread, await self._read(unread), strict=True):
+                followed.take(entries(reply))
 
 
 class Client:

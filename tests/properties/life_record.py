@@ -150,7 +150,7 @@ class Record:
                 assert run_id in self.lost, f"{entry} is all that is known of its attempt"
                 continue
             known = written.setdefault(entry.cursor, entry)
-            assert known == entry or known.field is entry.field is Field.MARK, (known, entry)
+            assert known == entry or known.field is entry.field is Field.ATTEMPT_START, (known, entry)
         self.journals[run_id] = journal
 
     def events(self, run_id: str) -> list[Entry]:

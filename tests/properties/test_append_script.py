@@ -22,7 +22,7 @@ from relaykit.shared.journal import (
     Entry,
     Field,
     Journals,
-    noticed,
+    decode_notice,
 )
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
@@ -73,7 +73,7 @@ class Model:
             return Appended("fenced", self.last)
         known = self.last.seq if self.last.attempt == batch.attempt else 0
         first = batch.first_seq if batch.first_seq != NEXT_SEQ else known + 1
-        mark = batch.entries[0][0] is Field.MARK and known == 0
+        mark = batch.entries[0][0] is Field.ATTEMPT_START and known == 0
         if self.last == NOTHING and (mark or batch.first_seq == NEXT_SEQ):
             return Appended("empty", START)
         is_lost = mark and batch.attempt > 1 and not self._is_whole()
@@ -112,7 +112,7 @@ class Writer:
     def next(self, count: int, *, ends: bool, keeps: int | None) -> Batch:
         entries = [(Field.EVENT, f"{self.attempt}-{self.next_seq + n}".encode()) for n in range(count)]
         if self.attempt and self.next_seq == 1:
-            entries[0] = (Field.MARK, b"")
+            entries[0] = (Field.ATTEMPT_START, b"")
         if ends:
             entries.append((Field.END, b"completed"))
         oldest = None if keeps is None else Cursor(self.attempt, max(self.next_seq - keeps, 1))
@@ -249,7 +249,7 @@ async def test_each_append_that_adds_something_is_noticed_and_no_other(redis_url
             await redis.publish(keys.notices("run_1"), b"last")
             await wait_until("both notices and the last word are heard", lambda: hear(3))
         assert heard[2:] == [b"last"]
-        assert [entry for data in heard[:2] for entry in noticed(data)] == await journals.read(
+        assert [entry for data in heard[:2] for entry in decode_notice(data)] == await journals.read(
             "run_1", Cursor(1, 0), 9
         )
 
@@ -276,7 +276,9 @@ async def test_a_mark_says_what_was_lost_before_it(redis_url):
         await journals.append(writer.next(1, ends=False, keeps=None))
         for attempt in (2, 3):
             await journals.mark("run_1", attempt)
-        marks = [entry for entry in await journals.read("run_1", START, 10) if entry.field is Field.MARK]
+        marks = [
+            entry for entry in await journals.read("run_1", START, 10) if entry.field is Field.ATTEMPT_START
+        ]
         assert [(entry.cursor, entry.loses) for entry in marks] == [((2, 1), True), ((3, 1), False)]
 
 

@@ -122,7 +122,7 @@ def test_the_end_and_a_mark_dispatch_nothing(status):
     end = sse.encode(Entry(Cursor(1, 2), Field.END, status.encode()))
     assert end == f": end {status}\n\n".encode()
     assert dispatched(end) == []
-    assert sse.encode(Entry(Cursor(1, 1), Field.MARK, b"")) == b""
+    assert sse.encode(Entry(Cursor(1, 1), Field.ATTEMPT_START, b"")) == b""
 
 
 @examples(30)

@@ -127,14 +127,14 @@ def test_the_least_missed_is_given_up_for_a_newcomer() -> None:
     """One that lingers, then one that is idle, then one without a head, the oldest first; never one that works."""
     table = connections(limit=5)
     working, old_head, head, idle, lingering = (Recorded(table) for _ in range(5))
-    assert all(table.admit() for _ in range(5))
+    assert all(table.accept() for _ in range(5))
     table.wait_for_head(old_head)
     table.wait_for_head(head)
     table.wait_for_request(idle)
     table.linger(lingering, counted=True)
     for expected in (lingering, idle, old_head, head):
-        assert table.admit()
+        assert table.accept()
         assert expected.told == ["drop"]
         assert table.count == 5
-    assert not table.admit()
+    assert not table.accept()
     assert (working.told, table.count) == ([], 5)

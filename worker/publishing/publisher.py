@@ -17,7 +17,7 @@ from chatkit.types import ThreadItemUpdatedEvent, ThreadStreamEvent
 from redis.exceptions import NoScriptError, ResponseError
 
 from relaykit.shared.errors import Fenced, QueueUnavailable
-from relaykit.shared.journal import Batch, Cursor, Field, Journals, appended
+from relaykit.shared.journal import Batch, Cursor, Field, Journals, decode_append_reply
 from relaykit.shared.log import failure
 from relaykit.shared.redis.client import Redis, translated
 from relaykit.shared.settings import Settings
@@ -154,7 +154,7 @@ class RunJournal:
 
     def took(self, reply: Any) -> None:
         """Hears what became of the batch in flight."""
-        outcome, _ = appended(reply)
+        outcome, _ = decode_append_reply(reply)
         self._in_flight = None
         if outcome == "ok":
             self._wake()

@@ -1,4 +1,4 @@
-"""Turns on the way to a stream: in the order of coming, not without limit, and only there."""
+"""The limiter of reconnects: in the order of coming, not without limit, and only on the way to a stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from relaykit.api.http.reconnect_limiter import take_turns
+from relaykit.api.http.reconnect_limiter import limit_reconnects
 from tests.support.system import WAIT_SECONDS, wait_until
 
 
@@ -23,7 +23,7 @@ class Slow:
         self.app = FastAPI()
         self.app.add_api_route("/runs/{run_id}/events", self._answer)
         self.app.add_api_route("/runs/{run_id}", self._answer)
-        take_turns(self.app)
+        limit_reconnects(self.app)
 
     async def _answer(self, request: Request) -> Response:
         self.begun.append(request.url.path)
@@ -45,7 +45,7 @@ class Slow:
 
 
 async def test_who_comes_first_is_served_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_RETURNING", 1)
+    monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_PENDING_SUBSCRIBES", 1)
     api = Slow()
     paths = [f"/runs/{number}/events" for number in range(4)]
     asking = []
@@ -61,7 +61,7 @@ async def test_who_comes_first_is_served_first(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_who_would_wait_too_long_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_RETURNING", 1)
+    monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_PENDING_SUBSCRIBES", 1)
     monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_WAIT_SECONDS", 0.05)
     api = Slow()
     first = asyncio.create_task(api.get("/runs/1/events"))
@@ -70,11 +70,11 @@ async def test_who_would_wait_too_long_is_told_to_come_again(monkeypatch: pytest
     assert (status, 1 <= int(headers[b"retry-after"]) <= 5) == (503, True)
     api.go.set()
     assert (await first)[0] == 200
-    assert (await api.get("/runs/2/events"))[0] == 200  # the turn that was not taken is nobody's
+    assert (await api.get("/runs/2/events"))[0] == 200  # the client that gave up holds no place
 
 
 async def test_nothing_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_RETURNING", 1)
+    monkeypatch.setattr("relaykit.api.http.reconnect_limiter.MAX_PENDING_SUBSCRIBES", 1)
     api = Slow()
     streams = asyncio.create_task(api.get("/runs/1/events"))
     await wait_until("it has begun", lambda: api.begun)

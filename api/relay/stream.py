@@ -1,7 +1,7 @@
-"""The open streams of this process.
+"""The second half of a stream's response: from the head on, until the client leaves or the response is complete.
 
-No task waits for news, which are pushed, nor for the time, which one loop keeps for all: a stream that is idle costs
-what one waiting task holds.
+No task waits for news, which wake the streams, nor for a time, which one loop checks for all: a stream that is idle
+costs what one waiting task holds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 from starlette.types import Receive, Send
@@ -19,30 +19,34 @@ from relaykit.api.metrics import STREAMS, STREAMS_CLOSED
 from relaykit.api.receipts import Receipt
 from relaykit.api.relay import sse
 from relaykit.api.relay.hub import Hub
+from relaykit.api.relay.states import STREAM_TRANSITIONS, StreamState
 from relaykit.api.relay.subscription import Subscription
 from relaykit.shared.errors import JournalGone, QueueUnavailable
 from relaykit.shared.log import failure
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
 
-MAX_LOOK_SECONDS = 1.0
-LOOKS = 8
-"""At each stream within PING_SECONDS."""
+MAX_CHECK_SECONDS = 1.0
+CHECKS_PER_PING = 8
+"""A ping is at most an eighth of PING_SECONDS late."""
+
+LIVE: Final = StreamState.LIVE
+"""A name of this module, because in Python 3.11 each access to an enum's member costs half a microsecond."""
 
 log = structlog.get_logger()
 
 
 class Streams:
-    """All of them, and their clock. `run` must be running."""
+    """All open streams of this process, and their clock. `run` must be running."""
 
     def __init__(self, settings: Settings, hub: Hub) -> None:
         self.hub = hub
         self.ping_seconds = settings.ping_seconds
         self.notice = sse.notice(settings.queue_notice_text) if settings.queue_notice_text else b""
-        """What a client is told whose run waits for a worker, if anything."""
+        """What a client is told whose run waits for a worker; empty where it is told nothing."""
         self.notice_seconds = settings.queue_notice_seconds if self.notice else math.inf
         self.loop = asyncio.get_running_loop()
-        """Kept: asyncio.create_task asks the kernel which process this is, each time."""
+        """Kept, because asyncio.create_task asks the kernel which process this is, each time."""
         self._open: set[Stream] = set()
 
     def add(self, stream: Stream) -> None:
@@ -55,28 +59,27 @@ class Streams:
         STREAMS_CLOSED.labels(reason).inc()
 
     async def run(self) -> None:
-        """Looks at every stream about once a second until cancelled."""
-        pause_seconds = min(MAX_LOOK_SECONDS, self.ping_seconds / LOOKS, self.notice_seconds / LOOKS)
+        """Checks every stream about once a second until cancelled."""
+        pause_seconds = min(
+            MAX_CHECK_SECONDS, self.ping_seconds / CHECKS_PER_PING, self.notice_seconds / CHECKS_PER_PING
+        )
         while True:
             await asyncio.sleep(pause_seconds)
             now, unix_time = time.monotonic(), time.time()
             for stream in list(self._open):
-                stream.look(now, unix_time)
+                stream.check(now, unix_time)
 
 
 class Stream:
-    """One client's stream, once its head is sent.
+    """One client's stream, as a `DetachedStream` of `api/http/detached_streams.py`.
 
-    Two tasks at most: `run` waits for the client to leave, and a pump that sends what is ready lives as long as there
-    is something.
+    It has two tasks at most: `run` waits for the client to leave, and a pump, which lives as long as there is something
+    to send, sends it. `_state` says how far the stream is; only `_advance` changes it.
     """
 
     __slots__ = (
         "_closes_at",
-        "_given_up",
-        "_is_over",
         "_notice_at",
-        "_noting",
         "_pump",
         "_reason",
         "_receipt",
@@ -84,6 +87,7 @@ class Stream:
         "_running",
         "_send",
         "_slot",
+        "_state",
         "_streams",
         "_subscription",
         "_wrote_at",
@@ -99,71 +103,80 @@ class Stream:
         resumes: bool,
         receipt: Receipt | None,
     ) -> None:
+        """`closes_at` is in Unix time; `resumes` says that the client takes EOF without the end for "reconnect"."""
         self._streams, self._subscription, self._slot = streams, subscription, slot
         self._closes_at = closes_at
         self._resumes, self._receipt = resumes, receipt
-        self._reason: str | None = None
-        """Why it closes, where that is not the client's leaving."""
+        self._state = StreamState.HEAD_SENT
+        self._reason = "left"
+        """Why the stream closes: the client leaves, unless the API closes it before that."""
         self._pump: asyncio.Task[None] | None = None
-        self._noting: asyncio.Task[None] | None = None
         self._wrote_at = 0.0
         self._notice_at = math.inf
         """When the client is told that its run waits, unless an attempt has begun by then."""
-        self._given_up = self._is_over = False
 
     async def run(self, receive: Receive, send: Send) -> None:
         """Streams until the client has left or the response is complete."""
-        running = self._running = asyncio.current_task()
-        self._send = send
+        running = asyncio.current_task()
+        assert running is not None
+        self._running, self._send = running, send
         self._wrote_at = time.monotonic()
         self._notice_at = self._wrote_at + self._streams.notice_seconds
+        self._advance(LIVE)
         self._streams.add(self)
-        self._subscription.follow.listen(self._poke)
-        self._pump = self._streams.loop.create_task(self._begin())
+        self._subscription.followed.add_listener(self._wake)
+        self._pump = self._streams.loop.create_task(self._send_first())
         try:
             while (await receive())["type"] != "http.disconnect":
                 pass
         except asyncio.CancelledError:
-            if running is None or not self._given_up:
+            if self._state is not StreamState.FAILED:
                 raise
             running.uncancel()
         finally:
-            self._is_over = True
-            self._subscription.follow.unlisten(self._poke)
-            self._streams.discard(self, self._reason or "left")
+            self._subscription.followed.remove_listener(self._wake)
+            self._streams.discard(self, self._reason)
             await self.close()
 
     async def close(self) -> None:
-        """Gives back all that it has; the response is not completed."""
+        """Gives back the stream's slot and its subscription; the response is not completed."""
+        self._advance(StreamState.OVER)
         self._slot.release()
         try:
             if self._pump is not None:
                 await end_tasks([self._pump])
-            if self._noting is not None:
-                await asyncio.wait([self._noting])
+            if self._receipt is not None:
+                await self._receipt.written()
         finally:
             await self._streams.hub.leave(self._subscription)
 
-    def look(self, now: float, unix_time: float) -> None:
+    def check(self, now: float, unix_time: float) -> None:
         """Does what is due though there is no news; `now` is of the monotonic clock."""
-        self._subscription.follow.tail.shrink()
+        self._subscription.followed.tail.shrink()
         is_quiet = now - self._wrote_at >= self._streams.ping_seconds
         if is_quiet or now >= self._notice_at or unix_time >= self._closes_at:
-            self._poke()
+            self._wake()
 
-    def _poke(self) -> None:
-        """There is something to do, or it may be."""
-        if self._pump is None and self._reason is None:
-            self._pump = self._streams.loop.create_task(self._work())
+    def _advance(self, state: StreamState) -> bool:
+        """Enters the state if the table has it after the present one."""
+        may = state in STREAM_TRANSITIONS[self._state]
+        if may:
+            self._state = state
+        return may
 
-    async def _begin(self) -> None:
+    def _wake(self) -> None:
+        """There is something to send, or there may be."""
+        if self._pump is None and self._state is LIVE:
+            self._pump = self._streams.loop.create_task(self._send_all())
+
+    async def _send_first(self) -> None:
         at_hand = self._subscription.at_hand()
-        if at_hand:
-            self._note_received()
-        await self._work(sse.retry(self._subscription.run_id) + at_hand)
+        if at_hand and self._receipt is not None:
+            self._receipt.note_received()
+        await self._send_all(sse.retry(self._subscription.run_id) + at_hand)
 
-    async def _work(self, data: bytes = b"") -> None:
-        """Sends `data`, then all that is ready; closes the stream where it is time to."""
+    async def _send_all(self, data: bytes = b"") -> None:
+        """The pump: sends `data`, then all that is ready; closes the stream where that is due."""
         try:
             try:
                 await self._send_ready(data)
@@ -177,12 +190,8 @@ class Stream:
                 )
                 await self._finish(error.code)
         except Exception as error:
-            log.error(  # noqa: TRY400
-                "a stream failed: it is closed, and the client comes again",
-                action="relay_failed",
-                **failure(error),
-            )
-            self._give_up("failed")
+            log.error("a stream failed: its connection is closed", action="relay_failed", **failure(error))  # noqa: TRY400
+            self._fail()
         self._pump = None
 
     async def _send_ready(self, data: bytes) -> None:
@@ -197,9 +206,10 @@ class Stream:
                 return await self._finish("token")
             chunk = await subscription.ready()
             if chunk is not None:
-                self._note_received()
+                if self._receipt is not None:
+                    self._receipt.note_received()
                 data = chunk.data
-            elif subscription.closing:
+            elif subscription.is_closing:
                 return await self._finish("drain")
             elif time.monotonic() >= self._notice_at:
                 self._notice_at = math.inf
@@ -210,39 +220,17 @@ class Stream:
                 return None
 
     async def _finish(self, reason: str) -> None:
-        self._reason = reason
+        """Completes the response; an error that can be retried goes first where the client would miss the end."""
+        if self._advance(StreamState.CLOSING):
+            self._reason = reason
         is_whole = self._subscription.ended or self._resumes
         last = b"" if is_whole else sse.INTERRUPTED
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
-        if reason == "ended" and self._receipt is not None and self._receipt.is_of_post:
-            self._note(self._receipt.delivered)
+        if reason == "ended" and self._receipt is not None:
+            self._receipt.note_delivered()
 
-    def _give_up(self, reason: str) -> None:
-        """Closes the connection without the response's proper end."""
-        if self._running is not None and not (self._given_up or self._is_over):
-            self._reason, self._given_up = reason, True
+    def _fail(self) -> None:
+        """Closes the connection without the response's proper end, by the task that waits for the client."""
+        if self._advance(StreamState.FAILED):
+            self._reason = "failed"
             self._running.cancel()
-
-    def _note_received(self) -> None:
-        if self._receipt is not None and not self._receipt.is_noted:
-            self._receipt.is_noted = True
-            self._note(self._receipt.received)
-
-    def _note(self, what: Callable[[], Awaitable[None]]) -> None:
-        self._noting = self._streams.loop.create_task(self._noted(what, self._noting))
-
-    async def _noted(self, what: Callable[[], Awaitable[None]], before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await asyncio.wait([before])
-        try:
-            await what()
-        except QueueUnavailable as error:
-            run_id = self._subscription.run_id
-            log.info(
-                "a receipt could not be noted in Redis: the stream goes on without it",
-                action="relay_unnoted",
-                run_id=run_id,
-                code=error.code,
-            )
-        if self._noting is asyncio.current_task():
-            self._noting = None
