@@ -17,7 +17,7 @@ from chatkit.types import (
 )
 
 from relaykit.api.admission.idempotency import EarlierRuns
-from relaykit.api.admission.request_intake import Admitted, Calls, admit, store_message
+from relaykit.api.admission.request_intake import AcceptedRequest, Calls, accept_request, store_message
 from relaykit.api.admission.submission import Submission, Submitted, row_of
 from relaykit.api.metrics import ADMITTED
 from relaykit.api.site.server_code import reaches_code
@@ -62,7 +62,7 @@ class _Made:
     """A request on its way to a run."""
 
     run: Run
-    admitted: Admitted
+    accepted: AcceptedRequest
     events: list[bytes]
     status: Status = Status.QUEUED
 
@@ -144,7 +144,7 @@ class Admission:
 
     async def _make_and_store(self, submission: Submission, context: Any, calls: Calls) -> _Made:
         made = await self._make(submission, context, calls)
-        await store_message(self.user.server, made.admitted, context)
+        await store_message(self.user.server, made.accepted, context)
         return made
 
     async def _write_at_once(self, submission: Submission) -> _Made | Submitted:
@@ -164,10 +164,10 @@ class Admission:
 
     async def _make(self, submission: Submission, context: Any, calls: Calls) -> _Made:
         server = self.user.server
-        admitted = await admit(self.user, submission.request, context, calls)
-        options = server.get_stream_options(admitted.thread, context)
-        events = [*admitted.events, StreamOptionsEvent(stream_options=options)]
-        return _Made(row_of(submission, admitted, options), admitted, [server._serialize(e) for e in events])
+        accepted = await accept_request(self.user, submission.request, context, calls)
+        options = server.get_stream_options(accepted.thread, context)
+        events = [*accepted.events, StreamOptionsEvent(stream_options=options)]
+        return _Made(row_of(submission, accepted, options), accepted, [server._serialize(e) for e in events])
 
     async def _calls(self, submission: Submission) -> Calls:
         """The calls that an output may be for. What writes older items keeps other admissions and ends out first."""
@@ -218,13 +218,13 @@ class Admission:
         )
 
     async def _insert_message(self, made: _Made, repeat_seconds: float) -> Status:
-        message = made.admitted.message
+        message = made.accepted.message
         assert message is not None
         return await self.runs.admit_message(
             made.run,
             may_wait=self._may_wait(made.run.kind),
             caller_runs=self.settings.caller_max_runs,
-            new_thread=thread_json(made.admitted.metadata) if made.admitted.is_new_thread else None,
+            new_thread=thread_json(made.accepted.metadata) if made.accepted.is_new_thread else None,
             item=message.model_dump_json(),
             repeat_seconds=repeat_seconds,
         )

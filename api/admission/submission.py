@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chatkit.types import StreamingReq, StreamOptions
 
-from relaykit.api.admission.request_intake import Admitted
+from relaykit.api.admission.request_intake import AcceptedRequest
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.runs.context import stored_context
 from relaykit.shared.runs.run import Kind, Run, Status
@@ -42,7 +42,7 @@ class Submitted:
     """Whether its job has taken over the place that the request held."""
 
 
-def row_of(submission: Submission, admitted: Admitted, options: StreamOptions) -> Run:
+def row_of(submission: Submission, accepted: AcceptedRequest, options: StreamOptions) -> Run:
     """The row of the run that the submission becomes."""
     context = submission.context
     if context.run_id is None:
@@ -50,13 +50,13 @@ def row_of(submission: Submission, admitted: Admitted, options: StreamOptions) -
     return Run(
         id=context.run_id,
         owner=context.owner,
-        thread_id=admitted.thread.id,
+        thread_id=accepted.thread.id,
         kind=Kind(submission.request.type),
         status=Status.QUEUED,
         attempt=0,
         handed_back=0,
-        anchor_item_id=admitted.anchor_item_id,
-        input={**admitted.input, "stream_options": options.model_dump()},
+        anchor_item_id=accepted.anchor_item_id,
+        input={**accepted.input, "stream_options": options.model_dump()},
         context=stored_context(context),
         token=submission.token,
         cancel_requested=False,
