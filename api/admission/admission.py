@@ -232,13 +232,13 @@ class Admission:
     async def _publish(self, made: _Made, place: str) -> Submitted:
         """Accepted is accepted: where Redis is away the reaper queues the run, whose worker writes what is missing."""
         run, events = made.run, made.events
-        entries = self.journals.admission_call(run.id, events)
+        entries = self.journals.first_entries_call(run.id, events)
         try:
             if made.status is Status.QUEUED:
                 flow = flow_of_run(self.settings, run)
                 await insist(lambda: self.queue.admit(entries, run.id, flow, place))
             else:
-                await insist(lambda: self.journals.admission(run.id, events))
+                await insist(lambda: self.journals.write_first_entries(run.id, events))
                 if self.settings.thread_policy == "interrupt":
                     await self._interrupt(run)
         except QueueUnavailable as error:
