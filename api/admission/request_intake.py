@@ -177,24 +177,9 @@ async def _retry_after_item(
     item = await _item(server, thread.id, request.params.item_id, context)
     if not isinstance(item, UserMessageItem):
         raise ItemMismatch("The item is not a user message.")
-    if user.our_store is not None:
-        await user.our_store.delete_newer(thread.id, item.id, context)
-    else:
-        await _delete_newer(server, thread.id, item.id, context)
+    with _absent(ItemNotFound):
+        await user.extras.delete_newer(thread.id, item.id, context)
     return AcceptedRequest(thread, {"item_id": item.id}, item.id)
-
-
-async def _delete_newer(server: Server, thread_id: str, item_id: str, context: Any) -> None:
-    """A store that is not ours gives whole items; the pages of its newest items are read one at a time."""
-    newer: list[str] = []
-    async for item in server._paginate_thread_items_reverse(thread_id, context):
-        if item.id == item_id:
-            break
-        newer.append(item.id)
-    else:
-        raise ItemNotFound
-    for newer_id in newer:
-        await server.store.delete_thread_item(thread_id, newer_id, context)
 
 
 async def _custom_action(server: Server, request: ThreadsCustomActionReq, context: Any) -> AcceptedRequest:
