@@ -15,6 +15,9 @@ from chatkit.server import ChatKitServer
 
 from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.idempotency import EarlierRuns
+from relaykit.api.admission.writers.foreign import ForeignWriter
+from relaykit.api.admission.writers.postgres import PostgresWriter
+from relaykit.api.admission.writers.writer import AdmissionWriter
 from relaykit.api.auth.authenticator import Authenticator
 from relaykit.api.auth.jwks import JwksClient
 from relaykit.api.limits.byte_budget import ByteBudget
@@ -35,6 +38,7 @@ from relaykit.shared.process.end import note_failure
 from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis
+from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer, load_server
@@ -85,6 +89,12 @@ async def open_resources(
         watch = Watch(settings, hub, queue, journals, runs)
         streams = Streams(settings, hub)
         receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
+        calls = AwaitedCalls(database)
+        writer: AdmissionWriter = (
+            ForeignWriter(settings, database, runs, queue, calls, user)
+            if user.our_store is None
+            else PostgresWriter(settings, database, runs, calls, user)
+        )
         earlier = EarlierRuns(runs, journals, receipts, settings.journal_ended_ttl_seconds)
         gate = RequestGate(commands)
         await stack.enter_async_context(_running(server_loop, hub, watch, streams, receipts, gate))
@@ -98,7 +108,7 @@ async def open_resources(
             streams=streams,
             receipts=receipts,
             endings=endings,
-            admission=Admission(settings, database, runs, journals, queue, endings, user, earlier),
+            admission=Admission(settings, runs, journals, queue, endings, earlier, writer),
             authenticator=Authenticator(settings, jwks),
             user=user,
             server_loop=server_loop,
