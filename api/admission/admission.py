@@ -1,4 +1,4 @@
-"""The five steps of admission. What it refuses, it refuses with nothing written."""
+"""The five steps of admission: find a repeat, refuse, accept, write, publish. What is refused leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ class Admission:
         POST /chatkit; after each of them nothing is written.
         """
         find_repeat = partial(self.earlier.find_repeat, submission)
+        written: Candidate | Run | None
         try:
             _refuse_full_queue(submission)
             with acting_as(submission.context), server_refusals():
-                written = await self.writer.write(submission, find_repeat)
+                written = await self.writer.accept_and_write(submission, find_repeat)
         except RelaykitError:
             # the same request may have been admitted before or meanwhile, which is why this one was refused
-            repeat = await find_repeat()
-            if repeat is None:
+            written = await find_repeat()
+            if written is None:
                 raise
-            return Submitted(repeat)
-        return (
-            Submitted(written) if isinstance(written, Run) else await self._publish(written, submission.place)
-        )
+        if isinstance(written, Run):
+            return Submitted(written)
+        return await self._publish(written, submission.place)
 
     async def resume(self, submission: Submission, cursor: Cursor) -> Submitted:
         """The run whose stream the client goes on with after the cursor; nothing is written.

@@ -51,7 +51,7 @@ Server = ChatKitServer[Any]
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRequest:
-    """What admission leaves to the run."""
+    """What the first half of a request leaves to the run. Nothing is promised before the row is committed."""
 
     thread: ThreadMetadata
     input: dict[str, Any]

@@ -33,7 +33,7 @@ class ForeignWriter:
     calls: AwaitedCalls
     user: UserServer
 
-    async def write(self, submission: Submission, find_repeat: FindRepeat) -> Candidate | Run:
+    async def accept_and_write(self, submission: Submission, find_repeat: FindRepeat) -> Candidate | Run:
         """Of simultaneous requests with one key only the first gets to write; what can be refused is refused before."""
         async with self._alone(submission):
             repeat = await find_repeat()

@@ -30,7 +30,7 @@ class PostgresWriter:
     calls: AwaitedCalls
     user: UserServer
 
-    async def write(self, submission: Submission, find_repeat: FindRepeat) -> Candidate | Run:
+    async def accept_and_write(self, submission: Submission, find_repeat: FindRepeat) -> Candidate | Run:
         """Where code of the site's is reached, it runs on that code's loop, a transaction with all that is in it."""
         reaches = reaches_code(self.user, submission.request)
         if _fits_one_statement(submission.request):

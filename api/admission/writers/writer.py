@@ -24,11 +24,11 @@ FindRepeat = Callable[[], Awaitable[Run | None]]
 class AdmissionWriter(Protocol):
     """Accepts a request and writes its message and its row."""
 
-    async def write(self, submission: Submission, find_repeat: FindRepeat) -> Candidate | Run:
-        """What was written, or the run of which the request turned out to be a repeat.
+    async def accept_and_write(self, submission: Submission, find_repeat: FindRepeat) -> Candidate | Run:
+        """The candidate that is written, or the run of which the request turned out to be a repeat.
 
-        The writer looks for a repeat before it writes what a repeat must not write again. Raises as `accept_request`
-        and `Runs.admit` do; then nothing is written, or in a foreign store the message at most.
+        The writer calls `find_repeat` before it writes what a repeat must not write again. Raises as `accept_request`
+        and `Runs.admit` do: then our store holds nothing of the request, and a foreign one its message at most.
         """
 
 
