@@ -51,7 +51,8 @@ class Admission:
         find_repeat = partial(self.earlier.find_repeat, submission)
         written: Candidate | Run | None
         try:
-            _refuse_full_queue(submission)
+            if submission.queue_is_full:
+                raise QueueFull(retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)
             with acting_as(submission.context), server_refusals():
                 written = await self.writer.accept_and_write(submission, find_repeat)
         except RelaykitError:
@@ -96,8 +97,3 @@ class Admission:
             await self.endings.end_wait(run.owner, run.thread_id, GivenUp.INTERRUPTED)
         except Exception as error:  # the run is accepted: no error of the POST's
             log.error("not interrupted", action="admission_interrupt", run_id=run.id, **failure(error))  # noqa: TRY400
-
-
-def _refuse_full_queue(submission: Submission) -> None:
-    if submission.queue_is_full:
-        raise QueueFull(retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)

@@ -93,7 +93,9 @@ class UserServer:
         Raises ServerRefused where the site's function refuses the caller with an HTTPException, ContextTimeout where
         its answer takes longer than CONTEXT_SECONDS, ServerBlocked as `run` does, and what else the function raises.
         """
-        return await self.run(lambda: self._made(request), reaches_code=self.has_own_context)
+        if not self.has_own_context:
+            return request
+        return await self.run(lambda: self._made(request), reaches_code=True)
 
     async def store_context(self, request: RequestContext) -> Any:
         """The context for the store alone, which no method of the server sees. Raises as `context` does.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
-from chatkit.types import StreamingReq, ThreadsAddUserMessageReq, ThreadsCreateReq
+from chatkit.types import ThreadsAddUserMessageReq, ThreadsCreateReq
 
 from relaykit.api.admission.candidate import Candidate, make_candidate
 from relaykit.api.admission.request_intake import store_message
@@ -21,6 +22,9 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.merge import thread_json
 
+MESSAGES = (ThreadsCreateReq, ThreadsAddUserMessageReq)
+"""Requests whose acceptance writes nothing yet. Without attachments one statement is all that is left to write."""
+
 
 @dataclass(frozen=True, slots=True)
 class PostgresWriter:
@@ -32,14 +36,15 @@ class PostgresWriter:
 
     async def accept_and_write(self, submission: Submission, find_repeat: FindRepeat) -> Candidate | Run:
         """Where code of the site's is reached, it runs on that code's loop, a transaction with all that is in it."""
-        reaches = reaches_code(self.user, submission.request)
-        if _fits_one_statement(submission.request):
-            candidate = await self.user.run(lambda: self._accept_message(submission), reaches_code=reaches)
+        request = submission.request
+        run = partial(self.user.run, reaches_code=reaches_code(self.user, request))
+        if isinstance(request, MESSAGES) and not request.params.input.attachments:
+            candidate = await run(lambda: self._accept_message(submission))
             return await self._write_message(candidate, find_repeat)
         repeat = await find_repeat()
         if repeat is not None:
             return repeat
-        return await self.user.run(lambda: self._write_together(submission), reaches_code=reaches)
+        return await run(lambda: self._write_together(submission))
 
     async def _accept_message(self, submission: Submission) -> Candidate:
         return await make_candidate(self.user, submission, await self.user.context(submission.context))
@@ -81,11 +86,3 @@ class PostgresWriter:
                 caller_runs=self.settings.caller_max_runs,
             )
         return replace(candidate, status=status)
-
-
-def _fits_one_statement(request: StreamingReq) -> bool:
-    """Whether accepting the request writes nothing, and its message brings no attachments along."""
-    return (
-        isinstance(request, (ThreadsCreateReq, ThreadsAddUserMessageReq))
-        and not request.params.input.attachments
-    )
