@@ -47,6 +47,9 @@ class Admission:
         A repeated Idempotency-Key gives the run that it made the first time; so does the same body without a key, as
         long as no client has had anything of that run. Raises the errors that docs/protocol.md lists for
         POST /chatkit; after each of them nothing is written.
+
+        Accepting and writing are the writer's, because they are one transaction. So is the moment of the first look for
+        a repeat: before an ordinary message it would cost a round trip, and the statement that writes it looks itself.
         """
         find_repeat = partial(self.earlier.find_repeat, submission)
         written: Candidate | Run | None
@@ -75,10 +78,12 @@ class Admission:
         """Accepted is accepted: where Redis is away the reaper queues the run, whose worker writes what is missing."""
         run, events, is_queued = candidate.run, candidate.events, candidate.status is Status.QUEUED
         ADMITTED.labels(run.kind.value).inc()
-        entries = self.journals.first_entries_call(run.id, events)
         try:
             if is_queued:
-                flow = flow_of_run(self.settings, run)
+                entries, flow = (
+                    self.journals.first_entries_call(run.id, events),
+                    flow_of_run(self.settings, run),
+                )
                 await insist(lambda: self.queue.admit(entries, run.id, flow, place))
             else:
                 await insist(lambda: self.journals.write_first_entries(run.id, events))
