@@ -15,6 +15,9 @@ from chatkit.server import ChatKitServer
 
 from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.idempotency import EarlierRuns
+from relaykit.api.admission.writers.foreign import ForeignWriter
+from relaykit.api.admission.writers.postgres import PostgresWriter
+from relaykit.api.admission.writers.writer import AdmissionWriter
 from relaykit.api.auth.authenticator import Authenticator
 from relaykit.api.auth.jwks import JwksClient
 from relaykit.api.limits.byte_budget import ByteBudget
@@ -88,6 +91,12 @@ async def open_resources(
         liveness = LivenessCheck(settings, hub, queue, journals, runs)
         streams = Streams(settings, hub)
         receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
+        calls = AwaitedCalls(database)
+        writer: AdmissionWriter = (
+            ForeignWriter(settings, database, runs, queue, calls, user)
+            if user.our_store is None
+            else PostgresWriter(settings, database, runs, calls, user)
+        )
         earlier = EarlierRuns(runs, journals, receipts, settings.journal_ended_ttl_seconds)
         gate = RequestGate(commands)
         await stack.enter_async_context(_running(server_loop, hub, liveness, streams, receipts, gate))
@@ -101,7 +110,7 @@ async def open_resources(
             streams=streams,
             receipts=receipts,
             endings=endings,
-            admission=Admission(settings, database, runs, journals, queue, endings, user, earlier),
+            admission=Admission(settings, runs, journals, queue, endings, earlier, writer),
             authenticator=Authenticator(settings, jwks),
             user=user,
             server_loop=server_loop,

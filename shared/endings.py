@@ -266,8 +266,8 @@ class Endings:
             raise
         except Exception:  # its attempt fails too; were it not to, it would take nothing back
             return UNKNOWN_ANCHOR
-        if promoted.kind is Kind.MESSAGE and (ours := self.user.our_store) is not None:
-            await ours.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
+        if promoted.kind is Kind.MESSAGE:
+            await self.user.extras.move_to_end(promoted.thread_id, promoted.input["item_id"], context)
         newest = await self.user.server.store.load_thread_items(promoted.thread_id, None, 1, "desc", context)
         return newest.data[0].id if newest.data else None
 

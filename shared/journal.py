@@ -196,12 +196,12 @@ class Journals(JournalReader):
             )
         )
 
-    async def admission(self, run_id: str, events: Sequence[bytes]) -> Appended:
+    async def write_first_entries(self, run_id: str, events: Sequence[bytes]) -> Appended:
         """Writes what admission has to say: the journal's first entries. Once, however often it is called."""
-        [reply] = await call(self._redis, self.admission_call(run_id, events))
+        [reply] = await call(self._redis, self.first_entries_call(run_id, events))
         return decode_append_reply(reply)
 
-    def admission_call(self, run_id: str, events: Sequence[bytes]) -> Call:
+    def first_entries_call(self, run_id: str, events: Sequence[bytes]) -> Call:
         """The same as a call, to go with others."""
         batch = Batch(
             run_id=run_id,

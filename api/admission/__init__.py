@@ -1,7 +1,22 @@
 """Admission: from the body of a request to a run that is queued, or to an error with nothing written.
 
-`relaykit.api.limits` counts the request and pays for its bytes -> `parse` -> `request_intake` checks what is asked ->
-`idempotency` finds the run that an earlier request has made -> `admission` writes the rows, the first entries of the
-journal and the job. A new reason to refuse a message goes into `request_intake` or, where it is about how much,
-into `relaykit.api.limits`, with its error in `relaykit.shared.errors` and its status in `api/http/errors.py`.
+Before it `relaykit.api.limits` counts the request and pays for its bytes, and `parse` makes a ChatKit request of the
+body. Then `Admission.submit` takes five steps:
+
+1. Find a repeat. `idempotency` knows the run that the same request has made before.
+2. Refuse what is not to be accepted: the queue is full.
+3. Accept the request. `request_intake` checks it against its thread and does the first half of what the SDK would do;
+   `candidate` makes the run's row and its first events of that.
+4. Write the message and the row. `writers` has one writer for our store and one for a foreign store.
+5. Publish: the journal's first entries, and the job.
+
+A new reason to refuse a message belongs to the module that knows what it depends on:
+
+- the body alone: `parse`, or `written_sizes` for a size;
+- how much a caller or a tenant asks for: `relaykit.api.limits`;
+- the thread, its items, an attachment: the request's case in `request_intake`;
+- the runs that there are: the function of the schema that writes the row, `admit_run`, because only there it holds
+  under simultaneous posts. `Runs` makes an error of its outcome, and `writers/foreign` asks before it writes a message.
+
+CONTRIBUTING.md says what else an error needs, under "An error code".
 """

@@ -23,37 +23,28 @@ class EarlierRuns:
     ended_seconds: float
     """How long the journal of an ended run is kept: JOURNAL_ENDED_TTL_SECONDS."""
 
-    async def repeated(self, submission: Submission) -> Run | None:
+    async def find_repeat(self, submission: Submission) -> Run | None:
         """The run that the same request has made before.
 
         With a key it is the key's run. Without one it is the newest of the same body, as long as no client has had
         anything of it: the row says so, and Redis until the row is written. An ended run is given only where its
-        journal has its beginning; otherwise the request is another message. Raises IdempotencyMismatch.
+        journal has its beginning; otherwise the request is another message. A retry also repeats the run that answers
+        its message already. Raises IdempotencyMismatch.
         """
         if submission.idempotency_key is not None:
-            return await self._of_key(submission, submission.idempotency_key)
-        run = await self.runs.unreceived(submission.context.owner, submission.request_hash, REPEAT_SECONDS)
-        if run is None:
-            return None
-        received, is_whole = await self.receipts.was_received(run.id)
-        return None if received or (run.status.ended and not is_whole) else run
+            repeat = await self._find_run_of_key(submission, submission.idempotency_key)
+        else:
+            repeat = await self._find_unreceived(submission)
+        return repeat or await self._find_run_answering(submission)
 
-    async def answering(self, submission: Submission) -> Run | None:
-        """The run that a retry asks for again: the stock widget's Retry after a lost network."""
-        request = submission.request
-        if not isinstance(request, ThreadsRetryAfterItemReq):
-            return None
-        params = request.params
-        return await self.runs.answering(submission.context.owner, params.thread_id, params.item_id)
-
-    async def resumed(self, submission: Submission, cursor: Cursor) -> Run:
+    async def find_resumed(self, submission: Submission, cursor: Cursor) -> Run:
         """The run whose stream the client had up to the cursor: that of the key, or of the same body.
 
         Without a key the same body may have made several runs, for instance by the same words again, or a suggested
         prompt in two tabs. Then it is the one that has the entry that the cursor names and was not sent to its end.
         Raises NothingToResume where that is none or several, IdempotencyMismatch.
         """
-        found = await self._resumable(submission)
+        found = await self._find_resumable(submission)
         if len(found) > 1:
             run_ids = [run.id for run in found]
             possible = await self.journals.holding(run_ids, cursor) - await self.receipts.delivered(run_ids)
@@ -62,23 +53,43 @@ class EarlierRuns:
             raise NothingToResume
         return found[0]
 
-    async def _resumable(self, submission: Submission) -> list[Run]:
+    async def _find_resumable(self, submission: Submission) -> list[Run]:
         if submission.idempotency_key is not None:
-            run = await self._of_key(submission, submission.idempotency_key)
+            run = await self._find_run_of_key(submission, submission.idempotency_key)
             if run is not None:
                 return [run]
             found = []
         else:
-            found = await self.runs.same_body(
-                submission.context.owner, submission.request_hash, self.ended_seconds
-            )
-        answering = await self.answering(submission)
+            found = await self._find_same_body(submission)
+        answering = await self._find_run_answering(submission)
         if answering is not None and all(run.id != answering.id for run in found):
             found.append(answering)
         return found
 
-    async def _of_key(self, submission: Submission, key: str) -> Run | None:
+    async def _find_run_of_key(self, submission: Submission, key: str) -> Run | None:
         run = await self.runs.by_idempotency_key(submission.context.owner, key)
         if run is not None and run.request_hash != submission.request_hash:
             raise IdempotencyMismatch
         return run
+
+    async def _find_unreceived(self, submission: Submission) -> Run | None:
+        """The newest run of the same body, where no client has had anything of it."""
+        run = await self.runs.unreceived(submission.context.owner, submission.request_hash, REPEAT_SECONDS)
+        if run is None:
+            return None
+        received, is_whole = await self.receipts.was_received(run.id)
+        return None if received or (run.status.ended and not is_whole) else run
+
+    async def _find_same_body(self, submission: Submission) -> list[Run]:
+        """All runs of the same body whose journals may still be there."""
+        return await self.runs.same_body(
+            submission.context.owner, submission.request_hash, self.ended_seconds
+        )
+
+    async def _find_run_answering(self, submission: Submission) -> Run | None:
+        """The run that a retry asks for again: the stock widget's Retry after a lost network."""
+        request = submission.request
+        if not isinstance(request, ThreadsRetryAfterItemReq):
+            return None
+        params = request.params
+        return await self.runs.answering(submission.context.owner, params.thread_id, params.item_id)

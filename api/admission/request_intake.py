@@ -1,4 +1,4 @@
-"""The admit half of each streaming request type: what the client sent, checked and made ready; it produces no answer.
+"""The first half of each streaming request type: what the client sent, checked and made ready; it produces no answer.
 
 The SDK does this at the head of ChatKitServer._process_streaming_impl, after the 200. Here it comes before, through
 the SDK's own helpers, so that an unknown thread is a 404 and not a broken stream.
@@ -50,8 +50,8 @@ Server = ChatKitServer[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
-    """What admission leaves to the run."""
+class AcceptedRequest:
+    """What the first half of a request leaves to the run. Nothing is promised before the row is committed."""
 
     thread: ThreadMetadata
     input: dict[str, Any]
@@ -79,7 +79,9 @@ class Calls:
     """The one that the client means, where it says so."""
 
 
-async def admit(user: UserServer, request: StreamingReq, context: Any, calls: Calls = Calls()) -> Admitted:
+async def accept_request(
+    user: UserServer, request: StreamingReq, context: Any, calls: Calls = Calls()
+) -> AcceptedRequest:
     """Writes what the request changes in an existing thread; a new message is given back, and not stored.
 
     Raises ThreadNotFound, ItemNotFound, ItemMismatch, AttachmentNotFound or AttachmentNotUploaded.
@@ -102,37 +104,39 @@ async def admit(user: UserServer, request: StreamingReq, context: Any, calls: Ca
             assert_never(request)
 
 
-async def store_message(server: Server, admitted: Admitted, context: Any) -> None:
+async def store_message(server: Server, accepted: AcceptedRequest, context: Any) -> None:
     """Stores the message and what comes with it."""
-    message = admitted.message
+    message = accepted.message
     if message is None:
         return
-    if admitted.is_new_thread:
-        await server.store.save_thread(admitted.metadata, context)
+    if accepted.is_new_thread:
+        await server.store.save_thread(accepted.metadata, context)
     for attachment in message.attachments:
         await server.store.save_attachment(attachment, context)
-    await server.store.add_thread_item(admitted.thread.id, message, context)
+    await server.store.add_thread_item(accepted.thread.id, message, context)
     if message.attachments and isinstance(server.attachment_store, ObjectAttachmentStore):
         await server.attachment_store.note_sent([each.id for each in message.attachments], context)
 
 
-async def _create(server: Server, request: ThreadsCreateReq, context: Any) -> Admitted:
+async def _create(server: Server, request: ThreadsCreateReq, context: Any) -> AcceptedRequest:
     thread = Thread(id=server.store.generate_thread_id(context), created_at=datetime.now(), items=Page())
     item = await _build_item(server, request.params.input, thread, context)
     created = ThreadCreatedEvent(thread=server._to_thread_response(thread))
     events = (created, ThreadItemDoneEvent(item=item))
-    return Admitted(thread, {"item_id": item.id}, item.id, events, item, is_new_thread=True)
+    return AcceptedRequest(thread, {"item_id": item.id}, item.id, events, item, is_new_thread=True)
 
 
-async def _add_user_message(server: Server, request: ThreadsAddUserMessageReq, context: Any) -> Admitted:
+async def _add_user_message(
+    server: Server, request: ThreadsAddUserMessageReq, context: Any
+) -> AcceptedRequest:
     thread = await _thread(server, request.params.thread_id, context)
     item = await _build_item(server, request.params.input, thread, context)
-    return Admitted(thread, {"item_id": item.id}, item.id, (ThreadItemDoneEvent(item=item),), item)
+    return AcceptedRequest(thread, {"item_id": item.id}, item.id, (ThreadItemDoneEvent(item=item),), item)
 
 
 async def _add_client_tool_output(
     server: Server, request: ThreadsAddClientToolOutputReq, context: Any, calls: Calls
-) -> Admitted:
+) -> AcceptedRequest:
     thread = await _thread(server, request.params.thread_id, context)
     newest = await _newest_item(server, thread.id, context)
     # behind the call that is awaited stand the messages that wait
@@ -148,12 +152,12 @@ async def _add_client_tool_output(
     item.status = "completed"
     await server.store.save_item(thread.id, item, context)
     await server._cleanup_pending_client_tool_call(thread, context)
-    return Admitted(thread, {}, newest.id)
+    return AcceptedRequest(thread, {}, newest.id)
 
 
 async def _add_structured_input(
     server: Server, request: ThreadsAddStructuredInputReq, context: Any
-) -> Admitted:
+) -> AcceptedRequest:
     thread = await _thread(server, request.params.thread_id, context)
     item = await _item(server, thread.id, request.params.item_id, context)
     if not isinstance(item, StructuredInputItem):
@@ -162,36 +166,23 @@ async def _add_structured_input(
         raise ItemMismatch("The structured input is not pending.")
     updated = await server._apply_structured_input_submission(item, request.params.input)
     newest = await _newest_item(server, thread.id, context)
-    return Admitted(thread, {"item": updated.model_dump(mode="json")}, newest.id if newest else None)
+    return AcceptedRequest(thread, {"item": updated.model_dump(mode="json")}, newest.id if newest else None)
 
 
-async def _retry_after_item(user: UserServer, request: ThreadsRetryAfterItemReq, context: Any) -> Admitted:
+async def _retry_after_item(
+    user: UserServer, request: ThreadsRetryAfterItemReq, context: Any
+) -> AcceptedRequest:
     server = user.server
     thread = await _thread(server, request.params.thread_id, context)
     item = await _item(server, thread.id, request.params.item_id, context)
     if not isinstance(item, UserMessageItem):
         raise ItemMismatch("The item is not a user message.")
-    if user.our_store is not None:
-        await user.our_store.delete_newer(thread.id, item.id, context)
-    else:
-        await _delete_newer(server, thread.id, item.id, context)
-    return Admitted(thread, {"item_id": item.id}, item.id)
+    with _absent(ItemNotFound):
+        await user.extras.delete_newer(thread.id, item.id, context)
+    return AcceptedRequest(thread, {"item_id": item.id}, item.id)
 
 
-async def _delete_newer(server: Server, thread_id: str, item_id: str, context: Any) -> None:
-    """A store that is not ours gives whole items; the pages of its newest items are read one at a time."""
-    newer: list[str] = []
-    async for item in server._paginate_thread_items_reverse(thread_id, context):
-        if item.id == item_id:
-            break
-        newer.append(item.id)
-    else:
-        raise ItemNotFound
-    for newer_id in newer:
-        await server.store.delete_thread_item(thread_id, newer_id, context)
-
-
-async def _custom_action(server: Server, request: ThreadsCustomActionReq, context: Any) -> Admitted:
+async def _custom_action(server: Server, request: ThreadsCustomActionReq, context: Any) -> AcceptedRequest:
     params = request.params
     thread = await _thread(server, params.thread_id, context)
     if params.item_id:
@@ -200,7 +191,7 @@ async def _custom_action(server: Server, request: ThreadsCustomActionReq, contex
             raise ItemMismatch("The sender of the action is not a widget.")
     newest = await _newest_item(server, thread.id, context)
     action = {"item_id": params.item_id, "action": params.action.model_dump(mode="json")}
-    return Admitted(thread, action, newest.id if newest else None)
+    return AcceptedRequest(thread, action, newest.id if newest else None)
 
 
 async def _build_item(

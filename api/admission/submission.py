@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chatkit.types import StreamingReq, StreamOptions
+from chatkit.types import StreamingReq
 
-from relaykit.api.admission.request_intake import Admitted
 from relaykit.shared.identity import RequestContext
-from relaykit.shared.runs.context import stored_context
-from relaykit.shared.runs.run import Kind, Run, Status
+from relaykit.shared.runs.run import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +38,3 @@ class Submitted:
     """The first of its journal, where this request has just written it."""
     is_queued: bool = False
     """Whether its job has taken over the place that the request held."""
-
-
-def row_of(submission: Submission, admitted: Admitted, options: StreamOptions) -> Run:
-    """The row of the run that the submission becomes."""
-    context = submission.context
-    if context.run_id is None:
-        raise ValueError("the context of a submission carries the id of its run")
-    return Run(
-        id=context.run_id,
-        owner=context.owner,
-        thread_id=admitted.thread.id,
-        kind=Kind(submission.request.type),
-        status=Status.QUEUED,
-        attempt=0,
-        handed_back=0,
-        anchor_item_id=admitted.anchor_item_id,
-        input={**admitted.input, "stream_options": options.model_dump()},
-        context=stored_context(context),
-        token=submission.token,
-        cancel_requested=False,
-        error=None,
-        request_hash=submission.request_hash,
-        idempotency_key=submission.idempotency_key,
-        max_attempts=submission.max_attempts,
-    )

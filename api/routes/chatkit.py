@@ -159,22 +159,14 @@ def _stores_attachments(server: ChatKitServer[Any]) -> bool:
 
 async def _check_items(user: UserServer, given: ItemFeedbackParams, context: Any) -> None:
     """The SDK hands these ids to the user's own code without a look at whose they are."""
-    store = user.server.store
-    await store.load_thread(given.thread_id, context)
-    if user.our_store is not None:
-        if not await user.our_store.has_items(given.thread_id, given.item_ids, context):
-            raise ItemNotFound
-        return
-    try:
-        for item_id in dict.fromkeys(given.item_ids):
-            await store.load_item(given.thread_id, item_id, context)
-    except NotFoundError as error:
-        raise ItemNotFound from error
+    await user.server.store.load_thread(given.thread_id, context)
+    if not await user.extras.has_items(given.thread_id, given.item_ids, context):
+        raise ItemNotFound
 
 
 async def _check_unsent(user: UserServer, attachment_id: str, context: Any) -> None:
-    """The SDK has the bytes deleted before our store is asked, by whatever attachment store there is."""
-    if user.our_store is not None and await user.our_store.is_attachment_sent(attachment_id, context):
+    """The SDK has the attachment store delete the bytes before it asks our store."""
+    if await user.extras.is_attachment_sent(attachment_id, context):
         raise AttachmentInUse
 
 

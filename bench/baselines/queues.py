@@ -80,7 +80,7 @@ class OurRuns:
 
     async def pick_up(self, within_seconds: float) -> PickUp | None:
         (run_id,) = await self.rows(1, Script())
-        await Journals(self.redis, TTL).admission(run_id, [b'{"type":"stream_options"}'])
+        await Journals(self.redis, TTL).write_first_entries(run_id, [b'{"type":"stream_options"}'])
         at, monotonic_ns = time.time(), time.monotonic_ns()
         await Queue(self.redis).enqueue(run_id, flow(OWNER))
         while time.time() - at < within_seconds:
@@ -104,7 +104,7 @@ class OurRuns:
         return run_ids
 
     async def _admit(self, run_id: str) -> None:
-        entries = Journals(self.redis, TTL).admission_call(run_id, [b'{"type":"stream_options"}'])
+        entries = Journals(self.redis, TTL).first_entries_call(run_id, [b'{"type":"stream_options"}'])
         await Queue(self.redis).admit(entries, run_id, flow(OWNER))
 
     async def _running(self) -> int:

@@ -1,1 +1,1 @@
-"""The site's ChatKitServer: found, checked, built, and what its code may raise."""
+"""The site's ChatKitServer: found, checked, built; what its store can do; what its code may raise."""

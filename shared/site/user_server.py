@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
@@ -24,6 +24,7 @@ from relaykit.shared.site.checks import bypassed, holders_of, own_methods, unfit
 from relaykit.shared.site.load_loop import TOO_EARLY, StartsTask, unrun_loop, wants_loop
 from relaykit.shared.site.refusals import server_refusals
 from relaykit.shared.site.shadow import SHADOWED, is_shadowed
+from relaykit.shared.site.store_extras import ForeignStoreExtras, StoreExtras
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.shared.threads.timestamps import send_offsets
 
@@ -57,12 +58,17 @@ class UserServer:
     """The names of the SDK's methods that the server overrides."""
     loop: CodeLoop | None = None
     """Where the server's code runs; None in a worker, where all runs on one loop."""
+    our_store: PostgresStore | None = field(init=False)
+    """The server's store where it is ours; None for a foreign one."""
+    extras: StoreExtras = field(init=False)
+    """What either kind of store can do beyond the SDK's `Store`."""
 
-    @property
-    def our_store(self) -> PostgresStore | None:
-        """The server's store where it is ours, with what it can do beyond the SDK's; None for a foreign one."""
+    def __post_init__(self) -> None:
+        """Decides once, where the server is loaded, whether the store is ours."""
         store = self.server.store
-        return store if isinstance(store, PostgresStore) else None
+        ours = store if isinstance(store, PostgresStore) else None
+        object.__setattr__(self, "our_store", ours)
+        object.__setattr__(self, "extras", ours or ForeignStoreExtras(self.server))
 
     @property
     def is_store_ours(self) -> bool:
@@ -87,7 +93,9 @@ class UserServer:
         Raises ServerRefused where the site's function refuses the caller with an HTTPException, ContextTimeout where
         its answer takes longer than CONTEXT_SECONDS, ServerBlocked as `run` does, and what else the function raises.
         """
-        return await self.run(lambda: self._made(request), reaches_code=self.has_own_context)
+        if not self.has_own_context:
+            return request
+        return await self.run(lambda: self._made(request), reaches_code=True)
 
     async def store_context(self, request: RequestContext) -> Any:
         """The context for the store alone, which no method of the server sees. Raises as `context` does.

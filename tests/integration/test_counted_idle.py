@@ -137,7 +137,9 @@ async def _running_runs(settings: Settings, count: int) -> list[str]:
         await connection.close()
     async with open_redis(settings.redis_url, connections=1) as redis:
         for run_id in run_ids:
-            await Journals(redis, JournalTtl.of(settings)).admission(run_id, [b'{"type":"stream_options"}'])
+            await Journals(redis, JournalTtl.of(settings)).write_first_entries(
+                run_id, [b'{"type":"stream_options"}']
+            )
     return run_ids
 
 

@@ -14,7 +14,7 @@ async def test_a_notice_of_a_later_attempt_does_not_hide_what_is_not_known(redis
     async with open_redis(redis_url, connections=3) as redis, redis.pubsub() as pubsub:
         journals, hub, client = Journals(redis, TTL), StillHub(redis, 10_000), Client("run_1", "alice", [])
         await pubsub.psubscribe("*")
-        await journals.admission("run_1", [b'{"type":"a"}'])
+        await journals.write_first_entries("run_1", [b'{"type":"a"}'])
         await client.connect(hub, expected=True)
         await client.read()
         for attempt in (1, 2):

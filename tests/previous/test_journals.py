@@ -47,7 +47,7 @@ class Writer:
             return
         self.outcome, _ = await journals.mark(self.run_id, self.attempt)
         if self.outcome == "empty":
-            await journals.admission(self.run_id, [b"{}"])
+            await journals.write_first_entries(self.run_id, [b"{}"])
             self.outcome, _ = await journals.mark(self.run_id, self.attempt)
         self.next_seq = 2
 
@@ -116,7 +116,7 @@ async def test_what_admission_writes_twice_is_there_once(redis_url: str) -> None
     """The API of the release before comes late: a worker of this one has written admission's entries and its mark."""
     async with open_redis(redis_url, connections=2) as redis:
         journals, late = Journals(redis, TTL), PreviousJournals(redis)
-        await journals.admission("run_1", [b"{}", b"{}"])
+        await journals.write_first_entries("run_1", [b"{}", b"{}"])
         assert await late.append("run_1", 0, 1, [(b"e", b"{}"), (b"e", b"{}")]) == "ok"
         await journals.mark("run_1", 1)
         assert await late.append("run_1", 0, 1, [(b"e", b"{}"), (b"e", b"{}")]) == "fenced"

@@ -17,6 +17,7 @@ from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.parse import parse
 from relaykit.api.admission.submission import Submission, Submitted
+from relaykit.api.admission.writers.postgres import PostgresWriter
 from relaykit.api.receipts import Receipts
 from relaykit.api.relay.liveness import LivenessCheck
 from relaykit.api.relay.states import DeliveryState
@@ -159,9 +160,10 @@ class World:
             earlier = EarlierRuns(
                 self.runs, journals, self.gated(self.receipts, process), settings.journal_ended_ttl_seconds
             )
-            return await Admission(
-                settings, self.database, self.runs, journals, queue, endings, self.user, earlier
-            ).submit(submission)
+            writer = PostgresWriter(settings, self.database, self.runs, endings.calls, self.user)
+            return await Admission(settings, self.runs, journals, queue, endings, earlier, writer).submit(
+                submission
+            )
 
         return work
 

@@ -184,7 +184,7 @@ def test_a_journal_has_no_hole_no_double_and_nothing_after_its_end(real, steps):
     async def check() -> None:
         run_id = f"run_{uuid4().hex}"
         journals = Journals(real.redis, TTL)
-        await journals.admission(run_id, [b"{}"])
+        await journals.write_first_entries(run_id, [b"{}"])
         seen: list[Entry] = []
         for batch in batches([step for step in steps if step[0] != "write" or step[4] is None], run_id):
             await journals.append(batch)
@@ -229,7 +229,7 @@ def test_a_batch_of_which_a_part_arrived_is_completed(real, sizes, place, data):
 async def test_each_append_that_adds_something_is_noticed_and_no_other(redis_url):
     async with open_redis(redis_url, connections=4) as redis:
         journals, writer = Journals(redis, TTL), Writer("run_1", 1)
-        await journals.admission("run_1", [b"{}"])
+        await journals.write_first_entries("run_1", [b"{}"])
         heard: list[bytes] = []
         async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
 
@@ -260,7 +260,7 @@ async def test_a_mark_finds_no_journal(redis_url):
         journals = Journals(redis, TTL)
         assert (await journals.mark("run_1", 2)).outcome == "empty"
         assert await journals.read("run_1", START, 10) == []
-        await journals.admission("run_1", [b"{}"])
+        await journals.write_first_entries("run_1", [b"{}"])
         assert await journals.mark("run_1", 2) == ("ok", Cursor(2, 1))
         assert [entry.loses for entry in await journals.read("run_1", START, 10)] == [False, True]
 
@@ -269,10 +269,10 @@ async def test_a_mark_says_what_was_lost_before_it(redis_url):
     """Though what admission wrote is there again: of an attempt the beginning is not, or nothing at all."""
     async with open_redis(redis_url, connections=2) as redis:
         journals, writer = Journals(redis, TTL), Writer("run_1", 1)
-        await journals.admission("run_1", [b"{}"])
+        await journals.write_first_entries("run_1", [b"{}"])
         await journals.append(writer.next(2, ends=False, keeps=None))
         await redis.flushdb()
-        await journals.admission("run_1", [b"{}"])
+        await journals.write_first_entries("run_1", [b"{}"])
         await journals.append(writer.next(1, ends=False, keeps=None))
         for attempt in (2, 3):
             await journals.mark("run_1", attempt)

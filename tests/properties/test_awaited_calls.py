@@ -23,6 +23,7 @@ from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.parse import parse
 from relaykit.api.admission.submission import Submission
+from relaykit.api.admission.writers.postgres import PostgresWriter
 from relaykit.shared.errors import Fenced, ItemMismatch, ThreadBusy
 from relaykit.shared.identity import RequestContext, request_of
 from relaykit.shared.runs.context import request_context
@@ -62,9 +63,8 @@ class Thread:
         settings = world.settings.model_copy(update={"thread_policy": self.policy})
         ttl_seconds = settings.journal_ended_ttl_seconds
         earlier = EarlierRuns(world.runs, world.journals, world.receipts, ttl_seconds)
-        admission = Admission(
-            settings, world.database, world.runs, world.journals, world.queue, endings, world.user, earlier
-        )
+        writer = PostgresWriter(settings, world.database, world.runs, endings.calls, world.user)
+        admission = Admission(settings, world.runs, world.journals, world.queue, endings, earlier, writer)
         return (await admission.submit(submission)).run
 
     async def message(self) -> None:

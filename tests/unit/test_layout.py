@@ -174,7 +174,7 @@ def test_redis_keys_and_channels_are_spelt_in_one_file():
 
 
 def test_one_place_asks_whether_the_store_is_ours():
-    """All others ask `UserServer.our_store`, which also gives them what our store can do beyond the SDK's."""
+    """`UserServer`, where the server is loaded. Others ask its `extras`, or `our_store` for what only ours can do."""
     asking = [
         module_name(file) for file in FILES if re.search(r"isinstance\([^)]*PostgresStore", file.read_text())
     ]

@@ -221,7 +221,7 @@ class Publisher:
                 action="journal_restored",
                 run_id=run_id,
             )
-            await self._journals.admission(run_id, await admission())
+            await self._journals.write_first_entries(run_id, await admission())
             outcome, _ = await self._journals.mark(run_id, attempt)
         return outcome
 
