@@ -86,12 +86,12 @@ async def open_resources(
         notices = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         jwks = await stack.enter_async_context(JwksClient(settings))
         runs, journals, queue = Runs(database), Journals(commands, JournalTtl.of(settings)), Queue(commands)
-        endings = Endings(settings, database, runs, AwaitedCalls(database), journals, queue, user)
+        calls = AwaitedCalls(database)
+        endings = Endings(settings, database, runs, calls, journals, queue, user)
         hub = Hub(journals, commands, notices, settings.tail_max_bytes)
         liveness = LivenessCheck(settings, hub, queue, journals, runs)
         streams = Streams(settings, hub)
         receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
-        calls = AwaitedCalls(database)
         writer: AdmissionWriter = (
             ForeignWriter(settings, database, runs, queue, calls, user)
             if user.our_store is None
