@@ -17,7 +17,7 @@ from relaykit.shared.journal import FIRST
 from relaykit.shared.log import failure
 from relaykit.shared.queue.job_queue import REPEAT_SECONDS
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Redis, names_of, translated
+from relaykit.shared.redis.client import Redis, names_of, redis_errors
 from relaykit.shared.runs.rows import Runs
 
 WRITE_SECONDS = 0.25
@@ -49,12 +49,12 @@ class Receipts:
             del self._skips[next(iter(self._skips))]
         self._skips[run_id] = 0
         self._has_unwritten.set()
-        with translated():
+        with redis_errors():
             await self._redis.set(self._named(keys.received(run_id)), "1", ex=REPEAT_SECONDS)
 
     async def note_delivered(self, run_id: str) -> None:
         """A client that had asked for the run by a POST had all of it. Raises QueueUnavailable."""
-        with translated():
+        with redis_errors():
             await self._redis.set(self._named(keys.delivered(run_id)), "1", px=self._ended_ms)
 
     async def was_received(self, run_id: str) -> tuple[bool, bool]:
@@ -62,7 +62,7 @@ class Receipts:
 
         Raises QueueUnavailable.
         """
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.exists(self._named(keys.received(run_id)))
                 pipeline.xrange(self._named(keys.journal(run_id)), str(FIRST), str(FIRST))
@@ -71,7 +71,7 @@ class Receipts:
 
     async def delivered(self, run_ids: Sequence[str]) -> set[str]:
         """Those of the runs that a client who posted has had all of. Raises QueueUnavailable."""
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for run_id in run_ids:
                     pipeline.exists(self._named(keys.delivered(run_id)))

@@ -32,7 +32,7 @@ from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.rows import Runs
@@ -50,7 +50,7 @@ class Resources:
     settings: Settings
     database: Database
     runs: Runs
-    queue: Queue
+    queue: JobQueue
     redis_check: RedisCheck
     hub: Hub
     streams: Streams
@@ -79,7 +79,11 @@ async def open_resources(
         await redis_check.start()
         notices = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         jwks = await stack.enter_async_context(JwksClient(settings))
-        runs, journals, queue = Runs(database), Journals(commands, JournalTtl.of(settings)), Queue(commands)
+        runs, journals, queue = (
+            Runs(database),
+            Journals(commands, JournalTtl.of(settings)),
+            JobQueue(commands),
+        )
         endings = Endings(settings, database, runs, journals, queue, user)
         hub = Hub(commands, notices, settings.tail_max_bytes)
         watch = Watch(settings, hub, queue, journals, runs)

@@ -12,7 +12,7 @@ from redis.asyncio.client import Pipeline
 
 from relaykit.shared.errors import InvalidCursor, JournalGone
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Call, Redis, call, names_of, script, translated
+from relaykit.shared.redis.client import Call, Redis, call, names_of, redis_errors, script
 from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 
@@ -128,7 +128,7 @@ class JournalReader:
 
     async def read(self, run_id: str, after: Cursor, limit: int) -> list[Entry]:
         """Up to `limit` entries after the cursor. Raises QueueUnavailable, JournalGone."""
-        with translated():
+        with redis_errors():
             return entries(
                 await self._redis.xrange(self._named(keys.journal(run_id)), f"({after}", "+", count=limit)
             )
@@ -139,7 +139,7 @@ class JournalReader:
         Raises QueueUnavailable, JournalGone.
         """
         key = self._named(keys.journal(run_id))
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.xrange(key, count=1)
                 pipeline.xrevrange(key, count=1)
@@ -151,7 +151,7 @@ class JournalReader:
 
     async def holding(self, run_ids: Sequence[str], cursor: Cursor) -> set[str]:
         """Those of the runs whose journals have the entry that the cursor names. Raises QueueUnavailable."""
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for run_id in run_ids:
                     pipeline.xrange(self._named(keys.journal(run_id)), str(cursor), str(cursor))
@@ -173,7 +173,7 @@ class Journals(JournalReader):
 
     async def append(self, batch: Batch) -> Appended:
         """Appends once, however often it is called. Raises QueueUnavailable."""
-        with translated():
+        with redis_errors():
             return appended(await self._append(**self._call(batch)))
 
     def pipe_append(self, batch: Batch, pipeline: Pipeline) -> None:
@@ -182,7 +182,7 @@ class Journals(JournalReader):
         pipeline.evalsha(self._append.sha, 1, *call["keys"], *call["args"])
 
     async def load_scripts(self) -> None:
-        with translated():
+        with redis_errors():
             await self._redis.script_load(self._append.script)
 
     async def mark(self, run_id: str, attempt: int) -> Appended:

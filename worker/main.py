@@ -13,7 +13,7 @@ from chatkit.server import ChatKitServer
 
 from relaykit.shared.attachments.store import ObjectAttachmentStore
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.job_queue import Queue, deserialize, serialize
+from relaykit.shared.queue.job_queue import JobQueue, deserialize, serialize
 from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, open_redis
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
@@ -123,4 +123,4 @@ class RunWorker:
             quarantine = None if self._forks is None else Quarantine(settings, execution.queue, self._forks)
             if quarantine is not None:
                 stack.push_async_callback(quarantine.close)
-            yield ArqWorker(settings, redis, Queue(bell), execution, quarantine), execution.executor
+            yield ArqWorker(settings, redis, JobQueue(bell), execution, quarantine), execution.executor

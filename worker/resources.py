@@ -18,7 +18,7 @@ from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
 from relaykit.shared.queue.claims import Claim
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import Redis, names_of, open_redis
@@ -46,7 +46,7 @@ class Execution:
     claims: dict[str, Claim]
     commands: Redis
     redis_check: RedisCheck
-    queue: Queue
+    queue: JobQueue
     runs: Runs
     endings: Endings
     executor: Executor
@@ -67,7 +67,11 @@ async def opened_execution(
         redis_check = RedisCheck(commands, database.identity)
         await redis_check.start()
         signals = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
-        runs, journals, queue = Runs(database), Journals(commands, JournalTtl.of(settings)), Queue(commands)
+        runs, journals, queue = (
+            Runs(database),
+            Journals(commands, JournalTtl.of(settings)),
+            JobQueue(commands),
+        )
         await journals.load_scripts()
         publisher = Publisher(commands, journals, settings)
         endings = Endings(settings, database, runs, journals, queue, user)

@@ -36,9 +36,9 @@ from relaykit.shared.journal import Cursor, Journals
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.fair_share import flow_of_run
-from relaykit.shared.queue.job_queue import REPEAT_SECONDS, Queue
+from relaykit.shared.queue.job_queue import REPEAT_SECONDS, JobQueue
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import insist
+from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.rows import TOO_MANY_RETRY_SECONDS, Runs
 from relaykit.shared.runs.run import Kind, Run, Status
@@ -73,7 +73,7 @@ class Admission:
     database: Database
     runs: Runs
     journals: Journals
-    queue: Queue
+    queue: JobQueue
     endings: Endings
     user: UserServer
     earlier: EarlierRuns
@@ -236,9 +236,9 @@ class Admission:
         try:
             if made.status is Status.QUEUED:
                 flow = flow_of_run(self.settings, run)
-                await insist(lambda: self.queue.admit(entries, run.id, flow, place))
+                await retry_briefly(lambda: self.queue.admit(entries, run.id, flow, place))
             else:
-                await insist(lambda: self.journals.admission(run.id, events))
+                await retry_briefly(lambda: self.journals.admission(run.id, events))
                 if self.settings.thread_policy == "interrupt":
                     await self._interrupt(run)
         except QueueUnavailable as error:

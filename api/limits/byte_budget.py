@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relaykit.api.limits.request_gate import BURSTS_PER_MINUTE
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Redis, names_of, script, translated
+from relaykit.shared.redis.client import Redis, names_of, redis_errors, script
 
 
 class ByteBudget:
@@ -19,7 +19,7 @@ class ByteBudget:
     async def spend(self, caller: str, size: int) -> float:
         """Seconds to wait; with 0 the bytes are spent. One round trip. Raises QueueUnavailable."""
         at_once = max(1, self.bytes_per_minute // BURSTS_PER_MINUTE)
-        with translated():
+        with redis_errors():
             wait_ms = await self._spend(
                 keys=[self._named(keys.spent_bytes(caller))], args=[self.bytes_per_minute, at_once, size]
             )

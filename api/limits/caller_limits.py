@@ -25,7 +25,7 @@ from relaykit.shared.errors import (
 from relaykit.shared.log import failure
 from relaykit.shared.owner import Owner
 from relaykit.shared.queue.fair_share import Flow, flow_of, weighted
-from relaykit.shared.redis.client import insist
+from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.settings import Settings
 
 STREAMS_RETRY_SECONDS = 5.0
@@ -166,7 +166,7 @@ class Limits:
         """The answer of Redis, also over a connection that has died since; not for long."""
         try:
             async with asyncio.timeout(COUNT_SECONDS):
-                return await insist(call)
+                return await retry_briefly(call)
         except TimeoutError as error:
             raise QueueUnavailable from error
 

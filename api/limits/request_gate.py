@@ -16,7 +16,7 @@ from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
 from relaykit.shared.queue.fair_share import Flow
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Redis, names_of, script, translated
+from relaykit.shared.redis.client import Redis, names_of, redis_errors, script
 
 BURSTS_PER_MINUTE = 4
 """A quarter of a minute's requests may come at once."""
@@ -95,7 +95,7 @@ class RequestGate:
         given_back = self._take_pending()
         entered_at = time.monotonic()
         try:
-            with translated():
+            with redis_errors():
                 caller_ms, tenant_ms, room = await self._gate(
                     keys=self._named.each(
                         keys.rate(flow.caller), keys.tenant_rate(flow.tenant), keys.QUEUE, keys.FAIR_PREFIX
@@ -120,7 +120,7 @@ class RequestGate:
             await asyncio.sleep(GIVE_BACK_SECONDS)
             if places := self._take_pending():
                 try:
-                    with translated():
+                    with redis_errors():
                         await self._give_back(
                             keys=self._named.each(keys.FAIR_PREFIX),
                             args=[*places, keys.FAIR_TTL_SECONDS * 1000],

@@ -23,7 +23,7 @@ from relaykit.shared.errors import JournalGone, QueueUnavailable
 from relaykit.shared.journal import START, Cursor, Entry, Field, JournalReader, entries, follows, noticed
 from relaykit.shared.log import failure
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import UNREACHABLE, Redis, names_of, translated
+from relaykit.shared.redis.client import UNREACHABLE, Redis, names_of, redis_errors
 from relaykit.shared.redis.pubsub import heard, is_connected, listening
 
 RECONNECT_SECONDS = 0.2
@@ -271,7 +271,7 @@ class Hub:
                     follow.lose()
 
     async def _read(self, dirty: list[Follow]) -> list[Any]:
-        with translated():
+        with redis_errors():
             async with self._commands.pipeline(transaction=False) as pipeline:
                 for follow in dirty:
                     key = self._named(keys.journal(follow.run_id))

@@ -18,7 +18,7 @@ from relaykit.api.relay.subscription import Follow
 from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
-from relaykit.shared.queue.job_queue import Pulse, Queue
+from relaykit.shared.queue.job_queue import JobQueue, Pulse
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
@@ -37,7 +37,7 @@ class Watch:
 
     settings: Settings
     hub: Hub
-    queue: Queue
+    queue: JobQueue
     journals: Journals
     runs: Runs
 

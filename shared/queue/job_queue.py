@@ -17,7 +17,7 @@ from relaykit.shared.queue.claims import Claim, Loss, Renewal, process_of
 from relaykit.shared.queue.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
 from relaykit.shared.queue.foreign_jobs import ForeignJobs
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Call, Redis, call, names_of, script, translated
+from relaykit.shared.redis.client import Call, Redis, call, names_of, redis_errors, script
 
 RUN_FUNCTION = "run"
 """The one arq function."""
@@ -53,7 +53,7 @@ class Pulse(IntEnum):
     GONE_NOBODY = 4
 
 
-class Queue:
+class JobQueue:
     """Enqueue, claim, renew and release, each one round trip. All raise QueueUnavailable."""
 
     def __init__(self, redis: Redis) -> None:
@@ -108,7 +108,7 @@ class Queue:
         """
         asked_at = time.monotonic()
         arguments: list[str | int] = [free, int(lease_seconds * 1000), token, *limits]
-        with translated():
+        with redis_errors():
             taken, foreign, pairs = await self._claim(
                 keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX),
                 args=[
@@ -133,7 +133,7 @@ class Queue:
         key_list = self._named.each(keys.QUEUE, *(key(run_id) for key in groups for run_id in run_ids))
         arguments: list[str | int] = [int(lease_seconds * 1000), int(journal_ttl_seconds * 1000), *run_ids]
         arguments += [claim.token for claim in claims]
-        with translated():
+        with redis_errors():
             return [Renewal(state) for state in await self._renew(keys=key_list, args=arguments)]
 
     async def release(self, claim: Claim, *, done: bool) -> bool:
@@ -187,7 +187,7 @@ class Queue:
 
     async def holder(self, run_id: str) -> Claim | None:
         """The claim that holds the run's lease."""
-        with translated():
+        with redis_errors():
             token = await self._redis.get(self._named(keys.lease(run_id)))
         return None if token is None else Claim(run_id, token.decode(errors="replace"))
 
@@ -198,7 +198,7 @@ class Queue:
         """
         patience_ms = int(patience_seconds * 1000)
         paths = [flow.path for flow in flows.values()]
-        with translated():
+        with redis_errors():
             found = await self._missing(
                 keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.MISSING_PREFIX, keys.FAIR_PREFIX),
                 args=[
@@ -216,7 +216,7 @@ class Queue:
         """Corrects the counts of running runs, which the release before leaves behind; says by how many."""
         cursor, corrected = b"0", 0
         while True:
-            with translated():
+            with redis_errors():
                 cursor, ended = await self._recount(
                     keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX),
                     args=[cursor, RECOUNTED_AT_ONCE, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
@@ -227,13 +227,13 @@ class Queue:
 
     async def is_turn(self, every_seconds: float) -> bool:
         """Whether no reaper has had its turn for so long; if so this one has it now."""
-        with translated():
+        with redis_errors():
             key = self._named(keys.REAPED)
             return bool(await self._redis.set(key, "1", px=int(every_seconds * 1000), nx=True))
 
     async def discard(self, run_id: str, flow: Flow) -> None:
         """Takes a job that no worker holds off the queue: its run has ended."""
-        with translated():
+        with redis_errors():
             await self._discard(
                 keys=self._named.each(
                     keys.QUEUE, keys.job(run_id), keys.tries(run_id), keys.BELL, keys.FAIR_PREFIX
@@ -243,7 +243,7 @@ class Queue:
 
     async def signal_cancel(self, run_id: str, flag_seconds: float) -> None:
         """Tells the worker that has the run: now over the channel, and at its next heartbeat by the flag."""
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.set(self._named(keys.cancel_flag(run_id)), "1", px=int(flag_seconds * 1000))
                 pipeline.publish(self._named(keys.SIGNALS), run_id)
@@ -252,7 +252,7 @@ class Queue:
     async def wait_for_bell(self, timeout_seconds: float) -> None:
         """Returns when the bell rings, or after the timeout."""
         bell = [self._named(keys.BELL)]
-        with translated():
+        with redis_errors():
             await cast(Awaitable[Any], self._redis.blpop(bell, timeout=cast(int, timeout_seconds)))
 
     @asynccontextmanager
@@ -264,14 +264,14 @@ class Queue:
             sleep=0.05,
             blocking_timeout=ALONE_SECONDS,
         )
-        with translated():
+        with redis_errors():
             acquired = await lock.acquire()
         if not acquired:
             raise QueueUnavailable
         try:
             yield
         finally:
-            with suppress(QueueUnavailable), translated():
+            with suppress(QueueUnavailable), redis_errors():
                 await lock.release()
 
     async def pulses(self, known: Sequence[tuple[str, object]]) -> list[Pulse]:
@@ -279,7 +279,7 @@ class Queue:
         key_list = self._named.each(
             *(key for run_id, _ in known for key in (keys.lease(run_id), keys.journal(run_id)))
         )
-        with translated():
+        with redis_errors():
             return [
                 Pulse(state)
                 for state in await self._pulse(keys=key_list, args=[str(cursor) for _, cursor in known])
@@ -289,7 +289,7 @@ class Queue:
         """The runs are followed, for so long unless it is said again."""
         if not run_ids:
             return
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for run_id in run_ids:
                     pipeline.set(self._named(keys.followed(run_id)), "1", px=int(for_seconds * 1000))

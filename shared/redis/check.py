@@ -12,7 +12,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from relaykit.shared.error_codes import code_of
 from relaykit.shared.errors import QueueUnavailable, RelaykitError, SettingsError
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Redis, insist, names_of, script, translated
+from relaykit.shared.redis.client import Redis, names_of, redis_errors, retry_briefly, script
 
 RETRY_SECONDS = 0.5
 FREE_SECONDS = keys.DATABASE_TTL_SECONDS + 2.0
@@ -84,7 +84,7 @@ class RedisCheck:
 
     async def renew(self) -> None:
         """Notes that the keys are this deployment's; a note of another's is logged once. Raises QueueUnavailable."""
-        is_ours = await insist(self._asked)
+        is_ours = await retry_briefly(self._asked)
         if not is_ours and not self._warned:
             log.error(
                 "another database's processes use the same keys: set DEPLOYMENT", action="deployment_shared"
@@ -92,7 +92,7 @@ class RedisCheck:
         self._warned = not is_ours
 
     async def _asked(self) -> bool:
-        with translated():
+        with redis_errors():
             return bool(
                 await self._check(
                     keys=self._named.each(keys.DATABASE, keys.QUEUE),
@@ -103,7 +103,7 @@ class RedisCheck:
     async def _warn_of_eviction(self) -> None:
         """INFO is more than a narrow user needs: without it nothing is said."""
         try:
-            with translated():
+            with redis_errors():
                 memory = await self._redis.info("memory")
         except QueueUnavailable:
             return
@@ -117,7 +117,7 @@ class RedisCheck:
 async def reach(redis: Redis) -> None:
     """Raises what `RedisCheck.start` raises where the server cannot be reached; writes nothing."""
     try:
-        with translated():
+        with redis_errors():
             await redis.ping()
     except QueueUnavailable as error:
         raise explained(error, is_tls=_is_tls(redis)) from error.__cause__

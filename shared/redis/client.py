@@ -25,7 +25,7 @@ from relaykit.shared.redis.keys import Names
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
 CONNECT_TIMEOUT_SECONDS = 2.0
 REPLY_TIMEOUT_SECONDS = 5.0
-INSIST_SECONDS = (0.0, 0.1, 0.4)
+RETRY_PAUSES_SECONDS = (0.0, 0.1, 0.4)
 """Pauses before a call that failed is repeated."""
 
 CLOSED_TRANSPORT = "the handler is closed"
@@ -167,12 +167,12 @@ def names_of(redis: Redis) -> Names:
     return names if isinstance(names, Names) else Names()
 
 
-async def insist(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_briefly(call: Callable[[], Awaitable[T]]) -> T:
     """The call's result, though a connection is lost on the way: for what must follow something that is committed.
 
     The call must be safe to repeat. Raises QueueUnavailable where Redis is away for longer than that.
     """
-    for pause_seconds in INSIST_SECONDS:
+    for pause_seconds in RETRY_PAUSES_SECONDS:
         try:
             return await call()
         except QueueUnavailable:
@@ -181,7 +181,7 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def redis_errors() -> Iterator[None]:
     """Turns every failure of the driver into QueueUnavailable, and raises the cancellation that the driver lost.
 
     redis-py sends through asyncio.wait_for, which in Python 3.11 drops a cancellation that comes together with its
@@ -207,7 +207,7 @@ class Call:
 
 async def call(redis: Redis, *calls: Call) -> list[Any]:
     """Calls scripts one after the other, in one round trip, and gives their replies. Raises QueueUnavailable."""
-    with translated():
+    with redis_errors():
         replies = await _called(redis, calls)
         if any(isinstance(reply, NoScriptError) for reply in replies):
             for each in calls:

@@ -11,7 +11,7 @@ from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
 from redis.asyncio.client import PubSub
 
 from relaykit.shared.errors import QueueUnavailable
-from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, Redis, translated
+from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, Redis, redis_errors
 
 SILENCE_SECONDS = 5.0
 """After this long without a message the connection is asked whether it is there."""
@@ -25,15 +25,15 @@ async def listening(redis: Redis, ask: Callable[[PubSub], Awaitable[None]]) -> A
     """
     pubsub = redis.pubsub()
     try:
-        with translated():
+        with redis_errors():
             async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
                 await ask(pubsub)
         yield pubsub
     finally:
-        with suppress(QueueUnavailable), translated():
+        with suppress(QueueUnavailable), redis_errors():
             if pubsub.connection is not None:
                 await pubsub.connection.disconnect(nowait=True)
-        with suppress(QueueUnavailable), translated():
+        with suppress(QueueUnavailable), redis_errors():
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
@@ -69,7 +69,7 @@ async def heard(pubsub: PubSub) -> AsyncIterator[list[dict[str, Any]]]:
     """
     asked = False
     while True:
-        with translated():
+        with redis_errors():
             message = await pubsub.get_message(timeout=REPLY_TIMEOUT_SECONDS if asked else SILENCE_SECONDS)
         if message is not None:
             asked = False
@@ -77,6 +77,6 @@ async def heard(pubsub: PubSub) -> AsyncIterator[list[dict[str, Any]]]:
         elif asked:
             raise QueueUnavailable
         else:
-            with translated():
+            with redis_errors():
                 await pubsub.ping()
             asked = True

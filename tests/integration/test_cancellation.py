@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis.client import open_redis
 from tests.support.system import WAIT_SECONDS
 
@@ -15,7 +15,7 @@ AT_ONCE = 10
 async def test_no_cancellation_is_lost(redis_url: str) -> None:
     """redis-py sends through asyncio.wait_for, which in Python 3.11 drops some: a worker then never stops."""
     async with open_redis(redis_url, connections=4) as redis:
-        queue = Queue(redis)
+        queue = JobQueue(redis)
 
         async def loop() -> None:
             while True:

@@ -18,7 +18,7 @@ import pytest
 from redis.asyncio import Redis
 
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
@@ -135,7 +135,7 @@ async def test_a_worker_that_claims_a_run_which_another_has_begun_meanwhile_begi
 
 async def test_leases_of_a_process_that_ends_are_anothers_at_once(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as redis:
-        queue = Queue(redis)
+        queue = JobQueue(redis)
         for number in range(3):
             await queue.enqueue(f"run_{number}")
         claims = await queue.claim(3, LEASE_SECONDS, "one:1")

@@ -21,7 +21,7 @@ from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import REAPER_LOCK
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.rows import Runs
@@ -45,7 +45,7 @@ class Bench:
     reaper: Reaper
     database: Database
     runs: Runs
-    queue: Queue
+    queue: JobQueue
     store: PostgresStore
     redis: Redis
 
@@ -106,7 +106,7 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(changed))
         redis = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
-        runs, queue, store = Runs(database), Queue(redis), PostgresStore(database)
+        runs, queue, store = Runs(database), JobQueue(redis), PostgresStore(database)
         user = UserServer(ScriptedAnswers(store), lambda context: context)
         endings = Endings(changed, database, runs, Journals(redis, JournalTtl.of(changed)), queue, user)
         yield Bench(Reaper(changed, database, queue, endings, None), database, runs, queue, store, redis)

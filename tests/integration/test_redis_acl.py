@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from relaykit.local.data_directory import data_directory
 from relaykit.local.redis_server import redis_server
 from relaykit.local.waiting import StopRequest
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.redis.keys import Names
@@ -246,7 +246,7 @@ async def one_at_a_time(settings: Settings) -> None:
     """The locks of an admission into a store that is not ours, and of an action that is answered at once."""
     async with open_redis(settings.redis_url, connections=1, deployment=settings.deployment) as client:
         for key in (keys.admitting("caller", "key"), keys.acting("caller", "thread", "item")):
-            async with Queue(client).alone(key):
+            async with JobQueue(client).alone(key):
                 pass
 
 

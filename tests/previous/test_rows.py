@@ -17,7 +17,7 @@ import pytest
 from relaykit.shared.endings import Endings
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
@@ -60,7 +60,7 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
         runs, store = Runs(database), PostgresStore(database)
         user = UserServer(ScriptedAnswers(store), lambda context: context)
         endings = Endings(
-            settings, database, runs, Journals(redis, JournalTtl.of(settings)), Queue(redis), user
+            settings, database, runs, Journals(redis, JournalTtl.of(settings)), JobQueue(redis), user
         )
         current = CurrentRows(database, runs, store, endings)
         yield Bench({"previous": PreviousRows(pool), "current": current}, pool)

@@ -24,7 +24,7 @@ from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.runs.rows import Runs
@@ -83,7 +83,7 @@ class World:
 
     def __init__(self, settings: Settings, redis: Redis, database: Database) -> None:
         self.settings, self.redis, self.database = settings, redis, database
-        self.queue, self.runs = Queue(redis), Runs(database)
+        self.queue, self.runs = JobQueue(redis), Runs(database)
         self.journals = Journals(redis, JournalTtl.of(settings))
         self.receipts = Receipts(redis, self.runs, settings.journal_ended_ttl_seconds)
         self.store = PostgresStore(database)

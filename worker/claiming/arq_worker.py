@@ -20,7 +20,7 @@ from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
 from relaykit.shared.queue.claims import Claim, Loss
 from relaykit.shared.queue.fair_share import RunningLimits
-from relaykit.shared.queue.job_queue import RUN_FUNCTION, Queue, deserialize, serialize
+from relaykit.shared.queue.job_queue import RUN_FUNCTION, JobQueue, deserialize, serialize
 from relaykit.shared.settings import Settings
 from relaykit.worker.execution.current_run import enter_run
 from relaykit.worker.execution.executor import Outcome
@@ -42,7 +42,7 @@ class ArqWorker(Worker):
         self,
         settings: Settings,
         redis: ArqRedis,
-        bell: Queue,
+        bell: JobQueue,
         execution: Execution,
         quarantine: Quarantine | None,
     ) -> None:

@@ -16,7 +16,7 @@ from relaykit.shared.errors import ContextTimeout, Fenced, ServerRefused, Stoppi
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.runs.awaited_calls import find_left_call
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.rows import Runs
@@ -56,7 +56,7 @@ class Executor:
         settings: Settings,
         runs: Runs,
         journals: Journals,
-        queue: Queue,
+        queue: JobQueue,
         publisher: Publisher,
         endings: Endings,
         user: UserServer,

@@ -14,7 +14,7 @@ import structlog
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
 from relaykit.shared.queue.claims import Claim, Renewal
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.settings import Settings
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.metrics import LEASES_LOST, LEASES_RETAKEN, RENEWALS_FAILED
@@ -36,7 +36,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: JobQueue,
         settings: Settings,
         claims: Mapping[str, Claim],
         stop: Callable[[Claim, Stop], None],

@@ -17,8 +17,8 @@ import structlog
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
 from relaykit.shared.queue.claims import Claim, Loss, Renewal
-from relaykit.shared.queue.job_queue import Queue
-from relaykit.shared.redis.client import insist
+from relaykit.shared.queue.job_queue import JobQueue
+from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.quarantine.fork_server import Child, ForkServer
@@ -41,7 +41,7 @@ class Cell:
 
     name: str
     settings: Settings
-    queue: Queue
+    queue: JobQueue
     occupants: dict[str, Loss] = field(default_factory=dict)
     """How the runs were lost that are in it, or on their way to it."""
     vacated_at: float = 0.0
@@ -159,7 +159,7 @@ class Cell:
                 frames=self._place.places(claim.run_id),
             )
         try:
-            await insist(lambda: self.queue.lose(lost, self.name))
+            await retry_briefly(lambda: self.queue.lose(lost, self.name))
         except QueueUnavailable as error:  # their leases end by themselves
             log.warning("runs not given up", action="suspects_kept", runs=len(lost), **failure(error))
 

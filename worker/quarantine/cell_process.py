@@ -23,7 +23,7 @@ from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.main_loop import run_until_done
 from relaykit.shared.queue.claims import Claim
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.settings import Settings, load_settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
@@ -96,7 +96,7 @@ class CellProcess:
     """Executes, renews and releases what it is given."""
 
     def __init__(
-        self, queue: Queue, executor: Executor, claims: dict[str, Claim], writer: asyncio.StreamWriter
+        self, queue: JobQueue, executor: Executor, claims: dict[str, Claim], writer: asyncio.StreamWriter
     ) -> None:
         self._queue = queue
         self._executor = executor

@@ -20,7 +20,7 @@ from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import REAPER_LOCK
 from relaykit.shared.queue.fair_share import flow_of
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import Run
@@ -55,7 +55,7 @@ class Reaper:
 
     settings: Settings
     database: Database
-    queue: Queue
+    queue: JobQueue
     endings: Endings
     attachments: ObjectAttachmentStore | None
     redis_check: RedisCheck | None = None

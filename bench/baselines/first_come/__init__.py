@@ -14,12 +14,12 @@ from arq.jobs import serialize_job
 
 from relaykit.shared.queue.claims import Claim
 from relaykit.shared.queue.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
-from relaykit.shared.queue.job_queue import RUN_FUNCTION, Queue, serialize
+from relaykit.shared.queue.job_queue import RUN_FUNCTION, JobQueue, serialize
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Call, Redis
 
 
-class FirstComeQueue(Queue):
+class FirstComeQueue(JobQueue):
     """Enqueues, claims and releases with the scripts in this folder."""
 
     def __init__(self, redis: Redis) -> None:

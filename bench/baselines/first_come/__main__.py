@@ -8,6 +8,6 @@ from relaykit.shared.process.main_loop import MainLoop
 from relaykit.worker.__main__ import main
 
 if __name__ == "__main__":
-    setattr(wiring, "Queue", FirstComeQueue)  # noqa: B010
+    setattr(wiring, "JobQueue", FirstComeQueue)  # noqa: B010
     main_loop = MainLoop()
     main_loop.end(main(main_loop))
