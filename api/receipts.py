@@ -15,11 +15,12 @@ import structlog
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.journal import FIRST
 from relaykit.shared.log import failure
-from relaykit.shared.queue.job_queue import REPEAT_SECONDS
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, names_of, redis_errors
 from relaykit.shared.runs.rows import Runs
 
+REPEAT_SECONDS = 300
+"""How long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
 WRITE_SECONDS = 0.25
 RETRY_SECONDS = 5.0
 MAX_UNWRITTEN = 10_000

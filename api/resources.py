@@ -14,6 +14,7 @@ import structlog
 from chatkit.server import ChatKitServer
 
 from relaykit.api.admission.admission import Admission
+from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.auth.authenticator import Authenticator
 from relaykit.api.auth.jwks import JwksClient
@@ -23,6 +24,7 @@ from relaykit.api.limits.request_gate import RequestGate
 from relaykit.api.receipts import Receipts
 from relaykit.api.relay.hub import Hub
 from relaykit.api.relay.liveness import Watch
+from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.api.relay.streams import Streams
 from relaykit.api.site.server_loop import ServerLoop
 from relaykit.shared.attachments.store import build_attachment_store, build_previews
@@ -32,7 +34,6 @@ from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
-from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.rows import Runs
@@ -50,7 +51,7 @@ class Resources:
     settings: Settings
     database: Database
     runs: Runs
-    queue: JobQueue
+    queue: AdmissionQueue
     redis_check: RedisCheck
     hub: Hub
     streams: Streams
@@ -82,11 +83,11 @@ async def open_resources(
         runs, journals, queue = (
             Runs(database),
             Journals(commands, JournalTtl.of(settings)),
-            JobQueue(commands),
+            AdmissionQueue(commands),
         )
         endings = Endings(settings, database, runs, journals, queue, user)
         hub = Hub(commands, notices, settings.tail_max_bytes)
-        watch = Watch(settings, hub, queue, journals, runs)
+        watch = Watch(settings, hub, LivenessProbe(commands, database), journals)
         streams = Streams(settings, hub)
         receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
         earlier = EarlierRuns(runs, journals, receipts, settings.journal_ended_ttl_seconds)

@@ -6,13 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis.asyncio.client import Pipeline
 
 from relaykit.shared.errors import InvalidCursor, JournalGone
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Call, Redis, call, names_of, redis_errors, script
+from relaykit.shared.redis.client import Redis, names_of, redis_errors
+from relaykit.shared.redis.scripts import Call, call, script
 from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 
@@ -46,6 +48,7 @@ FIRST = Cursor(0, 1)
 NEXT_SEQ = 0
 """As the first seq of an append: the one after the journal's last."""
 
+APPEND = Path(__file__).parent / "append.lua"
 
 LOST = b"lost"
 """As the payload of a mark, written by append.lua: earlier entries were lost, so a client that has seen any attempt
@@ -169,7 +172,7 @@ class Journals(JournalReader):
     def __init__(self, redis: Redis, ttl: JournalTtl) -> None:
         super().__init__(redis)
         self._ttl = ttl
-        self._append = redis.register_script(script("append"))
+        self._append = redis.register_script(script(APPEND))
 
     async def append(self, batch: Batch) -> Appended:
         """Appends once, however often it is called. Raises QueueUnavailable."""

@@ -17,8 +17,6 @@ from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
-from relaykit.shared.queue.claims import Claim
-from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import Redis, names_of, open_redis
@@ -32,6 +30,8 @@ from relaykit.worker.execution.executor import Executor
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.keeper.keeper import Keeper
 from relaykit.worker.keeper.kept import Kept
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim
 from relaykit.worker.publishing.publisher import Publisher
 
 RECONNECT_SECONDS = 0.2
@@ -46,7 +46,7 @@ class Execution:
     claims: dict[str, Claim]
     commands: Redis
     redis_check: RedisCheck
-    queue: JobQueue
+    queue: ClaimQueue
     runs: Runs
     endings: Endings
     executor: Executor
@@ -70,7 +70,7 @@ async def opened_execution(
         runs, journals, queue = (
             Runs(database),
             Journals(commands, JournalTtl.of(settings)),
-            JobQueue(commands),
+            ClaimQueue(commands),
         )
         await journals.load_scripts()
         publisher = Publisher(commands, journals, settings)

@@ -16,10 +16,12 @@ from chatkit.types import (
     ThreadsRetryAfterItemReq,
 )
 
+from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.request_intake import Admitted, Calls, admit, store_message
 from relaykit.api.admission.submission import Submission, Submitted, row_of
 from relaykit.api.metrics import ADMITTED
+from relaykit.api.receipts import REPEAT_SECONDS
 from relaykit.api.site.server_code import reaches_code
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import (
@@ -36,8 +38,6 @@ from relaykit.shared.journal import Cursor, Journals
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.fair_share import flow_of_run
-from relaykit.shared.queue.job_queue import REPEAT_SECONDS, JobQueue
-from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.rows import TOO_MANY_RETRY_SECONDS, Runs
@@ -73,7 +73,7 @@ class Admission:
     database: Database
     runs: Runs
     journals: Journals
-    queue: JobQueue
+    queue: AdmissionQueue
     endings: Endings
     user: UserServer
     earlier: EarlierRuns
@@ -188,7 +188,7 @@ class Admission:
         """
         context = submission.context
         if submission.idempotency_key is not None:
-            async with self.queue.alone(keys.admitting(context.owner.digest, submission.idempotency_key)):
+            async with self.queue.idempotency_lock(context.owner, submission.idempotency_key):
                 if await self.earlier.repeated(submission) is not None:
                     raise IdempotencyMismatch  # admitted meanwhile, which `submit` finds out
                 await self._refuse_what_can_be_seen(submission)
@@ -236,7 +236,7 @@ class Admission:
         try:
             if made.status is Status.QUEUED:
                 flow = flow_of_run(self.settings, run)
-                await retry_briefly(lambda: self.queue.admit(entries, run.id, flow, place))
+                await retry_briefly(lambda: self.queue.publish_admitted(entries, run.id, flow, place))
             else:
                 await retry_briefly(lambda: self.journals.admission(run.id, events))
                 if self.settings.thread_policy == "interrupt":

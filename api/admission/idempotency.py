@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from chatkit.types import ThreadsRetryAfterItemReq
 
 from relaykit.api.admission.submission import Submission
-from relaykit.api.receipts import Receipts
+from relaykit.api.receipts import REPEAT_SECONDS, Receipts
 from relaykit.shared.errors import IdempotencyMismatch, NothingToResume
 from relaykit.shared.journal import Cursor, Journals
-from relaykit.shared.queue.job_queue import REPEAT_SECONDS
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run
 

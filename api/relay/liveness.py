@@ -14,12 +14,11 @@ import structlog
 
 from relaykit.api.metrics import QUIET
 from relaykit.api.relay.hub import Hub
+from relaykit.api.relay.liveness_probe import LivenessProbe, RunLiveness
 from relaykit.api.relay.subscription import Follow
 from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
-from relaykit.shared.queue.job_queue import JobQueue, Pulse
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 
@@ -37,9 +36,8 @@ class Watch:
 
     settings: Settings
     hub: Hub
-    queue: JobQueue
+    probe: LivenessProbe
     journals: Journals
-    runs: Runs
 
     async def run(self) -> None:
         """Ticks twice a lease until cancelled; an outage is waited out."""
@@ -54,7 +52,7 @@ class Watch:
     async def _tick(self, tick_seconds: float) -> None:
         follows = self.hub.following()
         if self.settings.abandon_seconds:
-            await self.queue.note_followed(
+            await self.probe.note_followed(
                 [follow.run_id for follow in follows], FOLLOWED_TICKS * tick_seconds + MAX_TICK_SECONDS
             )
         quiet_since = time.monotonic() - tick_seconds
@@ -67,23 +65,23 @@ class Watch:
             await self._look(quiet[start : start + BATCH])
 
     async def _look(self, quiet: list[Follow]) -> None:
-        pulses = await self.queue.pulses([(follow.run_id, follow.tail.last) for follow in quiet])
+        found = await self.probe.liveness_of([(follow.run_id, follow.tail.last) for follow in quiet])
         doubtful = []
-        for follow, pulse in zip(quiet, pulses, strict=True):
-            match pulse:
-                case Pulse.HELD | Pulse.GONE_HELD:
+        for follow, liveness in zip(quiet, found, strict=True):
+            match liveness:
+                case RunLiveness.HELD | RunLiveness.GONE_HELD:
                     follow.nobody_since = None
-                case Pulse.NEWS:
+                case RunLiveness.NEWS:
                     self.hub.look(follow)
-                case Pulse.NOBODY | Pulse.GONE_NOBODY:
-                    doubtful.append((follow, pulse))
+                case RunLiveness.UNCLAIMED | RunLiveness.GONE_UNCLAIMED:
+                    doubtful.append((follow, liveness))
         if doubtful:
-            states = await self.runs.statuses([follow.run_id for follow, _ in doubtful])
-            for follow, pulse in doubtful:
-                await self._judge(follow, pulse, states.get(follow.run_id))
+            states = await self.probe.statuses([follow.run_id for follow, _ in doubtful])
+            for follow, liveness in doubtful:
+                await self._judge(follow, liveness, states.get(follow.run_id))
 
-    async def _judge(self, follow: Follow, pulse: Pulse, state: tuple[Status, int] | None) -> None:
-        if state is None or (state[0].ended and pulse is Pulse.GONE_NOBODY):
+    async def _judge(self, follow: Follow, liveness: RunLiveness, state: tuple[Status, int] | None) -> None:
+        if state is None or (state[0].ended and liveness is RunLiveness.GONE_UNCLAIMED):
             self._told(follow, "gone")
             follow.lose()
         elif state[0].ended:

@@ -19,6 +19,7 @@ from chatkit.types import InferenceOptions, ThreadMetadata, UserMessageItem, Use
 from bench.baselines.stock_arq import HOLDING, STARTED
 from bench.systems.server import Script
 from bench.systems.stack import Stack
+from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.owner import Owner
 from relaykit.shared.queue.fair_share import Flow
@@ -105,7 +106,7 @@ class OurRuns:
 
     async def _admit(self, run_id: str) -> None:
         entries = Journals(self.redis, TTL).admission_call(run_id, [b'{"type":"stream_options"}'])
-        await JobQueue(self.redis).admit(entries, run_id, flow(OWNER))
+        await AdmissionQueue(self.redis).publish_admitted(entries, run_id, flow(OWNER))
 
     async def _running(self) -> int:
         statement = "SELECT count(*) FROM runs WHERE status = 'running'"

@@ -21,6 +21,7 @@ from relaykit.shared.queue.fair_share import Flow
 from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
+from relaykit.worker.leases.claim_queue import ClaimQueue
 
 LEASE_SECONDS = 60.0
 CLAIM_GOAL = Goal(Of.RATIO, at_most=1.5)
@@ -56,7 +57,7 @@ async def _claims(services: Stack, scale: Scale) -> Measure:
             redis = await stack.enter_async_context(
                 open_redis(services.services.redis_url, connections=2, deployment=f"tenants{tenants}")
             )
-            queue = JobQueue(redis)
+            queue = ClaimQueue(redis)
             await _fill(redis, queue, [Flow(f"tenant{n % tenants}", "caller") for n in range(many)])
             sides.append((redis, queue, found))
         for round_number in range(rounds):

@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import Any, Final
 
 from bench.postgres.dataset import CALLER, LONG_THREAD, OLD_DAYS, Size
+from relaykit.api.receipts import REPEAT_SECONDS
 from relaykit.shared.attachments import objects as attachment_objects
 from relaykit.shared.attachments import store as attachments
 from relaykit.shared.attachments.store import UNSENT_SECONDS
 from relaykit.shared.postgres import locks
-from relaykit.shared.queue.job_queue import REPEAT_SECONDS
 from relaykit.shared.runs import awaited_calls
 from relaykit.shared.runs import statements as runs_sql
 from relaykit.shared.runs.rows import MAX_SAME_BODY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import structlog
 from redis.asyncio.connection import SSLConnection
@@ -12,7 +13,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from relaykit.shared.error_codes import code_of
 from relaykit.shared.errors import QueueUnavailable, RelaykitError, SettingsError
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Redis, names_of, redis_errors, retry_briefly, script
+from relaykit.shared.redis.client import Redis, names_of, redis_errors, retry_briefly
+from relaykit.shared.redis.scripts import script
 
 RETRY_SECONDS = 0.5
 FREE_SECONDS = keys.DATABASE_TTL_SECONDS + 2.0
@@ -54,7 +56,7 @@ class RedisCheck:
         self._redis = redis
         self._database = database
         self._named = names_of(redis)
-        self._check = redis.register_script(script("check"))
+        self._check = redis.register_script(script(Path(__file__).parent / "check.lua"))
         self._warned = False
 
     async def start(self) -> None:

@@ -13,8 +13,6 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from relaykit.shared.journal import Batch, Field, Journals
-from relaykit.shared.queue.claims import Claim, Renewal
-from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.run import Status
@@ -22,6 +20,8 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.keeper.heartbeat import RENEWED_AT_ONCE, Heartbeat
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim, Renewal
 from relaykit.worker.main import create_worker
 from tests.support.journals import TTL
 from tests.support.leases import end_lease
@@ -45,8 +45,8 @@ async def redis(redis_url) -> AsyncIterator[Redis]:
 
 
 @pytest_asyncio.fixture
-async def queue(redis) -> JobQueue:
-    return JobQueue(redis)
+async def queue(redis) -> ClaimQueue:
+    return ClaimQueue(redis)
 
 
 async def ids(claims: list[Claim]) -> list[str]:
@@ -106,7 +106,7 @@ async def test_a_beat_renews_many_leases_in_parts_and_none_that_was_released_mea
     held: dict[str, Claim] = {}
     calls: list[list[Claim]] = []
 
-    class Releasing(JobQueue):
+    class Releasing(ClaimQueue):
         """A run of the second part ends while the first part is renewed."""
 
         async def renew(self, claims, lease_seconds, journal_ttl_seconds):
@@ -257,7 +257,7 @@ async def test_an_idle_worker_hears_the_bell(settings, monkeypatch):
     """Jobs one after the other, for a worker that without the bell would not look again in an hour."""
     monkeypatch.setattr("relaykit.worker.claiming.arq_worker.BELL_SECONDS", 3600)
     async with running(settings, ScriptedAnswers) as system, Redis.from_url(settings.redis_url) as redis:
-        alice, queue = await system.caller(), JobQueue(redis)
+        alice, queue = await system.caller(), ClaimQueue(redis)
 
         async def absent_run_is_put_aside(run_id: str) -> None:
             async def put_aside() -> bool:
@@ -319,7 +319,7 @@ async def test_a_job_without_its_message_or_without_its_row_leaves_nothing_behin
     """A message that expired, an id that no row has: the worker takes both off the queue and goes on."""
     async with running(settings, ScriptedAnswers) as system, Redis.from_url(settings.redis_url) as redis:
         alice = await system.caller()
-        queue = JobQueue(redis)
+        queue = ClaimQueue(redis)
         await queue.enqueue("run_nobody")
         await redis.delete(keys.job("run_nobody"))
         await redis.zadd(keys.QUEUE, {"run_messageless": 1})

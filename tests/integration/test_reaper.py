@@ -30,6 +30,7 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.reaper import reaper as reaper_module
+from relaykit.worker.reaper.queue_audit import QueueAudit
 from relaykit.worker.reaper.reaper import Reaper
 from tests.support.servers.relay_servers import ScriptedAnswers
 from tests.support.system import wait_until
@@ -109,7 +110,9 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
         runs, queue, store = Runs(database), JobQueue(redis), PostgresStore(database)
         user = UserServer(ScriptedAnswers(store), lambda context: context)
         endings = Endings(changed, database, runs, Journals(redis, JournalTtl.of(changed)), queue, user)
-        yield Bench(Reaper(changed, database, queue, endings, None), database, runs, queue, store, redis)
+        yield Bench(
+            Reaper(changed, database, QueueAudit(redis), endings, None), database, runs, queue, store, redis
+        )
 
 
 async def test_a_queued_run_without_a_job_gets_one(bench: Bench) -> None:
@@ -232,7 +235,7 @@ async def test_nothing_is_deleted_unless_it_is_asked_for(bench: Bench) -> None:
     await bench.run(await bench.thread("thr_old", days_old=1000), Status.COMPLETED, days_old=1000)
     await bench.run("thr_old", Status.COMPLETED, days_old=999)
     keeps = bench.reaper.settings.model_copy(update={"retention_days": 0, "run_retention_days": 0})
-    await Reaper(keeps, bench.database, bench.queue, bench.reaper.endings, None).delete_old()
+    await Reaper(keeps, bench.database, bench.reaper.queue, bench.reaper.endings, None).delete_old()
     assert (len(await bench.ids("threads")), len(await bench.ids("runs"))) == (1, 2)
 
 

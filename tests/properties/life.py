@@ -19,12 +19,12 @@ from relaykit.api.admission.parse import parse
 from relaykit.api.admission.submission import Submission, Submitted
 from relaykit.api.receipts import Receipts
 from relaykit.api.relay.liveness import Watch
+from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.runs.rows import Runs
@@ -32,8 +32,10 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.reaper import reaper
+from relaykit.worker.reaper.queue_audit import QueueAudit
 from tests.properties.life_client import StillHub
 from tests.properties.life_process import Gated, Process, Work
+from tests.support.both_sides import WholeQueue
 
 LEASE_SECONDS = 60
 """Long enough that none ends by itself: here time passes only when it is told to."""
@@ -83,7 +85,7 @@ class World:
 
     def __init__(self, settings: Settings, redis: Redis, database: Database) -> None:
         self.settings, self.redis, self.database = settings, redis, database
-        self.queue, self.runs = JobQueue(redis), Runs(database)
+        self.queue, self.runs = WholeQueue(redis), Runs(database)
         self.journals = Journals(redis, JournalTtl.of(settings))
         self.receipts = Receipts(redis, self.runs, settings.journal_ended_ttl_seconds)
         self.store = PostgresStore(database)
@@ -149,7 +151,7 @@ class World:
 
         async def work(process: Process) -> Submitted:
             endings = self.endings(process)
-            journals, queue = endings.journals, endings.queue
+            journals, queue = endings.journals, self.gated(self.queue, process)
             earlier = EarlierRuns(
                 self.runs, journals, self.gated(self.receipts, process), settings.journal_ended_ttl_seconds
             )
@@ -186,7 +188,8 @@ class World:
 
         async def work(process: Process) -> None:
             endings = self.endings(process)
-            await reaper.Reaper(self.settings, self.database, endings.queue, endings, None).requeue()
+            audit = self.gated(QueueAudit(self.redis), process)
+            await reaper.Reaper(self.settings, self.database, audit, endings, None).requeue()
 
         return work
 
@@ -195,7 +198,8 @@ class World:
 
         async def work(process: Process) -> None:
             endings = self.endings(process)
-            watch = Watch(self.settings, hub, endings.queue, endings.journals, self.runs)
+            probe = self.gated(LivenessProbe(self.redis, self.database), process)
+            watch = Watch(self.settings, hub, probe, endings.journals)
             if quiet := [follow for follow in hub.following() if not (follow.tail.ended or follow.gone)]:
                 await watch._look(quiet)
 

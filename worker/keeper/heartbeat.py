@@ -13,10 +13,10 @@ import structlog
 
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
-from relaykit.shared.queue.claims import Claim, Renewal
-from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.settings import Settings
 from relaykit.worker.execution.stop import Stop
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim, Renewal
 from relaykit.worker.metrics import LEASES_LOST, LEASES_RETAKEN, RENEWALS_FAILED
 
 BEATS_PER_LEASE = 3
@@ -36,7 +36,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        queue: JobQueue,
+        queue: ClaimQueue,
         settings: Settings,
         claims: Mapping[str, Claim],
         stop: Callable[[Claim, Stop], None],

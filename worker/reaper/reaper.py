@@ -20,11 +20,11 @@ from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import REAPER_LOCK
 from relaykit.shared.queue.fair_share import flow_of
-from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import Run
 from relaykit.shared.settings import Settings
+from relaykit.worker.reaper.queue_audit import QueueAudit
 from relaykit.worker.reaper.sweeps import OLDEST, Forgotten, OwnedRun, Place, Sweeps
 
 EVERY_SECONDS = 5.0
@@ -55,7 +55,7 @@ class Reaper:
 
     settings: Settings
     database: Database
-    queue: JobQueue
+    queue: QueueAudit
     endings: Endings
     attachments: ObjectAttachmentStore | None
     redis_check: RedisCheck | None = None

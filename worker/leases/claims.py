@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import Self
+from typing import NamedTuple, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Loss:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From what shared/redis/lua/fair.lua writes."""
+        """From what `note_loss` of shared/queue/fair.lua writes."""
         company, times, process = text.split(" ", 2)
         return cls(int(company), int(times), process)
 
@@ -67,3 +67,13 @@ class Renewal(IntFlag):
     """A client follows the run; only told where ABANDON_SECONDS is on."""
     RETAKEN = 8
     """The lease had lapsed, no other worker had taken it, and it is held again."""
+
+
+class RunningLimits(NamedTuple):
+    """Runs that may be executed at once, times the flow's weight; 0 is no limit."""
+
+    of_tenant: int = 0
+    of_caller: int = 0
+
+
+UNLIMITED = RunningLimits()
