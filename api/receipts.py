@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.journal import FIRST
 from relaykit.shared.log import failure
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, names_of, redis_errors
-from relaykit.shared.runs.rows import Runs
 
 REPEAT_SECONDS = 300
 """How long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
@@ -28,17 +29,26 @@ MAX_UNWRITTEN = 10_000
 MAX_SKIPS = 20
 """A run whose row was locked at this many writes, or that has been deleted, is given up."""
 
+NOTE_RECEIVED: Final = """
+WITH free AS (
+    SELECT id, received_at FROM runs WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED
+), noted AS (
+    UPDATE runs SET received_at = now() FROM free WHERE runs.id = free.id AND free.received_at IS NULL
+)
+SELECT id FROM free
+"""
+
 log = structlog.get_logger()
 
 
 class Receipts:
     """Those that one API process notes, and what any has noted. `run` must be running."""
 
-    def __init__(self, redis: Redis, runs: Runs, ended_seconds: float) -> None:
+    def __init__(self, redis: Redis, database: Database, ended_seconds: float) -> None:
         """`ended_seconds` is how long the journal of an ended run is kept."""
         self._redis = redis
         self._named = names_of(redis)
-        self._runs = runs
+        self._database = database
         self._ended_ms = int(ended_seconds * 1000)
         self._skips: dict[str, int] = {}
         """How often the row was locked, for each run that is not noted in its row yet."""
@@ -93,13 +103,22 @@ class Receipts:
     async def write(self) -> None:
         """Writes all that is noted into the rows. Raises DatabaseUnavailable."""
         asked = list(self._skips)
-        written = await self._runs.note_received(asked) if asked else set()
+        written = await self._note_in_rows(asked) if asked else set()
         for run_id in asked:
             skips = self._skips.pop(run_id, MAX_SKIPS) + 1
             if run_id not in written and skips < MAX_SKIPS:
                 self._skips[run_id] = skips
         if not self._skips:
             self._has_unwritten.clear()
+
+    async def _note_in_rows(self, run_ids: Sequence[str]) -> set[str]:
+        """Those of the runs whose rows now say that a client has had something of them.
+
+        A row that another transaction has locked is passed over: this one waits for none, and so none for this one.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(NOTE_RECEIVED, run_ids)
+        return {row["id"] for row in rows}
 
 
 class Receipt:

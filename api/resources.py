@@ -15,6 +15,7 @@ from chatkit.server import ChatKitServer
 
 from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.admission_queue import AdmissionQueue
+from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.auth.authenticator import Authenticator
 from relaykit.api.auth.jwks import JwksClient
@@ -36,7 +37,6 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer, load_server
 from relaykit.shared.tasks import end_tasks
@@ -50,7 +50,7 @@ log = structlog.get_logger()
 class Resources:
     settings: Settings
     database: Database
-    runs: Runs
+    runs: AdmissionRuns
     queue: AdmissionQueue
     redis_check: RedisCheck
     hub: Hub
@@ -81,7 +81,7 @@ async def open_resources(
         notices = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         jwks = await stack.enter_async_context(JwksClient(settings))
         runs, journals, queue = (
-            Runs(database),
+            AdmissionRuns(database),
             Journals(commands, JournalTtl.of(settings)),
             AdmissionQueue(commands),
         )
@@ -89,7 +89,7 @@ async def open_resources(
         hub = Hub(commands, notices, settings.tail_max_bytes)
         watch = Watch(settings, hub, LivenessProbe(commands, database), journals)
         streams = Streams(settings, hub)
-        receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
+        receipts = Receipts(commands, database, settings.journal_ended_ttl_seconds)
         earlier = EarlierRuns(runs, journals, receipts, settings.journal_ended_ttl_seconds)
         gate = RequestGate(commands)
         await stack.enter_async_context(_running(server_loop, hub, watch, streams, receipts, gate))

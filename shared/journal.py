@@ -104,19 +104,19 @@ class Batch:
 class JournalTtl:
     """How long Redis keeps a journal after its newest entry."""
 
-    unended_seconds: float
+    unfinished_seconds: float
     ended_seconds: float
 
     @classmethod
     def of(cls, settings: Settings) -> JournalTtl:
         return cls(
-            unended_seconds=settings.journal_ttl_seconds, ended_seconds=settings.journal_ended_ttl_seconds
+            unfinished_seconds=settings.journal_ttl_seconds, ended_seconds=settings.journal_ended_ttl_seconds
         )
 
     def after(self, batch: Batch) -> float:
         """The seconds after the batch. A run that has ended without an attempt, which is 0, has little to tell."""
         if batch.entries[-1][0] is not Field.END:
-            return self.unended_seconds
+            return self.unfinished_seconds
         if batch.attempt == 0:
             return min(self.ended_seconds, keys.UNBEGUN_JOURNAL_TTL_SECONDS)
         return self.ended_seconds

@@ -21,11 +21,11 @@ from relaykit.shared.redis import keys
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import Redis, names_of, open_redis
 from relaykit.shared.redis.pubsub import heard, listening
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.draining import Draining
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.executor import Executor
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.keeper.keeper import Keeper
@@ -47,7 +47,7 @@ class Execution:
     commands: Redis
     redis_check: RedisCheck
     queue: ClaimQueue
-    runs: Runs
+    runs: AttemptRuns
     endings: Endings
     executor: Executor
 
@@ -68,7 +68,7 @@ async def opened_execution(
         await redis_check.start()
         signals = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         runs, journals, queue = (
-            Runs(database),
+            AttemptRuns(database),
             Journals(commands, JournalTtl.of(settings)),
             ClaimQueue(commands),
         )

@@ -17,6 +17,7 @@ from chatkit.types import (
 )
 
 from relaykit.api.admission.admission_queue import AdmissionQueue
+from relaykit.api.admission.admission_rows import TOO_MANY_RETRY_SECONDS, AdmissionRuns
 from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.request_intake import Admitted, Calls, admit, store_message
 from relaykit.api.admission.submission import Submission, Submitted, row_of
@@ -40,7 +41,6 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.fair_share import flow_of_run
 from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.runs.given_up import GivenUp
-from relaykit.shared.runs.rows import TOO_MANY_RETRY_SECONDS, Runs
 from relaykit.shared.runs.run import Kind, Run, Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import server_refusals
@@ -71,7 +71,7 @@ class _Made:
 class Admission:
     settings: Settings
     database: Database
-    runs: Runs
+    runs: AdmissionRuns
     journals: Journals
     queue: AdmissionQueue
     endings: Endings
@@ -200,7 +200,7 @@ class Admission:
     async def _refuse_what_can_be_seen(self, submission: Submission) -> None:
         request, context = submission.request, submission.context
         limit = self.settings.caller_max_runs
-        if limit and await self.runs.unended_count(context.owner) >= limit:
+        if limit and await self.runs.count_unfinished(context.owner) >= limit:
             raise TooManyRuns(retry_after_seconds=TOO_MANY_RETRY_SECONDS)
         if isinstance(request, ThreadsCreateReq) or self._may_wait(Kind(request.type)):
             return
@@ -249,7 +249,7 @@ class Admission:
     async def _interrupt(self, run: Run) -> None:
         """Stops what stands before the run; where that fails the run waits, as with `queue`."""
         try:
-            for other in await self.runs.unended(run.owner, run.thread_id, before=run.id):
+            for other in await self.runs.unfinished(run.owner, run.thread_id, before=run.id):
                 await self.endings.cancel(other)
             await self.endings.end_wait(run.owner, run.thread_id, GivenUp.INTERRUPTED)
         except Exception as error:  # the run is accepted: no error of the POST's

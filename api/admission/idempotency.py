@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from chatkit.types import ThreadsRetryAfterItemReq
 
+from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.admission.submission import Submission
 from relaykit.api.receipts import REPEAT_SECONDS, Receipts
 from relaykit.shared.errors import IdempotencyMismatch, NothingToResume
 from relaykit.shared.journal import Cursor, Journals
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierRuns:
-    runs: Runs
+    runs: AdmissionRuns
     journals: Journals
     receipts: Receipts
     ended_seconds: float
@@ -31,7 +31,9 @@ class EarlierRuns:
         """
         if submission.idempotency_key is not None:
             return await self._of_key(submission, submission.idempotency_key)
-        run = await self.runs.unreceived(submission.context.owner, submission.request_hash, REPEAT_SECONDS)
+        run = await self.runs.find_unreceived(
+            submission.context.owner, submission.request_hash, REPEAT_SECONDS
+        )
         if run is None:
             return None
         received, is_whole = await self.receipts.was_received(run.id)
@@ -43,7 +45,7 @@ class EarlierRuns:
         if not isinstance(request, ThreadsRetryAfterItemReq):
             return None
         params = request.params
-        return await self.runs.answering(submission.context.owner, params.thread_id, params.item_id)
+        return await self.runs.find_run_answering(submission.context.owner, params.thread_id, params.item_id)
 
     async def resumed(self, submission: Submission, cursor: Cursor) -> Run:
         """The run whose stream the client had up to the cursor: that of the key, or of the same body.
@@ -68,7 +70,7 @@ class EarlierRuns:
                 return [run]
             found = []
         else:
-            found = await self.runs.same_body(
+            found = await self.runs.find_same_body(
                 submission.context.owner, submission.request_hash, self.ended_seconds
             )
         answering = await self.answering(submission)
@@ -77,7 +79,7 @@ class EarlierRuns:
         return found
 
     async def _of_key(self, submission: Submission, key: str) -> Run | None:
-        run = await self.runs.by_idempotency_key(submission.context.owner, key)
+        run = await self.runs.find_by_key(submission.context.owner, key)
         if run is not None and run.request_hash != submission.request_hash:
             raise IdempotencyMismatch
         return run

@@ -197,7 +197,7 @@ async def _one_action_at_a_time(
 
 async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:
     """Nothing of a thread goes on once it is deleted."""
-    for run in await resources.runs.unended(context.owner, thread_id):
+    for run in await resources.runs.unfinished(context.owner, thread_id):
         await resources.endings.cancel(run)
     await resources.endings.end_wait(context.owner, thread_id, GivenUp.STOPPED)
 

@@ -31,7 +31,7 @@ from relaykit.shared.runs.run import Kind, new_run_id
 OWNER = "bench"
 HOLD_SECONDS = 3_600.0
 LOOK_SECONDS = 0.005
-TTL = JournalTtl(unended_seconds=3_600, ended_seconds=3_600)
+TTL = JournalTtl(unfinished_seconds=3_600, ended_seconds=3_600)
 AT_ONCE = 100
 CONNECTIONS = 10
 

@@ -21,7 +21,7 @@ HOLDER = "bench"
 ENTRIES_BEFORE = 2
 """Of the attempt: the mark and the item."""
 
-_journals = Journals(Redis(), JournalTtl(unended_seconds=TTL_SECONDS, ended_seconds=TTL_SECONDS))
+_journals = Journals(Redis(), JournalTtl(unfinished_seconds=TTL_SECONDS, ended_seconds=TTL_SECONDS))
 """Connected to nothing: it only knows the calls."""
 
 

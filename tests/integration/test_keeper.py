@@ -19,8 +19,8 @@ from redis.asyncio import Redis
 
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.current_run import enter_run, note_runs_of_tasks, run_of
 from relaykit.worker.keeper import blocked_call
 from relaykit.worker.leases.claim_queue import ClaimQueue
@@ -122,7 +122,7 @@ async def test_a_worker_that_claims_a_run_which_another_has_begun_meanwhile_begi
         running(settings, BlockingAnswers) as system,
         begun(await system.caller(), gate) as asker,
     ):
-        assert await Runs(database).start(asker.run_id) is not None  # by a worker that died
+        assert await AttemptRuns(database).start(asker.run_id) is not None  # by a worker that died
         await lapse(settings, asker.run_id)
         await asker.until(
             "the next attempt has begun",

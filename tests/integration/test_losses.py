@@ -12,11 +12,11 @@ from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import MAX_UNCOUNTED_ATTEMPTS, Kind, Run, Status
 from relaykit.shared.settings import Settings
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim, Loss
+from tests.support.both_sides import WholeRuns
 from tests.support.system import wait_until
 
 LEASE = 60.0
@@ -221,12 +221,12 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest_asyncio.fixture
-async def runs(database: Database) -> Runs:
-    return Runs(database)
+async def runs(database: Database) -> WholeRuns:
+    return WholeRuns(database)
 
 
 @pytest_asyncio.fixture
-async def admitted_run(database: Database, runs: Runs) -> Admitted:
+async def admitted_run(database: Database, runs: WholeRuns) -> Admitted:
     """Makes a queued run; gives its id."""
 
     async def admit(max_attempts: int | None = None) -> str:

@@ -16,6 +16,8 @@ import pytest
 from chatkit.types import ThreadMetadata
 from redis.asyncio import Redis
 
+from relaykit.api.admission.admission_rows import AdmissionRuns
+from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals, JournalTtl
@@ -24,7 +26,6 @@ from relaykit.shared.postgres.locks import REAPER_LOCK
 from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status, new_run_id
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
@@ -45,7 +46,7 @@ class Bench:
 
     reaper: Reaper
     database: Database
-    runs: Runs
+    runs: AdmissionRuns
     queue: JobQueue
     store: PostgresStore
     redis: Redis
@@ -107,7 +108,7 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(changed))
         redis = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
-        runs, queue, store = Runs(database), JobQueue(redis), PostgresStore(database)
+        runs, queue, store = AdmissionRuns(database), JobQueue(redis), PostgresStore(database)
         user = UserServer(ScriptedAnswers(store), lambda context: context)
         endings = Endings(changed, database, runs, Journals(redis, JournalTtl.of(changed)), queue, user)
         yield Bench(
@@ -167,7 +168,7 @@ async def test_a_waiting_run_behind_nothing_is_queued(bench: Bench) -> None:
     await bench.execute("DELETE FROM runs WHERE id = $1", first)
     await bench.reaper.requeue()
     assert await bench.queued() == {second}
-    states = await bench.runs.statuses([second, third])
+    states = await LivenessProbe(bench.redis, bench.database).statuses([second, third])
     assert (states[second][0], states[third][0]) == (Status.QUEUED, Status.WAITING)
 
 

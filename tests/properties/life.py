@@ -27,7 +27,6 @@ from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import PostgresStore
@@ -35,7 +34,7 @@ from relaykit.worker.reaper import reaper
 from relaykit.worker.reaper.queue_audit import QueueAudit
 from tests.properties.life_client import StillHub
 from tests.properties.life_process import Gated, Process, Work
-from tests.support.both_sides import WholeQueue
+from tests.support.both_sides import WholeQueue, WholeRuns
 
 LEASE_SECONDS = 60
 """Long enough that none ends by itself: here time passes only when it is told to."""
@@ -85,9 +84,9 @@ class World:
 
     def __init__(self, settings: Settings, redis: Redis, database: Database) -> None:
         self.settings, self.redis, self.database = settings, redis, database
-        self.queue, self.runs = WholeQueue(redis), Runs(database)
+        self.queue, self.runs = WholeQueue(redis), WholeRuns(database)
         self.journals = Journals(redis, JournalTtl.of(settings))
-        self.receipts = Receipts(redis, self.runs, settings.journal_ended_ttl_seconds)
+        self.receipts = Receipts(redis, database, settings.journal_ended_ttl_seconds)
         self.store = PostgresStore(database)
         self.user = UserServer(Mute(self.store), lambda context: context)
         self.hubs = [StillHub(redis, settings.tail_max_bytes) for _ in range(HOSTS)]
@@ -176,7 +175,7 @@ class World:
 
         async def work(process: Process) -> None:
             context = RequestContext(user_id=owner)
-            for run in await self.runs.unended(context.owner, thread_id):
+            for run in await self.runs.unfinished(context.owner, thread_id):
                 await self.endings(process).cancel(run)
             await process.gate()
             await self.store.delete_thread(thread_id, context)
