@@ -45,7 +45,7 @@ from relaykit.shared.runs.run import Kind, Run, Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import server_refusals
 from relaykit.shared.site.user_server import UserServer
-from relaykit.shared.threads.merge import thread_json
+from relaykit.shared.thread_merge import thread_json
 
 MAY_WAIT = frozenset({Kind.MESSAGE, Kind.ACTION})
 """Kinds that make sense behind another run; the others answer something that the active run may change."""
