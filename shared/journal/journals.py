@@ -1,4 +1,4 @@
-"""A run's journal: its ordered entries in a Redis stream, and the cursor that names a place in it."""
+"""Entries, cursors, and the calls that read journals and append to them."""
 
 from __future__ import annotations
 
