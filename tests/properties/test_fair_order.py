@@ -293,7 +293,7 @@ async def test_a_job_that_lost_its_place_in_the_order_is_claimed_after_the_reape
         async for key in redis.scan_iter(f"{keys.FAIR_PREFIX}*"):
             await redis.delete(key)
         assert await queue.claim(1, LEASE_SECONDS, "t1") == []
-        assert await QueueAudit(redis).missing({"run_1": flow}, 0) == []
+        assert await QueueAudit(redis).find_missing({"run_1": flow}, 0) == []
         assert [claim.run_id for claim in await queue.claim(1, LEASE_SECONDS, "t2")] == ["run_1"]
 
 

@@ -27,7 +27,7 @@ class QueueAudit:
         self._missing = redis.register_script(script(FAIR, _FOLDER / "missing.lua"))
         self._recount = redis.register_script(script(FAIR, _FOLDER / "recount.lua"))
 
-    async def missing(self, flows: Mapping[str, Flow], patience_seconds: float) -> list[str]:
+    async def find_missing(self, flows: Mapping[str, Flow], patience_seconds: float) -> list[str]:
         """Those of the runs that have had neither a lease nor a job for so long; the first call begins to count.
 
         `flows` has the flow of each run. A job that has lost its place in the fair order gets another.
@@ -61,7 +61,7 @@ class QueueAudit:
             if cursor == b"0":
                 return corrected
 
-    async def is_turn(self, every_seconds: float) -> bool:
+    async def take_turn(self, every_seconds: float) -> bool:
         """Whether no reaper has had its turn for so long; if so this one has it now."""
         with redis_errors():
             key = self._named(keys.REAPED)
