@@ -96,7 +96,7 @@ class AdmissionRuns(Runs):
         """The same for a message in our store, in one statement with its item and, where it is new, its thread.
 
         `item` and `new_thread` are their JSON; the item's id is the run's anchor. Also raises ThreadNotFound, and
-        BodyRepeated where the same body came without a key not longer ago than `repeat_seconds`; 0 does not ask.
+        BodyRepeated where the same body came without a key within the last `repeat_seconds`; 0 does not ask.
         """
         return await self._admit(ADMIT_MESSAGE, run, may_wait, caller_runs, new_thread, item, repeat_seconds)
 
@@ -137,12 +137,13 @@ class AdmissionRuns(Runs):
                 return Status(outcome)
 
     async def find_by_key(self, owner: Owner, key: str) -> Run | None:
+        """The run that the caller's request with this Idempotency-Key has made."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(BY_KEY, *owner, key)
         return None if row is None else run_of(row)
 
     async def find_unreceived(self, owner: Owner, request_hash: bytes, within_seconds: float) -> Run | None:
-        """The caller's newest run of the same body that came without a key, not longer ago than that.
+        """The caller's newest run of the same body that came without a key, within the last `within_seconds`.
 
         None where a client has had something of it, as far as its row knows.
         """
@@ -155,7 +156,7 @@ class AdmissionRuns(Runs):
     ) -> list[Run]:
         """The caller's newest runs of the same body that came without a key, MAX_SAME_BODY at most.
 
-        Of those that have ended only such as did so not longer ago than that.
+        A run that has ended is among them only where it did so within the last `ended_within_seconds`.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(

@@ -53,7 +53,7 @@ class LivenessProbe:
             ]
 
     async def note_followed(self, run_ids: Sequence[str], for_seconds: float) -> None:
-        """The runs are followed, for so long unless it is said again."""
+        """Notes that clients follow these runs; the note holds for `for_seconds`."""
         if not run_ids:
             return
         with redis_errors():

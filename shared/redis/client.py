@@ -165,9 +165,9 @@ def names_of(redis: Redis) -> Names:
 
 
 async def retry_briefly(call: Callable[[], Awaitable[T]]) -> T:
-    """The call's result, though a connection is lost on the way: for what must follow something that is committed.
+    """The call's result, with repeats where a connection is lost: for what must follow something that is committed.
 
-    The call must be safe to repeat. Raises QueueUnavailable where Redis is away for longer than that.
+    The call must be safe to repeat. Raises QueueUnavailable where Redis is away for longer than all pauses.
     """
     for pause_seconds in RETRY_PAUSES_SECONDS:
         try:

@@ -236,7 +236,7 @@ async def test_nothing_is_deleted_unless_it_is_asked_for(bench: Bench) -> None:
     await bench.run(await bench.thread("thr_old", days_old=1000), Status.COMPLETED, days_old=1000)
     await bench.run("thr_old", Status.COMPLETED, days_old=999)
     keeps = bench.reaper.settings.model_copy(update={"retention_days": 0, "run_retention_days": 0})
-    await Reaper(keeps, bench.database, bench.reaper.queue, bench.reaper.endings, None).delete_old()
+    await Reaper(keeps, bench.database, bench.reaper.audit, bench.reaper.endings, None).delete_old()
     assert (len(await bench.ids("threads")), len(await bench.ids("runs"))) == (1, 2)
 
 

@@ -58,7 +58,7 @@ class ClaimQueue(JobQueue):
     async def renew(
         self, claims: Sequence[Claim], lease_seconds: float, journal_ttl_seconds: float
     ) -> list[Renewal]:
-        """Renews leases of a worker and the time to live of their journals, in one call that holds up Redis for all."""
+        """Renews leases of a worker and the time to live of their journals, in one call of a script."""
         run_ids = [claim.run_id for claim in claims]
         groups = (keys.lease, keys.journal, keys.cancel_flag, keys.followed)
         key_list = self._named.each(keys.QUEUE, *(key(run_id) for key in groups for run_id in run_ids))
@@ -73,7 +73,7 @@ class ClaimQueue(JobQueue):
         return bool(released)
 
     async def put_aside(self, claim: Claim) -> None:
-        """Leaves a job to whose it is: no run of this database has its id."""
+        """Leaves a job to the application that queued it, because no run of this database has its id."""
         self._foreign.note([claim.run_id.encode()])
         await call(self._redis, self._release_call(claim, "aside"))
 
@@ -89,7 +89,7 @@ class ClaimQueue(JobQueue):
         )
 
     async def lose(self, claims: Sequence[Claim], process: str) -> None:
-        """Gives up what a process held that is lost, for which another has claimed it. All are due again now."""
+        """Gives up the runs of a process that is lost, whose claims the caller knows. All are due again now."""
         loss = Loss(len(claims), 0, process)
         await call(self._redis, *(self._release_call(claim, "again", loss) for claim in claims))
 

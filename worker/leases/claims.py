@@ -9,10 +9,10 @@ from typing import NamedTuple, Self
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """How an attempt ended that its worker did not end. Where nothing is known there is none."""
+    """How an attempt was lost: it ended without its worker's release. A claim has none where nothing is known."""
 
     company: int
-    """Runs that were lost together, this one among them. 1: by its own fault. 0: by that of another, which is known."""
+    """How many runs were lost together, this one among them. 1: the run itself is to blame. 0: another run is."""
     times: int
     """How often the run was lost, this time among them."""
     process: str
@@ -26,12 +26,12 @@ class Loss:
 
     @property
     def is_suspect(self) -> bool:
-        """Whether the run may have been what its process was lost by."""
+        """Whether the run may be why its process was lost."""
         return self.company > 0
 
     @property
     def counts(self) -> bool:
-        """Whether the attempt ended by the run's own fault, so that it counts against the run."""
+        """Whether the run itself is to blame, so that the attempt counts against it."""
         return self.company == 1
 
 
@@ -42,7 +42,7 @@ class Claim:
     run_id: str
     token: str
     asked_at: float = field(default=0.0, compare=False)
-    """When it was asked for, by time.monotonic(): the lease is not older."""
+    """When the claim was asked for, by time.monotonic(): the lease is not older."""
     loss: Loss | None = field(default=None, compare=False)
 
     @property
@@ -66,7 +66,7 @@ class Renewal(IntFlag):
     FOLLOWED = 4
     """A client follows the run; only told where ABANDON_SECONDS is on."""
     REACQUIRED = 8
-    """The lease had lapsed, no other worker had taken it, and it is held again."""
+    """The lease had lapsed, no other worker had claimed the run, and the lease is held again."""
 
 
 class RunningLimits(NamedTuple):

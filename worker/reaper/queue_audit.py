@@ -28,7 +28,7 @@ class QueueAudit:
         self._recount = redis.register_script(script(FAIR, _FOLDER / "recount.lua"))
 
     async def find_missing(self, flows: Mapping[str, Flow], patience_seconds: float) -> list[str]:
-        """Those of the runs that have had neither a lease nor a job for so long; the first call begins to count.
+        """The runs that have had neither a lease nor a job for `patience_seconds`; the first call begins to count.
 
         `flows` has the flow of each run. A job that has lost its place in the fair order gets another.
         """
@@ -62,7 +62,7 @@ class QueueAudit:
                 return corrected
 
     async def take_turn(self, every_seconds: float) -> bool:
-        """Whether no reaper has had its turn for so long; if so this one has it now."""
+        """Whether no reaper has had a turn for `every_seconds`; if so the caller has it now."""
         with redis_errors():
             key = self._named(keys.REAPED)
             return bool(await self._redis.set(key, "1", px=int(every_seconds * 1000), nx=True))

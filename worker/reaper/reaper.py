@@ -55,7 +55,7 @@ class Reaper:
 
     settings: Settings
     database: Database
-    queue: QueueAudit
+    audit: QueueAudit
     endings: Endings
     attachments: ObjectAttachmentStore | None
     redis_check: RedisCheck | None = None
@@ -71,7 +71,7 @@ class Reaper:
             try:
                 async with self._leading() as leads:
                     if leads:
-                        if await self.queue.take_turn(TURN_INTERVAL_SECONDS * TURN_KEY_FRACTION):
+                        if await self.audit.take_turn(TURN_INTERVAL_SECONDS * TURN_KEY_FRACTION):
                             if self.redis_check is not None:
                                 await self.redis_check.renew()
                             await self.requeue()
@@ -108,7 +108,7 @@ class Reaper:
             promoted = await self.endings.promote(run)
             if promoted is not None:
                 await self._enqueue(promoted, "waiting")
-        corrected = await self.queue.recount()
+        corrected = await self.audit.recount()
         if corrected:
             log.info("counts of running runs corrected", action="reaper_recounted", count=corrected)
 
@@ -131,7 +131,7 @@ class Reaper:
         # a page does not have the tiers; they change the weight of a flow, and `find_missing` needs its path alone
         flow_by_owner = {owner: flow_of(self.settings, owner, None) for owner in {run.owner for run in page}}
         flows = {run.run_id: flow_by_owner[run.owner] for run in page}
-        missing = await self.queue.find_missing(flows, patience_seconds)
+        missing = await self.audit.find_missing(flows, patience_seconds)
         for run in await Sweeps(self.database).runs(missing):
             await self._enqueue(run, status)
 
