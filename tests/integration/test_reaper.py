@@ -278,7 +278,7 @@ async def test_many_reapers_look_at_the_runs_as_often_as_one(
 
     monkeypatch.setattr(reaper_module, "TURN_INTERVAL_SECONDS", 0.4)
     reaper = bench.reaper
-    many = [Counted(reaper.settings, reaper.database, reaper.queue, reaper.endings, None) for _ in range(10)]
+    many = [Counted(reaper.settings, reaper.database, reaper.audit, reaper.endings, None) for _ in range(10)]
     reaping: list[asyncio.Task[None]] = []
     began_at = time.monotonic()
     try:
