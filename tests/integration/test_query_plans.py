@@ -38,7 +38,7 @@ PAGES_OF: dict[str, int] = {
     # as many as the caller has created and not sent
     "attachments.store._CREATE": 300,
     # as many as the thread has: a next attempt looks through its runs and items
-    "runs.statements.LATER_INPUTS": 300,
+    "execution.attempt_rows.LATER_INPUTS": 300,
     "threads.undo_statements.DELETE_ADDED": 600,
     "threads.undo_statements.DELETE_CHANGED": 600,
 }
