@@ -126,8 +126,9 @@ class World:
     async def pass_time(self, seconds: float) -> None:
         await self._shift(keys=[keys.QUEUE], args=[int(seconds * 1000), keys.MISSING_PREFIX])
 
-    def gated(self, service: Any, process: Process) -> Any:
-        return cast(Any, Gated(service, process))
+    def gated(self, service: Any, process: Process | None) -> Any:
+        """The service for that process; without one, such as waits for nobody."""
+        return service if process is None else cast(Any, Gated(service, process))
 
     def endings(self, process: Process | None = None) -> Endings:
         """Those of a process; without one, such as wait for nobody."""
