@@ -286,7 +286,7 @@ async def test_many_reapers_look_at_the_runs_as_often_as_one(
             reaping.append(asyncio.create_task(one.run()))
             await asyncio.sleep(0.04)
         await wait_until("five turns were taken", lambda: turns >= 5)
-        least = 0.4 * reaper_module.TURN_KEY_FRACTION
+        least = 0.4 * (1 - reaper_module.TURN_SLACK)
         assert (turns - 1) * least <= time.monotonic() - began_at, turns
     finally:
         for task in reaping:

@@ -66,7 +66,7 @@ class Renewal(IntFlag):
     FOLLOWED = 4
     """A client follows the run; only told where ABANDON_SECONDS is on."""
     REACQUIRED = 8
-    """The lease had lapsed, no other worker had claimed the run, and the lease is held again."""
+    """The lease had lapsed, no other worker had taken it, and it is held again."""
 
 
 class RunningLimits(NamedTuple):

@@ -53,7 +53,7 @@ WHERE id = ANY (ARRAY (SELECT run_id FROM awaited_calls WHERE until_at <= now() 
 OLD_RUNS: Final = """
 SELECT id, ended_at AS at,
     (SELECT true FROM runs AS newer WHERE newer.thread_id = old.thread_id AND newer.seq > old.seq LIMIT 1) IS TRUE
-    OR (SELECT true FROM threads WHERE threads.id = old.thread_id) IS NULL AS is_deletable
+    OR (SELECT true FROM threads WHERE threads.id = old.thread_id) IS NULL AS deletable
 FROM runs AS old
 WHERE ended_at < now() - $1 * interval '1 day' AND (ended_at, id) > (coalesce($2::timestamptz, '-infinity'), $3)
 ORDER BY ended_at, id LIMIT $4
@@ -70,7 +70,7 @@ _UNUSED = """(
 ) IS NULL"""
 
 OLD_THREADS: Final = f"""
-SELECT id, updated_at AS at, {_UNUSED} AS is_deletable FROM threads
+SELECT id, updated_at AS at, {_UNUSED} AS deletable FROM threads
 WHERE updated_at < now() - $1 * interval '1 day'
     AND (updated_at, id) > (coalesce($2::timestamptz, '-infinity'), $3)
 ORDER BY updated_at, id LIMIT $4
@@ -102,7 +102,7 @@ class OwnedRun(NamedTuple):
 
 
 class PageCursor(NamedTuple):
-    """Up to where the old rows were looked at: the last one's time, and its id."""
+    """The last row of a page of old rows: its time, and its id."""
 
     at: datetime | None
     id: str
@@ -112,7 +112,7 @@ OLDEST = PageCursor(None, "")
 
 
 class SweepResult(NamedTuple):
-    """What a step came to. `cursor` is where the next one begins: OLDEST after the last of the old rows."""
+    """What a page came to. `cursor` is where the next page begins: OLDEST after the last of the old rows."""
 
     deleted: int
     cursor: PageCursor
@@ -125,7 +125,7 @@ class Sweeps:
         self._database = database
 
     async def queued(self, older_than_seconds: float, page: int) -> AsyncIterator[list[OwnedRun]]:
-        """The runs that have been queued for so long, oldest first."""
+        """The runs that have been queued for that long, oldest first."""
         queued_at, last = None, ""
         while True:
             async with self._database.connection() as connection:
@@ -154,7 +154,7 @@ class Sweeps:
             return [run_of(row) for row in await connection.fetch(RUNS, run_ids)]
 
     async def stranded(self, limit: int) -> list[Run]:
-        """Of each thread without an active run: the run that has waited longest in it."""
+        """The run that has waited longest, of each thread without an active one."""
         async with self._database.connection() as connection:
             return [run_of(row) for row in await connection.fetch(STRANDED, limit)]
 
@@ -164,19 +164,19 @@ class Sweeps:
             return [run_of(row) for row in await connection.fetch(OVERDUE, limit)]
 
     async def delete_runs(self, older_than_days: float, after: PageCursor, limit: int) -> SweepResult:
-        """Of the next `limit` runs that ended so long ago: deletes all but the newest of each thread."""
+        """Deletes all but the newest of each thread, of the next `limit` runs that ended so long ago."""
         async with self._database.connection() as connection:
             old = await connection.fetch(OLD_RUNS, older_than_days, *after, limit)
             deleted = await connection.fetch(DELETE_RUNS, _deletable(old))
-        return SweepResult(len(deleted), _cursor(old, limit))
+        return SweepResult(len(deleted), _cursor_after(old, limit))
 
     async def delete_threads(self, older_than_days: float, after: PageCursor, limit: int) -> SweepResult:
-        """Of the next `limit` threads that old: deletes those that were not used since, with everything in them."""
+        """Deletes the unused ones, with all they hold, of the next `limit` threads that were changed so long ago."""
         async with self._database.transaction() as connection:
             old = await connection.fetch(OLD_THREADS, older_than_days, *after, limit)
             locked = [row["id"] for row in await connection.fetch(LOCK_OLD_THREADS, _deletable(old))]
             deleted = await connection.fetch(DELETE_THREADS, older_than_days, locked)
-        return SweepResult(len(deleted), _cursor(old, limit))
+        return SweepResult(len(deleted), _cursor_after(old, limit))
 
 
 def _owned(row: asyncpg.Record) -> OwnedRun:
@@ -184,8 +184,8 @@ def _owned(row: asyncpg.Record) -> OwnedRun:
 
 
 def _deletable(old: list[asyncpg.Record]) -> list[str]:
-    return [row["id"] for row in old if row["is_deletable"]]
+    return [row["id"] for row in old if row["deletable"]]
 
 
-def _cursor(old: list[asyncpg.Record], limit: int) -> PageCursor:
+def _cursor_after(old: list[asyncpg.Record], limit: int) -> PageCursor:
     return PageCursor(old[-1]["at"], old[-1]["id"]) if len(old) == limit else OLDEST
