@@ -15,11 +15,12 @@ import pytest
 from redis.asyncio import Redis
 
 from relaykit.shared.errors import DatabaseUnavailable
-from relaykit.shared.queue.job_queue import Claim, ClaimQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.undo import TakenBack
 from relaykit.worker.execution.rewind import take_back
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim
 from relaykit.worker.main import create_worker
 from tests.support.client_view import shown, texts
 from tests.support.crash_points import Point, process
