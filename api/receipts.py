@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import structlog
 
 from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable
 from relaykit.shared.journal import FIRST
 from relaykit.shared.log import failure
-from relaykit.shared.queue.job_queue import REPEAT_SECONDS
+from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Redis, names_of, translated
-from relaykit.shared.runs.rows import Runs
+from relaykit.shared.redis.client import Redis, names_of, redis_errors
 
+REPEAT_SECONDS = 300
+"""How long the same body, sent again without a key, may be a repetition. The stock widget repeats within seconds."""
 WRITE_SECONDS = 0.25
 RETRY_SECONDS = 5.0
 MAX_UNWRITTEN = 10_000
@@ -27,17 +29,26 @@ MAX_UNWRITTEN = 10_000
 MAX_SKIPS = 20
 """A run whose row was locked at this many writes, or that has been deleted, is given up."""
 
+NOTE_RECEIVED: Final = """
+WITH free AS (
+    SELECT id, received_at FROM runs WHERE id = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED
+), noted AS (
+    UPDATE runs SET received_at = now() FROM free WHERE runs.id = free.id AND free.received_at IS NULL
+)
+SELECT id FROM free
+"""
+
 log = structlog.get_logger()
 
 
 class Receipts:
     """Those that one API process notes, and what any has noted. `run` must be running."""
 
-    def __init__(self, redis: Redis, runs: Runs, ended_seconds: float) -> None:
+    def __init__(self, redis: Redis, database: Database, ended_seconds: float) -> None:
         """`ended_seconds` is how long the journal of an ended run is kept."""
         self._redis = redis
         self._named = names_of(redis)
-        self._runs = runs
+        self._database = database
         self._ended_ms = int(ended_seconds * 1000)
         self._skips: dict[str, int] = {}
         """How often the row was locked, for each run that is not noted in its row yet."""
@@ -49,12 +60,12 @@ class Receipts:
             del self._skips[next(iter(self._skips))]
         self._skips[run_id] = 0
         self._has_unwritten.set()
-        with translated():
+        with redis_errors():
             await self._redis.set(self._named(keys.received(run_id)), "1", ex=REPEAT_SECONDS)
 
     async def note_delivered(self, run_id: str) -> None:
         """A client that had asked for the run by a POST had all of it. Raises QueueUnavailable."""
-        with translated():
+        with redis_errors():
             await self._redis.set(self._named(keys.delivered(run_id)), "1", px=self._ended_ms)
 
     async def was_received(self, run_id: str) -> tuple[bool, bool]:
@@ -62,7 +73,7 @@ class Receipts:
 
         Raises QueueUnavailable.
         """
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.exists(self._named(keys.received(run_id)))
                 pipeline.xrange(self._named(keys.journal(run_id)), str(FIRST), str(FIRST))
@@ -71,7 +82,7 @@ class Receipts:
 
     async def delivered(self, run_ids: Sequence[str]) -> set[str]:
         """Those of the runs that a client who posted has had all of. Raises QueueUnavailable."""
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for run_id in run_ids:
                     pipeline.exists(self._named(keys.delivered(run_id)))
@@ -96,13 +107,22 @@ class Receipts:
     async def write(self) -> None:
         """Writes all that is noted into the rows. Raises DatabaseUnavailable."""
         asked = list(self._skips)
-        written = await self._runs.note_received(asked) if asked else set()
+        written = await self._note_in_rows(asked) if asked else set()
         for run_id in asked:
             skips = self._skips.pop(run_id, MAX_SKIPS) + 1
             if run_id not in written and skips < MAX_SKIPS:
                 self._skips[run_id] = skips
         if not self._skips:
             self._has_unwritten.clear()
+
+    async def _note_in_rows(self, run_ids: Sequence[str]) -> set[str]:
+        """Those of the runs whose rows now say that a client has had something of them.
+
+        A row that another transaction has locked is passed over: this one waits for none, and so none for this one.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(NOTE_RECEIVED, run_ids)
+        return {row["id"] for row in rows}
 
 
 class Receipt:

@@ -14,6 +14,8 @@ import structlog
 from chatkit.server import ChatKitServer
 
 from relaykit.api.admission.admission import Admission
+from relaykit.api.admission.admission_queue import AdmissionQueue
+from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.writers.foreign import ForeignWriter
 from relaykit.api.admission.writers.postgres import PostgresWriter
@@ -26,6 +28,7 @@ from relaykit.api.limits.request_gate import RequestGate
 from relaykit.api.receipts import Receipts
 from relaykit.api.relay.hub import Hub
 from relaykit.api.relay.liveness import LivenessCheck
+from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.api.relay.stream import Streams
 from relaykit.api.site.server_loop import ServerLoop
 from relaykit.shared.attachments.objects import AttachmentObjects
@@ -36,11 +39,9 @@ from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer, load_server
 from relaykit.shared.tasks import end_tasks
@@ -55,8 +56,8 @@ log = structlog.get_logger()
 class Resources:
     settings: Settings
     database: Database
-    runs: Runs
-    queue: Queue
+    runs: AdmissionRuns
+    queue: AdmissionQueue
     redis_check: RedisCheck
     hub: Hub
     streams: Streams
@@ -85,13 +86,14 @@ async def open_resources(
         await redis_check.start()
         notices = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         jwks = await stack.enter_async_context(JwksClient(settings))
-        runs, journals, queue = Runs(database), Journals(commands, JournalTtl.of(settings)), Queue(commands)
+        runs, queue = AdmissionRuns(database), AdmissionQueue(commands)
+        journals = Journals(commands, JournalTtl.of(settings))
         calls = AwaitedCalls(database)
         endings = Endings(settings, database, runs, calls, journals, queue, user)
         hub = Hub(journals, commands, notices, settings.tail_max_bytes)
-        liveness = LivenessCheck(settings, hub, queue, journals, runs)
+        liveness = LivenessCheck(settings, hub, LivenessProbe(commands, database), journals)
         streams = Streams(settings, hub)
-        receipts = Receipts(commands, runs, settings.journal_ended_ttl_seconds)
+        receipts = Receipts(commands, database, settings.journal_ended_ttl_seconds)
         writer: AdmissionWriter = (
             ForeignWriter(settings, database, runs, queue, calls, user)
             if user.our_store is None

@@ -30,8 +30,8 @@ from relaykit.shared.log import failure
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.fair_share import flow_of_run
-from relaykit.shared.queue.job_queue import Queue
-from relaykit.shared.redis.client import insist
+from relaykit.shared.queue.job_queue import JobQueue
+from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.runs.awaited_calls import AwaitedCalls, find_left_call
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.given_up import GivenUp, complete_call
@@ -56,7 +56,7 @@ class Endings:
     runs: Runs
     calls: AwaitedCalls
     journals: Journals
-    queue: Queue
+    queue: JobQueue
     user: UserServer
 
     async def finish_row(self, run: Run, status: Status, error: str | None = None) -> Run | None:
@@ -186,15 +186,15 @@ class Endings:
             await self._enqueued(await self.give_up(run, GivenUp.STOPPED))
             return (await self.runs.get(run.owner, run.id)).status
         if status is Status.RUNNING:
-            await insist(lambda: self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds))
+            await retry_briefly(lambda: self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds))
             return status
         if not self.user.is_store_ours:
             promoted = await self._promoted_apart(run)
         if run.attempt:
             await self._give_up_left_call(run, promoted)
         await self._note_cancelled(run)
-        await insist(lambda: self.journals.end(run.id, run.attempt, Status.CANCELLED))
-        await insist(lambda: self.queue.discard(run.id, flow_of_run(self.settings, run)))
+        await retry_briefly(lambda: self.journals.end(run.id, run.attempt, Status.CANCELLED))
+        await retry_briefly(lambda: self.queue.discard(run.id, flow_of_run(self.settings, run)))
         await self._enqueued(promoted)
         return status
 
@@ -207,7 +207,7 @@ class Endings:
     async def enqueue(self, run: Run) -> None:
         """Gives a queued run its job, and its place in the fair order. Raises QueueUnavailable."""
         flow = flow_of_run(self.settings, run)
-        await insist(lambda: self.queue.enqueue(run.id, flow))
+        await retry_briefly(lambda: self.queue.enqueue(run.id, flow))
 
     async def _enqueued(self, run: Run | None) -> None:
         if run is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relaykit.shared.owner import Owner
-from relaykit.shared.threads.merge import LoadedThreads
+from relaykit.shared.thread_merge import LoadedThreads
 
 
 class RequestHeaders(Mapping[str, str]):

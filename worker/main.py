@@ -14,17 +14,19 @@ from chatkit.server import ChatKitServer
 from relaykit.shared.attachments.store import ObjectAttachmentStore
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.notify import READY, STOPPING, notify
-from relaykit.shared.queue.job_queue import Queue, deserialize, serialize
+from relaykit.shared.queue.job_queue import deserialize, serialize
 from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, open_redis
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.claiming.arq_worker import BELL_SECONDS, ArqWorker
+from relaykit.worker.claiming.bell import Bell
 from relaykit.worker.draining import Draining
 from relaykit.worker.execution.executor import Executor
 from relaykit.worker.loading import load
 from relaykit.worker.quarantine.fork_server import ForkServer
 from relaykit.worker.quarantine.quarantine import Quarantine
+from relaykit.worker.reaper.queue_audit import QueueAudit
 from relaykit.worker.reaper.reaper import Reaper
 from relaykit.worker.reaper.sweeps import Sweeps
 from relaykit.worker.resources import opened_execution, running_loops
@@ -126,7 +128,7 @@ class RunWorker:
                 settings,
                 self._database,
                 Sweeps(self._database),
-                execution.queue,
+                QueueAudit(execution.commands),
                 execution.endings,
                 self._attachments,
                 execution.redis_check,
@@ -135,4 +137,4 @@ class RunWorker:
             quarantine = None if self._forks is None else Quarantine(settings, execution.queue, self._forks)
             if quarantine is not None:
                 stack.push_async_callback(quarantine.close)
-            yield ArqWorker(settings, redis, Queue(bell), execution, quarantine), execution.executor
+            yield ArqWorker(settings, redis, Bell(bell), execution, quarantine), execution.executor

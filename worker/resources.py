@@ -17,23 +17,23 @@ from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
-from relaykit.shared.queue.claims import Claim
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import Redis, names_of, open_redis
 from relaykit.shared.redis.pubsub import messages, subscribed
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
 from relaykit.shared.token_box import TokenBox
 from relaykit.worker.draining import Draining
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.executor import Executor
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.keeper.keeper import Keeper
 from relaykit.worker.keeper.kept import Kept
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim
 from relaykit.worker.publishing.publisher import Publisher
 
 RECONNECT_SECONDS = 0.2
@@ -48,8 +48,8 @@ class Execution:
     claims: dict[str, Claim]
     commands: Redis
     redis_check: RedisCheck
-    queue: Queue
-    runs: Runs
+    queue: ClaimQueue
+    runs: AttemptRuns
     endings: Endings
     executor: Executor
 
@@ -69,7 +69,11 @@ async def opened_execution(
         redis_check = RedisCheck(commands, database.identity)
         await redis_check.start()
         signals = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
-        runs, journals, queue = Runs(database), Journals(commands, JournalTtl.of(settings)), Queue(commands)
+        runs, journals, queue = (
+            AttemptRuns(database),
+            Journals(commands, JournalTtl.of(settings)),
+            ClaimQueue(commands),
+        )
         await journals.load_scripts()
         publisher = Publisher(commands, journals, settings)
         endings = Endings(settings, database, runs, AwaitedCalls(database), journals, queue, user)

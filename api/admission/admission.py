@@ -7,6 +7,8 @@ from functools import partial
 
 import structlog
 
+from relaykit.api.admission.admission_queue import AdmissionQueue
+from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.admission.candidate import Candidate
 from relaykit.api.admission.idempotency import EarlierRuns
 from relaykit.api.admission.submission import Submission, Submitted
@@ -18,10 +20,8 @@ from relaykit.shared.identity import acting_as
 from relaykit.shared.journal import Cursor, Journals
 from relaykit.shared.log import failure
 from relaykit.shared.queue.fair_share import flow_of_run
-from relaykit.shared.queue.job_queue import Queue
-from relaykit.shared.redis.client import insist
+from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.runs.given_up import GivenUp
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run, Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import server_refusals
@@ -34,9 +34,9 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Admission:
     settings: Settings
-    runs: Runs
+    runs: AdmissionRuns
     journals: Journals
-    queue: Queue
+    queue: AdmissionQueue
     endings: Endings
     earlier: EarlierRuns
     writer: AdmissionWriter
@@ -84,9 +84,9 @@ class Admission:
                     self.journals.first_entries_call(run.id, events),
                     flow_of_run(self.settings, run),
                 )
-                await insist(lambda: self.queue.admit(entries, run.id, flow, place))
+                await retry_briefly(lambda: self.queue.publish_admitted(entries, run.id, flow, place))
             else:
-                await insist(lambda: self.journals.write_first_entries(run.id, events))
+                await retry_briefly(lambda: self.journals.write_first_entries(run.id, events))
                 if self.settings.thread_policy == "interrupt":
                     await self._interrupt(run)
         except QueueUnavailable as error:
@@ -102,7 +102,7 @@ class Admission:
     async def _interrupt(self, run: Run) -> None:
         """Stops what stands before the run; where that fails the run waits, as with `queue`."""
         try:
-            for other in await self.runs.unended(run.owner, run.thread_id, before=run.id):
+            for other in await self.runs.unfinished(run.owner, run.thread_id, before=run.id):
                 await self.endings.cancel(other)
             await self.endings.end_wait(run.owner, run.thread_id, GivenUp.INTERRUPTED)
         except Exception as error:  # the run is accepted: no error of the POST's

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 
 from chatkit.types import ThreadsRetryAfterItemReq
 
+from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.admission.submission import Submission
-from relaykit.api.receipts import Receipts
+from relaykit.api.receipts import REPEAT_SECONDS, Receipts
 from relaykit.shared.errors import IdempotencyMismatch, NothingToResume
 from relaykit.shared.journal import Cursor, Journals
-from relaykit.shared.queue.job_queue import REPEAT_SECONDS
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierRuns:
-    runs: Runs
+    runs: AdmissionRuns
     journals: Journals
     receipts: Receipts
     ended_seconds: float
@@ -67,14 +66,16 @@ class EarlierRuns:
         return found
 
     async def _find_run_of_key(self, submission: Submission, key: str) -> Run | None:
-        run = await self.runs.by_idempotency_key(submission.context.owner, key)
+        run = await self.runs.find_by_key(submission.context.owner, key)
         if run is not None and run.request_hash != submission.request_hash:
             raise IdempotencyMismatch
         return run
 
     async def _find_unreceived(self, submission: Submission) -> Run | None:
         """The newest run of the same body, where no client has had anything of it."""
-        run = await self.runs.unreceived(submission.context.owner, submission.request_hash, REPEAT_SECONDS)
+        run = await self.runs.find_unreceived(
+            submission.context.owner, submission.request_hash, REPEAT_SECONDS
+        )
         if run is None:
             return None
         received, is_whole = await self.receipts.was_received(run.id)
@@ -82,7 +83,7 @@ class EarlierRuns:
 
     async def _find_same_body(self, submission: Submission) -> list[Run]:
         """All runs of the same body whose journals may still be there."""
-        return await self.runs.same_body(
+        return await self.runs.find_same_body(
             submission.context.owner, submission.request_hash, self.ended_seconds
         )
 
@@ -92,4 +93,4 @@ class EarlierRuns:
         if not isinstance(request, ThreadsRetryAfterItemReq):
             return None
         params = request.params
-        return await self.runs.answering(submission.context.owner, params.thread_id, params.item_id)
+        return await self.runs.find_run_answering(submission.context.owner, params.thread_id, params.item_id)

@@ -13,7 +13,7 @@ import structlog
 
 from relaykit.api.auth.authenticator import Identity
 from relaykit.api.limits.byte_budget import ByteBudget
-from relaykit.api.limits.request_gate import Gate, QueueLimits, Rates, RequestGate, Room
+from relaykit.api.limits.request_gate import QueueLimits, RateDecision, Rates, RequestGate, Room
 from relaykit.shared.errors import (
     QueueUnavailable,
     RateLimited,
@@ -25,7 +25,7 @@ from relaykit.shared.errors import (
 from relaykit.shared.log import failure
 from relaykit.shared.owner import Owner
 from relaykit.shared.queue.fair_share import Flow, flow_of, weighted
-from relaykit.shared.redis.client import insist
+from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.settings import Settings
 
 STREAMS_RETRY_SECONDS = 5.0
@@ -83,7 +83,7 @@ class Counted:
 
     limits: Limits
     flow: Flow
-    gate: Gate | None
+    decision: RateDecision | None
     """None where Redis was away."""
     error: QueueUnavailable | None = None
     """Why it was."""
@@ -93,7 +93,7 @@ class Counted:
     @property
     def place(self) -> str:
         """Empty where there is none to be given back."""
-        return "" if self.gate is None or self.is_queued else self.gate.place
+        return "" if self.decision is None or self.is_queued else self.decision.place
 
     async def queue_is_full(self) -> bool:
         """Whether the queue was full for this caller when the request was counted.
@@ -101,14 +101,14 @@ class Counted:
         A place that was taken long ago, since the body came slowly, is taken anew. Raises TooManyQueued, and
         QueueUnavailable where Redis was away.
         """
-        if self.gate is not None and self.gate.is_stale:
-            self.limits.gate.give_back(self.gate.place)
-            self.gate = await self.limits.enter(self.flow)
-        if self.gate is None:
+        if self.decision is not None and self.decision.is_stale:
+            self.limits.gate.give_back(self.decision.place)
+            self.decision = await self.limits.enter(self.flow)
+        if self.decision is None:
             raise self.error or QueueUnavailable
-        if self.gate.room is Room.TENANT_FULL:
+        if self.decision.room is Room.TENANT_FULL:
             raise TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
-        return self.gate.room is Room.QUEUE_FULL
+        return self.decision.room is Room.QUEUE_FULL
 
 
 class Limits:
@@ -131,7 +131,7 @@ class Limits:
         of_tenant = weighted(settings.tenant_requests_per_minute, flow)
         counted = Counted(self, flow, None)
         try:
-            counted.gate = await self.enter(flow, Rates(settings.caller_requests_per_minute, of_tenant))
+            counted.decision = await self.enter(flow, Rates(settings.caller_requests_per_minute, of_tenant))
         except QueueUnavailable as error:
             counted.error = error
             log.warning(
@@ -139,16 +139,16 @@ class Limits:
                 action="limits_uncounted",
                 **failure(error),
             )
-        if counted.gate is not None and counted.gate.caller_wait_seconds > 0:
-            raise RateLimited(retry_after_seconds=counted.gate.caller_wait_seconds)
-        if counted.gate is not None and counted.gate.tenant_wait_seconds > 0:
-            raise TenantRateLimited(retry_after_seconds=counted.gate.tenant_wait_seconds)
+        if counted.decision is not None and counted.decision.caller_wait_seconds > 0:
+            raise RateLimited(retry_after_seconds=counted.decision.caller_wait_seconds)
+        if counted.decision is not None and counted.decision.tenant_wait_seconds > 0:
+            raise TenantRateLimited(retry_after_seconds=counted.decision.tenant_wait_seconds)
         try:
             yield counted
         finally:
             self.gate.give_back(counted.place)
 
-    async def enter(self, flow: Flow, rates: Rates = Rates()) -> Gate:
+    async def enter(self, flow: Flow, rates: Rates = Rates()) -> RateDecision:
         """Takes a place in the queue, where there is room. Raises QueueUnavailable."""
         settings = self._settings
         limits = QueueLimits(settings.queue_max_depth, weighted(settings.tenant_max_queued, flow))
@@ -174,7 +174,7 @@ class Limits:
         """The answer of Redis, also over a connection that has died since; not for long."""
         try:
             async with asyncio.timeout(COUNT_SECONDS):
-                return await insist(call)
+                return await retry_briefly(call)
         except TimeoutError as error:
             raise QueueUnavailable from error
 

@@ -8,15 +8,18 @@ import time
 from collections import deque
 from enum import IntEnum
 from itertools import count
+from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
+from relaykit.shared.queue.fair_order import FAIR, FAIR_TTL_MS, PLACES
 from relaykit.shared.queue.fair_share import Flow
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Redis, names_of, script, translated
+from relaykit.shared.redis.client import Redis, names_of, redis_errors
+from relaykit.shared.redis.scripts import script
 
 BURSTS_PER_MINUTE = 4
 """A quarter of a minute's requests may come at once."""
@@ -25,6 +28,8 @@ PLACE_MS = 60_000
 GIVE_BACK_SECONDS = 1.0
 """Places are given back after this time where no further request takes them along."""
 MAX_PENDING = 1000
+
+_FOLDER = Path(__file__).parent
 
 log = structlog.get_logger()
 
@@ -53,7 +58,7 @@ class QueueLimits(NamedTuple):
     of_tenant: int
 
 
-class Gate(NamedTuple):
+class RateDecision(NamedTuple):
     """How long a request's caller and tenant have to wait, and whether there is room for the run that it may become."""
 
     caller_wait_seconds: float
@@ -78,14 +83,14 @@ class RequestGate:
 
     def __init__(self, redis: Redis) -> None:
         self._named = names_of(redis)
-        self._gate = redis.register_script(script("fair", "places", "gate"))
-        self._give_back = redis.register_script(script("fair", "places", "give_back"))
+        self._rate_limit = redis.register_script(script(FAIR, PLACES, _FOLDER / "rate_limit.lua"))
+        self._give_back = redis.register_script(script(FAIR, PLACES, _FOLDER / "give_back.lua"))
         self._names = (f"{secrets.token_hex(4)}-{number}" for number in count())
         self._pending: deque[str] = deque(maxlen=MAX_PENDING)
         """Places to be given back; those beyond MAX_PENDING lapse."""
         self._has_pending = asyncio.Event()
 
-    async def enter(self, flow: Flow, rates: Rates, limits: QueueLimits) -> Gate:
+    async def enter(self, flow: Flow, rates: Rates, limits: QueueLimits) -> RateDecision:
         """Counts a request where neither has to wait. Raises QueueUnavailable."""
         place = f"{flow.path}:{next(self._names)}" if any(limits) else ""
         arguments: list[str | int | float] = []
@@ -95,17 +100,17 @@ class RequestGate:
         given_back = self._take_pending()
         entered_at = time.monotonic()
         try:
-            with translated():
-                caller_ms, tenant_ms, room = await self._gate(
+            with redis_errors():
+                caller_ms, tenant_ms, room = await self._rate_limit(
                     keys=self._named.each(
                         keys.rate(flow.caller), keys.tenant_rate(flow.tenant), keys.QUEUE, keys.FAIR_PREFIX
                     ),
-                    args=[*arguments, *given_back, keys.FAIR_TTL_SECONDS * 1000],
+                    args=[*arguments, *given_back, FAIR_TTL_MS],
                 )
         except BaseException:
             self.give_back(place, *given_back)  # Redis may have taken the place and given none back
             raise
-        return Gate(caller_ms / 1000, tenant_ms / 1000, Room(room), place, entered_at)
+        return RateDecision(caller_ms / 1000, tenant_ms / 1000, Room(room), place, entered_at)
 
     def give_back(self, *places: str) -> None:
         """Their requests have become no runs that are queued."""
@@ -120,10 +125,10 @@ class RequestGate:
             await asyncio.sleep(GIVE_BACK_SECONDS)
             if places := self._take_pending():
                 try:
-                    with translated():
+                    with redis_errors():
                         await self._give_back(
                             keys=self._named.each(keys.FAIR_PREFIX),
-                            args=[*places, keys.FAIR_TTL_SECONDS * 1000],
+                            args=[*places, FAIR_TTL_MS],
                         )
                 except QueueUnavailable as error:  # they lapse
                     log.info(

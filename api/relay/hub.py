@@ -34,7 +34,7 @@ from relaykit.shared.journal import (
 )
 from relaykit.shared.log import failure
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import UNREACHABLE, Redis, names_of, translated
+from relaykit.shared.redis.client import UNREACHABLE, Redis, names_of, redis_errors
 from relaykit.shared.redis.pubsub import is_connected, messages, subscribed
 
 RECONNECT_SECONDS = 0.2
@@ -292,7 +292,7 @@ class Hub:
                     followed.mark_journal_lost()
 
     async def _read(self, unread: list[FollowedRun]) -> list[Any]:
-        with translated():
+        with redis_errors():
             async with self._commands.pipeline(transaction=False) as pipeline:
                 for followed in unread:
                     key = self._named(keys.journal(followed.run_id))

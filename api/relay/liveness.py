@@ -16,12 +16,11 @@ import structlog
 from relaykit.api.metrics import QUIET
 from relaykit.api.relay.followed_run import FollowedRun
 from relaykit.api.relay.hub import Hub
+from relaykit.api.relay.liveness_probe import LivenessProbe, RunLiveness
 from relaykit.api.relay.states import DeliveryState
 from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
-from relaykit.shared.queue.job_queue import Pulse, Queue
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 
@@ -41,9 +40,8 @@ class LivenessCheck:
 
     settings: Settings
     hub: Hub
-    queue: Queue
+    probe: LivenessProbe
     journals: Journals
-    runs: Runs
     _unclaimed_since: dict[FollowedRun, float] = field(default_factory=dict, init=False)
     """Since when no worker has had the run, of runs that are running by their rows."""
 
@@ -64,7 +62,7 @@ class LivenessCheck:
     async def _tick(self, tick_seconds: float) -> None:
         followed_runs = self.hub.followed_runs()
         if self.settings.abandon_seconds:
-            await self.queue.note_followed(
+            await self.probe.note_followed(
                 [followed.run_id for followed in followed_runs],
                 FOLLOWED_TICKS * tick_seconds + MAX_TICK_SECONDS,
             )
@@ -80,24 +78,26 @@ class LivenessCheck:
             await self._check(quiet[start : start + BATCH])
 
     async def _check(self, quiet: list[FollowedRun]) -> None:
-        pulses = await self.queue.pulses([(followed.run_id, followed.tail.last) for followed in quiet])
+        found = await self.probe.liveness_of([(followed.run_id, followed.tail.last) for followed in quiet])
         doubtful = []
-        for followed, pulse in zip(quiet, pulses, strict=True):
-            match pulse:
-                case Pulse.HELD | Pulse.GONE_HELD:
+        for followed, liveness in zip(quiet, found, strict=True):
+            match liveness:
+                case RunLiveness.HELD | RunLiveness.GONE_HELD:
                     self._unclaimed_since.pop(followed, None)
-                case Pulse.NEWS:
+                case RunLiveness.NEWS:
                     self.hub.schedule_read(followed)
-                case Pulse.NOBODY | Pulse.GONE_NOBODY:
-                    doubtful.append((followed, pulse))
+                case RunLiveness.UNCLAIMED | RunLiveness.GONE_UNCLAIMED:
+                    doubtful.append((followed, liveness))
         if doubtful:
-            rows = await self.runs.statuses([followed.run_id for followed, _ in doubtful])
-            for followed, pulse in doubtful:
-                await self._resolve(followed, pulse, rows.get(followed.run_id))
+            rows = await self.probe.statuses([followed.run_id for followed, _ in doubtful])
+            for followed, liveness in doubtful:
+                await self._resolve(followed, liveness, rows.get(followed.run_id))
 
-    async def _resolve(self, followed: FollowedRun, pulse: Pulse, row: tuple[Status, int] | None) -> None:
+    async def _resolve(
+        self, followed: FollowedRun, liveness: RunLiveness, row: tuple[Status, int] | None
+    ) -> None:
         """Does for a run without a worker what the status and attempt of its row call for."""
-        if row is None or (row[0].ended and pulse is Pulse.GONE_NOBODY):
+        if row is None or (row[0].ended and liveness is RunLiveness.GONE_UNCLAIMED):
             self._report(followed, "gone")
             self.hub.mark_journal_lost(followed)
         elif row[0].ended:

@@ -51,7 +51,6 @@ from relaykit.shared.errors import (
 )
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import START
-from relaykit.shared.redis import keys
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import new_run_id
 from relaykit.shared.site.checks import overrides
@@ -180,15 +179,17 @@ async def _one_action_at_a_time(
     """
     async with AsyncExitStack() as stack:
         if isinstance(request, ThreadsSyncCustomActionReq) and request.params.item_id:
-            key = keys.acting(context.owner.digest, request.params.thread_id, request.params.item_id)
+            lock = resources.queue.widget_lock(
+                context.owner, request.params.thread_id, request.params.item_id
+            )
             with suppress(QueueUnavailable):
-                await stack.enter_async_context(resources.queue.alone(key))
+                await stack.enter_async_context(lock)
         yield
 
 
 async def _stop_runs(resources: Resources, thread_id: str, context: RequestContext) -> None:
     """Nothing of a thread goes on once it is deleted."""
-    for run in await resources.runs.unended(context.owner, thread_id):
+    for run in await resources.runs.unfinished(context.owner, thread_id):
         await resources.endings.cancel(run)
     await resources.endings.end_wait(context.owner, thread_id, GivenUp.STOPPED)
 

@@ -19,10 +19,11 @@ from chatkit.types import InferenceOptions, ThreadMetadata, UserMessageItem, Use
 from bench.baselines.stock_arq import HOLDING, STARTED
 from bench.systems.server import Script
 from bench.systems.stack import Stack
+from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.owner import Owner
 from relaykit.shared.queue.fair_share import Flow
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.runs.run import Kind, new_run_id
@@ -30,7 +31,7 @@ from relaykit.shared.runs.run import Kind, new_run_id
 OWNER = "bench"
 HOLD_SECONDS = 3_600.0
 LOOK_SECONDS = 0.005
-TTL = JournalTtl(unended_seconds=3_600, ended_seconds=3_600)
+TTL = JournalTtl(unfinished_seconds=3_600, ended_seconds=3_600)
 AT_ONCE = 100
 CONNECTIONS = 10
 
@@ -82,7 +83,7 @@ class OurRuns:
         (run_id,) = await self.rows(1, Script())
         await Journals(self.redis, TTL).write_first_entries(run_id, [b'{"type":"stream_options"}'])
         at, monotonic_ns = time.time(), time.monotonic_ns()
-        await Queue(self.redis).enqueue(run_id, flow(OWNER))
+        await JobQueue(self.redis).enqueue(run_id, flow(OWNER))
         while time.time() - at < within_seconds:
             await asyncio.sleep(LOOK_SECONDS)
             row = await (await self.database.execute(STARTED_AT, (run_id,))).fetchone()
@@ -105,7 +106,7 @@ class OurRuns:
 
     async def _admit(self, run_id: str) -> None:
         entries = Journals(self.redis, TTL).first_entries_call(run_id, [b'{"type":"stream_options"}'])
-        await Queue(self.redis).admit(entries, run_id, flow(OWNER))
+        await AdmissionQueue(self.redis).publish_admitted(entries, run_id, flow(OWNER))
 
     async def _running(self) -> int:
         statement = "SELECT count(*) FROM runs WHERE status = 'running'"

@@ -8,9 +8,10 @@ from redis.asyncio.client import Pipeline
 
 from bench.redis.pipe import Pipe
 from bench.systems.timestamps import stamp
-from relaykit.shared.journal import Batch, Field, Journals, JournalTtl
+from relaykit.shared.journal import APPEND, Batch, Field, Journals, JournalTtl
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Redis, script
+from relaykit.shared.redis.client import Redis
+from relaykit.shared.redis.scripts import script
 from relaykit.shared.runs.run import Status
 
 ATTEMPT = 1
@@ -20,7 +21,7 @@ HOLDER = "bench"
 ENTRIES_BEFORE = 2
 """Of the attempt: the mark and the item."""
 
-_journals = Journals(Redis(), JournalTtl(unended_seconds=TTL_SECONDS, ended_seconds=TTL_SECONDS))
+_journals = Journals(Redis(), JournalTtl(unfinished_seconds=TTL_SECONDS, ended_seconds=TTL_SECONDS))
 """Connected to nothing: it only knows the calls."""
 
 
@@ -37,7 +38,7 @@ class FedJournal:
 
     def begin(self, pipe: Pipe) -> None:
         """The script, the lease, admission's entry, the attempt's mark, and the item that the deltas belong to."""
-        pipe.command("SCRIPT", "LOAD", script("append"))
+        pipe.command("SCRIPT", "LOAD", script(APPEND))
         pipe.command("SET", keys.lease(self._run_id), HOLDER, "PX", LEASE_MS)
         self._write(pipe, 0, 1, [(Field.EVENT, self._created)])
         self._put(pipe, [(Field.ATTEMPT_START, b"")])

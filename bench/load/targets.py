@@ -14,7 +14,7 @@ from bench.systems.server import Script
 from bench.systems.stack import Process, Stack
 
 END_SECONDS = 60.0
-UNENDED = "SELECT count(*) FROM runs WHERE status IN ('waiting', 'queued', 'running')"
+UNFINISHED = "SELECT count(*) FROM runs WHERE status IN ('waiting', 'queued', 'running')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class System:
 def relaykit(stack: Stack, api: Process, **others: Process) -> System:
     return System(
         posts=lambda script, count: posts(api.url, script, count, stack),
-        rest=lambda: nothing_left(stack.services.database_url, UNENDED),
+        rest=lambda: nothing_left(stack.services.database_url, UNFINISHED),
         processes={"api": api, **others},
     )
 

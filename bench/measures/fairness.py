@@ -18,9 +18,10 @@ from bench.output.results import Goal, Measure, Of, percentile, spread
 from bench.systems.server import Script
 from bench.systems.stack import Stack, stack
 from relaykit.shared.queue.fair_share import Flow
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
+from relaykit.worker.leases.claim_queue import ClaimQueue
 
 LEASE_SECONDS = 60.0
 CLAIM_GOAL = Goal(Of.RATIO, at_most=1.5)
@@ -56,7 +57,7 @@ async def _claims(services: Stack, scale: Scale) -> Measure:
             redis = await stack.enter_async_context(
                 open_redis(services.services.redis_url, connections=2, deployment=f"tenants{tenants}")
             )
-            queue = Queue(redis)
+            queue = ClaimQueue(redis)
             await _fill(redis, queue, [Flow(f"tenant{n % tenants}", "caller") for n in range(many)])
             sides.append((redis, queue, found))
         for round_number in range(rounds):
@@ -78,7 +79,7 @@ async def _claims(services: Stack, scale: Scale) -> Measure:
     )
 
 
-async def _fill(redis: Redis, queue: Queue, flows: list[Flow]) -> None:
+async def _fill(redis: Redis, queue: JobQueue, flows: list[Flow]) -> None:
     await queue.enqueue("run_first", flows[0])  # which loads the script
     for first in range(0, len(flows), ENQUEUED_AT_ONCE):
         async with redis.pipeline(transaction=False) as pipeline:
@@ -96,7 +97,7 @@ async def _throughput(services: Stack, scale: Scale) -> Measure:
     async with our_runs(services) as ours:
         for _ in range(rounds):
             for queue, module, found in (
-                (Queue, "relaykit.worker", fair),
+                (JobQueue, "relaykit.worker", fair),
                 (FirstComeQueue, "bench.baselines.first_come", first_come),
             ):
                 await ours.redis.flushdb()
@@ -118,7 +119,7 @@ async def _throughput(services: Stack, scale: Scale) -> Measure:
     )
 
 
-async def _enqueue(queue: Queue, run_ids: list[str]) -> None:
+async def _enqueue(queue: JobQueue, run_ids: list[str]) -> None:
     for run_id in run_ids:
         await queue.enqueue(run_id, flow(OWNER))
 
@@ -164,7 +165,7 @@ async def _flooded(services: Stack, scale: Scale) -> Measure:
             )
         ]
         random.shuffle(held)
-        queue = Queue(ours.redis)
+        queue = JobQueue(ours.redis)
         for run_id in held:
             await queue.enqueue(run_id, flow(FLOODER))
         beside = await _pick_ups(ours, asked)

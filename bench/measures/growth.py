@@ -24,9 +24,9 @@ from relaykit.shared.postgres.migrate import migrate
 
 ACTIVE = 200
 HOT = {
-    "runs.statements.ADMIT_MESSAGE": "admission",
-    "runs.statements.ADMIT_MESSAGE (busy thread)": "admission_behind_a_run",
-    "runs.statements.START": "start",
+    "admission.admission_rows.ADMIT_MESSAGE": "admission",
+    "admission.admission_rows.ADMIT_MESSAGE (busy thread)": "admission_behind_a_run",
+    "execution.attempt_rows.START": "start",
     "runs.statements.FINISH_ALONE": "end",
     "runs.statements.ACTIVE": "active_run",
     "runs.statements.BY_ID": "run",

@@ -20,7 +20,7 @@ MODULE = "bench.peers.agno_os"
 RUNS_PATH = "/agents/bench/runs"
 MAX_RUNS = "1000"
 """Of a replica, as of our worker in all benchmarks."""
-UNENDED = "SELECT count(*) FROM ai.agno_jobs WHERE status IN ('queued', 'running')"
+UNFINISHED = "SELECT count(*) FROM ai.agno_jobs WHERE status IN ('queued', 'running')"
 OPENS_PER_SECOND = 10.0
 
 
@@ -65,7 +65,7 @@ def _system(database_url: str, asked: Sequence[Process], processes: dict[str, Pr
     turns = cycle(asked)
     return System(
         posts=lambda script, count: [_post(next(turns).url, script) for _ in range(count)],
-        rest=lambda: nothing_left(database_url, UNENDED),
+        rest=lambda: nothing_left(database_url, UNFINISHED),
         processes=processes,
         dialect="agno",
         opens_per_second=OPENS_PER_SECOND,

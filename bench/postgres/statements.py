@@ -12,23 +12,31 @@ from types import ModuleType
 from typing import Any, Final
 
 from bench.postgres.dataset import CALLER, LONG_THREAD, OLD_DAYS, Size
+from relaykit.api import receipts
+from relaykit.api.admission import admission_rows
+from relaykit.api.admission.admission_rows import MAX_SAME_BODY
+from relaykit.api.receipts import REPEAT_SECONDS
+from relaykit.api.relay import liveness_probe
 from relaykit.shared.attachments import objects as attachment_objects
 from relaykit.shared.attachments import store as attachments
 from relaykit.shared.attachments.store import UNSENT_SECONDS
 from relaykit.shared.postgres import locks
-from relaykit.shared.queue.job_queue import REPEAT_SECONDS
 from relaykit.shared.runs import awaited_calls
 from relaykit.shared.runs import statements as runs_sql
-from relaykit.shared.runs.rows import MAX_SAME_BODY
 from relaykit.shared.runs.run import MAX_UNCOUNTED_ATTEMPTS, Status, sources
 from relaykit.shared.threads import statements as store_sql
 from relaykit.shared.threads import undo_statements as undo_sql
 from relaykit.shared.threads.store import PAGE_MAX_BYTES
+from relaykit.worker.execution import attempt_rows
 from relaykit.worker.reaper import reaper, sweeps
 
 MODULES: Final = (
     locks,
     runs_sql,
+    admission_rows,
+    receipts,
+    liveness_probe,
+    attempt_rows,
     awaited_calls,
     store_sql,
     undo_sql,
@@ -91,45 +99,47 @@ def _of_runs(size: Size) -> list[Case]:
     busy: tuple[Parameter, ...] = (*new[:3], LONG_THREAD, *new[4:])
     return [
         Case(
-            "runs.statements.ADMIT",
+            "admission.admission_rows.ADMIT",
             (*new, None, "key_new", "\\x01", 3, "true", 50),
             "of a caller with a limit",
         ),
-        Case("runs.statements.ADMIT", (*busy, None, None, "\\x01", 3, "true", 0), "busy thread"),
-        Case("runs.statements.ADMIT", (*busy, None, None, "\\x01", 3, "false", 0), "refused"),
+        Case("admission.admission_rows.ADMIT", (*busy, None, None, "\\x01", 3, "true", 0), "busy thread"),
+        Case("admission.admission_rows.ADMIT", (*busy, None, None, "\\x01", 3, "false", 0), "refused"),
         Case(
-            "runs.statements.ADMIT_MESSAGE",
+            "admission.admission_rows.ADMIT_MESSAGE",
             (*new, "msg_a", None, "\\x01", 3, "true", 50, "{}", "{}", REPEAT_SECONDS),
         ),
         Case(
-            "runs.statements.ADMIT_MESSAGE",
+            "admission.admission_rows.ADMIT_MESSAGE",
             (*busy, "msg_a", None, "\\x01", 3, "true", 0, None, "{}", 0),
             "busy thread",
         ),
         Case("runs.statements.BY_ID", (running, *CALLER)),
-        Case("runs.statements.BY_KEY", (*CALLER, "key_run_10_2")),
-        Case("runs.statements.UNRECEIVED", (*CALLER, "\\x02", REPEAT_SECONDS)),
-        Case("runs.statements.SAME_BODY", (*CALLER, "\\x02", 3_600, MAX_SAME_BODY)),
-        Case("runs.statements.NOTE_RECEIVED", ([running, queued, waiting],)),
+        Case("admission.admission_rows.BY_KEY", (*CALLER, "key_run_10_2")),
+        Case("admission.admission_rows.UNRECEIVED", (*CALLER, "\\x02", REPEAT_SECONDS)),
+        Case("admission.admission_rows.SAME_BODY", (*CALLER, "\\x02", 3_600, MAX_SAME_BODY)),
+        Case("api.receipts.NOTE_RECEIVED", ([running, queued, waiting],)),
         Case("runs.statements.ACTIVE", thread),
         Case("runs.statements.ACTIVE", (*behind, f"thr_{size.threads}"), "one waits behind it"),
-        Case("runs.statements.UNENDED_COUNT", CALLER),
-        Case("runs.statements.UNENDED", (*thread, None)),
-        Case("runs.statements.UNENDED", (*thread, running), "before a run"),
-        Case("runs.statements.ANSWERING", (*thread, "msg_none")),
-        Case("runs.statements.START", (queued, sources(Status.RUNNING), False, MAX_UNCOUNTED_ATTEMPTS)),
-        Case("runs.statements.STATUS", (running,)),
+        Case("admission.admission_rows.UNFINISHED_COUNT", CALLER),
+        Case("admission.admission_rows.UNFINISHED", (*thread, None)),
+        Case("admission.admission_rows.UNFINISHED", (*thread, running), "before a run"),
+        Case("admission.admission_rows.RUN_ANSWERING", (*thread, "msg_none")),
+        Case(
+            "execution.attempt_rows.START", (queued, sources(Status.RUNNING), False, MAX_UNCOUNTED_ATTEMPTS)
+        ),
+        Case("execution.attempt_rows.STATUS", (running,)),
         Case("runs.statements.FINISH", (running, 1, "completed", None, sources(Status.COMPLETED))),
         Case(
             "runs.statements.FINISH_ALONE",
             (running, *thread, 1, "completed", None, sources(Status.COMPLETED)),
         ),
         Case("runs.statements.PROMOTE", (*behind, f"thr_{size.threads}")),
-        Case("runs.statements.LATER_INPUTS", (*thread, running)),
-        Case("runs.statements.HAND_BACK", (running, 1)),
+        Case("execution.attempt_rows.LATER_INPUTS", (*thread, running)),
+        Case("execution.attempt_rows.HAND_BACK", (running, 1)),
         Case("runs.statements.REQUEST_CANCEL", (waiting,)),
-        Case("runs.statements.STATUSES", ([running, queued, waiting],)),
-        Case("runs.statements.FORBID_NEXT_ATTEMPT", (running, 1)),
+        Case("relay.liveness_probe.STATUSES", ([running, queued, waiting],)),
+        Case("execution.attempt_rows.FORBID_NEXT_ATTEMPT", (running, 1)),
         Case("postgres.locks.THREAD_LOCK", thread),
         Case("runs.statements.SET_ANCHOR", (running, "msg_1")),
         Case("runs.statements.SET_INPUT", (running, "{}")),
@@ -165,10 +175,10 @@ def _of_sweeps(size: Size) -> list[Case]:
         Case("reaper.sweeps.OVERDUE", (reaper.OVERDUE_AT_ONCE,)),
         Case("reaper.sweeps.OLD_RUNS", (stays, None, "", page), "all stay"),
         Case("reaper.sweeps.OLD_RUNS", (goes, "-infinity", "", page), "most go"),
-        Case("reaper.sweeps.FORGET_RUNS", (old,)),
+        Case("reaper.sweeps.DELETE_RUNS", (old,)),
         Case("reaper.sweeps.OLD_THREADS", (stays, None, "", page)),
         Case("reaper.sweeps.LOCK_OLD_THREADS", ([f"thr_{number}" for number in range(1, 1 + page)],)),
-        Case("reaper.sweeps.FORGET_THREADS", (stays, [f"thr_{number}" for number in range(1, 1 + page)])),
+        Case("reaper.sweeps.DELETE_THREADS", (stays, [f"thr_{number}" for number in range(1, 1 + page)])),
     ]
 
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 from redis.asyncio import Redis
 from redis.asyncio.connection import parse_url
 
-from relaykit import shared
+from relaykit import api, shared, worker
 
 SETTLE_SECONDS = 10.0
 LINE_BYTES = 64 * 1024 * 1024
@@ -86,5 +86,5 @@ async def _read(
 
 def script_names() -> dict[str, str]:
     """The product's scripts by their SHA-1."""
-    folder = Path(shared.__path__[0], "redis", "lua")
-    return {hashlib.sha1(file.read_bytes()).hexdigest(): file.stem for file in folder.glob("*.lua")}  # noqa: S324
+    files = [file for side in (api, worker, shared) for file in Path(side.__path__[0]).rglob("*.lua")]
+    return {hashlib.sha1(file.read_bytes()).hexdigest(): file.stem for file in files}  # noqa: S324

@@ -183,13 +183,13 @@ class AttachmentObjects:
 
         Raises AttachmentNotUploaded, AttachmentNotFound when the object is gone.
         """
-        with _translated():
+        with _storage_errors():
             result = await obstore.get_async(self._objects, _uploaded(stored))
             return bytes(await result.bytes_async())
 
     async def open(self, stored: StoredAttachment) -> tuple[int, AsyncIterator[bytes]]:
         """Their number, and the bytes in chunks. Raises as `read` does."""
-        with _translated():
+        with _storage_errors():
             result = await obstore.get_async(self._objects, _uploaded(stored))
             return int(result.meta["size"]), _chunks(result)
 
@@ -226,7 +226,7 @@ class AttachmentObjects:
 
     async def _remove(self, object_key: str) -> None:
         try:
-            with _translated():
+            with _storage_errors():
                 await obstore.delete_async(self._objects, object_key)
         except AttachmentNotFound:
             return
@@ -264,13 +264,13 @@ async def _exactly(count: int, chunks: AsyncIterable[bytes]) -> AsyncIterator[by
 
 
 async def _chunks(result: obstore.GetResult) -> AsyncIterator[bytes]:
-    with _translated():
+    with _storage_errors():
         async for chunk in result.stream(min_chunk_size=READ_CHUNK_BYTES):
             yield bytes(chunk)
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _storage_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:

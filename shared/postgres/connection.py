@@ -65,7 +65,7 @@ class Connection:
         Raises InFailedSQLTransactionError where the block swallowed an error of Postgres': nothing of it
         is kept then, for all that COMMIT seems to succeed.
         """
-        with translated(self._raw):
+        with postgres_errors(self._raw):
             nested = self._raw.is_in_transaction()
         if nested:
             self._savepoints += 1
@@ -106,12 +106,12 @@ class Connection:
         async with self._lock:
             if not self._open:
                 raise RuntimeError("the block that this connection belonged to has ended")
-            with translated(self._raw):
+            with postgres_errors(self._raw):
                 yield
 
 
 @contextmanager
-def translated(raw: asyncpg.Connection) -> Iterator[None]:
+def postgres_errors(raw: asyncpg.Connection) -> Iterator[None]:
     """Raises DatabaseUnavailable for what the driver raises when the server is away."""
     try:
         yield

@@ -13,7 +13,7 @@ import asyncpg
 import structlog
 
 from relaykit.shared.errors import DatabaseUnavailable, SchemaOutdated, SettingsError, Stopping
-from relaykit.shared.postgres.connection import Connection, translated
+from relaykit.shared.postgres.connection import Connection, postgres_errors
 from relaykit.shared.postgres.database_url import read_database_url
 from relaykit.shared.postgres.pool import Pool
 from relaykit.shared.postgres.sessions import (
@@ -161,7 +161,7 @@ class Database:
     async def check(self) -> None:
         """One round trip. Raises DatabaseUnavailable."""
         async with self._acquired() as raw:
-            with translated(raw):
+            with postgres_errors(raw):
                 await raw.fetchval("SELECT 1")
 
     @asynccontextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from relaykit.shared.owner import Owner
 from relaykit.shared.runs.context import request_context
@@ -15,7 +14,7 @@ from relaykit.shared.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A caller of a tenant in the fair order (shared/redis/lua/fair.lua): two digests, and the weight of each."""
+    """A caller of a tenant in the fair order (shared/queue/fair.lua): two digests, and the weight of each."""
 
     tenant: str
     caller: str
@@ -53,13 +52,3 @@ def flow_of_run(settings: Settings, run: Run) -> Flow:
 def weighted(limit: int, flow: Flow) -> int:
     """A limit of a tenant, which holds for weight 1, by the tenant's weight; 0 stays no limit."""
     return math.ceil(limit * flow.tenant_weight)
-
-
-class RunningLimits(NamedTuple):
-    """Runs that may be executed at once, times the flow's weight; 0 is no limit."""
-
-    of_tenant: int = 0
-    of_caller: int = 0
-
-
-UNLIMITED = RunningLimits()

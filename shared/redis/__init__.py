@@ -1,1 +1,1 @@
-"""Redis: connections, subscriptions, every key, the scripts, and what its errors mean."""
+"""Redis: connections, subscriptions, every key, calls of scripts, and what its errors mean."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import structlog
 from redis.asyncio.connection import SSLConnection
@@ -12,7 +13,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from relaykit.shared.error_codes import code_of
 from relaykit.shared.errors import QueueUnavailable, RelaykitError, SettingsError
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Redis, insist, names_of, script, translated
+from relaykit.shared.redis.client import Redis, names_of, redis_errors, retry_briefly
+from relaykit.shared.redis.scripts import script
 
 RETRY_SECONDS = 0.5
 FREE_SECONDS = keys.DATABASE_TTL_SECONDS + 2.0
@@ -54,7 +56,7 @@ class RedisCheck:
         self._redis = redis
         self._database = database
         self._named = names_of(redis)
-        self._check = redis.register_script(script("check"))
+        self._check = redis.register_script(script(Path(__file__).parent / "check.lua"))
         self._warned = False
 
     async def start(self) -> None:
@@ -87,7 +89,7 @@ class RedisCheck:
 
     async def renew(self) -> None:
         """Notes that the keys are this deployment's; a note of another's is logged once. Raises QueueUnavailable."""
-        is_ours = await insist(self._asked)
+        is_ours = await retry_briefly(self._asked)
         if not is_ours and not self._warned:
             log.error(
                 "another database's processes use the same keys: set DEPLOYMENT",
@@ -96,7 +98,7 @@ class RedisCheck:
         self._warned = not is_ours
 
     async def _asked(self) -> bool:
-        with translated():
+        with redis_errors():
             return bool(
                 await self._check(
                     keys=self._named.each(keys.DATABASE, keys.QUEUE),
@@ -107,7 +109,7 @@ class RedisCheck:
     async def _warn_of_eviction(self) -> None:
         """INFO is more than a narrow user needs: without it nothing is said."""
         try:
-            with translated():
+            with redis_errors():
                 memory = await self._redis.info("memory")
         except QueueUnavailable:
             return
@@ -123,7 +125,7 @@ class RedisCheck:
 async def reach(redis: Redis) -> None:
     """Raises what `RedisCheck.start` raises where the server cannot be reached; writes nothing."""
     try:
-        with translated():
+        with redis_errors():
             await redis.ping()
     except QueueUnavailable as error:
         raise explained(error, is_tls=_is_tls(redis)) from error.__cause__

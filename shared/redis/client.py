@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import redis.asyncio as redis_asyncio
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from relaykit.shared.errors import QueueUnavailable
@@ -25,7 +22,7 @@ from relaykit.shared.redis.keys import Names
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
 CONNECT_TIMEOUT_SECONDS = 2.0
 REPLY_TIMEOUT_SECONDS = 5.0
-INSIST_SECONDS = (0.0, 0.1, 0.4)
+RETRY_PAUSES_SECONDS = (0.0, 0.1, 0.4)
 """Pauses before a call that failed is repeated."""
 
 CLOSED_TRANSPORT = "the handler is closed"
@@ -167,12 +164,12 @@ def names_of(redis: Redis) -> Names:
     return names if isinstance(names, Names) else Names()
 
 
-async def insist(call: Callable[[], Awaitable[T]]) -> T:
-    """The call's result, though a connection is lost on the way: for what must follow something that is committed.
+async def retry_briefly(call: Callable[[], Awaitable[T]]) -> T:
+    """The call's result, with repeats where a connection is lost: for what must follow something that is committed.
 
-    The call must be safe to repeat. Raises QueueUnavailable where Redis is away for longer than that.
+    The call must be safe to repeat. Raises QueueUnavailable where Redis is away for longer than all pauses.
     """
-    for pause_seconds in INSIST_SECONDS:
+    for pause_seconds in RETRY_PAUSES_SECONDS:
         try:
             return await call()
         except QueueUnavailable:
@@ -181,7 +178,7 @@ async def insist(call: Callable[[], Awaitable[T]]) -> T:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def redis_errors() -> Iterator[None]:
     """Turns every failure of the driver into QueueUnavailable, and raises the cancellation that the driver lost.
 
     redis-py sends through asyncio.wait_for, which in Python 3.11 drops a cancellation that comes together with its
@@ -194,39 +191,3 @@ def translated() -> Iterator[None]:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a script; safe to repeat."""
-
-    script: AsyncScript
-    keys: Sequence[str]
-    args: Sequence[Any]
-
-
-async def call(redis: Redis, *calls: Call) -> list[Any]:
-    """Calls scripts one after the other, in one round trip, and gives their replies. Raises QueueUnavailable."""
-    with translated():
-        replies = await _called(redis, calls)
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            for each in calls:
-                await redis.script_load(each.script.script)
-            replies = await _called(redis, calls)
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise reply
-    return replies
-
-
-async def _called(redis: Redis, calls: Sequence[Call]) -> list[Any]:
-    async with redis.pipeline(transaction=False) as pipeline:
-        for each in calls:
-            pipeline.evalsha(each.script.sha, len(each.keys), *each.keys, *each.args)
-        return list(await pipeline.execute(raise_on_error=False))
-
-
-def script(*names: str) -> str:
-    """The texts of lua/<name>.lua, one after the other: what several scripts need stands in front of each."""
-    folder = Path(__file__).parent / "lua"
-    return "\n".join((folder / f"{name}.lua").read_text() for name in names)

@@ -40,19 +40,19 @@ REAPED = "relaykit:reaped"
 """Set by the reaper's turn until the next is due, so that many workers do not look at all runs as many times."""
 
 RATE_PREFIX = "relaykit:rate:"
-"""A caller's rate: the time until which its requests are spoken for. Lives until then."""
+"""A caller's rate: the theoretical arrival time (TAT) of its next request, in ms. Lives until then."""
 
 TENANT_RATE_PREFIX = "relaykit:tenant-rate:"
 """A tenant's rate, likewise."""
 
 FAIR_PREFIX = "relaykit:fair:"
-"""The fair order of the due jobs; shared/redis/lua/fair.lua lists its keys. Digests stand for tenants and callers."""
+"""The fair order of the due jobs; shared/queue/fair.lua lists its keys. Digests stand for tenants and callers."""
 
 FAIR_TTL_SECONDS = 86_400
 """Counts from the last use of a key. The reaper gives jobs that have waited longer a place again."""
 
 BYTES_PREFIX = "relaykit:bytes:"
-"""A caller's bytes: the time until which the bytes of its bodies are paid for. Lives until then."""
+"""A caller's bytes: the theoretical arrival time (TAT) of its next byte, in ms. Lives until then."""
 
 UNBEGUN_JOURNAL_TTL_SECONDS = 60
 """Time to live of the journal of a run that ended without ever having begun: it says no more than the thread does."""

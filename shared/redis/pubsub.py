@@ -14,7 +14,7 @@ from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
 from redis.asyncio.client import PubSub
 
 from relaykit.shared.errors import QueueUnavailable
-from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, Redis, translated
+from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, Redis, redis_errors
 
 SILENCE_SECONDS = 5.0
 """After this long without a message the process pings Redis over the connection."""
@@ -28,15 +28,15 @@ async def subscribed(redis: Redis, subscribe: Callable[[PubSub], Awaitable[None]
     """
     pubsub = redis.pubsub()
     try:
-        with translated():
+        with redis_errors():
             async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
                 await subscribe(pubsub)
         yield pubsub
     finally:
-        with suppress(QueueUnavailable), translated():
+        with suppress(QueueUnavailable), redis_errors():
             if pubsub.connection is not None:
                 await pubsub.connection.disconnect(nowait=True)
-        with suppress(QueueUnavailable), translated():
+        with suppress(QueueUnavailable), redis_errors():
             await pubsub.aclose()  # type: ignore[no-untyped-call]
 
 
@@ -72,7 +72,7 @@ async def messages(pubsub: PubSub) -> AsyncIterator[list[dict[str, Any]]]:
     """
     awaits_pong = False
     while True:
-        with translated():
+        with redis_errors():
             message = await pubsub.get_message(
                 timeout=REPLY_TIMEOUT_SECONDS if awaits_pong else SILENCE_SECONDS
             )
@@ -82,6 +82,6 @@ async def messages(pubsub: PubSub) -> AsyncIterator[list[dict[str, Any]]]:
         elif awaits_pong:
             raise QueueUnavailable
         else:
-            with translated():
+            with redis_errors():
                 await pubsub.ping()
             awaits_pong = True

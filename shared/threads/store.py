@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Final, get_args
+from typing import Any, Final, Protocol, get_args
 from uuid import uuid4
 
 import asyncpg
@@ -11,14 +11,14 @@ from chatkit.store import Store, StoreItemType, default_generate_id
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 from pydantic import TypeAdapter
 
-from relaykit.shared.attachments.previews import Previews
 from relaykit.shared.identity import request_of
+from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.locks import THREAD_LOCK
 from relaykit.shared.text import dump_json
+from relaykit.shared.thread_merge import columns_of, data_of, fields_of, merge, refresh, thread_json
 from relaykit.shared.threads import pages as pages
 from relaykit.shared.threads import statements as sql
 from relaykit.shared.threads.calls import StoreCalls, fence_of, found, owner_of, written
-from relaykit.shared.threads.merge import columns_of, data_of, fields_of, merge, refresh, thread_json
 from relaykit.shared.threads.undo import TakenBack, take_back
 
 MAX_PAGE_SIZE: Final = 10_000
@@ -39,6 +39,16 @@ def read_thread(thread_id: str, data: str, context: Any) -> ThreadMetadata:
     """A thread from its row, which the caller of `context` has then loaded."""
     request_of(context).loaded.note(thread_id, data)
     return ThreadMetadata.model_validate_json(data)
+
+
+class PreviewLinks(Protocol):
+    """The links to the previews of images; attachments have them, and this room knows no attachment's bytes."""
+
+    def renew_item(self, item: ThreadItem, owner: Owner) -> None:
+        """Renews the links of a message's images."""
+
+    def renew(self, attachment: Attachment, owner: Owner) -> None:
+        """Renews the link of an image."""
 
 
 class PostgresStore(Store[Any]):
@@ -62,7 +72,7 @@ class PostgresStore(Store[Any]):
         self,
         calls: StoreCalls,
         given: Callable[[str], None] = lambda _: None,
-        previews: Previews | None = None,
+        previews: PreviewLinks | None = None,
         page_max_bytes: int = PAGE_MAX_BYTES,
     ) -> None:
         self._calls = calls

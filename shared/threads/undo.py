@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relaykit.shared.identity import request_of
+from relaykit.shared.thread_merge import changes_of, data_of, fields_of, taken_back
 from relaykit.shared.threads import statements as sql
 from relaykit.shared.threads import undo_statements as undo
 from relaykit.shared.threads.calls import StoreCalls, fence_of, owner_of, written
-from relaykit.shared.threads.merge import changes_of, data_of, fields_of, taken_back
 
 
 @dataclass(frozen=True, slots=True)

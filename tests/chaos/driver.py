@@ -214,7 +214,7 @@ async def _settled(stage: Stage, talking: list[asyncio.Task[None]], seconds: flo
         task.result()
     async with stage.database() as database, stage.redis_client() as redis:
         while time.monotonic() < deadline and (
-            await evidence.unended(database) or await evidence.at_work(redis)
+            await evidence.unfinished(database) or await evidence.at_work(redis)
         ):
             await asyncio.sleep(0.1)
         outcome.losses += [

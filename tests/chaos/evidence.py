@@ -45,7 +45,7 @@ async def run_rows(database: asyncpg.Connection) -> list[RunRow]:
     return [RunRow(**dict(row)) for row in await database.fetch(RUNS)]
 
 
-async def unended(database: asyncpg.Connection) -> list[str]:
+async def unfinished(database: asyncpg.Connection) -> list[str]:
     """Runs that have not ended, as a wait wants to name them."""
     rows = await database.fetch(
         "SELECT id, status, attempt FROM runs WHERE status <> ALL ($1) ORDER BY seq",

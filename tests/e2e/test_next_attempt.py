@@ -15,11 +15,12 @@ import pytest
 from redis.asyncio import Redis
 
 from relaykit.shared.errors import DatabaseUnavailable
-from relaykit.shared.queue.job_queue import Claim, Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.undo import TakenBack
 from relaykit.worker.execution.rewind import take_back
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim
 from relaykit.worker.main import create_worker
 from tests.support.client_view import shown, texts
 from tests.support.crash_points import Point, process
@@ -55,7 +56,10 @@ POINTS = {
     ),
     "all is shown, the row is running": (Point("relaykit.shared.endings:Endings.finish_row"), 2),
     "the row has ended, the journal not": (Point("relaykit.shared.endings:Endings.finish_row", "after"), 1),
-    "the journal has its end, the job is there": (Point("relaykit.shared.queue.job_queue:Queue.release"), 1),
+    "the journal has its end, the job is there": (
+        Point("relaykit.worker.leases.claim_queue:ClaimQueue.release"),
+        1,
+    ),
 }
 """Each with the attempt in which the run ends."""
 
@@ -105,14 +109,14 @@ async def test_a_run_is_another_workers_at_its_next_look_once_the_lease_is_over(
     scripted: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker that stands by looks once a second. By itself the lease ends in time, and the run is due then."""
-    looked, claim = 0, Queue.claim
+    looked, claim = 0, ClaimQueue.claim
 
     async def counted(*arguments: Any) -> list[Claim]:
         nonlocal looked
         looked += 1
         return await claim(*arguments)
 
-    monkeypatch.setattr(Queue, "claim", counted)
+    monkeypatch.setattr(ClaimQueue, "claim", counted)
     script = Script(deltas=10, gate=str(tmp_path), holds=[5], hold_attempts=1)
     async with running(scripted, ScriptedAnswers, workers=0) as system:
         alice = await system.caller()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.client import open_redis
+from relaykit.worker.reaper.queue_audit import QueueAudit
 from tests.support.system import WAIT_SECONDS
 
 ROUNDS = 300
@@ -15,11 +15,11 @@ AT_ONCE = 10
 async def test_no_cancellation_is_lost(redis_url: str) -> None:
     """redis-py sends through asyncio.wait_for, which in Python 3.11 drops some: a worker then never stops."""
     async with open_redis(redis_url, connections=4) as redis:
-        queue = Queue(redis)
+        audit = QueueAudit(redis)
 
         async def loop() -> None:
             while True:
-                await queue.is_turn(1)
+                await audit.take_turn(1)
 
         for number in range(ROUNDS):
             tasks = [asyncio.create_task(loop()) for _ in range(AT_ONCE)]

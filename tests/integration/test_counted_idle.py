@@ -56,7 +56,7 @@ async def test_an_idle_api_asks_nothing(settings: Settings) -> None:
 
 async def test_an_idle_worker_asks_little(settings: Settings, monkeypatch) -> None:
     """Its commands in a second, and its statements in a turn of the reaper."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 1.0)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 1.0)
     whole = settings.model_copy(update={"database_pool_min": 4})
     with counted_statements() as statements:
         async with running(whole, lambda: BenchServer(None), apis=0):
@@ -97,7 +97,7 @@ async def test_runs_that_are_held_and_followed_share_each_heartbeat_and_each_tic
                 seconds = time.monotonic() - started_at
             of_both = len(await connections(redis))
         of_worker = len(await connections(redis))
-    beats, ticks = commands.asked["renew"], commands.asked["pulse"]
+    beats, ticks = commands.asked["renew"], commands.asked["run_liveness"]
     assert 0 < beats <= COMMANDS_OF_HEARTBEAT * (seconds / beat_seconds + 1), commands.asked
     assert 0 < ticks <= COMMANDS_OF_TICK * (seconds / tick_seconds + 1), commands.asked
     assert (of_worker <= WORKER_CONNECTIONS, of_both - of_worker <= API_CONNECTIONS) == (True, True), (

@@ -11,11 +11,12 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.shared.endings import Endings
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.keeper.heartbeat import Heartbeat
+from relaykit.worker.leases.claim_queue import ClaimQueue
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.servers.user_servers import NotebookServer
 from tests.support.stream_clients import asking, crowd
@@ -33,7 +34,7 @@ async def database(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture(autouse=True)
 def eager_reaper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
 
 
 async def test_a_journal_that_refuses_every_attempt_ends_the_run(
@@ -86,13 +87,13 @@ async def test_a_run_that_is_stopped_before_its_journal_begins_answers_with_its_
     settings: Settings, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the commit and admission's entries, from elsewhere."""
-    admit, stopped = Queue.admit, asyncio.Event()
+    admit, stopped = AdmissionQueue.publish_admitted, asyncio.Event()
 
-    async def late(queue: Queue, *arguments: Any) -> None:
+    async def late(queue: AdmissionQueue, *arguments: Any) -> None:
         await stopped.wait()
         await admit(queue, *arguments)
 
-    monkeypatch.setattr(Queue, "admit", late)
+    monkeypatch.setattr(AdmissionQueue, "publish_admitted", late)
     async with running(settings, ScriptedAnswers, workers=0) as system:
         alice = await crowd(system, await system.caller())
         posting = asyncio.create_task(alice.stream(create("hello")))
@@ -122,7 +123,7 @@ async def test_a_caller_with_too_many_runs_leaves_nothing_in_a_foreign_store(
 async def test_a_renewal_that_comes_after_the_release_holds_nothing(settings: Settings) -> None:
     """It was on its way when the run was handed back: the run is due, and nobody's."""
     async with Redis.from_url(settings.redis_url) as redis:
-        queue = Queue(redis)
+        queue = ClaimQueue(redis)
         await queue.enqueue("run_a")
         (claim,) = await queue.claim(1, 10, "token")
         heartbeat = Heartbeat(queue, settings, {}, {})

@@ -18,12 +18,12 @@ import pytest
 from redis.asyncio import Redis
 
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.current_run import enter_run, note_runs_of_tasks, run_of
 from relaykit.worker.keeper import blocked_call
+from relaykit.worker.leases.claim_queue import ClaimQueue
 from tests.support.servers.blocking_servers import Blocking, BlockingAnswers
 from tests.support.stream_clients import Follower, asking, crowd
 from tests.support.system import ROOT, Caller, create, environment, free_port, keyed, running, wait_until
@@ -122,7 +122,7 @@ async def test_a_worker_that_claims_a_run_which_another_has_begun_meanwhile_begi
         running(settings, BlockingAnswers) as system,
         begun(await system.caller(), gate) as asker,
     ):
-        assert await Runs(database).start(asker.run_id) is not None  # by a worker that died
+        assert await AttemptRuns(database).start(asker.run_id) is not None  # by a worker that died
         await lapse(settings, asker.run_id)
         await asker.until(
             "the next attempt has begun",
@@ -135,7 +135,7 @@ async def test_a_worker_that_claims_a_run_which_another_has_begun_meanwhile_begi
 
 async def test_leases_of_a_process_that_ends_are_anothers_at_once(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as redis:
-        queue = Queue(redis)
+        queue = ClaimQueue(redis)
         for number in range(3):
             await queue.enqueue(f"run_{number}")
         claims = await queue.claim(3, LEASE_SECONDS, "one:1")

@@ -10,13 +10,13 @@ import pytest_asyncio
 
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.claims import Claim, Loss
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import MAX_UNCOUNTED_ATTEMPTS, Kind, Run, Status
 from relaykit.shared.settings import Settings
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim, Loss
+from tests.support.both_sides import WholeRuns
 from tests.support.system import wait_until
 
 LEASE = 60.0
@@ -34,11 +34,11 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest_asyncio.fixture
-async def queue(redis: Redis) -> Queue:
-    return Queue(redis)
+async def queue(redis: Redis) -> ClaimQueue:
+    return ClaimQueue(redis)
 
 
-async def claim(queue: Queue, process: str, free: int = 100, lease: float = LEASE) -> dict[str, Claim]:
+async def claim(queue: ClaimQueue, process: str, free: int = 100, lease: float = LEASE) -> dict[str, Claim]:
     claims = await queue.claim(free, lease, f"{process}:{next(_numbers)}")
     return {claim.run_id: claim for claim in claims}
 
@@ -52,7 +52,7 @@ async def lose(redis: Redis, *run_ids: str) -> None:
     await wait_until("the leases are over", over)
 
 
-async def enqueue(queue: Queue, number: int) -> list[str]:
+async def enqueue(queue: ClaimQueue, number: int) -> list[str]:
     run_ids = [f"run_{next(_numbers)}" for _ in range(number)]
     for run_id in run_ids:
         await queue.enqueue(run_id)
@@ -221,12 +221,12 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest_asyncio.fixture
-async def runs(database: Database) -> Runs:
-    return Runs(database)
+async def runs(database: Database) -> WholeRuns:
+    return WholeRuns(database)
 
 
 @pytest_asyncio.fixture
-async def admitted_run(database: Database, runs: Runs) -> Admitted:
+async def admitted_run(database: Database, runs: WholeRuns) -> Admitted:
     """Makes a queued run; gives its id."""
 
     async def admit(max_attempts: int | None = None) -> str:

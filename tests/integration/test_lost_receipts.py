@@ -13,9 +13,9 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import call
+from relaykit.shared.redis.scripts import call
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
 from tests.support.links import Link
@@ -159,11 +159,11 @@ async def test_what_no_client_has_had_attaches_after_a_loss(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The widget's POST met a 5xx, Redis was emptied, and the widget posts again: the message is there once."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
     monkeypatch.setattr("relaykit.worker.reaper.reaper.QUEUED_SECONDS", 0.2)
-    admit, failed = Queue.admit, []
+    admit, failed = AdmissionQueue.publish_admitted, []
 
-    async def fails_once(queue: Queue, first_entries: Any, run_id: str, *more: Any) -> None:
+    async def fails_once(queue: AdmissionQueue, first_entries: Any, run_id: str, *more: Any) -> None:
         if not failed:
             failed.append(run_id)
             raise RuntimeError("the process is going down")
@@ -171,7 +171,7 @@ async def test_what_no_client_has_had_attaches_after_a_loss(
 
     async with stage_of(settings, tmp_path, workers=0) as stage:
         with monkeypatch.context() as patched:
-            patched.setattr(Queue, "admit", fails_once)
+            patched.setattr(AdmissionQueue, "publish_admitted", fails_once)
             assert (await stage.alice.post(stage.yes)).status_code == 500
         await stage.redis.flushdb()
         open_gate(stage.gate, HOLD)
@@ -186,9 +186,9 @@ async def test_what_no_client_can_have_any_more_is_another_message(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its run was answered, and of its journal only an end is left: there is nothing to attach to."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
     with monkeypatch.context() as patched:
-        patched.setattr(Queue, "admit", _enqueues_and_fails)
+        patched.setattr(AdmissionQueue, "publish_admitted", _enqueues_and_fails)
         assert (await stage.alice.post(stage.yes)).status_code == 500
     [first] = await stage.runs()
     await wait_until("its answer has begun", lambda: stage.redis.xrange(keys.journal(first), "1-2", "1-2"))
@@ -199,7 +199,7 @@ async def test_what_no_client_can_have_any_more_is_another_message(
     assert (answer.run_id != first, answer.end) == (True, "completed")
 
 
-async def _enqueues_and_fails(queue: Queue, first_entries: Any, run_id: str, *more: Any) -> None:
+async def _enqueues_and_fails(queue: AdmissionQueue, first_entries: Any, run_id: str, *more: Any) -> None:
     await call(queue._redis, first_entries, queue.enqueue_call(run_id, *more))
     raise RuntimeError("the process is going down")
 

@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.main import create_worker
 from tests.support.leases import end_lease
 from tests.support.servers.relay_servers import Script, ScriptedAnswers
@@ -145,8 +145,8 @@ async def test_who_forbids_too_late_is_told(short_lease: Settings) -> None:
         await connection.execute("UPDATE runs SET attempt = 2, status = 'running' WHERE id = $1", run_id)
         await connection.close()
         async with Database(short_lease) as database:
-            assert await Runs(database).forbid_next_attempt(run_id, 1) is False
-            assert await Runs(database).forbid_next_attempt(run_id, 2) is True
+            assert await AttemptRuns(database).forbid_next_attempt(run_id, 1) is False
+            assert await AttemptRuns(database).forbid_next_attempt(run_id, 2) is True
 
 
 async def test_the_call_key_is_the_same_in_each_attempt(short_lease: Settings, tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ from redis.asyncio import Redis
 from relaykit.shared.journal import Field, entries
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.main import create_worker
 from tests.support.servers.user_servers import SqliteStore
 from tests.support.stream_clients import asking
@@ -146,7 +146,7 @@ async def overtake(settings: Settings, run_id: str) -> None:
     """Another worker has begun the next attempt in the row, and its mark has not come to the journal."""
     database = Database(settings)
     async with database:
-        assert await Runs(database).start(run_id) is not None
+        assert await AttemptRuns(database).start(run_id) is not None
 
 
 async def journal(settings: Settings, run_id: str) -> list[tuple[int, dict[str, Any]]]:

@@ -25,10 +25,10 @@ PAGES = 100
 PAGES_OF: dict[str, int] = {
     # the reaper's, of up to 500 rows
     "reaper.sweeps.OLD_RUNS": 4_000,
-    "reaper.sweeps.FORGET_RUNS": 5_000,
+    "reaper.sweeps.DELETE_RUNS": 5_000,
     "reaper.sweeps.OLD_THREADS": 2_500,
     "reaper.sweeps.LOCK_OLD_THREADS": 1_500,
-    "reaper.sweeps.FORGET_THREADS": 5_000,
+    "reaper.sweeps.DELETE_THREADS": 5_000,
     "attachments.store._DELETE_UNSENT": 1_000,
     "attachments.store._FORGET_UNSENT": 1_000,
     # as many as wait: 50, each looked for in two small indexes
@@ -38,7 +38,7 @@ PAGES_OF: dict[str, int] = {
     # as many as the caller has created and not sent
     "attachments.store._CREATE": 300,
     # as many as the thread has: a next attempt looks through its runs and items
-    "runs.statements.LATER_INPUTS": 300,
+    "execution.attempt_rows.LATER_INPUTS": 300,
     "threads.undo_statements.DELETE_ADDED": 600,
     "threads.undo_statements.DELETE_CHANGED": 600,
 }

@@ -16,22 +16,24 @@ import pytest
 from chatkit.types import ThreadMetadata
 from redis.asyncio import Redis
 
+from relaykit.api.admission.admission_rows import AdmissionRuns
+from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import REAPER_LOCK
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status, new_run_id
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.reaper import reaper as reaper_module
+from relaykit.worker.reaper.queue_audit import QueueAudit
 from relaykit.worker.reaper.reaper import Reaper
 from relaykit.worker.reaper.sweeps import Sweeps
 from tests.support.servers.relay_servers import ScriptedAnswers
@@ -47,8 +49,8 @@ class Bench:
 
     reaper: Reaper
     database: Database
-    runs: Runs
-    queue: Queue
+    runs: AdmissionRuns
+    queue: JobQueue
     store: PostgresStore
     redis: Redis
 
@@ -109,7 +111,7 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(changed))
         redis = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
-        runs, queue, store = Runs(database), Queue(redis), PostgresStore(StoreCalls(database))
+        runs, queue, store = AdmissionRuns(database), JobQueue(redis), PostgresStore(StoreCalls(database))
         user = UserServer(ScriptedAnswers(store), lambda context: context)
         endings = Endings(
             changed,
@@ -121,7 +123,7 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
             user,
         )
         yield Bench(
-            Reaper(changed, database, Sweeps(database), queue, endings, None),
+            Reaper(changed, database, Sweeps(database), QueueAudit(redis), endings, None),
             database,
             runs,
             queue,
@@ -182,7 +184,7 @@ async def test_a_waiting_run_behind_nothing_is_queued(bench: Bench) -> None:
     await bench.execute("DELETE FROM runs WHERE id = $1", first)
     await bench.reaper.requeue()
     assert await bench.queued() == {second}
-    states = await bench.runs.statuses([second, third])
+    states = await LivenessProbe(bench.redis, bench.database).statuses([second, third])
     assert (states[second][0], states[third][0]) == (Status.QUEUED, Status.WAITING)
 
 
@@ -251,7 +253,7 @@ async def test_nothing_is_deleted_unless_it_is_asked_for(bench: Bench) -> None:
     await bench.run("thr_old", Status.COMPLETED, days_old=999)
     keeps = bench.reaper.settings.model_copy(update={"retention_days": 0, "run_retention_days": 0})
     await Reaper(
-        keeps, bench.database, Sweeps(bench.database), bench.queue, bench.reaper.endings, None
+        keeps, bench.database, Sweeps(bench.database), bench.reaper.audit, bench.reaper.endings, None
     ).delete_old()
     assert (len(await bench.ids("threads")), len(await bench.ids("runs"))) == (1, 2)
 
@@ -260,7 +262,7 @@ async def test_one_reaper_at_a_time_and_the_next_when_it_dies(
     bench: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The leader's lock goes with its connection."""
-    monkeypatch.setattr(reaper_module, "EVERY_SECONDS", 0.05)
+    monkeypatch.setattr(reaper_module, "TURN_INTERVAL_SECONDS", 0.05)
     leader = await asyncpg.connect(settings.database_url)
     await leader.execute("BEGIN")
     assert await leader.fetchval("SELECT pg_try_advisory_xact_lock($1)", REAPER_LOCK)
@@ -292,10 +294,10 @@ async def test_many_reapers_look_at_the_runs_as_often_as_one(
             turns += 1
             await super().requeue()
 
-    monkeypatch.setattr(reaper_module, "EVERY_SECONDS", 0.4)
+    monkeypatch.setattr(reaper_module, "TURN_INTERVAL_SECONDS", 0.4)
     reaper = bench.reaper
     many = [
-        Counted(reaper.settings, reaper.database, reaper.sweeps, reaper.queue, reaper.endings, None)
+        Counted(reaper.settings, reaper.database, reaper.sweeps, reaper.audit, reaper.endings, None)
         for _ in range(10)
     ]
     reaping: list[asyncio.Task[None]] = []
@@ -305,7 +307,7 @@ async def test_many_reapers_look_at_the_runs_as_often_as_one(
             reaping.append(asyncio.create_task(one.run()))
             await asyncio.sleep(0.04)
         await wait_until("five turns were taken", lambda: turns >= 5)
-        least = 0.4 * reaper_module.OF_A_TURN
+        least = 0.4 * (1 - reaper_module.TURN_SLACK)
         assert (turns - 1) * least <= time.monotonic() - began_at, turns
     finally:
         for task in reaping:

@@ -16,10 +16,11 @@ import pytest_asyncio
 import redis
 from redis.asyncio import Redis
 
+from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.local.data_directory import data_directory
 from relaykit.local.redis_server import redis_server
 from relaykit.local.waiting import StopRequest
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.owner import Owner
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.redis.keys import Names
@@ -245,9 +246,9 @@ async def handed_back(
 async def one_at_a_time(settings: Settings) -> None:
     """The locks of an admission into a store that is not ours, and of an action that is answered at once."""
     async with open_redis(settings.redis_url, connections=1, deployment=settings.deployment) as client:
-        for key in (keys.admitting("caller", "key"), keys.acting("caller", "thread", "item")):
-            async with Queue(client).alone(key):
-                pass
+        queue, owner = AdmissionQueue(client), Owner(tenant="", user_id="caller")
+        async with queue.idempotency_lock(owner, "key"), queue.widget_lock(owner, "thread", "item"):
+            pass
 
 
 def held(gate: Path, **more: Any) -> str:
@@ -285,7 +286,8 @@ def test_every_command_of_the_scripts_is_in_the_line() -> None:
     """All that are missing at once; a run stops at the first."""
     called = {
         command.lower()
-        for file in (ROOT / "shared" / "redis" / "lua").glob("*.lua")
+        for side in ("api", "worker", "shared")
+        for file in (ROOT / side).rglob("*.lua")
         for command in re.findall(
             r"""(?:p?call|of_all)\(\s*['"]([A-Z]+)['"]""", file.read_text(), re.IGNORECASE
         )

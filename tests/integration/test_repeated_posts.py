@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from tests.integration.test_limits import state
@@ -69,17 +69,17 @@ async def test_a_post_that_failed_after_the_commit_attaches_when_it_comes_again(
     system: System, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a key, as the stock widget posts again: one run, and the stream from its first entry."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
-    admit = Queue.admit
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
+    admit = AdmissionQueue.publish_admitted
     failed = []
 
-    async def fails_once(queue: Queue, first_entries: Any, run_id: str, *more: Any) -> None:
+    async def fails_once(queue: AdmissionQueue, first_entries: Any, run_id: str, *more: Any) -> None:
         if not failed:
             failed.append(run_id)
             raise RuntimeError("the process is going down")
         await admit(queue, first_entries, run_id, *more)
 
-    monkeypatch.setattr(Queue, "admit", fails_once)
+    monkeypatch.setattr(AdmissionQueue, "publish_admitted", fails_once)
     alice, elsewhere = await system.caller(), await system.caller(api=1)
     request = create(str(Script()))
     assert (await alice.post(request)).status_code == 500
@@ -185,20 +185,20 @@ async def test_a_repetition_that_was_answered_is_the_last_that_attaches(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run had ended before the post came again: from then on the same words are another message."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
     alice = await system.caller()
     first = await alice.stream(create(str(Script())))
     yes = message(first.thread_id, "yes")
     with monkeypatch.context() as patch:
-        admit = Queue.admit
+        admit = AdmissionQueue.publish_admitted
         failures = iter([RuntimeError("the process is going down")])
 
-        async def fails_once(queue: Queue, *arguments: Any) -> None:
+        async def fails_once(queue: AdmissionQueue, *arguments: Any) -> None:
             if (error := next(failures, None)) is not None:
                 raise error
             await admit(queue, *arguments)
 
-        patch.setattr(Queue, "admit", fails_once)
+        patch.setattr(AdmissionQueue, "publish_admitted", fails_once)
         assert (await alice.post(yes)).status_code == 500
 
         async def answered() -> bool:

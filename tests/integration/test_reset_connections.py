@@ -12,7 +12,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from relaykit.shared.errors import QueueUnavailable
-from relaykit.shared.redis.client import FairPool, Redis, open_redis, translated
+from relaykit.shared.redis.client import FairPool, Redis, open_redis, redis_errors
 from relaykit.shared.redis.pubsub import subscribed
 from tests.support.links import Link
 from tests.support.system import wait_until
@@ -49,7 +49,7 @@ def test_a_reset_connection_is_an_outage_and_the_next_call_works(redis_url: str,
                 await wait_until("the process has heard of it", lambda: transport.is_closing())
 
             await use(redis, reset)
-            with translated():
+            with redis_errors():
                 assert await redis.ping()
 
     uvloop.run(main())

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.shared.redis import keys
 from relaykit.worker.execution import attempt as worker_attempt
 from relaykit.worker.main import create_worker
@@ -407,14 +407,14 @@ async def test_a_stop_whose_redis_connection_dies_is_carried_out(stage):
 
 async def test_an_accepted_run_gets_its_journal_and_its_job_though_the_connection_dies(stage, monkeypatch):
     """The row is committed, the journal's first entries are on their way: they are sent again, and the 200 comes."""
-    committed, held, admit = asyncio.Event(), asyncio.Event(), Queue.admit
+    committed, held, admit = asyncio.Event(), asyncio.Event(), AdmissionQueue.publish_admitted
 
     async def after_it_is_held(queue, *arguments):
         committed.set()
         await held.wait()
         await admit(queue, *arguments)
 
-    monkeypatch.setattr(Queue, "admit", after_it_is_held)
+    monkeypatch.setattr(AdmissionQueue, "publish_admitted", after_it_is_held)
     async with AsyncExitStack() as stack:
         asker = await stack.enter_async_context(asking(stage.alice, create(str(Script()))))
         await wait_until("the row is committed", lambda: committed.is_set() or asker.closed)

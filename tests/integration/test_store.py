@@ -23,10 +23,10 @@ from chatkit.types import (
 from relaykit.shared.errors import Fenced
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import MAX_PAGE_SIZE, PostgresStore
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 from tests.integration.persistence import (
     ALICE,
     NOT_ALICE,
@@ -462,8 +462,8 @@ def _run(thread_id: str = "") -> Run:
 
 
 async def _cancelled_in_the_queue(database: Database) -> None:
-    await Runs(database).hand_back(_run())
-    await Runs(database).request_cancel(_run())
+    await AttemptRuns(database).hand_back(_run())
+    await AttemptRuns(database).request_cancel(_run())
 
 
 async def _deleted(database: Database) -> None:
@@ -472,8 +472,8 @@ async def _deleted(database: Database) -> None:
 
 
 ENDINGS: dict[str, Callable[[Database], Awaitable[Any]]] = {
-    "alone": lambda database: Runs(database).finish_alone(_run(), Status.COMPLETED),
-    "before one that waits": lambda database: Runs(database).finish(_run(), Status.FAILED, "internal"),
+    "alone": lambda database: AttemptRuns(database).finish_alone(_run(), Status.COMPLETED),
+    "before one that waits": lambda database: AttemptRuns(database).finish(_run(), Status.FAILED, "internal"),
     "cancelled after it was handed back": _cancelled_in_the_queue,
     "by the release before, and its row deleted later": _deleted,
 }

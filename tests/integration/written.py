@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import asyncpg
 import redis.asyncio
 
-from relaykit.shared.queue.job_queue import REPEAT_SECONDS
+from relaykit.api.receipts import REPEAT_SECONDS
 from relaykit.shared.redis.keys import FAIR_PREFIX, QUEUE
 
 PLACES = f"{FAIR_PREFIX}admitting"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -78,10 +79,10 @@ def collected(folder: Path) -> dict[str, str]:
     return dict(json.loads(done.stdout))
 
 
-def copy(source: Path, target: Path, pattern: str) -> None:
+def copy(files: Iterable[Path], target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    for file in sorted(source.glob(pattern)):
+    for file in sorted(files):
         shutil.copyfile(file, target / file.name)
 
 
@@ -92,8 +93,8 @@ def freeze(commit: str) -> None:
         unpack(commit, folder, *PACKAGES, *(name for name in LINKS if "relaykit" in known))
         blocks = [f"{NAME}{where}\n{text.strip()};\n" for where, text in collected(folder).items()]
         STATEMENTS.write_text("\n".join([HEADER, *blocks]))
-        copy(next((folder / "shared").rglob("migrations")), MIGRATIONS, "*.sql")
-        copy(next((folder / "shared").rglob("lua")), LUA, "*.lua")
+        copy(next((folder / "shared").rglob("migrations")).glob("*.sql"), MIGRATIONS)
+        copy((file for package in PACKAGES for file in (folder / package).rglob("*.lua")), LUA)
     COMMIT.write_text(git("rev-parse", f"{commit}^{{commit}}").decode())
 
 

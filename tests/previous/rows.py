@@ -13,10 +13,10 @@ from relaykit.shared.errors import Fenced, IdempotencyMismatch, ThreadBusy
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.execution.rewind import take_back
+from tests.support.both_sides import WholeRuns
 
 OWNER = Owner(tenant="acme", user_id="alice")
 
@@ -68,7 +68,7 @@ class CurrentRows:
     """As this release, by its own code."""
 
     database: Database
-    runs: Runs
+    runs: WholeRuns
     store: PostgresStore
     endings: Endings
 

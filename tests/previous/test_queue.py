@@ -11,10 +11,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared.queue.claims import Claim, Renewal
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim, Renewal
 from tests.previous.real_redis import Real, quick
 from tests.previous.redis import CANCEL, HELD, LOST, PreviousQueue
 from tests.support.system import WAIT_SECONDS
@@ -37,7 +37,7 @@ class Workers:
     queued: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.previous, self.current = PreviousQueue(self.redis), Queue(self.redis)
+        self.previous, self.current = PreviousQueue(self.redis), ClaimQueue(self.redis)
 
     async def enqueue(self, is_previous: bool, run_id: str) -> None:
         queue = self.previous if is_previous else self.current
@@ -75,7 +75,7 @@ class Workers:
             return
         (renewal,) = await self.current.renew([claim], LEASE_SECONDS, JOURNAL_SECONDS)
         if holder is None:
-            assert renewal == Renewal.HELD | Renewal.RETAKEN
+            assert renewal == Renewal.HELD | Renewal.REACQUIRED
             self.holders[claim.run_id] = claim.token
             self.queued.add(claim.run_id)
         else:
@@ -130,7 +130,7 @@ def test_one_holder_a_run_whoever_claims_renews_and_releases(
 async def test_the_message_of_a_job_is_what_it_was(redis_url: str) -> None:
     async with open_redis(redis_url, connections=2) as redis:
         messages = []
-        for queue in (PreviousQueue(redis), Queue(redis)):
+        for queue in (PreviousQueue(redis), ClaimQueue(redis)):
             await queue.enqueue("run_1")
             message = json.loads(await redis.get(keys.job("run_1")))
             assert isinstance(message.pop("et"), int)
@@ -141,7 +141,7 @@ async def test_the_message_of_a_job_is_what_it_was(redis_url: str) -> None:
 async def test_a_stop_is_heard_by_the_other_release(redis_url: str) -> None:
     """Over the channel at once, and by the flag at the next heartbeat."""
     async with open_redis(redis_url, connections=4) as redis:
-        previous, current = PreviousQueue(redis), Queue(redis)
+        previous, current = PreviousQueue(redis), ClaimQueue(redis)
         for run_id in RUNS[:2]:
             await current.enqueue(run_id)
             await current.claim(1, LEASE_SECONDS, f"token-{run_id}")

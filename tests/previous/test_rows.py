@@ -17,16 +17,16 @@ import pytest
 from relaykit.shared.endings import Endings
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.previous.rows import OWNER, CurrentRows, Rows, input_item
 from tests.previous.rows_before import PreviousRows
+from tests.support.both_sides import WholeRuns
 from tests.support.servers.relay_servers import ScriptedAnswers
 from tests.support.system import WAIT_SECONDS
 
@@ -59,7 +59,7 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
         database = await stack.enter_async_context(Database(settings))
         redis = await stack.enter_async_context(open_redis(settings.redis_url, connections=4))
         pool = await stack.enter_async_context(asyncpg.create_pool(settings.database_url, min_size=2))
-        runs, store = Runs(database), PostgresStore(StoreCalls(database))
+        runs, store = WholeRuns(database), PostgresStore(StoreCalls(database))
         user = UserServer(ScriptedAnswers(store), lambda context: context)
         endings = Endings(
             settings,
@@ -67,7 +67,7 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
             runs,
             AwaitedCalls(database),
             Journals(redis, JournalTtl.of(settings)),
-            Queue(redis),
+            JobQueue(redis),
             user,
         )
         current = CurrentRows(database, runs, store, endings)
@@ -160,12 +160,12 @@ async def test_both_keep_the_order_of_a_thread_under_load(bench: Bench) -> None:
     async def worker(number: int) -> None:
         rows = sides[number % 2]
         while True:
-            unended = await bench.pool.fetch(
+            unfinished = await bench.pool.fetch(
                 "SELECT id, thread_id, status FROM runs WHERE status IN ('waiting', 'queued', 'running')"
             )
-            if not unended and not admitting:
+            if not unfinished and not admitting:
                 return
-            queued = [row for row in unended if row["status"] == "queued"]
+            queued = [row for row in unfinished if row["status"] == "queued"]
             if not queued:
                 await asyncio.sleep(0.002)
                 continue

@@ -1,4 +1,4 @@
-"""Start-time fair queueing on two levels, as its paper defines it, for comparison with shared/redis/lua/fair.lua."""
+"""Start-time fair queueing on two levels, as its paper defines it, for comparison with shared/queue/fair.lua."""
 
 from __future__ import annotations
 

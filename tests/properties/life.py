@@ -20,25 +20,26 @@ from relaykit.api.admission.submission import Submission, Submitted
 from relaykit.api.admission.writers.postgres import PostgresWriter
 from relaykit.api.receipts import Receipts
 from relaykit.api.relay.liveness import LivenessCheck
+from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.api.relay.states import DeliveryState
 from relaykit.shared.endings import Endings
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.reaper import reaper
+from relaykit.worker.reaper.queue_audit import QueueAudit
 from relaykit.worker.reaper.sweeps import Sweeps
 from tests.properties.life_client import StillHub
 from tests.properties.life_process import Gated, Process, Work
+from tests.support.both_sides import WholeQueue, WholeRuns
 
 LEASE_SECONDS = 60
 """Long enough that none ends by itself: here time passes only when it is told to."""
@@ -88,9 +89,9 @@ class World:
 
     def __init__(self, settings: Settings, redis: Redis, database: Database) -> None:
         self.settings, self.redis, self.database = settings, redis, database
-        self.queue, self.runs = Queue(redis), Runs(database)
+        self.queue, self.runs = WholeQueue(redis), WholeRuns(database)
         self.journals = Journals(redis, JournalTtl.of(settings))
-        self.receipts = Receipts(redis, self.runs, settings.journal_ended_ttl_seconds)
+        self.receipts = Receipts(redis, database, settings.journal_ended_ttl_seconds)
         self.store = PostgresStore(StoreCalls(database))
         self.user = UserServer(Mute(self.store), lambda context: context)
         self.hubs = [StillHub(redis, settings.tail_max_bytes) for _ in range(HOSTS)]
@@ -130,8 +131,9 @@ class World:
     async def pass_time(self, seconds: float) -> None:
         await self._shift(keys=[keys.QUEUE], args=[int(seconds * 1000), keys.MISSING_PREFIX])
 
-    def gated(self, service: Any, process: Process) -> Any:
-        return cast(Any, Gated(service, process))
+    def gated(self, service: Any, process: Process | None) -> Any:
+        """The service for that process; without one, such as waits for nobody."""
+        return service if process is None else cast(Any, Gated(service, process))
 
     def endings(self, process: Process | None = None) -> Endings:
         """Those of a process; without one, such as wait for nobody."""
@@ -156,7 +158,7 @@ class World:
 
         async def work(process: Process) -> Submitted:
             endings = self.endings(process)
-            journals, queue = endings.journals, endings.queue
+            journals, queue = endings.journals, self.gated(self.queue, process)
             earlier = EarlierRuns(
                 self.runs, journals, self.gated(self.receipts, process), settings.journal_ended_ttl_seconds
             )
@@ -182,7 +184,7 @@ class World:
 
         async def work(process: Process) -> None:
             context = RequestContext(user_id=owner)
-            for run in await self.runs.unended(context.owner, thread_id):
+            for run in await self.runs.unfinished(context.owner, thread_id):
                 await self.endings(process).cancel(run)
             await process.gate()
             await self.store.delete_thread(thread_id, context)
@@ -194,8 +196,9 @@ class World:
 
         async def work(process: Process) -> None:
             endings = self.endings(process)
+            audit = self.gated(QueueAudit(self.redis), process)
             await reaper.Reaper(
-                self.settings, self.database, Sweeps(self.database), endings.queue, endings, None
+                self.settings, self.database, Sweeps(self.database), audit, endings, None
             ).requeue()
 
         return work
@@ -205,7 +208,8 @@ class World:
 
         async def work(process: Process) -> None:
             endings = self.endings(process)
-            liveness = LivenessCheck(self.settings, hub, endings.queue, endings.journals, self.runs)
+            probe = self.gated(LivenessProbe(self.redis, self.database), process)
+            liveness = LivenessCheck(self.settings, hub, probe, endings.journals)
             if quiet := [
                 followed
                 for followed in hub.followed_runs()

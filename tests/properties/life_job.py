@@ -23,13 +23,13 @@ from chatkit.types import (
 
 from relaykit.shared.errors import Fenced
 from relaykit.shared.journal import Cursor, Field
-from relaykit.shared.queue.claims import Claim
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.run import Run, Status
 from relaykit.worker.execution.executor import EXHAUSTED
 from relaykit.worker.execution.restore import admission_events
 from relaykit.worker.execution.rewind import news, read_shown, take_back
 from relaykit.worker.execution.stop import Stop
+from relaykit.worker.leases.claims import Claim
 from relaykit.worker.publishing.publisher import Publisher, RunJournal
 from tests.properties.life_process import Process
 

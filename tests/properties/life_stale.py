@@ -11,10 +11,10 @@ from chatkit.types import AssistantMessageItem, ThreadMetadata
 
 from relaykit.shared.errors import Fenced
 from relaykit.shared.journal import START, Batch, Field
-from relaykit.shared.queue.claims import Renewal
 from relaykit.shared.redis import keys
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.run import ENDED, Run
+from relaykit.worker.leases.claims import Renewal
 from tests.properties.life import LEASE_SECONDS, World
 from tests.properties.life_job import Job
 from tests.properties.life_record import Record

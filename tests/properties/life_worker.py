@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from relaykit.shared.queue.claims import Claim
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.keeper.heartbeat import Heartbeat
+from relaykit.worker.leases.claims import Claim
 from tests.properties.life import LEASE_SECONDS, World
 from tests.properties.life_job import Job
 

@@ -116,7 +116,7 @@ class Thread:
 
     async def withdraw(self) -> None:
         """Stops what has come last."""
-        for run in (await self.world.runs.unended(ALICE.owner, self.id))[:1]:
+        for run in (await self.world.runs.unfinished(ALICE.owner, self.id))[:1]:
             await self.endings.cancel(run)
 
     async def late(self) -> None:

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared.queue.claims import Claim, Loss
-from relaykit.shared.queue.fair_share import UNKNOWN_FLOW, Flow, RunningLimits
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.fair_share import UNKNOWN_FLOW, Flow
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim, Loss, RunningLimits
+from relaykit.worker.reaper.queue_audit import QueueAudit
 from tests.properties.fair_model import Order
 from tests.support.examples import examples
 
@@ -77,7 +78,7 @@ class Comparison:
     """Does the same to the queue and to the model."""
 
     def __init__(self, redis: Redis, limits: RunningLimits) -> None:
-        self.redis, self.queue, self.limits = redis, Queue(redis), limits
+        self.redis, self.queue, self.limits = redis, ClaimQueue(redis), limits
         self.model = Order(*limits)
         self.weights: dict[str, tuple[float, float]] = {}
         self.queued: dict[str, Flow] = {}
@@ -206,7 +207,7 @@ def test_the_order_of_claims_is_that_of_the_model(
     run(real, check())
 
 
-async def claimed(queue: Queue, number: int, limits: RunningLimits = RunningLimits()) -> list[str]:
+async def claimed(queue: ClaimQueue, number: int, limits: RunningLimits = RunningLimits()) -> list[str]:
     """The tenants of the next runs, claimed and ended one after the other."""
     order = []
     for index in range(number):
@@ -218,7 +219,7 @@ async def claimed(queue: Queue, number: int, limits: RunningLimits = RunningLimi
 
 async def test_weights_of_tenants_that_flood_hold_within_five_per_cent(redis_url: str) -> None:
     async with open_redis(redis_url, connections=2) as redis:
-        queue, weights = Queue(redis), {"a": 1.0, "b": 2.0, "c": 4.0}
+        queue, weights = ClaimQueue(redis), {"a": 1.0, "b": 2.0, "c": 4.0}
         for number in range(500):
             for name, weight in weights.items():
                 await queue.enqueue(f"{name}-{number}", Flow(name, "one", weight))
@@ -230,7 +231,7 @@ async def test_weights_of_tenants_that_flood_hold_within_five_per_cent(redis_url
 async def test_callers_share_what_their_tenant_gets(redis_url: str) -> None:
     """Ten callers of one tenant get as much together as the one caller of another."""
     async with open_redis(redis_url, connections=2) as redis:
-        queue = Queue(redis)
+        queue = ClaimQueue(redis)
         for number in range(300):
             await queue.enqueue(f"b-{number}", Flow("b", "only"))
             await queue.enqueue(f"a{number % 10}-{number}", Flow("a", f"caller{number % 10}"))
@@ -244,7 +245,7 @@ async def test_the_next_run_of_another_caller_takes_the_next_free_slot_beside_a_
     redis_url: str, is_of_the_same_tenant: bool
 ) -> None:
     async with open_redis(redis_url, connections=2) as redis:
-        queue = Queue(redis)
+        queue = ClaimQueue(redis)
         async with redis.pipeline(transaction=False) as pipeline:
             await queue.enqueue("flood-0", Flow("acme", "ann"))
             for number in range(1, 10_000):
@@ -260,7 +261,7 @@ async def test_the_next_run_of_another_caller_takes_the_next_free_slot_beside_a_
 
 async def test_a_tenant_that_was_idle_has_saved_nothing_up(redis_url: str) -> None:
     async with open_redis(redis_url, connections=2) as redis:
-        queue = Queue(redis)
+        queue = ClaimQueue(redis)
         for number in range(100):
             await queue.enqueue(f"a-{number}", Flow("a", "one"))
         await claimed(queue, 50)
@@ -273,7 +274,7 @@ async def test_a_tenant_that_was_idle_has_saved_nothing_up(redis_url: str) -> No
 async def test_a_tenant_that_leaves_for_a_moment_cannot_jump_the_queue(redis_url: str) -> None:
     """One that is served, goes idle and comes back at once has had its turn."""
     async with open_redis(redis_url, connections=2) as redis:
-        queue = Queue(redis)
+        queue = ClaimQueue(redis)
         for number in range(10):
             await queue.enqueue(f"a-{number}", Flow("a", "one"))
         order = []
@@ -287,34 +288,34 @@ async def test_a_job_that_lost_its_place_in_the_order_is_claimed_after_the_reape
     redis_url: str,
 ) -> None:
     async with open_redis(redis_url, connections=2) as redis:
-        queue, flow = Queue(redis), Flow("a", "one")
+        queue, flow = ClaimQueue(redis), Flow("a", "one")
         await queue.enqueue("run_1", flow)
         async for key in redis.scan_iter(f"{keys.FAIR_PREFIX}*"):
             await redis.delete(key)
         assert await queue.claim(1, LEASE_SECONDS, "t1") == []
-        assert await queue.missing({"run_1": flow}, 0) == []
+        assert await QueueAudit(redis).find_missing({"run_1": flow}, 0) == []
         assert [claim.run_id for claim in await queue.claim(1, LEASE_SECONDS, "t2")] == ["run_1"]
 
 
 async def test_a_limit_that_the_release_before_has_filled_is_corrected(redis_url: str) -> None:
     """Its workers end runs without counting them as ended."""
     async with open_redis(redis_url, connections=2) as redis:
-        queue, flow, limits = Queue(redis), Flow("a", "one"), RunningLimits(of_tenant=1)
+        queue, flow, limits = ClaimQueue(redis), Flow("a", "one"), RunningLimits(of_tenant=1)
         await queue.enqueue("run_1", flow)
         await queue.enqueue("run_2", flow)
         (claim,) = await queue.claim(5, LEASE_SECONDS, "t1", limits)
         await redis.zrem(keys.QUEUE, claim.run_id)
         await redis.delete(keys.lease(claim.run_id))
         assert await queue.claim(5, LEASE_SECONDS, "t2", limits) == []
-        assert await queue.recount() == 1
+        assert await QueueAudit(redis).recount() == 1
         assert [claim.run_id for claim in await queue.claim(5, LEASE_SECONDS, "t3", limits)] == ["run_2"]
-        assert await queue.recount() == 0
+        assert await QueueAudit(redis).recount() == 0
 
 
 @pytest.mark.parametrize("job", [b"a\x00b", b"\xff\xfe", b"run 1", b"x" * 129, b""])
 async def test_a_job_whose_id_no_run_can_have_is_left_as_it_is(redis_url: str, job: bytes) -> None:
     async with open_redis(redis_url, connections=2) as redis:
-        queue = Queue(redis)
+        queue = ClaimQueue(redis)
         await redis.zadd(keys.QUEUE, {job: 7})
         await queue.enqueue("run_1")
         assert [claim.run_id for claim in await queue.claim(5, LEASE_SECONDS, "t1")] == ["run_1"]
@@ -325,7 +326,7 @@ async def test_a_job_whose_id_no_run_can_have_is_left_as_it_is(redis_url: str, j
 async def test_any_number_of_others_jobs_hides_none_of_ours(redis_url: str, others: int) -> None:
     """Older ones and newer ones, around a run that was handed back."""
     async with open_redis(redis_url, connections=2) as redis:
-        queue = Queue(redis)
+        queue = ClaimQueue(redis)
         await queue.enqueue("run_1")
         (claim,) = await queue.claim(1, LEASE_SECONDS, "t1")
         await redis.zadd(keys.QUEUE, {f"theirs-{number}": number for number in range(others)})
@@ -338,13 +339,13 @@ async def test_a_job_of_the_release_before_that_is_no_run_is_dropped(redis_url: 
     """Its reaper was a job."""
     async with open_redis(redis_url, connections=2) as redis:
         await redis.zadd(keys.QUEUE, {"reaper:1764000000000": 7})
-        assert await Queue(redis).claim(5, LEASE_SECONDS, "t1") == []
+        assert await ClaimQueue(redis).claim(5, LEASE_SECONDS, "t1") == []
         assert await redis.zcard(keys.QUEUE) == 0
 
 
 async def test_a_job_that_is_put_aside_comes_again_later_and_goes_with_its_message(redis_url: str) -> None:
     async with open_redis(redis_url, connections=2) as redis:
-        queue, flow = Queue(redis), Flow("a", "one")
+        queue, flow = ClaimQueue(redis), Flow("a", "one")
         await queue.enqueue("run_theirs", flow)
         (claim,) = await queue.claim(5, LEASE_SECONDS, "t1", RunningLimits(of_tenant=1))
         await queue.put_aside(claim)

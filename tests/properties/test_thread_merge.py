@@ -10,7 +10,7 @@ from chatkit.types import ActiveStatus, ClosedStatus, LockedStatus, ThreadMetada
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared.threads.merge import (
+from relaykit.shared.thread_merge import (
     MAX_THREADS,
     MAX_VALUES,
     NOTHING,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import ENDED, TRANSITIONS, Kind, Run, Status, sources
+from tests.support.both_sides import WholeRuns
 from tests.support.examples import examples
 
 ALICE = Owner(tenant="", user_id="alice")
@@ -59,7 +59,7 @@ class Real:
 
     runner: asyncio.Runner
     database: Database
-    runs: Runs
+    runs: WholeRuns
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def real(settings) -> Iterator[Real]:
         database = Database(one)
         runner.run(database.__aenter__())
         try:
-            yield Real(runner, database, Runs(database))
+            yield Real(runner, database, WholeRuns(database))
         finally:
             runner.run(database.__aexit__(None, None, None))
 
@@ -197,7 +197,7 @@ async def test_the_database_knows_the_same_states(settings):
 async def test_the_items_of_later_runs_are_found_whatever_their_input_holds(settings):
     """U+0000 among it, which PostgreSQL's own JSON operators refuse anywhere in a text."""
     async with Database(settings) as database:
-        runs = Runs(database)
+        runs = WholeRuns(database)
         active = new_run("thr_1")
         inputs = [{"item_id": "msg_1", "action": {"payload": "\x00"}}, {"item_id": None}, {}]
         async with database.transaction():

@@ -221,7 +221,7 @@ async def _left_queued(database: asyncpg.Connection, redis: Redis, seconds: floa
     """All runs, the attackers' among them, that have not ended in this time, and their jobs and leases."""
     deadline = time.monotonic() + seconds
     while True:
-        left = [*await evidence.unended(database), *await evidence.at_work(redis)]
+        left = [*await evidence.unfinished(database), *await evidence.at_work(redis)]
         if not left or time.monotonic() > deadline:
             return left
         await asyncio.sleep(POLL_SECONDS)

@@ -6,4 +6,4 @@ from typing import Final
 
 from relaykit.shared.journal import JournalTtl
 
-TTL: Final = JournalTtl(unended_seconds=50, ended_seconds=30)
+TTL: Final = JournalTtl(unfinished_seconds=50, ended_seconds=30)

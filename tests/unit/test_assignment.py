@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from relaykit.shared.queue.claims import Loss
+from relaykit.worker.leases.claims import Loss
 from relaykit.worker.quarantine.assignment import choose_cell, choose_empty, is_confined
 
 LIMITS = [1, 2, 3, 4, 8]

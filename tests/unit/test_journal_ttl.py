@@ -7,8 +7,8 @@ import pytest
 from relaykit.shared.journal import Batch, Field, JournalTtl
 from relaykit.shared.redis.keys import UNBEGUN_JOURNAL_TTL_SECONDS
 
-TTL = JournalTtl(unended_seconds=86_400, ended_seconds=3_600)
-BRIEF = JournalTtl(unended_seconds=86_400, ended_seconds=UNBEGUN_JOURNAL_TTL_SECONDS / 2)
+TTL = JournalTtl(unfinished_seconds=86_400, ended_seconds=3_600)
+BRIEF = JournalTtl(unfinished_seconds=86_400, ended_seconds=UNBEGUN_JOURNAL_TTL_SECONDS / 2)
 EVENT, END = (Field.EVENT, b"{}"), (Field.END, b"cancelled")
 
 

@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SIDES = ("api", "worker", "shared")
 FILES = sorted(file for side in SIDES for file in (ROOT / side).rglob("*.py"))
+SCRIPTS = sorted(file for side in SIDES for file in (ROOT / side).rglob("*.lua"))
 MAX_LINES = 300
 SELF_EXPLAINING_LINES = 10
 KEY_PARTS = ("arq:", "run:{", "relaykit:")
@@ -183,11 +184,21 @@ def test_one_place_asks_whether_the_store_is_ours():
 
 def test_scripts_are_given_their_keys():
     """A Lua script spells no key, and its header says what it is given."""
-    for script in sorted((ROOT / "shared" / "redis" / "lua").glob("*.lua")):
+    for script in SCRIPTS:
         text = script.read_text()
         assert not any(part in text for part in KEY_PARTS), script.name
         header = [line for line in text.splitlines() if line.startswith("--")]
         assert any("KEYS" in line for line in header), f"{script.name} says nothing of its keys"
+
+
+def test_a_script_stands_beside_its_only_caller():
+    """Its name is spelt in one module, which is in its folder."""
+    callers = {
+        script: [file.parent for file in FILES if re.search(rf'"{script.name}"', file.read_text())]
+        for script in SCRIPTS
+    }
+    assert callers
+    assert {script: found for script, found in callers.items() if found != [script.parent]} == {}
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_name)

@@ -10,7 +10,9 @@ from typing import Any, Final, get_type_hints
 import pytest
 
 from bench.postgres.statements import found
+from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.auth.authenticator import Identity
+from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.shared.attachments.links import Grant
 from relaykit.shared.attachments.previews import Previews
 from relaykit.shared.endings import Endings
@@ -19,6 +21,7 @@ from relaykit.shared.owner import Owner
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 
 ALICE = Owner(tenant="acme", user_id="alice")
 
@@ -27,38 +30,39 @@ OWNED = re.compile(r"\btenant = \$(\d+) AND (?:\w+\.)?owner = \$(\d+)\b")
 IN_THE_FUNCTION = "the function takes tenant and owner, and names both"
 OF_A_WORKER = "asked by a worker, which serves every owner, with the id of a run that it has claimed"
 OF_A_RUN = "asked with a Run, which its owner or a worker has found before"
+OF_THE_RELAY = "asked by the relay about the runs that it follows, which their owners have found"
 OF_THE_REAPER = "asked by the reaper, which serves every owner"
 OF_A_LINK = "asked with the id in a link, whose signature names the owner of the row that is found"
 OF_AN_UPLOAD = "asked with an attachment that was found before, by its owner or by a signed link"
 
 WITHOUT_OWNER: Final[dict[str, str]] = {
-    "runs.statements.ADMIT": IN_THE_FUNCTION,
-    "runs.statements.ADMIT_MESSAGE": IN_THE_FUNCTION,
+    "admission.admission_rows.ADMIT": IN_THE_FUNCTION,
+    "admission.admission_rows.ADMIT_MESSAGE": IN_THE_FUNCTION,
     "runs.statements.FINISH_ALONE": IN_THE_FUNCTION,
     "attachments.store._CREATE": IN_THE_FUNCTION,
     "postgres.locks.THREAD_LOCK": "the lock's name is made of tenant, owner and thread",
     "threads.undo_statements.PUT_BACK_ITEMS": "inserts with tenant and owner what its run has kept",
-    "runs.statements.START": OF_A_WORKER,
-    "runs.statements.STATUS": OF_A_WORKER,
-    "runs.statements.FORBID_NEXT_ATTEMPT": OF_A_WORKER,
+    "execution.attempt_rows.START": OF_A_WORKER,
+    "execution.attempt_rows.STATUS": OF_A_WORKER,
+    "execution.attempt_rows.FORBID_NEXT_ATTEMPT": OF_A_WORKER,
     "runs.statements.FINISH": OF_A_RUN,
-    "runs.statements.HAND_BACK": OF_A_RUN,
+    "execution.attempt_rows.HAND_BACK": OF_A_RUN,
     "runs.statements.REQUEST_CANCEL": OF_A_RUN,
     "runs.statements.SET_ANCHOR": OF_A_RUN,
     "runs.statements.SET_INPUT": OF_A_RUN,
     "runs.awaited_calls.FINISH_AWAITING": OF_A_RUN,
-    "runs.statements.STATUSES": "the relay asks how the runs stand that it follows, which their owners have found",
-    "runs.statements.NOTE_RECEIVED": "an API notes which of the runs that it follows a client has had something of",
+    "relay.liveness_probe.STATUSES": OF_THE_RELAY,
+    "api.receipts.NOTE_RECEIVED": "an API notes which of the runs that it follows a client has had something of",
     "reaper.sweeps.QUEUED": OF_THE_REAPER,
     "reaper.sweeps.RUNNING": OF_THE_REAPER,
     "reaper.sweeps.RUNS": OF_THE_REAPER,
     "reaper.sweeps.STRANDED": OF_THE_REAPER,
     "reaper.sweeps.OVERDUE": OF_THE_REAPER,
     "reaper.sweeps.OLD_RUNS": OF_THE_REAPER,
-    "reaper.sweeps.FORGET_RUNS": OF_THE_REAPER,
+    "reaper.sweeps.DELETE_RUNS": OF_THE_REAPER,
     "reaper.sweeps.OLD_THREADS": OF_THE_REAPER,
     "reaper.sweeps.LOCK_OLD_THREADS": OF_THE_REAPER,
-    "reaper.sweeps.FORGET_THREADS": OF_THE_REAPER,
+    "reaper.sweeps.DELETE_THREADS": OF_THE_REAPER,
     "attachments.store._DELETE_UNSENT": OF_THE_REAPER,
     "attachments.store._FORGET_UNSENT": OF_THE_REAPER,
     "attachments.objects._DUE_GARBAGE": OF_THE_REAPER,
@@ -72,11 +76,12 @@ WITHOUT_OWNER: Final[dict[str, str]] = {
 """Statements that do not compare tenant and owner, and why none of them gives a caller what is another's."""
 
 CALLED_WITHOUT_OWNER: Final[dict[str, str]] = {
-    "Runs.start": OF_A_WORKER,
-    "Runs.status": OF_A_WORKER,
-    "Runs.forbid_next_attempt": OF_A_WORKER,
-    "Runs.statuses": WITHOUT_OWNER["runs.statements.STATUSES"],
-    "Runs.note_received": WITHOUT_OWNER["runs.statements.NOTE_RECEIVED"],
+    "AttemptRuns.start": OF_A_WORKER,
+    "AttemptRuns.status": OF_A_WORKER,
+    "AttemptRuns.forbid_next_attempt": OF_A_WORKER,
+    "LivenessProbe.statuses": OF_THE_RELAY,
+    "LivenessProbe.liveness_of": OF_THE_RELAY,
+    "LivenessProbe.note_followed": OF_THE_RELAY,
 }
 
 
@@ -93,9 +98,9 @@ def test_tenant_and_owner_are_parameters_in_this_order() -> None:
 
 
 def _methods() -> Iterator[tuple[str, Callable[..., Any]]]:
-    for cls in (Runs, AwaitedCalls, Endings):
-        for name, method in inspect.getmembers(cls, inspect.iscoroutinefunction):
-            if not name.startswith("_"):
+    for cls in (Runs, AdmissionRuns, AttemptRuns, LivenessProbe, AwaitedCalls, Endings):
+        for name, method in vars(cls).items():
+            if inspect.iscoroutinefunction(method) and not name.startswith("_"):
                 yield f"{cls.__name__}.{name}", method
 
 
@@ -115,14 +120,14 @@ def test_a_method_takes_an_owner_or_a_run_of_one_or_stands_here() -> None:
     assert get_type_hints(Run)["owner"] is Owner
 
 
-async def asked_wrongly(runs: Runs, calls: AwaitedCalls, previews: Previews) -> None:
+async def asked_wrongly(runs: AdmissionRuns, calls: AwaitedCalls, previews: Previews) -> None:
     """Never called: mypy refuses each line, and `make check` fails for an ignore that nothing needs."""
     await runs.get("run_1")  # type: ignore[call-arg, arg-type]
     await runs.get("run_1", ALICE)  # type: ignore[arg-type]
     await runs.get(("acme", "alice"), "run_1")  # type: ignore[arg-type]
     await runs.get(None, "run_1")  # type: ignore[arg-type]
     await runs.active("acme", "alice", "thr_1")  # type: ignore[call-arg, arg-type]
-    await runs.unended("thr_1")  # type: ignore[call-arg, arg-type]
+    await runs.unfinished("thr_1")  # type: ignore[call-arg, arg-type]
     await runs.request_cancel("run_1")  # type: ignore[arg-type]
     await calls.item_of("acme", "alice", "thr_1")  # type: ignore[call-arg, arg-type]
     previews.url("atc_1", "acme", "alice")  # type: ignore[call-arg, arg-type]

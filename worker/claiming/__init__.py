@@ -1,1 +1,1 @@
-"""From the queue to a run that is this worker's: the claim, and its release. The keeper renews its lease meanwhile."""
+"""From the queue to a run that this worker executes, and back. The keeper renews its lease meanwhile."""

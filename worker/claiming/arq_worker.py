@@ -18,12 +18,12 @@ from redis.exceptions import RedisError
 
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
-from relaykit.shared.queue.claims import Claim, Loss
-from relaykit.shared.queue.fair_share import RunningLimits
-from relaykit.shared.queue.job_queue import RUN_FUNCTION, Queue, deserialize, serialize
+from relaykit.shared.queue.job_queue import RUN_FUNCTION, deserialize, serialize
 from relaykit.shared.settings import Settings
+from relaykit.worker.claiming.bell import Bell
 from relaykit.worker.execution.current_run import enter_run
 from relaykit.worker.execution.executor import Outcome
+from relaykit.worker.leases.claims import Claim, Loss, RunningLimits
 from relaykit.worker.metrics import RUNS
 from relaykit.worker.quarantine.quarantine import Quarantine, Stay
 from relaykit.worker.resources import Execution
@@ -42,7 +42,7 @@ class ArqWorker(Worker):
         self,
         settings: Settings,
         redis: ArqRedis,
-        bell: Queue,
+        bell: Bell,
         execution: Execution,
         quarantine: Quarantine | None,
     ) -> None:
@@ -85,7 +85,7 @@ class ArqWorker(Worker):
             if not self.allow_pick_jobs or free == claimed:
                 await self._wait_for_slot()
             elif claimed < free:
-                await self._bell.wait_for_bell(BELL_SECONDS)
+                await self._bell.wait(BELL_SECONDS)
         except (QueueUnavailable, RedisError) as error:
             log.warning(
                 "claiming failed: it is tried again",

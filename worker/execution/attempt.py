@@ -34,10 +34,10 @@ from pydantic import TypeAdapter
 from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import DatabaseUnavailable, Fenced, Stopping
 from relaykit.shared.log import failure
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.store import ITEM, read_thread
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.server_events import Prepared, ServerEvents
 from relaykit.worker.execution.stop import Stop, StopState, current_stop, executing
 from relaykit.worker.publishing.publisher import RunJournal
@@ -92,7 +92,7 @@ class Attempt:
         """Has `call` made when the lease is lost: at once, where it is."""
         self._state.when_lost(call)
 
-    async def goes_on(self, runs: Runs) -> bool:
+    async def goes_on(self, runs: AttemptRuns) -> bool:
         """Whether the run is still its own, as far as PostgreSQL can be asked: its lease may have lapsed."""
         if self._state.reason is Stop.LOST:
             return False

@@ -16,10 +16,9 @@ from relaykit.shared.errors import ContextTimeout, Fenced, ServerRefused, Stoppi
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
-from relaykit.shared.queue.job_queue import Queue
+from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.runs.awaited_calls import find_left_call
 from relaykit.shared.runs.context import request_context
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run, Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import stream_error
@@ -27,6 +26,7 @@ from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
 from relaykit.shared.token_box import TokenBox
 from relaykit.worker.execution.attempt import Attempt
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.persist import persist
 from relaykit.worker.execution.restore import admission_events, show_call
 from relaykit.worker.execution.rewind import news, read_shown, take_back
@@ -54,9 +54,9 @@ class Executor:
     def __init__(
         self,
         settings: Settings,
-        runs: Runs,
+        runs: AttemptRuns,
         journals: Journals,
-        queue: Queue,
+        queue: JobQueue,
         publisher: Publisher,
         endings: Endings,
         user: UserServer,

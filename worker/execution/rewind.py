@@ -28,10 +28,10 @@ from chatkit.types import (
 
 from relaykit.shared.journal import START, Entry, Field, Journals
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.undo import TakenBack
+from relaykit.worker.execution.attempt_rows import AttemptRuns
 
 PAGE = 1000
 
@@ -103,7 +103,9 @@ async def _stored(server: ChatKitServer[Any], run: Run, item_id: str, context: A
     return None if isinstance(item, HiddenContextItem | SDKHiddenContextItem) else item
 
 
-async def take_back(user: UserServer, database: Database, runs: Runs, run: Run, context: Any) -> TakenBack:
+async def take_back(
+    user: UserServer, database: Database, runs: AttemptRuns, run: Run, context: Any
+) -> TakenBack:
     """Deletes what earlier attempts added to the thread, and with our store puts back what they changed in it.
 
     Our store knows what that is. In a foreign one it is what is newer than the run's anchor and was not stored by the

@@ -19,8 +19,6 @@ import uvloop
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
 from relaykit.shared.process.listener import bind, given_listener
-from relaykit.shared.queue.claims import Claim
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
@@ -32,6 +30,8 @@ from relaykit.worker.keeper.heartbeat import Heartbeat
 from relaykit.worker.keeper.kept import Kept
 from relaykit.worker.keeper.probe_server import ProbeServer
 from relaykit.worker.keeper.watchdog import Watchdog, described
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim
 
 LEAVE_SECONDS = 2.0
 """How long Redis has to take the leases of a process that ends; without that they end by themselves."""
@@ -79,7 +79,7 @@ class Keeper:
         async with open_redis(
             self._settings.redis_url, deployment=self._settings.deployment, connections=1
         ) as redis:
-            queue = Queue(redis)
+            queue = ClaimQueue(redis)
 
             def stop(claim: Claim, reason: Stop) -> None:
                 watchdog.loop.call_soon_threadsafe(self._kept.stop, claim, reason)
@@ -118,7 +118,7 @@ class Keeper:
         ends_by = self._kept.ends_by()
         return self._owns_process and ends_by is not None and time.monotonic() >= ends_by
 
-    async def _end(self, watchdog: Watchdog, queue: Queue) -> NoReturn:
+    async def _end(self, watchdog: Watchdog, queue: ClaimQueue) -> NoReturn:
         """Ends the process, whose loop stands still. Its runs are given up first, so that others have them at once."""
         last_resort.arm(last_resort.MARGIN_SECONDS)
         claims, block = list(self._kept.claims.values()), watchdog.block

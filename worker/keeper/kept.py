@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relaykit.shared.queue.claims import Claim
 from relaykit.worker.execution.stop import Stop
+from relaykit.worker.leases.claims import Claim
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from relaykit.shared.errors import Fenced, QueueUnavailable
 from relaykit.shared.journal import Batch, Cursor, Field, Journals, decode_append_reply
 from relaykit.shared.log import failure
-from relaykit.shared.redis.client import Redis, translated
+from relaykit.shared.redis.client import Redis, redis_errors
 from relaykit.shared.settings import Settings
 from relaykit.worker.publishing.coalesce import Pending, Serialize
 
@@ -274,7 +274,7 @@ class Publisher:
             self.schedule(journal, urgent=journal.is_urgent)
 
     async def _send(self, batches: list[Batch]) -> list[Any]:
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for batch in batches:
                     self._journals.pipe_append(batch, pipeline)

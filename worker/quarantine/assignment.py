@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from relaykit.shared.queue.claims import Loss
+from relaykit.worker.leases.claims import Loss
 
 
 def choose_cell(cells: Sequence[Sequence[Loss]], limit: int, loss: Loss) -> int | None:

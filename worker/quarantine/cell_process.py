@@ -22,14 +22,14 @@ from relaykit.shared.errors import QueueUnavailable, RelaykitError
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.main_loop import run_until_done
-from relaykit.shared.queue.claims import Claim
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.settings import Settings, load_settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.draining import Draining
 from relaykit.worker.execution.current_run import enter_run
 from relaykit.worker.execution.executor import Executor, Outcome
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim
 from relaykit.worker.loading import load
 from relaykit.worker.quarantine.last_place import PlaceNotes
 from relaykit.worker.resources import opened_execution
@@ -96,7 +96,7 @@ class CellProcess:
     """Executes, renews and releases what it is given."""
 
     def __init__(
-        self, queue: Queue, executor: Executor, claims: dict[str, Claim], writer: asyncio.StreamWriter
+        self, queue: ClaimQueue, executor: Executor, claims: dict[str, Claim], writer: asyncio.StreamWriter
     ) -> None:
         self._queue = queue
         self._executor = executor

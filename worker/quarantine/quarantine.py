@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
-from relaykit.shared.queue.claims import Claim, Loss, Renewal
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import Claim, Loss, Renewal
 from relaykit.worker.quarantine.assignment import choose_cell, choose_empty
 from relaykit.worker.quarantine.cell import Cell, log
 from relaykit.worker.quarantine.fork_server import ForkServer
@@ -41,7 +41,7 @@ class Stay(Enum):
 class Quarantine:
     """Executes suspects in at most SUSPECT_PROCESSES cells; with ISOLATE_RUNS each run in one, of MAX_RUNS at most."""
 
-    def __init__(self, settings: Settings, queue: Queue, forks: ForkServer) -> None:
+    def __init__(self, settings: Settings, queue: ClaimQueue, forks: ForkServer) -> None:
         self._settings = settings
         self._queue = queue
         self._forks = forks

@@ -20,30 +20,30 @@ from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import REAPER_LOCK
 from relaykit.shared.queue.fair_share import flow_of
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import Run
 from relaykit.shared.settings import Settings
-from relaykit.worker.reaper.sweeps import OLDEST, Forgotten, OwnedRun, Place, Sweeps
+from relaykit.worker.reaper.queue_audit import QueueAudit
+from relaykit.worker.reaper.sweeps import OLDEST, OwnedRun, PageCursor, SweepResult, Sweeps
 
-EVERY_SECONDS = 5.0
-OF_A_TURN = 0.9
-"""The turn's key in Redis expires after this part of EVERY_SECONDS, a little early: otherwise a single worker would
-find its own key still there, and skip every second turn."""
+TURN_INTERVAL_SECONDS = 5.0
+TURN_SLACK = 0.1
+"""The turn's key in Redis expires this part of TURN_INTERVAL_SECONDS early: otherwise a single worker would find its
+own key still there, and skip every second turn."""
 QUEUED_SECONDS = 2.0
-"""A run that was queued this long ago has its job, or has lost it."""
+"""A run that was queued this long ago has its job by now, or has lost it."""
 STRANDED_AT_ONCE = 500
 OVERDUE_AT_ONCE = 500
 ASKED_AT_ONCE = 100
-"""Runs asked after, a fraction of a millisecond of Redis: thousands would hold up all who wait for it."""
+"""Runs in one call, which takes a fraction of a millisecond of Redis: thousands would hold up all its clients."""
 REST_FACTOR = 4.0
 """The reaper rests this many times as long as a page took, so that it never has more than a fifth of its worker."""
 DELETE_AT_ONCE = 500
 DELETE_STEPS = 20
-"""So many times DELETE_AT_ONCE old rows are looked at in a turn that deletes; the next one goes on from there, so that
-what is old and stays costs the same however much it is."""
-DELETE_EVERY = 12
+"""A turn that deletes reads this many pages of DELETE_AT_ONCE old rows, and the next such turn continues after them: a
+turn costs the same however many old rows stay."""
+DELETE_EVERY_TURNS = 12
 """One of this many turns deletes what is old."""
 
 log = structlog.get_logger()
@@ -56,27 +56,27 @@ class Reaper:
     settings: Settings
     database: Database
     sweeps: Sweeps
-    queue: Queue
+    audit: QueueAudit
     endings: Endings
     attachments: ObjectAttachmentStore | None
     redis_check: RedisCheck | None = None
-    places: dict[str, Place] = field(default_factory=dict)
-    """Up to where it has looked at what is old."""
+    cursors: dict[str, PageCursor] = field(default_factory=dict)
+    """Where the next page of old rows begins, by what is deleted."""
 
     async def run(self) -> None:
         """Takes a turn every few seconds until cancelled; an outage is waited out."""
         turn = 0
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(TURN_INTERVAL_SECONDS)
             turn += 1
             try:
                 async with self._leading() as leads:
                     if leads:
-                        if await self.queue.is_turn(EVERY_SECONDS * OF_A_TURN):
+                        if await self.audit.take_turn(TURN_INTERVAL_SECONDS * (1 - TURN_SLACK)):
                             if self.redis_check is not None:
                                 await self.redis_check.renew()
                             await self.requeue()
-                        if turn % DELETE_EVERY == 0:
+                        if turn % DELETE_EVERY_TURNS == 0:
                             await self.delete_old()
             except (DatabaseUnavailable, QueueUnavailable, StorageUnavailable) as error:
                 log.warning(
@@ -118,7 +118,7 @@ class Reaper:
             promoted = await self.endings.promote(run)
             if promoted is not None:
                 await self._enqueue(promoted, "waiting")
-        corrected = await self.queue.recount()
+        corrected = await self.audit.recount()
         if corrected:
             log.info("counts of running runs corrected", action="reaper_recounted", count=corrected)
 
@@ -130,18 +130,20 @@ class Reaper:
         sweeps, settings = self.sweeps, self.settings
         if settings.retention_days and settings.chatkit_store == "postgres":
             days = settings.retention_days
-            await self._delete("threads", lambda place: sweeps.forget_threads(days, place, DELETE_AT_ONCE))
+            await self._delete("threads", lambda cursor: sweeps.delete_threads(days, cursor, DELETE_AT_ONCE))
         if settings.run_retention_days:
             days_of_runs = settings.run_retention_days
-            await self._delete("runs", lambda place: sweeps.forget_runs(days_of_runs, place, DELETE_AT_ONCE))
+            await self._delete(
+                "runs", lambda cursor: sweeps.delete_runs(days_of_runs, cursor, DELETE_AT_ONCE)
+            )
         if self.attachments is not None:
             await self.attachments.sweep()
 
     async def _enqueue_missing(self, page: list[OwnedRun], patience_seconds: float, status: str) -> None:
-        # a page does not have the tiers; they change the weight of a flow, and `missing` needs its path alone
+        # a page does not have the tiers; they change the weight of a flow, and `find_missing` needs its path alone
         flow_by_owner = {owner: flow_of(self.settings, owner, None) for owner in {run.owner for run in page}}
         flows = {run.run_id: flow_by_owner[run.owner] for run in page}
-        missing = await self.queue.missing(flows, patience_seconds)
+        missing = await self.audit.find_missing(flows, patience_seconds)
         for run in await self.sweeps.runs(missing):
             await self._enqueue(run, status)
 
@@ -154,10 +156,10 @@ class Reaper:
         )
         await self.endings.enqueue(run)
 
-    async def _delete(self, what: str, step: Callable[[Place], Awaitable[Forgotten]]) -> None:
+    async def _delete(self, what: str, step: Callable[[PageCursor], Awaitable[SweepResult]]) -> None:
         for _ in range(DELETE_STEPS):
-            deleted, place = await step(self.places.get(what, OLDEST))
-            self.places[what] = place
+            deleted, cursor = await step(self.cursors.get(what, OLDEST))
+            self.cursors[what] = cursor
             if deleted:
                 log.info(
                     "rows past their time were deleted",
@@ -165,7 +167,7 @@ class Reaper:
                     what=what,
                     count=deleted,
                 )
-            if place == OLDEST:
+            if cursor == OLDEST:
                 return
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from chatkit.types import ThreadsAddClientToolOutputReq, ThreadsCreateReq
 
+from relaykit.api.admission.admission_queue import AdmissionQueue
+from relaykit.api.admission.admission_rows import TOO_MANY_RETRY_SECONDS, AdmissionRuns
 from relaykit.api.admission.candidate import Candidate, make_candidate
 from relaykit.api.admission.request_intake import Calls, store_message
 from relaykit.api.admission.submission import Submission
@@ -15,10 +17,7 @@ from relaykit.api.admission.writers.writer import FindRepeat, answerable_calls, 
 from relaykit.api.site.server_code import reaches_code
 from relaykit.shared.errors import ThreadBusy, TooManyRuns
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.job_queue import Queue
-from relaykit.shared.redis import keys
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
-from relaykit.shared.runs.rows import TOO_MANY_RETRY_SECONDS, Runs
 from relaykit.shared.runs.run import Kind, Run
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
@@ -28,8 +27,8 @@ from relaykit.shared.site.user_server import UserServer
 class ForeignWriter:
     settings: Settings
     database: Database
-    runs: Runs
-    queue: Queue
+    runs: AdmissionRuns
+    queue: AdmissionQueue
     calls: AwaitedCalls
     user: UserServer
 
@@ -58,13 +57,13 @@ class ForeignWriter:
         key = submission.idempotency_key
         if key is None:
             return nullcontext()
-        return self.queue.alone(keys.admitting(submission.context.owner.digest, key))
+        return self.queue.idempotency_lock(submission.context.owner, key)
 
     async def _refuse_what_can_be_seen(self, submission: Submission) -> None:
         """What the row's statement refuses, as far as it is so already. Raises TooManyRuns, ThreadBusy."""
         request, owner = submission.request, submission.context.owner
         limit = self.settings.caller_max_runs
-        if limit and await self.runs.unended_count(owner) >= limit:
+        if limit and await self.runs.count_unfinished(owner) >= limit:
             raise TooManyRuns(retry_after_seconds=TOO_MANY_RETRY_SECONDS)
         if isinstance(request, ThreadsCreateReq) or may_wait(self.settings, Kind(request.type)):
             return

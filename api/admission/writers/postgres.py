@@ -7,20 +7,20 @@ from functools import partial
 
 from chatkit.types import ThreadsAddUserMessageReq, ThreadsCreateReq
 
+from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.admission.candidate import Candidate, make_candidate
 from relaykit.api.admission.request_intake import store_message
 from relaykit.api.admission.submission import Submission
 from relaykit.api.admission.writers.writer import FindRepeat, answerable_calls, may_wait
+from relaykit.api.receipts import REPEAT_SECONDS
 from relaykit.api.site.server_code import reaches_code
 from relaykit.shared.errors import BodyRepeated
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.queue.job_queue import REPEAT_SECONDS
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
-from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run, Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
-from relaykit.shared.threads.merge import thread_json
+from relaykit.shared.thread_merge import thread_json
 
 MESSAGES = (ThreadsCreateReq, ThreadsAddUserMessageReq)
 """Requests whose acceptance writes nothing yet. Without attachments one statement is all that is left to write."""
@@ -30,7 +30,7 @@ MESSAGES = (ThreadsCreateReq, ThreadsAddUserMessageReq)
 class PostgresWriter:
     settings: Settings
     database: Database
-    runs: Runs
+    runs: AdmissionRuns
     calls: AwaitedCalls
     user: UserServer
 

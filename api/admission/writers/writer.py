@@ -27,8 +27,9 @@ class AdmissionWriter(Protocol):
     async def accept_and_write(self, submission: Submission, find_repeat: FindRepeat) -> Candidate | Run:
         """The candidate that is written, or the run of which the request turned out to be a repeat.
 
-        The writer calls `find_repeat` before it writes what a repeat must not write again. Raises as `accept_request`
-        and `Runs.admit` do: then our store holds nothing of the request, and a foreign one its message at most.
+        The writer calls `find_repeat` before it writes what a repeat must not write again. Raises what `accept_request`
+        and `AdmissionRuns.admit` raise: then our store holds nothing of the request, and a foreign one its message at
+        most.
         """
 
 

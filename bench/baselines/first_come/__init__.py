@@ -12,14 +12,16 @@ from typing import Any
 from arq.constants import expires_extra_ms
 from arq.jobs import serialize_job
 
-from relaykit.shared.queue.claims import Claim
-from relaykit.shared.queue.fair_share import UNKNOWN_FLOW, UNLIMITED, Flow, RunningLimits
-from relaykit.shared.queue.job_queue import RUN_FUNCTION, Queue, serialize
+from relaykit.shared.queue.fair_share import UNKNOWN_FLOW, Flow
+from relaykit.shared.queue.job_queue import RUN_FUNCTION, serialize
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Call, Redis
+from relaykit.shared.redis.client import Redis
+from relaykit.shared.redis.scripts import Call
+from relaykit.worker.leases.claim_queue import ClaimQueue
+from relaykit.worker.leases.claims import UNLIMITED, Claim, RunningLimits
 
 
-class FirstComeQueue(Queue):
+class FirstComeQueue(ClaimQueue):
     """Enqueues, claims and releases with the scripts in this folder."""
 
     def __init__(self, redis: Redis) -> None:

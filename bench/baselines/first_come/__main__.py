@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import relaykit.worker.main as wiring
+import relaykit.worker.resources as wiring
 from bench.baselines.first_come import FirstComeQueue
 from relaykit.shared.process.main_loop import MainLoop
 from relaykit.worker.__main__ import main
 
 if __name__ == "__main__":
-    setattr(wiring, "Queue", FirstComeQueue)  # noqa: B010
+    setattr(wiring, "ClaimQueue", FirstComeQueue)  # noqa: B010
     main_loop = MainLoop()
     main_loop.end(main(main_loop))

@@ -2,6 +2,7 @@
 --
 -- KEYS[1] the caller's bytes
 -- ARGV[1] bytes a minute   ARGV[2] of them at once   ARGV[3] bytes to spend
+-- The key holds the theoretical arrival time (tat) of the next byte, ms.
 -- Returns the ms to wait; 0: they are spent. More bytes than may come at once pass where nothing is left to pay for,
 -- because they could never pass otherwise.
 local now = redis.call('TIME')
@@ -9,9 +10,9 @@ local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local ms_of_a_byte = 60000 / tonumber(ARGV[1])
 local cost = tonumber(ARGV[3]) * ms_of_a_byte
 local at_once = math.max(tonumber(ARGV[2]) * ms_of_a_byte, cost)
-local paid_until = math.max(tonumber(redis.call('GET', KEYS[1]) or now_ms), now_ms) + cost
-local wait = math.max(0, math.ceil(paid_until - at_once - now_ms))
+local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or now_ms), now_ms) + cost
+local wait = math.max(0, math.ceil(tat - at_once - now_ms))
 if wait == 0 then
-  redis.call('SET', KEYS[1], string.format('%.3f', paid_until), 'PX', math.max(1, math.ceil(paid_until - now_ms)))
+  redis.call('SET', KEYS[1], string.format('%.3f', tat), 'PX', math.max(1, math.ceil(tat - now_ms)))
 end
 return wait

@@ -8,6 +8,7 @@
 -- ARGV[8] queued runs beyond which callers are refused that hold their share   ARGV[9] queued runs of the tenant
 -- both 0: no limit   ARGV[10] the place   ARGV[11] when it lapses unless it is given back, ms from now
 -- then places that are given back, last the time to live of the fair order, ms
+-- A rate's key holds its theoretical arrival time (tat): when the next request is due at that rate, ms.
 -- Returns {ms that the caller has to wait, 0: none; ms that the tenant has to wait; ROOM, QUEUE_FULL or TENANT_FULL}.
 local ROOM, QUEUE_FULL, TENANT_FULL = 0, 1, 2
 local now = redis.call('TIME')
@@ -15,14 +16,14 @@ local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local function look(rate, limit, at_once)
   if limit == 0 then return 0 end
   local interval = 60000 / limit
-  local arrival = math.max(tonumber(redis.call('GET', rate) or now_ms), now_ms) + interval
-  return math.max(0, math.ceil(arrival - at_once * interval - now_ms)), arrival
+  local tat = math.max(tonumber(redis.call('GET', rate) or now_ms), now_ms) + interval
+  return math.max(0, math.ceil(tat - at_once * interval - now_ms)), tat
 end
-local caller_wait, caller_arrival = look(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]))
-local tenant_wait, tenant_arrival = look(KEYS[2], tonumber(ARGV[3]), tonumber(ARGV[4]))
-local function charge(rate, arrival)
-  if arrival then
-    redis.call('SET', rate, string.format('%.3f', arrival), 'PX', math.max(1, math.ceil(arrival - now_ms)))
+local caller_wait, caller_tat = look(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]))
+local tenant_wait, tenant_tat = look(KEYS[2], tonumber(ARGV[3]), tonumber(ARGV[4]))
+local function charge(rate, tat)
+  if tat then
+    redis.call('SET', rate, string.format('%.3f', tat), 'PX', math.max(1, math.ceil(tat - now_ms)))
   end
 end
 
@@ -51,8 +52,8 @@ if is_limited then
   for i = 12, #ARGV - 1 do give_back(ARGV[i]) end
 end
 if caller_wait == 0 and tenant_wait == 0 then
-  charge(KEYS[1], caller_arrival)
-  charge(KEYS[2], tenant_arrival)
+  charge(KEYS[1], caller_tat)
+  charge(KEYS[2], tenant_tat)
   if is_limited then
     found = room()
     if found == ROOM then take_place(ARGV[10], now_ms, tonumber(ARGV[11])) end

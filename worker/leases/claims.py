@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import Self
+from typing import NamedTuple, Self
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """How an attempt ended that its worker did not end. Where nothing is known there is none."""
+    """How an attempt was lost: it ended without its worker's release. A claim has none where nothing is known."""
 
     company: int
-    """Runs that were lost together, this one among them. 1: by its own fault. 0: by that of another, which is known."""
+    """How many runs were lost together, this one among them. 1: the run itself is to blame. 0: another run is."""
     times: int
     """How often the run was lost, this time among them."""
     process: str
@@ -20,18 +20,18 @@ class Loss:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From what shared/redis/lua/fair.lua writes."""
+        """From what `note_loss` of shared/queue/fair.lua writes."""
         company, times, process = text.split(" ", 2)
         return cls(int(company), int(times), process)
 
     @property
     def is_suspect(self) -> bool:
-        """Whether the run may have been what its process was lost by."""
+        """Whether the run may be why its process was lost."""
         return self.company > 0
 
     @property
     def counts(self) -> bool:
-        """Whether the attempt ended by the run's own fault, so that it counts against the run."""
+        """Whether the run itself is to blame, so that the attempt counts against it."""
         return self.company == 1
 
 
@@ -42,7 +42,7 @@ class Claim:
     run_id: str
     token: str
     asked_at: float = field(default=0.0, compare=False)
-    """When it was asked for, by time.monotonic(): the lease is not older."""
+    """When the claim was asked for, by time.monotonic(): the lease is not older."""
     loss: Loss | None = field(default=None, compare=False)
 
     @property
@@ -65,5 +65,15 @@ class Renewal(IntFlag):
     """The user has stopped the run."""
     FOLLOWED = 4
     """A client follows the run; only told where ABANDON_SECONDS is on."""
-    RETAKEN = 8
+    REACQUIRED = 8
     """The lease had lapsed, no other worker had taken it, and it is held again."""
+
+
+class RunningLimits(NamedTuple):
+    """Runs that may be executed at once, times the flow's weight; 0 is no limit."""
+
+    of_tenant: int = 0
+    of_caller: int = 0
+
+
+UNLIMITED = RunningLimits()

@@ -1,4 +1,4 @@
-"""A run's journal: its ordered entries in a Redis stream, and the cursor that names a place in it."""
+"""Entries, cursors, and the calls that read journals and append to them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis.asyncio.client import Pipeline
 
 from relaykit.shared.errors import InvalidCursor, JournalGone
 from relaykit.shared.redis import keys
-from relaykit.shared.redis.client import Call, Redis, call, names_of, script, translated
+from relaykit.shared.redis.client import Redis, names_of, redis_errors
+from relaykit.shared.redis.scripts import Call, call, script
 from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 
@@ -46,6 +48,7 @@ FIRST = Cursor(0, 1)
 NEXT_SEQ = 0
 """As the first seq of an append: the one after the journal's last."""
 
+APPEND = Path(__file__).parent / "append.lua"
 
 LOST = b"lost"
 """The payload of an attempt's start where append.lua has found that earlier entries were lost: a client that has seen
@@ -101,19 +104,19 @@ class Batch:
 class JournalTtl:
     """How long Redis keeps a journal after its newest entry."""
 
-    unended_seconds: float
+    unfinished_seconds: float
     ended_seconds: float
 
     @classmethod
     def of(cls, settings: Settings) -> JournalTtl:
         return cls(
-            unended_seconds=settings.journal_ttl_seconds, ended_seconds=settings.journal_ended_ttl_seconds
+            unfinished_seconds=settings.journal_ttl_seconds, ended_seconds=settings.journal_ended_ttl_seconds
         )
 
     def after(self, batch: Batch) -> float:
         """The seconds after the batch. A run that has ended without an attempt, which is 0, has little to tell."""
         if batch.entries[-1][0] is not Field.END:
-            return self.unended_seconds
+            return self.unfinished_seconds
         if batch.attempt == 0:
             return min(self.ended_seconds, keys.UNBEGUN_JOURNAL_TTL_SECONDS)
         return self.ended_seconds
@@ -128,7 +131,7 @@ class JournalReader:
 
     async def read(self, run_id: str, after: Cursor, limit: int) -> list[Entry]:
         """Up to `limit` entries after the cursor. Raises QueueUnavailable, JournalGone."""
-        with translated():
+        with redis_errors():
             return entries(
                 await self._redis.xrange(self._named(keys.journal(run_id)), f"({after}", "+", count=limit)
             )
@@ -139,7 +142,7 @@ class JournalReader:
         Raises QueueUnavailable, JournalGone.
         """
         key = self._named(keys.journal(run_id))
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=True) as pipeline:
                 pipeline.xrange(key, count=1)
                 pipeline.xrevrange(key, count=1)
@@ -151,7 +154,7 @@ class JournalReader:
 
     async def holding(self, run_ids: Sequence[str], cursor: Cursor) -> set[str]:
         """Those of the runs whose journals have the entry that the cursor names. Raises QueueUnavailable."""
-        with translated():
+        with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for run_id in run_ids:
                     pipeline.xrange(self._named(keys.journal(run_id)), str(cursor), str(cursor))
@@ -169,11 +172,11 @@ class Journals(JournalReader):
     def __init__(self, redis: Redis, ttl: JournalTtl) -> None:
         super().__init__(redis)
         self._ttl = ttl
-        self._append = redis.register_script(script("append"))
+        self._append = redis.register_script(script(APPEND))
 
     async def append(self, batch: Batch) -> Appended:
         """Appends once, however often it is called. Raises QueueUnavailable."""
-        with translated():
+        with redis_errors():
             return decode_append_reply(await self._append(**self._call(batch)))
 
     def pipe_append(self, batch: Batch, pipeline: Pipeline) -> None:
@@ -182,7 +185,7 @@ class Journals(JournalReader):
         pipeline.evalsha(self._append.sha, 1, *call["keys"], *call["args"])
 
     async def load_scripts(self) -> None:
-        with translated():
+        with redis_errors():
             await self._redis.script_load(self._append.script)
 
     async def mark(self, run_id: str, attempt: int) -> Appended:
