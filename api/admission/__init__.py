@@ -7,8 +7,9 @@ body. Then `Admission.submit` takes five steps:
 2. Refuse what is not to be accepted: the queue is full.
 3. Accept the request. `request_intake` checks it against its thread and does the first half of what the SDK would do;
    `candidate` makes the run's row and its first events of that.
-4. Write the message and the row. `writers` has one writer for our store and one for a foreign store.
-5. Publish: the journal's first entries, and the job.
+4. Write the message and the row. `writers` has one writer for our store and one for a foreign store; the statements are
+   those of `admission_rows`.
+5. Publish: the journal's first entries, and the job, by `admission_queue`.
 
 A new reason to refuse a message belongs to the module that knows what it depends on:
 
@@ -16,7 +17,8 @@ A new reason to refuse a message belongs to the module that knows what it depend
 - how much a caller or a tenant asks for: `relaykit.api.limits`;
 - the thread, its items, an attachment: the request's case in `request_intake`;
 - the runs that there are: the function of the schema that writes the row, `admit_run`, because only there it holds
-  under simultaneous posts. `Runs` makes an error of its outcome, and `writers/foreign` asks before it writes a message.
+  under simultaneous posts. `admission_rows` makes an error of its outcome, and `writers/foreign` asks before it writes
+  a message.
 
 CONTRIBUTING.md says what else an error needs, under "An error code".
 """
