@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -29,27 +28,16 @@ from relaykit.shared.log import failure
 from relaykit.shared.site.refusals import refusal_of, stream_error
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.text import is_well_formed, well_formed_copy
+from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.item_ids import ItemIds, store_type
 from relaykit.worker.execution.left_generators import keep_left_generators, watch_generators
 from relaykit.worker.execution.loop_turns import LoopTurns
-from relaykit.worker.execution.stop import StopState
 from relaykit.worker.publishing.delta_text import DeltaText
-from relaykit.worker.publishing.publisher import RunJournal
 
 Event = TypeVar("Event", bound=ThreadStreamEvent)
 Stream = Callable[[], AsyncIterator[ThreadStreamEvent]]
 
-_given: ContextVar[set[str] | None] = ContextVar("relaykit_given_ids", default=None)
-"""The ids that our store has made for the attempt: in the task of the server, and in those that it starts."""
-
 log = structlog.get_logger()
-
-
-def note_given_id(item_id: str) -> None:
-    """Our store has made this id: 128 random bits, which no other item has."""
-    given = _given.get()
-    if given is not None:
-        given.add(item_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +51,16 @@ class Prepared:
 
 
 class ServerEvents:
-    """The events of one attempt. Made in the task that reads them."""
+    """The events of one attempt."""
 
-    def __init__(
-        self,
-        run_id: str,
-        user: UserServer,
-        prepared: Prepared,
-        context: Any,
-        state: StopState,
-        journal: RunJournal,
-    ) -> None:
-        self._run_id = run_id
+    def __init__(self, attempt: Attempt, user: UserServer, prepared: Prepared) -> None:
+        self._attempt = attempt
+        self._journal = attempt.journal
+        self._context = attempt.context
         self._store = user.server.store
         self._prepared = prepared
-        self._context = context
-        self._state = state
-        self._journal = journal
-        given: set[str] = set()
-        _given.set(given)
-        self._ids = ItemIds(partial(_generate_id, user.server.store, prepared.thread, context), given)
+        generate_id = partial(_generate_id, self._store, prepared.thread, attempt.context)
+        self._ids = ItemIds(generate_id, attempt.given_ids)
         self._is_store_ours = user.is_store_ours
         self._deltas = DeltaText()
 
@@ -105,8 +83,8 @@ class ServerEvents:
                     raise
                 except BaseException as error:  # not a GeneratorExit of ours: that comes at a yield
                     raise ServerCrashed from error
-                if self._state.reason is not None:
-                    self._state.is_heard()
+                if self._attempt.stopped is not None:
+                    self._attempt.server_stops()
                     raise asyncio.CancelledError  # the server swallowed the one that it got
                 if not self._journal.has_room:
                     # here the SDK hears a cancellation, because it waits for this generator
@@ -118,14 +96,15 @@ class ServerEvents:
                 else:
                     for storable in await self._storable(event):
                         yield storable
-                if self._state.reason is not None:
-                    self._state.is_heard()
+                if self._attempt.stopped is not None:
+                    self._attempt.server_stops()
                     raise asyncio.CancelledError
         except (BaseStreamError, Fenced, Stopping):
             raise
         except Exception as error:
             # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
-            log.error("the server failed", action="server_failed", run_id=self._run_id, **failure(error))  # noqa: TRY400
+            run_id = self._attempt.run_id
+            log.error("the server failed", action="server_failed", run_id=run_id, **failure(error))  # noqa: TRY400
             if isinstance(error, HTTPException) and (refused := refusal_of(error)):
                 raise stream_error(refused) from error
             raise
@@ -174,7 +153,7 @@ class ServerEvents:
             return
         try:
             with site_code:
-                if self._state.reason is not None:
+                if self._attempt.stopped is not None:
                     with suppress(asyncio.CancelledError, StopAsyncIteration):
                         await generator.athrow(asyncio.CancelledError())
                 await generator.aclose()
@@ -182,7 +161,7 @@ class ServerEvents:
             log.error(  # noqa: TRY400
                 "the server failed when it was closed",
                 action="server_close_failed",
-                run_id=self._run_id,
+                run_id=self._attempt.run_id,
                 **failure(error),
             )
 

@@ -89,7 +89,7 @@ async def _serve(
 
 def producers(executor: Executor) -> dict[str, asyncio.Task[Any] | None]:
     """The tasks that run the user's server, by run id."""
-    return {run_id: attempt._producer for run_id, attempt in dict(executor.attempts).items()}
+    return {run_id: attempt.producer for run_id, attempt in dict(executor.attempts).items()}
 
 
 class CellProcess:
