@@ -121,7 +121,18 @@ class LifeOfRuns(RuleBasedStateMachine):
     @precondition(lambda self: self.life.jobs)
     @rule(
         which=ANY,
-        what=st.sampled_from(["taken over", "taken over", "lease ends", "heartbeat", "dies", "drains"]),
+        what=st.sampled_from(
+            [
+                "taken over",
+                "taken over",
+                "lease ends",
+                "heartbeat",
+                "dies",
+                "drains",
+                "time is over",
+                "nobody follows",
+            ]
+        ),
     )
     def worker(self, which, what):
         """A lease ends where its worker is too slow for it, and alive."""
