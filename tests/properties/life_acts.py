@@ -62,6 +62,8 @@ class Life:
             self.record.put.setdefault(run.id, {}).update(job.put)
             if job.rewound:
                 self.record.rewound.add((run.id, run.attempt))
+            if job.is_last or (job.rewound and run.max_attempts == 1):
+                self.record.last.add((run.id, run.attempt))
         await self.record.observe()
         for job, run in attempts:
             row = self.record.rows.get(run.id)

@@ -31,6 +31,8 @@ class Job:
         """Once it has begun in the run's row."""
         self.rewound = False
         """Whether the server was called: nothing of an earlier attempt is left then."""
+        self.is_last = False
+        """Whether its server has forbidden another attempt, or its caller."""
         self.ended = False
         """Whether it has ended the run's row."""
         self.put: dict[Cursor, tuple[Field, bytes]] = {}

@@ -74,7 +74,7 @@ class Process:
         await self.stands()
 
     async def stands(self) -> None:
-        while not await self._is_at_rest():
+        while not self.done and not await self._is_at_rest():
             self._moved.clear()
             await self._moved.wait()
         if self.done:

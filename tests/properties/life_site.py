@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from chatkit.errors import ErrorCode, StreamError
 from chatkit.server import ChatKitServer
 from chatkit.types import (
     AssistantMessageContent,
@@ -63,10 +64,11 @@ class ToldServer(ChatKitServer[Any]):
                     await job.attempt.journal.send(action)  # type: ignore[attr-defined]
                 case "forbid":
                     await context.forbid_next_attempt()
+                    job.is_last = True
                 case "finish":
                     return
                 case "fail":
-                    raise ValueError("as it was told")
+                    raise StreamError(ErrorCode.STREAM_ERROR, allow_retry=True)
                 case _:
                     pass
 
