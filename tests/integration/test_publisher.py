@@ -25,7 +25,8 @@ from relaykit.shared.journal import Batch, Cursor, Entry, Field, Journals, Journ
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.run import Status
-from relaykit.worker.publishing.publisher import MAX_PENDING, MAX_PENDING_BYTES, Publisher, RunJournal
+from relaykit.worker.publishing.journal_writer import MAX_PENDING, MAX_PENDING_BYTES, RunJournal
+from relaykit.worker.publishing.publisher import Publisher
 from tests.support.journals import TTL
 from tests.support.redis_clients import connections, kill
 from tests.support.servers.relay_servers import Script, ScriptedAnswers

@@ -35,7 +35,8 @@ from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.execution.cancel_handler import install_cancel_handler
 from relaykit.worker.execution.current_attempt import calling_store, is_executing, note_given_id
 from relaykit.worker.publishing.coalesce import Serialize
-from relaykit.worker.publishing.publisher import Publisher, RunJournal
+from relaykit.worker.publishing.journal_writer import RunJournal
+from relaykit.worker.publishing.publisher import Publisher
 from tests.properties.life_job import current_job
 from tests.properties.life_process import call_under_way, current_process, gated, stand_at_gate
 

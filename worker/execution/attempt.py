@@ -23,7 +23,7 @@ from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run
 from relaykit.worker.execution.stop import Stop
-from relaykit.worker.publishing.publisher import RunJournal
+from relaykit.worker.publishing.journal_writer import RunJournal
 
 
 class Attempt:

@@ -18,7 +18,7 @@ from chatkit.types import (
 )
 
 from relaykit.shared.runs.run import Kind, Run
-from relaykit.worker.publishing.publisher import RunJournal
+from relaykit.worker.publishing.journal_writer import RunJournal
 
 
 async def admission_events(server: ChatKitServer[Any], run: Run, context: Any) -> list[bytes]:
