@@ -165,10 +165,10 @@ def _of_sweeps(size: Size) -> list[Case]:
         Case("reaper.sweeps.OVERDUE", (reaper.OVERDUE_AT_ONCE,)),
         Case("reaper.sweeps.OLD_RUNS", (stays, None, "", page), "all stay"),
         Case("reaper.sweeps.OLD_RUNS", (goes, "-infinity", "", page), "most go"),
-        Case("reaper.sweeps.FORGET_RUNS", (old,)),
+        Case("reaper.sweeps.DELETE_RUNS", (old,)),
         Case("reaper.sweeps.OLD_THREADS", (stays, None, "", page)),
         Case("reaper.sweeps.LOCK_OLD_THREADS", ([f"thr_{number}" for number in range(1, 1 + page)],)),
-        Case("reaper.sweeps.FORGET_THREADS", (stays, [f"thr_{number}" for number in range(1, 1 + page)])),
+        Case("reaper.sweeps.DELETE_THREADS", (stays, [f"thr_{number}" for number in range(1, 1 + page)])),
     ]
 
 

@@ -65,5 +65,5 @@ class Renewal(IntFlag):
     """The user has stopped the run."""
     FOLLOWED = 4
     """A client follows the run; only told where ABANDON_SECONDS is on."""
-    RETAKEN = 8
+    REACQUIRED = 8
     """The lease had lapsed, no other worker had taken it, and it is held again."""

@@ -21,7 +21,7 @@ from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.execution.stop import Stop
-from relaykit.worker.keeper.heartbeat import RENEWED_AT_ONCE, Heartbeat
+from relaykit.worker.keeper.heartbeat import RENEWAL_BATCH, Heartbeat
 from relaykit.worker.main import create_worker
 from tests.support.journals import TTL
 from tests.support.leases import end_lease
@@ -121,18 +121,18 @@ async def test_a_beat_renews_many_leases_in_parts_and_none_that_was_released_mea
         raise AssertionError(f"{claim} was stopped: {reason}")
 
     queue = Releasing(redis)
-    many = 2 * RENEWED_AT_ONCE + 1
+    many = 2 * RENEWAL_BATCH + 1
     for number in range(many):
         await queue.enqueue(f"run_{number}")
     claims = await queue.claim(many, LEASE, token())
     held |= {claim.run_id: claim for claim in claims}
-    ended = claims[RENEWED_AT_ONCE + 7]
+    ended = claims[RENEWAL_BATCH + 7]
     beating = asyncio.create_task(
         Heartbeat(queue, settings.model_copy(update={"lease_seconds": 3.0}), held, stopped).run()
     )
     await wait_until("all are renewed", lambda: len(calls) >= 3 or beating.done())
     await end_tasks([beating])
-    assert [len(call) for call in calls[:3]] == [RENEWED_AT_ONCE, RENEWED_AT_ONCE - 1, 1]
+    assert [len(call) for call in calls[:3]] == [RENEWAL_BATCH, RENEWAL_BATCH - 1, 1]
     assert not await redis.exists(keys.lease(ended.run_id)), (
         "the lease of a run that had ended was taken again"
     )
@@ -158,7 +158,7 @@ async def test_a_lease_that_is_gone_is_taken_again_unless_somebody_else_has_it(q
     await queue.enqueue("run_a")
     (claim,) = await queue.claim(1, LEASE, token())
     await redis.flushdb()
-    assert await queue.renew([claim], LEASE, 80) == [Renewal.HELD | Renewal.RETAKEN]
+    assert await queue.renew([claim], LEASE, 80) == [Renewal.HELD | Renewal.REACQUIRED]
     assert await queue.enqueue("run_a") is False, "it has its place in the queue again"
     assert await queue.claim(1, LEASE, token()) == []
     assert await queue.renew([claim], LEASE, 80) == [Renewal.HELD]
@@ -376,7 +376,7 @@ async def test_drains_at_any_moment_cost_no_run_anything(settings):
 async def test_a_queue_that_was_emptied_loses_no_accepted_run(settings, monkeypatch):
     """The row is the truth: the reaper queues it again."""
     monkeypatch.setattr("relaykit.worker.reaper.reaper.QUEUED_SECONDS", 0.1)
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
     async with running(settings, ScriptedAnswers, workers=0) as system, AsyncExitStack() as stack:
         alice = await system.caller()
         askers = [

@@ -56,7 +56,7 @@ async def test_an_idle_api_asks_nothing(settings: Settings) -> None:
 
 async def test_an_idle_worker_asks_little(settings: Settings, monkeypatch) -> None:
     """Its commands in a second, and its statements in a turn of the reaper."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 1.0)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 1.0)
     whole = settings.model_copy(update={"database_pool_min": 4})
     with counted_statements() as statements:
         async with running(whole, lambda: BenchServer(None), apis=0):

@@ -25,10 +25,10 @@ PAGES = 100
 PAGES_OF: dict[str, int] = {
     # the reaper's, of up to 500 rows
     "reaper.sweeps.OLD_RUNS": 4_000,
-    "reaper.sweeps.FORGET_RUNS": 5_000,
+    "reaper.sweeps.DELETE_RUNS": 5_000,
     "reaper.sweeps.OLD_THREADS": 2_500,
     "reaper.sweeps.LOCK_OLD_THREADS": 1_500,
-    "reaper.sweeps.FORGET_THREADS": 5_000,
+    "reaper.sweeps.DELETE_THREADS": 5_000,
     "attachments.store._DELETE_UNSENT": 1_000,
     "attachments.store._FORGET_UNSENT": 1_000,
     # as many as wait: 50, each looked for in two small indexes

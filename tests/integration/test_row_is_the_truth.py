@@ -89,7 +89,7 @@ async def stage(issuer_key_file: Path, tmp_path_factory: pytest.TempPathFactory)
     try:
         async with AsyncExitStack() as stack:
             patch = stack.enter_context(pytest.MonkeyPatch.context())
-            patch.setattr("relaykit.worker.reaper.reaper.EVERY_SECONDS", 0.3)
+            patch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.3)
             patch.setattr("relaykit.worker.reaper.reaper.QUEUED_SECONDS", 0.5)
             directory = stack.enter_context(data_directory(folder))
             (redis, _), postgres = redis_services(directory), postgres_service(directory)

@@ -59,7 +59,7 @@ async def forget(place: Place, *thread_ids: str) -> None:
         await place.execute(
             "UPDATE threads SET updated_at = now() - interval '9 days' WHERE id = $1", thread_id
         )
-    assert (await Sweeps(place.database).forget_threads(5, OLDEST, 100)).deleted == len(thread_ids)
+    assert (await Sweeps(place.database).delete_threads(5, OLDEST, 100)).deleted == len(thread_ids)
 
 
 async def delete(place: Place, *thread_ids: str) -> None:

@@ -75,7 +75,7 @@ class Workers:
             return
         (renewal,) = await self.current.renew([claim], LEASE_SECONDS, JOURNAL_SECONDS)
         if holder is None:
-            assert renewal == Renewal.HELD | Renewal.RETAKEN
+            assert renewal == Renewal.HELD | Renewal.REACQUIRED
             self.holders[claim.run_id] = claim.token
             self.queued.add(claim.run_id)
         else:

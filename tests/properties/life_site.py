@@ -35,7 +35,7 @@ from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.execution.cancel_handler import install_cancel_handler
 from relaykit.worker.execution.current_attempt import calling_store, is_executing, note_given_id
 from relaykit.worker.publishing.coalesce import Serialize
-from relaykit.worker.publishing.journal_writer import RunJournal
+from relaykit.worker.publishing.journal_writer import JournalWriter
 from relaykit.worker.publishing.publisher import Publisher
 from tests.properties.life_job import current_job
 from tests.properties.life_process import call_under_way, current_process, gated, stand_at_gate
@@ -104,7 +104,7 @@ def _calling() -> Iterator[None]:
         yield
 
 
-class ToldJournal(RunJournal):
+class ToldJournal(JournalWriter):
     """Sends when the test says so, which also says whether the reply arrives, and whether half of it was sent."""
 
     async def _progress(self) -> None:
@@ -130,10 +130,10 @@ class ToldJournal(RunJournal):
 class ToldPublisher(Publisher):
     """Its loop does not run."""
 
-    def open(self, run_id: str, attempt: int, serialize: Serialize) -> RunJournal:
+    def open(self, run_id: str, attempt: int, serialize: Serialize) -> JournalWriter:
         return ToldJournal(self, run_id, attempt, serialize)
 
-    def schedule(self, journal: RunJournal, *, urgent: bool) -> None:
+    def schedule(self, journal: JournalWriter, *, urgent: bool) -> None:
         pass
 
 

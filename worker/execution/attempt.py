@@ -23,7 +23,7 @@ from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Run
 from relaykit.worker.execution.stop import Stop
-from relaykit.worker.publishing.journal_writer import RunJournal
+from relaykit.worker.publishing.journal_writer import JournalWriter
 
 
 class Attempt:
@@ -52,7 +52,7 @@ class Attempt:
 
     run: Run
     """Set by the step `start`, with the journal."""
-    journal: RunJournal
+    journal: JournalWriter
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
@@ -83,7 +83,7 @@ class Attempt:
         self._cancel: Callable[[], object] | None = None
         """The cancellation that waits for the store calls to end."""
 
-    def begin(self, run: Run, journal: RunJournal) -> None:
+    def begin(self, run: Run, journal: JournalWriter) -> None:
         """Notes the row, which says that the attempt has begun, and the journal that the attempt writes."""
         self.run, self.journal = run, journal
         self.when_lost(journal.close)  # what the journal has not taken by then, it never takes

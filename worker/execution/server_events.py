@@ -86,9 +86,9 @@ class ServerEvents:
                 if self._attempt.stopped is not None:
                     self._attempt.server_stops()
                     raise asyncio.CancelledError  # the server swallowed the one that it got
-                if not self._journal.has_room:
+                if not self._journal.has_capacity:
                     # here the SDK hears a cancellation, because it waits for this generator
-                    await self._journal.room()
+                    await self._journal.wait_for_capacity()
                 elif turns.is_over():  # a server that never waits
                     await asyncio.sleep(0)
                 if type(event) is ThreadItemUpdatedEvent:

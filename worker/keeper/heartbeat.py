@@ -23,9 +23,9 @@ BEATS_PER_LEASE = 3
 BEATS_TO_GIVE_UP = 2
 """So many beats in a row have to fail first. Those of a worker that is cut off have, when its leases are over; one that
 was paused beyond them finds that the call that was under way has timed out, and asks again."""
-RENEWED_AT_ONCE = 20
+RENEWAL_BATCH = 20
 """Leases a call, a fraction of a millisecond of Redis: thousands would hold up all who wait for it."""
-PART_OF_BEAT = 1 / 3
+SPREAD_FRACTION = 1 / 3
 """How much of a beat its calls are spread over: one after the other they would hold up this worker's claims."""
 
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ class Heartbeat:
         self._settings = settings
         self._claims = claims
         self._stop = stop
-        self._shown_at: dict[Claim, float] = {}
+        self._confirmed_at: dict[Claim, float] = {}
         """When each lease was last shown to hold, by this process's clock."""
         self._followed_at: dict[Claim, float] = {}
         """When a client was last seen to follow each run; from the first beat on."""
@@ -70,13 +70,13 @@ class Heartbeat:
         """Asks for the renewal also of leases that are over since a pause: perhaps no other worker took them."""
         started_at = time.monotonic()
         claims = self._held(started_at)
-        ends_at = min(self._shown_at.values(), default=started_at) + self._settings.lease_seconds
+        ends_at = min(self._confirmed_at.values(), default=started_at) + self._settings.lease_seconds
         left_seconds = ends_at - started_at
-        if left_seconds < beat_seconds * PART_OF_BEAT:  # they are over, or all but over
+        if left_seconds < beat_seconds * SPREAD_FRACTION:  # they are over, or all but over
             left_seconds = beat_seconds
         try:
             async with asyncio.timeout(min(beat_seconds, left_seconds)):
-                await self._renew(claims, beat_seconds * PART_OF_BEAT)
+                await self._renew(claims, beat_seconds * SPREAD_FRACTION)
         except (QueueUnavailable, TimeoutError) as error:
             RENEWALS_FAILED.inc()
             log.warning("leases not renewed", action="lease_renew", runs=len(claims), **failure(error))
@@ -91,18 +91,18 @@ class Heartbeat:
         claims = list(self._claims.values())  # in one step: the other thread changes it
         self._lost &= set(claims)
         held = [claim for claim in claims if claim not in self._lost]
-        self._shown_at = {claim: self._shown_at.get(claim, claim.asked_at) for claim in held}
+        self._confirmed_at = {claim: self._confirmed_at.get(claim, claim.asked_at) for claim in held}
         self._followed_at = {claim: self._followed_at.get(claim, now) for claim in held}
-        return sorted(held, key=self._shown_at.__getitem__)
+        return sorted(held, key=self._confirmed_at.__getitem__)
 
     def _give_up(self, now: float) -> None:
         """Gives up the leases that are over and could not be renewed: others may have them."""
-        for claim, shown_at in self._shown_at.items():
-            if shown_at + self._settings.lease_seconds <= now:
-                self._heed(claim, Renewal.LOST)
+        for claim, confirmed_at in self._confirmed_at.items():
+            if confirmed_at + self._settings.lease_seconds <= now:
+                self._on_renewal(claim, Renewal.LOST)
 
     async def _renew(self, claims: list[Claim], spread_seconds: float) -> None:
-        parts = [claims[first : first + RENEWED_AT_ONCE] for first in range(0, len(claims), RENEWED_AT_ONCE)]
+        parts = [claims[first : first + RENEWAL_BATCH] for first in range(0, len(claims), RENEWAL_BATCH)]
         for number, part in enumerate(parts):
             if number:
                 await asyncio.sleep(spread_seconds / len(parts))
@@ -113,17 +113,17 @@ class Heartbeat:
                 for claim, state in zip(held, await self._renew_some(held), strict=True):
                     if Renewal.HELD not in state and await self._is_claimed_again(claim):
                         continue
-                    self._shown_at[claim] = asked_at
+                    self._confirmed_at[claim] = asked_at
                     if Renewal.FOLLOWED in state:
                         self._followed_at[claim] = asked_at
-                    self._heed(claim, state)
+                    self._on_renewal(claim, state)
 
     async def _renew_some(self, claims: list[Claim]) -> list[Renewal]:
         states = await self._queue.renew(
             claims, self._settings.lease_seconds, self._settings.journal_ttl_seconds
         )
         for claim, state in zip(claims, states, strict=True):
-            if Renewal.RETAKEN in state:
+            if Renewal.REACQUIRED in state:
                 LEASES_RETAKEN.inc()
                 log.warning("lease taken again", action="lease_retaken", run_id=claim.run_id)
                 await self._queue.enqueue(claim.run_id)
@@ -139,7 +139,7 @@ class Heartbeat:
     def _is_held(self, claim: Claim) -> bool:
         return self._claims.get(claim.run_id) is claim
 
-    def _heed(self, claim: Claim, state: Renewal) -> None:
+    def _on_renewal(self, claim: Claim, state: Renewal) -> None:
         if not self._is_held(claim):
             return
         if Renewal.HELD not in state:
@@ -155,4 +155,4 @@ class Heartbeat:
 
     def _is_abandoned(self, claim: Claim) -> bool:
         limit_seconds = self._settings.abandon_seconds
-        return 0 < limit_seconds < self._shown_at[claim] - self._followed_at[claim]
+        return 0 < limit_seconds < self._confirmed_at[claim] - self._followed_at[claim]

@@ -23,8 +23,8 @@ MAX_TEXT_BYTES: Final = 64 * 1024
 
 Serialize = Callable[[ThreadStreamEvent], bytes]
 
-_TEXT = "\x01\x02\x03relaykit\x03\x02\x01"
-_MARK = to_json(_TEXT)
+_PLACEHOLDER_TEXT = "\x01\x02\x03relaykit\x03\x02\x01"
+_PLACEHOLDER = to_json(_PLACEHOLDER_TEXT)
 
 
 class Pending:
@@ -67,13 +67,13 @@ class Pending:
         if key != self._key:
             self._close_delta()
             self._key = key
-            before, _, behind = self._serialized(_marked(event)).partition(_MARK)
+            before, _, behind = self._serialized(_with_placeholder(event)).partition(_PLACEHOLDER)
             self._around = (before, behind)
         self._open = True
         self._text.append(update.delta)
         self.size += len(update.delta)
 
-    def take(self) -> list[bytes]:
+    def drain(self) -> list[bytes]:
         """All that waits, which then waits no more."""
         self._close_delta()
         ready, self._ready, self.size = self._ready, [], 0
@@ -106,6 +106,6 @@ def _pieces(text: str) -> Iterator[str]:
     return (text[start : start + step] for start in range(0, len(text) or 1, step))
 
 
-def _marked(event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
+def _with_placeholder(event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
     """A copy whose text is the mark, which no id can hold: JSON has it with its control characters escaped."""
-    return event.model_copy(update={"update": event.update.model_copy(update={"delta": _TEXT})})
+    return event.model_copy(update={"update": event.update.model_copy(update={"delta": _PLACEHOLDER_TEXT})})

@@ -22,7 +22,7 @@ MAX_PENDING = 512
 MAX_PENDING_BYTES = 1024 * 1024
 
 
-class RunJournal:
+class JournalWriter:
     """One attempt's end of the journal: puts at once, flushes later."""
 
     def __init__(self, publisher: Publisher, run_id: str, attempt: int, serialize: Serialize) -> None:
@@ -59,13 +59,13 @@ class RunJournal:
         return len(self._pending) > MAX_PENDING // 2 or self._pending.size > MAX_PENDING_BYTES // 2
 
     @property
-    def has_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether no more is pending than may be."""
         return len(self._pending) <= MAX_PENDING and self._pending.size <= MAX_PENDING_BYTES
 
-    async def room(self) -> None:
+    async def wait_for_capacity(self) -> None:
         """Waits while more is pending than may be. Raises Fenced."""
-        while not self.has_room:
+        while not self.has_capacity:
             await self._progress()
 
     async def mark(self, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> None:
@@ -95,7 +95,7 @@ class RunJournal:
 
     def end(self, status: str) -> None:
         """Puts the end entry, which must be the last."""
-        self._others = [*self._drained(), (Field.END, status.encode())]
+        self._others = [*self._drain(), (Field.END, status.encode())]
         self._is_urgent = True
         self._publisher.schedule(self, urgent=True)
 
@@ -104,8 +104,8 @@ class RunJournal:
             raise self.refused.result()
         await self._moved.wait()
 
-    def _drained(self) -> list[tuple[Field, bytes]]:
-        entries = self._others + [(Field.EVENT, payload) for payload in self._pending.take()]
+    def _drain(self) -> list[tuple[Field, bytes]]:
+        entries = self._others + [(Field.EVENT, payload) for payload in self._pending.drain()]
         self._others = []
         self._is_urgent = False
         return entries
@@ -125,7 +125,7 @@ class RunJournal:
             return None
         if self._in_flight is not None:
             return self._in_flight
-        entries = self._drained()
+        entries = self._drain()
         if not entries:
             return None
         self._in_flight = Batch(
@@ -138,7 +138,7 @@ class RunJournal:
         self._next_seq += len(entries)
         return self._in_flight
 
-    def took(self, reply: Any) -> None:
+    def on_reply(self, reply: Any) -> None:
         """Hears what became of the batch in flight."""
         outcome, _ = appended(reply)
         self._in_flight = None

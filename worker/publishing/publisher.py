@@ -20,7 +20,7 @@ from relaykit.shared.log import failure
 from relaykit.shared.redis.client import Redis, translated
 from relaykit.shared.settings import Settings
 from relaykit.worker.publishing.coalesce import Serialize
-from relaykit.worker.publishing.journal_writer import RunJournal
+from relaykit.worker.publishing.journal_writer import JournalWriter
 
 LINGER_SECONDS = 0.0025
 """From one flush to the next, for each run that was in it, where that brings nothing but more pieces of items that are
@@ -39,16 +39,16 @@ class Publisher:
         self._redis = redis
         self._journals = journals
         self._settings = settings
-        self._dirty: dict[RunJournal, None] = {}
+        self._dirty: dict[JournalWriter, None] = {}
         self._due = asyncio.Event()
         self._lingering: asyncio.TimerHandle | None = None
         self._lingers_until = 0.0
         """By the event loop's clock."""
 
-    def open(self, run_id: str, attempt: int, serialize: Serialize) -> RunJournal:
-        return RunJournal(self, run_id, attempt, serialize)
+    def open(self, run_id: str, attempt: int, serialize: Serialize) -> JournalWriter:
+        return JournalWriter(self, run_id, attempt, serialize)
 
-    def schedule(self, journal: RunJournal, *, urgent: bool) -> None:
+    def schedule(self, journal: JournalWriter, *, urgent: bool) -> None:
         """Has the journal flushed: now, or with the others a moment after the last flush."""
         self._dirty[journal] = None
         if urgent:
@@ -56,7 +56,7 @@ class Publisher:
         elif self._lingering is None and not self._due.is_set():
             self._lingering = asyncio.get_running_loop().call_at(self._lingers_until, self._due.set)
 
-    async def mark(self, journal: RunJournal, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> str:
+    async def mark(self, journal: JournalWriter, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> str:
         """Whether the journal took the mark: ok, fenced or ended."""
         run_id, attempt = journal.run_id, journal.attempt
         outcome, _ = await self._journals.mark(run_id, attempt)
@@ -97,12 +97,12 @@ class Publisher:
             for (journal, _), reply in zip(batches, replies, strict=True):
                 self._settle(journal, reply)
 
-    def _settle(self, journal: RunJournal, reply: Any) -> None:
+    def _settle(self, journal: JournalWriter, reply: Any) -> None:
         if isinstance(reply, Exception):
             log.warning("append failed", action="publisher_append", run_id=journal.run_id, **failure(reply))
             self.schedule(journal, urgent=True)
             return
-        journal.took(reply)
+        journal.on_reply(reply)
         if journal.waits:  # what came while the batch was in flight
             self.schedule(journal, urgent=journal.is_urgent)
 

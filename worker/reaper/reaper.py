@@ -25,12 +25,12 @@ from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import Run
 from relaykit.shared.settings import Settings
-from relaykit.worker.reaper.sweeps import OLDEST, Forgotten, OwnedRun, Place, Sweeps
+from relaykit.worker.reaper.sweeps import OLDEST, OwnedRun, PageCursor, SweepResult, Sweeps
 
-EVERY_SECONDS = 5.0
-OF_A_TURN = 0.9
-"""The turn's key in Redis expires after this part of EVERY_SECONDS, a little early: otherwise a single worker would
-find its own key still there, and skip every second turn."""
+TURN_INTERVAL_SECONDS = 5.0
+TURN_SLACK = 0.1
+"""The turn's key in Redis expires this part of TURN_INTERVAL_SECONDS early: otherwise a single worker would find its
+own key still there, and skip every second turn."""
 QUEUED_SECONDS = 2.0
 """A run that was queued this long ago has its job, or has lost it."""
 STRANDED_AT_ONCE = 500
@@ -43,7 +43,7 @@ DELETE_AT_ONCE = 500
 DELETE_STEPS = 20
 """So many times DELETE_AT_ONCE old rows are looked at in a turn that deletes; the next one goes on from there, so that
 what is old and stays costs the same however much it is."""
-DELETE_EVERY = 12
+DELETE_EVERY_TURNS = 12
 """One of this many turns deletes what is old."""
 
 log = structlog.get_logger()
@@ -59,23 +59,23 @@ class Reaper:
     endings: Endings
     attachments: ObjectAttachmentStore | None
     redis_check: RedisCheck | None = None
-    places: dict[str, Place] = field(default_factory=dict)
+    cursors: dict[str, PageCursor] = field(default_factory=dict)
     """Up to where it has looked at what is old."""
 
     async def run(self) -> None:
         """Takes a turn every few seconds until cancelled; an outage is waited out."""
         turn = 0
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(TURN_INTERVAL_SECONDS)
             turn += 1
             try:
                 async with self._leading() as leads:
                     if leads:
-                        if await self.queue.is_turn(EVERY_SECONDS * OF_A_TURN):
+                        if await self.queue.is_turn(TURN_INTERVAL_SECONDS * (1 - TURN_SLACK)):
                             if self.redis_check is not None:
                                 await self.redis_check.renew()
                             await self.requeue()
-                        if turn % DELETE_EVERY == 0:
+                        if turn % DELETE_EVERY_TURNS == 0:
                             await self.delete_old()
             except (DatabaseUnavailable, QueueUnavailable, StorageUnavailable) as error:
                 log.warning("the reaper waits", action="reaper_retry", code=error.code, **failure(error))
@@ -120,10 +120,12 @@ class Reaper:
         sweeps, settings = Sweeps(self.database), self.settings
         if settings.retention_days and settings.chatkit_store == "postgres":
             days = settings.retention_days
-            await self._delete("threads", lambda place: sweeps.forget_threads(days, place, DELETE_AT_ONCE))
+            await self._delete("threads", lambda cursor: sweeps.delete_threads(days, cursor, DELETE_AT_ONCE))
         if settings.run_retention_days:
             days_of_runs = settings.run_retention_days
-            await self._delete("runs", lambda place: sweeps.forget_runs(days_of_runs, place, DELETE_AT_ONCE))
+            await self._delete(
+                "runs", lambda cursor: sweeps.delete_runs(days_of_runs, cursor, DELETE_AT_ONCE)
+            )
         if self.attachments is not None:
             await self.attachments.sweep()
 
@@ -139,13 +141,13 @@ class Reaper:
         log.warning("run queued again", action="reaper_requeued", run_id=run.id, status=status)
         await self.endings.enqueue(run)
 
-    async def _delete(self, what: str, step: Callable[[Place], Awaitable[Forgotten]]) -> None:
+    async def _delete(self, what: str, step: Callable[[PageCursor], Awaitable[SweepResult]]) -> None:
         for _ in range(DELETE_STEPS):
-            deleted, place = await step(self.places.get(what, OLDEST))
-            self.places[what] = place
+            deleted, cursor = await step(self.cursors.get(what, OLDEST))
+            self.cursors[what] = cursor
             if deleted:
                 log.info("deleted what is old", action="reaper_deleted", what=what, count=deleted)
-            if place == OLDEST:
+            if cursor == OLDEST:
                 return
 
 

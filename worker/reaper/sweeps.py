@@ -53,12 +53,12 @@ WHERE id = ANY (ARRAY (SELECT run_id FROM awaited_calls WHERE until_at <= now() 
 OLD_RUNS: Final = """
 SELECT id, ended_at AS at,
     (SELECT true FROM runs AS newer WHERE newer.thread_id = old.thread_id AND newer.seq > old.seq LIMIT 1) IS TRUE
-    OR (SELECT true FROM threads WHERE threads.id = old.thread_id) IS NULL AS forgettable
+    OR (SELECT true FROM threads WHERE threads.id = old.thread_id) IS NULL AS deletable
 FROM runs AS old
 WHERE ended_at < now() - $1 * interval '1 day' AND (ended_at, id) > (coalesce($2::timestamptz, '-infinity'), $3)
 ORDER BY ended_at, id LIMIT $4
 """
-FORGET_RUNS: Final = """
+DELETE_RUNS: Final = """
 DELETE FROM runs
 WHERE id = ANY (ARRAY (SELECT id FROM runs WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED))
 RETURNING id
@@ -70,7 +70,7 @@ _UNUSED = """(
 ) IS NULL"""
 
 OLD_THREADS: Final = f"""
-SELECT id, updated_at AS at, {_UNUSED} AS forgettable FROM threads
+SELECT id, updated_at AS at, {_UNUSED} AS deletable FROM threads
 WHERE updated_at < now() - $1 * interval '1 day'
     AND (updated_at, id) > (coalesce($2::timestamptz, '-infinity'), $3)
 ORDER BY updated_at, id LIMIT $4
@@ -78,19 +78,19 @@ ORDER BY updated_at, id LIMIT $4
 # Two statements: the second sees what was admitted before the first had the locks, and nothing is admitted after.
 LOCK_OLD_THREADS: Final = "SELECT id FROM threads WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED"
 # An attachment that another thread shows is that thread's from now on.
-FORGET_THREADS: Final = f"""
-WITH forgotten AS (
+DELETE_THREADS: Final = f"""
+WITH deleted AS (
     DELETE FROM threads WHERE id = ANY ($2) AND {_UNUSED} RETURNING id
 ), other AS MATERIALIZED (
     SELECT attachment_id, threads.id AS thread_id FROM attachment_threads
     JOIN threads ON threads.id = attachment_threads.thread_id
-    WHERE attachment_id IN (SELECT id FROM attachments WHERE thread_id IN (SELECT id FROM forgotten))
-        AND threads.id NOT IN (SELECT id FROM forgotten)
+    WHERE attachment_id IN (SELECT id FROM attachments WHERE thread_id IN (SELECT id FROM deleted))
+        AND threads.id NOT IN (SELECT id FROM deleted)
     FOR KEY SHARE OF threads
 ), moved AS (
     UPDATE attachments SET thread_id = other.thread_id FROM other WHERE attachments.id = other.attachment_id
 )
-SELECT id FROM forgotten
+SELECT id FROM deleted
 """  # noqa: S608
 
 
@@ -101,21 +101,21 @@ class OwnedRun(NamedTuple):
     owner: Owner
 
 
-class Place(NamedTuple):
+class PageCursor(NamedTuple):
     """Up to where the old rows were looked at: the last one's time, and its id."""
 
     at: datetime | None
     id: str
 
 
-OLDEST = Place(None, "")
+OLDEST = PageCursor(None, "")
 
 
-class Forgotten(NamedTuple):
-    """What a step came to. `place` is where the next one begins: OLDEST after the last of the old rows."""
+class SweepResult(NamedTuple):
+    """What a step came to. `cursor` is where the next one begins: OLDEST after the last of the old rows."""
 
     deleted: int
-    place: Place
+    cursor: PageCursor
 
 
 class Sweeps:
@@ -163,29 +163,29 @@ class Sweeps:
         async with self._database.connection() as connection:
             return [run_of(row) for row in await connection.fetch(OVERDUE, limit)]
 
-    async def forget_runs(self, older_than_days: float, after: Place, limit: int) -> Forgotten:
+    async def delete_runs(self, older_than_days: float, after: PageCursor, limit: int) -> SweepResult:
         """Of the next `limit` runs that ended so long ago: deletes all but the newest of each thread."""
         async with self._database.connection() as connection:
             old = await connection.fetch(OLD_RUNS, older_than_days, *after, limit)
-            forgotten = await connection.fetch(FORGET_RUNS, _forgettable(old))
-        return Forgotten(len(forgotten), _place(old, limit))
+            deleted = await connection.fetch(DELETE_RUNS, _deletable(old))
+        return SweepResult(len(deleted), _cursor_after(old, limit))
 
-    async def forget_threads(self, older_than_days: float, after: Place, limit: int) -> Forgotten:
+    async def delete_threads(self, older_than_days: float, after: PageCursor, limit: int) -> SweepResult:
         """Of the next `limit` threads that old: deletes those that were not used since, with everything in them."""
         async with self._database.transaction() as connection:
             old = await connection.fetch(OLD_THREADS, older_than_days, *after, limit)
-            locked = [row["id"] for row in await connection.fetch(LOCK_OLD_THREADS, _forgettable(old))]
-            forgotten = await connection.fetch(FORGET_THREADS, older_than_days, locked)
-        return Forgotten(len(forgotten), _place(old, limit))
+            locked = [row["id"] for row in await connection.fetch(LOCK_OLD_THREADS, _deletable(old))]
+            deleted = await connection.fetch(DELETE_THREADS, older_than_days, locked)
+        return SweepResult(len(deleted), _cursor_after(old, limit))
 
 
 def _owned(row: asyncpg.Record) -> OwnedRun:
     return OwnedRun(row["id"], Owner(tenant=row["tenant"], user_id=row["owner"]))
 
 
-def _forgettable(old: list[asyncpg.Record]) -> list[str]:
-    return [row["id"] for row in old if row["forgettable"]]
+def _deletable(old: list[asyncpg.Record]) -> list[str]:
+    return [row["id"] for row in old if row["deletable"]]
 
 
-def _place(old: list[asyncpg.Record], limit: int) -> Place:
-    return Place(old[-1]["at"], old[-1]["id"]) if len(old) == limit else OLDEST
+def _cursor_after(old: list[asyncpg.Record], limit: int) -> PageCursor:
+    return PageCursor(old[-1]["at"], old[-1]["id"]) if len(old) == limit else OLDEST

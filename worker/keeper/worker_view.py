@@ -11,7 +11,7 @@ from relaykit.worker.execution.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class WorkerView:
     """Read in the keeper's thread, while the worker's loop goes on or stands still."""
 
     claims: Mapping[str, Claim]
