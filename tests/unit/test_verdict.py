@@ -6,7 +6,7 @@ import pytest
 
 from relaykit.shared.runs.run import TRANSITIONS, Status
 from relaykit.worker.execution.stop import Stop
-from relaykit.worker.execution.verdict import EXHAUSTED, HANDED_BACK, LOST, End, Ending, Verdict, decide
+from relaykit.worker.execution.verdict import EXHAUSTED, HANDED_BACK, LOST, Exit, Result, Verdict, decide
 
 COMPLETED = Verdict(Status.COMPLETED)
 CANCELLED = Verdict(Status.CANCELLED)
@@ -21,38 +21,38 @@ INTERNAL = Verdict(Status.FAILED, "internal", shows_error=True)
 # by the stop: none, the user's, a time-out, abandoned, a lost lease
 STOPS = (None, Stop.USER, Stop.TIMEOUT, Stop.ABANDONED, Stop.LOST)
 TABLE = {
-    Ending(End.SERVED): (COMPLETED, CANCELLED, TIMEOUT, ABANDONED, LOST),
-    Ending(End.SERVED, "stream.error"): (SERVER_ERROR, CANCELLED, TIMEOUT, ABANDONED, LOST),
-    Ending(End.FAILED, "internal"): (INTERNAL, CANCELLED, TIMEOUT, ABANDONED, LOST),
-    Ending(End.REFUSED, "server_refused"): (REFUSED, REFUSED, REFUSED, REFUSED, LOST),
-    Ending(End.EXHAUSTED, EXHAUSTED): (SPENT, SPENT, SPENT, SPENT, LOST),
-    Ending(End.FENCED): (LOST, LOST, LOST, LOST, LOST),
+    Result(Exit.SERVED): (COMPLETED, CANCELLED, TIMEOUT, ABANDONED, LOST),
+    Result(Exit.SERVED, "stream.error"): (SERVER_ERROR, CANCELLED, TIMEOUT, ABANDONED, LOST),
+    Result(Exit.FAILED, "internal"): (INTERNAL, CANCELLED, TIMEOUT, ABANDONED, LOST),
+    Result(Exit.REFUSED, "server_refused"): (REFUSED, REFUSED, REFUSED, REFUSED, LOST),
+    Result(Exit.EXHAUSTED, EXHAUSTED): (SPENT, SPENT, SPENT, SPENT, LOST),
+    Result(Exit.FENCED): (LOST, LOST, LOST, LOST, LOST),
 }
 CASES = [
-    (ending, stop, verdict)
-    for ending, verdicts in TABLE.items()
+    (result, stop, verdict)
+    for result, verdicts in TABLE.items()
     for stop, verdict in zip(STOPS, verdicts, strict=True)
 ]
 
 
 @pytest.mark.parametrize("allows_another", [True, False])
-@pytest.mark.parametrize(("ending", "stop", "verdict"), CASES)
+@pytest.mark.parametrize(("result", "stop", "verdict"), CASES)
 def test_an_attempt_comes_to(
-    ending: Ending, stop: Stop | None, verdict: Verdict, allows_another: bool
+    result: Result, stop: Stop | None, verdict: Verdict, allows_another: bool
 ) -> None:
     """Whether the run may be executed again is asked by a drain alone."""
-    assert decide(ending, stop, allows_another=allows_another) == verdict
+    assert decide(result, stop, allows_another=allows_another) == verdict
 
 
-@pytest.mark.parametrize("ending", TABLE)
-def test_a_drain_hands_back_what_may_be_executed_again_and_ends_the_rest(ending: Ending) -> None:
-    is_fenced = ending.end is End.FENCED
-    assert decide(ending, Stop.DRAIN, allows_another=True) == (LOST if is_fenced else HANDED_BACK)
-    assert decide(ending, Stop.DRAIN, allows_another=False) == (LOST if is_fenced else INTERRUPTED)
+@pytest.mark.parametrize("result", TABLE)
+def test_a_drain_hands_back_what_may_be_executed_again_and_ends_the_rest(result: Result) -> None:
+    is_fenced = result.exit is Exit.FENCED
+    assert decide(result, Stop.DRAIN, allows_another=True) == (LOST if is_fenced else HANDED_BACK)
+    assert decide(result, Stop.DRAIN, allows_another=False) == (LOST if is_fenced else INTERRUPTED)
 
 
-def test_every_ending_and_stop_is_in_the_table() -> None:
-    assert {ending.end for ending in TABLE} == set(End)
+def test_every_exit_and_stop_is_in_the_table() -> None:
+    assert {result.exit for result in TABLE} == set(Exit)
     assert {*STOPS, Stop.DRAIN} == {None, *Stop}
 
 

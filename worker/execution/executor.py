@@ -38,7 +38,7 @@ from relaykit.worker.execution.restore import admission_events, show_call
 from relaykit.worker.execution.rewind import news, read_shown, take_back
 from relaykit.worker.execution.server_events import Prepared
 from relaykit.worker.execution.stop import Stop
-from relaykit.worker.execution.verdict import EXHAUSTED, HANDED_BACK, LOST, End, Ending, Verdict, decide
+from relaykit.worker.execution.verdict import EXHAUSTED, HANDED_BACK, LOST, Exit, Result, Verdict, decide
 from relaykit.worker.publishing.publisher import Publisher
 
 log = structlog.get_logger()
@@ -82,8 +82,8 @@ class Executor:
             if not await self._start(attempt, uncounted=uncounted):
                 return await self._complete_ended(attempt)
             with self._timed(attempt):
-                ending = await self._answer(attempt)
-            verdict = decide(ending, attempt.stopped, allows_another=self._allows_another(attempt))
+                result = await self._answer(attempt)
+            verdict = decide(result, attempt.stopped, allows_another=self._allows_another(attempt))
             return await self._settle(attempt, verdict)
 
     def lose(self, run_id: str) -> None:
@@ -98,8 +98,8 @@ class Executor:
         for attempt in self.attempts.values():
             attempt.stop(Stop.DRAIN)
 
-    async def _answer(self, attempt: Attempt) -> Ending:
-        """The steps between the row's start and its end. What they raise is an ending too."""
+    async def _answer(self, attempt: Attempt) -> Result:
+        """The steps between the row's start and its end. What they raise is a result too."""
         try:
             request = self._request(attempt)
             with acting_as(request):
@@ -116,15 +116,15 @@ class Executor:
                     prepared = await self._fence_and_prepare(attempt)
                 await self._show_given_up_call(attempt)
                 await produce(attempt, self._user, prepared)
-                return Ending(End.SERVED, attempt.error_code)
+                return Result(Exit.SERVED, attempt.error_code)
         except (Fenced, Stopping):
-            return Ending(End.FENCED)
+            return Result(Exit.FENCED)
         except Exception as error:
             # with its thread the run is stopped, and then has nothing to load
             is_deleted = attempt.stopped is Stop.USER and isinstance(error, NotFoundError)
             if not is_deleted:
                 log.error("the run failed", action="run_failed", **failure(error))  # noqa: TRY400
-            return Ending(End.FAILED, error.code if isinstance(error, ContextTimeout) else "internal")
+            return Result(Exit.FAILED, error.code if isinstance(error, ContextTimeout) else "internal")
 
     # The steps
 
@@ -223,10 +223,10 @@ class Executor:
             return refusal
         return None
 
-    async def _refuse(self, attempt: Attempt, refusal: ServerRefused) -> Ending:
+    async def _refuse(self, attempt: Attempt, refusal: ServerRefused) -> Result:
         """Shows the refusal. Our store takes back without the site's context what the attempts before left."""
         if attempt.stopped is Stop.USER:
-            return Ending(End.SERVED)
+            return Result(Exit.SERVED)
         place = failure(refusal.__cause__ or refusal)
         log.warning("the server refuses the run", action="run_refused", status=refusal.status, **place)
         if self._user.is_store_ours:
@@ -235,9 +235,9 @@ class Executor:
                 await self._rewind(attempt)
         shown = stream_error(refusal)
         attempt.journal.put(ErrorEvent(code="custom", message=shown.message, allow_retry=shown.allow_retry))
-        return Ending(End.REFUSED, refusal.code)
+        return Result(Exit.REFUSED, refusal.code)
 
-    async def _give_up(self, attempt: Attempt) -> Ending:
+    async def _give_up(self, attempt: Attempt) -> Result:
         """Shows that the run has no attempt left, and finds the client tool call that it is to give up."""
         with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
             await self._fence(attempt)
@@ -245,7 +245,7 @@ class Executor:
             await attempt.journal.flush()
         store, run, context = self._user.server.store, attempt.run, attempt.context
         attempt.pending_call = await persist(attempt, lambda: find_left_call(store, run, context))
-        return Ending(End.EXHAUSTED, EXHAUSTED)
+        return Result(Exit.EXHAUSTED, EXHAUSTED)
 
     async def _show_given_up_call(self, attempt: Attempt) -> None:
         run, context = attempt.run, attempt.context

@@ -1,4 +1,4 @@
-"""What an attempt has come to: one decision, from how its steps ended and what has stopped it. Pure."""
+"""What an attempt has come to: one decision, made from the result of its steps and what has stopped it. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ EXHAUSTED: Final = "attempts_exhausted"
 """The error of a run whose workers were lost too often."""
 
 
-class End(Enum):
-    """Where the steps before `settle` ended."""
+class Exit(Enum):
+    """Where an attempt left the steps before `settle`."""
 
     SERVED = "served"
     """The server's events have ended, or a stop has ended them. The error is that of their last event, if it is one."""
@@ -27,10 +27,10 @@ class End(Enum):
     """A newer attempt has begun, or the lease is another worker's."""
 
 
-class Ending(NamedTuple):
-    """How the steps before `settle` ended, with the error's code if there is one."""
+class Result(NamedTuple):
+    """What the steps before `settle` came to, with the error's code if there is one."""
 
-    end: End
+    exit: Exit
     error: str | None = None
 
 
@@ -49,18 +49,18 @@ LOST: Final = Verdict(Status.RUNNING)
 """The run is another attempt's: this one writes nothing more."""
 
 
-def decide(ending: Ending, stopped: Stop | None, *, allows_another: bool) -> Verdict:
+def decide(result: Result, stopped: Stop | None, *, allows_another: bool) -> Verdict:
     """The verdict. `allows_another`: the run may be executed again, should this attempt not end it.
 
     A lost lease overrides everything. A drain comes next: it ends no run that may be executed again. The other stops
     override what the server has made of them, but neither the refusal nor the exhaustion of the run.
     """
-    if ending.end is End.FENCED or stopped is Stop.LOST:
+    if result.exit is Exit.FENCED or stopped is Stop.LOST:
         return LOST
     if stopped is Stop.DRAIN:
         return HANDED_BACK if allows_another else Verdict(Status.FAILED, "interrupted", shows_error=True)
-    if ending.end is End.REFUSED or ending.end is End.EXHAUSTED:
-        return Verdict(Status.FAILED, ending.error)
+    if result.exit is Exit.REFUSED or result.exit is Exit.EXHAUSTED:
+        return Verdict(Status.FAILED, result.error)
     match stopped:
         case Stop.USER:
             return Verdict(Status.CANCELLED)
@@ -68,9 +68,9 @@ def decide(ending: Ending, stopped: Stop | None, *, allows_another: bool) -> Ver
             return Verdict(Status.CANCELLED, "abandoned")
         case Stop.TIMEOUT:
             return Verdict(Status.FAILED, "timeout", shows_error=True)
-        case None if ending.error is None:
+        case None if result.error is None:
             return Verdict(Status.COMPLETED)
         case None:
-            return Verdict(Status.FAILED, ending.error, shows_error=ending.end is End.FAILED)
+            return Verdict(Status.FAILED, result.error, shows_error=result.exit is Exit.FAILED)
         case _:
             assert_never(stopped)
