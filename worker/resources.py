@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """`claims` are those that are renewed, by run id."""
+    """The services, opened. The keeper renews `claims`, by run id."""
 
     claims: dict[str, Claim]
     commands: Redis

@@ -57,7 +57,7 @@ class Attempt:
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.context: Any = None
-        """What the site's server is called with."""
+        """The context that the site's server is called with."""
         self.stopped: Stop | None = None
         """The reason to stop, if there is one."""
         self.stop_requested: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -68,7 +68,7 @@ class Attempt:
         self.producer: asyncio.Task[None] | None = None
         """The task that runs the server, while it runs."""
         self.is_left_behind = False
-        """Whether the run went on to its end without a server that would not stop."""
+        """Whether the run ends without waiting for its server, which would not stop."""
         self.sdk_notified = False
         """Whether the SDK has called the server's `handle_stream_cancelled`."""
         self.store_calls = 0
@@ -76,9 +76,9 @@ class Attempt:
         self.given_ids: set[str] = set()
         """The ids that our store has made for the attempt."""
         self.last_error: ErrorEvent | None = None
-        """The error that the server's events ended with, if they did."""
+        """The error that was the last of the server's events, if it was one."""
         self.pending_call: str | None = None
-        """The client tool call that the server's events ended with, if they did: their last whole item."""
+        """The client tool call that is the server's last whole item, if it is one."""
         self._on_lost: Callable[[], None] | None = None
         self._cancel: Callable[[], object] | None = None
         """The cancellation that waits for the store calls to end."""
@@ -104,7 +104,7 @@ class Attempt:
 
     @property
     def error_code(self) -> str | None:
-        """The code of the error that the server's events ended with, if they did."""
+        """The code of `last_error`."""
         if self.last_error is None:
             return None
         code = self.last_error.code
@@ -154,11 +154,11 @@ class Attempt:
     def store_call_ended(self) -> None:
         self.store_calls -= 1
         if not self.store_calls and self._cancel is not None:
-            # not before the server has gone on: what it was called for is shown by then
+            # not before the server continues: the item that it has stored is shown by then
             asyncio.get_running_loop().call_soon(self._cancel_at_last)
 
     def server_stops(self) -> None:
-        """The server ends because of the stop: a cancellation besides would cut short what it cleans up."""
+        """The server ends because of the stop. A cancellation besides would cut its clean-up short."""
         self._cancel = None
 
     def _cancel_at_last(self) -> None:

@@ -11,14 +11,14 @@ from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.stop import Stop
 
 served_attempt: ContextVar[Attempt | None] = ContextVar("relaykit_served_attempt", default=None)
-"""Set only in the task that runs the server, and in those that the server starts."""
+"""The attempt whose server the task runs: set only in the producer, and in the tasks that the server starts."""
 
 _executed_attempt: ContextVar[Attempt | None] = ContextVar("relaykit_executed_attempt", default=None)
 
 
 @contextmanager
 def executing(attempt: Attempt) -> Iterator[None]:
-    """What is done in the block, and by the tasks that it starts, belongs to the attempt's execution."""
+    """The block, and the tasks that it starts, belong to the attempt's execution."""
     token = _executed_attempt.set(attempt)
     try:
         yield
@@ -41,10 +41,10 @@ def note_given_id(item_id: str) -> None:
 
 @contextmanager
 def calling_store() -> Iterator[None]:
-    """The block is a call of our store: the attempt that it belongs to knows of it.
+    """The block is a call of our store, which the task's attempt counts as under way.
 
     Where the fence refuses the call, or this process has closed its database, the attempt is lost before the server
-    hears of it, so that no event that is made of the refusal is shown. The server is not cancelled for that: it is
+    gets the refusal, because no event that is made of it may be shown. The server is not cancelled for that: it is
     unwinding already.
     """
     attempt = _executed_attempt.get()

@@ -93,7 +93,7 @@ class Executor:
             attempt.stop(Stop.LOST)
 
     def drain(self) -> None:
-        """Stops all attempts, and those that are about to begin: their runs are handed back."""
+        """Stops all attempts, and those that are about to begin, so that their runs are handed back."""
         self._draining = True
         for attempt in self.attempts.values():
             attempt.stop(Stop.DRAIN)

@@ -47,7 +47,7 @@ class Prepared:
     thread: ThreadMetadata
     stream: Stream
     opening: ThreadStreamEvent | None = None
-    """What the SDK is given before the server is called."""
+    """The event that the SDK gets before the server is called, if there is one."""
 
 
 class ServerEvents:
@@ -65,7 +65,7 @@ class ServerEvents:
         self._deltas = DeltaText()
 
     async def read(self) -> AsyncGenerator[ThreadStreamEvent, None]:
-        """Raises what the server does. However it ends, the server's own generator ends before it, in the same task."""
+        """Raises what the server raises. However it ends, the server's own generator ends first, in the same task."""
         source: AsyncIterator[ThreadStreamEvent] | None = None
         turns = LoopTurns()
         try:
@@ -81,7 +81,7 @@ class ServerEvents:
                     break
                 except (Exception, asyncio.CancelledError):
                     raise
-                except BaseException as error:  # not a GeneratorExit of ours: that comes at a yield
+                except BaseException as error:  # GeneratorExit comes only at the yields below
                     raise ServerCrashed from error
                 if self._attempt.stopped is not None:
                     self._attempt.server_stops()
@@ -135,7 +135,7 @@ class ServerEvents:
         return None
 
     def _well_formed(self, event: Event) -> Event:
-        """The event as any store can take it. Ours makes its texts well-formed by itself, and so does the journal."""
+        """The event as any store takes it. Our store makes its texts well-formed by itself, and so does the journal."""
         return event if self._is_store_ours else well_formed_copy(event)
 
     async def _close(self, source: AsyncIterator[ThreadStreamEvent] | None) -> None:

@@ -21,18 +21,18 @@ from relaykit.worker.metrics import LEASES_LOST, LEASES_RETAKEN, RENEWALS_FAILED
 
 BEATS_PER_LEASE = 3
 BEATS_TO_GIVE_UP = 2
-"""So many beats in a row have to fail first. Those of a worker that is cut off have, when its leases are over; one that
-was paused beyond them finds that the call that was under way has timed out, and asks again."""
+"""Leases are given up after this many failed beats in a row. A worker that is cut off has had them when its leases end;
+a worker that was paused for longer finds that its call has timed out, and asks once more."""
 RENEWAL_BATCH = 20
-"""Leases a call, a fraction of a millisecond of Redis: thousands would hold up all who wait for it."""
+"""Leases in one call, which takes a fraction of a millisecond of Redis: thousands would hold up all its clients."""
 SPREAD_FRACTION = 1 / 3
-"""How much of a beat its calls are spread over: one after the other they would hold up this worker's claims."""
+"""The calls of a beat are spread over this part of it: one right after the other they would hold up claims."""
 
 log = structlog.get_logger()
 
 
 class Heartbeat:
-    """Beats every third of the lease until cancelled. `stop` is told of each attempt that has to end, and why."""
+    """Beats every third of the lease until cancelled. `stop` gets each claim whose attempt has to end, and why."""
 
     def __init__(
         self,
@@ -48,11 +48,11 @@ class Heartbeat:
         self._claims = claims
         self._stop = stop
         self._confirmed_at: dict[Claim, float] = {}
-        """When each lease was last shown to hold, by this process's clock."""
+        """When Redis last confirmed each lease, by this process's clock."""
         self._followed_at: dict[Claim, float] = {}
-        """When a client was last seen to follow each run; from the first beat on."""
+        """When a client was last seen to follow each run; the first beat counts as one."""
         self._failed_beats = 0
-        """Since the last one that did not fail."""
+        """Failed beats since the last one that did not fail."""
         self._lost: set[Claim] = set()
         """Leases that were given up: none of them is renewed again while its attempt ends."""
 

@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 
 class Keeper:
-    """Of one worker. `owns_process`: it may end the process, which is the worker's alone."""
+    """The keeper of one worker. `owns_process`: it may end the process, which is the worker's alone."""
 
     def __init__(self, settings: Settings, worker: WorkerView, *, owns_process: bool) -> None:
         self._settings = settings

@@ -12,7 +12,7 @@ from relaykit.worker.execution.stop import Stop
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """Read in the keeper's thread, while the worker's loop goes on or stands still."""
+    """The keeper's thread reads it, whether the worker's loop runs or stands still."""
 
     claims: Mapping[str, Claim]
     stop: Callable[[Claim, Stop], None]

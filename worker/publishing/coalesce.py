@@ -19,7 +19,7 @@ from pydantic_core import to_json
 from relaykit.shared.text import well_formed, well_formed_copy
 
 MAX_TEXT_BYTES: Final = 64 * 1024
-"""In UTF-8: what one line of the stream may have of a text that is also told in several."""
+"""Bytes of a delta's text, in UTF-8, that one line of the stream may have: a longer text becomes several lines."""
 
 Serialize = Callable[[ThreadStreamEvent], bytes]
 
@@ -30,8 +30,8 @@ _PLACEHOLDER = to_json(_PLACEHOLDER_TEXT)
 class Pending:
     """Events in their order, as the bytes that the SDK makes of them at the moment they are put.
 
-    A server may change what it has yielded, or yield the same object again: of a delta, which alone waits unserialised,
-    the text is kept. All deltas of one item and part are the same bytes around their text, so these are made once.
+    A server may change an event that it has yielded, or yield the same object again. So only the text of a delta waits
+    unserialised. All deltas of one item and part have the same bytes around their text, so these are made once.
     """
 
     __slots__ = ("_around", "_key", "_open", "_ready", "_serialize", "_text", "size")
@@ -43,7 +43,7 @@ class Pending:
         self._around = (b"", b"")
         """What stands before and behind the text of a delta of `_key`."""
         self._open = False
-        """Whether deltas of `_key` wait to be joined."""
+        """Whether there are deltas of `_key` to be joined."""
         self._text: list[str] = []
         self.size = 0
         """Roughly the bytes that wait."""
@@ -74,7 +74,7 @@ class Pending:
         self.size += len(update.delta)
 
     def drain(self) -> list[bytes]:
-        """All that waits, which then waits no more."""
+        """Takes out all entries that wait."""
         self._close_delta()
         ready, self._ready, self.size = self._ready, [], 0
         return ready

@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from relaykit.worker.publishing.publisher import Publisher
 
 MAX_PENDING = 512
-"""Entries of one run that wait, beyond which its agent is held."""
+"""The agent of a run is held while more of its entries wait."""
 MAX_PENDING_BYTES = 1024 * 1024
 
 
 class JournalWriter:
-    """One attempt's end of the journal: puts at once, flushes later."""
+    """One attempt's end of the journal: `put` takes an event at once, and the publisher sends it later."""
 
     def __init__(self, publisher: Publisher, run_id: str, attempt: int, serialize: Serialize) -> None:
         self.run_id = run_id
         self.attempt = attempt
         self.marked = False
-        """Whether `mark` was called."""
+        """Whether the journal has the attempt's first entry."""
         self.refused: asyncio.Future[Fenced] = asyncio.get_running_loop().create_future()
         """Done when the journal takes no more from this attempt."""
         self._publisher = publisher
         self._pending = Pending(serialize)
         self._is_urgent = False
-        """Whether something is pending that should not linger."""
+        """Whether an entry is pending that should not linger."""
         self._shows = False
         """Whether a piece of an item has been sent: the first one of an attempt does not linger."""
         self._others: list[tuple[Field, bytes]] = []
@@ -60,7 +60,7 @@ class JournalWriter:
 
     @property
     def has_capacity(self) -> bool:
-        """Whether no more is pending than may be."""
+        """Whether the server may go on: no more is pending than may be."""
         return len(self._pending) <= MAX_PENDING and self._pending.size <= MAX_PENDING_BYTES
 
     async def wait_for_capacity(self) -> None:
@@ -112,7 +112,7 @@ class JournalWriter:
 
     @property
     def waits(self) -> bool:
-        """Whether something is pending, and nothing in flight."""
+        """Whether entries are pending, and none is in flight."""
         return self._in_flight is None and bool(self._pending or self._others)
 
     @property
@@ -139,7 +139,7 @@ class JournalWriter:
         return self._in_flight
 
     def on_reply(self, reply: Any) -> None:
-        """Hears what became of the batch in flight."""
+        """Notes what became of the batch in flight."""
         outcome, _ = appended(reply)
         self._in_flight = None
         if outcome == "ok":
@@ -148,7 +148,7 @@ class JournalWriter:
             self.close()
 
     def close(self) -> None:
-        """Sends nothing more: the journal is another attempt's."""
+        """Sends nothing more, because the journal is another attempt's."""
         if not self.refused.done():
             self.refused.set_result(Fenced())
         self._wake()

@@ -1,8 +1,8 @@
 """The publisher: from the events of this worker's runs to their journals, never in the model's way.
 
 One loop flushes all runs that have news in one round trip. What comes in the meantime gathers and goes with the next.
-Pieces of text wait a moment for those of the other runs; whatever a client waits for goes at once, and so does a piece
-that nothing was sent shortly before. A flush that failed is sent again with the same ids, which the journal takes once.
+Pieces of text wait a moment for those of the other runs. Every other event goes at once, and so does a piece before
+which nothing was sent for a while. A flush that failed is sent again with the same ids, which the journal takes once.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from relaykit.worker.publishing.coalesce import Serialize
 from relaykit.worker.publishing.journal_writer import JournalWriter
 
 LINGER_SECONDS = 0.0025
-"""From one flush to the next, for each run that was in it, where that brings nothing but more pieces of items that are
-shown already: a run that speaks alone does not wait, and many wait together, whose pieces are joined meanwhile."""
+"""The pause after a flush, for each run that was in it, while only more pieces of items that are shown already are
+pending: a run that is alone hardly waits, and the pieces of many runs are joined meanwhile."""
 MAX_LINGER_SECONDS = 0.05
-"""Twenty times a second text still seems to flow."""
+"""The longest pause: text that comes twenty times a second still seems to flow."""
 RETRY_SECONDS = 0.1
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ class Publisher:
         self._due = asyncio.Event()
         self._lingering: asyncio.TimerHandle | None = None
         self._lingers_until = 0.0
-        """By the event loop's clock."""
+        """When the pause after the last flush ends, by the event loop's clock."""
 
     def open(self, run_id: str, attempt: int, serialize: Serialize) -> JournalWriter:
         return JournalWriter(self, run_id, attempt, serialize)

@@ -93,7 +93,7 @@ def producers(executor: Executor) -> dict[str, asyncio.Task[Any] | None]:
 
 
 class CellProcess:
-    """Executes, renews and releases what it is given."""
+    """Executes, renews and releases the claims that its worker gives it."""
 
     def __init__(
         self, queue: Queue, executor: Executor, claims: dict[str, Claim], writer: asyncio.StreamWriter

@@ -32,17 +32,17 @@ TURN_SLACK = 0.1
 """The turn's key in Redis expires this part of TURN_INTERVAL_SECONDS early: otherwise a single worker would find its
 own key still there, and skip every second turn."""
 QUEUED_SECONDS = 2.0
-"""A run that was queued this long ago has its job, or has lost it."""
+"""A run that was queued this long ago has its job by now, or has lost it."""
 STRANDED_AT_ONCE = 500
 OVERDUE_AT_ONCE = 500
 ASKED_AT_ONCE = 100
-"""Runs asked after, a fraction of a millisecond of Redis: thousands would hold up all who wait for it."""
+"""Runs in one call, which takes a fraction of a millisecond of Redis: thousands would hold up all its clients."""
 REST_FACTOR = 4.0
 """The reaper rests this many times as long as a page took, so that it never has more than a fifth of its worker."""
 DELETE_AT_ONCE = 500
 DELETE_STEPS = 20
-"""So many times DELETE_AT_ONCE old rows are looked at in a turn that deletes; the next one goes on from there, so that
-what is old and stays costs the same however much it is."""
+"""A turn that deletes reads this many pages of DELETE_AT_ONCE old rows, and the next such turn continues after them: a
+turn costs the same however many old rows stay."""
 DELETE_EVERY_TURNS = 12
 """One of this many turns deletes what is old."""
 
@@ -60,7 +60,7 @@ class Reaper:
     attachments: ObjectAttachmentStore | None
     redis_check: RedisCheck | None = None
     cursors: dict[str, PageCursor] = field(default_factory=dict)
-    """Up to where it has looked at what is old."""
+    """Where the next page of old rows begins, by what is deleted."""
 
     async def run(self) -> None:
         """Takes a turn every few seconds until cancelled; an outage is waited out."""

@@ -102,7 +102,7 @@ class OwnedRun(NamedTuple):
 
 
 class PageCursor(NamedTuple):
-    """Up to where the old rows were looked at: the last one's time, and its id."""
+    """The last row of a page of old rows: its time, and its id."""
 
     at: datetime | None
     id: str
@@ -112,7 +112,7 @@ OLDEST = PageCursor(None, "")
 
 
 class SweepResult(NamedTuple):
-    """What a step came to. `cursor` is where the next one begins: OLDEST after the last of the old rows."""
+    """What a page came to. `cursor` is where the next page begins: OLDEST after the last of the old rows."""
 
     deleted: int
     cursor: PageCursor
@@ -125,7 +125,7 @@ class Sweeps:
         self._database = database
 
     async def queued(self, older_than_seconds: float, page: int) -> AsyncIterator[list[OwnedRun]]:
-        """The runs that have been queued for so long, oldest first."""
+        """The runs that have been queued for that long, oldest first."""
         queued_at, last = None, ""
         while True:
             async with self._database.connection() as connection:
@@ -154,7 +154,7 @@ class Sweeps:
             return [run_of(row) for row in await connection.fetch(RUNS, run_ids)]
 
     async def stranded(self, limit: int) -> list[Run]:
-        """Of each thread without an active run: the run that has waited longest in it."""
+        """The run that has waited longest, of each thread without an active one."""
         async with self._database.connection() as connection:
             return [run_of(row) for row in await connection.fetch(STRANDED, limit)]
 
@@ -164,14 +164,14 @@ class Sweeps:
             return [run_of(row) for row in await connection.fetch(OVERDUE, limit)]
 
     async def delete_runs(self, older_than_days: float, after: PageCursor, limit: int) -> SweepResult:
-        """Of the next `limit` runs that ended so long ago: deletes all but the newest of each thread."""
+        """Deletes all but the newest of each thread, of the next `limit` runs that ended so long ago."""
         async with self._database.connection() as connection:
             old = await connection.fetch(OLD_RUNS, older_than_days, *after, limit)
             deleted = await connection.fetch(DELETE_RUNS, _deletable(old))
         return SweepResult(len(deleted), _cursor_after(old, limit))
 
     async def delete_threads(self, older_than_days: float, after: PageCursor, limit: int) -> SweepResult:
-        """Of the next `limit` threads that old: deletes those that were not used since, with everything in them."""
+        """Deletes the unused ones, with all they hold, of the next `limit` threads that were changed so long ago."""
         async with self._database.transaction() as connection:
             old = await connection.fetch(OLD_THREADS, older_than_days, *after, limit)
             locked = [row["id"] for row in await connection.fetch(LOCK_OLD_THREADS, _deletable(old))]
