@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
+from relaykit.shared.journal import Field
+from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 from tests.properties.life import LEASE_SECONDS, open_world
 from tests.properties.life_acts import Life
@@ -137,3 +140,79 @@ async def test_the_same_body_is_attached_or_another_message(life: Life) -> None:
     await life.step(life.go_on(0))
     await to_the_end(life)
     assert life.record.accepted == {RUN}
+
+
+async def test_what_a_lost_attempt_stored_and_showed_is_taken_back(life: Life) -> None:
+    """One of its items is stored, another only shown; a client has both."""
+    await post(life, steps=3)
+    job = await executing(life, await claimed(life))
+    await tell(life, job, "show", "keep", "keep", "show", "flush", "flush")
+    await life.step(life.read(0, hears=True))
+    shown = life.clients[0].shown
+    assert life.record.items == {f"{RUN}/1/0"}
+    await life.step(life.worker(0, "taken over"))
+    await to_the_end(life)
+    assert shown > {f"{RUN}/1/0", f"{RUN}/1/1"}
+    assert life.record.rows[RUN].attempt == 2
+    assert not {item for item in life.record.items if item.startswith(f"{RUN}/1/")}
+
+
+async def test_a_run_that_may_have_no_other_attempt_fails_where_its_worker_drains(life: Life) -> None:
+    await life.step(life.post("alice", 0, "queue", None, "a", once=True, steps=3))
+    job = await executing(life, await claimed(life))
+    await life.step(life.worker(0, "drains"))
+    await completed(life, job)
+    assert life.record.rows[RUN].error == "interrupted"
+    await to_the_end(life)
+
+
+async def test_a_run_whose_server_was_not_called_is_handed_back_where_its_worker_drains(life: Life) -> None:
+    """Also one that may have no other attempt."""
+    await life.step(life.post("alice", 0, "queue", None, "a", once=True, steps=3))
+    job = await claimed(life)
+    await tell(life, job, "", "")
+    await life.step(life.worker(0, "drains"))
+    assert not job.rewound
+    await completed(life, job)
+    assert life.record.rows[RUN].status is Status.QUEUED
+    await to_the_end(life)
+    assert (life.record.rows[RUN].status, life.record.rows[RUN].attempt) == (Status.COMPLETED, 2)
+
+
+STOPS = {"time is over": "timeout", "nobody follows": "abandoned", "is stopped": None}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+async def test_a_stopped_attempt_keeps_what_it_has_shown(life: Life, stop: str) -> None:
+    await post(life, steps=3)
+    job = await executing(life, await claimed(life))
+    await tell(life, job, "show", "text", "flush")
+    await life.step(life.worker(0, stop))
+    await completed(life, job)
+    row = life.record.rows[RUN]
+    assert (row.status.ended, row.error) == (True, STOPS[stop])
+    assert life.record.items == {f"{RUN}/1/0"}
+    await to_the_end(life)
+
+
+async def test_a_run_that_forbids_another_attempt_has_none(life: Life) -> None:
+    await post(life, steps=3)
+    job = await executing(life, await claimed(life))
+    await tell(life, job, "show", "forbid", "forbid", "flush")
+    await life.step(life.worker(0, "dies"))
+    await requeue(life)
+    await to_the_end(life)
+    assert life.record.rows[RUN].error == "attempts_exhausted"
+
+
+async def test_the_row_ends_after_the_last_event_and_before_the_end_entry(life: Life) -> None:
+    """Half of what the attempt says is lost with its reply, and sent again."""
+    await post(life, steps=3)
+    job = await executing(life, await claimed(life))
+    await tell(life, job, "show", "half", "keep", "keep", "text", "finish", "reply lost")
+    while not life.record.rows[RUN].status.ended:
+        assert life.record.journals[RUN][-1].field is not Field.END
+        await life.step(job.go_on(""))
+    assert life.record.journals[RUN][-1].field is Field.EVENT
+    assert job.put.keys() <= life.record.written[RUN].keys()
+    await to_the_end(life)
