@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
@@ -12,7 +12,7 @@ from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 from tests.properties.life import LEASE_SECONDS, open_world
 from tests.properties.life_acts import Life
-from tests.properties.life_calm import to_the_end
+from tests.properties.life_calm import MAX_STEPS, to_the_end
 from tests.properties.life_job import Job
 
 WORKERS = 3
@@ -41,9 +41,16 @@ async def claimed(life: Life, worker: int = 0) -> Job:
 
 async def executing(life: Life, job: Job) -> Job:
     """It has begun, and nothing of an attempt before is left."""
-    while not job.rewound:
-        await life.step(job.go_on(""))
+    await go_on(life, job, "", lambda: job.rewound)
     return job
+
+
+async def go_on(life: Life, job: Job, action: str, until: Callable[[], bool]) -> None:
+    for _ in range(MAX_STEPS):
+        if until():
+            return
+        await life.step(job.go_on(action))
+    raise AssertionError(f"the job of {job.run} does not come so far")
 
 
 async def tell(life: Life, job: Job, *actions: str) -> None:
@@ -52,8 +59,7 @@ async def tell(life: Life, job: Job, *actions: str) -> None:
 
 
 async def completed(life: Life, job: Job) -> None:
-    while not job.process.done:
-        await life.step(job.go_on("finish"))
+    await go_on(life, job, "finish", lambda: job.process.done)
 
 
 async def requeue(life: Life) -> None:
@@ -74,8 +80,7 @@ async def test_an_item_that_nobody_remembers_is_not_shown_for_ever(life: Life) -
     await life.step(life.workers[0].kill())
     await requeue(life)
     job = await claimed(life, worker=1)
-    while not life.record.journals[RUN]:
-        await life.step(job.go_on(""))
+    await go_on(life, job, "", lambda: bool(life.record.journals[RUN]))
     await life.step(life.workers[1].kill())
     assert {entry.cursor.attempt for entry in life.record.journals[RUN]} == {0}
     await to_the_end(life)
@@ -210,9 +215,7 @@ async def test_the_row_ends_after_the_last_event_and_before_the_end_entry(life: 
     await post(life, steps=3)
     job = await executing(life, await claimed(life))
     await tell(life, job, "show", "half", "keep", "keep", "text", "finish", "reply lost")
-    while not life.record.rows[RUN].status.ended:
-        assert life.record.journals[RUN][-1].field is not Field.END
-        await life.step(job.go_on(""))
+    await go_on(life, job, "", lambda: life.record.rows[RUN].status.ended)
     assert life.record.journals[RUN][-1].field is Field.EVENT
     assert job.put.keys() <= life.record.written[RUN].keys()
     await to_the_end(life)

@@ -41,21 +41,19 @@ async def produce(attempt: Attempt, user: UserServer, prepared: Prepared) -> Non
     Raises Fenced, and what the server's store raises outside the SDK's own handling.
     """
     with site_code, executing(attempt):
-        is_complete = attempt.stopped is None and await _run_server(attempt, user, prepared)
+        is_complete = False
+        if attempt.stopped is None:
+            attempt.is_server_called = True
+            producer = asyncio.create_task(_serve(attempt, user, prepared), name=f"produce {attempt.run_id}")
+            attempt.producer = producer
+            try:
+                is_complete = await _completed(attempt, producer)
+            finally:
+                if producer.done():
+                    # its context has the caller's, which knows this attempt: the three would wait for the collector
+                    attempt.producer = None
         if attempt.stopped is Stop.USER and not attempt.sdk_notified and not is_complete:
             await user.server.handle_stream_cancelled(prepared.thread, [], attempt.context)
-
-
-async def _run_server(attempt: Attempt, user: UserServer, prepared: Prepared) -> bool:
-    attempt.is_server_called = True
-    producer = asyncio.create_task(_serve(attempt, user, prepared), name=f"produce {attempt.run_id}")
-    attempt.producer = producer
-    try:
-        return await _completed(attempt, producer)
-    finally:
-        if producer.done():
-            # its context has the caller's, which knows this attempt: the three would wait for the collector
-            attempt.producer = None
 
 
 async def _serve(attempt: Attempt, user: UserServer, prepared: Prepared) -> None:
