@@ -34,6 +34,7 @@ from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.execution.cancel_handler import install_cancel_handler
 from relaykit.worker.execution.current_attempt import calling_store, is_executing, note_given_id
+from relaykit.worker.execution.verdict import EXHAUSTED
 from relaykit.worker.publishing.coalesce import Serialize
 from relaykit.worker.publishing.journal_writer import JournalWriter
 from relaykit.worker.publishing.publisher import Publisher
@@ -154,7 +155,12 @@ class NotedEndings(Endings):
     async def finish_row(self, run: Run, status: Status, error: str | None = None) -> Run | None:
         await stand_at_gate(self.database)
         promoted = await super().finish_row(run, status, error)
-        current_job().ended = True
+        job = current_job()
+        job.ended = True
+        assert job.attempt is not None
+        journal = job.attempt.journal
+        is_whole = not journal.waits and journal._in_flight is None
+        assert is_whole or error == EXHAUSTED, f"{run} has ended before its journal had all events"
         return promoted
 
 
