@@ -199,6 +199,8 @@ class Life:
                     name = f"{job.worker.name}+"
                     self.workers[self.workers.index(job.worker)] = Worker(self.world, name)
                     self.drained.append(job.worker)
+            case "publishes":
+                await job.publish("flush")
             case "time is over":
                 job.stop(Stop.TIMEOUT)
             case "nobody follows":

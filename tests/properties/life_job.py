@@ -18,8 +18,12 @@ from tests.properties.life_process import Process, current_process
 if TYPE_CHECKING:
     from tests.properties.life_worker import Worker
 
-ACTIONS = ("show", "text", "keep", "flush", "reply lost", "half", "finish", "fail", "forbid")
-"""What an attempt may do next, once it executes: its server's acts, and what becomes of what the publisher sends."""
+OFTEN = ("show", "text", "keep", "flush", "reply lost", "half")
+ACTIONS = (*OFTEN * 3, "finish", "finish", "fail", "forbid")
+"""What an attempt may do next, once it executes: its server's acts, and what becomes of what the publisher sends.
+
+Most are such as leave it executing, so that there is something for the next attempt to take back.
+"""
 
 
 class Job:
@@ -50,6 +54,11 @@ class Job:
         attempt = self.worker.executor.attempts.get(self.run_id)
         if attempt is not None and self.worker.claims.get(self.run_id) is self.claim:
             attempt.stop(reason)
+
+    async def publish(self, how: str) -> None:
+        """The publisher sends what the attempt has put into its journal."""
+        if self.attempt is not None:
+            await self.attempt.journal.send(how)  # type: ignore[attr-defined]
 
     async def go_on(self, what: str) -> None:
         if self._earlier is not None and not self._earlier.process.done:

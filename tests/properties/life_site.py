@@ -34,11 +34,12 @@ from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.execution.cancel_handler import install_cancel_handler
 from relaykit.worker.execution.current_attempt import calling_store, is_executing, note_given_id
+from relaykit.worker.execution.stop import Stop
 from relaykit.worker.execution.verdict import EXHAUSTED
 from relaykit.worker.publishing.coalesce import Serialize
 from relaykit.worker.publishing.journal_writer import JournalWriter
 from relaykit.worker.publishing.publisher import Publisher
-from tests.properties.life_job import current_job
+from tests.properties.life_job import Job, current_job
 from tests.properties.life_process import call_under_way, current_process, gated, stand_at_gate
 
 
@@ -62,8 +63,7 @@ class ToldServer(ChatKitServer[Any]):
                 case "keep" if items:
                     yield ThreadItemDoneEvent(item=items.pop())
                 case "flush" | "reply lost" | "half":
-                    assert job.attempt is not None
-                    await job.attempt.journal.send(action)  # type: ignore[attr-defined]
+                    await job.publish(action)
                 case "forbid":
                     await context.forbid_next_attempt()
                     job.is_last = True
@@ -108,6 +108,8 @@ def _calling() -> Iterator[None]:
 class ToldJournal(JournalWriter):
     """Sends when the test says so, which also says whether the reply arrives, and whether half of it was sent."""
 
+    job: Job
+
     async def _progress(self) -> None:
         if self.refused.done():
             raise self.refused.result()
@@ -115,10 +117,12 @@ class ToldJournal(JournalWriter):
 
     async def send(self, how: str) -> None:
         """Sends what waits, or what was sent without a reply, if there is any."""
-        job, publisher = current_job(), self._publisher
+        job, publisher = self.job, self._publisher
         batch = self.next_batch(publisher._settings)
         if batch is None:
             return
+        is_lost = job.attempt is not None and job.attempt.stopped is Stop.LOST
+        assert job.ended or not is_lost, f"{job.run} is another's, and sends"
         for number, entry in enumerate(batch.entries):
             job.put[Cursor(batch.attempt, batch.first_seq + number)] = entry
         if how == "half":
@@ -132,7 +136,9 @@ class ToldPublisher(Publisher):
     """Its loop does not run."""
 
     def open(self, run_id: str, attempt: int, serialize: Serialize) -> JournalWriter:
-        return ToldJournal(self, run_id, attempt, serialize)
+        journal = ToldJournal(self, run_id, attempt, serialize)
+        journal.job = current_job()
+        return journal
 
     def schedule(self, journal: JournalWriter, *, urgent: bool) -> None:
         pass

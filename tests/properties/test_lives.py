@@ -162,6 +162,19 @@ async def test_what_a_lost_attempt_stored_and_showed_is_taken_back(life: Life) -
     assert not {item for item in life.record.items if item.startswith(f"{RUN}/1/")}
 
 
+async def test_an_attempt_whose_lease_is_lost_sends_nothing_more(life: Life) -> None:
+    """What it has put into its journal by then is dropped, whenever the publisher comes to it."""
+    await post(life, steps=3)
+    job = await executing(life, await claimed(life))
+    await tell(life, job, "show", "flush", "text")
+    await life.step(life.worker(0, "taken over"))
+    sent = dict(job.put)
+    await life.step(job.worker.beat())
+    await life.step(job.publish("flush"))
+    assert job.put == sent
+    await to_the_end(life)
+
+
 async def test_a_run_that_may_have_no_other_attempt_fails_where_its_worker_drains(life: Life) -> None:
     await life.step(life.post("alice", 0, "queue", None, "a", once=True, steps=3))
     job = await executing(life, await claimed(life))
@@ -218,4 +231,17 @@ async def test_the_row_ends_after_the_last_event_and_before_the_end_entry(life: 
     await go_on(life, job, "", lambda: life.record.rows[RUN].status.ended)
     assert life.record.journals[RUN][-1].field is Field.EVENT
     assert job.put.keys() <= life.record.written[RUN].keys()
+    await to_the_end(life)
+
+
+async def test_the_end_entry_that_a_dead_worker_did_not_write_is_written_with_its_job(life: Life) -> None:
+    await post(life, steps=3)
+    job = await executing(life, await claimed(life))
+    await tell(life, job, "show", "flush")
+    await go_on(life, job, "finish", lambda: life.record.rows[RUN].status.ended)
+    await life.step(life.worker(0, "dies"))
+    assert life.record.journals[RUN][-1].field is Field.EVENT
+    await life.step(life.time_passes(LEASE_SECONDS))
+    await completed(life, await claimed(life, worker=1))
+    assert life.record.journals[RUN][-1].field is Field.END
     await to_the_end(life)
