@@ -71,7 +71,7 @@ async def opened_execution(
         await journals.load_scripts()
         publisher = Publisher(commands, journals, settings)
         endings = Endings(settings, database, runs, journals, queue, user)
-        executor = Executor(settings, runs, journals, queue, publisher, endings, user)
+        executor = Executor(settings, runs, journals, publisher, endings, user)
         claims: dict[str, Claim] = {}
         view = _worker_view(claims, executor, redis_check, database, draining)
         keeper = Keeper(settings, view, owns_process=owns_process)

@@ -132,7 +132,7 @@ class World:
         publisher = ToldPublisher(self.redis, journals, self.settings)
         endings = NotedEndings(self.settings, database, self.runs, journals, queue, self.site)
         runs = noted_runs(self.database)
-        return Executor(self.settings, runs, journals, queue, publisher, endings, self.site)
+        return Executor(self.settings, runs, journals, publisher, endings, self.site)
 
     def post(self, raw: bytes, policy: str, owner: str, run_id: str, **more: Any) -> Work:
         """A streaming request, as the endpoint submits it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,7 +53,7 @@ class ToldServer(ChatKitServer[Any]):
         job, items, number = current_job(), list[AssistantMessageItem](), 0
         job.rewound = True
         while True:
-            match action := await job.process.gate():
+            match action := await _told(job):
                 case "show":
                     items.append(_item(f"{context.run_id}/{context.attempt}/{number}", thread))
                     number += 1
@@ -73,6 +74,15 @@ class ToldServer(ChatKitServer[Any]):
                     raise StreamError(ErrorCode.STREAM_ERROR, allow_retry=True)
                 case _:
                     pass
+
+
+async def _told(job: Job) -> str:
+    """What to do next. A server that is cancelled meanwhile takes its time to clean up."""
+    try:
+        return await job.process.gate()
+    except asyncio.CancelledError:
+        await job.process.gate()
+        raise
 
 
 def _item(item_id: str, thread: ThreadMetadata) -> AssistantMessageItem:

@@ -80,9 +80,9 @@ class LifeOfRuns(RuleBasedStateMachine):
 
     @initialize(
         runs=st.integers(1, 3),
-        steps=st.sampled_from([*range(EXECUTES_AFTER), *[EXECUTES_AFTER] * 4]),
-        actions=st.lists(st.sampled_from(OFTEN), max_size=8),
-        is_taken_over=st.booleans(),
+        steps=st.sampled_from([*[EXECUTES_AFTER] * 4, *range(EXECUTES_AFTER)]),
+        actions=st.lists(st.sampled_from(OFTEN), min_size=5, max_size=10),
+        is_taken_over=st.sampled_from([True, True, False]),
     )
     def begin(self, runs, steps, actions, is_taken_over):
         """Some messages of a thread were posted, and the first of them is on its way, perhaps at another worker's."""

@@ -20,7 +20,6 @@ from relaykit.shared.errors import ContextTimeout, Fenced, ServerRefused, Stoppi
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
-from relaykit.shared.queue.job_queue import Queue
 from relaykit.shared.runs.awaited_calls import find_left_call
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.rows import Runs
@@ -60,7 +59,6 @@ class Executor:
         settings: Settings,
         runs: Runs,
         journals: Journals,
-        queue: Queue,
         publisher: Publisher,
         endings: Endings,
         user: UserServer,
@@ -70,7 +68,6 @@ class Executor:
         self._settings = settings
         self._runs = runs
         self._journals = journals
-        self._queue = queue
         self._publisher = publisher
         self._endings = endings
         self._user = user
