@@ -1,4 +1,4 @@
-"""Lives of runs that went wrong once, step by step: what test_life_of_runs.py, or a look at it, has found."""
+"""Lives of runs, step by step: those that went wrong once, and each end that an attempt may come to."""
 
 from __future__ import annotations
 
