@@ -9,7 +9,7 @@ from contextlib import suppress
 from relaykit.shared.settings import Settings
 
 END_SECONDS = 1.0
-"""What the end of a process may take beyond its drain."""
+"""How long the end of a process may take beyond its drain."""
 
 
 class Draining:
@@ -25,7 +25,7 @@ class Draining:
         self.asked.set()
 
     def ask_by_signal(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The same in `loop`. Safe in a signal handler, also while the loop stands still.
+        """Asks in `loop`. Safe in a signal handler, also while the loop stands still.
 
         Where it still stands still when the process has to have ended, the keeper ends it.
         """

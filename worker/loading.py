@@ -17,8 +17,8 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer, load_server
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
-from relaykit.worker.execution.server_events import note_given_id
-from relaykit.worker.execution.stop import calling_store, guard, is_executing
+from relaykit.worker.execution.cancel_handler import install_cancel_handler
+from relaykit.worker.execution.current_attempt import calling_store, is_executing, note_given_id
 
 
 def load(
@@ -36,5 +36,5 @@ def load(
         page_max_bytes=settings.page_max_bytes,
     )
     user = load_server(settings, store, attachment_store, server)
-    guard(user.server)
+    install_cancel_handler(user.server)
     return database, user, attachment_store

@@ -31,7 +31,7 @@ from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.executor import Executor
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.keeper.keeper import Keeper
-from relaykit.worker.keeper.kept import Kept
+from relaykit.worker.keeper.worker_view import WorkerView
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim
 from relaykit.worker.publishing.publisher import Publisher
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """`claims` are those that are renewed, by run id."""
+    """The services, opened. The keeper renews `claims`, by run id."""
 
     claims: dict[str, Claim]
     commands: Redis
@@ -78,10 +78,10 @@ async def opened_execution(
         publisher = Publisher(commands, journals, settings)
         endings = Endings(settings, database, runs, AwaitedCalls(database), journals, queue, user)
         box = TokenBox.of(settings.forward_token_key)
-        executor = Executor(settings, runs, journals, queue, publisher, endings, user, box)
+        executor = Executor(settings, runs, journals, publisher, endings, user, box)
         claims: dict[str, Claim] = {}
-        kept = _kept(claims, executor, redis_check, database, draining)
-        keeper = Keeper(settings, kept, owns_process=owns_process)
+        view = _worker_view(claims, executor, redis_check, database, draining)
+        keeper = Keeper(settings, view, owns_process=owns_process)
         ended = await stack.enter_async_context(keeper.running())
         loops = [publisher.run(), _hear_signals(signals, executor), _failed(ended)]
         await stack.enter_async_context(running_loops(loops, draining.ask))
@@ -94,7 +94,7 @@ async def running_loops(
 ) -> AsyncIterator[None]:
     """Keeps the loops running; one that fails drains the process, whose runs go to others."""
 
-    def heed(loop: asyncio.Task[None]) -> None:
+    def on_end(loop: asyncio.Task[None]) -> None:
         if not loop.cancelled() and (error := loop.exception()) is not None:
             log.critical(
                 "a loop of the worker failed: the worker drains",
@@ -106,20 +106,20 @@ async def running_loops(
 
     tasks = [asyncio.create_task(loop) for loop in loops]
     for task in tasks:
-        task.add_done_callback(heed)
+        task.add_done_callback(on_end)
     try:
         yield
     finally:
         await end_tasks(tasks)
 
 
-def _kept(
+def _worker_view(
     claims: Mapping[str, Claim],
     executor: Executor,
     redis_check: RedisCheck,
     database: Database,
     draining: Draining,
-) -> Kept:
+) -> WorkerView:
     def stop(claim: Claim, reason: Stop) -> None:
         attempt = executor.attempts.get(claim.run_id)
         if attempt is not None and claims.get(claim.run_id) is claim:
@@ -129,7 +129,7 @@ def _kept(
         await redis_check.ready()
         await database.check()
 
-    return Kept(claims, stop, check, draining.asked.is_set, lambda: draining.ends_by)
+    return WorkerView(claims, stop, check, draining.asked.is_set, lambda: draining.ends_by)
 
 
 async def _failed(ended: asyncio.Future[None]) -> None:

@@ -136,7 +136,7 @@ async def _publisher(redis: Redis, server: BenchServer) -> AsyncIterator[Callabl
         opened.append(journal)
 
         async def publish(event: ThreadItemUpdatedEvent) -> None:
-            await journal.room()
+            await journal.wait_for_capacity()
             journal.put(event)
 
         return publish

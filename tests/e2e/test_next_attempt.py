@@ -46,10 +46,10 @@ POINTS = {
         2,
     ),
     "an item is stored and shown": (
-        Point("relaykit.worker.publishing.publisher:RunJournal.took", "after", nth=2),
+        Point("relaykit.worker.publishing.journal_writer:JournalWriter.on_reply", "after", nth=2),
         2,
     ),
-    "in mid-answer": (Point("relaykit.worker.publishing.publisher:RunJournal.put", nth=9), 2),
+    "in mid-answer": (Point("relaykit.worker.publishing.journal_writer:JournalWriter.put", nth=9), 2),
     "the answer is stored, its end not shown": (
         Point("relaykit.shared.threads.store:PostgresStore.add_thread_item", "after", nth=2),
         2,
@@ -229,7 +229,7 @@ CHANGES = {
     "an older item is removed": Point(
         "relaykit.shared.threads.store:PostgresStore.delete_thread_item", "after"
     ),
-    "all of it is shown": Point("relaykit.worker.publishing.publisher:RunJournal.put", nth=12),
+    "all of it is shown": Point("relaykit.worker.publishing.journal_writer:JournalWriter.put", nth=12),
 }
 
 

@@ -25,7 +25,8 @@ from relaykit.shared.journal import Batch, Cursor, Entry, Field, Journals, Journ
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.run import Status
-from relaykit.worker.publishing.publisher import MAX_PENDING, MAX_PENDING_BYTES, Publisher, RunJournal
+from relaykit.worker.publishing.journal_writer import MAX_PENDING, MAX_PENDING_BYTES, JournalWriter
+from relaykit.worker.publishing.publisher import Publisher
 from tests.support.journals import TTL
 from tests.support.redis_clients import connections, kill
 from tests.support.servers.relay_servers import Script, ScriptedAnswers
@@ -59,7 +60,7 @@ class Desk:
     settings: Any
     started_at: datetime = field(default_factory=datetime.now)
 
-    def open(self, attempt: int = 1) -> RunJournal:
+    def open(self, attempt: int = 1) -> JournalWriter:
         return self.publisher.open(RUN, attempt, serialize)
 
     async def journal(self) -> list[Entry]:
@@ -171,7 +172,7 @@ async def test_a_redis_that_takes_nothing_holds_the_agent_and_loses_nothing(desk
 
     async def agent() -> None:
         for number in range(5 * MAX_PENDING):
-            await journal.room()
+            await journal.wait_for_capacity()
             put.append(f"{number}")
             journal.put(progress(put[-1]))
 
@@ -197,7 +198,7 @@ async def test_deltas_that_merge_are_held_by_their_size(desk):
     async def agent() -> None:
         nonlocal said
         for _ in range(300):
-            await journal.room()
+            await journal.wait_for_capacity()
             journal.put(delta(piece))
             said += len(piece)
 
@@ -220,7 +221,7 @@ async def test_a_batch_that_is_sent_again_is_in_the_journal_once(desk):
     async def agent() -> None:
         nonlocal put
         while put < 400 or killed <= 3:
-            await journal.room()
+            await journal.wait_for_capacity()
             journal.put(progress(f"{put}"))
             put += 1
             await asyncio.sleep(0.002)
@@ -299,7 +300,7 @@ async def test_an_attempt_that_a_newer_one_has_fenced_publishes_nothing_more(des
     for number in range(2 * MAX_PENDING):
         stale.put(progress(f"{number}"))
     with pytest.raises(Fenced):
-        await stale.room()
+        await stale.wait_for_capacity()
     fresh.put(progress("fresh"))
     fresh.end(Status.COMPLETED.value)
     await fresh.flush()

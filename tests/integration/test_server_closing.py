@@ -29,9 +29,9 @@ from chatkit.types import (
 from redis.asyncio import Redis
 
 from relaykit.shared.settings import Settings
-from relaykit.worker.execution import attempt as worker_attempt
+from relaykit.worker.execution import produce
 from relaykit.worker.main import create_worker
-from relaykit.worker.publishing.publisher import MAX_PENDING_BYTES
+from relaykit.worker.publishing.journal_writer import MAX_PENDING_BYTES
 from tests.integration.test_overtaken import overtake
 from tests.support.stream_clients import Follower, asking
 from tests.support.system import Caller, _working, create, running, wait_until
@@ -249,7 +249,7 @@ async def test_a_server_whose_clean_up_hangs_is_cancelled_once_more(
 ) -> None:
     """Wherever the stop has found it."""
     monkeypatch.setattr(Scoped, "hangs", True)
-    monkeypatch.setattr(worker_attempt, "STOP_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr(produce, "STOP_AGAIN_SECONDS", 0.3)
     async with running(settings, server) as system:
         alice = await system.caller()
         async with asking(alice, create(where)) as asker:

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.shared.redis import keys
-from relaykit.worker.execution import attempt as worker_attempt
+from relaykit.worker.execution import produce
 from relaykit.worker.main import create_worker
 from tests.support.links import Link
 from tests.support.redis_clients import writes_held
@@ -287,7 +287,7 @@ async def test_a_server_that_swallows_the_cancellation_is_stopped_at_its_next_ev
 
 async def test_a_server_that_never_stops_is_left_behind(stage, tmp_path, monkeypatch):
     """The run ends without it; when it wakes at last, its words reach neither client nor thread."""
-    monkeypatch.setattr(worker_attempt, "STOP_AGAIN_SECONDS", 0.3)
+    monkeypatch.setattr(produce, "STOP_AGAIN_SECONDS", 0.3)
     script = held(tmp_path, swallow="always")
     async with stage.worker(), asking(stage.alice, create(str(script))) as asker:
         before = await in_mid_answer(asker)
@@ -308,7 +308,7 @@ async def test_what_a_stop_keeps_of_the_answer_waits_for_postgresql_however_long
     stage, tmp_path, monkeypatch
 ):
     """The worker alone is cut off from it, for longer than a server is given to end."""
-    monkeypatch.setattr(worker_attempt, "STOP_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(produce, "STOP_AGAIN_SECONDS", 0.1)
     async with (
         Link(stage.system.settings.database_url) as link,
         stage.worker(database_url=link.url),

@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from chatkit.server import ChatKitServer
-from chatkit.types import StreamingReq, ThreadMetadata, ThreadStreamEvent, UserMessageItem
+from chatkit.types import StreamingReq
 
 from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.idempotency import EarlierRuns
@@ -30,15 +29,19 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
+from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
+from relaykit.worker.execution import produce
+from relaykit.worker.execution.executor import Executor
 from relaykit.worker.reaper import reaper
 from relaykit.worker.reaper.queue_audit import QueueAudit
 from relaykit.worker.reaper.sweeps import Sweeps
 from tests.properties.life_client import StillHub
-from tests.properties.life_process import Gated, Process, Work
+from tests.properties.life_process import GatedDatabase, Process, Work, gated
+from tests.properties.life_site import NotedEndings, ToldPublisher, ToldServer, noted_runs, told_site
 from tests.support.both_sides import WholeQueue, WholeRuns
 
 LEASE_SECONDS = 60
@@ -74,16 +77,6 @@ def owned_by(name: str) -> Owner:
     return Owner(tenant="", user_id=name)
 
 
-class Mute(ChatKitServer[Any]):
-    """What it would answer, the test says in its place."""
-
-    async def respond(
-        self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
-    ) -> AsyncIterator[ThreadStreamEvent]:
-        for event in ():
-            yield event
-
-
 class World:
     """The services that all share, and what an API process and a reaper do with them."""
 
@@ -93,7 +86,9 @@ class World:
         self.journals = Journals(redis, JournalTtl.of(settings))
         self.receipts = Receipts(redis, database, settings.journal_ended_ttl_seconds)
         self.store = PostgresStore(StoreCalls(database))
-        self.user = UserServer(Mute(self.store), lambda context: context)
+        self.user = UserServer(ToldServer(self.store), lambda context: context)
+        self.site = told_site(database)
+        """The server as workers have it."""
         self.hubs = [StillHub(redis, settings.tail_max_bytes) for _ in range(HOSTS)]
         self._shift = redis.register_script(SHIFT)
         self._pubsub = redis.pubsub()
@@ -131,18 +126,21 @@ class World:
     async def pass_time(self, seconds: float) -> None:
         await self._shift(keys=[keys.QUEUE], args=[int(seconds * 1000), keys.MISSING_PREFIX])
 
-    def gated(self, service: Any, process: Process | None) -> Any:
-        """The service for that process; without one, such as waits for nobody."""
-        return service if process is None else cast(Any, Gated(service, process))
+    def endings(self) -> Endings:
+        """Of an API process or a reaper. Outside a process they wait for nothing."""
+        journals, queue = gated(self.journals, self.database), gated(self.queue, self.database)
+        calls = AwaitedCalls(self.database)
+        return Endings(self.settings, self.database, self.runs, calls, journals, queue, self.user)
 
-    def endings(self, process: Process | None = None) -> Endings:
-        """Those of a process; without one, such as wait for nobody."""
-        journals, queue = self.journals, self.queue
-        if process is not None:
-            journals, queue = self.gated(journals, process), self.gated(queue, process)
-        return Endings(
-            self.settings, self.database, self.runs, AwaitedCalls(self.database), journals, queue, self.user
-        )
+    def executor(self) -> Executor:
+        """A worker's. Each of its calls of a service waits to be told to go on."""
+        database = cast(Database, GatedDatabase(self.database))
+        journals, queue = gated(self.journals, self.database), gated(self.queue, self.database)
+        publisher = ToldPublisher(self.redis, journals, self.settings)
+        calls = AwaitedCalls(database)
+        endings = NotedEndings(self.settings, database, self.runs, calls, journals, queue, self.site)
+        runs = noted_runs(self.database)
+        return Executor(self.settings, runs, journals, publisher, endings, self.site, None)
 
     def post(self, raw: bytes, policy: str, owner: str, run_id: str, **more: Any) -> Work:
         """A streaming request, as the endpoint submits it."""
@@ -157,11 +155,10 @@ class World:
         settings = self.settings.model_copy(update={"thread_policy": policy})
 
         async def work(process: Process) -> Submitted:
-            endings = self.endings(process)
-            journals, queue = endings.journals, self.gated(self.queue, process)
-            earlier = EarlierRuns(
-                self.runs, journals, self.gated(self.receipts, process), settings.journal_ended_ttl_seconds
-            )
+            endings = self.endings()
+            journals, queue = endings.journals, gated(self.queue, self.database)
+            receipts = gated(self.receipts, self.database)
+            earlier = EarlierRuns(self.runs, journals, receipts, settings.journal_ended_ttl_seconds)
             writer = PostgresWriter(settings, self.database, self.runs, endings.calls, self.user)
             return await Admission(settings, self.runs, journals, queue, endings, earlier, writer).submit(
                 submission
@@ -172,10 +169,10 @@ class World:
     def cancel(self, run_id: str, owner: str) -> Work:
         """The user's stop, as the endpoint does it."""
 
-        async def work(process: Process) -> Any:
+        async def work(process: Process) -> Status:
             run = await self.runs.get(owned_by(owner), run_id)
             await process.gate()
-            return await self.endings(process).cancel(run)
+            return await self.endings().cancel(run)
 
         return work
 
@@ -185,7 +182,7 @@ class World:
         async def work(process: Process) -> None:
             context = RequestContext(user_id=owner)
             for run in await self.runs.unfinished(context.owner, thread_id):
-                await self.endings(process).cancel(run)
+                await self.endings().cancel(run)
             await process.gate()
             await self.store.delete_thread(thread_id, context)
 
@@ -195,8 +192,8 @@ class World:
         """One turn of a reaper; there may be two at a time, where the one has lost its connection."""
 
         async def work(process: Process) -> None:
-            endings = self.endings(process)
-            audit = self.gated(QueueAudit(self.redis), process)
+            endings = self.endings()
+            audit = gated(QueueAudit(self.redis), self.database)
             await reaper.Reaper(
                 self.settings, self.database, Sweeps(self.database), audit, endings, None
             ).requeue()
@@ -207,8 +204,8 @@ class World:
         """A tick of the relay of one host."""
 
         async def work(process: Process) -> None:
-            endings = self.endings(process)
-            probe = self.gated(LivenessProbe(self.redis, self.database), process)
+            endings = self.endings()
+            probe = gated(LivenessProbe(self.redis, self.database), self.database)
             liveness = LivenessCheck(self.settings, hub, probe, endings.journals)
             if quiet := [
                 followed
@@ -233,6 +230,9 @@ async def open_world(settings: Settings) -> AsyncIterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reaper, "QUEUED_SECONDS", 0)  # the rows' clock does not pass by itself either
         patch.setattr(reaper, "REST_FACTOR", 0)  # a reaper rests for a multiple of what it stood at its gates
+        patch.setattr(
+            produce, "STOP_AGAIN_SECONDS", WAIT_SECONDS * 60
+        )  # a server that stands at a gate stops at once
         async with (
             Database(given) as database,
             open_redis(given.redis_url, connections=3) as redis,

@@ -12,6 +12,7 @@ from relaykit.shared.errors import RelaykitError
 from relaykit.shared.journal import Field
 from relaykit.shared.redis import keys
 from relaykit.shared.runs.run import Run
+from relaykit.worker.execution.stop import Stop
 from tests.properties.life import HOSTS, World, owned_by
 from tests.properties.life_client import Client
 from tests.properties.life_job import Job
@@ -35,6 +36,8 @@ class Life:
         self.world = world
         self.record = Record(world)
         self.workers = [Worker(world, f"w{number}") for number in range(workers)]
+        self.drained: list[Worker] = []
+        """Those whose last attempts end. Another has taken the place of each."""
         self.processes: list[Process] = []
         self.clients: list[Client] = []
         self.threads: dict[tuple[str, int], str] = {}
@@ -50,11 +53,17 @@ class Life:
         await self._settle()
 
     async def _settle(self) -> None:
-        attempts = [(job, job.run) for worker in self.workers for job in worker.jobs if job.run is not None]
+        for worker in self._all_workers:
+            await worker.stands()
+        attempts = [
+            (job, job.run) for worker in self._all_workers for job in worker.jobs if job.run is not None
+        ]
         for job, run in attempts:
             self.record.put.setdefault(run.id, {}).update(job.put)
             if job.rewound:
                 self.record.rewound.add((run.id, run.attempt))
+            if job.is_last or (job.rewound and run.max_attempts == 1):
+                self.record.last.add((run.id, run.attempt))
         await self.record.observe()
         for job, run in attempts:
             row = self.record.rows.get(run.id)
@@ -70,8 +79,12 @@ class Life:
                 await self._answered(process.outcome, *self._posts.pop(process))
 
     @property
+    def _all_workers(self) -> list[Worker]:
+        return [*self.workers, *self.drained]
+
+    @property
     def jobs(self) -> list[Job]:
-        return [job for worker in self.workers for job in worker.unfinished]
+        return [job for worker in self._all_workers for job in worker.unfinished]
 
     @property
     def stale(self) -> list[Job]:
@@ -174,13 +187,26 @@ class Life:
                 await self.world.redis.delete(keys.lease(job.run_id))
                 await self.world.redis.zadd(keys.QUEUE, {job.run_id: now * 1000}, xx=True)
                 if what == "taken over":
-                    await self.workers[self.workers.index(job.worker) - 1].claim(1)
+                    others = [worker for worker in self.workers if worker is not job.worker]
+                    await others[which % len(others)].claim(1)
             case "heartbeat":
                 await job.worker.beat()
             case "dies":
                 await job.worker.kill()
             case "drains":
-                job.worker.drain()
+                job.worker.executor.drain()
+                if job.worker in self.workers:
+                    name = f"{job.worker.name}+"
+                    self.workers[self.workers.index(job.worker)] = Worker(self.world, name)
+                    self.drained.append(job.worker)
+            case "publishes":
+                await job.publish("flush")
+            case "time is over":
+                job.stop(Stop.TIMEOUT)
+            case "nobody follows":
+                job.stop(Stop.ABANDONED)
+            case "is stopped":
+                job.stop(Stop.USER)
 
     async def try_everything(self, which: int) -> None:
         job = one_of(self.stale, which)
@@ -203,7 +229,7 @@ class Life:
             await client.disconnect()
         for process in self.processes:
             await process.kill()
-        for worker in self.workers:
+        for worker in self._all_workers:
             await worker.kill()
 
     # Clients

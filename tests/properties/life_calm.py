@@ -34,8 +34,22 @@ async def calm(life: Life) -> None:
         ended = all(row.status.ended for row in life.record.rows.values())
         if ended and not await life.world.redis.exists(keys.QUEUE):
             break
+        await life.step(_expire_foreign(life))
     else:
-        raise AssertionError(f"it does not become calm: {life.record.rows}")
+        left = await life.world.redis.zrange(keys.QUEUE, 0, -1, withscores=True)
+        raise AssertionError(f"it does not become calm: {left} {life.record.rows}")
+
+
+async def _expire_foreign(life: Life) -> None:
+    """The messages of jobs whose runs went with their threads come to the end of their time, and their turn comes."""
+    redis = life.world.redis
+    now_seconds, _ = await redis.time()
+    for run_id in await redis.zrange(keys.QUEUE, 0, -1):
+        if run_id.decode() not in life.record.rows:
+            job = keys.job(run_id.decode())
+            assert await redis.ttl(job) != -1, f"{run_id} is put aside for ever"
+            await redis.delete(job)
+            await redis.zadd(keys.QUEUE, {run_id: now_seconds * 1000}, xx=True)
 
 
 async def _finish(life: Life, job: Job) -> None:

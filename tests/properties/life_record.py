@@ -57,6 +57,9 @@ class Record:
     rewound: set[tuple[str, int]] = field(default_factory=set)
     """The attempts that have taken back what was there before them."""
 
+    last: set[tuple[str, int]] = field(default_factory=set)
+    """The attempts after which no other may call the server."""
+
     def lose(self, run_ids: Iterable[str]) -> None:
         """The journals of these are gone."""
         for run_id in list(run_ids):
@@ -70,6 +73,7 @@ class Record:
             stored = await connection.fetch("SELECT id FROM items WHERE id LIKE 'run%'")
         rows = {row["id"]: Row(**{**row, "status": Status(row["status"])}) for row in found}
         self._check_rows(rows)
+        self._check_last()
         items = {row["id"] for row in stored}
         for item in items - self.items:
             run_id, attempt, _ = item.split("/")
@@ -101,6 +105,11 @@ class Record:
             active = _in_thread(rows, row, *ACTIVE)
             assert len(active) <= 1, active
             assert active or row.status is not Status.WAITING, f"{row} waits behind nothing"
+
+    def _check_last(self) -> None:
+        for run_id, attempt in self.last:
+            later = [other for other in self.rewound if other[0] == run_id and other[1] > attempt]
+            assert not later, f"{later} have called the server, and {attempt} was to be the last"
 
     async def _observe_redis(self) -> None:
         known = list(self.accepted)

@@ -27,11 +27,13 @@ from relaykit.shared.settings import Settings
 from tests.properties.life import HOSTS, LEASE_SECONDS, World, open_world
 from tests.properties.life_acts import Life, one_of
 from tests.properties.life_calm import to_the_end
-from tests.properties.life_job import ACTIONS
+from tests.properties.life_job import ACTIONS, OFTEN
 from tests.support.examples import examples
 
 STEPS = 50
 WORKERS = 3
+EXECUTES_AFTER = 3
+"""Steps from a first claim until the server is called."""
 STEPS_WITH_REDIS = 12
 """At least so many before it is emptied again: a world that always loses everything is soon explored."""
 HOUR_SECONDS = 3600.0
@@ -76,14 +78,21 @@ class LifeOfRuns(RuleBasedStateMachine):
         self._runner.run(self.life.step(step))
         self._failed = False
 
-    @initialize(runs=st.integers(1, 3), steps=st.integers(0, 6))
-    def begin(self, runs, steps):
-        """Some messages of a thread were posted, and the first of them is on its way."""
+    @initialize(
+        runs=st.integers(1, 3),
+        steps=st.sampled_from([*[EXECUTES_AFTER] * 4, *range(EXECUTES_AFTER)]),
+        actions=st.lists(st.sampled_from(OFTEN), min_size=5, max_size=10),
+        is_taken_over=st.sampled_from([True, True, False]),
+    )
+    def begin(self, runs, steps, actions, is_taken_over):
+        """Some messages of a thread were posted, and the first of them is on its way, perhaps at another worker's."""
         for number in range(runs):
             self._do(self.life.post("alice", 0, "queue", None, f"{number}", once=False, steps=3))
         self._do(self.life.workers[0].claim(1))
-        for _ in range(steps):
-            self._do(self.life.jobs[0].go_on("show"))
+        for action in [""] * steps + actions:
+            self._do(self.life.jobs[0].go_on(action))
+        if is_taken_over:
+            self._do(self.life.worker(0, "taken over"))
 
     @rule(
         owner=OWNERS,
@@ -121,7 +130,18 @@ class LifeOfRuns(RuleBasedStateMachine):
     @precondition(lambda self: self.life.jobs)
     @rule(
         which=ANY,
-        what=st.sampled_from(["taken over", "taken over", "lease ends", "heartbeat", "dies", "drains"]),
+        what=st.sampled_from(
+            [
+                *["taken over"] * 4,
+                "publishes",
+                "lease ends",
+                "heartbeat",
+                "dies",
+                "drains",
+                "time is over",
+                "nobody follows",
+            ]
+        ),
     )
     def worker(self, which, what):
         """A lease ends where its worker is too slow for it, and alive."""

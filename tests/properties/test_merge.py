@@ -109,10 +109,10 @@ def test_taken_all_together_it_is_what_was_put(steps):
     taken: list[bytes] = []
     for step in steps:
         if step == "take":
-            taken += pending.take()
+            taken += pending.drain()
         else:
             pending.put(step)
-    taken += pending.take()
+    taken += pending.drain()
     assert joined(taken) == joined([serialize(step) for step in steps if step != "take"])
 
 
@@ -124,10 +124,10 @@ def test_one_take_holds_no_two_deltas_that_could_be_one(steps):
         if step != "take":
             pending.put(step)
             continue
-        batch = pending.take()
+        batch = pending.drain()
         assert len(batch) == len(joined(batch))
         assert len(pending) == pending.size == 0
-        assert pending.take() == []
+        assert pending.drain() == []
 
 
 @quick
@@ -137,11 +137,11 @@ def test_it_counts_what_waits(steps):
     pending = Pending(serialize)
     for step in steps:
         if step == "take":
-            pending.take()
+            pending.drain()
         else:
             pending.put(step)
     count, size = len(pending), pending.size
-    batch = pending.take()
+    batch = pending.drain()
     assert count == len(batch)
     assert size >= sum(len(delta[1]) for delta in map(delta_of, batch) if delta)
 
@@ -152,7 +152,7 @@ def test_a_joined_delta_is_serialised_as_the_sdk_would(events):
     pending = Pending(serialize)
     for event in events:
         pending.put(event)
-    for payload in pending.take():
+    for payload in pending.drain():
         assert serialize(EVENT.validate_json(payload)) == payload
 
 
@@ -176,13 +176,13 @@ def test_what_a_server_does_to_an_event_afterwards_changes_nothing(steps):
     pending, undisturbed = Pending(serialize), Pending(serialize)
     for step in steps:
         if step == "take":
-            assert pending.take() == undisturbed.take()
+            assert pending.drain() == undisturbed.drain()
         else:
             event = step.model_copy(deep=True)
             undisturbed.put(step)
             pending.put(event)
             spoil(event)
-    assert pending.take() == undisturbed.take()
+    assert pending.drain() == undisturbed.drain()
 
 
 def test_one_event_object_can_be_yielded_again_and_again():
@@ -194,7 +194,7 @@ def test_one_event_object_can_be_yielded_again_and_again():
         event.item_id, event.update.delta = item_id, text
         pending.put(event)
     event.update.delta = "d"
-    assert [delta_of(payload) for payload in pending.take()] == [(("msg_1", 0), "ab"), (("msg_2", 0), "c")]
+    assert [delta_of(payload) for payload in pending.drain()] == [(("msg_1", 0), "ab"), (("msg_2", 0), "c")]
 
 
 LONG = st.sampled_from(["x", "é", "漢", "😀", '"']).flatmap(
@@ -210,7 +210,7 @@ def test_no_entry_has_more_than_64_kib_of_text(texts):
     for text in texts:
         update = AssistantMessageContentPartTextDelta(content_index=0, delta=text)
         pending.put(ThreadItemUpdatedEvent(item_id="msg_1", update=update))
-    told = [delta_of(payload)[1] for payload in pending.take()]
+    told = [delta_of(payload)[1] for payload in pending.drain()]
     assert "".join(told) == "".join(texts)
     assert max(len(text.encode()) for text in told) <= MAX_TEXT_BYTES == 64 * 1024
     assert len(told) <= 1 + 4 * sum(len(text.encode()) for text in texts) // MAX_TEXT_BYTES
@@ -223,6 +223,6 @@ def test_half_a_surrogate_pair_in_any_event_costs_nothing_but_itself():
         update = AssistantMessageContentPartTextDelta(content_index=0, delta=text)
         pending.put(ThreadItemUpdatedEvent(item_id="msg_1", update=update))
     pending.put(ProgressUpdateEvent(text="cut \ud83d"))
-    delta, progress = pending.take()
+    delta, progress = pending.drain()
     assert delta_of(delta)[1] == "a😀\ufffd"
     assert json.loads(progress)["text"] == "cut \ufffd"

@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 
 class ArqWorker(Worker):
-    """Claims, executes and releases runs. `claims` holds what it has claimed, by run id."""
+    """Claims, executes and releases runs. `claims` has the claims that it holds, by run id."""
 
     def __init__(
         self,
@@ -128,8 +128,8 @@ class ArqWorker(Worker):
     async def _run(self, claim: Claim, earlier: asyncio.Task[Outcome] | None) -> Outcome:
         """Runs the job under its claim. Only the job's id is trusted, the run's; the message's content is ignored.
 
-        A worker that slept through its lease may have claimed its own run again. The attempt that still runs goes on
-        under the new claim; where another worker has begun the next one meanwhile, it ends first.
+        A worker that slept through its lease may have claimed its own run again. The attempt that still runs continues
+        under the new claim; where another worker has begun the next attempt meanwhile, this one ends first.
         """
         enter_run(claim.run_id)
         if earlier is not None and not await self._goes_on(claim.run_id):

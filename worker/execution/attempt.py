@@ -1,165 +1,186 @@
-"""One attempt: the run half of a request, executed by the user's server into the run's journal."""
+"""One attempt: the state that the steps of its execution share, from the claim to the end of the run."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from typing import Any, assert_never, cast
+from collections.abc import Callable
+from typing import Any
 
-import structlog
-from chatkit.actions import Action
 from chatkit.errors import ErrorCode
-from chatkit.store import NotFoundError, Store
 from chatkit.types import (
     ClientToolCallItem,
     ErrorEvent,
-    Page,
-    StreamOptionsEvent,
-    StructuredInputItem,
-    Thread,
     ThreadItem,
     ThreadItemDoneEvent,
     ThreadItemRemovedEvent,
     ThreadItemReplacedEvent,
     ThreadItemUpdatedEvent,
-    ThreadMetadata,
     ThreadStreamEvent,
     ThreadUpdatedEvent,
-    UserMessageItem,
-    WidgetItem,
 )
-from pydantic import TypeAdapter
 
-from relaykit.shared.crashes import site_code
-from relaykit.shared.errors import DatabaseUnavailable, Fenced, Stopping
-from relaykit.shared.log import failure
-from relaykit.shared.runs.run import Kind, Run
-from relaykit.shared.site.user_server import UserServer
-from relaykit.shared.threads.store import ITEM, read_thread
+from relaykit.shared.errors import DatabaseUnavailable
+from relaykit.shared.runs.run import Run
 from relaykit.worker.execution.attempt_rows import AttemptRuns
-from relaykit.worker.execution.server_events import Prepared, ServerEvents
-from relaykit.worker.execution.stop import Stop, StopState, current_stop, executing
-from relaykit.worker.publishing.publisher import RunJournal
-
-Events = AsyncGenerator[ThreadStreamEvent, None]
-
-STOP_AGAIN_SECONDS = 5.0
-"""A server that has not ended this long after it was cancelled is cancelled again."""
-CANCELLATIONS = 2
-"""After this many cancellations the run ends without waiting for the server."""
-
-_ACTION: TypeAdapter[Action[str, Any]] = TypeAdapter(Action[str, Any])
-
-log = structlog.get_logger()
+from relaykit.worker.execution.stop import Stop
+from relaykit.worker.publishing.journal_writer import JournalWriter
 
 
 class Attempt:
     """An attempt that can be stopped from the moment it exists."""
 
+    __slots__ = (
+        "__weakref__",
+        "_cancel",
+        "_on_lost",
+        "context",
+        "given_ids",
+        "is_last",
+        "is_left_behind",
+        "is_server_called",
+        "journal",
+        "last_error",
+        "pending_call",
+        "producer",
+        "run",
+        "run_id",
+        "sdk_notified",
+        "stop_requested",
+        "stopped",
+        "store_calls",
+    )
+
+    run: Run
+    """Set by the step `start`, with the journal."""
+    journal: JournalWriter
+
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        self.last_error: ErrorEvent | None = None
-        """The error that the stream ended with, if it did."""
-        self.pending_call: str | None = None
-        """The client tool call that the stream ended with, if it did: its last whole item."""
+        self.context: Any = None
+        """The context that the site's server is called with."""
+        self.stopped: Stop | None = None
+        """The reason to stop, if there is one."""
+        self.stop_requested: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once there is a reason."""
         self.is_last = False
         """Whether the server has forbidden another attempt."""
-        self.number: int | None = None
-        """Of an attempt whose row says that it has begun, once that is known here."""
-        self.began = False
-        """Whether the server was called."""
-        self._state = StopState()
-        self._producer: asyncio.Task[None] | None = None
+        self.is_server_called = False
+        self.producer: asyncio.Task[None] | None = None
+        """The task that runs the server, while it runs."""
+        self.is_left_behind = False
+        """Whether the run ends without waiting for its server, which would not stop."""
+        self.sdk_notified = False
+        """Whether the SDK has called the server's `handle_stream_cancelled`."""
+        self.store_calls = 0
+        """Calls of our store that the execution has under way."""
+        self.given_ids: set[str] = set()
+        """The ids that our store has made for the attempt."""
+        self.last_error: ErrorEvent | None = None
+        """The error that was the last of the server's events, if it was one."""
+        self.pending_call: str | None = None
+        """The client tool call that is the server's last whole item, if it is one."""
+        self._on_lost: Callable[[], None] | None = None
+        self._cancel: Callable[[], object] | None = None
+        """The cancellation that waits for the store calls to end."""
+
+    def begin(self, run: Run, journal: JournalWriter) -> None:
+        """Notes the row, which says that the attempt has begun, and the journal that the attempt writes."""
+        self.run, self.journal = run, journal
+        self.when_lost(journal.close)  # what the journal has not taken by then, it never takes
+        if run.cancel_requested:
+            self.stop(Stop.USER)
+
+    async def goes_on(self, runs: AttemptRuns) -> bool:
+        """Whether the run is still this attempt's, as far as PostgreSQL can be asked: its lease may have lapsed."""
+        if self.stopped is Stop.LOST:
+            return False
+        if not hasattr(self, "run"):
+            return True
+        try:
+            row = await runs.status(self.run_id)
+        except DatabaseUnavailable:
+            return True  # the fences know
+        return row is not None and row[1] == self.run.attempt
 
     @property
-    def stopped(self) -> Stop | None:
-        return self._state.reason
+    def error_code(self) -> str | None:
+        """The code of `last_error`."""
+        if self.last_error is None:
+            return None
+        code = self.last_error.code
+        return code.value if isinstance(code, ErrorCode) else code
+
+    # Its stop
 
     def stop(self, reason: Stop) -> None:
         """Stops the attempt. The first reason stands, but for a lost lease, after which nothing may be written.
 
         A stop that is repeated changes nothing: cancelling again would cut short what the SDK keeps of the answer.
         """
-        if self._state.stop(reason) and self._producer is not None:
-            self._state.cancel_between_calls(self._producer.cancel)
+        if self._note_stop(reason) and self.producer is not None:
+            self.cancel_between_calls(self.producer.cancel)
 
     def overtaken(self) -> None:
         """A newer attempt has begun. The server is about to hear of that, and is not cancelled as long as it obeys."""
-        self._state.stop(Stop.LOST)
+        self._note_stop(Stop.LOST)
+
+    def _note_stop(self, reason: Stop) -> bool:
+        if self.stopped is not None and (reason is not Stop.LOST or self.stopped is Stop.LOST):
+            return False
+        self.stopped = reason
+        if reason is Stop.LOST and self._on_lost is not None:
+            self._on_lost()
+        if not self.stop_requested.done():
+            self.stop_requested.set_result(None)
+        return True
 
     def when_lost(self, call: Callable[[], None] | None) -> None:
         """Has `call` made when the lease is lost: at once, where it is."""
-        self._state.when_lost(call)
+        self._on_lost = call
+        if call is not None and self.stopped is Stop.LOST:
+            call()
 
-    async def goes_on(self, runs: AttemptRuns) -> bool:
-        """Whether the run is still its own, as far as PostgreSQL can be asked: its lease may have lapsed."""
-        if self._state.reason is Stop.LOST:
-            return False
-        if self.number is None:
-            return True
-        try:
-            row = await runs.status(self.run_id)
-        except DatabaseUnavailable:
-            return True  # the fences know
-        return row is not None and row[1] == self.number
+    def cancel_between_calls(self, cancel: Callable[[], object]) -> None:
+        """Has `cancel` called when no call of our store is under way, and at once where the lease is lost.
 
-    async def prepare(self, run: Run, user: UserServer, context: Any) -> Prepared:
-        """Loads what the run half is called with. Raises what the server's store raises."""
-        self.number = run.attempt
-        with site_code, executing(self._state):
-            thread, item = _loaded(user, run, context) or await _load(user.server.store, run, context)
-        if run.kind is Kind.CREATE:
-            thread = Thread(**thread.model_dump(), items=Page())
-        return _prepared(run, user, thread, item, context)
-
-    async def execute(
-        self, prepared: Prepared, run: Run, user: UserServer, context: Any, journal: RunJournal
-    ) -> None:
-        """Runs the server to its end, or until it is stopped; every event is then in the journal.
-
-        Raises Fenced, and what the server's store raises outside the SDK's own handling.
+        The SDK shows an item after it has stored it: a cancellation in between would leave it stored and unshown.
         """
-        with site_code, executing(self._state):
-            await self._execute(prepared, run, user, context, journal)
+        if self.store_calls and self.stopped is not Stop.LOST:
+            self._cancel = cancel
+        else:
+            self._cancel = None
+            cancel()
 
-    async def _execute(
-        self, prepared: Prepared, run: Run, user: UserServer, context: Any, journal: RunJournal
-    ) -> None:
-        server, thread = user.server, prepared.thread
+    def store_call_ended(self) -> None:
+        self.store_calls -= 1
+        if not self.store_calls and self._cancel is not None:
+            # not before the server continues: the item that it has stored is shown by then
+            asyncio.get_running_loop().call_soon(self._cancel_at_last)
 
-        async def produce() -> None:
-            current_stop.set(self._state)
-            with site_code:  # nothing else may end the task: the loop would end with it
-                events = ServerEvents(self.run_id, user, prepared, context, self._state, journal).read()
-                shown = cast(Events, server._process_events(thread, context, lambda: events))
-                async with aclosing(events), aclosing(shown):  # both end in this task, the SDK's first
-                    options = await anext(shown)
-                    if not _was_admitted(options, run):
-                        self._take(options, journal)
-                    async for event in shown:
-                        self._take(event, journal)
+    def server_stops(self) -> None:
+        """The server ends because of the stop. A cancellation besides would cut its clean-up short."""
+        self._cancel = None
 
-        complete = False
-        if self._state.reason is None:
-            self.began = True
-            producer = self._producer = asyncio.create_task(produce(), name=f"produce {run.id}")
-            try:
-                complete = await self._finished(producer, journal)
-            finally:
-                if producer.done():
-                    # its context has the caller's, which knows this attempt: the three would wait for the collector
-                    self._producer = None
-        if self._state.reason is Stop.USER and not self._state.told and not complete:
-            await server.handle_stream_cancelled(thread, [], context)
+    def _cancel_at_last(self) -> None:
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            self.cancel_between_calls(cancel)
 
-    def _take(self, event: ThreadStreamEvent, journal: RunJournal) -> None:
+    @property
+    def is_saving_partial(self) -> bool:
+        """Whether what is kept of the stopped answer is being stored: that lasts as long as an outage of PostgreSQL."""
+        return self.sdk_notified and self.store_calls > 0 and self.stopped is not Stop.LOST
+
+    # Its events
+
+    def take(self, event: ThreadStreamEvent) -> None:
+        """Notes what the event says of the end, and puts it into the journal. Never waits."""
         # The most frequent type is asked for first, and by identity: isinstance is slow for a model of another class.
         if type(event) is ThreadItemUpdatedEvent:
             self.last_error = None
         elif isinstance(event, ErrorEvent):
             self.last_error = event
-            if self._state.reason is not None:
+            if self.stopped is not None:
                 return  # what the server made of its cancellation
         elif not isinstance(event, ThreadUpdatedEvent):
             self.last_error = None
@@ -169,121 +190,8 @@ class Attempt:
             self.pending_call = event.item.id if _is_pending_call(event.item) else None
         elif isinstance(event, ThreadItemRemovedEvent) and event.item_id == self.pending_call:
             self.pending_call = None
-        journal.put(event)
-
-    async def _finished(self, producer: asyncio.Task[None], journal: RunJournal) -> bool:
-        """Whether the server came to its own end: before a stop was heard, or in spite of it."""
-        first: list[asyncio.Future[Any]] = [producer, journal.refused, self._state.asked]
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        if journal.refused.done():
-            self.stop(Stop.LOST)
-        if not await self._ended(producer):
-            return False
-        try:
-            await producer
-        except asyncio.CancelledError:
-            if self._state.reason is None:
-                # the server cancelled itself: no stop was asked for, and its answer is not whole
-                self.last_error = _interrupted()
-                journal.put(self.last_error)
-        except (Fenced, Stopping):
-            self.stop(Stop.LOST)
-        except Exception as error:
-            if self._state.reason is Stop.USER and isinstance(error, NotFoundError):
-                raise  # the thread was deleted
-            log.error(  # noqa: TRY400
-                "executing the run failed: the run ends",
-                action="run_failed",
-                run_id=self.run_id,
-                **failure(error),
-            )
-            if self._state.reason is None:  # else it is what the server made of the stop
-                self.last_error = _interrupted()
-                journal.put(self.last_error)
-        else:
-            return self._state.reason is None or self.last_error is None
-        return False
-
-    async def _ended(self, producer: asyncio.Task[None]) -> bool:
-        """Waits for the end of a server that is done or was cancelled; False where it has to be left behind.
-
-        What is kept of a stopped answer is not cut short: it waits for PostgreSQL, as the end of the run would.
-        """
-        cancellations = 0
-        while cancellations < CANCELLATIONS:
-            if not producer.done():
-                await asyncio.wait({producer}, timeout=STOP_AGAIN_SECONDS)
-            if producer.done():
-                return True
-            if not self._state.keeping:
-                producer.cancel()
-                cancellations += 1
-        log.error(
-            "the server does not stop: the run ends without waiting for it",
-            action="attempt_left_behind",
-            run_id=self.run_id,
-        )
-        self._state.left_behind = True
-        producer.add_done_callback(_forget)
-        return False
-
-
-def _loaded(user: UserServer, run: Run, context: Any) -> tuple[ThreadMetadata, ThreadItem] | None:
-    """What came with the row of a first attempt: the message that is to be answered is the anchor."""
-    if not user.is_store_ours or run.attempt > 1 or run.anchor_item_id != run.input.get("item_id"):
-        return None
-    if run.thread is None or run.anchor is None:
-        return None
-    return read_thread(run.thread_id, run.thread, context), ITEM.validate_json(run.anchor)
-
-
-async def _load(store: Store[Any], run: Run, context: Any) -> tuple[ThreadMetadata, ThreadItem | None]:
-    """The thread, and the item that the run is about, where it is about a stored one."""
-    item_id = run.input.get("item_id")
-    thread = store.load_thread(run.thread_id, context)
-    if not item_id:
-        return await thread, None
-    return await asyncio.gather(thread, store.load_item(run.thread_id, item_id, context))
-
-
-def _prepared(
-    run: Run, user: UserServer, thread: ThreadMetadata, item: ThreadItem | None, context: Any
-) -> Prepared:
-    server = user.server
-    match run.kind:
-        case Kind.CREATE | Kind.MESSAGE | Kind.RETRY:
-            if not isinstance(item, UserMessageItem):
-                raise TypeError("the run's input is not a user message")
-            return Prepared(thread, lambda: server.respond(thread, item, context))
-        case Kind.CLIENT_TOOL_OUTPUT:
-            return Prepared(thread, lambda: server.respond(thread, None, context))
-        case Kind.STRUCTURED_INPUT:
-            answered = ThreadItemReplacedEvent(item=StructuredInputItem.model_validate(run.input["item"]))
-            return Prepared(thread, lambda: server.respond(thread, None, context), answered)
-        case Kind.ACTION:
-            if item is not None and not isinstance(item, WidgetItem):
-                raise TypeError("the sender of the action is not a widget")
-            action = _ACTION.validate_python(run.input["action"])
-            return Prepared(thread, lambda: server.action(thread, action, item, context))
-        case _:
-            assert_never(run.kind)
+        self.journal.put(event)
 
 
 def _is_pending_call(item: ThreadItem) -> bool:
     return isinstance(item, ClientToolCallItem) and item.status == "pending"
-
-
-def _was_admitted(event: ThreadStreamEvent, run: Run) -> bool:
-    """Whether the SDK's own first event says what admission has written already."""
-    if not isinstance(event, StreamOptionsEvent):
-        return False
-    return event.stream_options.model_dump() == run.input.get("stream_options")
-
-
-def _forget(producer: asyncio.Task[None]) -> None:
-    if not producer.cancelled():
-        producer.exception()
-
-
-def _interrupted() -> ErrorEvent:
-    return ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)

@@ -1,9 +1,13 @@
-"""From a claim to the end of the run: begin the attempt, execute it, end it. One task a run."""
+"""From a claim to the end of the run, in steps over one state: start, fence, rewind, prepare, produce, settle.
+
+One task a run. The state is the Attempt; each step takes it and says what came of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 
 import structlog
@@ -16,10 +20,9 @@ from relaykit.shared.errors import ContextTimeout, Fenced, ServerRefused, Stoppi
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
-from relaykit.shared.queue.job_queue import JobQueue
 from relaykit.shared.runs.awaited_calls import find_left_call
 from relaykit.shared.runs.context import request_context
-from relaykit.shared.runs.run import Run, Status
+from relaykit.shared.runs.run import Run
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import stream_error
 from relaykit.shared.site.user_server import UserServer
@@ -28,14 +31,14 @@ from relaykit.shared.token_box import TokenBox
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.persist import persist
+from relaykit.worker.execution.prepare import prepare
+from relaykit.worker.execution.produce import produce
 from relaykit.worker.execution.restore import admission_events, show_call
 from relaykit.worker.execution.rewind import news, read_shown, take_back
 from relaykit.worker.execution.server_events import Prepared
 from relaykit.worker.execution.stop import Stop
-from relaykit.worker.publishing.publisher import Publisher, RunJournal
-
-EXHAUSTED = "attempts_exhausted"
-"""The error of a run whose workers were lost too often."""
+from relaykit.worker.execution.verdict import EXHAUSTED, HANDED_BACK, LOST, Exit, Result, Verdict, decide
+from relaykit.worker.publishing.publisher import Publisher
 
 log = structlog.get_logger()
 
@@ -56,7 +59,6 @@ class Executor:
         settings: Settings,
         runs: AttemptRuns,
         journals: Journals,
-        queue: JobQueue,
         publisher: Publisher,
         endings: Endings,
         user: UserServer,
@@ -67,7 +69,6 @@ class Executor:
         self._settings = settings
         self._runs = runs
         self._journals = journals
-        self._queue = queue
         self._publisher = publisher
         self._endings = endings
         self._user = user
@@ -75,15 +76,13 @@ class Executor:
 
     async def execute(self, run_id: str, *, uncounted: bool = False) -> Outcome:
         """Executes the next attempt; the claim must be held. `uncounted`: a lost one does not count against the run."""
-        structlog.contextvars.bind_contextvars(run_id=run_id)
-        attempt = Attempt(run_id)
-        if self._draining:
-            attempt.stop(Stop.DRAIN)
-        self.attempts[run_id] = attempt
-        try:
-            return await self._execute(attempt, uncounted)
-        finally:
-            del self.attempts[run_id]
+        with self._registered(run_id) as attempt:
+            if not await self._start(attempt, uncounted=uncounted):
+                return await self._complete_ended(attempt)
+            with self._timed(attempt):
+                result = await self._answer(attempt)
+            verdict = decide(result, attempt.stopped, allows_another=self._allows_another(attempt))
+            return await self._settle(attempt, verdict)
 
     def lose(self, run_id: str) -> None:
         """The run's lease is another's now: its attempt here, if there is one, ends and writes nothing more."""
@@ -92,195 +91,215 @@ class Executor:
             attempt.stop(Stop.LOST)
 
     def drain(self) -> None:
-        """Stops all attempts, and those that are about to begin: their runs are handed back."""
+        """Stops all attempts, and those that are about to begin, so that their runs are handed back."""
         self._draining = True
         for attempt in self.attempts.values():
             attempt.stop(Stop.DRAIN)
 
-    async def _execute(self, attempt: Attempt, uncounted: bool) -> Outcome:
+    async def _answer(self, attempt: Attempt) -> Result:
+        """The steps between the row's start and its end. What they raise is a result too."""
+        try:
+            request = self._request(attempt)
+            with acting_as(request):
+                refusal = await self._make_context(attempt, request)
+                if self._is_exhausted(attempt.run):
+                    return await self._give_up(attempt)
+                if refusal is not None:
+                    return await self._refuse(attempt, refusal)
+                if attempt.run.attempt > 1:
+                    await self._fence(attempt)
+                    await self._rewind(attempt)
+                    prepared = await prepare(attempt, self._user)
+                else:  # there is nothing to rewind
+                    prepared = await self._fence_and_prepare(attempt)
+                await self._show_given_up_call(attempt)
+                await produce(attempt, self._user, prepared)
+                return Result(Exit.SERVED, attempt.error_code)
+        except (Fenced, Stopping):
+            return Result(Exit.FENCED)
+        except Exception as error:
+            # with its thread the run is stopped, and then has nothing to load
+            is_deleted = attempt.stopped is Stop.USER and isinstance(error, NotFoundError)
+            if not is_deleted:
+                log.error("executing the run failed: the run ends", action="run_failed", **failure(error))  # noqa: TRY400
+            return Result(Exit.FAILED, error.code if isinstance(error, ContextTimeout) else "internal")
+
+    # The steps
+
+    async def _start(self, attempt: Attempt, *, uncounted: bool) -> bool:
+        """Begins the attempt in the run's row; False where the row has ended, or there is none."""
         run = await persist(attempt, lambda: self._runs.start(attempt.run_id, uncounted=uncounted))
         if run is None:
-            return await self._complete_ended(attempt)
+            return False
         structlog.contextvars.bind_contextvars(thread_id=run.thread_id, attempt=run.attempt)
         log.info("an attempt begins", action="attempt_start", kind=run.kind.value)
-        if run.cancel_requested:
-            attempt.stop(Stop.USER)
-        journal = self._publisher.open(run.id, run.attempt, self._user.server._serialize)
-        attempt.when_lost(journal.close)  # what it has not taken by then, it never takes
-        timeout = asyncio.get_running_loop().call_later(
-            self._settings.run_timeout_seconds, attempt.stop, Stop.TIMEOUT
+        attempt.begin(run, self._publisher.open(run.id, run.attempt, self._user.server._serialize))
+        return True
+
+    async def _fence(self, attempt: Attempt) -> None:
+        """Writes the attempt's first entry: from then on the attempts before can write no more, to journal or store."""
+        server, run = self._user.server, attempt.run
+        await persist(
+            attempt, lambda: attempt.journal.mark(lambda: admission_events(server, run, attempt.context))
         )
+
+    async def _rewind(self, attempt: Attempt) -> None:
+        """Takes back what the attempts before stored and showed."""
+        run, context, database = attempt.run, attempt.context, self._endings.database
+        shown = await persist(attempt, lambda: read_shown(self._journals, run.id))
+        taken = await persist(attempt, lambda: take_back(self._user, database, self._runs, run, context))
+        for event in await persist(attempt, lambda: news(self._user.server, run, context, shown, taken)):
+            attempt.journal.put(event)
+
+    async def _fence_and_prepare(self, attempt: Attempt) -> Prepared:
+        """Both at a time, for a first attempt: a round trip less until the server is called."""
+        preparing = asyncio.create_task(prepare(attempt, self._user))
         try:
-            status, error = await self._attempt(attempt, run, journal)
-        except (Fenced, Stopping):
-            attempt.stop(Stop.LOST)
-            status, error = Status.FAILED, None
-        finally:
-            timeout.cancel()
-        return await self._end(attempt, run, journal, status, error)
-
-    async def _attempt(self, attempt: Attempt, run: Run, journal: RunJournal) -> tuple[Status, str | None]:
-        """Status and error code of the run after it."""
-        try:
-            token = self._box.open(run.id, run.token) if self._box and run.token else None
-            request = request_context(run, bearer_token=token, forbid=lambda: self._forbid(attempt, run))
-            with acting_as(request):
-                is_exhausted = run.attempt - run.handed_back > self._max_attempts(run)
-                try:
-                    context = await persist(attempt, lambda: self._user.context(request))
-                except ServerRefused as error:
-                    if not is_exhausted:
-                        return await self._refused(attempt, run, journal, request, error)
-                    context = request
-                if is_exhausted:
-                    with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
-                        await persist(attempt, lambda: self._mark(run, journal, context))
-                        journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
-                        await journal.flush()
-                    store = self._user.server.store
-                    attempt.pending_call = await persist(attempt, lambda: find_left_call(store, run, context))
-                    return Status.FAILED, EXHAUSTED
-                prepared = await self._begin(attempt, run, journal, context)
-                if run.given_up_call is not None:
-                    await persist(attempt, lambda: show_call(self._user.server, run, journal, context))
-                await attempt.execute(prepared, run, self._user, context, journal)
-        except (Fenced, Stopping):
-            raise
-        except Exception as error:
-            if attempt.stopped is Stop.USER and isinstance(error, NotFoundError):
-                return Status.CANCELLED, None  # the thread was deleted
-            log.error("executing the run failed: the run ends", action="run_failed", **failure(error))  # noqa: TRY400
-            if attempt.stopped is None:  # else it is what the server made of the stop
-                journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
-                return Status.FAILED, error.code if isinstance(error, ContextTimeout) else "internal"
-        return self._status(attempt, journal)
-
-    async def _refused(
-        self, attempt: Attempt, run: Run, journal: RunJournal, request: RequestContext, error: ServerRefused
-    ) -> tuple[Status, str | None]:
-        """The site's context refuses the caller. Our store takes back without it what the attempts before left."""
-        if attempt.stopped is Stop.USER:
-            return Status.CANCELLED, None
-        place = failure(error.__cause__ or error)
-        log.warning(
-            "the server refuses the caller: the run ends as failed",
-            action="run_refused",
-            status=error.status,
-            **place,
-        )
-        if self._user.is_store_ours:
-            await self._fence(attempt, run, journal, request)
-        refusal = stream_error(error)
-        journal.put(ErrorEvent(code="custom", message=refusal.message, allow_retry=refusal.allow_retry))
-        return Status.FAILED, error.code
-
-    def _status(self, attempt: Attempt, journal: RunJournal) -> tuple[Status, str | None]:
-        match attempt.stopped:
-            case Stop.USER:
-                return Status.CANCELLED, None
-            case Stop.ABANDONED:
-                return Status.CANCELLED, "abandoned"
-            case Stop.TIMEOUT:
-                journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
-                return Status.FAILED, "timeout"
-            case _ if attempt.last_error is not None:
-                return Status.FAILED, _code(attempt.last_error)
-            case _:
-                return Status.COMPLETED, None
-
-    async def _begin(self, attempt: Attempt, run: Run, journal: RunJournal, context: object) -> Prepared:
-        """Fences the attempt before, takes back what it left, and loads what the server is called with."""
-        if run.attempt > 1:
-            await self._fence(attempt, run, journal, context)
-            return await attempt.prepare(run, self._user, context)
-        # nothing is there to take back
-        preparing = asyncio.create_task(attempt.prepare(run, self._user, context))
-        try:
-            await persist(attempt, lambda: self._mark(run, journal, context))
+            await self._fence(attempt)
             return await preparing
         finally:
             await end_tasks([preparing])
 
-    async def _fence(self, attempt: Attempt, run: Run, journal: RunJournal, context: object) -> None:
-        await persist(attempt, lambda: self._mark(run, journal, context))
-        if run.attempt > 1:
-            await self._rewind(attempt, run, journal, context)
-
-    async def _mark(self, run: Run, journal: RunJournal, context: object) -> None:
-        """The attempt's first entry, which fences the one before, and only then the store."""
-        await journal.mark(lambda: admission_events(self._user.server, run, context))
-
-    async def _rewind(self, attempt: Attempt, run: Run, journal: RunJournal, context: object) -> None:
-        """Takes back what the attempts before stored and showed."""
-        server, database = self._user.server, self._endings.database
-        shown = await persist(attempt, lambda: read_shown(self._journals, run.id))
-        taken = await persist(attempt, lambda: take_back(self._user, database, self._runs, run, context))
-        for event in await persist(attempt, lambda: news(server, run, context, shown, taken)):
-            journal.put(event)
-
-    def _max_attempts(self, run: Run) -> int:
-        return min(run.max_attempts or self._settings.run_max_attempts, self._settings.run_max_attempts)
-
-    async def _forbid(self, attempt: Attempt, run: Run) -> None:
-        if not await persist(attempt, lambda: self._runs.forbid_next_attempt(run.id, run.attempt)):
-            attempt.overtaken()
-            raise Fenced
-        attempt.is_last = True
-
-    async def _end(
-        self, attempt: Attempt, run: Run, journal: RunJournal, status: Status, error: str | None
-    ) -> Outcome:
-        if (
-            attempt.stopped is Stop.DRAIN
-            and attempt.began
-            and (attempt.is_last or self._max_attempts(run) == 1)
-        ):
-            journal.put(ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True))
-            status, error = Status.FAILED, "interrupted"
-        elif attempt.stopped is Stop.DRAIN:
-            await persist(attempt, lambda: self._runs.hand_back(run))
+    async def _settle(self, attempt: Attempt, verdict: Verdict) -> Outcome:
+        """Hands the run back or ends it: the row first, then the end entry, then the run that waited behind it."""
+        if verdict.shows_error:
+            attempt.journal.put(_failed())
+        if verdict == HANDED_BACK:
+            await persist(attempt, lambda: self._runs.hand_back(attempt.run))
             log.info(
                 "the worker drains: the run is handed back, and another worker begins it anew",
                 action="attempt_handed_back",
             )
             return Outcome.AGAIN
         try:
-            if attempt.stopped is Stop.LOST:
-                raise Fenced
-            if error != EXHAUSTED:
-                await journal.flush()
-            promoted = await persist(attempt, lambda: self._finish_row(attempt, run, journal, status, error))
+            promoted = await self._end_row(attempt, verdict)
         except Fenced:
             attempt.stop(Stop.LOST)
-            journal.close()
+            attempt.journal.close()
             log.warning("attempt lost: another one has begun, or may begin", action="attempt_lost")
             return Outcome.AGAIN  # where the lease is ours after all, no other worker would claim the run
         attempt.when_lost(None)
-        journal.end(status.value)
+        attempt.journal.end(verdict.status.value)
         with suppress(Fenced):  # the row has ended: the worker that has the lease now writes the same end
-            await journal.flush()
+            await attempt.journal.flush()
         if promoted is not None:
             next_run = promoted
             await persist(attempt, lambda: self._endings.enqueue(next_run))
-        log.info("the run has ended", action="attempt_end", status=status.value, error=error)
+        log.info("the run has ended", action="attempt_end", status=verdict.status.value, error=verdict.error)
         return Outcome.DONE
 
-    async def _finish_row(
-        self, attempt: Attempt, run: Run, journal: RunJournal, status: Status, error: str | None
-    ) -> Run | None:
-        if attempt.pending_call is None:
-            return await self._endings.finish_row(run, status, error)
-        return await self._endings.finish_with_call(run, status, error, attempt.pending_call, journal.put)
+    # What a step consists of, and the ways around the server
+
+    @contextmanager
+    def _registered(self, run_id: str) -> Iterator[Attempt]:
+        structlog.contextvars.bind_contextvars(run_id=run_id)
+        attempt = self.attempts[run_id] = Attempt(run_id)
+        if self._draining:
+            attempt.stop(Stop.DRAIN)
+        try:
+            yield attempt
+        finally:
+            del self.attempts[run_id]
+
+    @contextmanager
+    def _timed(self, attempt: Attempt) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._settings.run_timeout_seconds, attempt.stop, Stop.TIMEOUT)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _request(self, attempt: Attempt) -> RequestContext:
+        run = attempt.run
+        token = self._box.open(run.id, run.token) if self._box and run.token else None
+        return request_context(run, bearer_token=token, forbid=lambda: self._forbid(attempt))
+
+    async def _make_context(self, attempt: Attempt, request: RequestContext) -> ServerRefused | None:
+        """Asks the site for the context that its server gets; the refusal, where it refuses the caller."""
+        attempt.context = request
+        try:
+            attempt.context = await persist(attempt, lambda: self._user.context(request))
+        except ServerRefused as refusal:
+            return refusal
+        return None
+
+    async def _refuse(self, attempt: Attempt, refusal: ServerRefused) -> Result:
+        """Shows the refusal. Our store takes back without the site's context what the attempts before left."""
+        if attempt.stopped is Stop.USER:
+            return Result(Exit.SERVED)
+        place = failure(refusal.__cause__ or refusal)
+        log.warning(
+            "the server refuses the caller: the run ends as failed",
+            action="run_refused",
+            status=refusal.status,
+            **place,
+        )
+        if self._user.is_store_ours:
+            await self._fence(attempt)
+            if attempt.run.attempt > 1:
+                await self._rewind(attempt)
+        shown = stream_error(refusal)
+        attempt.journal.put(ErrorEvent(code="custom", message=shown.message, allow_retry=shown.allow_retry))
+        return Result(Exit.REFUSED, refusal.code)
+
+    async def _give_up(self, attempt: Attempt) -> Result:
+        """Shows that the run has no attempt left, and finds the client tool call that it is to give up."""
+        with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
+            await self._fence(attempt)
+            attempt.journal.put(_failed())
+            await attempt.journal.flush()
+        store, run, context = self._user.server.store, attempt.run, attempt.context
+        attempt.pending_call = await persist(attempt, lambda: find_left_call(store, run, context))
+        return Result(Exit.EXHAUSTED, EXHAUSTED)
+
+    async def _show_given_up_call(self, attempt: Attempt) -> None:
+        run, context = attempt.run, attempt.context
+        if run.given_up_call is not None:
+            await persist(attempt, lambda: show_call(self._user.server, run, attempt.journal, context))
+
+    async def _end_row(self, attempt: Attempt, verdict: Verdict) -> Run | None:
+        """Ends the row once the journal has all events; returns the run that is queued then. Raises Fenced."""
+        status, error, _ = verdict
+        run, call, journal = attempt.run, attempt.pending_call, attempt.journal
+        if verdict == LOST:
+            raise Fenced
+        if error != EXHAUSTED:  # that one's journal has them, or has refused them
+            await journal.flush()
+        if call is None:
+            return await persist(attempt, lambda: self._endings.finish_row(run, status, error))
+        return await persist(
+            attempt, lambda: self._endings.finish_with_call(run, status, error, call, journal.put)
+        )
 
     async def _complete_ended(self, attempt: Attempt) -> Outcome:
-        """The row had ended: what a worker died before writing of it is written now."""
-        if (ended := await persist(attempt, lambda: self._runs.status(attempt.run_id))) is None:
+        """The row had ended: the end entry that a worker died before writing is written now."""
+        run_id = attempt.run_id
+        if (ended := await persist(attempt, lambda: self._runs.status(run_id))) is None:
             return Outcome.FOREIGN
         status, number, _ = ended
         if status.ended:
-            await persist(attempt, lambda: self._journals.end(attempt.run_id, number, status))
+            await persist(attempt, lambda: self._journals.end(run_id, number, status))
         return Outcome.DONE
 
+    async def _forbid(self, attempt: Attempt) -> None:
+        run = attempt.run
+        if not await persist(attempt, lambda: self._runs.forbid_next_attempt(run.id, run.attempt)):
+            attempt.overtaken()
+            raise Fenced
+        attempt.is_last = True
 
-def _code(error: ErrorEvent) -> str:
-    return error.code.value if isinstance(error.code, ErrorCode) else error.code
+    def _max_attempts(self, run: Run) -> int:
+        return min(run.max_attempts or self._settings.run_max_attempts, self._settings.run_max_attempts)
+
+    def _is_exhausted(self, run: Run) -> bool:
+        return run.attempt - run.handed_back > self._max_attempts(run)
+
+    def _allows_another(self, attempt: Attempt) -> bool:
+        """Whether the run may be executed again: always, as long as the server was not called."""
+        forbidden = attempt.is_last or self._max_attempts(attempt.run) == 1
+        return not (attempt.is_server_called and forbidden)
+
+
+def _failed() -> ErrorEvent:
+    return ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)

@@ -1,6 +1,6 @@
 """Which item of the thread each event of one attempt means. Pure.
 
-Ids of a server's are not unique: models behind the Chat Completions API name every item alike, in every turn. So an
+A server's ids are not unique: models behind the Chat Completions API name every item alike, in every turn. So an
 event's id is taken as a name. Nothing that an earlier run stored, or an earlier item of this attempt, is overwritten or
 removed by an event that means an item of its own: a second item of the same name gets an id of the store's, which
 stands for the name until the attempt ends.
@@ -34,7 +34,7 @@ from chatkit.types import (
 from relaykit.shared.text import is_well_formed
 
 PLACEHOLDERS: Final = frozenset({FAKE_RESPONSES_ID})
-"""Names that the agents SDK gives to what has no id: never the id of an item."""
+"""Names that the agents SDK gives to items without an id; none of them is the id of an item."""
 
 _STORE_TYPES: Final[dict[str, StoreItemType]] = {
     "client_tool_call": "tool_call",
@@ -45,7 +45,7 @@ _STORE_TYPES: Final[dict[str, StoreItemType]] = {
 
 
 def store_type(item: ThreadItem) -> StoreItemType:
-    """What a store is asked to make an id for."""
+    """The type for which a store is asked to make an id."""
     return _STORE_TYPES.get(item.type, "message")
 
 
@@ -69,12 +69,12 @@ class ItemIds:
         self._stored: dict[str, ThreadItem | None] = {}
         """What the thread has by each name that was looked up, but for the items of this attempt."""
         self._own: dict[str, dict[str, _Own]] = {}
-        """By name and type: the newest item of both."""
+        """The newest item of the attempt, by name and type."""
         self._ids: dict[str, list[str]] = {}
-        """By name: the ids of all its items in this attempt, but for those that were removed."""
+        """The ids of all items of the attempt by name, but for those that were removed."""
 
     def name_to_look_up(self, event: ThreadStreamEvent) -> str | None:
-        """The name of which `looked_up` is to be told before `apply` takes the event."""
+        """The name to call `looked_up` with before `apply` takes the event."""
         if not isinstance(event, ThreadItemAddedEvent | ThreadItemDoneEvent):
             return None
         name = event.item.id

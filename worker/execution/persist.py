@@ -1,4 +1,4 @@
-"""What an attempt must get done of PostgreSQL and Redis: through their outages, as long as it has its lease."""
+"""Calls of PostgreSQL and Redis that an attempt must get done: repeated through outages, while it has its lease."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ log = structlog.get_logger()
 async def persist(attempt: Attempt, call: Callable[[], Awaitable[T]]) -> T:
     """Repeats a call through an outage of Redis or PostgreSQL, as long as the lease is held.
 
-    Raises Fenced once it is not, and where this process has closed its database, which is no outage. What the site's
-    code raises in the call that is no Exception leaves it as ServerCrashed.
+    Raises Fenced once it is not, and where this process has closed its database, which is no outage. An error of
+    the site's code in the call that is no Exception leaves it as ServerCrashed.
     """
     while True:
         try:

@@ -18,7 +18,7 @@ from chatkit.types import (
 )
 
 from relaykit.shared.runs.run import Kind, Run
-from relaykit.worker.publishing.publisher import RunJournal
+from relaykit.worker.publishing.journal_writer import JournalWriter
 
 
 async def admission_events(server: ChatKitServer[Any], run: Run, context: Any) -> list[bytes]:
@@ -36,7 +36,7 @@ async def admission_events(server: ChatKitServer[Any], run: Run, context: Any) -
     return [server._serialize(event) for event in events]
 
 
-async def show_call(server: ChatKitServer[Any], run: Run, journal: RunJournal, context: Any) -> None:
+async def show_call(server: ChatKitServer[Any], run: Run, journal: JournalWriter, context: Any) -> None:
     """Tells the run's clients how the client tool call ended that was given up before the run."""
     assert run.given_up_call is not None
     with suppress(NotFoundError):

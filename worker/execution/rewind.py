@@ -1,4 +1,4 @@
-"""Before a next attempt: what the ones before left in the thread is taken back, and clients are told.
+"""Takes back, before a next attempt, what those before it left in the thread, and tells clients so.
 
 In three steps, each of which can be repeated by itself. What clients were shown is read, as long as Redis has it. What
 the run had added is deleted, and with our store what it had changed is put back. Clients are told each item that they
@@ -39,7 +39,7 @@ PAGE = 1000
 async def news(
     server: ChatKitServer[Any], run: Run, context: Any, shown: Shown, taken: TakenBack
 ) -> list[ThreadStreamEvent]:
-    """What a client has to be told that has been shown what is taken back, or has loaded it."""
+    """The events for a client that was shown, or has loaded, what is taken back."""
     for item_id in [*taken.deleted, *taken.restored]:
         shown.items.setdefault(item_id, True)
     events: list[ThreadStreamEvent] = []
@@ -67,7 +67,7 @@ class Shown:
 
 
 async def read_shown(journals: Journals, run_id: str) -> Shown:
-    """By the run's journal."""
+    """Reads from the run's journal what earlier attempts showed to clients."""
     shown = Shown()
     cursor = START
     while page := await journals.read(run_id, cursor, PAGE):
@@ -88,7 +88,7 @@ async def read_shown(journals: Journals, run_id: str) -> Shown:
 
 
 def _events(page: Iterable[Entry]) -> Iterable[dict[str, Any]]:
-    """Those of attempts: the ones before are admission's."""
+    """The events of attempts. Those of attempt 0 are admission's."""
     for entry in page:
         if entry.field is Field.EVENT and entry.cursor.attempt > 0:
             yield json.loads(entry.payload)

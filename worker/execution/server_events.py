@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -29,28 +28,17 @@ from relaykit.shared.log import exception_text, failure
 from relaykit.shared.site.refusals import refusal_of, stream_error
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.text import is_well_formed, well_formed_copy
+from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.item_ids import ItemIds, store_type
 from relaykit.worker.execution.left_generators import keep_left_generators, watch_generators
 from relaykit.worker.execution.loop_turns import LoopTurns
 from relaykit.worker.execution.mistakes import ServerMistake, check_event, check_thread, no_stream
-from relaykit.worker.execution.stop import StopState
 from relaykit.worker.publishing.delta_text import DeltaText
-from relaykit.worker.publishing.publisher import RunJournal
 
 Event = TypeVar("Event", bound=ThreadStreamEvent)
 Stream = Callable[[], AsyncIterator[ThreadStreamEvent]]
 
-_given: ContextVar[set[str] | None] = ContextVar("relaykit_given_ids", default=None)
-"""The ids that our store has made for the attempt: in the task of the server, and in those that it starts."""
-
 log = structlog.get_logger()
-
-
-def note_given_id(item_id: str) -> None:
-    """Our store has made this id: 128 random bits, which no other item has."""
-    given = _given.get()
-    if given is not None:
-        given.add(item_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,36 +48,26 @@ class Prepared:
     thread: ThreadMetadata
     stream: Stream
     opening: ThreadStreamEvent | None = None
-    """What the SDK is given before the server is called."""
+    """The event that the SDK gets before the server is called, if there is one."""
 
 
 class ServerEvents:
-    """The events of one attempt. Made in the task that reads them."""
+    """The events of one attempt."""
 
-    def __init__(
-        self,
-        run_id: str,
-        user: UserServer,
-        prepared: Prepared,
-        context: Any,
-        state: StopState,
-        journal: RunJournal,
-    ) -> None:
-        self._run_id = run_id
+    def __init__(self, attempt: Attempt, user: UserServer, prepared: Prepared) -> None:
+        self._attempt = attempt
+        self._journal = attempt.journal
+        self._context = attempt.context
         self._store = user.server.store
         self._prepared = prepared
-        self._context = context
-        self._state = state
-        self._journal = journal
-        given: set[str] = set()
-        _given.set(given)
-        self._ids = ItemIds(partial(_generate_id, user.server.store, prepared.thread, context), given)
+        generate_id = partial(_generate_id, self._store, prepared.thread, attempt.context)
+        self._ids = ItemIds(generate_id, attempt.given_ids)
         self._is_store_ours = user.is_store_ours
         self._deltas = DeltaText()
         self._has_warned = False
 
     async def read(self) -> AsyncGenerator[ThreadStreamEvent, None]:
-        """Raises what the server does. However it ends, the server's own generator ends before it, in the same task."""
+        """Raises what the server raises. However it ends, the server's own generator ends first, in the same task."""
         source: AsyncIterator[ThreadStreamEvent] | None = None
         turns = LoopTurns()
         try:
@@ -105,14 +83,14 @@ class ServerEvents:
                     break
                 except (Exception, asyncio.CancelledError):
                     raise
-                except BaseException as error:  # not a GeneratorExit of ours: that comes at a yield
+                except BaseException as error:  # GeneratorExit comes only at the yields below
                     raise ServerCrashed from error
-                if self._state.reason is not None:
-                    self._state.is_heard()
+                if self._attempt.stopped is not None:
+                    self._attempt.server_stops()
                     raise asyncio.CancelledError  # the server swallowed the one that it got
-                if not self._journal.has_room:
+                if not self._journal.has_capacity:
                     # here the SDK hears a cancellation, because it waits for this generator
-                    await self._journal.room()
+                    await self._journal.wait_for_capacity()
                 elif turns.is_over():  # a server that never waits
                     await asyncio.sleep(0)
                 if type(event) is ThreadItemUpdatedEvent:
@@ -122,8 +100,8 @@ class ServerEvents:
                     self._warn_of_thread(event, source)
                     for storable in await self._storable(event):
                         yield storable
-                if self._state.reason is not None:
-                    self._state.is_heard()
+                if self._attempt.stopped is not None:
+                    self._attempt.server_stops()
                     raise asyncio.CancelledError
         except (BaseStreamError, Fenced, Stopping):
             raise
@@ -133,7 +111,7 @@ class ServerEvents:
             log.error(  # noqa: TRY400
                 "the server failed: the run ends with an error",
                 action="server_failed",
-                run_id=self._run_id,
+                run_id=self._attempt.run_id,
                 **reason,
                 **failure(error),
             )
@@ -152,7 +130,7 @@ class ServerEvents:
             log.warning(
                 "the server has yielded an item of another thread: it is stored in the run's own",
                 action="server_mistake",
-                run_id=self._run_id,
+                run_id=self._attempt.run_id,
                 reason=mistake,
             )
 
@@ -180,7 +158,7 @@ class ServerEvents:
         return None
 
     def _well_formed(self, event: Event) -> Event:
-        """The event as any store can take it. Ours makes its texts well-formed by itself, and so does the journal."""
+        """The event as any store takes it. Our store makes its texts well-formed by itself, and so does the journal."""
         return event if self._is_store_ours else well_formed_copy(event)
 
     async def _close(self, source: AsyncIterator[ThreadStreamEvent] | None) -> None:
@@ -198,7 +176,7 @@ class ServerEvents:
             return
         try:
             with site_code:
-                if self._state.reason is not None:
+                if self._attempt.stopped is not None:
                     with suppress(asyncio.CancelledError, StopAsyncIteration):
                         await generator.athrow(asyncio.CancelledError())
                 await generator.aclose()
@@ -206,7 +184,7 @@ class ServerEvents:
             log.error(  # noqa: TRY400
                 "the server failed when it was closed: the run ends all the same",
                 action="server_close_failed",
-                run_id=self._run_id,
+                run_id=self._attempt.run_id,
                 **failure(error),
             )
 

@@ -49,7 +49,7 @@ def _is_in(frame: FrameType, folders: tuple[str, ...]) -> bool:
 
 @cache
 def _folders() -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Of our own code, of Python's library, and of installed packages. The last may lie in one of the others."""
+    """The folders of our code, of Python's library, and of installed packages, which may lie in one of the others."""
     root = Path(__file__).parents[2]
     paths = sysconfig.get_paths()
     ours = tuple(f"{root / side}/" for side in ("worker", "shared"))

@@ -13,9 +13,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from relaykit.shared.errors import RelaykitError
 from relaykit.shared.settings import Settings
 from relaykit.worker.keeper.heartbeat import Heartbeat
-from relaykit.worker.keeper.kept import Kept
 from relaykit.worker.keeper.probe_server import Reply, Route
 from relaykit.worker.keeper.watchdog import Watchdog
+from relaykit.worker.keeper.worker_view import WorkerView
 from relaykit.worker.metrics import SLOTS
 
 UNBOUNDED_SECONDS = 60.0
@@ -31,9 +31,11 @@ CHECKED_FOR_SECONDS = 1.0
 class Health:
     """The answers of one worker. Those of a liveness do not depend on other services: a restart would not mend them."""
 
-    def __init__(self, settings: Settings, kept: Kept, watchdog: Watchdog, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, settings: Settings, worker: WorkerView, watchdog: Watchdog, heartbeat: Heartbeat
+    ) -> None:
         self._settings = settings
-        self._kept = kept
+        self._worker = worker
         self._watchdog = watchdog
         self._heartbeat = heartbeat
         self._checking = asyncio.Lock()
@@ -53,7 +55,7 @@ class Health:
         return Reply.json(HTTPStatus.OK, status="ok")
 
     async def _readyz(self) -> Reply:
-        if self._kept.is_draining():
+        if self._worker.is_draining():
             return _unwell("draining")
         if self._watchdog.block is not None:
             return self._blocked()
@@ -70,7 +72,7 @@ class Health:
 
     async def _check(self) -> str | None:
         """The code of what does not answer, asked by the worker's loop over its own connections."""
-        asked = asyncio.run_coroutine_threadsafe(self._kept.check(), self._watchdog.loop)
+        asked = asyncio.run_coroutine_threadsafe(self._worker.check(), self._watchdog.loop)
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 await asyncio.wrap_future(asked)

@@ -27,9 +27,9 @@ from relaykit.worker.execution.stop import Stop
 from relaykit.worker.keeper import last_resort
 from relaykit.worker.keeper.health import Health
 from relaykit.worker.keeper.heartbeat import Heartbeat
-from relaykit.worker.keeper.kept import Kept
 from relaykit.worker.keeper.probe_server import ProbeServer
 from relaykit.worker.keeper.watchdog import Watchdog, described
+from relaykit.worker.keeper.worker_view import WorkerView
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim
 
@@ -45,11 +45,11 @@ log = structlog.get_logger()
 
 
 class Keeper:
-    """Of one worker. `owns_process`: it may end the process, which is the worker's alone."""
+    """The keeper of one worker. `owns_process`: it may end the process, which is the worker's alone."""
 
-    def __init__(self, settings: Settings, kept: Kept, *, owns_process: bool) -> None:
+    def __init__(self, settings: Settings, worker: WorkerView, *, owns_process: bool) -> None:
         self._settings = settings
-        self._kept = kept
+        self._worker = worker
         self._owns_process = owns_process
         self._blocked_seconds = settings.blocked_seconds if owns_process else 0.0
 
@@ -82,13 +82,13 @@ class Keeper:
             queue = ClaimQueue(redis)
 
             def stop(claim: Claim, reason: Stop) -> None:
-                watchdog.loop.call_soon_threadsafe(self._kept.stop, claim, reason)
+                watchdog.loop.call_soon_threadsafe(self._worker.stop, claim, reason)
 
-            heartbeat = Heartbeat(queue, self._settings, self._kept.claims, stop)
+            heartbeat = Heartbeat(queue, self._settings, self._worker.claims, stop)
             watching = asyncio.create_task(self._watch(watchdog))
             tasks = [watching, asyncio.create_task(heartbeat.run())]
             if listener is not None:
-                routes = Health(self._settings, self._kept, watchdog, heartbeat).routes
+                routes = Health(self._settings, self._worker, watchdog, heartbeat).routes
                 tasks.append(asyncio.create_task(ProbeServer(listener, routes).run()))
             try:
                 done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -115,13 +115,13 @@ class Keeper:
     def _is_over(self, watchdog: Watchdog) -> bool:
         if 0 < self._blocked_seconds <= watchdog.blocked_seconds:
             return True
-        ends_by = self._kept.ends_by()
+        ends_by = self._worker.ends_by()
         return self._owns_process and ends_by is not None and time.monotonic() >= ends_by
 
     async def _end(self, watchdog: Watchdog, queue: ClaimQueue) -> NoReturn:
         """Ends the process, whose loop stands still. Its runs are given up first, so that others have them at once."""
         last_resort.arm(last_resort.MARGIN_SECONDS)
-        claims, block = list(self._kept.claims.values()), watchdog.block
+        claims, block = list(self._worker.claims.values()), watchdog.block
         log.critical(
             "a call blocks the event loop: the runs are given up, and the worker ends",
             action="worker_blocked",

@@ -19,19 +19,19 @@ from pydantic_core import to_json
 from relaykit.shared.text import well_formed, well_formed_copy
 
 MAX_TEXT_BYTES: Final = 64 * 1024
-"""In UTF-8: what one line of the stream may have of a text that is also told in several."""
+"""Bytes of a delta's text, in UTF-8, that one line of the stream may have: a longer text becomes several lines."""
 
 Serialize = Callable[[ThreadStreamEvent], bytes]
 
-_TEXT = "\x01\x02\x03relaykit\x03\x02\x01"
-_MARK = to_json(_TEXT)
+_PLACEHOLDER_TEXT = "\x01\x02\x03relaykit\x03\x02\x01"
+_PLACEHOLDER = to_json(_PLACEHOLDER_TEXT)
 
 
 class Pending:
     """Events in their order, as the bytes that the SDK makes of them at the moment they are put.
 
-    A server may change what it has yielded, or yield the same object again: of a delta, which alone waits unserialised,
-    the text is kept. All deltas of one item and part are the same bytes around their text, so these are made once.
+    A server may change an event that it has yielded, or yield the same object again. So only the text of a delta waits
+    unserialised. All deltas of one item and part have the same bytes around their text, so these are made once.
     """
 
     __slots__ = ("_around", "_key", "_open", "_ready", "_serialize", "_text", "size")
@@ -43,7 +43,7 @@ class Pending:
         self._around = (b"", b"")
         """What stands before and behind the text of a delta of `_key`."""
         self._open = False
-        """Whether deltas of `_key` wait to be joined."""
+        """Whether there are deltas of `_key` to be joined."""
         self._text: list[str] = []
         self.size = 0
         """Roughly the bytes that wait."""
@@ -67,14 +67,14 @@ class Pending:
         if key != self._key:
             self._close_delta()
             self._key = key
-            before, _, behind = self._serialized(_marked(event)).partition(_MARK)
+            before, _, behind = self._serialized(_with_placeholder(event)).partition(_PLACEHOLDER)
             self._around = (before, behind)
         self._open = True
         self._text.append(update.delta)
         self.size += len(update.delta)
 
-    def take(self) -> list[bytes]:
-        """All that waits, which then waits no more."""
+    def drain(self) -> list[bytes]:
+        """Takes out all entries that wait."""
         self._close_delta()
         ready, self._ready, self.size = self._ready, [], 0
         return ready
@@ -106,6 +106,6 @@ def _pieces(text: str) -> Iterator[str]:
     return (text[start : start + step] for start in range(0, len(text) or 1, step))
 
 
-def _marked(event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
+def _with_placeholder(event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
     """A copy whose text is the mark, which no id can hold: JSON has it with its control characters escaped."""
-    return event.model_copy(update={"update": event.update.model_copy(update={"delta": _TEXT})})
+    return event.model_copy(update={"update": event.update.model_copy(update={"delta": _PLACEHOLDER_TEXT})})

@@ -18,16 +18,16 @@ _FIRST_HALVES = ("\ud800", "\udbff")
 class DeltaText:
     """Joins the halves of a pair that follow each other in two deltas of one text. A half that is alone is U+FFFD.
 
-    The first half is held back until the text goes on. Where it never does, the whole text of the item's end has it.
+    The first half is held back until the text goes on. Where it never goes on, the item's end has the whole text.
     """
 
     __slots__ = ("_held", "holds")
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, int | str], str] = {}
-        """By item and part, or component: the first half with which its last delta ended."""
+        """The first half with which the last delta ended, by item and part, or component."""
         self.holds = False
-        """Whether a half waits. As long as none does, a delta that is well-formed needs no look."""
+        """Whether a half waits. As long as none does, a well-formed delta passes unchanged."""
 
     def apply(self, event: ThreadItemUpdatedEvent, update: Delta) -> ThreadItemUpdatedEvent:
         """The event, whose update is `update`, with text that can be encoded."""

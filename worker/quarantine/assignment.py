@@ -24,7 +24,7 @@ def choose_cell(cells: Sequence[Sequence[Loss]], limit: int, loss: Loss) -> int 
 
 
 def choose_empty(cells: Sequence[Sequence[Loss]], limit: int) -> int | None:
-    """The same where each run has a cell to itself: one that is empty goes before a new one."""
+    """The cell's index where each run has a cell to itself: an empty cell goes before a new one."""
     empty = next((index for index, runs in enumerate(cells) if not runs), len(cells))
     return empty if empty < limit else None
 

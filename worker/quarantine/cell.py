@@ -1,4 +1,4 @@
-"""The worker's end of a cell: gives claims to its process, and hears of their end and of the process's."""
+"""The worker's end of a cell: gives claims to its process, and learns when they, or the process, have ended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ END_SECONDS = 5.0
 """How long a process that has closed its end of the socket has to end."""
 LOOKS_PER_LEASE = 10
 FROZEN_LOOKS = 5
-"""A process that does not move for so many is killed, while its leases still hold."""
+"""A process that does not move for this many looks is killed, while its leases still hold."""
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class Cell:
     settings: Settings
     queue: ClaimQueue
     occupants: dict[str, Loss] = field(default_factory=dict)
-    """How the runs were lost that are in it, or on their way to it."""
+    """The runs in the cell, or on their way to it, each with its last loss."""
     vacated_at: float = 0.0
     """When the last run left, by the loop's clock."""
     is_over: bool = False
@@ -56,7 +56,7 @@ class Cell:
     """The claims that the process holds, each with the event of its end."""
 
     async def run(self, forks: ForkServer) -> None:
-        """Starts the process. Returns when it has ended and what it held has been given up."""
+        """Starts the process. Returns when it has ended and its claims have been given up."""
         ours, theirs = socket.socketpair()
         try:
             with theirs:

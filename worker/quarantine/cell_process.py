@@ -89,11 +89,11 @@ async def _serve(
 
 def producers(executor: Executor) -> dict[str, asyncio.Task[Any] | None]:
     """The tasks that run the user's server, by run id."""
-    return {run_id: attempt._producer for run_id, attempt in dict(executor.attempts).items()}
+    return {run_id: attempt.producer for run_id, attempt in dict(executor.attempts).items()}
 
 
 class CellProcess:
-    """Executes, renews and releases what it is given."""
+    """Executes, renews and releases the claims that its worker gives it."""
 
     def __init__(
         self, queue: ClaimQueue, executor: Executor, claims: dict[str, Claim], writer: asyncio.StreamWriter

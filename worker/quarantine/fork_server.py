@@ -105,7 +105,7 @@ class ForkServer:
             child.ended.set_result(status)
 
     def _lose(self) -> None:
-        """The server is gone: what it has forked goes on, and there will be nothing more."""
+        """The server is gone: its children live on, and there will be no other."""
         log.error(
             "the fork server has ended: there are no new cells until the worker is started again",
             action="fork_server_ended",
@@ -143,7 +143,7 @@ def forking(execute: Execute) -> Iterator[ForkServer]:
 
 
 def _serve(control: socket.socket, execute: Execute) -> NoReturn:
-    """The server's life. A signal to the worker's process group is not for it, nor for what it forks."""
+    """The server's life. A signal to the worker's process group is neither for it nor for its children."""
     worker = os.getppid()
     try:
         os.setsid()

@@ -20,7 +20,7 @@ from relaykit.worker.quarantine.fork_server import ForkServer
 NEVER_LOST = Loss(company=0, times=0, process="")
 """The loss of a run that is no suspect."""
 IDLE_SECONDS = 30.0
-"""A cell that has had no run for so long ends."""
+"""A cell that has had no run for this long ends."""
 RETRY_SECONDS = 1.0
 """A run whose cell did not start is given back after this time."""
 LOOKS_PER_LEASE = 3

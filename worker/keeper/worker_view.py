@@ -11,8 +11,8 @@ from relaykit.worker.leases.claims import Claim
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Read in the keeper's thread, while the worker's loop goes on or stands still."""
+class WorkerView:
+    """The keeper's thread reads it, whether the worker's loop runs or stands still."""
 
     claims: Mapping[str, Claim]
     stop: Callable[[Claim, Stop], None]
