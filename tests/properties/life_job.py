@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from relaykit.shared.journal import Cursor, Field
 from relaykit.shared.runs.run import Run
 from relaykit.worker.execution.attempt import Attempt
-from relaykit.worker.execution.executor import Outcome
 from relaykit.worker.execution.stop import Stop
+from relaykit.worker.execution.verdict import Outcome
 from relaykit.worker.leases.claims import Claim
 from tests.properties.life_process import Process, current_process
 

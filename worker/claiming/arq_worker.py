@@ -22,7 +22,7 @@ from relaykit.shared.queue.job_queue import RUN_FUNCTION, deserialize, serialize
 from relaykit.shared.settings import Settings
 from relaykit.worker.claiming.bell import Bell
 from relaykit.worker.execution.current_run import enter_run
-from relaykit.worker.execution.executor import Outcome
+from relaykit.worker.execution.verdict import Outcome
 from relaykit.worker.leases.claims import Claim, Loss, RunningLimits
 from relaykit.worker.metrics import RUNS
 from relaykit.worker.quarantine.quarantine import Quarantine, Stay

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from enum import Enum
 
 import structlog
 from chatkit.errors import ErrorCode
@@ -37,18 +36,19 @@ from relaykit.worker.execution.restore import admission_events, show_call
 from relaykit.worker.execution.rewind import news, read_shown, take_back
 from relaykit.worker.execution.server_events import Prepared
 from relaykit.worker.execution.stop import Stop
-from relaykit.worker.execution.verdict import EXHAUSTED, HANDED_BACK, LOST, Exit, Result, Verdict, decide
+from relaykit.worker.execution.verdict import (
+    EXHAUSTED,
+    HANDED_BACK,
+    LOST,
+    Exit,
+    Outcome,
+    Result,
+    Verdict,
+    decide,
+)
 from relaykit.worker.publishing.publisher import Publisher
 
 log = structlog.get_logger()
-
-
-class Outcome(Enum):
-    """What is to become of the job."""
-
-    DONE = "done"
-    AGAIN = "again"
-    FOREIGN = "foreign"  # no run has the job's id
 
 
 class Executor:

@@ -43,6 +43,14 @@ class Verdict(NamedTuple):
     """Whether the run's clients have yet to be shown that it failed."""
 
 
+class Outcome(Enum):
+    """What is to become of the job."""
+
+    DONE = "done"
+    AGAIN = "again"
+    FOREIGN = "foreign"  # no run has the job's id
+
+
 HANDED_BACK: Final = Verdict(Status.QUEUED)
 """The run's next attempt begins anew; this one does not count."""
 LOST: Final = Verdict(Status.RUNNING)

@@ -27,7 +27,8 @@ from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.draining import Draining
 from relaykit.worker.execution.current_run import enter_run
-from relaykit.worker.execution.executor import Executor, Outcome
+from relaykit.worker.execution.executor import Executor
+from relaykit.worker.execution.verdict import Outcome
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim
 from relaykit.worker.loading import load
