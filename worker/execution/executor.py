@@ -166,10 +166,7 @@ class Executor:
             attempt.journal.put(_failed())
         if verdict == HANDED_BACK:
             await persist(attempt, lambda: self._runs.hand_back(attempt.run))
-            log.info(
-                "the worker drains: the run is handed back, and another worker begins it anew",
-                action="attempt_handed_back",
-            )
+            log.info("the run is handed back: another worker begins it anew", action="attempt_handed_back")
             return Outcome.AGAIN
         try:
             promoted = await self._end_row(attempt, verdict)
@@ -228,13 +225,8 @@ class Executor:
         """Shows the refusal. Our store takes back without the site's context what the attempts before left."""
         if attempt.stopped is Stop.USER:
             return Result(Exit.SERVED)
-        place = failure(refusal.__cause__ or refusal)
-        log.warning(
-            "the server refuses the caller: the run ends as failed",
-            action="run_refused",
-            status=refusal.status,
-            **place,
-        )
+        refused = {"status": refusal.status, **failure(refusal.__cause__ or refusal)}
+        log.warning("the server refuses the caller: the run ends as failed", action="run_refused", **refused)
         if self._user.is_store_ours:
             await self._fence(attempt)
             if attempt.run.attempt > 1:
