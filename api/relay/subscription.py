@@ -41,6 +41,8 @@ class Subscription:
         is behind the tail and Redis cannot be read.
         """
         tail = self.followed.tail
+        if tail.is_lost_to(self.cursor):
+            raise JournalGone
         chunk = tail.after(self.cursor) if self.cursor >= tail.start else await self._read_journal()
         if chunk is not None:
             self.cursor, self.ended = chunk.cursor, chunk.ended
@@ -51,7 +53,8 @@ class Subscription:
     def at_hand(self) -> bytes:
         """What the tail has after the cursor, without a read of the journal; it may be nothing."""
         tail = self.followed.tail
-        chunk = tail.after(self.cursor) if self.cursor >= tail.start else None
+        is_in_tail = self.cursor >= tail.start and not tail.is_lost_to(self.cursor)
+        chunk = tail.after(self.cursor) if is_in_tail else None
         if chunk is None:
             return b""
         self.cursor, self.ended = chunk.cursor, chunk.ended

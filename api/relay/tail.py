@@ -65,12 +65,14 @@ class Tail:
     A subscriber is a cursor into it. One whose cursor is before `start` reads from Redis instead.
     """
 
-    __slots__ = ("_frames", "_max_bytes", "_positions", "_size", "ended", "last", "start")
+    __slots__ = ("_frames", "_max_bytes", "_positions", "_size", "ended", "last", "lost_before", "start")
 
     def __init__(self, start: Cursor, max_bytes: int, *, ended: bool = False) -> None:
         self.start = start
         self.last = start
         self.ended = ended
+        self.lost_before = 0
+        """The attempt, if there is one, that could not take back what those before it showed."""
         self._max_bytes = max_bytes
         self._positions: list[int] = []
         """The cursors of the frames, each as one number, because the garbage collector passes over numbers."""
@@ -88,6 +90,8 @@ class Tail:
             self._size += len(frame)
             self.last = entry.cursor
             self.ended = entry.field is Field.END
+            if entry.loses:
+                self.lost_before = entry.cursor.attempt
         if self._size > self._max_bytes:
             self._drop_older(self._max_bytes // 2)
         return True
@@ -104,6 +108,14 @@ class Tail:
         self._size = 0
         self.start = self.last = start
         self.ended = ended
+        self.lost_before = 0
+
+    def is_lost_to(self, cursor: Cursor) -> bool:
+        """Whether what follows does not continue what a client at the cursor was shown.
+
+        The tail itself may have taken it: such a client has come with a cursor that was beyond `last` then.
+        """
+        return 0 < cursor.attempt < self.lost_before
 
     def after(self, cursor: Cursor) -> Chunk | None:
         """All that follows the cursor, or None where that is nothing. The cursor is not before `start`."""

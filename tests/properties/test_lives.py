@@ -86,6 +86,25 @@ async def test_an_item_that_nobody_remembers_is_not_shown_for_ever(life: Life) -
     await to_the_end(life)
 
 
+async def test_a_tail_that_is_behind_a_client_does_not_hide_what_was_lost(life: Life) -> None:
+    """The client comes to a host that knows of what admission wrote alone. Redis is emptied before it knows of more."""
+    await post(life, steps=3)
+    await tell(life, await executing(life, await claimed(life)), "show", "flush")
+    await life.step(life.follow(0, 0))
+    await life.step(life.read(1, hears=True))
+    behind = life.world.hubs.index(life.clients[0].hub)
+    await life.step(life.share(1, behind, len(life.clients[1].frames)))
+    assert life.clients[2].last_id.attempt == 1
+    life.world.hubs[behind].notices.clear()
+    await life.step(life.empty_redis())
+    await life.step(life.workers[0].kill())
+    await requeue(life)
+    await completed(life, await claimed(life, worker=1))
+    await life.step(life.read(2, hears=True))
+    await to_the_end(life)
+    assert life.clients[2].told == "gone"
+
+
 async def test_an_api_that_slept_does_not_hide_what_was_lost(life: Life) -> None:
     """It writes what admission has to say when an attempt was lost with Redis that had shown something."""
     await post(life, steps=0)
