@@ -105,6 +105,24 @@ async def test_a_tail_that_is_behind_a_client_does_not_hide_what_was_lost(life: 
     assert life.clients[2].told == "gone"
 
 
+async def test_a_drain_after_a_rewind_does_not_keep_from_clients_what_was_taken_back(life: Life) -> None:
+    """The run is handed back and then stopped while it is queued, so that no attempt comes that would tell them."""
+    await post(life, steps=3)
+    await tell(life, await executing(life, await claimed(life)), "show", "flush")
+    await life.step(life.read(0, hears=True))
+    assert life.clients[0].shown == {f"{RUN}/1/0"} | {life.record.rows[RUN].item_id}
+    await life.step(life.workers[0].kill())
+    await requeue(life)
+    job = await claimed(life, worker=1)
+    await go_on(life, job, "", lambda: life.record.journals[RUN][-1].cursor.attempt == 2)
+    life.workers[1].executor.drain()
+    await go_on(life, job, "", lambda: job.process.done)
+    assert life.record.rows[RUN].status is Status.QUEUED
+    await life.step(life.cancel(0, 9))
+    await to_the_end(life)
+    assert f"{RUN}/1/0" not in life.clients[0].shown
+
+
 async def test_an_api_that_slept_does_not_hide_what_was_lost(life: Life) -> None:
     """It writes what admission has to say when an attempt was lost with Redis that had shown something."""
     await post(life, steps=0)

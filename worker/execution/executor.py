@@ -144,12 +144,13 @@ class Executor:
         )
 
     async def _rewind(self, attempt: Attempt) -> None:
-        """Takes back what the attempts before stored and showed."""
+        """Takes back what the attempts before stored and showed. Clients have been told of it when this returns."""
         run, context, database = attempt.run, attempt.context, self._endings.database
         shown = await persist(attempt, lambda: read_shown(self._journals, run.id))
         taken = await persist(attempt, lambda: take_back(self._user, database, self._runs, run, context))
         for event in await persist(attempt, lambda: news(self._user.server, run, context, shown, taken)):
             attempt.journal.put(event)
+        await attempt.journal.flush()  # there may be no attempt to come that would tell them
 
     async def _fence_and_prepare(self, attempt: Attempt) -> Prepared:
         """Both at a time, for a first attempt: a round trip less until the server is called."""
