@@ -43,11 +43,8 @@ def _local(_: argparse.Namespace) -> int:
 
 
 def _dev(given: argparse.Namespace) -> int:
-    try:
-        from relaykit.local.__main__ import main
-    except ModuleNotFoundError as error:
-        print(f"relaykit dev: {error.msg}: pip install 'relaykit[local]'", file=sys.stderr)
-        return BAD_USAGE
+    from relaykit.local.__main__ import main
+
     return main(given.server, reload=True)
 
 

@@ -26,6 +26,15 @@ class ServiceMissing(LocalModeError):
         )
 
 
+class ExtraMissing(BadSetting):
+    """A package of the extra is not installed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is not installed: pip install 'relaykit[local]'; in a checkout: make setup."
+        )
+
+
 class ProcessFailed(LocalModeError):
     """An API or worker process ended before it was ready; its output has said why."""
 

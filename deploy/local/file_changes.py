@@ -33,6 +33,11 @@ class FileChanges:
         with self._lock:
             self._changed |= paths
 
+    @staticmethod
+    def are_ours(paths: set[str]) -> bool:
+        """Whether one of them is Relaykit's own, which a process on standby has imported already."""
+        return any(path.startswith(OURS) for path in paths)
+
     def taken(self) -> set[str]:
         with self._lock:
             changed, self._changed = self._changed, set()
@@ -47,11 +52,6 @@ class _Sources(DefaultFilter):
 
     def __call__(self, change: Change, path: str) -> bool:
         return path.endswith(SUFFIXES) and super().__call__(change, path)
-
-
-def is_ours(path: str) -> bool:
-    """Whether the file is Relaykit's own, which a process on standby has imported already."""
-    return path.startswith(OURS)
 
 
 @contextmanager

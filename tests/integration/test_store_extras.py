@@ -10,6 +10,7 @@ from chatkit.store import NotFoundError
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.site.store_extras import ForeignStoreExtras, StoreExtras
 from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.persistence import ALICE, message, settings_for, thread
 from tests.support.servers.relay_servers import ScriptedAnswers
@@ -22,7 +23,7 @@ ITEMS = [f"msg_{number}" for number in range(60)]
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[PostgresStore]:
     async with Database(settings_for(database_url)) as database:
-        yield PostgresStore(database)
+        yield PostgresStore(StoreCalls(database))
 
 
 @pytest.fixture(params=["ours", "foreign"])

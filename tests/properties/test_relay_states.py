@@ -35,7 +35,7 @@ from relaykit.api.relay.states import (
     StreamState,
 )
 from relaykit.api.relay.stream import Stream, Streams
-from relaykit.shared.journal import START, Cursor, Entry, Field
+from relaykit.shared.journal import START, Cursor, Entry, Field, JournalReader
 from relaykit.shared.owner import Owner
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
@@ -215,7 +215,7 @@ async def test_whatever_befalls_a_stream_its_states_follow_the_table_and_it_give
 ) -> None:
     """It sends each entry once and in order, nothing after the end, and closes for one reason."""
     async with open_redis(offline.redis_url, connections=1) as nowhere:
-        hub = Hub(nowhere, nowhere, 10**6)
+        hub = Hub(JournalReader(nowhere), nowhere, nowhere, 10**6)
         streams, slots = Streams(offline, hub), Counter[Owner]()
         subscription = await hub.subscribe(RUN, START, expected=True, written=[b"{}"])
         assert subscription is not None
@@ -317,7 +317,7 @@ def _check_body(response: Response, stream: WatchedStream, taken: list[Entry], r
 
 async def test_a_stream_whose_head_was_not_sent_gives_back_what_it_has_once(offline: Settings) -> None:
     async with open_redis(offline.redis_url, connections=1) as nowhere:
-        hub = Hub(nowhere, nowhere, 10**6)
+        hub = Hub(JournalReader(nowhere), nowhere, nowhere, 10**6)
         subscription = await hub.subscribe(RUN, START, expected=True, written=[b"{}"])
         slots = Counter[Owner]()
         closed = STREAMS_CLOSED.labels("left")._value.get()
