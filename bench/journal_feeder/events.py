@@ -27,7 +27,7 @@ _server = BenchServer(cast(Store[Any], None))
 
 
 @dataclass(frozen=True, slots=True)
-class FedEvents:
+class FeederEvents:
     """Of one run: what admission writes, the item, and what stands before and after the text of a delta of it."""
 
     run_id: str
@@ -37,7 +37,7 @@ class FedEvents:
     after: str
 
 
-def events_of(run_id: str, thread_id: str) -> FedEvents:
+def events_of(run_id: str, thread_id: str) -> FeederEvents:
     now = datetime.now()
     item = AssistantMessageItem(
         id=f"msg_{run_id}",
@@ -49,7 +49,7 @@ def events_of(run_id: str, thread_id: str) -> FedEvents:
     before, _, after = _text(ThreadItemUpdatedEvent(item_id=item.id, update=delta)).partition(_PLACE)
     thread = Thread(id=thread_id, created_at=now, items=Page())
     created = _text(ThreadCreatedEvent(thread=thread))
-    return FedEvents(run_id, created, _text(ThreadItemAddedEvent(item=item)), before, after)
+    return FeederEvents(run_id, created, _text(ThreadItemAddedEvent(item=item)), before, after)
 
 
 def _text(event: ThreadStreamEvent) -> str:

@@ -24,7 +24,7 @@ from typing import Any
 
 import uvloop
 
-from bench.journal_feeder.journal import FedJournal
+from bench.journal_feeder.journal import FeederJournal
 from bench.redis.pipe import Pipe, open_pipe
 from relaykit.shared.journal import decode_append_reply
 
@@ -47,7 +47,7 @@ class Fed:
 class Feeder:
     """`feed` must be running."""
 
-    def __init__(self, pipe: Pipe, journals: list[FedJournal]) -> None:
+    def __init__(self, pipe: Pipe, journals: list[FeederJournal]) -> None:
         self._pipe = pipe
         self._journals = journals
         self._next = 0
@@ -114,7 +114,7 @@ class Feeder:
         """Leaves nothing in Redis."""
         await self._each(lambda journal: journal.delete(self._pipe))
 
-    async def _each(self, write: Callable[[FedJournal], None]) -> None:
+    async def _each(self, write: Callable[[FeederJournal], None]) -> None:
         for start in range(0, len(self._journals), RUNS_AT_ONCE):
             for journal in self._journals[start : start + RUNS_AT_ONCE]:
                 write(journal)
@@ -122,9 +122,9 @@ class Feeder:
 
 
 async def serve(runs: list[dict[str, Any]], line: Callable[[], Awaitable[str]]) -> None:
-    """`runs` are FedEvents as dicts."""
+    """`runs` are FeederEvents as dicts."""
     async with open_pipe(os.environ["REDIS_URL"]) as pipe:
-        feeder = Feeder(pipe, [FedJournal(run) for run in runs])
+        feeder = Feeder(pipe, [FeederJournal(run) for run in runs])
         await feeder.begin()
         feeding = asyncio.create_task(feeder.feed())
         print("ready", flush=True)

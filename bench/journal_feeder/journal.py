@@ -25,11 +25,11 @@ _journals = Journals(Redis(), JournalTtl(unfinished_seconds=TTL_SECONDS, ended_s
 """Connected to nothing: it only knows the calls."""
 
 
-class FedJournal:
+class FeederJournal:
     """Writes into a pipe; what it has written is on its way when that is flushed."""
 
     def __init__(self, events: dict[str, Any]) -> None:
-        """`events` is a FedEvents as a dict."""
+        """`events` is a FeederEvents as a dict."""
         self._run_id: str = events["run_id"]
         self._created, self._added, self._before, self._after = (
             events[name].encode() for name in ("created", "added", "before", "after")

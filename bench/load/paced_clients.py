@@ -32,7 +32,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Driven:
+class PacedClients:
     """A system with all its clients connected."""
 
     set_rate: Callable[[float], object]
@@ -61,7 +61,7 @@ class Driven:
 
 
 @contextmanager
-def fed(stack: Stack, servers: Sequence[Process], clients: int, window: Window) -> Iterator[Driven]:
+def fed(stack: Stack, servers: Sequence[Process], clients: int, window: Window) -> Iterator[PacedClients]:
     """Relays of the feeder's journals, the clients spread over them: our API, or the baseline with the same paths."""
     with feeding(stack, clients) as feeder:
         requests = [
@@ -72,16 +72,16 @@ def fed(stack: Stack, servers: Sequence[Process], clients: int, window: Window) 
         named = {f"server_{number}": server for number, server in enumerate(servers)}
         pids = groups(stack, **named) if len(servers) > 1 else groups(stack, server=servers[0])
         with counting(requests, window.seconds, clients=load_clients(clients)) as counter:
-            yield Driven(feeder.rate, counter, {**pids, "feeder": [feeder.pid]}, window)
+            yield PacedClients(feeder.rate, counter, {**pids, "feeder": [feeder.pid]}, window)
 
 
 @contextmanager
-def in_process(stack: Stack, server: Process, clients: int, window: Window) -> Iterator[Driven]:
+def in_process(stack: Stack, server: Process, clients: int, window: Window) -> Iterator[PacedClients]:
     """Baseline (a): each client has posted, and its answer goes on without an end."""
     requests = posts(server.url, Script(paced=True), clients)
     set_pace(server, 0)
     with counting(requests, window.seconds, clients=load_clients(clients)) as counter:
-        yield Driven(
+        yield PacedClients(
             lambda rate: set_pace(server, rate / clients), counter, groups(stack, server=server), window
         )
 

@@ -27,7 +27,7 @@ class Step:
         return self.delivered >= MIN_SHARE * self.offered and self.p99 <= max_p99
 
 
-def climb(
+def search_rate(
     attempt: Callable[[float], Step],
     start: float,
     top: float,

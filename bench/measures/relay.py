@@ -11,8 +11,8 @@ import statistics
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from bench.load.paced_clients import Driven, Window, as_point, fed, in_process, told
-from bench.load.rate_search import Step, best, climb
+from bench.load.paced_clients import PacedClients, Window, as_point, fed, in_process, told
+from bench.load.rate_search import Step, best, search_rate
 from bench.measures import Scale
 from bench.output.results import Goal, Measure, Of, spread
 from bench.systems.stack import Process, Stack, stack
@@ -96,12 +96,14 @@ def _at(
     return measures
 
 
-def _climb(system: AbstractContextManager[Driven], climbed: Climbed, scale: Scale) -> None:
+def _climb(system: AbstractContextManager[PacedClients], climbed: Climbed, scale: Scale) -> None:
     with system as driven:
         top, refinements, tries = scale.of(
             (2 * START, 0, 1), (TOP, 2 if climbed.clients == GOAL_CLIENTS else 1, 2)
         )
-        climbed.take(climb(driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries))
+        climbed.take(
+            search_rate(driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries)
+        )
 
 
 def _held(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bench.load.clients import load, posts
 from bench.load.jobs import Job
 from bench.load.paced_clients import Window, as_point, fed, told
-from bench.load.rate_search import Step, best, climb
+from bench.load.rate_search import Step, best, search_rate
 from bench.measures import Scale
 from bench.output.results import Measure
 from bench.systems.server import Script
@@ -41,7 +41,9 @@ def _apis(services: Stack, counts: tuple[int, ...], scale: Scale) -> list[Measur
             while len(services.apis) < count:
                 services.api()
         with fed(services, services.apis, clients, window) as driven:
-            steps = climb(driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries)
+            steps = search_rate(
+                driven.step, START, top, max_p99=MAX_P99, refinements=refinements, tries=tries
+            )
         found[count] = best(steps, MAX_P99)
     one = found[1]
     return [

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from relaykit.examples.assistant.heard import Heard, Message, ToolOutput
 from relaykit.examples.assistant.long_answer import long_answer, timed_answer
+from relaykit.examples.assistant.parsed_prompt import Message, ParsedPrompt, ToolOutput
 
 MAX_SECONDS = 300
 MAX_PARAGRAPHS = 200
@@ -31,7 +31,7 @@ class Call:
 
 
 Reply = Say | Call
-Rule = Callable[[Heard, "Situation"], Reply | None]
+Rule = Callable[[ParsedPrompt, "Situation"], Reply | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,76 +40,78 @@ class Situation:
     deltas_per_second: float
 
 
-def reply_to(heard: Heard, situation: Situation) -> Reply:
+def reply_to(prompt: ParsedPrompt, situation: Situation) -> Reply:
     """The first rule that knows an answer."""
-    if heard.output is not None:
-        return _after_tool(heard.output)
+    if prompt.output is not None:
+        return _after_tool(prompt.output)
     for rule in RULES:
-        reply = rule(heard, situation)
+        reply = rule(prompt, situation)
         if reply is not None and (isinstance(reply, Say) or reply.tool in situation.tools):
             return reply
-    return _introduction(heard)
+    return _introduction(prompt)
 
 
-def _named_tool(heard: Heard, situation: Situation) -> Reply | None:
-    named = re.search(r"\b(?:call|use) (?:the )?(?:tool )?`?(\w+)", heard.last.question)
+def _named_tool(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    named = re.search(r"\b(?:call|use) (?:the )?(?:tool )?`?(\w+)", prompt.last.question)
     return Call(named[1]) if named and named[1] in situation.tools else None
 
 
-def _answers(heard: Heard, situation: Situation) -> Reply | None:
-    answers = [block.text for block in heard.last.blocks if block.kind == "answers"]
+def _answers(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    answers = [block.text for block in prompt.last.blocks if block.kind == "answers"]
     return Say(f"Thank you. Your answers: `{answers[-1]}`") if answers else None
 
 
-def _failure(heard: Heard, situation: Situation) -> Reply | None:
-    if not _asks(heard, r"\berror\b") or _is_question(heard):
+def _failure(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    if not _asks(prompt, r"\berror\b") or _is_question(prompt):
         return None
-    halfway = _asks(heard, r"\b(half|halfway|middle)\b")
+    halfway = _asks(prompt, r"\b(half|halfway|middle)\b")
     return Say("This answer ends in an error, as you asked for.", fails_after=5 if halfway else 0)
 
 
-def _long(heard: Heard, situation: Situation) -> Reply | None:
+def _long(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
     """ "long", "long answer of 30 paragraphs", "very long", "for 30 seconds"."""
-    timed = re.search(r"\bfor (\d+) ?(?:s|seconds?)\b", heard.last.question, re.IGNORECASE)
-    if not timed and (not _asks(heard, r"\blong\b") or _is_question(heard)):
+    timed = re.search(r"\bfor (\d+) ?(?:s|seconds?)\b", prompt.last.question, re.IGNORECASE)
+    if not timed and (not _asks(prompt, r"\blong\b") or _is_question(prompt)):
         return None
-    if timed or _asks(heard, r"\bvery long\b"):
+    if timed or _asks(prompt, r"\bvery long\b"):
         seconds = min(int(timed[1]), MAX_SECONDS) if timed else VERY_LONG_SECONDS
         return Say(timed_answer(round(seconds * situation.deltas_per_second)))
-    wanted = re.search(r"\b(\d+) paragraphs?\b", heard.last.question, re.IGNORECASE)
+    wanted = re.search(r"\b(\d+) paragraphs?\b", prompt.last.question, re.IGNORECASE)
     return Say(long_answer(min(int(wanted[1]), MAX_PARAGRAPHS) if wanted else DEFAULT_PARAGRAPHS))
 
 
-def _attached(heard: Heard, situation: Situation) -> Reply | None:
-    lines = _seen(heard.last)
+def _attached(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    lines = _seen(prompt.last)
     return Say("I see with your message:\n\n" + "\n".join(lines)) if lines else None
 
 
-def _remember(heard: Heard, situation: Situation) -> Reply | None:
-    if not _asks(heard, r"\bremember\b|\bhistory\b|\bfirst message\b|\bsaid (before|first|earlier)\b"):
+def _remember(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    if not _asks(prompt, r"\bremember\b|\bhistory\b|\bfirst message\b|\bsaid (before|first|earlier)\b"):
         return None
-    if len(heard.messages) < 2:
+    if len(prompt.messages) < 2:
         return Say("This is your first message, so there is nothing to remember yet.")
-    first = heard.messages[0].question
-    earlier = len(heard.messages) - 1
+    first = prompt.messages[0].question
+    earlier = len(prompt.messages) - 1
     count = "1 message" if earlier == 1 else f"{earlier} messages"
     return Say(f"Your first message was: “{first}”. I have {count} of yours before this one.")
 
 
-def _time(heard: Heard, situation: Situation) -> Reply | None:
-    return Call("get_local_time") if _asks(heard, r"(?<!-)\btime\b(?![- ]?(to live|out))|\bclock\b") else None
+def _time(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    return (
+        Call("get_local_time") if _asks(prompt, r"(?<!-)\btime\b(?![- ]?(to live|out))|\bclock\b") else None
+    )
 
 
-def _card(heard: Heard, situation: Situation) -> Reply | None:
-    if not _asks(heard, r"\bwidget\b|\bcard\b|\bchecklist\b"):
+def _card(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    if not _asks(prompt, r"\bwidget\b|\bcard\b|\bchecklist\b"):
         return None
     steps = ["Send a message", "Reload the page in mid-answer", "Open the thread in a second tab"]
     return Call("show_checklist", {"title": "Try it out", "steps": steps})
 
 
-def _page(heard: Heard, situation: Situation) -> Reply | None:
-    page = heard.data.get("page")
-    if not _asks(heard, r"\b(this|which|what|current|my) page\b|\bwhere am i\b"):
+def _page(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    page = prompt.data.get("page")
+    if not _asks(prompt, r"\b(this|which|what|current|my) page\b|\bwhere am i\b"):
         return None
     if not isinstance(page, dict):
         return Say("Your browser told me nothing about the page.")
@@ -124,25 +126,25 @@ def _page(heard: Heard, situation: Situation) -> Reply | None:
     return Say("\n".join(line for line in lines if line))
 
 
-def _effect(heard: Heard, situation: Situation) -> Reply | None:
-    if _is_question(heard):
+def _effect(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    if _is_question(prompt):
         return None
     target = re.search(
-        r"\bhighlight (?:the )?(?:(?:word|text|heading) )?[“\"']?(.+?)[”\"'.!]*$", heard.last.question, re.I
+        r"\bhighlight (?:the )?(?:(?:word|text|heading) )?[“\"']?(.+?)[”\"'.!]*$", prompt.last.question, re.I
     )
     if target:
         return Call("highlight", {"text": target[1]})
-    if not _asks(heard, r"\bopen\b"):
+    if not _asks(prompt, r"\bopen\b"):
         return None
-    path = re.search(r"(?<!\S)/\S*", heard.last.question)
+    path = re.search(r"(?<!\S)/\S*", prompt.last.question)
     return Call("open_page", {"path": path[0] if path else "/"})
 
 
-def _docs(heard: Heard, situation: Situation) -> Reply | None:
-    if _asks(heard, r"\bwhat can (i|you)\b"):
+def _docs(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    if _asks(prompt, r"\bwhat can (i|you)\b"):
         return None
-    asks = _is_question(heard) or _asks(heard, r"\b(docs?|documentation|how|what|search|explain)\b")
-    return Call("search_docs", {"query": heard.last.question[:300]}) if asks else None
+    asks = _is_question(prompt) or _asks(prompt, r"\b(docs?|documentation|how|what|search|explain)\b")
+    return Call("search_docs", {"query": prompt.last.question[:300]}) if asks else None
 
 
 RULES: tuple[Rule, ...] = (
@@ -203,8 +205,8 @@ def _seen(message: Message) -> list[str]:
     return lines
 
 
-def _introduction(heard: Heard) -> Reply:
-    user = heard.data.get("user")
+def _introduction(prompt: ParsedPrompt) -> Reply:
+    user = prompt.data.get("user")
     name = f", {user['name']}" if isinstance(user, dict) and user.get("name") else ""
     return Say(
         f"Hello{name}! I am a scripted assistant: no model is configured, yet everything else is real. Ask me\n\n"
@@ -216,9 +218,9 @@ def _introduction(heard: Heard) -> Reply:
     )
 
 
-def _asks(heard: Heard, pattern: str) -> bool:
-    return re.search(pattern, heard.last.question, re.IGNORECASE) is not None
+def _asks(prompt: ParsedPrompt, pattern: str) -> bool:
+    return re.search(pattern, prompt.last.question, re.IGNORECASE) is not None
 
 
-def _is_question(heard: Heard) -> bool:
-    return _asks(heard, r"^\W*(how|what|why|when|which|who|where|does|do|is|are|can i|explain|search)\b")
+def _is_question(prompt: ParsedPrompt) -> bool:
+    return _asks(prompt, r"^\W*(how|what|why|when|which|who|where|does|do|is|are|can i|explain|search)\b")

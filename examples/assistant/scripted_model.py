@@ -22,8 +22,8 @@ from agents.items import TResponseStreamEvent
 from openai.types.responses import ResponseFunctionToolCall, ResponseTextDeltaEvent
 from openai.types.responses.response_prompt_param import ResponsePromptParam
 
-from relaykit.examples.assistant.heard import hear
 from relaykit.examples.assistant.long_answer import tokens
+from relaykit.examples.assistant.parsed_prompt import parse_prompt
 from relaykit.examples.assistant.response_events import call_events, message, message_events
 from relaykit.examples.assistant.script import Call, Reply, Say, Situation, reply_to
 
@@ -110,7 +110,7 @@ class ScriptedModel(Model):
             tools={tool.name for tool in tools},
             deltas_per_second=1 / (self._delta_seconds or DEFAULT_DELTA_SECONDS),
         )
-        return reply_to(hear(instructions, items), situation)
+        return reply_to(parse_prompt(instructions, items), situation)
 
 
 def _call(reply: Call) -> ResponseFunctionToolCall:

@@ -22,7 +22,7 @@ from tests.support.local_mode import (
     temporary_data_dir,
     wait_until,
 )
-from tests.support.retrying_client import Persistent
+from tests.support.retrying_client import RetryingClient
 from tests.support.system import Answer, Caller, create
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
@@ -69,9 +69,9 @@ async def ask(caller: Caller, text: str) -> Answer:
     return await caller.stream(create(text))
 
 
-async def half_answered(caller: Caller) -> tuple[Persistent, asyncio.Task[None]]:
+async def half_answered(caller: Caller) -> tuple[RetryingClient, asyncio.Task[None]]:
     """A client whose answer stands half way."""
-    client = Persistent([caller], create("count"), key="counting")
+    client = RetryingClient([caller], create("count"), key="counting")
     following = asyncio.create_task(client.follow())
     while b'20 "' not in client.read + client.incoming:
         assert not following.done(), client.refused
@@ -79,7 +79,7 @@ async def half_answered(caller: Caller) -> tuple[Persistent, asyncio.Task[None]]
     return client, following
 
 
-def answer_of(client: Persistent) -> str:
+def answer_of(client: RetryingClient) -> str:
     """The one answer that the client shows after all that it was sent."""
     items = shown(Answer(200, httpx2.Headers(), client.read)).values()
     (answer,) = [item for item in items if item["type"] == "assistant_message"]

@@ -23,7 +23,7 @@ from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim
 from relaykit.worker.main import create_worker
 from tests.support.client_view import shown, texts
-from tests.support.crash_points import Point, process
+from tests.support.crash_points import CrashPoint, process
 from tests.support.leases import end_lease
 from tests.support.servers.relay_servers import ChangingAnswers, Script, ScriptedAnswers
 from tests.support.stream_clients import Follower, asking
@@ -32,32 +32,35 @@ from tests.support.system import Caller, System, _working, create, message, runn
 SCRIPT = Script(deltas=10, items_before=1)
 
 POINTS = {
-    "claimed, and nothing begun": (Point("relaykit.worker.execution.executor:Executor.execute"), 1),
+    "claimed, and nothing begun": (CrashPoint("relaykit.worker.execution.executor:Executor.execute"), 1),
     "the row is running, the journal knows nothing": (
-        Point("relaykit.worker.publishing.publisher:Publisher.mark"),
+        CrashPoint("relaykit.worker.publishing.publisher:Publisher.mark"),
         2,
     ),
     "the mark is written, and nothing shown": (
-        Point("relaykit.worker.publishing.publisher:Publisher.mark", "after"),
+        CrashPoint("relaykit.worker.publishing.publisher:Publisher.mark", "after"),
         2,
     ),
     "an item is stored and not shown": (
-        Point("relaykit.shared.threads.store:PostgresStore.add_thread_item", "after"),
+        CrashPoint("relaykit.shared.threads.store:PostgresStore.add_thread_item", "after"),
         2,
     ),
     "an item is stored and shown": (
-        Point("relaykit.worker.publishing.journal_writer:JournalWriter.on_reply", "after", nth=2),
+        CrashPoint("relaykit.worker.publishing.journal_writer:JournalWriter.on_reply", "after", nth=2),
         2,
     ),
-    "in mid-answer": (Point("relaykit.worker.publishing.journal_writer:JournalWriter.put", nth=9), 2),
+    "in mid-answer": (CrashPoint("relaykit.worker.publishing.journal_writer:JournalWriter.put", nth=9), 2),
     "the answer is stored, its end not shown": (
-        Point("relaykit.shared.threads.store:PostgresStore.add_thread_item", "after", nth=2),
+        CrashPoint("relaykit.shared.threads.store:PostgresStore.add_thread_item", "after", nth=2),
         2,
     ),
-    "all is shown, the row is running": (Point("relaykit.shared.endings:Endings.finish_row"), 2),
-    "the row has ended, the journal not": (Point("relaykit.shared.endings:Endings.finish_row", "after"), 1),
+    "all is shown, the row is running": (CrashPoint("relaykit.shared.endings:Endings.finish_row"), 2),
+    "the row has ended, the journal not": (
+        CrashPoint("relaykit.shared.endings:Endings.finish_row", "after"),
+        1,
+    ),
     "the journal has its end, the job is there": (
-        Point("relaykit.worker.leases.claim_queue:ClaimQueue.release"),
+        CrashPoint("relaykit.worker.leases.claim_queue:ClaimQueue.release"),
         1,
     ),
 }
@@ -224,12 +227,12 @@ async def test_a_message_that_was_stopped_while_it_waited_outlives_the_next_atte
 
 
 CHANGES = {
-    "the thread is changed": Point("relaykit.shared.threads.store:PostgresStore.save_thread", "after"),
-    "an older item is changed": Point("relaykit.shared.threads.store:PostgresStore.save_item", "after"),
-    "an older item is removed": Point(
+    "the thread is changed": CrashPoint("relaykit.shared.threads.store:PostgresStore.save_thread", "after"),
+    "an older item is changed": CrashPoint("relaykit.shared.threads.store:PostgresStore.save_item", "after"),
+    "an older item is removed": CrashPoint(
         "relaykit.shared.threads.store:PostgresStore.delete_thread_item", "after"
     ),
-    "all of it is shown": Point("relaykit.worker.publishing.journal_writer:JournalWriter.put", nth=12),
+    "all of it is shown": CrashPoint("relaykit.worker.publishing.journal_writer:JournalWriter.put", nth=12),
 }
 
 

@@ -20,8 +20,8 @@ from relaykit.local.data_directory import data_directory
 from relaykit.shared.postgres.migrate import migrate
 from relaykit.worker.main import create_worker
 from tests.chaos.services import Service, forget_redis, postgres_service, redis_services
-from tests.support.crash_points import Point, process
-from tests.support.retrying_client import Persistent
+from tests.support.crash_points import CrashPoint, process
+from tests.support.retrying_client import RetryingClient
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.services import assert_keys_expire, open_folder, remove_data
 from tests.support.stream_clients import crowd
@@ -164,9 +164,11 @@ def held(gate: Path) -> Script:
     return Script(deltas=10, items_before=1, gate=str(gate), holds=[HOLD])
 
 
-async def asked(stage: Stage, request: dict[str, Any], key: object) -> tuple[Persistent, asyncio.Task[None]]:
+async def asked(
+    stage: Stage, request: dict[str, Any], key: object
+) -> tuple[RetryingClient, asyncio.Task[None]]:
     """A client whose message has been accepted, and its task."""
-    client = Persistent([stage.alice], request, str(key))
+    client = RetryingClient([stage.alice], request, str(key))
     following = asyncio.create_task(client.follow())
     await wait_until("the message is accepted", lambda: client.run_id or following.done())
     if not client.run_id:
@@ -174,7 +176,7 @@ async def asked(stage: Stage, request: dict[str, Any], key: object) -> tuple[Per
     return client, following
 
 
-async def assert_done(stage: Stage, client: Persistent, script: Script) -> None:
+async def assert_done(stage: Stage, client: RetryingClient, script: Script) -> None:
     """The run has ended, its answer is in the thread once, and the client has it or knows that it has to look there."""
     row = await stage.row(client.run_id)
     assert row["status"] == "completed", (row["status"], row["error"])
@@ -303,14 +305,14 @@ async def test_an_api_killed_right_after_the_commit_has_accepted_the_message(
     """The run runs, whether or not its client comes back; the same POST elsewhere attaches to it."""
     script = Script(deltas=10, items_before=1)
     port = free_port()
-    dies_at = Point("relaykit.api.admission.admission:Admission._publish")
+    dies_at = CrashPoint("relaykit.api.admission.admission:Admission._publish")
     async with stage.worker():
         for comes_back in (True, False):
             log = tmp_path / f"api-{comes_back}.log"
             settings = stage.system.settings
             with process("api", settings, log, dies_at=dies_at, PORT=str(port)) as doomed:
                 await wait_until("the API is there", lambda log=log: "api started" in log.read_text())
-                client = Persistent([stage.alice], create(str(script)), f"{tmp_path}-{comes_back}")
+                client = RetryingClient([stage.alice], create(str(script)), f"{tmp_path}-{comes_back}")
                 headers = {**stage.alice._headers, "Idempotency-Key": client.key}
                 async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as other:
                     with pytest.raises(httpx2.TransportError):
@@ -340,12 +342,12 @@ async def test_redis_away_for_a_minute(stage: Stage, tmp_path: Path) -> None:
     await assert_done(stage, client, script)
 
 
-async def in_mid_answer(client: Persistent) -> None:
+async def in_mid_answer(client: RetryingClient) -> None:
     last = f'"delta":"1.{HOLD - 1} '.encode()
     await wait_until("it is in mid-answer", lambda: last in client.incoming)
 
 
-async def ended(stage: Stage, client: Persistent) -> None:
+async def ended(stage: Stage, client: RetryingClient) -> None:
     async def has_ended() -> bool:
         return (await stage.row(client.run_id))["ended_at"] is not None
 

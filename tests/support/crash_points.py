@@ -21,7 +21,7 @@ from tests.support.system import environment
 
 
 @dataclass(frozen=True)
-class Point:
+class CrashPoint:
     """Right before or after the nth call of a method: `package.module:Class.method`."""
 
     method: str
@@ -35,7 +35,7 @@ def process(
     settings: Settings,
     log: Path,
     *,
-    dies_at: Point | None = None,
+    dies_at: CrashPoint | None = None,
     clock_ahead_seconds: float = 0.0,
     **more: str,
 ) -> Iterator[ForkServerProcess]:
@@ -52,7 +52,7 @@ def process(
         child.join()
 
 
-def _prepare(dies_at: Point | None, clock_ahead_seconds: float) -> None:
+def _prepare(dies_at: CrashPoint | None, clock_ahead_seconds: float) -> None:
     if clock_ahead_seconds:
         true_time = time.time
         time.time = lambda: true_time() + clock_ahead_seconds
@@ -60,14 +60,14 @@ def _prepare(dies_at: Point | None, clock_ahead_seconds: float) -> None:
         _arm(dies_at)
 
 
-def _arm(point: Point) -> None:
+def _arm(point: CrashPoint) -> None:
     path, _, qualified = point.method.partition(":")
     class_name, _, name = qualified.partition(".")
     owner = getattr(importlib.import_module(path), class_name)
     setattr(owner, name, _deadly(getattr(owner, name), point))
 
 
-def _deadly(method: Callable[..., Any], point: Point) -> Callable[..., Any]:
+def _deadly(method: Callable[..., Any], point: CrashPoint) -> Callable[..., Any]:
     calls = 0
 
     def die_if_due(when: str) -> None:

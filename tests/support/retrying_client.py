@@ -17,7 +17,7 @@ BACK_OFF_SECONDS = 0.1
 
 
 @dataclass
-class Persistent:
+class RetryingClient:
     """One message of one user, at one API after another. `read` holds what came over all connections that closed."""
 
     callers: Sequence[Caller]

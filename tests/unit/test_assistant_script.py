@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 
 from relaykit.examples.assistant.citations import Citations
 from relaykit.examples.assistant.corpus import Section
-from relaykit.examples.assistant.heard import hear
 from relaykit.examples.assistant.long_answer import PARAGRAPHS, long_answer, timed_answer, tokens
+from relaykit.examples.assistant.parsed_prompt import parse_prompt
 from relaykit.examples.assistant.script import Call, Say, Situation, reply_to
 
 TOOLS = Situation(
@@ -34,7 +34,7 @@ TOOLS = Situation(
 
 
 def reply(text, situation=TOOLS):
-    return reply_to(hear("", [{"type": "message", "role": "user", "content": text}]), situation)
+    return reply_to(parse_prompt("", [{"type": "message", "role": "user", "content": text}]), situation)
 
 
 @pytest.mark.parametrize(

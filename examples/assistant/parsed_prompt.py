@@ -46,7 +46,7 @@ class Message:
 
 
 @dataclass(slots=True)
-class Heard:
+class ParsedPrompt:
     messages: list[Message]
     output: ToolOutput | None
     """That of the tool called last, where nothing was said since."""
@@ -58,7 +58,7 @@ class Heard:
         return self.messages[-1] if self.messages else Message("")
 
 
-def hear(instructions: str | None, items: Sequence[TResponseInputItem]) -> Heard:
+def parse_prompt(instructions: str | None, items: Sequence[TResponseInputItem]) -> ParsedPrompt:
     messages: list[Message] = []
     tools: dict[str, str] = {}
     output: ToolOutput | None = None
@@ -77,7 +77,7 @@ def hear(instructions: str | None, items: Sequence[TResponseInputItem]) -> Heard
                 messages[-1].blocks += said.blocks
         elif role == "assistant":
             output = None
-    return Heard(messages, output, _context_data(instructions or ""))
+    return ParsedPrompt(messages, output, _context_data(instructions or ""))
 
 
 def _message(content: object) -> Message:
