@@ -90,7 +90,7 @@ async def test_a_deploy_and_its_rollback(
             chats.stopping = True
         async with Redis.from_url(deployed.redis_url) as redis:
             for client in chats.done:
-                assert client.read == await journal(redis, client.run_id), client.run_id
+                assert client.has_read(await journal(redis, client.run_id)), client.run_id
         database = await asyncpg.connect(deployed.database_url)
         rows = await database.fetch("SELECT id, status, attempt, handed_back FROM runs")
         items = await database.fetch("SELECT count(*) AS items FROM items GROUP BY thread_id")
