@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import structlog
@@ -47,26 +47,10 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with AsyncExitStack() as stack:
-            try:
+            with _failure_logged():
                 resources = await stack.enter_async_context(
                     open_resources(settings, database, user, server_loop)
                 )
-            except RelaykitError as error:
-                log.error(  # noqa: TRY400
-                    "the API cannot start: the process ends",
-                    action="api_start",
-                    code=error.code,
-                    reason=error.message,
-                )
-                raise
-            except Exception as error:
-                log.critical(
-                    "the API cannot start: the process ends",
-                    action="api_start",
-                    code=RelaykitError.code,
-                    **failure(error),
-                )
-                raise
             app.state.hub = resources.hub
             log.info(
                 "api started",
@@ -98,3 +82,26 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
     limit_reconnects(app)
     describe(app, request_definitions)
     return app
+
+
+@contextmanager
+def _failure_logged() -> Iterator[None]:
+    """What keeps the process from starting leaves the block, and a line in the log."""
+    try:
+        yield
+    except RelaykitError as error:
+        log.error(  # noqa: TRY400
+            "the API cannot start: the process ends",
+            action="api_start",
+            code=error.code,
+            reason=error.message,
+        )
+        raise
+    except Exception as error:
+        log.critical(
+            "the API cannot start: the process ends",
+            action="api_start",
+            code=RelaykitError.code,
+            **failure(error),
+        )
+        raise

@@ -106,22 +106,23 @@ class ServerEvents:
         except (BaseStreamError, Fenced, Stopping):
             raise
         except Exception as error:
-            # the SDK makes an error event of it; what it logs quotes the exception, and is silenced
-            reason = {"reason": str(error)} if isinstance(error, ServerMistake) else {}
-            log.error(  # noqa: TRY400
-                "the server failed: the run ends with an error",
-                action="server_failed",
-                run_id=self._attempt.run_id,
-                **reason,
-                **failure(error),
-            )
-            if isinstance(error, HTTPException) and (refused := refusal_of(error)):
-                raise stream_error(refused) from error
-            if (text := exception_text(error)) is not None:
-                raise CustomStreamError(text, allow_retry=True) from error
+            self._report(error)
+            if (shown := _shown(error)) is not None:
+                raise shown from error
             raise
         finally:
             await self._close(source)
+
+    def _report(self, error: Exception) -> None:
+        """The SDK makes an error event of it. What the SDK logs quotes the exception, and is silenced."""
+        reason = {"reason": str(error)} if isinstance(error, ServerMistake) else {}
+        log.error(
+            "the server failed: the run ends with an error",
+            action="server_failed",
+            run_id=self._attempt.run_id,
+            **reason,
+            **failure(error),
+        )
 
     def _warn_of_thread(self, event: ThreadStreamEvent, source: object) -> None:
         """Once a run: the SDK takes such an item, and so it is no reason to fail."""
@@ -187,6 +188,14 @@ class ServerEvents:
                 run_id=self._attempt.run_id,
                 **failure(error),
             )
+
+
+def _shown(error: Exception) -> CustomStreamError | None:
+    """What clients see of it in the place of the SDK's own words; None where those are to stand."""
+    if isinstance(error, HTTPException) and (refused := refusal_of(error)):
+        return stream_error(refused)
+    text = exception_text(error)
+    return None if text is None else CustomStreamError(text, allow_retry=True)
 
 
 def _started(stream: object) -> AsyncIterator[ThreadStreamEvent]:
