@@ -15,7 +15,7 @@ from relaykit.api.admission.submission import Submission, Submitted
 from relaykit.api.admission.writers.writer import AdmissionWriter
 from relaykit.api.metrics import ADMITTED
 from relaykit.shared.endings import Endings
-from relaykit.shared.errors import QueueFull, QueueUnavailable, RelaykitError
+from relaykit.shared.errors import QueueUnavailable, RelaykitError
 from relaykit.shared.identity import acting_as
 from relaykit.shared.journal import Cursor, Journals
 from relaykit.shared.log import failure
@@ -25,8 +25,6 @@ from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import Run, Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import server_refusals
-
-QUEUE_FULL_RETRY_SECONDS = 10.0
 
 log = structlog.get_logger()
 
@@ -54,8 +52,8 @@ class Admission:
         find_repeat = partial(self.earlier.find_repeat, submission)
         written: Candidate | Run | None
         try:
-            if submission.queue_is_full:
-                raise QueueFull(retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)
+            if submission.queue_refusal is not None:
+                raise submission.queue_refusal
             with acting_as(submission.context), server_refusals():
                 written = await self.writer.accept_and_write(submission, find_repeat)
         except RelaykitError:

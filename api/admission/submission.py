@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chatkit.types import StreamingReq
 
+from relaykit.shared.errors import QueueFull, TooManyQueued
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.runs.run import Run
 
@@ -22,7 +23,8 @@ class Submission:
     idempotency_key: str | None
     token: bytes | None
     max_attempts: int | None
-    queue_is_full: bool
+    queue_refusal: QueueFull | TooManyQueued | None
+    """Why the queue has no place for another run. A repeat, or a resume, asks for none."""
     place: str = ""
     """The one that the request holds in the queue."""
     call_id: str | None = None

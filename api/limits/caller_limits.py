@@ -15,6 +15,7 @@ from relaykit.api.auth.authenticator import Identity
 from relaykit.api.limits.byte_budget import ByteBudget
 from relaykit.api.limits.request_gate import QueueLimits, RateDecision, Rates, RequestGate, Room
 from relaykit.shared.errors import (
+    QueueFull,
     QueueUnavailable,
     RateLimited,
     TenantRateLimited,
@@ -30,6 +31,7 @@ from relaykit.shared.settings import Settings
 
 STREAMS_RETRY_SECONDS = 5.0
 QUEUED_RETRY_SECONDS = 10.0
+QUEUE_FULL_RETRY_SECONDS = 10.0
 BODIES_RETRY_SECONDS = 1.0
 COUNT_SECONDS = 6.0
 SMALL_BODY_BYTES = 4096
@@ -95,20 +97,24 @@ class Counted:
         """Empty where there is none to be given back."""
         return "" if self.decision is None or self.is_queued else self.decision.place
 
-    async def queue_is_full(self) -> bool:
-        """Whether the queue was full for this caller when the request was counted.
+    async def queue_refusal(self) -> QueueFull | TooManyQueued | None:
+        """Why there was no place in the queue when the request was counted; None where there was one.
 
-        A place that was taken long ago, since the body came slowly, is taken anew. Raises TooManyQueued, and
-        QueueUnavailable where Redis was away.
+        A place that was taken long ago, since the body came slowly, is taken anew. Raises QueueUnavailable where Redis
+        was away.
         """
         if self.decision is not None and self.decision.is_stale:
             self.limits.gate.give_back(self.decision.place)
             self.decision = await self.limits.enter(self.flow)
         if self.decision is None:
             raise self.error or QueueUnavailable
-        if self.decision.room is Room.TENANT_FULL:
-            raise TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
-        return self.decision.room is Room.QUEUE_FULL
+        match self.decision.room:
+            case Room.TENANT_FULL:
+                return TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
+            case Room.QUEUE_FULL:
+                return QueueFull(retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)
+            case _:
+                return None
 
 
 class Limits:

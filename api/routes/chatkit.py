@@ -101,7 +101,7 @@ async def _stream(
         idempotency_key=key,
         token=box.seal(run_id, identity.token) if resources.settings.forward_token and box else None,
         max_attempts=_max_attempts(request),
-        queue_is_full=await counted.queue_is_full(),
+        queue_refusal=await counted.queue_refusal(),
         place=counted.place,
         call_id=parsed.call_id,
     )

@@ -303,17 +303,21 @@ async def test_a_stream_that_closes_early_is_not_taken_for_whole(settings: Setti
         open_gate(gate, HOLD)
 
 
-async def test_a_full_queue_is_not_in_the_way(settings: Settings) -> None:
-    """It asks for no run."""
-    limited = settings.model_copy(update={"queue_max_depth": 1})
-    async with running(limited, ScriptedAnswers, workers=0) as system:
-        alice = await system.caller()
+@pytest.mark.parametrize(
+    ("limit", "code"), [("queue_max_depth", "queue_full"), ("tenant_max_queued", "too_many_queued")]
+)
+async def test_a_full_queue_is_not_in_the_way(settings: Settings, limit: str, code: str) -> None:
+    """It asks for no run, and neither does the same request again."""
+    key = {"Idempotency-Key": "again"}
+    async with running(settings.model_copy(update={limit: 1}), ScriptedAnswers, workers=0) as system:
+        alice = await system.caller("alice", "acme")
         request = create("hello")
-        async with alice.open_stream(request) as response:
+        async with alice.open_stream(request, key) as response:
             raw = await anext(response.aiter_raw())
-        assert (await alice.post(create("another"))).json()["error"]["code"] == "queue_full"
-        async with alice.open_stream(request, from_(cursors(raw)[0], {})) as again:
-            assert again.headers["x-run-id"] == response.headers["x-run-id"]
+        assert (await alice.post(create("another"))).json()["error"]["code"] == code
+        for headers in (key, from_(cursors(raw)[0], key)):
+            async with alice.open_stream(request, headers) as again:
+                assert again.headers["x-run-id"] == response.headers["x-run-id"]
 
 
 async def test_the_limits_of_a_caller_hold(settings: Settings, gate: Path) -> None:

@@ -149,7 +149,7 @@ class World:
             context=RequestContext(user_id=owner, run_id=run_id),
             request_hash=hashlib.sha256(raw).digest(),
             token=None,
-            queue_is_full=False,
+            queue_refusal=None,
             **more,
         )
         settings = self.settings.model_copy(update={"thread_policy": policy})

@@ -57,7 +57,7 @@ class Thread:
             idempotency_key=uuid4().hex,
             token=None,
             max_attempts=None,
-            queue_is_full=False,
+            queue_refusal=None,
         )
         world, endings = self.world, self.endings
         settings = world.settings.model_copy(update={"thread_policy": self.policy})
