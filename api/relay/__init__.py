@@ -16,9 +16,9 @@ The way of an entry:
     the response        response.py sends its head, and detaches the rest from the layers of the request
 
 A client that comes again begins at its cursor. `liveness.py` looks after runs that have gone quiet, and asks
-`liveness_probe.py` for them. `states.py` has the
-states of a followed run and of a stream, as tables. A new kind of entry goes into `Field` of shared/journal.py, with
-its bytes in `sse.py`; a new reason to close a stream into `stream.py`.
+`liveness_probe.py` for them. `states.py` has the states of a followed run and of a stream, as tables. A new kind of
+entry goes into `Field` of shared/journal/journals.py, with its bytes in `sse.py`; a new reason to close a stream into
+`stream.py`.
 
 The relay imports no admission: it knows runs by their id and their journal alone.
 """

@@ -104,11 +104,12 @@ class Fleet:
         self._reload_ends_at = time.monotonic() + START_SECONDS
 
     def stop(self, last_seconds: float = 0.0) -> None:
-        """Ends all of them: the workers after the APIs. `last_seconds` is what an API may take besides."""
+        """Ends all of them, those of the last side first. `last_seconds` is what an API may take besides."""
         for place in self.places:
             if place.standby is not None:
                 place.standby.send(signal.SIGKILL)
-        for side, seconds in (("api", self.grace_seconds + last_seconds), ("worker", self.grace_seconds)):
+        for side in dict.fromkeys(place.side for place in reversed(self.places)):
+            seconds = self.grace_seconds + (last_seconds if side == "api" else 0.0)
             ending = [place for place in self.places if place.side == side]
             children = [child for place in ending for child in (place.running, place.next, place.standby)]
             stop_all([child for child in children if child is not None], signal.SIGTERM, seconds)
