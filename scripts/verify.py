@@ -52,7 +52,7 @@ def main() -> int:
     try:
         environment()
         with (
-            tempfile.TemporaryDirectory(prefix="relaykit-verify-") as folder,
+            tempfile.TemporaryDirectory(prefix="relaykit-verify-", ignore_cleanup_errors=True) as folder,
             relaykit(Path(folder)) as address,
         ):
             check(address)
@@ -77,12 +77,13 @@ def relaykit(folder: Path) -> Iterator[str]:
     """The address of a Relaykit of its own, which is stopped after the block and has left no process then."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     folder.chmod(0o711)  # root's PostgreSQL runs as another user
-    log = folder / "output"
+    site, log = folder / "site", folder / "output"
+    site.mkdir()  # with no .env, which may name services of somebody's
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  # our own command line
             [ROOT / ".venv" / "bin" / "python", "-m", "relaykit", "local"],
             cwd=ROOT,
-            env={**kept, "PORT": "0", "DATA_DIR": str(folder / "data")},
+            env={**kept, "PORT": "0", "DATA_DIR": str(folder / "data"), "APP_DIR": str(site)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

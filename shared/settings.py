@@ -12,9 +12,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from redis.asyncio.connection import parse_url
 
 from relaykit.shared.errors import SettingsError
-from relaykit.shared.loopback import LOOPBACK_HOSTS, is_on_loopback
 from relaykit.shared.setting_problems import sentence
 
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 """Header fields that CONTEXT_HEADERS may not name."""
@@ -275,8 +275,10 @@ class Settings(BaseSettings):
             raise ValueError(
                 "LOCAL_ISSUER_KEY_FILE belongs to local mode, which listens on loopback only; HOST does not"
             )
-        if self.log_exceptions == "full" and not is_on_loopback(self.host, self.redis_url, self.database_url):
-            raise ValueError("LOG_EXCEPTIONS=full is for loopback; elsewhere it has to be full-anywhere")
+        if self.log_exceptions == "full" and not self.local_issuer_key_file:
+            raise ValueError(
+                "LOG_EXCEPTIONS=full belongs to local mode; a deployment has to say full-anywhere"
+            )
         return self
 
 

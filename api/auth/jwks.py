@@ -15,8 +15,7 @@ import structlog
 from relaykit.api.auth.content_coding import ACCEPTED, ContentCodingError, decoded
 from relaykit.api.auth.key_set import KeySet, KeySetError, parse_key_set
 from relaykit.shared.errors import IssuerUnavailable
-from relaykit.shared.loopback import LOOPBACK_HOSTS
-from relaykit.shared.settings import Settings
+from relaykit.shared.settings import LOOPBACK_HOSTS, Settings
 from relaykit.shared.version import VERSION
 
 MAX_KEY_SET_BYTES = 256 * 1024

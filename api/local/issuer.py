@@ -27,8 +27,7 @@ from relaykit.api.auth.authenticator import MAX_NAME_CHARS
 from relaykit.api.auth.key_set import MIN_RSA_BITS
 from relaykit.api.openapi.responses import Json, answer, refusals
 from relaykit.shared.errors import BodyTooLarge, InvalidJson, InvalidRequest, LocalOnly, SettingsError
-from relaykit.shared.loopback import LOOPBACK_HOSTS
-from relaykit.shared.settings import Settings
+from relaykit.shared.settings import LOOPBACK_HOSTS, Settings
 
 MAX_TTL_SECONDS = 86_400
 MAX_TOKEN_REQUEST_BYTES = 16_384

@@ -52,6 +52,8 @@ def data_directory(path: Path) -> Iterator[DataDirectory]:
         path.parent.mkdir(parents=True, exist_ok=True)
         # root's PostgreSQL runs as another user, who must be able to go through
         path.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, exist_ok=True)
+        if not (ignored := path / ".gitignore").exists():
+            ignored.write_text("*\n")  # what is here holds secrets
         lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror

@@ -10,6 +10,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from relaykit.local.data_directory import DataDirectory
+from relaykit.local.errors import BadSetting, LocalModeError
 from relaykit.local.local_settings import LocalSettings, site_folder
 from relaykit.local.services import Services
 
@@ -19,24 +20,38 @@ _LOCAL_NAMES = ("APP_DIR", "CHATKIT_SERVER")
 
 
 def site_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that have a value, with those of the file `.env` in the site's folder that are not set already."""
+    """The variables that have a value, with those of the file `.env` in the site's folder that are not set already.
+
+    APP_DIR of that file is passed over, because it says where the file is. Raises BadSetting where it cannot be read.
+    """
     file = site_folder(environ) / ".env"
     given = {name: value for name, value in environ.items() if value}
-    found = dotenv_values(file) if file.is_file() else {}
-    return {**{name: value for name, value in found.items() if value}, **given}
+    try:
+        found = dotenv_values(file) if file.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSetting(f"{file} cannot be read ({type(error).__name__}).") from error
+    return {**{name: value for name, value in found.items() if value and name != "APP_DIR"}, **given}
 
 
 def child_environment(
     given: Mapping[str, str], settings: LocalSettings, directory: DataDirectory, services: Services
 ) -> dict[str, str]:
-    """PORT aside. What is given stays; what is not gets a value here."""
-    return {**_local(settings, directory, services), **given, "APP_DIR": str(settings.folder)}
+    """PORT aside. What is given stays, but for services that are named while others run; what is not gets a value."""
+    return {
+        **_local(settings, directory, services),
+        **given,
+        "REDIS_URL": services.redis_url,
+        "DATABASE_URL": services.database_url,
+        "APP_DIR": str(settings.folder),
+    }
 
 
 def write_environment(directory: DataDirectory, environment: Mapping[str, str]) -> Path:
     """A file that a shell reads, with what differs from the caller's own environment. Its owner alone may read it.
 
     set -a; . .relaykit/env; set +a; relaykit worker
+
+    Raises LocalModeError.
     """
     path = directory.path / ENVIRONMENT_FILE
     lines = [
@@ -45,10 +60,14 @@ def write_environment(directory: DataDirectory, environment: Mapping[str, str]) 
         if os.environ.get(name) != value or name in _LOCAL_NAMES
     ]
     fresh = path.with_name(f"{ENVIRONMENT_FILE}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w") as file:
-        file.writelines(lines)
-    fresh.replace(path)
+    try:
+        fresh.unlink(missing_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as file:
+            file.writelines(lines)
+        fresh.replace(path)
+    except OSError as error:
+        raise LocalModeError(f"{path} cannot be written ({error.strerror}).") from error
     return path
 
 
@@ -66,7 +85,5 @@ def _local(settings: LocalSettings, directory: DataDirectory, services: Services
         "SHUTDOWN_DELAY_SECONDS": str(settings.shutdown_delay_seconds),
         "DRAIN_SECONDS": str(settings.drain_seconds),
         "BLOCKED_SECONDS": "0",  # a debugger stops the loop for as long as it likes
-        "REDIS_URL": services.redis_url,
-        "DATABASE_URL": services.database_url,
         "HOST": settings.host,
     }

@@ -26,6 +26,8 @@ class FileChanges:
     """`taken()` says what has changed since it was asked last."""
 
     def __init__(self) -> None:
+        self.failure: str | None = None
+        """Why the files are not watched any more, if they are not."""
         self._changed: set[str] = set()
         self._lock = threading.Lock()
 
@@ -70,8 +72,11 @@ def watched(folder: Path, data_dir: Path) -> Iterator[FileChanges]:
             raise_interrupt=False,
             ignore_permission_denied=True,
         )
-        for changed in found:
-            changes.note({path for _, path in changed})
+        try:
+            for changed in found:
+                changes.note({path for _, path in changed})
+        except Exception as error:  # such as the system's limit of watches
+            changes.failure = f"{type(error).__name__}: {error}"
 
     thread = threading.Thread(target=collect, name="file-changes", daemon=True)
     thread.start()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from relaykit.local.child import Child, stop_all
-from relaykit.local.errors import ProcessFailed
+from relaykit.local.errors import LocalModeError, ProcessFailed
 from relaykit.local.readiness import Readiness
 from relaykit.local.terminal import Terminal
 
@@ -36,6 +36,8 @@ class Place:
     next: Child | None = None
     """What is to take the place of `running`, once it is ready."""
     standby: Child | None = None
+    is_standby_broken: bool = False
+    """Whether the last one on standby ended by itself: there is no other before the next change."""
     failures: int = 0
     """How often in a row a process ended before it was ready."""
     starts_at: float | None = None
@@ -48,13 +50,15 @@ class Fleet:
 
     places: Sequence[Place]
     environment: Environment
-    """Gives the environment of a process that starts now."""
+    """Gives the environment of processes that start now. Raises LocalModeError."""
     data_dir: Path
     readiness: Readiness
     terminal: Terminal
     grace_seconds: float
     """What a process may take to stop before it is killed."""
     keeps_standbys: bool = False
+    _environment: Mapping[str, str] = field(default_factory=dict)
+    """Of the processes that were started or reloaded last."""
     _retired: list[tuple[Child, float]] = field(default_factory=list)
     """Processes that were replaced, and when each is killed."""
     _reload_ends_at: float | None = None
@@ -63,6 +67,7 @@ class Fleet:
     """Whether all were replaced, and those before have not all ended."""
 
     def start(self) -> None:
+        self._environment = self.environment()
         for place in self.places:
             place.running = self._begin(place)
 
@@ -94,11 +99,17 @@ class Fleet:
 
         `anew`: not by those on standby, which have imported what has changed.
         """
+        try:
+            self._environment = self.environment()
+        except LocalModeError as error:
+            self.terminal.say(f"Not reloaded, what was loaded before goes on: {error}")
+            return
         for place in self.places:
             self._retire(place.next)
             if anew:
                 self._retire(place.standby)
                 place.standby = None
+            place.is_standby_broken = False
             place.next = self._begin(place)
             place.starts_at = None
         self._reload_ends_at = time.monotonic() + START_SECONDS
@@ -116,8 +127,9 @@ class Fleet:
         stop_all([child for child, _ in self._retired], signal.SIGTERM, self.grace_seconds)
 
     def _begin(self, place: Place) -> Child:
-        child, place.standby = place.standby or self._standby(place), None
-        environment = {**self.environment(), **place.environment, "NOTIFY_SOCKET": self.readiness.address}
+        standby, place.standby = place.standby, None
+        child = standby if standby is not None and standby.exit_code() is None else self._standby(place)
+        environment = {**self._environment, **place.environment, "NOTIFY_SOCKET": self.readiness.address}
         child.feed(json.dumps(environment).encode() + b"\n")
         return child
 
@@ -126,7 +138,7 @@ class Fleet:
             place.name,
             [sys.executable, "-m", "relaykit.local.standby", f"relaykit.{place.side}"],
             log=self.data_dir / "logs" / f"{place.name.replace(' ', '-')}.log",
-            env=self.environment(),
+            env=self._environment,
             death_signal=signal.SIGKILL,
             stdin=None,
             listener=place.listener,
@@ -136,7 +148,10 @@ class Fleet:
     def _fill_standbys(self) -> None:
         """One at a time, so that they take nothing from what works."""
         for place in self.places:
-            if place.standby is None or place.standby.exit_code() is not None:
+            if place.standby is not None and place.standby.exit_code() is not None:
+                self.terminal.say(f"{place.standby.end} on standby; the next change is loaded without it.")
+                place.standby, place.is_standby_broken = None, True
+            if place.standby is None and not place.is_standby_broken:
                 place.standby = self._standby(place)
                 return
 
@@ -177,7 +192,10 @@ class Fleet:
             if place.running is None:
                 place.starts_at = time.monotonic() + PAUSES_SECONDS[-1]
         self._reload_ends_at = None
-        self.terminal.say(f"Not reloaded, the code that was loaded before goes on: {reason}.")
+        goes_on = all(self._is_ready(place.running) for place in self.places)
+        self.terminal.say(
+            f"Not reloaded{', the code that was loaded before goes on' if goes_on else ''}: {reason}."
+        )
 
     def _retire(self, child: Child | None) -> None:
         if child is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from relaykit.local.errors import BadSetting
 from relaykit.local.ports import authority, free_port
-from relaykit.shared.loopback import LOOPBACK_HOSTS
+from relaykit.shared.settings import LOOPBACK_HOSTS
 
 DATA_DIR = ".relaykit"
 """A folder in the one where the command is called."""

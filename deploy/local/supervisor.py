@@ -7,11 +7,16 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 from relaykit.local.data_directory import DataDirectory, data_directory
-from relaykit.local.environment import child_environment, site_environment, write_environment
+from relaykit.local.environment import (
+    ENVIRONMENT_FILE,
+    child_environment,
+    site_environment,
+    write_environment,
+)
 from relaykit.local.errors import BadSetting, ExtraMissing, LocalModeError
 from relaykit.local.fleet import Fleet, Place
 from relaykit.local.issuer_key import issuer_key
@@ -60,7 +65,13 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes, *, 
     Raises LocalModeError when something cannot start, or a service ends on its own, Stopped when `stop` came while
     starting. Whichever way it ends, none of the processes it started is left.
     """
-    terminal = Terminal(sys.stdout)
+    with closing(Terminal(sys.stdout)) as terminal:
+        _run(environ, stop, processes, terminal, reload=reload)
+
+
+def _run(
+    environ: Mapping[str, str], stop: StopRequest, processes: Processes, terminal: Terminal, *, reload: bool
+) -> None:
     given = site_environment(environ)
     settings = read_local_settings(given, DEV_DRAIN_SECONDS if reload else DRAIN_SECONDS)
     with data_directory(settings.data_dir) as directory, ExitStack() as stack:
@@ -68,7 +79,7 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes, *, 
         places = _places(settings, stack)
         issuer_key(directory)
         (directory.path / "attachments").mkdir(mode=0o700, exist_ok=True)
-        _check(child_environment(given, settings, directory, PLACEHOLDERS))
+        _check({**child_environment(given, settings, directory, PLACEHOLDERS), **given})
         terminal.say("Starting Redis and PostgreSQL ...")
         running = stack.enter_context(services(directory, given, stop))
         reach_redis(running.redis_url)
@@ -95,6 +106,7 @@ def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes, *, 
             _keep_going(fleet, changes, running, stop)
         finally:
             fleet.stop(settings.shutdown_delay_seconds)
+            (directory.path / ENVIRONMENT_FILE).unlink(missing_ok=True)
 
 
 def _check(environment: Mapping[str, str]) -> None:
@@ -116,8 +128,14 @@ def _watched(settings: LocalSettings) -> AbstractContextManager[FileChanges]:
 def _keep_going(fleet: Fleet, changes: FileChanges | None, running: Services, stop: StopRequest) -> None:
     while not stop.requested:
         running.start_ended(fleet.terminal)
-        if changes is not None and (paths := changes.taken()):
-            fleet.reload(anew=changes.are_ours(paths))
+        if changes is not None:
+            if paths := changes.taken():
+                fleet.reload(anew=changes.are_ours(paths))
+            if changes.failure is not None:
+                fleet.terminal.say(
+                    f"The files are not watched any more ({changes.failure}): start again to load them."
+                )
+                changes = None
         fleet.step()
         time.sleep(STEP_SECONDS)
 

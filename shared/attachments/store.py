@@ -29,10 +29,9 @@ from relaykit.shared.errors import (
     SettingsError,
     TooManyAttachmentsUnsent,
 )
-from relaykit.shared.loopback import LOOPBACK_HOSTS
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
-from relaykit.shared.settings import Settings
+from relaykit.shared.settings import LOOPBACK_HOSTS, Settings
 from relaykit.shared.threads.calls import StoreCalls, owner_of
 from relaykit.shared.threads.store import generate_id
 

@@ -22,6 +22,7 @@ def given_listener() -> socket.socket | None:
         return None
     if os.environ.get("LISTEN_FDS") != "1":
         raise SettingsError("LISTEN_FDS: must be 1, one socket for HTTP")
+    os.set_inheritable(FIRST_GIVEN, False)  # or a process that the site's code starts would keep the port
     return socket.socket(fileno=FIRST_GIVEN)
 
 

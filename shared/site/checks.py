@@ -79,7 +79,7 @@ def unfit_streams(server: ChatKitServer[Any]) -> str | None:
         if inspect.isgeneratorfunction(method):
             return f"{place} is a generator without `async`: `async def` is what the SDK calls"
         try:
-            inspect.signature(method).bind(*arguments)
+            inspect.signature(method, follow_wrapped=False).bind(*arguments)
         except TypeError as error:
             return f"{place}, called with {', '.join(arguments)}: {error}"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from tests.support.local_mode import (
     wait_until,
 )
 from tests.support.retrying_client import RetryingClient
-from tests.support.system import Answer, Caller, create
+from tests.support.system import ROOT, Answer, Caller, create
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -39,9 +40,9 @@ def dev(site: Site) -> Iterator[Callable[..., LocalMode]]:
     with temporary_data_dir() as data_dir:
         modes: list[LocalMode] = []
 
-        def start(**environ: str) -> LocalMode:
+        def start(folder: Path = ROOT, **environ: str) -> LocalMode:
             command = (sys.executable, "-m", "relaykit", "dev", NAME)
-            modes.append(LocalMode(data_dir, command, APP_DIR=str(site.folder), **environ))
+            modes.append(LocalMode(data_dir, command, folder, APP_DIR=str(site.folder), **environ))
             return modes[-1]
 
         yield start
@@ -184,3 +185,40 @@ async def test_a_worker_of_ones_own_takes_its_settings_from_the_file_that_is_lef
     finally:
         worker.terminate()
         assert worker.wait(60) == 0
+
+
+async def test_an_env_file_that_cannot_be_read_leaves_the_old_code_running(
+    dev: Callable[..., LocalMode], site: Site
+) -> None:
+    mode = dev()
+    caller = await signed_in(mode.ready())
+    (site.folder / ".env").write_bytes(b"GREETING=caf\xe9\n")
+    await said("the failure is said", lambda: "Not reloaded, what was loaded before goes on: " in mode.said)
+    assert f"{site.folder / '.env'} cannot be read (UnicodeDecodeError)." in mode.said
+    assert (await ask(caller, "hi")).text == "first none "
+
+
+async def test_a_file_that_breaks_those_on_standby_is_said_once(
+    dev: Callable[..., LocalMode], site: Site
+) -> None:
+    """Such as one with the name of a module of Python's, in the folder that the command was called in."""
+    mode = dev(folder=site.folder, PYTHONPATH=str(ROOT))
+    caller = await signed_in(mode.ready())
+    await said("all are on standby", lambda: len(named(descendants(mode.process.pid), "standby")) >= 4)
+    (site.folder / "secrets.py").write_text("raise RuntimeError('not the one that was meant')\n")
+    await said("it is loaded, or not", lambda: reloads(mode) or "Not reloaded" in mode.said)
+    await said("it is said", lambda: "on standby; the next change is loaded without it." in mode.said)
+    (site.folder / "secrets.py").unlink()
+    await save(mode, site, "second")
+    assert (await ask(caller, "hi")).text == "second none "
+    assert mode.said.count("on standby; the next change is loaded without it.") <= 2, "one for each process"
+
+
+async def test_what_is_left_in_the_data_folder_is_no_gits_business(dev: Callable[..., LocalMode]) -> None:
+    """It has secrets; the settings that a worker of one's own needs are gone with the processes."""
+    mode = dev()
+    mode.ready()
+    assert (mode.data_dir / ".gitignore").read_text() == "*\n"
+    assert (mode.data_dir / "env").exists()
+    mode.stop(signal.SIGTERM)
+    assert not (mode.data_dir / "env").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -90,6 +91,23 @@ class Delegates(ChatKitServer[Any]):
         return respond(NoticeEvent(level="info", message="x"))
 
 
+def with_session(method: Any) -> Any:
+    @functools.wraps(method)
+    async def wrapped(self: Any, thread: Any, item: Any, context: Any) -> AsyncIterator[Any]:
+        async for event in method(self, thread, item, context, "session"):
+            yield event
+
+    return wrapped
+
+
+class Injected(ChatKitServer[Any]):
+    """A decorator gives it more than the SDK does."""
+
+    @with_session
+    async def respond(self, thread: Any, item: Any, context: Any, session: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+        yield session
+
+
 class Returns(ChatKitServer[Any]):
     async def respond(self, thread: Any, item: Any, context: Any) -> Any:  # type: ignore[override]
         return []
@@ -110,7 +128,7 @@ class Acts(Fits):
         yield action
 
 
-@pytest.mark.parametrize("server", [Fits, Delegates])
+@pytest.mark.parametrize("server", [Fits, Delegates, Injected])
 def test_a_server_as_the_sdk_calls_it_fits(server: type[ChatKitServer[Any]]) -> None:
     assert unfit_streams(server(None)) is None  # type: ignore[arg-type]
 

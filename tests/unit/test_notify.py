@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
+from relaykit.local.child import Child
 from relaykit.shared.errors import SettingsError
 from relaykit.shared.process.listener import given_listener
 from relaykit.shared.process.notify import READY, notify
@@ -48,3 +51,30 @@ def test_several_sockets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     with pytest.raises(SettingsError, match="LISTEN_FDS: must be 1"):
         given_listener()
+
+
+GIVEN = """
+import os
+from relaykit.shared.process.listener import given_listener
+os.environ["LISTEN_PID"] = str(os.getpid())
+listener = given_listener()
+print(listener.getsockname()[1], os.get_inheritable(listener.fileno()))
+"""
+
+
+def test_a_socket_that_is_given_is_taken_and_no_process_below_inherits_it(tmp_path: Path) -> None:
+    """A daemon that the site's code starts would keep the port otherwise."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        log = tmp_path / "log"
+        child = Child.start(
+            "taker",
+            [sys.executable, "-c", GIVEN],
+            log=log,
+            env={**os.environ, "LISTEN_FDS": "1"},
+            death_signal=signal.SIGKILL,
+            listener=listener.fileno(),
+        )
+        assert child.wait(60)
+        assert log.read_text() == f"{listener.getsockname()[1]} False\n"

@@ -248,25 +248,16 @@ def test_a_process_with_a_bad_setting_stops_with_that_line(module):
     assert "secret" not in line
 
 
-OFF_LOOPBACK = [
-    {"HOST": "0.0.0.0"},
-    {"REDIS_URL": "redis://redis.internal:6379/0"},
-    {"DATABASE_URL": "postgresql://relaykit@db.internal/relaykit"},
-    {"DATABASE_URL": "postgresql:///relaykit?host=db.internal"},
-]
-
-
-@pytest.mark.parametrize("elsewhere", OFF_LOOPBACK)
-def test_texts_of_exceptions_are_logged_off_loopback_only_where_that_is_said_twice(
-    monkeypatch: pytest.MonkeyPatch, elsewhere: dict[str, str]
+def test_texts_of_exceptions_are_logged_in_a_deployment_only_where_that_is_said_twice(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A deployment's exceptions quote users, and no worker knows who reads its log."""
-    assert "LOG_EXCEPTIONS=full is for loopback" in problem(monkeypatch, LOG_EXCEPTIONS="full", **elsewhere)
+    """They quote users, and no process knows who reads its log."""
+    assert "LOG_EXCEPTIONS=full belongs to local mode" in problem(monkeypatch, LOG_EXCEPTIONS="full")
     monkeypatch.setenv("LOG_EXCEPTIONS", "full-anywhere")
     assert load_settings().log_exceptions == "full-anywhere"
 
 
-def test_on_loopback_texts_of_exceptions_may_be_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_local_mode_texts_of_exceptions_may_be_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOG_EXCEPTIONS", "full")
-    monkeypatch.setenv("DATABASE_URL", "postgresql:///relaykit?host=/run/postgresql")
+    monkeypatch.setenv("LOCAL_ISSUER_KEY_FILE", "/issuer.pem")
     assert load_settings().log_exceptions == "full"

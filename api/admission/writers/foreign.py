@@ -34,11 +34,11 @@ class ForeignWriter:
 
     async def accept_and_write(self, submission: Submission, find_repeat: FindRepeat) -> Candidate | Run:
         """Of simultaneous requests with one key only the first gets to write; what can be refused is refused before."""
+        context = await self.user.context(submission.context)  # before the lock, which has a time
         async with self._alone(submission):
             repeat = await find_repeat()
             if repeat is not None:
                 return repeat
-            context = await self.user.context(submission.context)
             await self._refuse_what_can_be_seen(submission)
             calls = await answerable_calls(self.calls, submission, lock=False)
             candidate = await self.user.run(
