@@ -244,11 +244,18 @@ async def test_a_lost_notice_connection_loses_and_doubles_nothing(stage, tmp_pat
     assert asker.answer.of_type("thread.item.done")[-1]["item"]["content"][0]["text"] == script.whole(1)[0]
 
 
+async def three_listening(redis: Redis) -> list[dict[str, str]]:
+    """The connections that listen, once there are three."""
+    found = [one for one in await connections(redis) if listens(one)]
+    return found if len(found) >= 3 else []
+
+
 async def test_a_client_that_comes_while_notices_are_away_is_served(stage, tmp_path):
     """It waits for the connection instead of being turned away."""
     async with asking(stage.alice, create(str(gated(tmp_path, 5)))) as asker:
         await asker.until("five deltas", lambda answer: len(answer.of_type("thread.item.updated")) == 5)
-        assert await kill(stage.redis, list(filter(listens, await connections(stage.redis)))) >= 3
+        listening = await wait_until("both APIs and the worker listen", lambda: three_listening(stage.redis))
+        assert await kill(stage.redis, listening) > 0
         async with (
             everybody(stage, asker) as followers,
             asking(stage.alice, create(str(Script()))) as another,
