@@ -26,7 +26,7 @@ from tests.support.crash_points import process
 from tests.support.leases import renewed
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.stream_clients import asking
-from tests.support.system import Caller, System, _working, create, free_port, running, wait_until
+from tests.support.system import Caller, System, _working, api_answers, create, free_port, running, wait_until
 
 LEASE_SECONDS = 6.0
 HOLD = 5
@@ -142,7 +142,7 @@ async def test_what_an_api_with_a_wrong_clock_queues_is_due_at_once(
         given = await alice.client.post("/dev/token", json={"sub": "alice", "ttl_seconds": 3 * int(HOUR)})
         port = free_port()
         with process("api", short_lease, log, clock_ahead_seconds=HOUR, PORT=str(port)):
-            await wait_until("the API is there", lambda: "api started" in log.read_text())
+            await api_answers(port)
             async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
                 caller = Caller(client, given.json()["access_token"])
                 assert (await caller.stream(create(str(Script())))).end == "completed"

@@ -30,6 +30,7 @@ from tests.support.system import (
     Caller,
     System,
     _working,
+    api_answers,
     create,
     free_port,
     make_settings,
@@ -311,7 +312,7 @@ async def test_an_api_killed_right_after_the_commit_has_accepted_the_message(
             log = tmp_path / f"api-{comes_back}.log"
             settings = stage.system.settings
             with process("api", settings, log, dies_at=dies_at, PORT=str(port)) as doomed:
-                await wait_until("the API is there", lambda log=log: "api started" in log.read_text())
+                await api_answers(port)
                 client = RetryingClient([stage.alice], create(str(script)), f"{tmp_path}-{comes_back}")
                 headers = {**stage.alice._headers, "Idempotency-Key": client.key}
                 async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as other:

@@ -20,7 +20,7 @@ from tests.support.crash_points import process
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.slow_readers import raw_stream
 from tests.support.stream_clients import after, asking, body, crowd, cursors, following
-from tests.support.system import Caller, System, create, free_port, running, wait_until
+from tests.support.system import Caller, System, api_answers, create, free_port, running, wait_until
 
 TOKEN_SECONDS = 4
 PING_SECONDS = 0.5
@@ -125,7 +125,7 @@ async def test_clients_that_stop_reading_cost_bounded_memory_and_nobody_a_token(
         alice = await crowd(system, await system.caller())
         api = stack.enter_context(process("api", strict, tmp_path / "api.log", PORT=str(port)))
         url = f"http://127.0.0.1:{port}"
-        await wait_until("the API is there", lambda: "api started" in (tmp_path / "api.log").read_text())
+        await api_answers(port)
         assert api.pid is not None
         async with httpx2.AsyncClient(base_url=url, timeout=60) as client:
             elsewhere = Caller(client, alice.token)

@@ -53,6 +53,19 @@ async def wait_until(
         await asyncio.sleep(0.02)
 
 
+async def api_answers(port: int) -> None:
+    """Waits until an API process takes connections at the port; it logs a moment before that it has started."""
+
+    def connects() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    await wait_until(f"an API takes connections at port {port}", connects, START_SECONDS)
+
+
 def free_port(following: int = 0) -> int:
     """A port that is free, with as many after it.
 
