@@ -42,7 +42,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 
-class Slot:
+class Reservation:
     """One stream or body of a caller; `release` gives it back, however often it is called."""
 
     __slots__ = ("_held", "_owner", "_taken")
@@ -72,11 +72,11 @@ class BodyPlaces:
         """A place of the caller while the block runs. Raises TooManyBodies."""
         if 0 < self._most <= self._taken[owner]:
             raise TooManyBodies(retry_after_seconds=self._retry_seconds)
-        slot = Slot(self._taken, owner)
+        reservation = Reservation(self._taken, owner)
         try:
             yield
         finally:
-            slot.release()
+            reservation.release()
 
 
 @dataclass(slots=True)
@@ -188,9 +188,9 @@ class Limits:
         """A place for a body that is being read. Raises TooManyBodies."""
         return self._bodies.take(identity.owner)
 
-    def stream(self, identity: Identity) -> Slot:
+    def stream(self, identity: Identity) -> Reservation:
         """Takes a place for a stream; the caller of this releases it. Raises TooManyStreams."""
         owner = identity.owner
         if 0 < self._settings.caller_max_streams <= self._streams[owner]:
             raise TooManyStreams(retry_after_seconds=STREAMS_RETRY_SECONDS)
-        return Slot(self._streams, owner)
+        return Reservation(self._streams, owner)

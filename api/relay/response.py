@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from relaykit.api.http.detached_streams import detach
 from relaykit.api.http.errors import error_response
-from relaykit.api.limits.caller_limits import Slot
+from relaykit.api.limits.caller_limits import Reservation
 from relaykit.api.receipts import Receipt
 from relaykit.api.relay import sse
 from relaykit.api.relay.stream import Stream, Streams
@@ -30,7 +30,7 @@ class RelayResponse(Response):
         run: Run,
         streams: Streams,
         subscribe: Callable[[], Awaitable[Subscription | None]],
-        slot: Slot,
+        reservation: Reservation,
         *,
         closes_at: float,
         resumes: bool,
@@ -42,7 +42,7 @@ class RelayResponse(Response):
         self._run_id, self._thread_id = run.id, run.thread_id
         self._streams = streams
         self._subscribe = subscribe
-        self._slot = slot
+        self._reservation = reservation
         self._closes_at = closes_at
         self._resumes = resumes
         self._receipt = receipt
@@ -52,7 +52,7 @@ class RelayResponse(Response):
         try:
             subscription = await self._subscribe()
         except RelaykitError as error:
-            self._slot.release()
+            self._reservation.release()
             response = error_response(
                 JournalGone(self._thread_id) if isinstance(error, JournalGone) else error
             )
@@ -60,16 +60,16 @@ class RelayResponse(Response):
             await response(scope, receive, send)
             return
         except BaseException:
-            self._slot.release()
+            self._reservation.release()
             raise
         if subscription is None:
-            self._slot.release()
+            self._reservation.release()
             await Response(status_code=204, headers={"X-Run-Id": self._run_id})(scope, receive, send)
             return
         stream = Stream(
             self._streams,
             subscription,
-            self._slot,
+            self._reservation,
             closes_at=self._closes_at,
             resumes=self._resumes,
             receipt=self._receipt,

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 from starlette.types import Receive, Send
 
-from relaykit.api.limits.caller_limits import Slot
+from relaykit.api.limits.caller_limits import Reservation
 from relaykit.api.metrics import STREAMS, STREAMS_CLOSED
 from relaykit.api.receipts import Receipt
 from relaykit.api.relay import sse
@@ -83,10 +83,10 @@ class Stream:
         "_pump",
         "_reason",
         "_receipt",
+        "_reservation",
         "_resumes",
         "_running",
         "_send",
-        "_slot",
         "_state",
         "_streams",
         "_subscription",
@@ -97,14 +97,14 @@ class Stream:
         self,
         streams: Streams,
         subscription: Subscription,
-        slot: Slot,
+        reservation: Reservation,
         *,
         closes_at: float,
         resumes: bool,
         receipt: Receipt | None,
     ) -> None:
         """`closes_at` is in Unix time; `resumes` says that the client takes EOF without the end for "reconnect"."""
-        self._streams, self._subscription, self._slot = streams, subscription, slot
+        self._streams, self._subscription, self._reservation = streams, subscription, reservation
         self._closes_at = closes_at
         self._resumes, self._receipt = resumes, receipt
         self._state = StreamState.HEAD_SENT
@@ -139,9 +139,9 @@ class Stream:
             await self.close()
 
     async def close(self) -> None:
-        """Gives back the stream's slot and its subscription; the response is not completed."""
+        """Gives back the stream's reservation and its subscription; the response is not completed."""
         self._advance(StreamState.OVER)
-        self._slot.release()
+        self._reservation.release()
         try:
             if self._pump is not None:
                 await end_tasks([self._pump])

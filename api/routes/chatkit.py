@@ -105,17 +105,19 @@ async def _stream(
         place=counted.place,
         call_id=parsed.call_id,
     )
-    slot = resources.limits.stream(identity)
+    reservation = resources.limits.stream(identity)
     try:
         admission = resources.admission
         submitted = await (
             admission.submit(submission) if cursor is None else admission.resume(submission, cursor)
         )
     except BaseException:
-        slot.release()
+        reservation.release()
         raise
     counted.is_queued = submitted.is_queued
-    return relay(request, resources, identity, submitted.run, cursor or START, slot, written=submitted.events)
+    return relay(
+        request, resources, identity, submitted.run, cursor or START, reservation, written=submitted.events
+    )
 
 
 async def _answer(resources: Resources, request: NonStreamingReq, context: RequestContext) -> bytes:

@@ -8,7 +8,7 @@ from functools import partial
 from starlette.requests import Request
 
 from relaykit.api.auth.authenticator import Identity
-from relaykit.api.limits.caller_limits import Slot
+from relaykit.api.limits.caller_limits import Reservation
 from relaykit.api.receipts import Receipt
 from relaykit.api.relay.response import RelayResponse
 from relaykit.api.resources import Resources
@@ -23,11 +23,11 @@ def relay(
     identity: Identity,
     run: Run,
     cursor: Cursor,
-    slot: Slot,
+    reservation: Reservation,
     *,
     written: Sequence[bytes] = (),
 ) -> RelayResponse:
-    """The run from the cursor on, to the caller of this request; gives back `slot` in the end.
+    """The run from the cursor on, to the caller of this request; gives back `reservation` in the end.
 
     `written` are the first events of a journal that has just been made: they need not be read.
     """
@@ -47,7 +47,7 @@ def relay(
         run,
         resources.streams,
         subscribe,
-        slot,
+        reservation,
         closes_at=identity.expires_at + (0.0 if can_resume else resources.settings.token_grace_seconds),
         resumes=can_resume,
         receipt=Receipt(resources.receipts, run.id, is_of_post=not is_get) if keyless else None,

@@ -2,6 +2,6 @@
 
 `supervisor` starts the `services`, then the `fleet` of API and worker processes. A saved file reaches it through
 `file_changes`; `Fleet.reload` has a process on `standby` become the new one, and stops the old one once `readiness`
-says that the new one is ready. `terminal` shows what they write. A new process is a `Place` of the supervisor; a new
+says that the new one is ready. `terminal` shows what they write. A new process is a `Role` of the supervisor; a new
 service goes into `services`, a new setting into `local_settings` and `relaykit.command_help`.
 """

@@ -8,13 +8,10 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from relaykit.local.errors import BadSetting, LocalModeError, ProcessFailed, ServiceMissing, Stopped
+from relaykit.local.errors import LocalModeError, Stopped
 from relaykit.local.supervisor import Processes, run
 from relaykit.local.waiting import StopRequest
 from relaykit.shared.site.shadow import SHADOWED, is_shadowed
-
-BAD_START = 2
-"""The status of a process that cannot start as it is set up."""
 
 
 def main(server: str | None = None, *, reload: bool = False) -> int:
@@ -41,12 +38,12 @@ def main(server: str | None = None, *, reload: bool = False) -> int:
         run(environ, stop, processes, reload=reload)
     except Stopped:
         pass
-    except ProcessFailed as error:
+    except LocalModeError as error:
         print(f"Relaykit: {error}", file=sys.stderr)
-        return error.status if error.status == BAD_START else 1
-    except (LocalModeError, OSError) as error:
+        return error.status
+    except OSError as error:
         print(f"Relaykit: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ServiceMissing | BadSetting) else 1
+        return 1
     return 0
 
 

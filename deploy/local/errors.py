@@ -11,13 +11,20 @@ if TYPE_CHECKING:
 class LocalModeError(Exception):
     """Local mode cannot start or go on; the text is for the person who started it."""
 
+    status = 1
+    """What the command ends with."""
+
 
 class BadSetting(LocalModeError):
     """A setting is wrong."""
 
+    status = 2
+
 
 class ServiceMissing(LocalModeError):
     """A service is neither given nor installed."""
+
+    status = 2
 
     def __init__(self, name: str, variable: str) -> None:
         super().__init__(
@@ -40,8 +47,7 @@ class ProcessFailed(LocalModeError):
 
     def __init__(self, child: Child) -> None:
         super().__init__(f"{child.end} before it was ready.")
-        self.status = child.exit_code()
-        """Its exit status."""
+        self.status = 2 if child.exit_code() == 2 else 1
 
 
 class Stopped(Exception):

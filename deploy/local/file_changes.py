@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ STEP_MS = 50
 BURST_MS = 400
 SUFFIXES = (".py", ".env")
 OURS = tuple(
-    str(folder.resolve())
+    f"{folder.resolve()}{os.sep}"
     for folder in (Path(relaykit.__file__).parent, *Path(relaykit.__file__).parent.iterdir())
     if folder.is_dir()
 )

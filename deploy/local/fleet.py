@@ -20,12 +20,10 @@ START_SECONDS: Final = 120.0
 PAUSES_SECONDS: Final = (0.0, 1.0, 2.0, 5.0, 10.0)
 """Before a process that ended is started again: the first, and the next where that one did not become ready."""
 
-Environment = Callable[[], Mapping[str, str]]
-
 
 @dataclass
-class Place:
-    """A place for a process, such as `worker 0`, and what is there."""
+class Role:
+    """What a process is for, such as `worker 0`, and the processes that have to do with it."""
 
     name: str
     side: str
@@ -48,8 +46,8 @@ class Place:
 class Fleet:
     """`step` is to be called some ten times a second; nothing here waits but `stop`."""
 
-    places: Sequence[Place]
-    environment: Environment
+    roles: Sequence[Role]
+    make_environment: Callable[[], Mapping[str, str]]
     """Gives the environment of processes that start now. Raises LocalModeError."""
     data_dir: Path
     readiness: Readiness
@@ -67,30 +65,30 @@ class Fleet:
     """Whether all were replaced, and those before have not all ended."""
 
     def start(self) -> None:
-        self._environment = self.environment()
-        for place in self.places:
-            place.running = self._begin(place)
+        self._environment = self.make_environment()
+        for role in self.roles:
+            role.running = self._begin(role)
 
     @property
     def children(self) -> list[Child]:
         """Every process that there is."""
-        found = [child for place in self.places for child in (place.running, place.next, place.standby)]
+        found = [child for role in self.roles for child in (role.running, role.next, role.standby)]
         return [*(child for child in found if child is not None), *(child for child, _ in self._retired)]
 
     @property
     def is_ready(self) -> bool:
-        """Whether every place has a process that is ready. Raises ProcessFailed where one has ended before."""
-        for place in self.places:
-            if place.running is not None and place.running.exit_code() is not None:
-                raise ProcessFailed(place.running)
-        return all(self._is_ready(place.running) for place in self.places)
+        """Whether every role has a process that is ready. Raises ProcessFailed where one has ended before."""
+        for role in self.roles:
+            if role.running is not None and role.running.exit_code() is not None:
+                raise ProcessFailed(role.running)
+        return all(self._is_ready(role.running) for role in self.roles)
 
     def step(self) -> None:
-        for place in self.places:
-            self._look_at(place)
+        for role in self.roles:
+            self._look_at(role)
         if self._reload_ends_at is not None:
             self._look_at_replacements(self._reload_ends_at)
-        elif self.keeps_standbys and all(self._is_ready(place.running) for place in self.places):
+        elif self.keeps_standbys and all(self._is_ready(role.running) for role in self.roles):
             self._fill_standbys()
         self._look_at_retired()
 
@@ -100,84 +98,84 @@ class Fleet:
         `anew`: not by those on standby, which have imported what has changed.
         """
         try:
-            self._environment = self.environment()
+            self._environment = self.make_environment()
         except LocalModeError as error:
             self.terminal.say(f"Not reloaded, what was loaded before goes on: {error}")
             return
-        for place in self.places:
-            self._retire(place.next)
+        for role in self.roles:
+            self._retire(role.next)
             if anew:
-                self._retire(place.standby)
-                place.standby = None
-            place.is_standby_broken = False
-            place.next = self._begin(place)
-            place.starts_at = None
+                self._retire(role.standby)
+                role.standby = None
+            role.is_standby_broken = False
+            role.next = self._begin(role)
+            role.starts_at = None
         self._reload_ends_at = time.monotonic() + START_SECONDS
 
     def stop(self, last_seconds: float = 0.0) -> None:
         """Ends all of them, those of the last side first. `last_seconds` is what an API may take besides."""
-        for place in self.places:
-            if place.standby is not None:
-                place.standby.send(signal.SIGKILL)
-        for side in dict.fromkeys(place.side for place in reversed(self.places)):
+        for role in self.roles:
+            if role.standby is not None:
+                role.standby.send(signal.SIGKILL)
+        for side in dict.fromkeys(role.side for role in reversed(self.roles)):
             seconds = self.grace_seconds + (last_seconds if side == "api" else 0.0)
-            ending = [place for place in self.places if place.side == side]
-            children = [child for place in ending for child in (place.running, place.next, place.standby)]
+            ending = [role for role in self.roles if role.side == side]
+            children = [child for role in ending for child in (role.running, role.next, role.standby)]
             stop_all([child for child in children if child is not None], signal.SIGTERM, seconds)
         stop_all([child for child, _ in self._retired], signal.SIGTERM, self.grace_seconds)
 
-    def _begin(self, place: Place) -> Child:
-        standby, place.standby = place.standby, None
-        child = standby if standby is not None and standby.exit_code() is None else self._standby(place)
-        environment = {**self._environment, **place.environment, "NOTIFY_SOCKET": self.readiness.address}
+    def _begin(self, role: Role) -> Child:
+        standby, role.standby = role.standby, None
+        child = standby if standby is not None and standby.exit_code() is None else self._standby(role)
+        environment = {**self._environment, **role.environment, "NOTIFY_SOCKET": self.readiness.address}
         child.feed(json.dumps(environment).encode() + b"\n")
         return child
 
-    def _standby(self, place: Place) -> Child:
+    def _standby(self, role: Role) -> Child:
         return Child.start(
-            place.name,
-            [sys.executable, "-m", "relaykit.local.standby", f"relaykit.{place.side}"],
-            log=self.data_dir / "logs" / f"{place.name.replace(' ', '-')}.log",
+            role.name,
+            [sys.executable, "-m", "relaykit.local.standby", f"relaykit.{role.side}"],
+            log=self.data_dir / "logs" / f"{role.name.replace(' ', '-')}.log",
             env=self._environment,
             death_signal=signal.SIGKILL,
             stdin=None,
-            listener=place.listener,
+            listener=role.listener,
             terminal=self.terminal,
         )
 
     def _fill_standbys(self) -> None:
         """One at a time, so that they take nothing from what works."""
-        for place in self.places:
-            if place.standby is not None and place.standby.exit_code() is not None:
-                self.terminal.say(f"{place.standby.end} on standby; the next change is loaded without it.")
-                place.standby, place.is_standby_broken = None, True
-            if place.standby is None and not place.is_standby_broken:
-                place.standby = self._standby(place)
+        for role in self.roles:
+            if role.standby is not None and role.standby.exit_code() is not None:
+                self.terminal.say(f"{role.standby.end} on standby; the next change is loaded without it.")
+                role.standby, role.is_standby_broken = None, True
+            if role.standby is None and not role.is_standby_broken:
+                role.standby = self._standby(role)
                 return
 
     def _is_ready(self, child: Child | None) -> bool:
         return child is not None and child.exit_code() is None and self.readiness.is_ready(child.pid)
 
-    def _look_at(self, place: Place) -> None:
+    def _look_at(self, role: Role) -> None:
         """Starts a process in place of one that has ended."""
-        running = place.running
+        running = role.running
         if running is not None and running.exit_code() is not None:
             was_ready = self.readiness.is_ready(running.pid)
             self.readiness.forget(running.pid)
-            place.failures = 0 if was_ready else place.failures + 1
-            pause = PAUSES_SECONDS[min(place.failures, len(PAUSES_SECONDS) - 1)]
-            place.running, place.starts_at = None, time.monotonic() + pause
+            role.failures = 0 if was_ready else role.failures + 1
+            pause = PAUSES_SECONDS[min(role.failures, len(PAUSES_SECONDS) - 1)]
+            role.running, role.starts_at = None, time.monotonic() + pause
             self.terminal.say(f"{running.end}; it is started again{f' in {pause:g} s' if pause else ''}.")
-        if place.starts_at is not None and time.monotonic() >= place.starts_at and place.next is None:
-            place.running, place.starts_at = self._begin(place), None
+        if role.starts_at is not None and time.monotonic() >= role.starts_at and role.next is None:
+            role.running, role.starts_at = self._begin(role), None
 
     def _look_at_replacements(self, ends_at: float) -> None:
-        nexts = [place.next for place in self.places if place.next is not None]
+        nexts = [role.next for role in self.roles if role.next is not None]
         if all(self._is_ready(child) for child in nexts):
-            for place in self.places:
-                self._retire(place.running)
-                place.running, place.next = place.next, None
-                place.failures, place.starts_at = 0, None
+            for role in self.roles:
+                self._retire(role.running)
+                role.running, role.next = role.next, None
+                role.failures, role.starts_at = 0, None
             self._reload_ends_at = None
             self._is_replaced = True
         elif failed := next((child for child in nexts if child.exit_code() is not None), None):
@@ -186,13 +184,13 @@ class Fleet:
             self._give_up_reload(f"it was not ready after {START_SECONDS:g} s")
 
     def _give_up_reload(self, reason: str) -> None:
-        for place in self.places:
-            self._retire(place.next)
-            place.next = None
-            if place.running is None:
-                place.starts_at = time.monotonic() + PAUSES_SECONDS[-1]
+        for role in self.roles:
+            self._retire(role.next)
+            role.next = None
+            if role.running is None:
+                role.starts_at = time.monotonic() + PAUSES_SECONDS[-1]
         self._reload_ends_at = None
-        goes_on = all(self._is_ready(place.running) for place in self.places)
+        goes_on = all(self._is_ready(role.running) for role in self.roles)
         self.terminal.say(
             f"Not reloaded{', the code that was loaded before goes on' if goes_on else ''}: {reason}."
         )

@@ -18,7 +18,7 @@ from relaykit.local.environment import (
     write_environment,
 )
 from relaykit.local.errors import BadSetting, ExtraMissing, LocalModeError
-from relaykit.local.fleet import Fleet, Place
+from relaykit.local.fleet import Fleet, Role
 from relaykit.local.issuer_key import issuer_key
 from relaykit.local.local_settings import (
     DEV_DRAIN_SECONDS,
@@ -62,7 +62,7 @@ class Processes:
 def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes, *, reload: bool = False) -> None:
     """Runs until `stop` is set. Fills `processes`. `reload`: saving a file of the site's replaces the processes.
 
-    Raises LocalModeError when something cannot start, or a service ends on its own, Stopped when `stop` came while
+    Raises LocalModeError when something cannot start, or a service ends again and again, Stopped when `stop` came while
     starting. Whichever way it ends, none of the processes it started is left.
     """
     with closing(Terminal(sys.stdout)) as terminal:
@@ -76,7 +76,7 @@ def _run(
     settings = read_local_settings(given, DEV_DRAIN_SECONDS if reload else DRAIN_SECONDS)
     with data_directory(settings.data_dir) as directory, ExitStack() as stack:
         changes = stack.enter_context(_watched(settings)) if reload else None
-        places = _places(settings, stack)
+        roles = _roles(settings, stack)
         issuer_key(directory)
         (directory.path / "attachments").mkdir(mode=0o700, exist_ok=True)
         _check({**child_environment(given, settings, directory, PLACEHOLDERS), **given})
@@ -89,7 +89,7 @@ def _run(
         except RelaykitError as error:
             raise LocalModeError(error.message) from error
         fleet = Fleet(
-            places,
+            roles,
             lambda: _environment(environ, settings, directory, running, terminal),
             directory.path,
             stack.enter_context(readiness()),
@@ -152,24 +152,24 @@ def _listener(host: str, port: int, variable: str) -> Iterator[socket.socket]:
         yield listener
 
 
-def _places(settings: LocalSettings, listening: ExitStack) -> list[Place]:
+def _roles(settings: LocalSettings, listening: ExitStack) -> list[Role]:
     """Each with a socket for what it listens on, which stays open while its process is replaced."""
     workers = [
-        _place("worker", index, "WORKER_PORT", settings.host, port, listening)
+        _role("worker", index, "WORKER_PORT", settings.host, port, listening)
         for index, port in enumerate(settings.worker_ports)
     ]
     apis = [
-        _place("api", index, "PORT", settings.host, port, listening)
+        _role("api", index, "PORT", settings.host, port, listening)
         for index, port in enumerate(settings.ports)
     ]
     return [*workers, *apis]
 
 
-def _place(side: str, index: int, variable: str, host: str, port: int | None, listening: ExitStack) -> Place:
+def _role(side: str, index: int, variable: str, host: str, port: int | None, listening: ExitStack) -> Role:
     if port is None:
-        return Place(f"{side} {index}", side, {})
+        return Role(f"{side} {index}", side, {})
     listener = listening.enter_context(_listener(host, port, variable))
-    return Place(f"{side} {index}", side, {variable: str(port), "LISTEN_FDS": "1"}, listener.fileno())
+    return Role(f"{side} {index}", side, {variable: str(port), "LISTEN_FDS": "1"}, listener.fileno())
 
 
 def _environment(

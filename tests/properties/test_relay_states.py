@@ -21,7 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relaykit.api import relay
-from relaykit.api.limits.caller_limits import Slot
+from relaykit.api.limits.caller_limits import Reservation
 from relaykit.api.metrics import STREAMS, STREAMS_CLOSED
 from relaykit.api.relay.followed_run import FollowedRun
 from relaykit.api.relay.hub import Hub
@@ -223,7 +223,7 @@ async def test_whatever_befalls_a_stream_its_states_follow_the_table_and_it_give
         stream = WatchedStream(
             streams,
             subscription,
-            Slot(slots, ALICE),
+            Reservation(slots, ALICE),
             closes_at=time.time() + 3600,
             resumes=resumes,
             receipt=None,
@@ -322,7 +322,12 @@ async def test_a_stream_whose_head_was_not_sent_gives_back_what_it_has_once(offl
         slots = Counter[Owner]()
         closed = STREAMS_CLOSED.labels("left")._value.get()
         stream = WatchedStream(
-            Streams(offline, hub), subscription, Slot(slots, ALICE), closes_at=0, resumes=True, receipt=None
+            Streams(offline, hub),
+            subscription,
+            Reservation(slots, ALICE),
+            closes_at=0,
+            resumes=True,
+            receipt=None,
         )
         await stream.close()
         assert (stream.entered[1:], slots, hub.followed_runs()) == ([StreamState.OVER], {}, [])

@@ -195,3 +195,8 @@ class Attempt:
 
 def _is_pending_call(item: ThreadItem) -> bool:
     return isinstance(item, ClientToolCallItem) and item.status == "pending"
+
+
+def failed_event() -> ErrorEvent:
+    """What clients are shown of a run that failed for no reason of theirs: they may ask again."""
+    return ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)

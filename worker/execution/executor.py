@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import structlog
-from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
 
@@ -27,7 +26,7 @@ from relaykit.shared.site.refusals import stream_error
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
 from relaykit.shared.token_box import TokenBox
-from relaykit.worker.execution.attempt import Attempt
+from relaykit.worker.execution.attempt import Attempt, failed_event
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.persist import persist
 from relaykit.worker.execution.prepare import prepare
@@ -103,7 +102,7 @@ class Executor:
             with acting_as(request):
                 refusal = await self._make_context(attempt, request)
                 if self._is_exhausted(attempt.run):
-                    return await self._give_up(attempt)
+                    return await self._exhaust(attempt)
                 if refusal is not None:
                     return await self._refuse(attempt, refusal)
                 if attempt.run.attempt > 1:
@@ -164,7 +163,7 @@ class Executor:
     async def _settle(self, attempt: Attempt, verdict: Verdict) -> Outcome:
         """Hands the run back or ends it: the row first, then the end entry, then the run that waited behind it."""
         if verdict.shows_error:
-            attempt.journal.put(_failed())
+            attempt.journal.put(failed_event())
         if verdict == HANDED_BACK:
             await persist(attempt, lambda: self._runs.hand_back(attempt.run))
             log.info("the run is handed back: another worker begins it anew", action="attempt_handed_back")
@@ -236,11 +235,11 @@ class Executor:
         attempt.journal.put(ErrorEvent(code="custom", message=shown.message, allow_retry=shown.allow_retry))
         return Result(Exit.REFUSED, refusal.code)
 
-    async def _give_up(self, attempt: Attempt) -> Result:
+    async def _exhaust(self, attempt: Attempt) -> Result:
         """Shows that the run has no attempt left, and finds the client tool call that it is to give up."""
         with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
             await self._fence(attempt)
-            attempt.journal.put(_failed())
+            attempt.journal.put(failed_event())
             await attempt.journal.flush()
         store, run, context = self._user.server.store, attempt.run, attempt.context
         attempt.pending_call = await persist(attempt, lambda: find_left_call(store, run, context))
@@ -292,7 +291,3 @@ class Executor:
         """Whether the run may be executed again: always, as long as the server was not called."""
         forbidden = attempt.is_last or self._max_attempts(attempt.run) == 1
         return not (attempt.is_server_called and forbidden)
-
-
-def _failed() -> ErrorEvent:
-    return ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)

@@ -11,16 +11,15 @@ from contextlib import aclosing
 from typing import Any, cast
 
 import structlog
-from chatkit.errors import ErrorCode
 from chatkit.store import NotFoundError
-from chatkit.types import ErrorEvent, StreamOptionsEvent, ThreadStreamEvent
+from chatkit.types import StreamOptionsEvent, ThreadStreamEvent
 
 from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import Fenced, Stopping
 from relaykit.shared.log import failure
 from relaykit.shared.runs.run import Run
 from relaykit.shared.site.user_server import UserServer
-from relaykit.worker.execution.attempt import Attempt
+from relaykit.worker.execution.attempt import Attempt, failed_event
 from relaykit.worker.execution.current_attempt import executing, served_attempt
 from relaykit.worker.execution.server_events import Prepared, ServerEvents
 from relaykit.worker.execution.stop import Stop
@@ -85,7 +84,7 @@ async def _completed(attempt: Attempt, producer: asyncio.Task[None]) -> bool:
     except asyncio.CancelledError:
         if attempt.stopped is None:
             # the server cancelled itself: no stop was asked for, and its answer is not whole
-            attempt.take(_interrupted())
+            attempt.take(failed_event())
     except (Fenced, Stopping):
         attempt.stop(Stop.LOST)
     except Exception as error:
@@ -98,7 +97,7 @@ async def _completed(attempt: Attempt, producer: asyncio.Task[None]) -> bool:
             **failure(error),
         )
         if attempt.stopped is None:  # else it is what the server made of the stop
-            attempt.take(_interrupted())
+            attempt.take(failed_event())
     else:
         return attempt.stopped is None or attempt.last_error is None
     return False
@@ -139,7 +138,3 @@ def _retrieve_error(producer: asyncio.Task[None]) -> None:
     """Takes the error of a producer that was left behind: asyncio would report it as never retrieved."""
     if not producer.cancelled():
         producer.exception()
-
-
-def _interrupted() -> ErrorEvent:
-    return ErrorEvent(code=ErrorCode.STREAM_ERROR, allow_retry=True)
