@@ -14,8 +14,14 @@ ELEMENT_BUILT := web/element/dist/relaykit-chat.js
 ELEMENT_OF_DEMO := web/demo/relaykit-chat.js
 PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.complete
+DOCS_VENV := .venv-docs
+DOCS_STAMP := $(DOCS_VENV)/.complete
 PEERS_ASKED := $(filter-out 0,$(PEERS))$(findstring peers,$(ONLY))
 TEST_JOBS ?= 4
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+ENGINE ?= docker
+DEPLOY_STAMP := $(VENV)/.deploy
+DEPLOY_PACKAGES := debootstrap buildah podman runc nginx-light haproxy caddy curl docker-compose prometheus systemd
 # What waits for other processes, counts what they do, or takes a lease from them.
 BUSY_TESTS := tests/e2e/test_worker_process.py tests/e2e/test_next_attempt.py tests/e2e/test_fencing.py \
 	tests/e2e/test_partitions.py tests/e2e/test_two_apis.py tests/e2e/client/test_client.py tests/e2e/client/test_react.py \
@@ -25,10 +31,10 @@ BUSY_TESTS := tests/e2e/test_worker_process.py tests/e2e/test_next_attempt.py te
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help wheel fix setup run test test-long test-busy fuzz chaos siege bench soak check web web-test web-built web-check element-current migrate api worker lock browser clean
+.PHONY: help image test-deploy wheel fix setup run test test-long test-busy fuzz chaos siege bench soak check docs web web-test web-built web-check element-current migrate api worker lock browser clean
 
 help: ## print this
-	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ' *## ' '/^[a-z-]+:.*## / { sub(/:.*/, "", $$1); printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## make the environment in .venv, as locked
 	@git rev-parse --git-dir >/dev/null 2>&1 && ! git config --get core.hooksPath >/dev/null && \
@@ -41,14 +47,22 @@ run: $(if $(wildcard $(STAMP)),$(STAMP),$(LOCAL_STAMP)) ## all of Relaykit on th
 	exec $(BIN)/python -m relaykit dev
 
 test: $(STAMP) browser $(if $(ARGS),,web-test) ## the tests, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
-	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long" $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long and not deploy" $(ARGS)
 
 test-long: $(STAMP) ## the tests that take minutes, most of them of whole processes that are started and killed; then test-busy
-	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m long $(ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "long and not deploy" $(ARGS)
 	@$(if $(ARGS),:,$(MAKE) --no-print-directory test-busy)
 
 test-busy: $(STAMP) browser web-built ## the tests that a slow machine could break, on one: BUSY (3) processes keep each core busy meanwhile
-	@exec $(BIN)/python -m tests.busy $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long" $(or $(ARGS),$(BUSY_TESTS))
+	@exec $(BIN)/python -m tests.busy $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long and not deploy" $(or $(ARGS),$(BUSY_TESTS))
+
+test-deploy: $(DEPLOY_STAMP) ## the tests of deploy/: the image, the proxies, the files for compose, Kubernetes and systemd; as root, on Debian
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing=; for package in $(DEPLOY_PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+		if [ -n "$$missing" ]; then echo "Installing for the tests:$$missing"; \
+			{ apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $$missing; } >/dev/null || exit; fi; fi
+	@npm --prefix tests/deploy/crds --silent ci
+	@exec $(BIN)/python -m pytest -n 0 -m deploy $(or $(ARGS),tests/deploy)
 
 fuzz: $(STAMP) ## the property tests with FUZZ_EXAMPLES (1000) examples each, for a quarter of an hour (ARGS="-k life" for some)
 	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --timeout 0 tests/properties $(ARGS)
@@ -65,6 +79,10 @@ bench: $(BENCH_STAMP) $(if $(PEERS_ASKED),$(PEERS_STAMP)) ## the benchmarks, eac
 soak: $(BENCH_STAMP) ## half or more of what one worker holds, for SOAK_SECONDS (3600): what grows
 	@exec $(BIN)/python -m bench.soak
 
+image: ## build the image relaykit:VERSION of deploy/docker (ENGINE=podman, BASE=debian@sha256:... for others)
+	$(ENGINE) build $(if $(findstring podman,$(ENGINE)),--format docker) --file deploy/docker/Dockerfile --tag relaykit:$(VERSION) --build-arg VERSION=$(VERSION) \
+		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) $(if $(BASE),--build-arg BASE=$(BASE)) .
+
 wheel: $(STAMP) ## build a wheel and an sdist in dist/
 	@$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist . && ls dist/*.whl
 
@@ -77,6 +95,9 @@ check: $(STAMP) web-check ## ruff, its formatter, mypy --strict, import-linter; 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(DOCS_STAMP) ## the documentation as a site with search, build/docs/README.html; fails for a link that leads nowhere
+	@$(DOCS_VENV)/bin/sphinx-build --quiet --fresh-env --write-all --fail-on-warning --keep-going --builder html --conf-dir docs/site . build/docs
 
 web: $(WEB_BUILT) ## build the browser packages, and give the demo page its chat
 	cp $(ELEMENT_BUILT) $(ELEMENT_OF_DEMO)
@@ -121,24 +142,34 @@ worker: $(STAMP) ## one worker process, with the settings of the environment
 lock: $(STAMP) ## write the lock files anew from pyproject.toml (ARGS=--upgrade for newer versions)
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--group uv -o requirements-uv.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--constraint requirements-dev.lock --group build -o requirements-build.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
-		--group dev --group local pyproject.toml -o requirements-dev.lock
+		--group dev --group local --group otel pyproject.toml -o requirements-dev.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--constraint requirements-dev.lock pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--constraint requirements-dev.lock --extra otel pyproject.toml -o requirements-otel.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--constraint requirements-dev.lock --group local --group uv pyproject.toml -o requirements-local.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
+		--constraint requirements-dev.lock --group deploy -o requirements-deploy.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
 		--constraint requirements-dev.lock --group bench -o requirements-bench.lock
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
 		--group peers -o requirements-peers.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(ARGS) \
+		--group docs -o requirements-docs.lock
 
-# Headless Chromium for the browser tests, nginx and PgBouncer. Without them their tests are skipped and say so; in CI they
-# fail.
+# Headless Chromium for the browser tests, nginx, PgBouncer, Prometheus and libfaketime. Without them their tests are
+# skipped and say so; in CI they fail.
 browser:
 	@missing=; \
 	command -v chromium >/dev/null || [ -n "$$CHROMIUM" ] || missing="chromium"; \
 	PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || missing="$$missing nginx-light"; \
 	PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || missing="$$missing pgbouncer"; \
+	command -v promtool >/dev/null || missing="$$missing prometheus"; \
+	ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$$missing libfaketime"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		echo "Installing for the tests: $$missing"; \
@@ -152,9 +183,9 @@ clean: ## remove the environment, caches and local mode's data
 	@pid=$$(head -n 1 .relaykit/lock 2>/dev/null); if [ -n "$$pid" ] && kill -0 "$$pid" 2>/dev/null; then \
 		echo "Relaykit runs here (process $$pid); stop it first." >&2; exit 1; fi
 	@if [ -L .relaykit/postgres ]; then rm -rf "$$(dirname "$$(readlink .relaykit/postgres)")"; fi
-	rm -rf $(VENV) $(PEERS_VENV) $(WEB_BUILT) .relaykit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS_VENV) $(DOCS_VENV) build $(WEB_BUILT) .relaykit .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find web -name node_modules -prune -o \( -name dist -o -name .next \) -type d -prune -exec rm -rf {} +
-	rm -rf web/node_modules
+	rm -rf web/node_modules tests/deploy/crds/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call sync,<lock file>): what .venv has afterwards, and nothing else.
@@ -182,7 +213,16 @@ $(BENCH_STAMP): requirements-bench.lock $(STAMP)
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements-bench.lock
 	@touch $@
 
+$(DEPLOY_STAMP): requirements-deploy.lock $(STAMP)
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements-deploy.lock
+	@touch $@
+
 # Beside ours and not in it: what a peer needs is none of the product's.
+$(DOCS_STAMP): requirements-docs.lock $(STAMP)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(DOCS_VENV)
+	@VIRTUAL_ENV=$(CURDIR)/$(DOCS_VENV) $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements-docs.lock
+	@touch $@
+
 $(PEERS_STAMP): requirements-peers.lock $(STAMP)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(PEERS_VENV)
 	@VIRTUAL_ENV=$(CURDIR)/$(PEERS_VENV) $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements-peers.lock

@@ -15,11 +15,12 @@ from relaykit.api.http.descriptors import connection_limit, raise_descriptor_lim
 from relaykit.api.http.server import HttpConfig, Server
 from relaykit.api.main import create_app
 from relaykit.shared.errors import RelaykitError
-from relaykit.shared.log import configure, failure
+from relaykit.shared.log import configure, failure, note_process
 from relaykit.shared.process.gc_tuning import settle
 from relaykit.shared.process.listener import bind, given_listener
 from relaykit.shared.process.main_loop import MainLoop
 from relaykit.shared.settings import load_settings
+from relaykit.shared.tracing.process import end_tracing, start_tracing
 
 DRAIN_SHARE = 0.8
 """This share of DRAIN_SECONDS is for the streams; the rest is for everything else that has to end."""
@@ -34,7 +35,10 @@ def main(loop: MainLoop | None = None) -> int:
     try:
         settings = load_settings()
         configure(settings.log_level, settings.log_format, settings.log_exceptions)
+        note_process(process="api")
         raise_descriptor_limit()
+        start_tracing("relaykit-api")
+        loop.at_end(end_tracing)
         app = create_app(settings)
         config = HttpConfig(
             app,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-
-from relaykit.cli import main
+from relaykit.cli import entry_point
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry_point()

@@ -33,18 +33,24 @@ class Setting(NamedTuple):
 
 
 SERVICES = (
-    Setting("REDIS_URL", None, "URL of Redis 6.2 or newer, or of Valkey."),
+    Setting("REDIS_URL", None, "URL of Redis 6.2 or newer, of Valkey, or of their sentinels."),
     Setting("DATABASE_URL", None, "URL of PostgreSQL, as libpq reads it."),
 )
 TOKENS = (
-    Setting("JWKS_URL", None, "URL of the public keys of the tokens' issuer."),
-    Setting("JWT_ISSUER", None, "The `iss` of the tokens."),
-    Setting("JWT_AUDIENCE", None, "The `aud` of the tokens."),
+    Setting("JWKS_URL", "", "URL of the public keys of the tokens' issuer; or JWT_SECRET, or AUTHENTICATE."),
+    Setting("JWT_ISSUER", "", "The `iss` of the tokens, where there are tokens."),
+    Setting("JWT_AUDIENCE", "", "The `aud` of the tokens, where there are tokens."),
 )
 SERVER = Setting(
     "CHATKIT_SERVER",
     "relaykit.examples.assistant:AssistantServer",
     "Your ChatKitServer as package.module:attribute: a subclass, an instance or a factory.",
+)
+KEPT = (
+    Setting(
+        "CHATKIT_STORE", "postgres", "Where threads are: postgres, or own, the store of the site's server."
+    ),
+    Setting("ATTACHMENTS_URL", "", "Where the bytes of attachments are."),
 )
 HOST = Setting("HOST", "127.0.0.1", "Address that the API listens on.")
 PORT = Setting("PORT", "8000", "Port of the API; 0 takes a free one.")
@@ -96,6 +102,11 @@ DESCRIPTIONS: dict[str, tuple[str, tuple[Setting, ...]]] = {
         "several hosts may run it at the same time. The old processes go on meanwhile.",
         (SERVICES[1],),
     ),
+    "new": (
+        "Writes a site into an empty folder: chat.py with a ChatKitServer, web.py and page.html with a page, a test, "
+        "pyproject.toml, .env, a Dockerfile and a README. Nothing is written over. `relaykit dev` runs it.",
+        (),
+    ),
     "dev": (
         "Runs all of Relaykit on this machine for the server of this folder, until Ctrl-C: an API, a worker, a page to "
         "chat on, and Redis and PostgreSQL where their URLs are not set. A file that is saved is loaded anew, the log "
@@ -107,17 +118,61 @@ DESCRIPTIONS: dict[str, tuple[str, tuple[Setting, ...]]] = {
         "Does what dev does, but for watching the files.",
         (*LOCAL, Setting("DRAIN_SECONDS", "5", DRAIN)),
     ),
+    "import-threads": (
+        "Copies the threads, items and attachments of another ChatKit store into Relaykit's. It may be stopped, and "
+        "run again: what stands here already is not written again, what has changed in the other store since is "
+        "brought up to date, and what was changed or deleted here is left alone. The status is 1 where a thread could "
+        "not be brought.",
+        (SERVICES[1], Setting("ATTACHMENTS_URL", "", "Where the bytes of attachments go.")),
+    ),
+    "status": (
+        "Shows the services, the queue's figures, the workers, the runs that have ended within an hour by status and "
+        "error, and what operators have done last. The status is 1 where a service is away.",
+        (*SERVICES, *TOKENS),
+    ),
+    "runs": (
+        "Finds runs of every user, shows one, stops runs, makes them again or due now. Each act is a row of the table "
+        "operator_acts. Texts of users and models are shown with --content alone.",
+        (
+            *SERVICES,
+            *TOKENS,
+            Setting("LEASE_SECONDS", "10", "Seconds after which a run whose worker is lost goes to another."),
+        ),
+    ),
+    "queue": (
+        "Shows how many runs are due, running and waiting, and the callers that have most of them.",
+        (*SERVICES, *TOKENS),
+    ),
+    "threads": (
+        "Shows a thread of any user, exports it, or erases it with all that belongs to it.",
+        (*SERVICES, *TOKENS, *KEPT),
+    ),
+    "users": (
+        "Exports or erases all that is here of a user. With CHATKIT_STORE=own the threads are the site's own to export "
+        "and erase.",
+        (*SERVICES, *TOKENS, *KEPT),
+    ),
+    "workers": (
+        "Lists the workers, or has some of them end as after SIGTERM.",
+        (*SERVICES, *TOKENS),
+    ),
     "check": (
         "Checks whether a process can start with these settings. It prints one line for each part: the settings, your "
-        "server, PostgreSQL, the schema and Redis.",
+        "server, your application, PostgreSQL, the schema, your lifespan and Redis.",
         (*SERVICES, *TOKENS, SERVER),
     ),
 }
 """By command: what it does, and the settings that matter to it most."""
 
 
+def wrapped(text: str) -> str:
+    return fill(text, COLUMNS)
+
+
 def description(command: str) -> str:
     """Sentences, and a line for each setting."""
     text, settings = DESCRIPTIONS[command]
+    if not settings:
+        return wrapped(text)
     width = max(len(each.name) for each in settings) + 4
-    return "\n".join([fill(text, COLUMNS), "", "settings:", *(each.line(width) for each in settings)])
+    return "\n".join([wrapped(text), "", "settings:", *(each.line(width) for each in settings)])

@@ -27,6 +27,7 @@ from relaykit.shared.errors import (
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
+from relaykit.shared.metrics import count_ended
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.fair_share import flow_of_run
@@ -188,6 +189,7 @@ class Endings:
         if status is Status.RUNNING:
             await retry_briefly(lambda: self.queue.signal_cancel(run.id, self.settings.run_timeout_seconds))
             return status
+        count_ended(run.kind.value, Status.CANCELLED.value, None)
         if not self.user.is_store_ours:
             promoted = await self._promoted_apart(run)
         if run.attempt:

@@ -16,6 +16,15 @@ from redis import exceptions as redis_errors
 
 from relaykit.shared.errors import RelaykitError
 
+
+class NodeLeft(redis_errors.ConnectionError):
+    """The process has closed the connection by itself, because Redis has answered another call with this word."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__(f"the node was left: {word}")
+        self.word = word
+
+
 _WORD = re.compile(r"([A-Z]{2,20})(?: |$)")
 _WORD_IN_SCRIPT = re.compile(r"@user_script: ?\d+: -([A-Z]{2,20}) ")
 """Redis before 7 answers a script with the reply of its command inside a text of its own."""
@@ -26,8 +35,9 @@ _TEXTS = {
     "The user executing the script can't": "NOPERM",
     "nknown Redis command called from": "UNKNOWN",
     "nknown command called from": "UNKNOWN",
+    "no sentinel knows the master name": "NOMASTER",
 }
-"""The words of replies from which Redis leaves the word out, or redis-py takes it away."""
+"""The words of replies from which Redis leaves the word out, or redis-py takes it away; the last is our own."""
 _TYPES: dict[type[Exception], str] = {
     redis_errors.ReadOnlyError: "READONLY",
     redis_errors.OutOfMemoryError: "OOM",
@@ -37,6 +47,10 @@ _TYPES: dict[type[Exception], str] = {
     redis_errors.BusyLoadingError: "LOADING",
 }
 """redis-py takes the word out of the text of these."""
+UNREACHABLE = "unreachable"
+_ERRNOS = frozenset(errno.errorcode.values())
+_CONNECTION_EXCEPTION = "08"
+"""SQLSTATEs of a connection that is not there, or lost."""
 
 
 def code_of(error: BaseException) -> str | None:
@@ -59,7 +73,17 @@ def code_of(error: BaseException) -> str | None:
     return None
 
 
+def cause_of(error: BaseException) -> str:
+    """The word as a metric tells it: `unreachable` stands for no answer, whatever of the network is the reason."""
+    code = code_of(error)
+    if code is None or code in _ERRNOS or code.startswith(_CONNECTION_EXCEPTION):
+        return UNREACHABLE
+    return code
+
+
 def _of_reply(error: redis_errors.RedisError) -> str | None:
+    if isinstance(error, NodeLeft):
+        return error.word
     for kind, word in _TYPES.items():
         if isinstance(error, kind):
             return word

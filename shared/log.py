@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
 import threading
 import traceback
@@ -14,6 +15,8 @@ import structlog
 from relaykit.shared.crashes import ServerCrashed
 from relaykit.shared.error_codes import code_of
 from relaykit.shared.errors import RelaykitError
+from relaykit.shared.log_bursts import Bursts
+from relaykit.shared.owner import Owner
 
 QUIET = (
     "arq",
@@ -27,11 +30,18 @@ QUIET = (
     "multipart",
     "openai",
     "openai.agents",
+    "opentelemetry",
+    "requests",
+    "urllib3",
     "uvicorn",
+    "websockets",
 )
 """Libraries that log bodies, headers, arguments or exceptions that quote them: their records never leave the process
 below CRITICAL, whatever LOG_LEVEL says."""
 
+
+_process: dict[str, str | int] = {}
+"""What each line says of the process, as JSON."""
 
 _texts = threading.Event()
 """Set where exceptions are logged with their texts."""
@@ -51,6 +61,7 @@ def configure(level: str, form: Literal["json", "console"], exceptions: str = "p
         structlog.stdlib.add_logger_name,
         timestamper,
         _without_exception_text,
+        *([_with_process] if form == "json" else []),
     ]
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -58,7 +69,7 @@ def configure(level: str, form: Literal["json", "console"], exceptions: str = "p
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() or "FORCE_COLOR" in os.environ)
     )
     structlog.configure(
-        processors=[*shared_processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared_processors, Bursts(), structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
@@ -77,6 +88,22 @@ def configure(level: str, form: Literal["json", "console"], exceptions: str = "p
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
+def note_process(**fields: str | int) -> None:
+    """From now on each line of this process has these, and the host, where the log is JSON. Safe in any thread."""
+    _process.update(host=platform.node(), pid=os.getpid(), **fields)
+
+
+def who(owner: Owner) -> dict[str, str]:
+    """The owner in a log line: the tenant's name, and of the user the digest that also stands in Redis keys."""
+    return {"tenant": owner.tenant, "user": owner.digest}
+
+
+def _with_process(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    return {**_process, **event}
+
+
 def _without_exception_text(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
@@ -89,6 +116,11 @@ def _without_exception_text(
     if isinstance(error, BaseException):
         event.update(failure(error))
     return event
+
+
+def shows_texts() -> bool:
+    """Whether LOG_EXCEPTIONS lets the texts of exceptions into logs and answers."""
+    return _texts.is_set()
 
 
 def exception_text(error: BaseException) -> str | None:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from redis.asyncio.connection import parse_url
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from relaykit.shared.errors import SettingsError
 from relaykit.shared.setting_problems import sentence
+from relaykit.shared.setting_types import (
+    CommaList,
+    CookieName,
+    DatabaseUrl,
+    DeploymentName,
+    HeaderNames,
+    JwksUrl,
+    Origins,
+    RedisUrl,
+    RuleOfClaim,
+    Seconds,
+    Secret,
+    TokenClaim,
+    Weights,
+)
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+LOCAL_JWKS_PATH: Final = "/dev/jwks.json"
+"""Where local mode's own issuer has its keys."""
 ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
-SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
-"""Header fields that CONTEXT_HEADERS may not name."""
-MAX_CONTEXT_HEADERS = 20
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]{1,100}")  # RFC 9110, 5.6.2
-_DEPLOYMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-NAMES_OF_KEYS = frozenset({"arq", "relaykit", "run"})
-"""How the keys of a deployment without a name begin: one so named would be within reach of its Redis user."""
-
-CommaList = Annotated[tuple[str, ...], NoDecode]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)]
-Weights = Annotated[dict[str, Weight], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -41,26 +45,32 @@ class Settings(BaseSettings):
     )
 
     # Services
-    redis_url: str = Field(repr=False)
-    database_url: str = Field(repr=False)
+    redis_url: RedisUrl = Field(repr=False)
+    database_url: DatabaseUrl = Field(repr=False)
     database_pool_min: int = Field(default=4, ge=1)
     database_pool_max: int = Field(default=16, ge=2)
     database_timeout_seconds: Seconds = 10
-    deployment: str = ""
+    deployment: DeploymentName = ""
 
     # The user's server
     chatkit_server: str = "relaykit.examples.assistant:AssistantServer"
     chatkit_store: Literal["postgres", "own"] = "postgres"
     chatkit_context: str | None = None
+    chatkit_lifespan: str | None = None
+    lifespan_seconds: Seconds = 60
+    chatkit_app: str | None = None
     context_seconds: Seconds = 10
-    context_headers: CommaList = ()
+    context_headers: HeaderNames = ()
     context_headers_max_bytes: int = Field(default=4096, ge=64)
     app_dir: Path | None = None
 
     # Identity
-    jwks_url: str
-    jwt_issuer: str
-    jwt_audience: str
+    authenticate: str | None = None
+    jwt_secret: Secret = Field(default=None, repr=False)
+    jwks_url: JwksUrl = Field(default=None, validate_default=True)
+    jwt_issuer: TokenClaim = Field(default=None, validate_default=True)
+    jwt_audience: TokenClaim = Field(default=None, validate_default=True)
+    token_cookie: CookieName = None
     jwt_algorithms: CommaList = ("RS256", "ES256", "EdDSA")
     jwt_tenant_claim: str = "tenant"
     jwt_tenant_required: bool = False
@@ -72,14 +82,17 @@ class Settings(BaseSettings):
     jwks_timeout_seconds: Seconds = 5
     forward_token: bool = False
     forward_token_key: str | None = Field(default=None, repr=False)
+    ops_claim: RuleOfClaim = None
+    ops_content_claim: RuleOfClaim = None
 
     # HTTP
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     worker_port: int = Field(default=0, ge=0, le=65535)
     public_url: str | None = None
-    cors_origins: CommaList = ()
+    cors_origins: Origins = ()
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    websocket_max_bytes: int = Field(default=1_048_576, ge=1024)
     page_max_bytes: int = Field(default=1024 * 1024, ge=1024)
     max_head_bytes: int = Field(default=65_536, ge=1024)
     max_header_fields: int = Field(default=100, ge=8)
@@ -122,6 +135,7 @@ class Settings(BaseSettings):
     tier_weights: Weights = {}
     queue_notice_text: str | None = None
     queue_notice_seconds: Seconds = 3
+    pickup_warn_seconds: float = Field(default=30, ge=0, allow_inf_nan=False)
 
     # What a request may write
     message_max_parts: int = Field(default=100, ge=1)
@@ -180,83 +194,18 @@ class Settings(BaseSettings):
             return {"jwt_tenant_required": True, **values}
         return values
 
-    @field_validator(
-        "context_headers",
-        "jwt_algorithms",
-        "jwt_context_claims",
-        "cors_origins",
-        "attachment_mime_types",
-        mode="before",
-    )
-    @classmethod
-    def _split_commas(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("tenant_weights", "tier_weights", mode="before")
-    @classmethod
-    def _split_weights(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        pairs = [part.rpartition("=") for part in value.split(",") if part.strip()]
-        if any(not name.strip() for name, _, _ in pairs):
-            raise ValueError("must be name=weight, separated by commas")
-        return {name.strip(): weight.strip() for name, _, weight in pairs}
-
-    @field_validator("context_headers")
-    @classmethod
-    def _context_headers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        names = tuple(dict.fromkeys(name.lower() for name in value))
-        if not SECRET_HEADERS.isdisjoint(names):
-            raise ValueError(
-                "must not name Authorization, Proxy-Authorization or Cookie, which a run's row would keep in clear;"
-                " FORWARD_TOKEN hands the caller's token to the server"
-            )
-        if not all(_HEADER_NAME.fullmatch(name) for name in names):
-            raise ValueError("must be names of header fields, separated by commas")
-        if len(names) > MAX_CONTEXT_HEADERS:
-            raise ValueError(f"has more than {MAX_CONTEXT_HEADERS} names")
-        return names
-
-    @field_validator("deployment")
-    @classmethod
-    def _deployment_name(cls, value: str) -> str:
-        if value and (not _DEPLOYMENT_NAME.fullmatch(value) or value in NAMES_OF_KEYS):
-            raise ValueError(
-                "must be 1 to 32 of a-z, 0-9, _ and -, the first a letter or a digit, and not arq, relaykit or run"
-            )
-        return value
-
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_scheme(cls, value: str) -> str:
-        if not value.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
-        try:
-            parse_url(value)
-        except ValueError:  # its text may hold a part of the value
-            raise ValueError("is not a Redis URL") from None
-        return value
-
-    @field_validator("jwks_url")
-    @classmethod
-    def _jwks_scheme(cls, value: str) -> str:
-        if not value.startswith(("https://", "http://")):
-            raise ValueError("must start with https:// or http://")
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _database_scheme(cls, value: str) -> str:
-        if not value.startswith(("postgresql://", "postgres://")):
-            raise ValueError("must start with postgresql://")
-        return value
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if not self.jwt_algorithms or not ASYMMETRIC_ALGORITHMS.issuperset(self.jwt_algorithms):
             raise ValueError("JWT_ALGORITHMS takes RS256, ES256 and EdDSA, and at least one of them")
+        if self.jwt_secret and self.jwt_algorithms != type(self).model_fields["jwt_algorithms"].default:
+            raise ValueError("JWT_ALGORITHMS goes with JWKS_URL; with JWT_SECRET it is HS256")
+        if self.token_cookie and not self.takes_tokens:
+            raise ValueError("TOKEN_COOKIE needs JWKS_URL or JWT_SECRET, which verify the token in it")
+        if self.takes_cookies and "*" in self.cors_origins:
+            raise ValueError(
+                "CORS_ORIGINS names each origin where TOKEN_COOKIE or AUTHENTICATE is set: * is none"
+            )
         if self.database_pool_min > self.database_pool_max:
             raise ValueError("DATABASE_POOL_MIN is above DATABASE_POOL_MAX")
         if 0 < self.blocked_seconds <= 1:
@@ -267,6 +216,8 @@ class Settings(BaseSettings):
             raise ValueError("ABANDON_SECONDS is below LEASE_SECONDS, within which followers are noticed")
         if self.forward_token and not self.forward_token_key:
             raise ValueError("FORWARD_TOKEN needs FORWARD_TOKEN_KEY")
+        if self.ops_content_claim and not self.ops_claim:
+            raise ValueError("OPS_CONTENT_CLAIM needs OPS_CLAIM")
         if self.attachments_url and not self.attachments_key:
             raise ValueError("ATTACHMENTS_URL needs ATTACHMENTS_KEY")
         if self.attachments_key is not None and len(self.attachments_key) < 32:
@@ -280,6 +231,22 @@ class Settings(BaseSettings):
                 "LOG_EXCEPTIONS=full belongs to local mode; a deployment has to say full-anywhere"
             )
         return self
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether a caller may come with a token."""
+        return self.jwks_url is not None or self.jwt_secret is not None
+
+    @property
+    def takes_local_tokens_alone(self) -> bool:
+        """Whether all tokens are those of local mode's own issuer, which the site's deployment does not have."""
+        is_issuer_local = self.jwks_url is not None and urlsplit(self.jwks_url).path == LOCAL_JWKS_PATH
+        return self.local_issuer_key_file is not None and self.jwt_secret is None and is_issuer_local
+
+    @property
+    def takes_cookies(self) -> bool:
+        """Whether a caller may be known by what a browser sends of itself."""
+        return self.token_cookie is not None or self.authenticate is not None
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

@@ -16,6 +16,7 @@ from relaykit.shared.log import configure, failure
 from relaykit.shared.process.gc_tuning import settle
 from relaykit.shared.process.main_loop import MainLoop
 from relaykit.shared.settings import load_settings
+from relaykit.shared.tracing.process import check_tracing, end_tracing, start_tracing
 from relaykit.worker.main import RunWorker, create_worker
 from relaykit.worker.quarantine.cell_process import execute_cell
 from relaykit.worker.quarantine.fork_server import forking
@@ -30,8 +31,11 @@ def main(loop: MainLoop | None = None) -> int:
         settings = load_settings()
         configure(settings.log_level, settings.log_format, settings.log_exceptions)
         faulthandler.enable()
+        check_tracing()
+        loop.at_end(end_tracing)
         has_cells = settings.isolate_runs or settings.suspect_processes > 0
         with forking(execute_cell) if has_cells else nullcontext() as forks:
+            start_tracing("relaykit-worker")  # it has a thread
             worker = create_worker(settings, forks=forks, owns_process=True)
             settle()
             loop.run(_serve(worker))

@@ -18,7 +18,8 @@ class Draining:
     def __init__(self, settings: Settings) -> None:
         self.asked = asyncio.Event()
         self.ends_by: float | None = None
-        """When the process has to have ended, by time.monotonic(); None until a signal asks for it."""
+        """When the process has to have ended, by time.monotonic(); None until a signal asks for it, the system's or an
+        operator's."""
         self._seconds = settings.drain_seconds + settings.lease_seconds + END_SECONDS
 
     def ask(self) -> None:

@@ -14,16 +14,16 @@ from relaykit.shared.attachments.store import (
 )
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
-from relaykit.shared.site.user_server import UserServer, load_server
+from relaykit.shared.site.loaded_server import LoadedServer, load_server
+from relaykit.shared.site.site_process import SiteProcess
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
-from relaykit.worker.execution.cancel_handler import install_cancel_handler
 from relaykit.worker.execution.current_attempt import calling_store, is_executing, note_given_id
 
 
 def load(
     settings: Settings, server: ChatKitServer[Any] | None = None
-) -> tuple[Database, UserServer, ObjectAttachmentStore | None]:
+) -> tuple[Database, LoadedServer, ObjectAttachmentStore | None]:
     """The user's server with our store, and what that stands on, still closed. Raises ServerLoadError."""
     database = Database(settings)
     calls = StoreCalls(database, waits=is_executing, calling=calling_store)
@@ -35,6 +35,5 @@ def load(
         previews=build_previews(settings),
         page_max_bytes=settings.page_max_bytes,
     )
-    user = load_server(settings, store, attachment_store, server)
-    install_cancel_handler(user.server)
-    return database, user, attachment_store
+    process = SiteProcess("worker", settings, store, attachment_store)
+    return database, load_server(process, server), attachment_store

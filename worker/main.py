@@ -12,12 +12,15 @@ from arq.connections import ArqRedis
 from chatkit.server import ChatKitServer
 
 from relaykit.shared.attachments.store import ObjectAttachmentStore
+from relaykit.shared.gone_runs import GoneRuns
+from relaykit.shared.journal.erasing import JournalEraser
+from relaykit.shared.log import note_process
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.notify import READY, STOPPING, notify
 from relaykit.shared.queue.job_queue import deserialize, serialize
 from relaykit.shared.redis.client import REPLY_TIMEOUT_SECONDS, open_redis
 from relaykit.shared.settings import Settings
-from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.site.loaded_server import LoadedServer
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.claiming.arq_worker import BELL_SECONDS, ArqWorker
 from relaykit.worker.claiming.bell import Bell
@@ -59,7 +62,7 @@ class RunWorker:
         settings: Settings,
         draining: Draining,
         database: Database,
-        user: UserServer,
+        loaded: LoadedServer,
         attachments: ObjectAttachmentStore | None,
         *,
         forks: ForkServer | None,
@@ -68,7 +71,7 @@ class RunWorker:
         self.draining = draining
         self._settings = settings
         self._database = database
-        self._user = user
+        self._loaded = loaded
         self._attachments = attachments
         self._forks = forks
         self._owns_process = owns_process
@@ -78,7 +81,7 @@ class RunWorker:
         self.draining.ask()
 
     async def run(self) -> None:
-        """Serves until `drain`. Raises SettingsError, DatabaseUnavailable or QueueUnavailable where it cannot start."""
+        """Serves until `drain`. Raises RelaykitError where it cannot start."""
         async with self._opened() as (arq_worker, executor):
             log.info("worker started", action="worker_start", max_runs=self._settings.max_runs)
             polling = asyncio.create_task(arq_worker.async_run())
@@ -111,7 +114,12 @@ class RunWorker:
         async with AsyncExitStack() as stack:
             execution = await stack.enter_async_context(
                 opened_execution(
-                    settings, self._database, self._user, self.draining, owns_process=self._owns_process
+                    settings,
+                    self._database,
+                    self._loaded,
+                    self.draining,
+                    owns_process=self._owns_process,
+                    is_registered=True,
                 )
             )
             bell = await stack.enter_async_context(
@@ -122,6 +130,8 @@ class RunWorker:
                     reply_timeout_seconds=BELL_SECONDS + REPLY_TIMEOUT_SECONDS,
                 )
             )
+            if self._owns_process:
+                note_process(process="worker", worker=execution.id)
             pool = execution.commands.connection_pool
             redis = ArqRedis(pool, job_serializer=serialize, job_deserializer=deserialize)
             reaper = Reaper(
@@ -130,6 +140,7 @@ class RunWorker:
                 Sweeps(self._database),
                 QueueAudit(execution.commands),
                 execution.endings,
+                GoneRuns(self._database, JournalEraser(execution.commands)),
                 self._attachments,
                 execution.redis_check,
             )

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from relaykit.shared.errors import BodyRepeated, IdempotencyMismatch, ThreadBusy, ThreadNotFound, TooManyRuns
+import asyncpg
+
+from relaykit.shared.errors import (
+    BodyRepeated,
+    DatabaseUnavailable,
+    IdempotencyMismatch,
+    ThreadBusy,
+    ThreadNotFound,
+    TooManyRuns,
+)
 from relaykit.shared.owner import Owner
 from relaykit.shared.runs.rows import Runs, json_of, run_of
 from relaykit.shared.runs.run import Run, Status
@@ -25,6 +34,10 @@ ADMIT_MESSAGE: Final = (
 )
 
 BY_KEY: Final = f"SELECT {COLUMNS} FROM runs WHERE tenant = $1 AND owner = $2 AND idempotency_key = $3"  # noqa: S608
+
+MAKE_DURABLE: Final = "UPDATE runs SET attempt = attempt WHERE id = $1 AND tenant = $2 AND owner = $3"
+"""Changes nothing, and its commit comes after that of the row: it waits for the standbys that the row's may not have
+waited for, because a wait that is cancelled at its time-out leaves the row committed at the primary alone."""
 
 _SAME_BODY = "tenant = $1 AND owner = $2 AND request_hash = $3 AND idempotency_key IS NULL"
 
@@ -53,6 +66,10 @@ WHERE kind IN ('threads.create', 'threads.add_user_message', 'threads.retry_afte
     AND input ->> 'item_id' = $4
 ORDER BY seq LIMIT 1
 """  # noqa: S608
+
+NEWEST: Final = """
+SELECT id FROM runs WHERE tenant = $1 AND owner = $2 AND thread_id = $3 ORDER BY seq DESC LIMIT 1
+"""
 
 UNFINISHED_COUNT: Final = """
 SELECT
@@ -136,11 +153,32 @@ class AdmissionRuns(Runs):
             case _:
                 return Status(outcome)
 
+    async def newest_id(self, owner: Owner, thread_id: str) -> str | None:
+        """The thread's newest run, whatever its status."""
+        async with self._database.connection() as connection:
+            newest: str | None = await connection.fetchval(NEWEST, *owner, thread_id)
+        return newest
+
     async def find_by_key(self, owner: Owner, key: str) -> Run | None:
         """The run that the caller's request with this Idempotency-Key has made."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(BY_KEY, *owner, key)
         return None if row is None else run_of(row)
+
+    async def make_durable(self, run: Run) -> None:
+        """Returns once the run's row is wherever a commit has to be. A read-only PostgreSQL has it from a primary.
+
+        Raises DatabaseUnavailable.
+        """
+        try:
+            async with self._database.connection() as connection:
+                await connection.execute(MAKE_DURABLE, run.id, *run.owner)
+        except DatabaseUnavailable as error:
+            # asked of PostgreSQL itself: what this process last saw of it may be another's state by now
+            if not isinstance(error.__cause__, asyncpg.ReadOnlySQLTransactionError):
+                raise
+        else:
+            self._database.note_written()
 
     async def find_unreceived(self, owner: Owner, request_hash: bytes, within_seconds: float) -> Run | None:
         """The caller's newest run of the same body that came without a key, within the last `within_seconds`.

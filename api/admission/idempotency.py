@@ -28,13 +28,17 @@ class EarlierRuns:
         With a key it is the key's run. Without one it is the newest of the same body, as long as no client has had
         anything of it: the row says so, and Redis until the row is written. An ended run is given only where its
         journal has its beginning; otherwise the request is another message. A retry also repeats the run that answers
-        its message already. Raises IdempotencyMismatch.
+        its message already. The run is accepted with the answer to this request, if it was not before, so its row is
+        made durable first. Raises IdempotencyMismatch.
         """
         if submission.idempotency_key is not None:
             repeat = await self._find_run_of_key(submission, submission.idempotency_key)
         else:
             repeat = await self._find_unreceived(submission)
-        return repeat or await self._find_run_answering(submission)
+        repeat = repeat or await self._find_run_answering(submission)
+        if repeat is not None:
+            await self.runs.make_durable(repeat)
+        return repeat
 
     async def find_resumed(self, submission: Submission, cursor: Cursor) -> Run:
         """The run whose stream the client had up to the cursor: that of the key, or of the same body.

@@ -29,6 +29,8 @@ class Submission:
     """The one that the request holds in the queue."""
     call_id: str | None = None
     """The client tool call that the output is for, where the client says so."""
+    newest_run_id: str | None = None
+    """The run that has to be its thread's newest, where the request means nothing otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

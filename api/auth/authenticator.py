@@ -1,23 +1,19 @@
-"""Who is asking: the verified identity behind a request's bearer token."""
+"""Who is asking: the verified identity behind a token."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import jwt
 
-from relaykit.api.auth.jwks import JwksClient
+from relaykit.api.auth.identity import Identity
 from relaykit.shared.errors import Unauthenticated
-from relaykit.shared.identity import RequestContext, RequestHeaders
-from relaykit.shared.owner import Owner
 from relaykit.shared.settings import Settings
-from relaykit.shared.text import well_formed_copy
 
 MAX_TOKEN_CHARS = 16_384
 MAX_NAME_CHARS = 255
@@ -27,6 +23,7 @@ MAX_EXPIRY = 253_402_300_799
 """The end of the year 9999: an `exp` beyond it is read as this, so that timers and dates can hold it."""
 
 REASONS: Final[Mapping[str, str]] = {
+    "cookie": "The cookie with the token is there more than once.",
     "credentials": "There is more than one Authorization header, or it is not of the form Bearer <token>.",
     "too_large": f"The token is longer than {MAX_TOKEN_CHARS} characters.",
     "malformed": "The token is not a well-formed JWT.",
@@ -60,23 +57,6 @@ _LANGUAGE_TAG = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """A caller whose token was verified."""
-
-    user_id: str
-    tenant: str | None
-    tier: str | None
-    claims: Mapping[str, Any] = field(repr=False)
-    token: str = field(repr=False)
-    expires_at: float
-    """Unix time in seconds from which the token is refused: its `exp` and JWT_LEEWAY_SECONDS."""
-
-    @property
-    def owner(self) -> Owner:
-        return Owner.of(self)
-
-
-@dataclass(frozen=True, slots=True)
 class _Verified:
     identity: Identity
     kid: str | None
@@ -84,21 +64,35 @@ class _Verified:
     key: jwt.PyJWK
 
 
-class Authenticator:
-    """Turns an Authorization header into an Identity.
+class TokenKeys(Protocol):
+    """Where the keys come from that verify tokens: JwksClient, or SharedSecret."""
 
-    The algorithm must be one of JWT_ALGORITHMS and the one that the key's own type allows; a key that the token itself
-    brings (`jwk`, `jku`, `x5c`) is never looked at. A token without a `kid` is accepted only when exactly one key of
-    the issuer fits its algorithm.
+    @property
+    def algorithms(self) -> Collection[str]:
+        """The only ones that are allowed."""
+
+    async def key(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """The key for a token that names this id and algorithm; None where there is none."""
+
+    async def renewed(self, refused: jwt.PyJWK, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
+        """Another key for the same token, which `refused` did not sign."""
+
+
+class Authenticator:
+    """Turns a token into an Identity.
+
+    The algorithm must be one that the keys allow, and the one that the key's own type allows; a key that the token
+    itself brings (`jwk`, `jku`, `x5c`) is never looked at. A token without a `kid` is accepted only when exactly one
+    key of the issuer fits its algorithm.
 
     A token that was verified is not verified again (280 to 680 us for tokens of 0.3 to 2.5 KB, against 8 to 29 us),
     as long as the issuer's key set has not changed: a key that the issuer withdraws is honoured no longer than twice
     JWKS_CACHE_SECONDS while the issuer answers, whatever was verified with it.
     """
 
-    def __init__(self, settings: Settings, jwks: JwksClient) -> None:
-        self._settings = settings
-        self._jwks = jwks
+    def __init__(self, settings: Settings, keys: TokenKeys) -> None:
+        self.settings = settings
+        self._keys = keys
         self._verified: dict[bytes, _Verified] = {}
 
     async def authenticate(self, authorization_header: str | None) -> Identity:
@@ -109,7 +103,28 @@ class Authenticator:
         """
         if authorization_header is None:
             raise Unauthenticated
-        token = _token_of(authorization_header)
+        return await self.verify(_token_of(authorization_header))
+
+    async def is_of_issuer(self, authorization_header: str) -> bool:
+        """Whether the header has a token that names a key of the issuer's, which says nothing of who made it.
+
+        Raises IssuerUnavailable.
+        """
+        try:
+            token = jwt.get_unverified_header(_token_of(authorization_header))
+        except (Unauthenticated, jwt.PyJWTError):
+            return False
+        algorithm, kid = token.get("alg"), token.get("kid")
+        if kid is None or not isinstance(algorithm, str) or algorithm not in self._keys.algorithms:
+            return False
+        return await self._keys.key(kid, algorithm) is not None
+
+    async def verify(self, token: str) -> Identity:
+        """The identity behind the token, which a cookie had. Raises as `authenticate` does."""
+        if len(token) > MAX_TOKEN_CHARS:
+            raise _refused("too_large")
+        if _COMPACT_JWT.fullmatch(token) is None:
+            raise _refused("malformed")
         digest = hashlib.sha256(token.encode("ascii")).digest()
         known = self._verified.pop(digest, None)
         if known is None or not await self._still_good(known):
@@ -119,38 +134,8 @@ class Authenticator:
             del self._verified[next(iter(self._verified))]
         return known.identity
 
-    def context_from(
-        self,
-        identity: Identity,
-        *,
-        metadata: Mapping[str, Any],
-        locale: str | None,
-        request_id: str,
-        headers: Mapping[str, str] = RequestHeaders(),
-        run_id: str | None = None,
-    ) -> RequestContext:
-        """The context of one request. The token is in it only with FORWARD_TOKEN.
-
-        The claims are its own copy, of those of JWT_CONTEXT_CLAIMS where there are any. A run's row keeps this context,
-        so a worker hands the same to the server. No text of the claims holds half a character, which no row takes.
-        """
-        kept = self._settings.jwt_context_claims
-        claims = {name: value for name, value in identity.claims.items() if not kept or name in kept}
-        return RequestContext(
-            user_id=identity.user_id,
-            tenant=identity.tenant,
-            tier=identity.tier,
-            claims=well_formed_copy(copy.deepcopy(claims)),
-            locale=locale,
-            metadata=metadata,
-            headers=headers,
-            request_id=request_id,
-            run_id=run_id,
-            bearer_token=identity.token if self._settings.forward_token else None,
-        )
-
     async def _still_good(self, known: _Verified) -> bool:
-        key = await self._jwks.key(known.kid, known.algorithm)
+        key = await self._keys.key(known.kid, known.algorithm)
         return key is known.key and time.time() < known.identity.expires_at
 
     async def _verify(self, token: str) -> _Verified:
@@ -159,16 +144,16 @@ class Authenticator:
         except jwt.PyJWTError as error:
             raise _refused("malformed") from error
         algorithm, kid = header.get("alg"), header.get("kid")
-        if not isinstance(algorithm, str) or algorithm not in self._settings.jwt_algorithms:
+        if not isinstance(algorithm, str) or algorithm not in self._keys.algorithms:
             raise _refused("algorithm")
-        key = await self._jwks.key(kid, algorithm)
+        key = await self._keys.key(kid, algorithm)
         if key is None:
             raise _refused("no_kid" if kid is None else "unknown_key")
         try:
             claims = self._claims(token, key)
         except Unauthenticated as refusal:
             # the issuer may have another key under the same id by now
-            renewed = await self._jwks.renewed(key, kid, algorithm) if refusal.reason == "signature" else None
+            renewed = await self._keys.renewed(key, kid, algorithm) if refusal.reason == "signature" else None
             if renewed is None:
                 raise
             key, claims = renewed, self._claims(token, renewed)
@@ -180,9 +165,9 @@ class Authenticator:
                 token,
                 key,
                 algorithms=[key.algorithm_name],
-                audience=self._settings.jwt_audience,
-                issuer=self._settings.jwt_issuer,
-                leeway=self._settings.jwt_leeway_seconds,
+                audience=self.settings.jwt_audience,
+                issuer=self.settings.jwt_issuer,
+                leeway=self.settings.jwt_leeway_seconds,
                 options={"require": ["exp", "iss", "aud", "sub"], "verify_jti": False},
             )
         except jwt.PyJWTError as error:
@@ -194,17 +179,17 @@ class Authenticator:
                 raise _refused("malformed")
         if not _is_name(claims["sub"]):
             raise _refused("subject")
-        tenant = claims.get(self._settings.jwt_tenant_claim)
-        if not (_is_name(tenant) or (tenant is None and not self._settings.jwt_tenant_required)):
+        tenant = claims.get(self.settings.jwt_tenant_claim)
+        if not (_is_name(tenant) or (tenant is None and not self.settings.jwt_tenant_required)):
             raise _refused("tenant")
-        tier = claims.get(self._settings.jwt_tier_claim) if self._settings.jwt_tier_claim else None
+        tier = claims.get(self.settings.jwt_tier_claim) if self.settings.jwt_tier_claim else None
         return Identity(
             user_id=claims["sub"],
             tenant=tenant,
             tier=tier if _is_name(tier) else None,
             claims=claims,
             token=token,
-            expires_at=min(int(claims["exp"]), MAX_EXPIRY) + self._settings.jwt_leeway_seconds,
+            expires_at=min(int(claims["exp"]), MAX_EXPIRY) + self.settings.jwt_leeway_seconds,
         )
 
 
@@ -216,6 +201,16 @@ def sole_header(values: Sequence[str]) -> str | None:
     if len(values) > 1:
         raise _refused("credentials")
     return values[0] if values else None
+
+
+def is_bearer(authorization_header: str) -> bool:
+    """Whether it is a bearer token's, which no browser sends of itself, as it does a password's."""
+    return _BEARER.fullmatch(authorization_header.strip(" ")) is not None
+
+
+def unacceptable_cookie() -> Unauthenticated:
+    """For a cookie with the token that comes with two values."""
+    return _refused("cookie")
 
 
 def locale_of(accept_language: str | None) -> str | None:
@@ -230,10 +225,7 @@ def _token_of(authorization_header: str) -> str:
     bearer = _BEARER.fullmatch(authorization_header.strip(" "))
     if bearer is None:
         raise _refused("credentials")
-    token = bearer[1]
-    if _COMPACT_JWT.fullmatch(token) is None:
-        raise _refused("malformed")
-    return token
+    return bearer[1]
 
 
 def _reason_of(error: jwt.PyJWTError) -> str:

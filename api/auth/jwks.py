@@ -46,6 +46,8 @@ class JwksClient:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        assert settings.jwks_url is not None
+        self._url = settings.jwks_url
         self._http: httpx2.AsyncClient | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._keys: KeySet | None = None
@@ -54,8 +56,13 @@ class JwksClient:
         self._attempt_ended_at = float("-inf")
         self._failing = False
 
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """Those of JWT_ALGORITHMS: asymmetric ones alone."""
+        return self._settings.jwt_algorithms
+
     async def __aenter__(self) -> Self:
-        on_loopback = urlsplit(self._settings.jwks_url).hostname in LOOPBACK_HOSTS
+        on_loopback = urlsplit(self._url).hostname in LOOPBACK_HOSTS
         self._http = httpx2.AsyncClient(
             follow_redirects=False,
             timeout=self._settings.jwks_timeout_seconds,
@@ -164,7 +171,7 @@ class JwksClient:
         body = bytearray()
         async with (
             asyncio.timeout(self._settings.jwks_timeout_seconds),
-            self._http.stream("GET", self._settings.jwks_url, headers=HEADERS) as response,
+            self._http.stream("GET", self._url, headers=HEADERS) as response,
         ):
             if response.status_code != 200:
                 raise KeySetError(f"HTTP status {response.status_code}")

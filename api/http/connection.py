@@ -30,6 +30,8 @@ class Phase:
     LINGER: Final = 3
     """The last answer is written; what the client still sends is read and dropped."""
     OVER: Final = 4
+    UPGRADE: Final = 5
+    """The head of a WebSocket of the site's application has come, which takes the connection over."""
 
 
 class HttpConnection(HttpToolsProtocol):

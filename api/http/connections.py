@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Iterable
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -30,19 +30,28 @@ LOOKS: Final = 8
 BATCH: Final = 50
 """Connections that are closed before other work gets its turn."""
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
 
 
-class Connection(Protocol):
-    """What a connection does when its wait is over."""
-
-    @property
-    def received_bytes(self) -> int:
-        """Bytes of the body that is being read."""
+class Peer(Protocol):
+    """What any connection does whose client takes nothing."""
 
     @property
     def unsent_bytes(self) -> int:
         """Bytes that the client's side has not taken."""
+
+    def drop(self) -> None:
+        """Closes at once, without an answer."""
+
+
+class Connection(Peer, Protocol):
+    """What a connection of HTTP does when its wait is over."""
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes of the body that is being read."""
 
     @property
     def waits_for_body(self) -> bool:
@@ -51,8 +60,12 @@ class Connection(Protocol):
     def head_is_late(self) -> None: ...
     def body_is_late(self) -> None: ...
     def close_idle(self) -> None: ...
-    def drop(self) -> None:
-        """Closes at once, without an answer."""
+
+
+class Socket(Peer, Protocol):
+    """What a WebSocket does."""
+
+    def ping_is_due(self) -> None: ...
 
 
 class Connections:
@@ -78,7 +91,11 @@ class Connections:
         """Connections beyond the limit, by when they are dropped unless the client closes; they are not in `count`."""
         self.bodies: dict[Connection, float] = {}
         """Connections whose body is not complete, with the seconds for which the API has waited for it."""
-        self.unsent: dict[Connection, tuple[float, int]] = {}
+        self.sockets: dict[Socket, float] = {}
+        """WebSockets, by when their next ping is due; in the order of their times too."""
+        self.left: dict[Socket, None] = {}
+        """WebSockets whose client has gone and whose application goes on, in the order in which their clients went."""
+        self.unsent: dict[Peer, tuple[float, int]] = {}
         """Connections with bytes that the client does not take: since when, and how many there were."""
         self._descriptors = DescriptorWatch()
         self._accept_queue = AcceptQueueWatch(())
@@ -91,15 +108,14 @@ class Connections:
     def accept(self) -> bool:
         """Counts a new connection; False where there is no room.
 
-        At the limit the new one replaces the oldest that lingers, else the oldest that is idle, else the oldest whose
-        head is not complete. A client that sends its request as it connects is no longer among these when its turn
-        would come.
+        At the limit the new one replaces the oldest that lingers, else the oldest that is idle, else the application of
+        the WebSocket whose client was the first to go, else the oldest whose head is not complete. A client that sends
+        its request as it connects is no longer among these when its turn would come.
         """
         if self.count >= self.limit:
             self._note_full()
-            given_up = next(
-                (next(iter(table)) for table in (self.lingering, self.idle, self.heads) if table), None
-            )
+            tables: tuple[Collection[Peer], ...] = (self.lingering, self.idle, self.left, self.heads)
+            given_up = next((next(iter(table)) for table in tables if table), None)
             if given_up is None:
                 return False
             CONNECTIONS_DROPPED.labels("evicted").inc()
@@ -116,6 +132,24 @@ class Connections:
         self.wait_for_nothing(connection)
         self.unsent.pop(connection, None)
 
+    def leave_socket(self, socket: Socket, *, counted: bool) -> None:
+        """The same of a WebSocket, which as an HTTP connection was counted."""
+        if counted:
+            self.count -= 1
+            CONNECTIONS.dec()
+        self.end_waits(socket)
+        self.left.pop(socket, None)
+
+    def end_waits(self, socket: Socket) -> None:
+        """Ends all waits for the client of a WebSocket."""
+        self.sockets.pop(socket, None)
+        self.unsent.pop(socket, None)
+
+    def client_has_gone(self, socket: Socket) -> None:
+        """The WebSocket keeps its place until its application has ended, or a newcomer is given it."""
+        self.end_waits(socket)
+        self.left[socket] = None
+
     def wait_for_nothing(self, connection: Connection) -> None:
         """Ends all waits for the client, but for the one until it has taken what was written."""
         for table in (self.heads, self.idle, self.lingering, self.refused, self.bodies):
@@ -125,8 +159,20 @@ class Connections:
         """Starts the wait for a head, unless it has started."""
         self.heads.setdefault(connection, self.clock + self.settings.head_seconds)
 
+    def are_fresh(self, seconds: float) -> bool:
+        """Whether a connection that was made within this time has not sent the head of a request yet.
+
+        The clock may have gone on by MAX_PAUSE_SECONDS the moment after.
+        """
+        newest = next(reversed(self.heads.values()), None)
+        oldest = self.clock - seconds - MAX_PAUSE_SECONDS
+        return newest is not None and newest > oldest + self.settings.head_seconds
+
     def wait_for_request(self, connection: Connection) -> None:
         self.idle[connection] = self.clock + self.settings.keep_alive_seconds
+
+    def wait_for_ping(self, socket: Socket) -> None:
+        self.sockets[socket] = self.clock + self.settings.ping_seconds
 
     def linger(self, connection: Connection, *, counted: bool) -> None:
         """The client has its last answer and may close."""
@@ -139,7 +185,9 @@ class Connections:
     async def run(self) -> None:
         """Looks about once a second until cancelled."""
         settings = self.settings
-        shortest = min(settings.head_seconds, settings.stall_seconds, settings.keep_alive_seconds)
+        shortest = min(
+            settings.head_seconds, settings.stall_seconds, settings.keep_alive_seconds, settings.ping_seconds
+        )
         pause_seconds = min(MAX_PAUSE_SECONDS, shortest / LOOKS)
         looked_at = time.monotonic()
         while True:
@@ -161,8 +209,9 @@ class Connections:
         await _each(self._due(self.refused), lambda connection: connection.drop())
         await _each(self._slow_bodies(step), lambda connection: connection.body_is_late())
         await _each(self._stalled(), self._drop_stalled)
+        await _each(self._due(self.sockets), lambda socket: socket.ping_is_due())
 
-    def _due(self, table: dict[Connection, float]) -> list[Connection]:
+    def _due(self, table: dict[T, float]) -> list[T]:
         due = []
         for connection, at in table.items():
             if at > self.clock:
@@ -184,7 +233,7 @@ class Connections:
                 slow.append(connection)
         return slow
 
-    def _stalled(self) -> list[Connection]:
+    def _stalled(self) -> list[Peer]:
         """Connections whose client has taken less in STALL_SECONDS than a body would have to bring in that time."""
         settings = self.settings
         least = max(1.0, settings.stall_seconds * settings.body_bytes_per_second)
@@ -197,7 +246,9 @@ class Connections:
                     stalled.append(connection)
         return stalled
 
-    def _drop_stalled(self, connection: Connection) -> None:
+    def _drop_stalled(self, connection: Peer) -> None:
+        if connection not in self.unsent:  # it has taken all, or has gone, while others were closed
+            return
         log.info(
             "a client takes nothing of its answer: its connection is closed",
             action="connection_stalled",
@@ -221,7 +272,7 @@ class Connections:
         self._was_full = True
 
 
-async def _each(connections: Iterable[Connection], act: Callable[[Connection], None]) -> None:
+async def _each(connections: Iterable[T], act: Callable[[T], None]) -> None:
     for number, connection in enumerate(connections, 1):
         act(connection)
         if not number % BATCH:

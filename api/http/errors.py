@@ -31,6 +31,8 @@ from relaykit.shared.errors import (
     Unauthenticated,
 )
 from relaykit.shared.log import failure
+from relaykit.shared.metrics import begin_at_zero
+from relaykit.shared.operating.refused import ActRefused, RetryFailed, WorkerNotFound
 
 MAX_LOCATIONS = 20
 MAX_LOCATION_CHARS = 200
@@ -50,8 +52,13 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.Overloaded: 503,
     errors.Unauthenticated: 401,
     errors.IssuerUnavailable: 503,
+    errors.CrossSiteRequest: 403,
+    errors.AuthenticationTimeout: 503,
+    errors.AuthenticationFailed: 500,
     errors.TokenUnreadable: 500,
     errors.LocalOnly: 403,
+    errors.Forbidden: 403,
+    errors.ContentForbidden: 403,
     errors.InvalidJson: 400,
     errors.UnknownRequestType: 400,
     errors.InvalidRequest: 422,
@@ -85,6 +92,7 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.BodyRepeated: 409,
     errors.InvalidIdempotencyKey: 400,
     errors.InvalidCursor: 400,
+    errors.InvalidFilter: 400,
     errors.NothingToResume: 409,
     errors.JournalGone: 410,
     errors.ServerRefused: 403,  # unless its `status` says another
@@ -98,6 +106,9 @@ STATUS: Final[Mapping[type[RelaykitError], int]] = {
     errors.StorageUnavailable: 503,
     errors.InvalidSignature: 403,
     errors.Fenced: 500,
+    ActRefused: 409,
+    RetryFailed: 424,  # not 5xx, which would keep from the operator where it failed
+    WorkerNotFound: 404,
 }
 
 CODE_OF_STATUS: Final[Mapping[int, str]] = {
@@ -107,6 +118,8 @@ CODE_OF_STATUS: Final[Mapping[int, str]] = {
     413: "body_too_large",
 }
 """The codes of what the framework refuses before a route is called."""
+
+begin_at_zero(REFUSED, *(kind.code for kind in STATUS))
 
 AWAY_RETRY_SECONDS = 2.0
 """`Retry-After` of a 503 because a service is away."""

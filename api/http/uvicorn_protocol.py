@@ -9,21 +9,28 @@ from __future__ import annotations
 import asyncio
 import urllib.parse
 from collections.abc import Awaitable
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 import httptools
+from starlette.types import Scope
 from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from relaykit.api.http.connection import HttpConnection, Phase, lighten
+from relaykit.api.http.detached_streams import OtherApp
 from relaykit.api.http.head import CHUNKED, body_bytes
+from relaykit.api.http.private_paths import is_disguised
+from relaykit.api.http.websocket import WebSocket
 from relaykit.shared.errors import HeadTooLarge, MalformedRequest, RelaykitError, UrlTooLong
+
+if TYPE_CHECKING:
+    from relaykit.api.http.server import HttpConfig
 
 MAX_PIPELINED_BYTES: Final = 64 * 1024
 """Bytes of the requests that come before the one in front of them is answered; beyond, nothing more is read."""
 PIPELINE_PAUSE_SECONDS: Final = 0.05
 """A pipelined request, which came while the one in front of it was being answered, is read after this pause. Browsers
-and proxies send none; without the pause a client that does would take a turn of the event loop for each of them."""
+and proxies send none; without the pause a client that does would take an iteration of the event loop for each."""
 CHUNKED_SLICE_BYTES: Final = 4096
 """Bytes of a chunked body that the parser is given at once, because only the parser finds its end."""
 
@@ -105,6 +112,8 @@ class HttpProtocol(HttpConnection):
             self._connections.bodies.setdefault(self, 0.0)
         elif self._phase == Phase.ANSWER and start < size:
             self._hold(data[start:])
+        elif self._phase == Phase.UPGRADE:
+            self._upgrade(data[start:])
 
     def _feed_head(self, data: bytes) -> bool:
         if not self._feed(data):
@@ -131,8 +140,9 @@ class HttpProtocol(HttpConnection):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # the request is answered as it is; what follows may be in another protocol
-            self.cycle.lingers = True
+            if self._phase != Phase.UPGRADE:
+                # the request is answered as it is; what follows may be in another protocol
+                self.cycle.lingers = True
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, _NextRequest):
@@ -170,7 +180,7 @@ class HttpProtocol(HttpConnection):
         headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """As uvicorn's, without WebSockets and without its queue of requests."""
+        """As uvicorn's, with WebSockets for the site's application alone, and without its queue of requests."""
         version = self.parser.get_http_version()
         self._body_left = body_bytes(version, self.headers)
         url = httptools.parse_url(self.url)
@@ -181,6 +191,9 @@ class HttpProtocol(HttpConnection):
         scope["raw_path"] = self.root_path.encode("ascii") + url.path
         scope["path"] = self.root_path + (urllib.parse.unquote(path) if "%" in path else path)
         scope["query_string"] = url.query or b""
+        if self.parser.should_upgrade() and self._opens_socket():
+            self._phase = Phase.UPGRADE
+            return
         self.cycle = _Cycle(
             scope=scope,
             transport=self.transport,
@@ -209,9 +222,43 @@ class HttpProtocol(HttpConnection):
             self.drop()
 
     def on_message_complete(self) -> None:
+        if self._phase == Phase.UPGRADE:
+            return
         self._phase = Phase.ANSWER
         self._connections.bodies.pop(self, None)
         super().on_message_complete()
+
+    def _opens_socket(self) -> bool:
+        """Whether the request asks for a WebSocket, at a path of the site's application."""
+        other: OtherApp | None = getattr(self.config.app, "other", None)
+        scope = self.scope
+        return (
+            other is not None
+            and (scope["method"], scope["http_version"], self._body_left) == ("GET", "1.1", 0)
+            and [value.lower() for name, value in self.headers if name == b"upgrade"] == [b"websocket"]
+            and other.takes(scope["path"])
+            and not is_disguised(cast(Scope, scope))
+        )
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Hands the connection over; a head that is no WebSocket's is refused."""
+        socket = WebSocket(cast("HttpConfig", self.config), self.server_state, self.app_state)
+        if not socket.offers(self.headers):
+            self._refuse(MalformedRequest())
+            return
+        self._phase = Phase.OVER
+        self._connections.wait_for_nothing(self)
+        self.connections.discard(self)
+        counted, self._counted = self._counted, False
+        scope = cast(Scope, self.scope)
+        self._forget_request()
+        self.parser = None  # type: ignore[assignment]
+        self.transport.set_protocol(socket)
+        socket.begin(self.transport, scope, counted=counted)
+        if self._connections.unsent.pop(self, None) is not None:
+            socket.pause_writing()
+        if rest:
+            socket.data_received(rest)
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1

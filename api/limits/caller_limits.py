@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-import structlog
-
-from relaykit.api.auth.authenticator import Identity
+from relaykit.api.auth.identity import Identity
 from relaykit.api.limits.byte_budget import ByteBudget
+from relaykit.api.limits.local_rates import LocalRates
 from relaykit.api.limits.request_gate import QueueLimits, RateDecision, Rates, RequestGate, Room
+from relaykit.api.redis_reach import TRY_SECONDS, RedisState
 from relaykit.shared.errors import (
     QueueFull,
     QueueUnavailable,
@@ -23,7 +23,6 @@ from relaykit.shared.errors import (
     TooManyQueued,
     TooManyStreams,
 )
-from relaykit.shared.log import failure
 from relaykit.shared.owner import Owner
 from relaykit.shared.queue.fair_share import Flow, flow_of, weighted
 from relaykit.shared.redis.client import retry_briefly
@@ -34,12 +33,12 @@ QUEUED_RETRY_SECONDS = 10.0
 QUEUE_FULL_RETRY_SECONDS = 10.0
 BODIES_RETRY_SECONDS = 1.0
 COUNT_SECONDS = 6.0
+COUNT_BRIEFLY_SECONDS = 2.0
+"""Of a request of an operator's, who may look at Redis because it does not answer."""
 SMALL_BODY_BYTES = 4096
 """A body up to this size costs no bytes, and no round trip: CALLER_REQUESTS_PER_MINUTE bounds the number of them."""
 
 T = TypeVar("T")
-
-log = structlog.get_logger()
 
 
 class Reservation:
@@ -88,7 +87,7 @@ class Counted:
     decision: RateDecision | None
     """None where Redis was away."""
     error: QueueUnavailable | None = None
-    """Why it was."""
+    """Why it was; None where it was not asked, because it had been away before."""
     is_queued: bool = False
     """Whether the job of its run has taken the place over."""
 
@@ -100,14 +99,16 @@ class Counted:
     async def queue_refusal(self) -> QueueFull | TooManyQueued | None:
         """Why there was no place in the queue when the request was counted; None where there was one.
 
-        A place that was taken long ago, since the body came slowly, is taken anew. Raises QueueUnavailable where Redis
-        was away.
+        A place that was taken long ago, since the body came slowly, is taken anew, and one that was not asked for is
+        asked for now. Raises QueueUnavailable where Redis was away, or is.
         """
         if self.decision is not None and self.decision.is_stale:
             self.limits.gate.give_back(self.decision.place)
             self.decision = await self.limits.enter(self.flow)
         if self.decision is None:
-            raise self.error or QueueUnavailable
+            if self.error is not None:
+                raise self.error
+            self.decision = await self.limits.enter(self.flow, seconds=TRY_SECONDS)
         match self.decision.room:
             case Room.TENANT_FULL:
                 return TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
@@ -118,12 +119,24 @@ class Counted:
 
 
 class Limits:
-    """Counts requests and bytes everywhere, through Redis, and a caller's bodies and streams in this process."""
+    """Counts requests and bytes everywhere, through Redis, and a caller's bodies and streams in this process.
 
-    def __init__(self, settings: Settings, gate: RequestGate, byte_budget: ByteBudget) -> None:
+    While Redis is away each process counts the requests by itself, and nobody the bytes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        gate: RequestGate,
+        byte_budget: ByteBudget,
+        redis_state: RedisState,
+        local_rates: LocalRates,
+    ) -> None:
         self._settings = settings
         self.gate = gate
         self._byte_budget = byte_budget
+        self._redis_state = redis_state
+        self._local_rates = local_rates
         self._streams: Counter[Owner] = Counter()
         self._bodies = BodyPlaces(settings.caller_max_bodies, BODIES_RETRY_SECONDS)
 
@@ -131,58 +144,80 @@ class Limits:
     async def counted(self, identity: Identity) -> AsyncIterator[Counted]:
         """Counts a request before its body is read, also one that is refused later.
 
-        While Redis is away it is not counted. Raises RateLimited, TenantRateLimited.
+        Raises RateLimited, TenantRateLimited.
         """
         settings, flow = self._settings, flow_of(self._settings, identity.owner, identity.tier)
         of_tenant = weighted(settings.tenant_requests_per_minute, flow)
+        rates = Rates(settings.caller_requests_per_minute, of_tenant)
         counted = Counted(self, flow, None)
-        try:
-            counted.decision = await self.enter(flow, Rates(settings.caller_requests_per_minute, of_tenant))
-        except QueueUnavailable as error:
-            counted.error = error
-            log.warning(
-                "a request could not be counted: it goes on without the limits of rate",
-                action="limits_uncounted",
-                **failure(error),
-            )
-        if counted.decision is not None and counted.decision.caller_wait_seconds > 0:
-            raise RateLimited(retry_after_seconds=counted.decision.caller_wait_seconds)
-        if counted.decision is not None and counted.decision.tenant_wait_seconds > 0:
-            raise TenantRateLimited(retry_after_seconds=counted.decision.tenant_wait_seconds)
+        if not self._redis_state.is_away:
+            try:
+                counted.decision = await self.enter(flow, rates)
+            except QueueUnavailable as error:
+                counted.error = error
+        if counted.decision is not None:
+            waits = counted.decision.caller_wait_seconds, counted.decision.tenant_wait_seconds
+        else:
+            waits = self._local_rates.spend(flow, rates)
+        if waits[0] > 0:
+            raise RateLimited(retry_after_seconds=waits[0])
+        if waits[1] > 0:
+            raise TenantRateLimited(retry_after_seconds=waits[1])
         try:
             yield counted
         finally:
             self.gate.give_back(counted.place)
 
-    async def enter(self, flow: Flow, rates: Rates = Rates()) -> RateDecision:
-        """Takes a place in the queue, where there is room. Raises QueueUnavailable."""
-        settings = self._settings
-        limits = QueueLimits(settings.queue_max_depth, weighted(settings.tenant_max_queued, flow))
-        return await self._asked(lambda: self.gate.enter(flow, rates, limits))
-
-    async def spend_bytes(self, identity: Identity, size: int) -> None:
-        """Counts the bytes of a body; not while Redis is away. Raises RateLimited."""
-        if size <= SMALL_BODY_BYTES or not self._byte_budget.bytes_per_minute:
+    async def count(self, identity: Identity) -> None:
+        """Counts a request that becomes no run. Raises RateLimited."""
+        rates = Rates(self._settings.caller_requests_per_minute)
+        if not rates.of_caller:
             return
-        try:
-            wait_seconds = await self._asked(lambda: self._byte_budget.spend(identity.owner.digest, size))
-        except QueueUnavailable as error:
-            log.warning(
-                "a body could not be counted: it goes on without the limit of bytes",
-                action="limits_uncounted",
-                **failure(error),
-            )
-            return
+        flow = flow_of(self._settings, identity.owner, identity.tier)
+        wait_seconds = None
+        if not self._redis_state.is_away:
+            with suppress(QueueUnavailable):
+                decision = await self._asked(
+                    lambda: self.gate.enter(flow, rates, QueueLimits(0, 0)), COUNT_BRIEFLY_SECONDS
+                )
+                wait_seconds = decision.caller_wait_seconds
+        if wait_seconds is None:
+            wait_seconds, _ = self._local_rates.spend(flow, rates)
         if wait_seconds > 0:
             raise RateLimited(retry_after_seconds=wait_seconds)
 
-    async def _asked(self, call: Callable[[], Awaitable[T]]) -> T:
-        """The answer of Redis, also over a connection that has died since; not for long."""
+    async def enter(self, flow: Flow, rates: Rates = Rates(), seconds: float | None = None) -> RateDecision:
+        """Takes a place in the queue, where there is room. Raises QueueUnavailable."""
+        settings = self._settings
+        limits = QueueLimits(settings.queue_max_depth, weighted(settings.tenant_max_queued, flow))
+        return await self._asked(lambda: self.gate.enter(flow, rates, limits), seconds or COUNT_SECONDS)
+
+    async def spend_bytes(self, identity: Identity, size: int) -> None:
+        """Counts the bytes of a body; not while Redis is away. Raises RateLimited."""
+        if size <= SMALL_BODY_BYTES or not self._byte_budget.bytes_per_minute or self._redis_state.is_away:
+            return
+        with suppress(QueueUnavailable):  # noted, and told in the log
+            wait_seconds = await self._asked(
+                lambda: self._byte_budget.spend(identity.owner.digest, size), COUNT_SECONDS
+            )
+            if wait_seconds > 0:
+                raise RateLimited(retry_after_seconds=wait_seconds)
+
+    async def _asked(self, call: Callable[[], Awaitable[T]], seconds: float) -> T:
+        """The answer of Redis, also over a connection that has died since; not for long.
+
+        A failure is noted. That it is over is not, because a full Redis answers these calls: RedisReach finds out.
+        """
         try:
-            async with asyncio.timeout(COUNT_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await retry_briefly(call)
-        except TimeoutError as error:
-            raise QueueUnavailable from error
+        except TimeoutError as late:
+            error = QueueUnavailable()
+            self._redis_state.note(error)
+            raise error from late
+        except QueueUnavailable as error:
+            self._redis_state.note(error)
+            raise
 
     def body(self, identity: Identity) -> AbstractContextManager[None]:
         """A place for a body that is being read. Raises TooManyBodies."""

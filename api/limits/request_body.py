@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request
 
-from relaykit.api.auth.authenticator import Identity
+from relaykit.api.auth.identity import Identity
 from relaykit.api.limits.caller_limits import Limits
 from relaykit.shared.errors import BodyTooLarge
 

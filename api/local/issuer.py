@@ -18,14 +18,15 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from fastapi import APIRouter, Depends
 from jwt.algorithms import RSAAlgorithm
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from relaykit.api.auth.authenticator import MAX_NAME_CHARS
 from relaykit.api.auth.key_set import MIN_RSA_BITS
+from relaykit.api.http.json_body import parsed_body
 from relaykit.api.openapi.responses import Json, answer, refusals
+from relaykit.shared.claim_rule import ClaimRule, claims_that_meet
 from relaykit.shared.errors import BodyTooLarge, InvalidJson, InvalidRequest, LocalOnly, SettingsError
 from relaykit.shared.settings import LOOPBACK_HOSTS, Settings
 
@@ -83,6 +84,8 @@ class TokenRequest(BaseModel):
     sub: Name
     tenant: Name | None = None
     ttl_seconds: int = Field(default=600, ge=1, le=MAX_TTL_SECONDS)
+    operator: bool = False
+    """With the claims of the console, where it is on."""
 
 
 _TOKEN_REQUEST: Json = {
@@ -92,7 +95,7 @@ _TOKEN_REQUEST: Json = {
 
 
 class LocalIssuer:
-    """Signs with the RSA key in LOCAL_ISSUER_KEY_FILE, as the issuer and for the audience of the settings."""
+    """Signs with JWT_SECRET, else with the RSA key in LOCAL_ISSUER_KEY_FILE, as the issuer of the settings."""
 
     def __init__(self, settings: Settings, key_file: Path) -> None:
         """Raises SettingsError when the file holds no RSA key that can be used."""
@@ -116,6 +119,11 @@ class LocalIssuer:
         }
         if request.tenant is not None:
             claims[self._settings.jwt_tenant_claim] = request.tenant
+        if request.operator:
+            rules = filter(None, (self._settings.ops_claim, self._settings.ops_content_claim))
+            claims |= claims_that_meet(map(ClaimRule.parse, rules))
+        if self._settings.jwt_secret is not None:
+            return jwt.encode(claims, self._settings.jwt_secret, algorithm="HS256")
         return jwt.encode(claims, self._key, algorithm="RS256", headers={"kid": self._kid})
 
 
@@ -181,16 +189,7 @@ async def _token_request(request: Request) -> TokenRequest:
         body += part
         if len(body) > MAX_TOKEN_REQUEST_BYTES:
             raise BodyTooLarge("The body is larger than a request for a token can be.")
-    try:
-        given = from_json(bytes(body))
-    except ValueError:
-        raise InvalidJson from None
-    try:
-        return TokenRequest.model_validate(given)
-    except ValidationError as error:
-        problems = error.errors(include_input=False, include_url=False, include_context=False)
-        locations = [".".join(map(str, ("body", *problem["loc"]))) for problem in problems]
-        raise InvalidRequest(locations=locations) from None
+    return parsed_body(bytes(body), TokenRequest)
 
 
 def _is_forwarding(name: str) -> bool:

@@ -31,8 +31,10 @@ HEADERS = {
 }
 
 
-def page_router(directory: Path = DEMO_DIRECTORY) -> APIRouter:
-    """`GET /` is the page and `GET /demo/...` its files; anything outside `directory` is 404.
+def page_router(directory: Path = DEMO_DIRECTORY, *, at_root: bool = True) -> APIRouter:
+    """`GET /demo` is the page and `GET /demo/...` its files; anything outside `directory` is 404.
+
+    With `at_root` the page is at `/` as well: where the site's application has one of its own, that is there instead.
 
     Raises RuntimeError where `directory` does not exist. For local mode only: the page signs in through /dev/token, and
     like it answers this machine alone, so that a published page says why instead of failing at the sign-in.
@@ -45,9 +47,16 @@ def page_router(directory: Path = DEMO_DIRECTORY) -> APIRouter:
         response.headers.update(HEADERS)
         return response
 
-    @router.api_route("/", methods=["GET", "HEAD"])
     async def page(request: Request) -> Response:
         return await serve("index.html", request)
+
+    for path in ("/", "/demo") if at_root else ("/demo",):
+        router.add_api_route(path, page, methods=["GET", "HEAD"])
+
+    @router.get("/demo/options.json")
+    async def options(request: Request) -> Response:
+        """What the server's `relaykit_page_options` say, read once when the API started."""
+        return Response(request.app.state.page_options, media_type="application/json", headers=HEADERS)
 
     @router.api_route("/demo/{path:path}", methods=["GET", "HEAD"])
     async def asset(path: str, request: Request) -> Response:

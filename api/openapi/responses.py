@@ -19,7 +19,16 @@ from relaykit.shared.errors import RelaykitError
 Json = dict[str, Any]
 Responses = dict[int | str, Json]
 
-TOKEN_ERRORS: Final = (errors.Unauthenticated, errors.IssuerUnavailable, errors.DatabaseUnavailable)
+TOKEN_ERRORS: Final = (
+    errors.Unauthenticated,
+    errors.CrossSiteRequest,
+    errors.ServerRefused,
+    errors.AuthenticationFailed,
+    errors.IssuerUnavailable,
+    errors.AuthenticationTimeout,
+    errors.ServerBlocked,
+    errors.DatabaseUnavailable,
+)
 """What every route that asks who is calling can answer."""
 
 BEFORE_A_ROUTE: Final = (
@@ -64,7 +73,8 @@ _BEARER: Final[Json] = {
     "type": "http",
     "scheme": "bearer",
     "bearerFormat": "JWT",
-    "description": "A token of the issuer behind JWKS_URL, for JWT_AUDIENCE.",
+    "description": "A token for JWT_AUDIENCE, of the issuer behind JWKS_URL or signed with JWT_SECRET. TOKEN_COOKIE "
+    "may hold it instead, or AUTHENTICATE know the caller.",
 }
 _HEADERS: Final[dict[int, Json]] = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},

@@ -8,8 +8,6 @@ connection costs a read, and never an entry.
 from __future__ import annotations
 
 import asyncio
-import random
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +15,7 @@ import structlog
 from redis.asyncio.client import PubSub
 from redis.exceptions import ResponseError
 
+from relaykit.api.http.pacing import paced
 from relaykit.api.relay.followed_run import SUBSCRIBED, FollowedRun
 from relaykit.api.relay.states import NoticeState
 from relaykit.api.relay.subscription import READ_ENTRIES, Subscription
@@ -39,7 +38,6 @@ from relaykit.shared.redis.pubsub import is_connected, messages, subscribed
 
 RECONNECT_SECONDS = 0.2
 SUBSCRIBE_SECONDS = 5.0
-STREAMS_CLOSED_PER_SECOND = 200
 MAX_ATTEMPT_STARTS = 32
 """More than the attempts that a run can have."""
 
@@ -111,16 +109,8 @@ class Hub:
             followed.close()
 
     async def drain(self, seconds: float) -> None:
-        """Closes the streams of one run after the other, spread over that time, then those that have come meanwhile.
-
-        Few streams take less time than that, because STREAMS_CLOSED_PER_SECOND is the least pace.
-        """
-        runs = self.followed_runs()
-        random.shuffle(runs)
-        pause_seconds = min(1 / STREAMS_CLOSED_PER_SECOND, seconds / max(1, len(runs)))
-        started_at = time.monotonic()
-        for number, followed in enumerate(runs):
-            await asyncio.sleep(max(0.0, started_at + number * pause_seconds - time.monotonic()))
+        """Closes the streams of one run after the other, spread over that time, then those that have come meanwhile."""
+        async for followed in paced(self.followed_runs(), seconds):
             followed.close()
         self.close()
 

@@ -10,11 +10,13 @@ from starlette.types import Receive, Scope, Send
 from relaykit.api.http.detached_streams import detach
 from relaykit.api.http.errors import error_response
 from relaykit.api.limits.caller_limits import Reservation
+from relaykit.api.metrics import STREAMS_OPENED
 from relaykit.api.receipts import Receipt
 from relaykit.api.relay import sse
 from relaykit.api.relay.stream import Stream, Streams
 from relaykit.api.relay.subscription import Subscription
 from relaykit.shared.errors import JournalGone, RelaykitError
+from relaykit.shared.journal import START
 from relaykit.shared.runs.run import Run
 
 
@@ -66,6 +68,7 @@ class RelayResponse(Response):
             self._reservation.release()
             await Response(status_code=204, headers={"X-Run-Id": self._run_id})(scope, receive, send)
             return
+        STREAMS_OPENED.labels("start" if subscription.cursor == START else "cursor").inc()
         stream = Stream(
             self._streams,
             subscription,

@@ -15,7 +15,7 @@ import structlog
 from starlette.types import Receive, Send
 
 from relaykit.api.limits.caller_limits import Reservation
-from relaykit.api.metrics import STREAMS, STREAMS_CLOSED
+from relaykit.api.metrics import RELAY_SECONDS, STREAM_SENDS, STREAMS, STREAMS_CLOSED
 from relaykit.api.receipts import Receipt
 from relaykit.api.relay import sse
 from relaykit.api.relay.hub import Hub
@@ -29,6 +29,9 @@ from relaykit.shared.tasks import end_tasks
 MAX_CHECK_SECONDS = 1.0
 CHECKS_PER_PING = 8
 """A ping is at most an eighth of PING_SECONDS late."""
+
+MEASURED_SENDS = 16
+"""Each of so many pieces is measured."""
 
 LIVE: Final = StreamState.LIVE
 """A name of this module, because in Python 3.11 each access to an enum's member costs half a microsecond."""
@@ -48,6 +51,9 @@ class Streams:
         self.loop = asyncio.get_running_loop()
         """Kept, because asyncio.create_task asks the kernel which process this is, each time."""
         self._open: set[Stream] = set()
+        self.sends = 0
+        """Pieces that were sent, of all streams: counted here, because a counter's lock costs more than the rest."""
+        self._counted_sends = 0
 
     def add(self, stream: Stream) -> None:
         self._open.add(stream)
@@ -66,6 +72,8 @@ class Streams:
         while True:
             await asyncio.sleep(pause_seconds)
             now, unix_time = time.monotonic(), time.time()
+            STREAM_SENDS.inc(self.sends - self._counted_sends)
+            self._counted_sends = self.sends
             for stream in list(self._open):
                 stream.check(now, unix_time)
 
@@ -87,6 +95,7 @@ class Stream:
         "_resumes",
         "_running",
         "_send",
+        "_sent_bytes",
         "_state",
         "_streams",
         "_subscription",
@@ -112,6 +121,7 @@ class Stream:
         """Why the stream closes: the client leaves, unless the API closes it before that."""
         self._pump: asyncio.Task[None] | None = None
         self._wrote_at = 0.0
+        self._sent_bytes = 0
         self._notice_at = math.inf
         """When the client is told that its run waits, unless an attempt has begun by then."""
 
@@ -149,6 +159,10 @@ class Stream:
                 await self._receipt.written()
         finally:
             await self._streams.hub.leave(self._subscription)
+
+    @property
+    def sent_bytes(self) -> int:
+        return self._sent_bytes
 
     def check(self, now: float, unix_time: float) -> None:
         """Does what is due though there is no news; `now` is of the monotonic clock."""
@@ -196,19 +210,26 @@ class Stream:
 
     async def _send_ready(self, data: bytes) -> None:
         subscription, send = self._subscription, self._send
+        heard_at = 0.0
         while True:
             if data:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
                 self._wrote_at = time.monotonic()
+                self._sent_bytes += len(data)
+                self._streams.sends += 1
+                if heard_at and not self._streams.sends % MEASURED_SENDS:
+                    RELAY_SECONDS.observe(self._wrote_at - heard_at)
+                heard_at = 0.0
             if subscription.ended:
                 return await self._finish("ended")
             if time.time() >= self._closes_at:
                 return await self._finish("token")
+            is_in_tail = subscription.is_in_tail
             chunk = await subscription.ready()
             if chunk is not None:
                 if self._receipt is not None:
                     self._receipt.note_received()
-                data = chunk.data
+                data, heard_at = chunk.data, subscription.followed.updated_at if is_in_tail else 0.0
             elif subscription.is_closing:
                 return await self._finish("drain")
             elif time.monotonic() >= self._notice_at:

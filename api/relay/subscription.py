@@ -50,6 +50,11 @@ class Subscription:
             raise JournalGone
         return chunk
 
+    @property
+    def is_in_tail(self) -> bool:
+        """Whether what follows the cursor was heard of as it came: else it is older, and read from the journal."""
+        return self.cursor >= self.followed.tail.start
+
     def at_hand(self) -> bytes:
         """What the tail has after the cursor, without a read of the journal; it may be nothing."""
         tail = self.followed.tail

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,8 +25,8 @@ def continues(cursor: Cursor, entry: Entry) -> bool:
     """Whether `entry` is the next after `cursor`, with no hole between; the seqs of an attempt have none.
 
     A journal begins with what admission wrote, so nothing but its first entry follows the start. An attempt that could
-    not take back what those before it showed follows no cursor of theirs. No attempt begins with its end: where one
-    seems to, its entries before the end were lost.
+    not take back what those before it showed follows no cursor of theirs, and one that did follows their last entry
+    alone. No attempt begins with its end: where one seems to, its entries before the end were lost.
     """
     attempt, seq = entry.cursor
     if seq == 1 and entry.field is Field.END:
@@ -35,7 +35,9 @@ def continues(cursor: Cursor, entry: Entry) -> bool:
         return entry.cursor == FIRST
     if attempt == cursor.attempt:
         return seq == cursor.seq + 1
-    return attempt > cursor.attempt and seq == 1 and not (entry.loses and cursor.attempt > 0)
+    if attempt < cursor.attempt or seq != 1 or (entry.loses and cursor.attempt > 0):
+        return False
+    return entry.field is not Field.ATTEMPT_START or entry.follows(cursor)
 
 
 def adjoins(cursor: Cursor, entry: Entry) -> bool:
@@ -113,9 +115,12 @@ class Tail:
     def is_lost_to(self, cursor: Cursor) -> bool:
         """Whether what follows does not continue what a client at the cursor was shown.
 
-        The tail itself may have taken it: such a client has come with a cursor that was beyond `last` then.
+        The tail itself may have taken it: such a client has come with a cursor that was beyond `last` then. Where the
+        cursor's entry has not come since, and later ones have, a failover has lost it.
         """
-        return 0 < cursor.attempt < self.lost_before
+        return 0 < cursor.attempt < self.lost_before or (
+            self.start < cursor < self.last and not self._holds(cursor)
+        )
 
     def after(self, cursor: Cursor) -> Chunk | None:
         """All that follows the cursor, or None where that is nothing. The cursor is not before `start`."""
@@ -123,6 +128,10 @@ class Tail:
         if index == len(self._positions):
             return None
         return Chunk(b"".join(self._frames[index:]), self.last, self.ended)
+
+    def _holds(self, cursor: Cursor) -> bool:
+        position = _position(cursor)
+        return self._positions[bisect_left(self._positions, position)] == position
 
     def _drop_older(self, max_bytes: int) -> None:
         dropped = 0

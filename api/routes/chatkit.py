@@ -7,7 +7,6 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
-from uuid import uuid4
 
 from chatkit.server import ChatKitServer
 from chatkit.store import NotFoundError
@@ -29,7 +28,9 @@ from starlette.responses import Response
 
 from relaykit.api.admission.parse import ParsedRequest, parse
 from relaykit.api.admission.submission import Submission
-from relaykit.api.auth.authenticator import Identity, locale_of
+from relaykit.api.auth.authenticator import locale_of
+from relaykit.api.auth.identity import Identity
+from relaykit.api.http.access_log import request_id_of
 from relaykit.api.http.context_headers import context_headers
 from relaykit.api.limits.caller_limits import Counted
 from relaykit.api.limits.request_body import read_body
@@ -56,6 +57,7 @@ from relaykit.shared.runs.run import new_run_id
 from relaykit.shared.site.checks import overrides
 from relaykit.shared.site.refusals import server_refusals
 from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.tracing.spans import span
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _KEYLESS = b"keyless\x00"
@@ -99,7 +101,9 @@ async def _stream(
         context=_context(request, resources, identity, parsed, run_id=run_id),
         request_hash=_request_hash(body, key),
         idempotency_key=key,
-        token=box.seal(run_id, identity.token) if resources.settings.forward_token and box else None,
+        token=box.seal(run_id, identity.token)
+        if resources.settings.forward_token and box and identity.token
+        else None,
         max_attempts=_max_attempts(request),
         queue_refusal=await counted.queue_refusal(),
         place=counted.place,
@@ -108,9 +112,10 @@ async def _stream(
     reservation = resources.limits.stream(identity)
     try:
         admission = resources.admission
-        submitted = await (
-            admission.submit(submission) if cursor is None else admission.resume(submission, cursor)
-        )
+        with span("admission"):
+            submitted = await (
+                admission.submit(submission) if cursor is None else admission.resume(submission, cursor)
+            )
     except BaseException:
         reservation.release()
         raise
@@ -130,10 +135,11 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
     try:
         with server_refusals():
             async with _one_action_at_a_time(resources, request, context):
-                return await user.run(
+                answer = await user.run(
                     lambda: _process(user, request, made), reaches_code=reaches_code(user, request)
                 )
     except NotFoundError as error:
+        await _note_gone(resources, request, context)  # where the answer to the first request was lost
         raise _not_found(request) from error
     except NotImplementedError as error:
         raise NotSupported from error
@@ -141,6 +147,14 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
         if isinstance(request, ThreadsSyncCustomActionReq) and error.args == (_NOT_A_WIDGET,):
             raise ItemMismatch("The sender of the action is not a widget.") from error
         raise
+    await _note_gone(resources, request, context)
+    return answer
+
+
+async def _note_gone(resources: Resources, request: NonStreamingReq, context: RequestContext) -> None:
+    """The journals of a thread that is gone from a store of the site's own go too; ours notes it itself."""
+    if isinstance(request, ThreadsDeleteReq) and not resources.user.is_store_ours:
+        await resources.runs.note_gone(context.owner, request.params.thread_id)
 
 
 async def _process(user: UserServer, request: NonStreamingReq, context: Any) -> bytes:
@@ -209,12 +223,12 @@ def _not_found(request: NonStreamingReq) -> ThreadNotFound | ItemNotFound | Atta
 def _context(
     request: Request, resources: Resources, identity: Identity, parsed: ParsedRequest, *, run_id: str | None
 ) -> RequestContext:
-    return resources.authenticator.context_from(
-        identity,
+    return identity.context(
+        resources.settings,
         metadata=parsed.metadata,
         headers=context_headers(request.headers, resources.settings),
         locale=locale_of(request.headers.get("accept-language")),
-        request_id=uuid4().hex,
+        request_id=request_id_of(request.scope),
         run_id=run_id,
     )
 

@@ -25,18 +25,42 @@ async def healthz(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/readyz", responses={200: _OK, **refusals(QueueUnavailable, DatabaseUnavailable, Draining)})
-async def readyz(request: Request) -> Response:
-    """Redis takes a write, PostgreSQL answers, and the process is not about to stop.
+_READY: Json = answer(
+    "It is ready. `warnings` is there where an operator has to look at something: `no_worker`, no worker takes runs; "
+    "`redis_unavailable`, no API reaches Redis; `database_read_only`, PostgreSQL takes no writes. Threads can be read.",
+    {
+        "type": "object",
+        "properties": {
+            "status": {"const": "ok"},
+            "warnings": {
+                "type": "array",
+                "items": {"enum": ["redis_unavailable", "database_read_only", "no_worker"]},
+            },
+        },
+        "required": ["status"],
+    },
+)
 
-    Raises QueueUnavailable, DatabaseUnavailable.
+
+@router.get("/readyz", responses={200: _READY, **refusals(QueueUnavailable, DatabaseUnavailable, Draining)})
+async def readyz(request: Request) -> Response:
+    """PostgreSQL answers, the process is not about to stop, and it reaches Redis, or no other API does.
+
+    Raises QueueUnavailable where another API reaches Redis, DatabaseUnavailable.
     """
     if getattr(request.app.state, "draining", False):
         return error_response(Draining())  # not raised: each probe would be a warning in the log
     resources = resources_of(request)
-    await resources.redis_check.ready()
+    reaches_redis = await resources.redis_reach.check()
     await resources.database.check()
-    return JSONResponse({"status": "ok"})
+    state = resources.queue_watch.state
+    warnings = {
+        "redis_unavailable": not reaches_redis,
+        "database_read_only": resources.database.is_read_only,
+        "no_worker": state is not None and state.claiming == 0,
+    }
+    told = [name for name, is_so in warnings.items() if is_so]
+    return JSONResponse({"status": "ok", **({"warnings": told} if told else {})})
 
 
 @router.get("/metrics", response_class=PlainTextResponse, responses=refusals())

@@ -4,21 +4,46 @@ from __future__ import annotations
 
 from typing import cast
 
+import structlog
 from fastapi import Request
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
 
-from relaykit.api.auth.authenticator import Identity, sole_header
+from relaykit.api.auth.authenticator import locale_of
+from relaykit.api.auth.identity import Identity
+from relaykit.api.http.access_log import request_id_of
+from relaykit.api.http.context_headers import context_headers
+from relaykit.api.http.request_trace import trace_of
 from relaykit.api.resources import Resources
+from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Cursor
+from relaykit.shared.log import who
 
 
-def resources_of(request: Request) -> Resources:
+def resources_of(request: HTTPConnection) -> Resources:
     return cast(Resources, request.state.resources)
 
 
-async def authenticated(request: Request) -> Identity:
-    """Raises Unauthenticated or IssuerUnavailable."""
-    header = sole_header(request.headers.getlist("authorization"))
-    return await resources_of(request).authenticator.authenticate(header)
+async def authenticated(request: HTTPConnection) -> Identity:
+    """Who makes the request. Raises as RequestAuthenticator.identify does."""
+    identity = await resources_of(request).authenticator.identify(request)
+    structlog.contextvars.bind_contextvars(**who(identity.owner))
+    if (trace := trace_of(request.scope)) is not None:
+        trace.note(**{f"relaykit.{name}": value for name, value in who(identity.owner).items()})
+    return identity
+
+
+async def caller_context(resources: Resources, scope: Scope) -> RequestContext:
+    """The verified caller of a request or WebSocket that is not ours. Raises as `authenticated` and the context do."""
+    request = HTTPConnection(scope)
+    identity = await authenticated(request)
+    return identity.context(
+        resources.settings,
+        metadata={},
+        headers=context_headers(request.headers, resources.settings),
+        locale=locale_of(request.headers.get("accept-language")),
+        request_id=request_id_of(scope),
+    )
 
 
 def last_event_id(request: Request) -> Cursor | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from relaykit.api.auth.authenticator import Identity
+from relaykit.api.auth.identity import Identity
 from relaykit.api.openapi.runs import ACTIVE, CANCEL, FOLLOW, SHOW
 from relaykit.api.resources import Resources
 from relaykit.api.routes.request import authenticated, last_event_id, resources_of

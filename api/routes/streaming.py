@@ -7,7 +7,8 @@ from functools import partial
 
 from starlette.requests import Request
 
-from relaykit.api.auth.authenticator import Identity
+from relaykit.api.auth.identity import Identity
+from relaykit.api.http.request_trace import trace_of
 from relaykit.api.limits.caller_limits import Reservation
 from relaykit.api.receipts import Receipt
 from relaykit.api.relay.response import RelayResponse
@@ -31,6 +32,8 @@ def relay(
 
     `written` are the first events of a journal that has just been made: they need not be read.
     """
+    if (trace := trace_of(request.scope)) is not None:
+        trace.link(run)
     is_get = request.method == "GET"
     # a cursor on a POST does not prove it: fetch-event-source sends one, and takes an early EOF for the answer's end
     can_resume = resumes(request) or (is_get and cursor > START)

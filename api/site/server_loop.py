@@ -182,6 +182,10 @@ class ServerLoop:
                 log.warning("the call that blocked the server's loop has returned", action="loop_unblocked")
             self._refuse_late_calls(stands)
 
+    def site_place(self) -> object:
+        """The line of the site's code in which the loop's thread stands."""
+        return self._watch.place()["place"]
+
     def _refuse_late_calls(self, stands: float) -> None:
         before = time.monotonic() - self._begin_seconds
         for call in list(self._calls):

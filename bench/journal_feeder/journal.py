@@ -19,7 +19,7 @@ TTL_SECONDS = 3_600.0
 LEASE_MS = 3_600_000
 HOLDER = "bench"
 ENTRIES_BEFORE = 2
-"""Of the attempt: the mark and the item."""
+"""Of the attempt: its start and the item."""
 
 _journals = Journals(Redis(), JournalTtl(unfinished_seconds=TTL_SECONDS, ended_seconds=TTL_SECONDS))
 """Connected to nothing: it only knows the calls."""
@@ -37,7 +37,7 @@ class FeederJournal:
         self._next_seq = 1
 
     def begin(self, pipe: Pipe) -> None:
-        """The script, the lease, admission's entry, the attempt's mark, and the item that the deltas belong to."""
+        """The script, the lease, admission's entry, the attempt start, and the item that the deltas belong to."""
         pipe.command("SCRIPT", "LOAD", script(APPEND))
         pipe.command("SET", keys.lease(self._run_id), HOLDER, "PX", LEASE_MS)
         self._write(pipe, 0, 1, [(Field.EVENT, self._created)])

@@ -31,6 +31,7 @@ FAMILIES = (
     "publisher",
     "whole_stack",
     "cost",
+    "site_app",
     "idle",
     "resume",
     "growth",

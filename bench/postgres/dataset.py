@@ -107,6 +107,11 @@ INSERT INTO attachment_garbage (object_key, due_at)
 SELECT 'gone_' || n, now() + interval '1 hour' FROM generate_series(1, %(threads)s) AS n
 """
 
+IMPORTED = """
+INSERT INTO imported_threads (thread_id, tenant, owner, source_digest, stored_digest)
+SELECT id, tenant, owner, 'x', 'y' FROM threads
+"""
+
 # Oldest first. Of the threads used last each has an active run; those that wait stand behind the running ones.
 RUNS = """
 INSERT INTO runs (id, tenant, owner, thread_id, kind, input, context, anchor_item_id, status, attempt, idempotency_key,
@@ -155,6 +160,11 @@ FROM runs, generate_series(1, 30) AS n WHERE status = 'running'
 """
 
 
+OPERATOR_ACTS = """
+INSERT INTO operator_acts (actor, act, target, outcome)
+SELECT 'ann@host', 'cancel', id, 'cancelled' FROM runs
+"""
+
 # Of each thread in which nothing is active.
 AWAITED_CALLS = """
 INSERT INTO awaited_calls (tenant, owner, thread_id, run_id, item_id, until_at)
@@ -162,6 +172,13 @@ SELECT DISTINCT ON (tenant, owner, thread_id) tenant, owner, thread_id, id, id |
 FROM runs
 WHERE thread_id NOT IN (SELECT thread_id FROM runs WHERE status IN ('waiting', 'queued', 'running'))
 ORDER BY tenant, owner, thread_id, seq DESC
+"""
+
+# The oldest are of runs that go on.
+GONE_RUNS = """
+INSERT INTO gone_runs (run_id, deleted_at)
+SELECT 'gone_' || n, now() - interval '1 hour' FROM generate_series(1, %(runs)s) AS n
+UNION ALL SELECT id, now() - interval '2 hours' FROM runs WHERE status IN ('waiting', 'queued', 'running')
 """
 
 
@@ -177,10 +194,13 @@ def fill(database_url: str, size: Size) -> None:
             UNSENT,
             UPLOADS,
             GARBAGE,
+            IMPORTED,
             RUNS,
             UNDO_ITEMS,
             UNDO_FIELDS,
             AWAITED_CALLS,
+            GONE_RUNS,
+            OPERATOR_ACTS,
         ):
             connection.execute(statement, size.parameters)
         connection.execute("VACUUM ANALYZE")

@@ -40,10 +40,11 @@ def work(connection: psycopg.Connection[Any], case: Case, mode: PlanMode) -> Wor
     with connection.transaction(force_rollback=True):
         connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
         connection.execute(f"PREPARE explained AS {case.sql}")
+        given = f"({literals(case.parameters)})" if case.parameters else ""
         try:
             before = _scans(connection)
             row = connection.execute(
-                f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) EXECUTE explained ({literals(case.parameters)})"
+                f"EXPLAIN (ANALYZE, TIMING OFF, BUFFERS, FORMAT JSON) EXECUTE explained {given}"
             ).fetchone()
             after = _scans(connection)
         finally:

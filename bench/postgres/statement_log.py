@@ -18,8 +18,8 @@ LOGGED = re.compile(r"^(\S+) LOG:  (?:statement|execute [^:]+): (.*(?:\n\t.*)*)"
 APPLICATION_NAME = "relaykit"
 """Of the product's sessions."""
 FLUSH_SECONDS = 0.2
-REAPER_TURN = "SET LOCAL idle_in_transaction_session_timeout"
-STATEMENTS_OF_TURN = 4
+REAPER_ROUND = "SET LOCAL idle_in_transaction_session_timeout"
+STATEMENTS_OF_ROUND = 4
 """BEGIN, this, the lock and COMMIT, beside the sweeps."""
 
 
@@ -50,8 +50,8 @@ class StatementLog:
             file.seek(before)
             text = file.read().decode(errors="replace")
         said = [_plain(match[2]) for match in LOGGED.finditer(text) if match[1] == APPLICATION_NAME]
-        turns = sum(statement.startswith(REAPER_TURN) for statement in said)
-        found.count = sum(statement not in SWEEPS for statement in said) - STATEMENTS_OF_TURN * turns
+        rounds = sum(statement.startswith(REAPER_ROUND) for statement in said)
+        found.count = sum(statement not in SWEEPS for statement in said) - STATEMENTS_OF_ROUND * rounds
 
 
 def _plain(statement: str) -> str:

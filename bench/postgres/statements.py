@@ -8,18 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any, Final
+from uuid import UUID
 
 from bench.postgres.dataset import CALLER, LONG_THREAD, OLD_DAYS, Size
-from relaykit.api import receipts
+from relaykit.api import receipts, redis_reach
 from relaykit.api.admission import admission_rows
 from relaykit.api.admission.admission_rows import MAX_SAME_BODY
 from relaykit.api.receipts import REPEAT_SECONDS
 from relaykit.api.relay import liveness_probe
+from relaykit.shared import gone_runs
 from relaykit.shared.attachments import objects as attachment_objects
 from relaykit.shared.attachments import store as attachments
 from relaykit.shared.attachments.store import UNSENT_SECONDS
+from relaykit.shared.operating import (
+    acts,
+    audit,
+    clocks,
+    database_figures,
+    erasure,
+    queue_figures,
+    run_details,
+    run_lists,
+    thread_reading,
+)
 from relaykit.shared.postgres import locks
 from relaykit.shared.runs import awaited_calls
 from relaykit.shared.runs import statements as runs_sql
@@ -27,6 +41,8 @@ from relaykit.shared.runs.run import MAX_UNCOUNTED_ATTEMPTS, Status, sources
 from relaykit.shared.threads import statements as store_sql
 from relaykit.shared.threads import undo_statements as undo_sql
 from relaykit.shared.threads.store import PAGE_MAX_BYTES
+from relaykit.thread_import import attachments as import_attachments
+from relaykit.thread_import import rows as import_rows
 from relaykit.worker.execution import attempt_rows
 from relaykit.worker.reaper import reaper, sweeps
 
@@ -35,6 +51,7 @@ MODULES: Final = (
     runs_sql,
     admission_rows,
     receipts,
+    redis_reach,
     liveness_probe,
     attempt_rows,
     awaited_calls,
@@ -43,6 +60,18 @@ MODULES: Final = (
     attachments,
     attachment_objects,
     sweeps,
+    gone_runs,
+    erasure,
+    thread_reading,
+    import_rows,
+    import_attachments,
+    queue_figures,
+    run_lists,
+    run_details,
+    audit,
+    acts,
+    clocks,
+    database_figures,
 )
 VERBS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 PAGE: Final = 20
@@ -87,6 +116,9 @@ def cases(size: Size) -> list[Case]:
         *_of_the_store(size),
         *_of_undo(size),
         *_of_attachments(size),
+        *_of_the_import(),
+        *_of_erasure(),
+        *_of_the_operator(size),
     ]
 
 
@@ -116,17 +148,22 @@ def _of_runs(size: Size) -> list[Case]:
         ),
         Case("runs.statements.BY_ID", (running, *CALLER)),
         Case("admission.admission_rows.BY_KEY", (*CALLER, "key_run_10_2")),
+        Case("admission.admission_rows.MAKE_DURABLE", (running, *CALLER)),
         Case("admission.admission_rows.UNRECEIVED", (*CALLER, "\\x02", REPEAT_SECONDS)),
         Case("admission.admission_rows.SAME_BODY", (*CALLER, "\\x02", 3_600, MAX_SAME_BODY)),
         Case("api.receipts.NOTE_RECEIVED", ([running, queued, waiting],)),
+        Case("api.redis_reach.TELL", ()),
+        Case("api.redis_reach.LOOK", ()),
         Case("runs.statements.ACTIVE", thread),
         Case("runs.statements.ACTIVE", (*behind, f"thr_{size.threads}"), "one waits behind it"),
+        Case("admission.admission_rows.NEWEST", thread),
         Case("admission.admission_rows.UNFINISHED_COUNT", CALLER),
         Case("admission.admission_rows.UNFINISHED", (*thread, None)),
         Case("admission.admission_rows.UNFINISHED", (*thread, running), "before a run"),
         Case("admission.admission_rows.RUN_ANSWERING", (*thread, "msg_none")),
         Case(
-            "execution.attempt_rows.START", (queued, sources(Status.RUNNING), False, MAX_UNCOUNTED_ATTEMPTS)
+            "execution.attempt_rows.START",
+            (queued, sources(Status.RUNNING), False, MAX_UNCOUNTED_ATTEMPTS, str(UUID(int=1))),
         ),
         Case("execution.attempt_rows.STATUS", (running,)),
         Case("runs.statements.FINISH", (running, 1, "completed", None, sources(Status.COMPLETED))),
@@ -143,6 +180,7 @@ def _of_runs(size: Size) -> list[Case]:
         Case("postgres.locks.THREAD_LOCK", thread),
         Case("runs.statements.SET_ANCHOR", (running, "msg_1")),
         Case("runs.statements.SET_INPUT", (running, "{}")),
+        Case("runs.statements.NOTE_GONE", (*CALLER, "thr_10")),
     ]
 
 
@@ -179,6 +217,9 @@ def _of_sweeps(size: Size) -> list[Case]:
         Case("reaper.sweeps.OLD_THREADS", (stays, None, "", page)),
         Case("reaper.sweeps.LOCK_OLD_THREADS", ([f"thr_{number}" for number in range(1, 1 + page)],)),
         Case("reaper.sweeps.DELETE_THREADS", (stays, [f"thr_{number}" for number in range(1, 1 + page)])),
+        Case("shared.gone_runs.DUE", (gone_runs.FOLLOWED_SECONDS, reaper.ASKED_AT_ONCE, ["gone_10"])),
+        Case("shared.gone_runs.POSTPONE", (["gone_10"], 3600)),
+        Case("shared.gone_runs.FORGET", ([f"gone_{number}" for number in range(1, 50)] + old[:50],)),
     ]
 
 
@@ -255,8 +296,105 @@ def _of_attachments(size: Size) -> list[Case]:
         Case("attachments.objects._RELEASE", ("atc_20", "key_20")),
         Case("attachments.objects._COMPLETE", ("atc_10", "gone_10", 1000)),
         Case("attachments.objects._FORGET_GARBAGE", ("gone_10",)),
-        Case("attachments.objects._DUE_GARBAGE", (100,)),
-        Case("attachments.objects._POSTPONE_GARBAGE", ("gone_10", 3600)),
+        Case("attachments.objects._DUE_GARBAGE", (100, [])),
+        Case("attachments.objects._NOTED_GARBAGE", (["gone_10"],)),
+        Case("attachments.objects._POSTPONE_GARBAGE", (["gone_10"], 3600)),
+    ]
+
+
+def _of_the_import() -> list[Case]:
+    thread = (LONG_THREAD, *CALLER)
+    return [
+        Case("thread_import.rows.LOCK", thread),
+        Case("thread_import.rows.STATE", thread),
+        Case("thread_import.rows.STATE", ("thr_10", *CALLER), "of a short thread"),
+        Case("thread_import.rows.INSERT_THREAD", ("thr_new", *CALLER, "{}")),
+        Case("thread_import.rows.UPDATE_THREAD", ("thr_10", *CALLER, "{}")),
+        Case("thread_import.rows.LOCK_ITEMS", thread),
+        Case("thread_import.rows.WRITE_ITEMS", ("thr_10", *CALLER, ["msg_new"], ["1"])),
+        Case("thread_import.rows.DELETE_LEFT", ("thr_10", *CALLER, 1)),
+        Case("thread_import.rows.COUNT", thread),
+        Case("thread_import.rows.NOTE", (*thread, "digest")),
+        Case("thread_import.attachments.REGISTER", ("atc_new", *CALLER, "{}", 1_000)),
+    ]
+
+
+def _of_the_operator(size: Size) -> list[Case]:
+    every, ends = sorted(status.value for status in Status), ["cancelled", "failed"]
+    running = f"run_long_{size.long_runs}"
+    user, hour = CALLER[1], 3600
+    any_time: tuple[Parameter, ...] = (None, None)
+    top: tuple[Parameter, ...] = (None, None)
+    deep = ((datetime.now(UTC) - timedelta(days=20)).isoformat(), "run_1")
+    return [
+        Case("operating.queue_figures.UNFINISHED", ()),
+        Case("operating.queue_figures.BUSIEST", (10,)),
+        Case("operating.run_lists.BY_STATUS", (every, *any_time, None, None, None, None, PAGE, *top)),
+        Case(
+            "operating.run_lists.BY_STATUS",
+            (every, None, hour, None, None, None, None, PAGE, *top),
+            "older ones",
+        ),
+        Case("operating.run_lists.BY_ERROR", (ends, hour, None, "timeout", None, None, None, PAGE, *top)),
+        Case("operating.run_lists.BY_TENANT", (every, *any_time, None, "acme", None, None, PAGE, *top)),
+        Case("operating.run_lists.BY_USER", (every, *any_time, None, None, user, None, PAGE, *top)),
+        Case(
+            "operating.run_lists.BY_USER",
+            (every, *any_time, None, None, "nobody", None, PAGE, *top),
+            "of nobody",
+        ),
+        Case("operating.run_lists.BY_THREAD", (every, *any_time, None, None, None, LONG_THREAD, PAGE, *top)),
+        Case(
+            "operating.run_lists.BY_STATUS", (every, *any_time, None, None, None, None, PAGE, *deep), "deep"
+        ),
+        Case(
+            "operating.run_lists.BY_TENANT", (every, *any_time, None, "acme", None, None, PAGE, *deep), "deep"
+        ),
+        Case("operating.run_lists.BY_USER", (every, *any_time, None, None, user, None, PAGE, *deep), "deep"),
+        Case("operating.run_lists.BY_ID", (every, *any_time, None, None, None, None, PAGE, *top, running)),
+        Case("operating.run_lists.ENDED_LATELY", (hour,)),
+        Case("operating.run_details.FIND", (running,)),
+        Case("operating.run_details.ROW", (running,)),
+        Case("operating.run_details.CONTENT", (running,)),
+        Case("operating.audit.NOTE", ("ann@host", "cancel", running, None)),
+        Case("operating.audit.SET_OUTCOME", (1, "cancelled")),
+        Case("operating.audit.ON_TARGET", (running, PAGE)),
+        Case("operating.audit.NEWEST", (PAGE,)),
+        Case("operating.acts.CANCEL", ("run_waiting_0",)),
+        Case("operating.clocks.NOW", ()),
+        Case("operating.database_figures.STATE", ()),
+        Case("operating.acts.END_WAIT", (*CALLER, LONG_THREAD, running)),
+    ]
+
+
+def _of_erasure() -> list[Case]:
+    page = thread_reading.PAGE
+    long, short = (*CALLER, LONG_THREAD), (*CALLER, "thr_10")
+    run_ids = [f"run_{number}0_1" for number in range(1, 1 + erasure.ERASED_AT_ONCE)]
+    return [
+        Case("operating.thread_reading.OWNER_OF_THREAD", ("thr_10",)),
+        Case("operating.thread_reading.OWNERS_OF_RUNS", ("thr_10",)),
+        Case("operating.thread_reading.SHOWN", long),
+        Case("operating.thread_reading.KNOWN", CALLER),
+        Case("operating.thread_reading.KNOWN", ("", "nobody"), "of nobody"),
+        Case("operating.thread_reading.THREAD_IDS", (*CALLER, 0, page)),
+        Case("operating.thread_reading.ITEMS", (*long, 0, page)),
+        Case("operating.thread_reading.RUNS_OF_THREAD", (*long, 0, page)),
+        Case("operating.thread_reading.OTHER_RUNS", (*CALLER, "9999-01-01", "", page), "last page"),
+        Case("operating.thread_reading.ATTACHMENTS_OF_THREAD", (*short, "", page)),
+        Case("operating.thread_reading.UNSENT", (*CALLER, "", page)),
+        Case("operating.erasure.END_OF_THREAD", long),
+        Case("operating.erasure.END_OF_USER", CALLER),
+        Case("operating.erasure.RUN_IDS_OF_THREAD", long),
+        Case("operating.erasure.RUN_IDS_OF_USER", (*CALLER, erasure.ERASED_AT_ONCE, None, "")),
+        Case("operating.erasure.CANCELLED", (*CALLER, run_ids)),
+        Case("operating.erasure.LOCK_ROW", long),
+        Case("operating.erasure.COUNT_THREAD", long),
+        Case("operating.erasure.ERASE_IMPORT", short),
+        Case("operating.erasure.ERASE_IMPORTS", ("", "owner_1")),
+        Case("operating.erasure.ERASE_UNSENT", CALLER),
+        Case("operating.erasure.COUNT_LEFT", (run_ids,)),
+        Case("operating.erasure.NOTE_GONE_RUNS", (run_ids,)),
     ]
 
 

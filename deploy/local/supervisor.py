@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 import sys
 import time
@@ -55,8 +54,8 @@ class Processes:
         self.fleet: Fleet | None = None
 
     def kill(self) -> None:
-        for child in self.fleet.children if self.fleet else ():
-            child.send(signal.SIGKILL)
+        if self.fleet is not None:
+            self.fleet.kill()
 
 
 def run(environ: Mapping[str, str], stop: StopRequest, processes: Processes, *, reload: bool = False) -> None:
@@ -95,7 +94,6 @@ def _run(
             stack.enter_context(readiness()),
             terminal,
             settings.drain_seconds + STOP_MARGIN_SECONDS,
-            keeps_standbys=reload,
         )
         processes.fleet = fleet
         terminal.say("Starting the API and the workers ...")
@@ -103,6 +101,8 @@ def _run(
             fleet.start()
             wait_until(lambda: fleet.is_ready, "The API and the workers are ready", running.children, stop)
             terminal.say(f"Relaykit is ready: {settings.address}/")
+            if "CHATKIT_APP" in given:  # which may have a page of its own there
+                terminal.say(f"To try the chat: {settings.address}/demo")
             _keep_going(fleet, changes, running, stop)
         finally:
             fleet.stop(settings.shutdown_delay_seconds)
@@ -167,9 +167,10 @@ def _roles(settings: LocalSettings, listening: ExitStack) -> list[Role]:
 
 def _role(side: str, index: int, variable: str, host: str, port: int | None, listening: ExitStack) -> Role:
     if port is None:
-        return Role(f"{side} {index}", side, {})
+        return Role(f"{side} {index}", side, f"relaykit.{side}", {})
     listener = listening.enter_context(_listener(host, port, variable))
-    return Role(f"{side} {index}", side, {variable: str(port), "LISTEN_FDS": "1"}, listener.fileno())
+    own = {variable: str(port), "LISTEN_FDS": "1"}
+    return Role(f"{side} {index}", side, f"relaykit.{side}", own, listener.fileno())
 
 
 def _environment(

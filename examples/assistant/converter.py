@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from agents import TResponseInputItem
 from chatkit.agents import ThreadItemConverter
 from chatkit.types import (
+    AssistantMessageItem,
     ClientToolCallItem,
     HiddenContextItem,
     StructuredInputItem,
@@ -25,23 +27,41 @@ from openai.types.responses import (
 from openai.types.responses.response_input_item_param import FunctionCallOutput, Message
 
 from relaykit.examples.assistant.attachments import AttachmentReader
+from relaykit.examples.assistant.corpus import Corpus
 from relaykit.examples.assistant.untrusted import Fence, cut
 
 MAX_MESSAGE_CHARS = 32_000
 MAX_BLOCK_CHARS = 8_000
+MAX_PAGES = 5
+"""Pages of the docs that one message brings in full; of further ones the model gets the name."""
 
 
 class AssistantConverter(ThreadItemConverter):
     """Understands all that a ChatKit composer can send; the SDK's own raises on attachments and tags."""
 
-    def __init__(self, attachments: AttachmentReader, fence: Fence) -> None:
+    def __init__(
+        self,
+        attachments: AttachmentReader,
+        fence: Fence,
+        corpus: Corpus | None = None,
+        feedback: Mapping[str, str] | None = None,
+    ) -> None:
         self._attachments = attachments
         self._fence = fence
+        self._corpus = corpus
+        self._feedback = feedback or {}
 
     async def attachment_to_message_content(self, attachment: Any) -> ResponseInputContentParam:
         return await self._attachments.content_of(attachment)
 
     async def tag_to_message_content(self, tag: UserMessageTagContent) -> ResponseInputContentParam:
+        """A page of the docs as its text, which is looked up here; anything else as what the browser says of it."""
+        sections = self._corpus.sections_of(tag.id) if self._corpus else []
+        if sections:
+            known = "\n\n".join(f"{section.title}\n{section.text}" for section in sections)
+            return _text_part(
+                self._fence.block("page", cut(known, MAX_BLOCK_CHARS), {"name": cut(tag.id, 200)})
+            )
         mention = {"id": tag.id, "text": tag.text, "group": tag.group, "data": tag.data}
         return _text_part(self._fence.block("mention", _json(mention), {"name": cut(tag.text, 200)}))
 
@@ -49,12 +69,41 @@ class AssistantConverter(ThreadItemConverter):
         self, item: UserMessageItem, is_last_message: bool = True
     ) -> list[TResponseInputItem]:
         """The quote stays with its message in later turns too; the SDK shows only the newest one."""
-        bounded = item.model_copy(update={"quoted_text": None, "content": _bounded(item.content)})
+        bounded = item.model_copy(update={"quoted_text": None, "content": self._bounded(item.content)})
         converted = await super().user_message_to_input(bounded, is_last_message)
         messages = converted if isinstance(converted, list) else [converted] if converted else []
         if item.quoted_text:
             quote = self._fence.block("quote", cut(item.quoted_text, MAX_BLOCK_CHARS))
             messages.append(_message(f"The message above is about this passage:\n{quote}"))
+        return messages
+
+    def _bounded(self, content: list[UserMessageContent]) -> list[UserMessageContent]:
+        """Each mention once, and MAX_PAGES pages at most: a page may be a thousand times as long as its mention."""
+        bounded: list[UserMessageContent] = []
+        mentioned: set[str] = set()
+        pages = 0
+        for part in content:
+            if isinstance(part, UserMessageTextContent):
+                bounded.append(UserMessageTextContent(text=cut(part.text, MAX_MESSAGE_CHARS)))
+            elif isinstance(part, UserMessageTagContent):
+                if part.id in mentioned:
+                    continue
+                mentioned.add(part.id)
+                is_page = bool(self._corpus and self._corpus.sections_of(part.id))
+                pages += is_page
+                is_named = is_page and pages > MAX_PAGES
+                bounded.append(UserMessageTextContent(text=f"@{cut(part.text, 200)}") if is_named else part)
+            else:
+                bounded.append(part)
+        return bounded
+
+    async def assistant_message_to_input(self, item: AssistantMessageItem) -> list[TResponseInputItem]:
+        """With what the user thinks of it."""
+        converted = await super().assistant_message_to_input(item)
+        messages = converted if isinstance(converted, list) else [converted] if converted else []
+        if kind := self._feedback.get(item.id):
+            block = self._fence.block("feedback", kind)
+            messages.append(_message(f"The user's feedback on the answer above:\n{block}"))
         return messages
 
     async def hidden_context_to_input(self, item: HiddenContextItem) -> TResponseInputItem:
@@ -97,15 +146,6 @@ class AssistantConverter(ThreadItemConverter):
                 output=cut(_json(item.output), MAX_BLOCK_CHARS),
             ),
         ]
-
-
-def _bounded(content: list[UserMessageContent]) -> list[UserMessageContent]:
-    return [
-        UserMessageTextContent(text=cut(part.text, MAX_MESSAGE_CHARS))
-        if isinstance(part, UserMessageTextContent)
-        else part
-        for part in content
-    ]
 
 
 def _message(text: str) -> Message:

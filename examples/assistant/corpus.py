@@ -48,10 +48,26 @@ class Corpus:
 
     def __init__(self, sections: Iterable[Section]) -> None:
         self.sections: Sequence[Section] = tuple(sections)
+        self._by_source: dict[str, list[Section]] = {}
+        for section in self.sections:
+            for source in {section.id, section.path}:
+                self._by_source.setdefault(source, []).append(section)
         self._terms = [_section_terms(section) for section in self.sections]
         self._lengths = [sum(terms.values()) for terms in self._terms]
         self._mean_length = sum(self._lengths) / len(self._lengths) if self._lengths else 0.0
         self._found_in = Counter(term for terms in self._terms for term in terms)
+
+    @property
+    def pages(self) -> dict[str, str]:
+        """The titles of the files, by their paths."""
+        found: dict[str, str] = {}
+        for section in self.sections:
+            found.setdefault(section.path, section.title.partition(" / ")[0])
+        return found
+
+    def sections_of(self, source: str) -> Sequence[Section]:
+        """A section, by its id, or all of a file, by its path; none where there is no such."""
+        return self._by_source.get(source, [])
 
     @classmethod
     def read(cls, root: Path) -> Corpus:

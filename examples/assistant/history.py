@@ -41,6 +41,14 @@ async def load_history(
     return [entry for group in reversed(groups) for entry in group]
 
 
+async def answered_message(
+    store: Store[RequestContext], thread_id: str, context: RequestContext
+) -> UserMessageItem | None:
+    """The message that a turn without one goes on from: the newest, so that its model goes on too."""
+    page = await store.load_thread_items(thread_id, None, MAX_ITEMS, "desc", context)
+    return next((item for item in page.data if isinstance(item, UserMessageItem)), None)
+
+
 async def _newest_items(
     store: Store[RequestContext], thread_id: str, message: UserMessageItem | None, context: RequestContext
 ) -> list[ThreadItem]:

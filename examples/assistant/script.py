@@ -30,6 +30,19 @@ class Call:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
+CHECKLIST: dict[str, Any] = {
+    "title": "Try it out",
+    "steps": ["Send a message", "Reload the page in mid-answer", "Open the thread in a second tab"],
+}
+QUESTIONS: dict[str, Any] = {
+    "questions": [
+        {"question": "Where will it run?", "options": ["One host", "Several hosts", "Kubernetes"]},
+        {"question": "What do you want to know first?", "options": []},
+    ]
+}
+WIDGETS = {"form": r"\bform\b", "list": r"\blist\b", "figures": r"\b(figures|chart|table)\b"}
+"""The kinds of show_widget, each with the words that ask for it."""
+
 Reply = Say | Call
 Rule = Callable[[ParsedPrompt, "Situation"], Reply | None]
 
@@ -38,12 +51,18 @@ Rule = Callable[[ParsedPrompt, "Situation"], Reply | None]
 class Situation:
     tools: Collection[str]
     deltas_per_second: float
+    tool_choice: str | None = None
+    """The tool that has to be called now."""
+    is_brief: bool = False
 
 
 def reply_to(prompt: ParsedPrompt, situation: Situation) -> Reply:
     """The first rule that knows an answer."""
+    tool = situation.tool_choice
+    if tool is not None and tool in situation.tools:
+        return Call(tool, _arguments(tool, prompt))
     if prompt.output is not None:
-        return _after_tool(prompt.output)
+        return _after_tool(prompt.output, situation)
     for rule in RULES:
         reply = rule(prompt, situation)
         if reply is not None and (isinstance(reply, Say) or reply.tool in situation.tools):
@@ -51,9 +70,24 @@ def reply_to(prompt: ParsedPrompt, situation: Situation) -> Reply:
     return _introduction(prompt)
 
 
+def _arguments(tool: str, prompt: ParsedPrompt) -> dict[str, Any]:
+    """What a tool is called with that the user has chosen, whatever the message says."""
+    match tool:
+        case "search_docs":
+            return {"query": prompt.last.question[:300] or "overview"}
+        case "show_checklist":
+            return CHECKLIST
+        case "show_widget":
+            return {"kind": next((kind for kind in WIDGETS if _asks(prompt, WIDGETS[kind])), "form")}
+        case "ask_user":
+            return QUESTIONS
+        case _:
+            return {}
+
+
 def _named_tool(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
     named = re.search(r"\b(?:call|use) (?:the )?(?:tool )?`?(\w+)", prompt.last.question)
-    return Call(named[1]) if named and named[1] in situation.tools else None
+    return Call(named[1], _arguments(named[1], prompt)) if named and named[1] in situation.tools else None
 
 
 def _answers(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
@@ -103,10 +137,29 @@ def _time(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
 
 
 def _card(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
-    if not _asks(prompt, r"\bwidget\b|\bcard\b|\bchecklist\b"):
+    return Call("show_checklist", CHECKLIST) if _asks(prompt, r"\bwidget\b|\bcard\b|\bchecklist\b") else None
+
+
+def _widget(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    if _is_question(prompt) or not _asks(prompt, r"\b(show|give|draw)\b"):
         return None
-    steps = ["Send a message", "Reload the page in mid-answer", "Open the thread in a second tab"]
-    return Call("show_checklist", {"title": "Try it out", "steps": steps})
+    kind = next((kind for kind in WIDGETS if _asks(prompt, WIDGETS[kind])), None)
+    return Call("show_widget", {"kind": kind}) if kind else None
+
+
+def _questions(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    return Call("ask_user", QUESTIONS) if _asks(prompt, r"\bask me\b") else None
+
+
+def _feedback(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
+    """What the thumbs of this conversation came to."""
+    if not _asks(prompt, r"\bfeedback\b|\bthumbs\b"):
+        return None
+    given = [
+        block.text for message in prompt.messages for block in message.blocks if block.kind == "feedback"
+    ]
+    count = {kind: given.count(kind) for kind in ("positive", "negative")}
+    return Say(f"Of my answers you liked {count['positive']} and disliked {count['negative']}.")
 
 
 def _page(prompt: ParsedPrompt, situation: Situation) -> Reply | None:
@@ -156,16 +209,21 @@ RULES: tuple[Rule, ...] = (
     _remember,
     _time,
     _page,
+    _feedback,
+    _questions,
+    _widget,
     _card,
     _effect,
     _docs,
 )
 
 
-def _after_tool(output: ToolOutput) -> Reply:
+def _after_tool(output: ToolOutput, situation: Situation) -> Reply:
     match output.tool:
         case "search_docs":
-            return Say(_quoted(json.loads(output.output)))
+            return Say(_quoted(json.loads(output.output), situation))
+        case "show_widget":
+            return Say("Try it: I answer what you do there.")
         case "show_checklist":
             return Say("Here is a card. Its buttons tick the steps off.")
         case "highlight" | "open_page":
@@ -176,10 +234,13 @@ def _after_tool(output: ToolOutput) -> Reply:
             return Say(f"`{output.tool}` says:\n\n> {output.output}")
 
 
-def _quoted(excerpts: list[dict[str, Any]]) -> str:
+def _quoted(excerpts: list[dict[str, Any]], situation: Situation) -> str:
     if not excerpts:
         return "The docs hold nothing about that. Ask me about something else, or for a *long answer*."
     best, *others = excerpts
+    if situation.is_brief:
+        sentence = re.split(r"(?<=[.!?])\s", " ".join(best["text"].split()), maxsplit=1)[0]
+        return f"{sentence} [{best['number']}]"
     quote = "\n".join(f"> {line}" for line in best["text"].splitlines())
     answer = f"From **{best['heading']}** [{best['number']}]:\n\n{quote}"
     if others:
@@ -200,6 +261,8 @@ def _seen(message: Message) -> list[str]:
             lines.append(f"- an attachment, {block.name}: {first_line}")
         elif block.kind == "mention":
             lines.append(f"- a mention of {block.name}")
+        elif block.kind == "page":
+            lines.append(f"- the page {block.name}: {first_line}")
         elif block.kind == "quote":
             lines.append(f"- a quote: {first_line}")
     return lines
@@ -213,6 +276,7 @@ def _introduction(prompt: ParsedPrompt) -> Reply:
         "- *how a run is cancelled*: I search the docs and cite them\n"
         "- for a *long answer*, or one *for 30 seconds*: reload the page meanwhile\n"
         "- for a *checklist card*, or *what time it is*\n"
+        "- to *show a form*, *a list* or *figures*, or to *ask you* something\n"
         "- to *highlight* a word or *open* a page\n"
         "- *what I remember*, or *which page* you are on\n"
     )

@@ -40,11 +40,13 @@ class ScriptedFailure(Exception):
 class ScriptedModel(Model):
     """Says the same to the same input; only the ids of its items are new each time, as a real model's are.
 
-    `delta_seconds` lie between two deltas, measured from the first, so that a slow reader does not slow the pace.
+    `delta_seconds` lie between two deltas, measured from the first, so that a slow reader does not slow the pace. One
+    that `is_brief` quotes one sentence where the other quotes a paragraph.
     """
 
-    def __init__(self, *, delta_seconds: float) -> None:
+    def __init__(self, *, delta_seconds: float, is_brief: bool = False) -> None:
         self._delta_seconds = delta_seconds
+        self._is_brief = is_brief
 
     async def get_response(
         self,
@@ -60,7 +62,7 @@ class ScriptedModel(Model):
         conversation_id: str | None,
         prompt: ResponsePromptParam | None,
     ) -> ModelResponse:
-        reply = self._reply(system_instructions, input, tools)
+        reply = self._reply(system_instructions, input, model_settings, tools)
         if isinstance(reply, Say) and reply.fails_after is not None:
             raise ScriptedFailure
         output = _call(reply) if isinstance(reply, Call) else message(_new_id("msg"), reply.text)
@@ -80,7 +82,7 @@ class ScriptedModel(Model):
         conversation_id: str | None,
         prompt: ResponsePromptParam | None,
     ) -> AsyncIterator[TResponseStreamEvent]:
-        reply = self._reply(system_instructions, input, tools)
+        reply = self._reply(system_instructions, input, model_settings, tools)
         if isinstance(reply, Call):
             for event in call_events(_call(reply)):
                 yield event
@@ -101,7 +103,11 @@ class ScriptedModel(Model):
         await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
 
     def _reply(
-        self, instructions: str | None, input: str | list[TResponseInputItem], tools: Sequence[Tool]
+        self,
+        instructions: str | None,
+        input: str | list[TResponseInputItem],
+        settings: ModelSettings,
+        tools: Sequence[Tool],
     ) -> Reply:
         items: list[TResponseInputItem] = (
             [{"role": "user", "content": input}] if isinstance(input, str) else input
@@ -109,6 +115,8 @@ class ScriptedModel(Model):
         situation = Situation(
             tools={tool.name for tool in tools},
             deltas_per_second=1 / (self._delta_seconds or DEFAULT_DELTA_SECONDS),
+            tool_choice=settings.tool_choice if isinstance(settings.tool_choice, str) else None,
+            is_brief=self._is_brief,
         )
         return reply_to(parse_prompt(instructions, items), situation)
 

@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import Annotated
 
 from agents import FunctionTool, RunContextWrapper, StopAtTools, Tool, function_tool
 from chatkit.agents import ClientToolCall
-from chatkit.types import ClientEffectEvent, ProgressUpdateEvent
-from pydantic import Field
+from chatkit.types import (
+    ClientEffectEvent,
+    ProgressUpdateEvent,
+    StructuredInputFreeform,
+    StructuredInputItem,
+    StructuredInputMultipleChoice,
+    StructuredInputMultipleChoiceOption,
+    ThreadItemDoneEvent,
+)
+from pydantic import BaseModel, Field
 
 from relaykit.examples.assistant.corpus import Corpus, excerpt
+from relaykit.examples.assistant.gallery import Kind, gallery_widget
 from relaykit.examples.assistant.turn import Turn
 from relaykit.examples.assistant.untrusted import one_line
 from relaykit.examples.assistant.widgets import MAX_LABEL_CHARS, MAX_STEPS, Checklist, Step
 
 LOCAL_TIME = "get_local_time"
-STOP_AT_CLIENT_TOOLS = StopAtTools(stop_at_tool_names=[LOCAL_TIME])
-"""A client tool ends the run; its output starts the next one."""
+ASK_USER = "ask_user"
+STOP_AT_TOOLS = StopAtTools(stop_at_tool_names=[LOCAL_TIME, ASK_USER])
+"""A client tool, or a question, ends the run; its output, or the answer, starts the next one."""
+MAX_QUESTIONS = 5
+MAX_OPTIONS = 8
 
 _SITE_PATH = re.compile(r"/(?![/\\])[^\s\\]{0,300}")
 
 
 def build_tools(corpus: Corpus) -> list[Tool]:
-    return [_search_docs(corpus), show_checklist, highlight, open_page, get_local_time]
+    return [
+        _search_docs(corpus),
+        show_checklist,
+        _show_widget(corpus),
+        ask_user,
+        highlight,
+        open_page,
+        get_local_time,
+    ]
 
 
 def _search_docs(corpus: Corpus) -> FunctionTool:
@@ -69,6 +90,48 @@ async def show_checklist(
     )
     await turn.context.stream_widget(checklist.as_widget(), copy_text=checklist.as_text())
     return "The card is shown."
+
+
+def _show_widget(corpus: Corpus) -> FunctionTool:
+    @function_tool
+    async def show_widget(turn: RunContextWrapper[Turn], kind: Kind) -> str:
+        """Shows a form to fill in, a list of the documentation's pages to choose from, or figures."""
+        widget, words = gallery_widget(kind, corpus)
+        await turn.context.stream_widget(widget, copy_text=words)
+        return "It is shown."
+
+    return show_widget
+
+
+class Question(BaseModel):
+    question: Annotated[str, Field(min_length=1, max_length=MAX_LABEL_CHARS)]
+    options: Annotated[list[str], Field(max_length=MAX_OPTIONS, description="None for an answer in words.")]
+
+
+@function_tool(name_override=ASK_USER)
+async def ask_user(
+    turn: RunContextWrapper[Turn],
+    questions: Annotated[list[Question], Field(min_length=1, max_length=MAX_QUESTIONS)],
+) -> str:
+    """Asks the user something that the answer depends on."""
+    chat = turn.context
+    item = StructuredInputItem(
+        id=chat.store.generate_item_id("message", chat.thread, chat.request_context),
+        thread_id=chat.thread.id,
+        created_at=datetime.now(),
+        inputs=[_input(f"q{number}", asked) for number, asked in enumerate(questions, start=1)],
+    )
+    await chat.stream(ThreadItemDoneEvent(item=item))
+    return "Asked."
+
+
+def _input(input_id: str, asked: Question) -> StructuredInputFreeform | StructuredInputMultipleChoice:
+    text = one_line(asked.question, MAX_LABEL_CHARS)
+    values = dict.fromkeys(one_line(option, MAX_LABEL_CHARS) for option in asked.options)
+    options = [StructuredInputMultipleChoiceOption(value=value) for value in values if value]
+    if not options:
+        return StructuredInputFreeform(id=input_id, question=text)
+    return StructuredInputMultipleChoice(id=input_id, question=text, options=options)
 
 
 @function_tool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ from chatkit.types import Attachment
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
+from relaykit.shared.attachments.removal import remove_each
 from relaykit.shared.errors import (
     AttachmentAlreadyUploaded,
     AttachmentNotFound,
@@ -37,6 +38,7 @@ GARBAGE_AFTER_SECONDS: Final = 3_600
 """An object that no row claims by then belongs to no upload, because none lasts that long."""
 PART_BYTES: Final = 5 * 1024 * 1024
 PARTS_AT_ONCE: Final = 2
+SWEPT_AT_ONCE: Final = 100
 READ_CHUNK_BYTES: Final = 64 * 1024
 SCHEMES: Final = ("file://", "s3://", "gs://", "az://", "memory://")
 
@@ -74,9 +76,12 @@ WITH completed AS (
 SELECT EXISTS (SELECT FROM completed) AS completed, EXISTS (SELECT FROM attachments WHERE id = $1) AS found
 """
 _FORGET_GARBAGE = "DELETE FROM attachment_garbage WHERE object_key = $1"
-_DUE_GARBAGE = "SELECT object_key FROM attachment_garbage WHERE due_at <= now() ORDER BY due_at LIMIT $1"
+_DUE_GARBAGE = """
+SELECT object_key FROM attachment_garbage WHERE due_at <= now() AND object_key <> ALL ($2) ORDER BY due_at LIMIT $1
+"""
+_NOTED_GARBAGE = "SELECT object_key FROM attachment_garbage WHERE object_key = ANY ($1)"
 _POSTPONE_GARBAGE = """
-UPDATE attachment_garbage SET due_at = now() + $2 * interval '1 second' WHERE object_key = $1
+UPDATE attachment_garbage SET due_at = now() + $2 * interval '1 second' WHERE object_key = ANY ($1)
 """
 
 
@@ -196,25 +201,40 @@ class AttachmentObjects:
     async def discard(self, object_key: str) -> None:
         """Removes an object that is noted as garbage; leaves it to `sweep` where that fails."""
         with suppress(StorageUnavailable, DatabaseUnavailable):
-            await self._remove(object_key)
-            await self._execute(_FORGET_GARBAGE, object_key)
+            await self._remove_noted(object_key)
+
+    async def remove_all(self, object_keys: Sequence[str]) -> Sequence[str]:
+        """Removes those of the objects that are noted as garbage, now; what is left of them, which stays noted."""
+        noted = await self._keys(_NOTED_GARBAGE, object_keys)
+        return (await remove_each(noted, self._remove_noted)).left
+
+    async def sweep_all(self, but: Sequence[str] = ()) -> int:
+        """Removes all objects that are due, now, but for these; how many the store did not remove, which stay due."""
+        failed: list[str] = []
+        while keys := await self._keys(_DUE_GARBAGE, SWEPT_AT_ONCE, [*but, *failed]):
+            done = await remove_each(keys, self._remove_noted)
+            failed += done.failed
+            if done.is_away or len(failed) >= SWEPT_AT_ONCE:
+                break
+        return len(failed)
 
     async def sweep(self, limit: int) -> int:
         """Removes up to `limit` objects that are due and returns their number; safe on many hosts at once.
 
-        One that cannot be removed is postponed, so that it does not keep the others from going, and
-        StorageUnavailable raised.
+        One that cannot be removed is postponed, so that it does not keep the others from going.
         """
+        done = await remove_each(await self._keys(_DUE_GARBAGE, limit, []), self._remove_noted)
+        if done.failed:
+            await self._execute(_POSTPONE_GARBAGE, done.failed, GARBAGE_AFTER_SECONDS)
+        return done.removed
+
+    async def _keys(self, statement: str, *parameters: object) -> list[str]:
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_DUE_GARBAGE, limit)
-        for row in rows:
-            try:
-                await self._remove(row["object_key"])
-            except StorageUnavailable:
-                await self._execute(_POSTPONE_GARBAGE, row["object_key"], GARBAGE_AFTER_SECONDS)
-                raise
-            await self._execute(_FORGET_GARBAGE, row["object_key"])
-        return len(rows)
+            return [row["object_key"] for row in await connection.fetch(statement, *parameters)]
+
+    async def _remove_noted(self, object_key: str) -> None:
+        await self._remove(object_key)
+        await self._execute(_FORGET_GARBAGE, object_key)
 
     async def _put(self, object_key: str, chunks: AsyncIterator[bytes]) -> None:
         try:

@@ -12,7 +12,7 @@ class SettingsError(RelaykitError):
 
 
 class ServerLoadError(RelaykitError):
-    """CHATKIT_SERVER or CHATKIT_CONTEXT cannot be loaded."""
+    """The site's server, context, lifespan or application cannot be loaded."""
 
     code = "server_not_loadable"
 
@@ -45,6 +45,18 @@ class ContextTimeout(RelaykitError):
     """CHATKIT_CONTEXT took longer than CONTEXT_SECONDS."""
 
     code = "context_timeout"
+
+
+class AuthenticationTimeout(RelaykitError):
+    """The site's AUTHENTICATE took longer than CONTEXT_SECONDS."""
+
+    code = "authentication_timeout"
+
+
+class AuthenticationFailed(RelaykitError):
+    """The site's AUTHENTICATE failed, so that nobody knows who is calling."""
+
+    code = "authentication_failed"
 
 
 class ServerBlocked(RelaykitError):

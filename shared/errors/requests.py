@@ -19,10 +19,34 @@ class Unauthenticated(RelaykitError):
         """What is wrong with the token, as one lower-case word; None when there is no token at all."""
 
 
+class CrossSiteRequest(RelaykitError):
+    """A page of another site has made the browser send this request."""
+
+    code = "cross_site_request"
+
+
 class LocalOnly(RelaykitError):
     """The local issuer answers only requests that this machine makes to itself."""
 
     code = "local_only"
+
+
+class Forbidden(RelaykitError):
+    """The caller is no operator."""
+
+    code = "forbidden"
+
+
+class ContentForbidden(RelaykitError):
+    """The caller may not see what users, servers and models have written."""
+
+    code = "content_forbidden"
+
+
+class InvalidFilter(RelaykitError):
+    """A parameter of the query is unknown, or means nothing."""
+
+    code = "invalid_filter"
 
 
 class InvalidJson(RelaykitError):

@@ -1,6 +1,7 @@
 """A run's journal: its ordered entries in a Redis stream, and the cursor that names a place in it.
 
-All is in `journals`; append.lua is the only script that writes a journal, and its header is the contract.
+All is in `journals`, but when entries were written (`times`) and how they are erased. append.lua is the only script
+that writes a journal, and its header is the contract.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 -- Appends entries to a run's journal, in one round trip and at most once.
 --
 -- KEYS[1]  the journal
+-- KEYS[2]  the notes of its times: one is added of what is written now; absent: none
 -- ARGV[1]  attempt            ARGV[2]  seq of the first entry, or 0: the one after the last
 -- ARGV[3]  channel to notify, of the entries themselves (`<id> <field> <length>\n<payload>` each) where they are short
 -- ARGV[4]  time to live, ms
@@ -12,11 +13,17 @@
 --   'ok'      all entries are in the journal, now or since an earlier call with the same ids
 --   'fenced'  a newer attempt has written: nothing was appended
 --   'ended'   the journal has its end entry: nothing was appended
---   'empty'   a mark, or an end whose seq is 0, found no journal: nothing was appended
+--   'empty'   an attempt start, or an end whose seq is 0, found no journal: nothing was appended
+-- What stands at KEYS[2] and is no stream costs the note alone.
 -- An end seals the stream: Redis itself refuses whatever comes after it, and what a newer attempt has gone before.
--- A mark of a later attempt says 'lost' where the journal does not begin with admission's first entry, or does not hold
--- the beginning of the attempt that wrote last: what was shown before cannot all be taken back then. Where attempts
--- before that one are not whole, its own mark says so.
+-- The start of a later attempt says 'lost' where the journal does not begin with admission's first entry, or does not
+-- hold the beginning of the attempt that wrote last: what was shown before cannot all be taken back then. Where attempts
+-- before that one are not whole, its own start says so. Else it says the id of the entry before it: who has been shown a
+-- later one was shown what a failover of Redis has lost.
+local function note(seq)
+  redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', 4000, '*', 'c', ARGV[1] .. '-' .. seq)
+  redis.pcall('PEXPIRE', KEYS[2], ARGV[4])
+end
 if ARGV[7] == 'e' and ARGV[5] == '' and ARGV[2] ~= '0' then
   -- the most frequent case by far, at two thirds of the cost: events that follow what is there
   local seq, id = ARGV[2], ARGV[1] .. '-' .. ARGV[2]
@@ -34,6 +41,7 @@ if ARGV[7] == 'e' and ARGV[5] == '' and ARGV[2] ~= '0' then
       redis.call('XTRIM', KEYS[1], 'MINID', ARGV[6])
     end
     redis.call('PUBLISH', ARGV[3], size <= 65536 and table.concat(news) or '')
+    if KEYS[2] then note(ARGV[2]) end
     return {'ok', tonumber(ARGV[1]), tonumber(seq)}
   end
 end
@@ -62,6 +70,8 @@ if ARGV[7] == 'm' and known == 0 then
   end
   if attempt > 1 and not (last_attempt > 0 and is_first('0-1') and is_first(last_attempt .. '-1')) then
     ARGV[8] = 'lost'
+  else
+    ARGV[8] = last_attempt .. '-' .. last_seq
   end
 end
 local count = (#ARGV - 6) / 2
@@ -91,5 +101,6 @@ if seq > known then
     redis.call('PEXPIRE', KEYS[1], ARGV[4])
   end
   redis.call('PUBLISH', ARGV[3], size <= 65536 and table.concat(news) or '')
+  if KEYS[2] then note(known + 1 > first and known + 1 or first) end
 end
 return {'ok', attempt, seq}

@@ -81,6 +81,13 @@ class Entry(NamedTuple):
         """Whether an attempt begins here that could not take back what those before it showed."""
         return self.field is Field.ATTEMPT_START and self.payload == LOST
 
+    def follows(self, cursor: Cursor) -> bool:
+        """Whether the attempt that begins here begins right after the cursor, as far as its start knows.
+
+        One of the release before does not know it, nor does one that `loses`.
+        """
+        return self.payload in (b"", LOST) or self.payload == str(cursor).encode()
+
 
 class Appended(NamedTuple):
     """What an append came to: `outcome` ok, fenced, ended or empty, and the journal's last id."""
@@ -98,6 +105,8 @@ class Batch:
     first_seq: int
     entries: Sequence[tuple[Field, bytes]]
     oldest_kept: Cursor | None = None
+    is_timed: bool = False
+    """Whether when it is written is noted beside the journal: for the console."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,13 +191,13 @@ class Journals(JournalReader):
     def pipe_append(self, batch: Batch, pipeline: Pipeline) -> None:
         """Adds an append to `pipeline`; `decode_append_reply` reads the reply. A NoScriptError wants `load_scripts`."""
         call = self._call(batch)
-        pipeline.evalsha(self._append.sha, 1, *call["keys"], *call["args"])
+        pipeline.evalsha(self._append.sha, len(call["keys"]), *call["keys"], *call["args"])
 
     async def load_scripts(self) -> None:
         with redis_errors():
             await self._redis.script_load(self._append.script)
 
-    async def mark(self, run_id: str, attempt: int) -> Appended:
+    async def start_attempt(self, run_id: str, attempt: int) -> Appended:
         """Begins an attempt: from then on the one before can write no more. `empty` where there is no journal."""
         return await self.append(
             Batch(
@@ -240,7 +249,8 @@ class Journals(JournalReader):
         ]
         for field, payload in batch.entries:
             arguments += (field.value, payload)
-        return {"keys": [self._named(keys.journal(batch.run_id))], "args": arguments}
+        named = [keys.journal(batch.run_id), *[keys.entry_times(batch.run_id)] * batch.is_timed]
+        return {"keys": self._named.each(*named), "args": arguments}
 
 
 def follows(first: Cursor, cursor: Cursor) -> bool:

@@ -10,9 +10,12 @@ from typing import Any
 import asyncpg
 import structlog
 
+from relaykit.shared.error_codes import cause_of
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.log import failure
+from relaykit.shared.metrics import DATABASE_FAILURES, count_failure
 from relaykit.shared.postgres.pool import RELEASE_TIMEOUT_SECONDS
+from relaykit.shared.postgres.sessions import is_given_up
 
 log = structlog.get_logger()
 
@@ -116,15 +119,16 @@ def postgres_errors(raw: asyncpg.Connection) -> Iterator[None]:
     try:
         yield
     except asyncpg.TransactionRollbackError as error:  # a deadlock's victim: the same again will do
-        raise DatabaseUnavailable from error
+        raise _unavailable(error) from error
     except asyncpg.ReadOnlySQLTransactionError as error:  # a primary that became a standby
-        _terminate(raw)
-        raise DatabaseUnavailable from error
+        if is_given_up(raw):
+            _terminate(raw)
+        raise _unavailable(error) from error
     except (
         asyncpg.InternalClientError
     ) as error:  # the server has ended the session, and the socket not yet closed
         _terminate(raw)
-        raise DatabaseUnavailable from error
+        raise _unavailable(error) from error
     except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
         log.warning(
             "a pooler has given the session to another client: the connection is closed",
@@ -132,13 +136,18 @@ def postgres_errors(raw: asyncpg.Connection) -> Iterator[None]:
             **failure(error),
         )
         _terminate(raw)
-        raise DatabaseUnavailable from error
+        raise _unavailable(error) from error
     except UNREACHABLE as error:
-        raise DatabaseUnavailable from error
+        raise _unavailable(error) from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         if raw.is_closed():
-            raise DatabaseUnavailable from error
+            raise _unavailable(error) from error
         raise
+
+
+def _unavailable(error: Exception) -> DatabaseUnavailable:
+    count_failure(DATABASE_FAILURES, cause_of(error))
+    return DatabaseUnavailable()
 
 
 def _terminate(raw: asyncpg.Connection) -> None:

@@ -11,8 +11,10 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from relaykit.shared.error_codes import cause_of
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.log import failure
+from relaykit.shared.metrics import DATABASE_FAILURES, count_failure
 from relaykit.shared.tasks import end_tasks
 
 RELEASE_TIMEOUT_SECONDS: Final = 1.0
@@ -45,6 +47,19 @@ class Pool:
         self._pause: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._returned = asyncio.Event()
+
+    @property
+    def open_count(self) -> int:
+        return len(self._open)
+
+    @property
+    def used_count(self) -> int:
+        return len(self._open) - len(self._idle)
+
+    @property
+    def waiting_count(self) -> int:
+        """Callers that wait for a connection."""
+        return len(self._waiting)
 
     async def open(self) -> None:
         """Opens the first connections. Raises what the driver raises, with none left open."""
@@ -182,6 +197,7 @@ class Pool:
         if self._pause is not None:
             return
         sqlstate = getattr(error, "sqlstate", None)
+        count_failure(DATABASE_FAILURES, cause_of(error))
         log.warning(
             "a further connection to PostgreSQL was refused: callers wait for the open ones",
             action="database_growth_refused",

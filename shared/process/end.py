@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -11,17 +10,19 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import structlog
+
+from relaykit.shared.process.exit import end_now
 
 END_SECONDS: Final = 5.0
 """How long a process lasts after its main task, for tasks that clean up, threads that finish, and what libraries have
 registered with atexit."""
 REPORT_SECONDS: Final = 1.0
 """How long the line about what is left may take after that: it may wait for a lock of the log."""
-FINALIZATION_SECONDS: Final = 2
-"""How long an interpreter that has ended its daemon threads has after that: the kernel ends it, by SIGALRM."""
+KERNEL_SECONDS: Final = 2
+"""How long a process in which Python cannot run has after that: the kernel ends it, by SIGALRM."""
 MAX_NAMES: Final = 20
 FAILED_STATUS: Final = 1
 
@@ -43,7 +44,7 @@ def end_within_bound(status: int, loop: asyncio.AbstractEventLoop | None) -> Non
     """Has the process end with this status after END_SECONDS, if it has not by then. For the main thread."""
     last_seconds = END_SECONDS + REPORT_SECONDS
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(int(last_seconds) + FINALIZATION_SECONDS)
+    signal.alarm(int(last_seconds) + KERNEL_SECONDS)
 
     def report() -> None:
         time.sleep(END_SECONDS)
@@ -58,16 +59,6 @@ def end_within_bound(status: int, loop: asyncio.AbstractEventLoop | None) -> Non
 
     for target in (report, end):
         threading.Thread(target=target, name="process-end", daemon=True).start()
-
-
-def end_now(status: int) -> NoReturn:
-    """Ends the process, with its log and its output written."""
-    try:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(status)
 
 
 def names_of(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:

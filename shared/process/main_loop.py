@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import sys
-from collections.abc import Coroutine
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import structlog
 import uvloop
 
 from relaykit.shared.log import failure
-from relaykit.shared.process.end import end_now, end_within_bound, final_status, names_of
+from relaykit.shared.process.end import end_within_bound, final_status, names_of
+from relaykit.shared.process.exit import exit_process
 
 TASKS_SECONDS = 2.0
 """This much of END_SECONDS is for the tasks that are left to clean up."""
@@ -26,46 +27,71 @@ log = structlog.get_logger()
 
 
 class MainLoop:
-    """Runs a process's main coroutine, and then ends the process. Made before the site's code is imported."""
+    """Runs a process's main coroutine, and then ends the process."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._status = 0
-        self._has_left_tasks = False
-        atexit.register(self._leave)  # the first to register is the last to be called
+        self._ends: list[Callable[[], None]] = []
 
-    def run(self, main: Coroutine[Any, Any, T]) -> T:
+    def run(self, main: Coroutine[Any, Any, T], *, cancels_at_ctrl_c: bool = False) -> T:
         """Runs `main` to its end. Raises what it raises, and nothing of what other tasks and callbacks raise."""
         self._loop = uvloop.new_event_loop()
-        return run_until_done(self._loop, main)
+        return run_until_done(self._loop, main, cancels_at_ctrl_c=cancels_at_ctrl_c)
+
+    def at_end(self, call: Callable[[], None]) -> None:
+        """Has `end` call it, within the bound of the process's end. It may wait, and does not raise."""
+        self._ends.append(call)
 
     def end(self, status: int) -> NoReturn:
         """Ends the process with this status, END_SECONDS from now at the latest, whatever is left of it.
 
         A status of 0 is another where `note_failure` was called.
         """
-        self._status = status = final_status(status)
+        status = final_status(status)
         end_within_bound(status, self._loop)
         if self._loop is not None:
-            self._has_left_tasks = run_until_done(self._loop, _wind_up(self._loop))
-            if not self._has_left_tasks:
+            has_left_tasks = run_until_done(self._loop, _wind_up(self._loop))
+            if not has_left_tasks:  # a task that is left is not destroyed: its code would go on for that
                 self._loop.close()
-        sys.exit(status)
-
-    def _leave(self) -> None:
-        """A task that is left is not destroyed: its code would go on for that, in an interpreter that is half gone."""
-        if self._has_left_tasks:
-            end_now(self._status)
+        for call in self._ends:
+            call()
+        exit_process(status)
 
 
-def run_until_done(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
+def run_until_done(
+    loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T], *, cancels_at_ctrl_c: bool = False
+) -> T:
     """Runs `main` to its end on the loop, in this thread.
 
     A task that ends by SystemExit or KeyboardInterrupt stops its loop, though whatever awaits the task gets the
     exception; `loop.stop()` stops it with a RuntimeError. The loop goes on where it stood, because the site's code does
-    not end the process. A signal does, by a handler.
+    not end the process. A signal does, by a handler: one of `main` itself, or with `cancels_at_ctrl_c` one that cancels
+    it, and is there before anything of it runs.
     """
     task = loop.create_task(main)
+    cancels_at_ctrl_c = cancels_at_ctrl_c and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if cancels_at_ctrl_c:
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        return _run_until_done(loop, task)
+    finally:
+        if cancels_at_ctrl_c:
+            loop.remove_signal_handler(signal.SIGINT)
+
+
+@contextmanager
+def raising_at_ctrl_c(task: asyncio.Task[Any]) -> Iterator[None]:
+    """For a block of a main task that waits without its loop, which a cancellation would not wake: Ctrl-C raises
+    KeyboardInterrupt in it, where it would have cancelled the task.
+    """
+    loop = task.get_loop()
+    is_removed = loop.remove_signal_handler(signal.SIGINT)
+    yield
+    if is_removed:  # and the block has not failed: the loop has yet to read of the Ctrl-C that has ended it
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
+
+
+def _run_until_done(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
     while True:
         try:
             return loop.run_until_complete(task)

@@ -17,3 +17,6 @@ PLACES: Final = _FOLDER / "places.lua"
 
 FAIR_TTL_MS: Final = keys.FAIR_TTL_SECONDS * 1000
 """The last argument of each such script."""
+
+HOLDERS: Final = "holders"
+"""Behind the prefix of the order: the hash of the processes that hold the claimed runs."""

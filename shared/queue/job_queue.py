@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,12 @@ class JobQueue:
 
     def enqueue_call(self, run_id: str, flow: Flow, place: str = "") -> Call:
         """The same as a call, to go with others; the job takes the place over that its request holds in the queue."""
-        message = serialize_job(
-            RUN_FUNCTION, (run_id,), {}, None, int(time.time() * 1000), serializer=serialize
-        )
         return Call(
             self._enqueue,
             self._named.each(keys.QUEUE, keys.job(run_id), keys.BELL, keys.FAIR_PREFIX),
             [
                 run_id,
-                message,
+                self.message(run_id),
                 expires_extra_ms,
                 keys.BELL_TTL_SECONDS,
                 flow.path,
@@ -70,15 +68,26 @@ class JobQueue:
             ],
         )
 
+    def message(self, run_id: str) -> bytes:
+        """A job's message, made now."""
+        return serialize_job(RUN_FUNCTION, (run_id,), {}, None, int(time.time() * 1000), serializer=serialize)
+
     async def discard(self, run_id: str, flow: Flow) -> None:
         """Takes a job that no worker holds off the queue: its run has ended."""
-        with redis_errors():
-            await self._discard(
-                keys=self._named.each(
-                    keys.QUEUE, keys.job(run_id), keys.tries(run_id), keys.BELL, keys.FAIR_PREFIX
-                ),
-                args=[run_id, flow.path, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
-            )
+        await self.discard_all([run_id], flow)
+
+    async def discard_all(self, run_ids: Sequence[str], flow: Flow) -> None:
+        """The same for runs of one flow, in one round trip."""
+        if run_ids:
+            await call(self._redis, *(self._discard_call(run_id, flow) for run_id in run_ids))
+
+    def _discard_call(self, run_id: str, flow: Flow) -> Call:
+        of_run = (keys.job(run_id), keys.tries(run_id))
+        return Call(
+            self._discard,
+            self._named.each(keys.QUEUE, *of_run, keys.BELL, keys.FAIR_PREFIX),
+            [run_id, flow.path, keys.BELL_TTL_SECONDS, FAIR_TTL_MS],
+        )
 
     async def signal_cancel(self, run_id: str, flag_seconds: float) -> None:
         """Tells the worker that has the run: now over the channel, and at its next heartbeat by the flag."""

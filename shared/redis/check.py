@@ -7,43 +7,16 @@ from pathlib import Path
 
 import structlog
 from redis.asyncio.connection import SSLConnection
-from redis.exceptions import InvalidResponse
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from relaykit.shared.error_codes import code_of
-from relaykit.shared.errors import QueueUnavailable, RelaykitError, SettingsError
+from relaykit.shared.errors import QueueUnavailable, SettingsError
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, names_of, redis_errors, retry_briefly
+from relaykit.shared.redis.explain import explained
 from relaykit.shared.redis.scripts import script
 
 RETRY_SECONDS = 0.5
 FREE_SECONDS = keys.DATABASE_TTL_SECONDS + 2.0
 """The note of a deployment that has ended is gone within this time."""
-
-WRONG_SETTING = {
-    "WRONGPASS": "Redis refuses its password, or its user (WRONGPASS)",
-    "NOPASS": "Redis has no password for the user without a name, and it has one",
-    "NOAUTH": "Redis asks for a password, and it has none (NOAUTH)",
-    "NOPERM": "Redis refuses its user what docs/security.md lists (NOPERM)",
-    "CROSSSLOT": "Redis is in cluster mode, which Relaykit cannot use",
-    "CLUSTERDOWN": "Redis is in cluster mode, which Relaykit cannot use",
-    "MOVED": "Redis is in cluster mode, which Relaykit cannot use",
-    "UNKNOWN": "Redis is older than 6.2, or lacks a command of it",
-    "CERTIFICATE_VERIFY_FAILED": "the certificate of Redis is not trusted; ssl_ca_certs=<file> in it names the CA",
-}
-"""What an operator has to change, by the code word."""
-
-NOT_NOW = {
-    "READONLY": "Redis is a replica (READONLY)",
-    "MASTERDOWN": "Redis is a replica that has lost its primary (MASTERDOWN)",
-    "NOREPLICAS": "Redis takes no writes without its replicas (NOREPLICAS)",
-    "MISCONF": "Redis cannot write to its disk, and takes no writes (MISCONF)",
-    "OOM": "Redis is full (OOM)",
-    "LOADING": "Redis is loading its data (LOADING)",
-}
-"""What may pass by itself."""
-
-NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNEXPECTED_EOF_WHILE_READING"})
 
 log = structlog.get_logger()
 
@@ -133,32 +106,3 @@ async def reach(redis: Redis) -> None:
 
 def _is_tls(redis: Redis) -> bool:
     return issubclass(redis.connection_pool.connection_class, SSLConnection)
-
-
-def explained(error: QueueUnavailable, *, is_tls: bool) -> RelaykitError:
-    """The same for an operator: which it is of the many things that may be wrong."""
-    cause = error.__cause__
-    code = code_of(error)
-    if code in WRONG_SETTING:
-        return SettingsError(f"REDIS_URL: {WRONG_SETTING[code]}")
-    if is_tls and (code in NO_TLS or isinstance(cause, RedisTimeoutError)):
-        reason = code or "no handshake"
-        return SettingsError(
-            f"REDIS_URL: Redis does not answer in TLS ({reason}); without TLS it is redis://"
-        )
-    if code in NOT_NOW:
-        return QueueUnavailable(f"REDIS_URL: {NOT_NOW[code]}")
-    kind = type(cause).__name__ if cause is not None else None
-    if not is_tls and cause is not None and _is_unanswered(cause):
-        return QueueUnavailable(
-            "REDIS_URL: Redis closes the connection unanswered; a port with TLS wants rediss://"
-        )
-    reason = " ".join(word for word in (kind, code) if word)
-    return QueueUnavailable(f"REDIS_URL: Redis cannot be reached ({reason})" if reason else None)
-
-
-def _is_unanswered(cause: BaseException) -> bool:
-    """Also where the answer is TLS's, which is no reply."""
-    return isinstance(cause, InvalidResponse) or str(cause).startswith(
-        ("Connection closed by server", "Protocol error")
-    )

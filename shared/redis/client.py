@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -15,9 +16,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from relaykit.shared.error_codes import NodeLeft, cause_of
 from relaykit.shared.errors import QueueUnavailable
+from relaykit.shared.metrics import REDIS_FAILURES, REDIS_SECONDS, count_failure
 from relaykit.shared.redis.failover import Node, node_of
 from relaykit.shared.redis.keys import Names
+from relaykit.shared.redis.sentinels import Sentinels
+from relaykit.shared.redis_url import RedisAddress, parse_redis_url
 
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError, OSError)
 CONNECT_TIMEOUT_SECONDS = 2.0
@@ -38,15 +43,23 @@ class _Connection(AbstractConnection):
 
     redis-py does not take what uvloop raises then for an error of the connection, and waiting out an outage would fail.
     It also has the process leave a node that says that it is the wrong one, which redis-py takes for a mere reply.
+    Where there are sentinels, each connection leads to what they say at that moment.
     """
 
+    host: str
+    port: int
     node: Node
+    sentinels: Sentinels | None
     leaves = False
     """Whether it is to be closed before its next use."""
+    asked_at = 0.0
+    """When the call that has it asked for a connection."""
 
     async def connect(self) -> None:
         if not self.is_connected:
             self.leaves = False
+            if self.sentinels is not None:
+                self.host, self.port = await self.sentinels.primary()
         await super().connect()  # type: ignore[no-untyped-call]
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
@@ -55,6 +68,8 @@ class _Connection(AbstractConnection):
         except RedisError as error:
             if self.node.heed(error):
                 self.leaves = True
+            elif self.leaves and isinstance(error, RedisConnectionError):
+                raise NodeLeft(self.node.word) from error
             raise
 
     def abort(self) -> None:
@@ -80,26 +95,25 @@ class FairPool(redis_asyncio.ConnectionPool):
     5 ms, some waited over 4 s. It also loses a wake-up where the caller that it goes to is cancelled.
     """
 
-    def __init__(
-        self,
-        *,
-        max_connections: int,
-        connection_class: type[AbstractConnection] = Connection,
-        **options: Any,
-    ) -> None:
-        self.node = node_of(options)
-        ours = type(connection_class.__name__, (_Connection, connection_class), {"node": self.node})
-        super().__init__(connection_class=ours, max_connections=max_connections, **options)
+    def __init__(self, address: RedisAddress, *, max_connections: int, **options: Any) -> None:
+        self.node = node_of(address)
+        kind = address.options.get("connection_class", Connection)
+        shared = {"node": self.node, "sentinels": Sentinels(address) if address.sentinels else None}
+        options |= {**address.options, "connection_class": type(kind.__name__, (_Connection, kind), shared)}
+        super().__init__(max_connections=max_connections, **options)
         self._turns = asyncio.Semaphore(max_connections)
+        self._is_timed = options.get("socket_timeout") == REPLY_TIMEOUT_SECONDS  # else calls wait on purpose
         self.names = Names()
 
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
+        asked_at = time.perf_counter()
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_SECONDS):
                 await self._turns.acquire()
         except TimeoutError as error:
             raise RedisConnectionError("no connection was free in time") from error
         connection: _Connection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        connection.asked_at = asked_at
         try:
             if connection.leaves:
                 await connection.disconnect(nowait=True)
@@ -111,8 +125,11 @@ class FairPool(redis_asyncio.ConnectionPool):
 
     async def release(self, connection: AbstractConnection) -> None:
         try:
-            if isinstance(connection, _Connection) and connection.leaves:
-                await connection.disconnect(nowait=True)
+            if isinstance(connection, _Connection):
+                if self._is_timed:
+                    REDIS_SECONDS.observe(time.perf_counter() - connection.asked_at)
+                if connection.leaves:
+                    await connection.disconnect(nowait=True)
             await super().release(connection)
         finally:
             self._turns.release()
@@ -138,8 +155,8 @@ async def open_redis(
 
     `reply_timeout_seconds=None` is for connections that listen on purpose.
     """
-    pool = FairPool.from_url(
-        url,
+    pool = FairPool(
+        parse_redis_url(url),
         max_connections=connections,
         socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
         socket_timeout=reply_timeout_seconds,
@@ -187,6 +204,7 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
+        count_failure(REDIS_FAILURES, cause_of(error))
         raise QueueUnavailable() from error
     task = asyncio.current_task()
     if task is not None and task.cancelling():

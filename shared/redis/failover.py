@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import structlog
 from redis.exceptions import RedisError
 
-from relaykit.shared.error_codes import code_of
+from relaykit.shared.error_codes import NodeLeft, code_of
 from relaykit.shared.log import failure
+from relaykit.shared.redis_url import RedisAddress
 
 WRONG_NODE = frozenset(
     {"READONLY", "MASTERDOWN", "UNBLOCKED", "LOADING", "NOREPLICAS", "MISCONF", "CLUSTERDOWN"}
@@ -46,6 +47,8 @@ class Node:
     """What one address leads to, and the pools of one event loop that are connected to it."""
 
     def __init__(self) -> None:
+        self.word = ""
+        """Of the last reply that said that this is the wrong one."""
         self._pools: list[Pool] = []
         self._refused_at = 0.0
         self._pause_seconds = FIRST_PAUSE_SECONDS
@@ -64,8 +67,10 @@ class Node:
 
     def heed(self, error: RedisError) -> bool:
         """Whether the error says that this is the wrong node; if so it is left, once however many say it together."""
-        if code_of(error) not in WRONG_NODE:
+        word = code_of(error)
+        if word not in WRONG_NODE or isinstance(error, NodeLeft):
             return False
+        self.word = word
         self._refused_at = time.monotonic()
         if self._next is None:
             log.warning(
@@ -89,7 +94,6 @@ class Node:
 _nodes: WeakValueDictionary[Hashable, Node] = WeakValueDictionary()
 
 
-def node_of(address: Mapping[str, Any]) -> Node:
-    """The one that these arguments of a connection lead to."""
-    key = (id(asyncio.get_running_loop()), address.get("path"), address.get("host"), address.get("port"))
-    return _nodes.setdefault(key, Node())
+def node_of(address: RedisAddress) -> Node:
+    """The one of this event loop that the address leads to."""
+    return _nodes.setdefault((id(asyncio.get_running_loop()), address.place), Node())

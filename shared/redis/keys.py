@@ -31,13 +31,35 @@ BELL_TTL_SECONDS = 60
 """A ring is worth nothing once every worker has polled."""
 
 SIGNALS = "relaykit:signals"
-"""Channel: the id of a run to be cancelled, heard by every worker."""
+"""Channel, heard by every worker: the id of a run to be cancelled, or `drain_signal` of a worker."""
 
 HUB = "relaykit:hub"
 """Never published to. Subscribing to it opens the hub's connection before the first follower."""
 
 REAPED = "relaykit:reaped"
-"""Set by the reaper's turn until the next is due, so that many workers do not look at all runs as many times."""
+"""Set by the reaper's round until the next is due, so that many workers do not look at all runs as many times."""
+
+WORKERS = "relaykit:workers"
+"""A sorted set of the workers that are there, by when each is forgotten unless it says again that it is there."""
+
+WORKER_PREFIX = "relaykit:worker:"
+"""What a worker says of itself, JSON. Lives until it is forgotten."""
+
+WORKERS_SEEN = "relaykit:workers-seen"
+"""A sorted set of the workers that have not withdrawn, by when each last said that it is there: what was killed, frozen
+or cut off can be named for a while."""
+
+WORKER_SEEN_PREFIX = "relaykit:worker-seen:"
+"""What a worker has last said of itself, JSON. Outlives the worker."""
+
+WORKER_SEEN_SECONDS = 900
+"""For how long a worker that is silent can be named."""
+
+QUEUE_STATE = "relaykit:queue-state"
+"""What an API has found of queue and workers, JSON, for all APIs: it is asked once, however many they are."""
+
+QUEUE_STATE_TURN = "relaykit:queue-state-turn"
+"""Held by the API that asks, until the next may."""
 
 RATE_PREFIX = "relaykit:rate:"
 """A caller's rate: the theoretical arrival time (TAT) of its next request, in ms. Lives until then."""
@@ -87,6 +109,11 @@ class Names:
 def journal(run_id: str) -> str:
     """The run's events, a stream."""
     return f"run:{{{run_id}}}:events"
+
+
+def entry_times(run_id: str) -> str:
+    """When the run's entries were written, a stream of notes; only where OPS_CLAIM is on. Lives as the journal does."""
+    return f"run:{{{run_id}}}:times"
 
 
 def notices(run_id: str) -> str:
@@ -150,6 +177,19 @@ def acting(caller: str, thread_id: str, item_id: str) -> str:
 
 def lease(run_id: str) -> str:
     return f"{LEASE_PREFIX}{run_id}"
+
+
+def worker(worker_id: str) -> str:
+    return f"{WORKER_PREFIX}{worker_id}"
+
+
+def worker_seen(worker_id: str) -> str:
+    return f"{WORKER_SEEN_PREFIX}{worker_id}"
+
+
+def drain_signal(worker_id: str) -> str:
+    """A message on SIGNALS, no key: this worker is to drain. To a release before this one it names no run."""
+    return f"drain:{worker_id}"
 
 
 def job(run_id: str) -> str:

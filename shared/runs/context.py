@@ -7,6 +7,7 @@ from typing import Any
 
 from relaykit.shared.identity import RequestContext, RequestHeaders
 from relaykit.shared.runs.run import Run
+from relaykit.shared.tracing.spans import CONTEXT_KEY, request_trace
 
 
 def request_context(
@@ -41,4 +42,6 @@ def stored_context(context: RequestContext) -> dict[str, Any]:
     }
     if context.headers:
         stored["headers"] = dict(context.headers)
+    if (trace := request_trace.get()) is not None:
+        stored[CONTEXT_KEY] = dict(trace)
     return stored

@@ -89,6 +89,11 @@ class Runs:
         async with self._database.connection() as connection:
             await connection.execute(sql.SET_INPUT, run.id, json_of({**run.input, GIVEN_UP: item_id}))
 
+    async def note_gone(self, owner: Owner, thread_id: str) -> None:
+        """The thread was deleted in a store that is not ours: what is left of its runs goes too."""
+        async with self._database.connection() as connection:
+            await connection.execute(sql.NOTE_GONE, *owner, thread_id)
+
     async def request_cancel(self, run: Run) -> Status | None:
         """Notes the stop: a run that has not started is cancelled by it, a running one is still running.
 

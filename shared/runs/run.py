@@ -68,6 +68,20 @@ class AwaitedCall:
     """Time until the call is given up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """How an attempt of the run has begun."""
+
+    cause: str
+    """`first`; `handed_back` by the worker that had the run; `lost`, that worker is gone."""
+    due_seconds: float | None
+    """For how long the run had been due; None after a loss, where nobody knows."""
+    age_seconds: float
+    """For how long it had been accepted."""
+    started_seconds: float = 0.0
+    """How long ago its first attempt had begun."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """A run's row."""
@@ -94,6 +108,8 @@ class Run:
     """Its thread as our store had it when the attempt began, JSON; None where it did not have it."""
     anchor: str | None = field(default=None, repr=False)
     """Its anchor item, likewise."""
+    began: Beginning | None = field(default=None, repr=False)
+    """How its attempt began; only set by `start`."""
     awaited: AwaitedCall | None = None
     """What the thread awaits, where its active run has ended and the run's turn has not; only set by `active`."""
 

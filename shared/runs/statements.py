@@ -52,7 +52,7 @@ SELECT outcome FROM finished
 """  # noqa: S608
 
 PROMOTE: Final = f"""
-UPDATE runs SET status = 'queued'
+UPDATE runs SET status = 'queued', due_at = now()
 WHERE id = (
     SELECT id FROM runs
     WHERE tenant = $1 AND owner = $2 AND thread_id = $3 AND status = 'waiting'
@@ -80,6 +80,13 @@ WITH cancelled AS (
 ), {undo.FORGET}
 SELECT status FROM cancelled
 """  # noqa: S608
+
+# For a store that is not ours; where the thread is a row of ours, the statement that deletes it notes them.
+NOTE_GONE: Final = """
+INSERT INTO gone_runs (run_id)
+SELECT id FROM runs WHERE tenant = $1 AND owner = $2 AND thread_id = $3
+ON CONFLICT DO NOTHING
+"""
 
 SET_ANCHOR: Final = "UPDATE runs SET anchor_item_id = $2 WHERE id = $1"
 SET_INPUT: Final = "UPDATE runs SET input = $2 WHERE id = $1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
@@ -63,6 +64,39 @@ def unfit_context(context: Callable[..., Any]) -> str | None:
         signature.bind(None)
     except TypeError as error:
         return f"called with the RequestContext: {error}"
+    return None
+
+
+def unfit_hook(hook: object) -> str | None:
+    """Why AUTHENTICATE cannot be awaited with an AuthRequest, with its place; None where it fits."""
+    if not callable(hook):
+        return f"is a {type(hook).__name__}, not an async function"
+    called = hook if inspect.isroutine(hook) or isinstance(hook, partial) else type(hook).__call__
+    code = getattr(inspect.unwrap(getattr(called, "__func__", called)), "__code__", None)
+    place = "" if code is None else f" in {code.co_filename}:{code.co_firstlineno}"
+    if not inspect.iscoroutinefunction(called):
+        return f"the function{place} is not async"
+    try:
+        inspect.signature(hook).bind(None)
+    except (TypeError, ValueError) as error:
+        return f"the function{place}, called with the request: {error}"
+    return None
+
+
+def unfit_lifespan(lifespan: object) -> str | None:
+    """Why CHATKIT_LIFESPAN cannot be called with a SiteProcess; None where it can."""
+    if not callable(lifespan):
+        return "is not callable"
+    if inspect.isgeneratorfunction(lifespan):
+        return "is a generator without `async`: it has to be an async context manager"
+    if inspect.iscoroutinefunction(lifespan):
+        return "has no `yield`: it has to be an async context manager"
+    try:
+        inspect.signature(lifespan).bind(None)
+    except TypeError as error:
+        return f"called with the SiteProcess: {error}"
+    except ValueError:  # of some callables written in C Python knows none
+        return None
     return None
 
 

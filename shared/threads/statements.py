@@ -25,7 +25,7 @@ LOAD_THREAD: Final = prepared("SELECT data FROM threads WHERE id = $1 AND tenant
 
 # Over the row that the caller has seen ($5), if it still is that, and no title over one that was given meanwhile ($6);
 # else the row comes back as it is. The run of a worker may change its thread but not bring it back after the user has
-# deleted it.
+# deleted it, nor any thread where the run itself was erased.
 SAVE_THREAD: Final = prepared(f"""
 WITH run AS MATERIALIZED (
     SELECT attempt, thread_id, started_at, ended_at FROM runs WHERE id = $10 FOR KEY SHARE
@@ -46,6 +46,7 @@ WITH run AS MATERIALIZED (
     WHERE $1::text IS NOT NULL
         AND NOT EXISTS (SELECT FROM thread)
         AND NOT EXISTS (SELECT FROM run WHERE attempt > $11 OR thread_id = $1)
+        AND ($11::integer IS NULL OR EXISTS (SELECT FROM run))
     ON CONFLICT (id) DO UPDATE SET data = excluded.data, updated_at = now()
     WHERE threads.tenant = excluded.tenant AND threads.owner = excluded.owner
     RETURNING id
@@ -92,9 +93,13 @@ SELECT EXISTS (SELECT FROM thread) AS found, EXISTS (SELECT FROM run WHERE attem
 """
 
 # Ended runs that someone holds are left to the reaper: waiting for them under the thread's lock could deadlock.
-# An attachment that another thread shows is that thread's from now on.
+# An attachment that another thread shows is that thread's from now on. What is left of the runs goes by GoneRuns.
 DELETE_THREAD: Final = """
-WITH stopped AS (
+WITH gone AS (
+    INSERT INTO gone_runs (run_id)
+    SELECT id FROM runs WHERE thread_id = $1 AND tenant = $2 AND owner = $3
+    ON CONFLICT DO NOTHING
+), stopped AS (
     UPDATE runs SET cancel_requested = true
     WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND status IN ('waiting', 'queued', 'running')
 ), forgotten AS (

@@ -126,7 +126,7 @@ def stream_losses(turn: Turn, row: RunRow, journal: Journal, data_losses: list[O
 
 
 def follows(one: Cursor, next_one: Cursor) -> bool:
-    """Whether a client may see the second right after the first: the mark of an attempt is its seq 1 and not shown."""
+    """Whether a client may see the second right after the first: an attempt start is its seq 1 and not shown."""
     if next_one.attempt == one.attempt:
         return next_one.seq == one.seq + 1
     return next_one.attempt > one.attempt and next_one.seq in (1, 2)

@@ -34,7 +34,7 @@ from tests.chaos.stage import Stage
 from tests.chaos.wire import Wire, http_client
 from tests.integration.jwks_server import JwksServer, settings_for, signing_key
 from tests.support.services import open_folder, remove_data
-from tests.support.system import START_SECONDS, environment, free_port, wait_until
+from tests.support.system import START_SECONDS, environment, free_port, takes_messages, wait_until
 
 APIS = 2
 WORKERS = 3
@@ -153,7 +153,7 @@ async def _ready(stage: Stage) -> None:
 
         async def ready(url: str) -> bool:
             try:
-                return (await client.get(f"{url}/readyz")).status_code == 200
+                return takes_messages(await client.get(f"{url}/readyz"))
             except httpx2.TransportError:
                 return False
 

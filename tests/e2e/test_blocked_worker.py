@@ -41,7 +41,7 @@ from tests.support.system import (
     wait_until,
 )
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
 
 LEASE_SECONDS = 2.0
 DRAIN_SECONDS = 0.5
@@ -451,7 +451,6 @@ async def test_isolated_runs_wait_for_none_that_blocks_and_go_with_none_that_kil
 # --- all kinds of harm at once
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("isolated", [False, True])
 async def test_beside_ten_blocks_a_hang_and_a_kill_twenty_runs_complete_and_none_of_their_attempts_counts(
     stage, tmp_path, isolated: bool

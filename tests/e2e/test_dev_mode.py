@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,19 +13,22 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.client_view import shown, texts
 from tests.support.dev_site import COUNTED, NAME, Site
 from tests.support.local_mode import (
     LocalMode,
+    called,
     descendants,
     kill_all,
-    named,
     signed_in,
     temporary_data_dir,
     wait_until,
 )
 from tests.support.retrying_client import RetryingClient
+from tests.support.stream_clients import cursors
 from tests.support.system import ROOT, Answer, Caller, create
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
@@ -104,16 +109,33 @@ async def test_what_is_saved_answers_and_an_answer_goes_on_across_it(
 
 
 @pytest.mark.long
-async def test_ten_reloads_in_one_answer_leave_it_whole(dev: Callable[..., LocalMode], site: Site) -> None:
+async def test_ten_reloads_in_one_answer_of_thirty_seconds_leave_it_whole_and_nothing_comes_twice(
+    dev: Callable[..., LocalMode], site: Site
+) -> None:
+    """Each attempt has shown something when its worker is replaced. The last one has its thirty seconds."""
     mode = dev()
     caller = await signed_in(mode.ready())
-    client, following = await half_answered(caller)
+    client = RetryingClient([caller], create("slowly"), key="slowly")
+    following = asyncio.create_task(client.follow())
     for number in range(10):
+        await until_shown(client, following, attempt=number + 1)
         await save(mode, site, f"word{number}")
-    site.open_gate()
     await following
+    assert client.refused == []
     assert answer_of(client) == COUNTED
+    ids = [tuple(map(int, cursor.split("-"))) for cursor in cursors(client.read)]
+    assert ids == sorted(set(ids)), "each event came once, in order"
+    assert ids[-1][0] == 11
+    items = await caller.items(Answer(200, httpx2.Headers(), client.read).thread_id)
+    assert [item["type"] for item in items].count("assistant_message") == 1
     assert (await ask(caller, "hi")).text == "word9 none "
+
+
+async def until_shown(client: RetryingClient, following: asyncio.Task[None], *, attempt: int) -> None:
+    """Waits until the client has text of the attempt."""
+    while not re.search(rb"id: %d-\d+\ndata: [^\n]*text_delta" % attempt, client.read + client.incoming):
+        assert not following.done(), client.refused
+        await asyncio.sleep(0.01)
 
 
 async def test_a_file_that_does_not_load_leaves_the_old_code_running(
@@ -137,8 +159,8 @@ async def test_an_answer_survives_the_death_of_its_worker(dev: Callable[..., Loc
     mode = dev(LEASE_SECONDS="3")
     caller = await signed_in(mode.ready())
     client, following = await half_answered(caller)
-    workers = named(descendants(mode.process.pid), "relaykit.worker")
-    kill_all([min(workers, key=lambda worker: worker.pid)])  # the others are on standby
+    (worker,) = called(descendants(mode.process.pid), "relaykit-worker")
+    kill_all([worker])
     await said("its end is said", lambda: "worker 0 was ended by SIGKILL; it is started again." in mode.said)
     site.open_gate()
     await following
@@ -198,20 +220,40 @@ async def test_an_env_file_that_cannot_be_read_leaves_the_old_code_running(
     assert (await ask(caller, "hi")).text == "first none "
 
 
-async def test_a_file_that_breaks_those_on_standby_is_said_once(
+async def test_a_file_that_breaks_what_is_imported_before_it_is_told_where_that_is_imported_anew(
     dev: Callable[..., LocalMode], site: Site
 ) -> None:
     """Such as one with the name of a module of Python's, in the folder that the command was called in."""
     mode = dev(folder=site.folder, PYTHONPATH=str(ROOT))
     caller = await signed_in(mode.ready())
-    await said("all are on standby", lambda: len(named(descendants(mode.process.pid), "standby")) >= 4)
     (site.folder / "secrets.py").write_text("raise RuntimeError('not the one that was meant')\n")
-    await said("it is loaded, or not", lambda: reloads(mode) or "Not reloaded" in mode.said)
-    await said("it is said", lambda: "on standby; the next change is loaded without it." in mode.said)
+    await said("what was imported before stays", lambda: reloads(mode))
+    (site.folder / ".env").write_text("GREETING=moin\n")
+    await said(
+        "it is not loaded", lambda: "Not reloaded, the code that was loaded before goes on" in mode.said
+    )
+    assert "RuntimeError: not the one that was meant" in mode.said
+    assert (await ask(caller, "hi")).text == "first none "
     (site.folder / "secrets.py").unlink()
-    await save(mode, site, "second")
-    assert (await ask(caller, "hi")).text == "second none "
-    assert mode.said.count("on standby; the next change is loaded without it.") <= 2, "one for each process"
+    await said("it is loaded", lambda: reloads(mode) == 2)
+    assert (await ask(caller, "hi")).text == "first moin "
+
+
+async def test_a_file_saved_twice_within_a_second_is_loaded_twice(
+    dev: Callable[..., LocalMode], site: Site
+) -> None:
+    """Python takes one of the same size and second for unchanged, and loads what it compiled of the one before."""
+    mode = dev()
+    caller = await signed_in(mode.ready())
+    await save(mode, site, "third")
+    before = site.file.stat()
+    fresh = site.file.with_suffix(".tmp")
+    fresh.write_text(site.file.read_text().replace('"third"', '"other"'))
+    os.utime(fresh, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert fresh.stat().st_size == before.st_size
+    fresh.replace(site.file)
+    await said("it is loaded", lambda: reloads(mode) == 2)
+    assert (await ask(caller, "hi")).text == "other none "
 
 
 async def test_what_is_left_in_the_data_folder_is_no_gits_business(dev: Callable[..., LocalMode]) -> None:
@@ -222,3 +264,80 @@ async def test_what_is_left_in_the_data_folder_is_no_gits_business(dev: Callable
     assert (mode.data_dir / "env").exists()
     mode.stop(signal.SIGTERM)
     assert not (mode.data_dir / "env").exists()
+
+
+WEB = """
+from contextlib import asynccontextmanager
+
+from fastapi import Depends, FastAPI
+from relaykit import RequestContext, current_user
+
+@asynccontextmanager
+async def lifespan(process):
+    FAILURE
+    app.state.opened = "WORD"
+    yield
+
+app = FastAPI(openapi_url=None)
+
+@app.get("/opened")
+async def opened(user: RequestContext = Depends(current_user)):
+    return [user.user_id, app.state.opened]
+"""
+
+
+async def test_the_sites_lifespan_and_routes_are_loaded_anew_and_one_that_fails_leaves_the_old_ones(
+    dev: Callable[..., LocalMode], site: Site
+) -> None:
+    web = site.file.parent / "web.py"
+    web.write_text(WEB.replace("FAILURE", "pass").replace("WORD", "first"))
+    mode = dev(CHATKIT_LIFESPAN="shop.web:lifespan", CHATKIT_APP="shop.web:app")
+    caller = await signed_in(mode.ready())
+    who, word = (await caller.get("/opened")).json()
+    assert word == "first"
+    before = reloads(mode)
+    web.write_text(WEB.replace("FAILURE", "pass").replace("WORD", "second"))
+    await said("the second is loaded", lambda: reloads(mode) > before)
+    assert (await caller.get("/opened")).json() == [who, "second"]
+    web.write_text(WEB.replace("FAILURE", "{}['apple']"))
+    await said(
+        "the failure is said", lambda: "Not reloaded, the code that was loaded before goes on" in mode.said
+    )
+    line = WEB[: WEB.index("FAILURE")].count("\n") + 1
+    assert f"CHATKIT_LIFESPAN=shop.web:lifespan: KeyError at {web}:{line} in lifespan" in mode.said
+    assert (await caller.get("/opened")).json() == [who, "second"]
+
+
+SOCKETS = """
+from fastapi import FastAPI, WebSocket
+
+app = FastAPI(openapi_url=None)
+
+@app.websocket("/words")
+async def words(socket: WebSocket):
+    await socket.accept()
+    await socket.send_text("WORD")
+    while True:
+        await socket.receive_text()
+"""
+
+
+async def test_a_websocket_is_closed_by_a_reload_and_holds_none_up(
+    dev: Callable[..., LocalMode], site: Site
+) -> None:
+    """As one that comes again finds: the new code."""
+    web = site.file.parent / "web.py"
+    web.write_text(SOCKETS.replace("WORD", "first"))
+    mode = dev(CHATKIT_APP="shop.web:app")
+    url = f"ws{mode.ready().removeprefix('http').rstrip('/')}/words"
+    async with connect(url, proxy=None) as socket:
+        assert await socket.recv() == "first"
+        before = reloads(mode)
+        web.write_text(SOCKETS.replace("WORD", "second"))
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1012
+        await said("the second is loaded", lambda: reloads(mode) > before)
+    async with connect(url, proxy=None) as socket:
+        assert await socket.recv() == "second"

@@ -15,6 +15,7 @@ import pytest
 from tests.support.local_mode import (
     LocalMode,
     assert_nothing_runs_in,
+    called,
     descendants,
     kill_all,
     named,
@@ -188,8 +189,9 @@ async def test_several_processes_on_given_services(
     mode = start(PORT=str(port), API_PROCESSES="2", WORKERS="2", **given)
     assert mode.ready() == f"http://127.0.0.1:{port}"
     family = descendants(mode.process.pid)
-    assert len(named(family, "relaykit.api")) == 2
-    assert len(named(family, "relaykit.worker")) == 4, "each has its fork server"
+    for name in ("relaykit-api", "relaykit-worker", "relaykit-forks"):
+        assert len(called(family, name)) == 2, name
+    assert len(called(family, "relaykit-parent")) == 4, "one for each of them"
     assert not named(family, "redis-server")
     assert not named(family, "postgres")
     for number in (port, port + 1):
@@ -245,7 +247,7 @@ async def test_unreachable_database_is_one_line(start: Callable[..., LocalMode],
 async def test_unreachable_redis_is_one_line(start: Callable[..., LocalMode], database_url: str) -> None:
     mode = start(DATABASE_URL=database_url, REDIS_URL="redis://:secret-password@127.0.0.1:1/0")
     assert mode.ended() == 1
-    assert mode.complained == "Relaykit: REDIS_URL: cannot connect (ConnectionError)\n"
+    assert mode.complained == "Relaykit: REDIS_URL: Redis cannot be reached (ConnectionError ECONNREFUSED)\n"
 
 
 async def test_server_that_does_not_load(

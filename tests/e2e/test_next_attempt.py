@@ -34,11 +34,11 @@ SCRIPT = Script(deltas=10, items_before=1)
 POINTS = {
     "claimed, and nothing begun": (CrashPoint("relaykit.worker.execution.executor:Executor.execute"), 1),
     "the row is running, the journal knows nothing": (
-        CrashPoint("relaykit.worker.publishing.publisher:Publisher.mark"),
+        CrashPoint("relaykit.worker.publishing.publisher:Publisher.start_attempt"),
         2,
     ),
-    "the mark is written, and nothing shown": (
-        CrashPoint("relaykit.worker.publishing.publisher:Publisher.mark", "after"),
+    "the attempt start is written, and nothing shown": (
+        CrashPoint("relaykit.worker.publishing.publisher:Publisher.start_attempt", "after"),
         2,
     ),
     "an item is stored and not shown": (

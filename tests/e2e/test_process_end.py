@@ -32,6 +32,8 @@ from tests.support.system import (
     wait_until,
 )
 
+pytestmark = pytest.mark.long
+
 ENDS_WITHIN = START_SECONDS
 """To tell an end from none."""
 

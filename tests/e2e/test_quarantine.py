@@ -37,7 +37,7 @@ from tests.support.system import (
     wait_until,
 )
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
 
 LEASE_SECONDS = 3.0
 HOLD = 3
@@ -345,7 +345,8 @@ async def test_a_cell_that_stands_still_is_killed(stage: Stage, tmp_path: Path) 
         assert (row["status"], row["error"]) == ("failed", "attempts_exhausted")
         died = worker.lines("suspect_died")
         assert {line["how"] for line in died} == {"SIGKILL"}
-        assert len(worker.lines("cell_frozen")) == len(died) == MAX_ATTEMPTS - 1
+        # on a busy machine one may be killed before its attempt has begun, which costs none
+        assert len(worker.lines("cell_frozen")) == len(died) >= MAX_ATTEMPTS - 1
 
 
 async def test_without_processes_for_suspects_a_worker_executes_them_and_each_loss_counts(

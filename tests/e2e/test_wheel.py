@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from relaykit.shared.version import VERSION
 from tests.support.local_mode import LocalMode, signed_in, temporary_data_dir
-from tests.support.system import ROOT, create
+from tests.support.system import ROOT, Caller, create, keyed
+from tests.support.system import wait_until as wait_until_async
 
 SITE = {
     "api/__init__.py": "NAME = 'its api'",
@@ -110,9 +114,15 @@ def test_it_brings_one_package_one_command_and_no_bytecode(bare: Path) -> None:
     assert [name for name in names if name.startswith("..")] == ["../../../bin/relaykit"]
     assert not [name for name in names if name.endswith(".pyc")]
     assert "relaykit/py.typed" in names
+    (entries,) = packages.glob("relaykit-*.dist-info/entry_points.txt")
+    assert "[pytest11]\nrelaykit = relaykit.pytest_plugin\n" in entries.read_text()
+    written = {str(file.relative_to(ROOT)) for file in (ROOT / "relaykit").glob("**/*.*") if file.is_file()}
+    own = {name for name in written if "__pycache__" not in name and not Path(name).is_symlink()}
+    assert own <= names, own - names
     for folder, inside in (
         ("shared", "shared"),
         ("web/demo", "local/demo"),
+        ("api/ops/page", "api/ops/page"),
         ("docs", "examples/assistant/site/docs"),
     ):
         for file in (ROOT / folder).rglob("*.*"):
@@ -236,3 +246,49 @@ def test_a_site_with_a_package_named_relaykit_is_refused(
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert f"{tmp_path} holds a package relaykit" in line
+
+
+async def test_the_whole_way_from_an_empty_folder(
+    installed: Path, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`relaykit new`, `relaykit dev`, a first answer; an edit and its answer; its own test; `relaykit check`.
+
+    The times are printed, and nothing depends on them.
+    """
+    relaykit, began_at = installed / "relaykit", time.monotonic()
+    made = run([relaykit, "new", "shop"], tmp_path)
+    assert made.returncode == 0, made.stderr
+    shop = tmp_path / "shop"
+    mode = LocalMode(data_dir, (str(relaykit), "dev"), shop)
+    try:
+        caller = await signed_in(mode.ready())
+        assert (await caller.stream(create("hello"))).text == "You said: hello"
+        first = time.monotonic() - began_at
+        assert "<relaykit-chat>" in (await caller.client.get("/chat")).text
+        element = await caller.client.get("/relaykit-chat.js")
+        assert element.headers["content-type"].startswith("text/javascript")
+        file = shop / "chat.py"
+        file.write_text(file.read_text().replace("You said", "You meant"))
+        edited_at = time.monotonic()
+        await wait_until_async(
+            "the saved file answers",
+            lambda: _answers(caller, "You meant: hello"),
+        )
+        second = time.monotonic() - edited_at
+        file.write_text(file.read_text().replace("You meant", "You said"))
+        tested = run([installed / "python", "-m", "pytest", "-q"], shop)
+        assert tested.returncode == 0, tested.stdout + tested.stderr
+        environ = dict(
+            line.split("=", 1) for line in (data_dir / "env").read_text().splitlines() if "=" in line
+        )
+        plain = {name: " ".join(shlex.split(value)) for name, value in environ.items()}
+        checked = run([relaykit, "check"], shop, **plain)
+        assert checked.returncode == 0, checked.stdout
+    finally:
+        mode.stop(signal.SIGINT)
+    with capsys.disabled():
+        print(f"first answer after {first:.1f} s, of a saved file after {second:.1f} s")
+
+
+async def _answers(caller: Caller, text: str) -> bool:
+    return (await caller.stream(create("hello"), keyed(uuid4().hex))).text == text

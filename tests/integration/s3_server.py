@@ -24,6 +24,8 @@ class S3:
     unfinished: dict[str, dict[int, bytes]] = field(default_factory=dict)
     sent: list[int] = field(default_factory=list)
     """Of each object that was read: its bytes."""
+    kept: set[str] = field(default_factory=set)
+    """Objects whose removal is refused, as by a lock or a policy that holds for them alone."""
 
 
 @asynccontextmanager
@@ -39,10 +41,14 @@ def _app(s3: S3) -> FastAPI:
     @app.post("/{bucket}")
     async def delete_objects(request: Request) -> Response:
         keys = re.findall(r"<Key>(.*?)</Key>", (await request.body()).decode())
+        said = ""
         for key in keys:
-            s3.objects.pop(key, None)
-        deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
-        return _xml(f"<DeleteResult>{deleted}</DeleteResult>")
+            if key in s3.kept:
+                said += f"<Error><Key>{key}</Key><Code>AccessDenied</Code><Message>locked</Message></Error>"
+            else:
+                s3.objects.pop(key, None)
+                said += f"<Deleted><Key>{key}</Key></Deleted>"
+        return _xml(f"<DeleteResult>{said}</DeleteResult>")
 
     @app.post("/{bucket}/{key:path}")
     async def post(key: str, request: Request) -> Response:

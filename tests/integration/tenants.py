@@ -191,7 +191,9 @@ NAMELESS_ROUTES = frozenset(
     {
         *(("/healthz", "GET"), ("/readyz", "GET"), ("/metrics", "GET"), ("/openapi.json", "GET")),
         *(("/openapi.json", "HEAD"), ("/dev/token", "POST"), ("/dev/jwks.json", "GET")),
-        *(("/", "GET"), ("/", "HEAD"), ("/demo/{path:path}", "GET"), ("/demo/{path:path}", "HEAD")),
+        *(("/", "GET"), ("/", "HEAD"), ("/demo", "GET"), ("/demo", "HEAD")),
+        *(("/demo/{path:path}", "GET"), ("/demo/{path:path}", "HEAD")),
+        ("/demo/options.json", "GET"),
     }
 )
 

@@ -1,4 +1,8 @@
-"""The example assistant behind the queue: API, Redis, PostgreSQL and a worker, as a deployment runs it."""
+"""The example assistant behind the queue: API, Redis, PostgreSQL and a worker, as a deployment runs it.
+
+These stay on real services, because they show that the default server, its attachments and its stop go through all of
+them; what the assistant answers is tested in memory.
+"""
 
 from __future__ import annotations
 

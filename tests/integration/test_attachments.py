@@ -1222,8 +1222,8 @@ class TestS3:
             )
             await store.delete_attachment(attachment.id, ALICE)
             assert (len(place.files()), await place.garbage()) == (1, 2)
-            with pytest.raises(StorageUnavailable):
-                await store.sweep()
+            assert await store.sweep() == 0
+            assert await store.sweep() == 0, "what could not be removed is postponed"
             await place.execute("UPDATE attachment_garbage SET due_at = now()")
             assert await place.attachments.sweep() == 2
             assert (place.files(), await place.garbage()) == ([], 0)

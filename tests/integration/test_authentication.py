@@ -408,8 +408,8 @@ async def test_the_context_holds_the_token_only_with_forward_token(issuer):
     for forward, key, expected in ((False, None, None), (True, "x", token)):
         async with authenticator(issuer, forward_token=forward, forward_token_key=key) as auth:
             identity = await auth.authenticate(f"Bearer {token}")
-            context = auth.context_from(
-                identity, metadata={"page": 1}, locale="de", request_id="r", run_id="run"
+            context = identity.context(
+                auth.settings, metadata={"page": 1}, locale="de", request_id="r", run_id="run"
             )
         assert context.bearer_token == expected
         assert (context.user_id, context.locale, context.metadata) == ("alice", "de", {"page": 1})
@@ -420,9 +420,13 @@ async def test_the_context_holds_the_token_only_with_forward_token(issuer):
 async def test_what_a_server_does_to_the_claims_of_one_request_is_not_seen_by_the_next(issuer):
     async with authenticator(issuer) as auth:
         token = f"Bearer {signing_key().token(roles=['reader'])}"
-        first = auth.context_from(await auth.authenticate(token), metadata={}, locale=None, request_id="1")
+        first = (await auth.authenticate(token)).context(
+            auth.settings, metadata={}, locale=None, request_id="1"
+        )
         first.claims["roles"].append("admin")
-        second = auth.context_from(await auth.authenticate(token), metadata={}, locale=None, request_id="2")
+        second = (await auth.authenticate(token)).context(
+            auth.settings, metadata={}, locale=None, request_id="2"
+        )
     assert second.claims["roles"] == ["reader"]
 
 
@@ -434,7 +438,7 @@ async def test_the_context_holds_the_claims_that_the_settings_keep(issuer, kept,
     token = signing_key().token(roles=["reader"], email="alice@x.test", tenant=None)
     async with authenticator(issuer, jwt_context_claims=kept) as auth:
         identity = await auth.authenticate(f"Bearer {token}")
-        context = auth.context_from(identity, metadata={}, locale=None, request_id="r")
+        context = identity.context(auth.settings, metadata={}, locale=None, request_id="r")
     assert context.claims.keys() == names
     assert (context.user_id, identity.claims["email"]) == ("alice", "alice@x.test")
 

@@ -19,7 +19,7 @@ async def test_no_cancellation_is_lost(redis_url: str) -> None:
 
         async def loop() -> None:
             while True:
-                await audit.take_turn(1)
+                await audit.take_round(1)
 
         for number in range(ROUNDS):
             tasks = [asyncio.create_task(loop()) for _ in range(AT_ONCE)]

@@ -376,7 +376,7 @@ async def test_drains_at_any_moment_cost_no_run_anything(settings):
 async def test_a_queue_that_was_emptied_loses_no_accepted_run(settings, monkeypatch):
     """The row is the truth: the reaper queues it again."""
     monkeypatch.setattr("relaykit.worker.reaper.reaper.QUEUED_SECONDS", 0.1)
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.ROUND_INTERVAL_SECONDS", 0.2)
     async with running(settings, ScriptedAnswers, workers=0) as system, AsyncExitStack() as stack:
         alice = await system.caller()
         askers = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.main import create_worker
 from tests.integration.test_once_only import lose_the_lease
+from tests.support.commands import command
 from tests.support.servers.protocol_servers import BareServer, Events, ProtocolServer, card, text_of
 from tests.support.servers.user_servers import SqliteStore
 from tests.support.stream_clients import asking
@@ -708,6 +709,55 @@ async def test_with_a_store_of_its_own_reject_takes_the_output_and_nothing_else(
         assert error_of(await alice.post(message(thread_id, "two"))) == (409, "thread_busy")
         assert len(await alice.items(thread_id)) == 2
         assert (await alice.stream(output(thread_id, 1))).text == "It said 1."
+
+
+# --- the operator
+
+
+@pytest.mark.parametrize("store", ["system", "own_store"])
+async def test_an_operator_ends_the_wait_as_the_user_can(
+    request: pytest.FixtureRequest, posts: Posts, store: str
+) -> None:
+    """`runs cancel` of the run that called, which has ended; no code of the site's runs in the command."""
+    run: Run = request.getfixturevalue(store)
+    async with run() as running_system:
+        alice, settings = await running_system.caller(), running_system.settings
+        called = await alice.stream(create("ask"))
+        second = posts.send(alice, message(called.thread_id, "two"))
+        await waits(settings)
+        [call_id] = [i["id"] for i in await alice.items(called.thread_id) if i["type"] == "client_tool_call"]
+        shown = await command(settings, "runs", "show", called.run_id, "--json")
+        assert shown.json["awaited_item"] == call_id
+        assert datetime.fromisoformat(shown.json["awaited_until"]) > datetime.now(UTC)
+        assert (
+            f"the output of client tool call {call_id}"
+            in (await command(settings, "runs", "show", called.run_id)).output
+        )
+        no_site = {"CHATKIT_SERVER": "nothing.here:Server"}
+        done = await command(settings, "runs", "cancel", called.run_id, "--yes", "--by", "ann", **no_site)
+        outcome = "wait ended: a worker gives its client tool call up"
+        assert (done.status, done.output) == (0, f"{called.run_id}: {outcome}\n")
+        assert (await second).text == "re two"
+        call = await call_of(alice, called.thread_id)
+        assert (call["status"], call["output"]) == ("completed", LATE)
+        noted = (await command(settings, "runs", "show", called.run_id)).output
+        assert f"cancel by ann: {outcome}" in noted
+        again = await command(settings, "runs", "cancel", called.run_id, "--yes")
+        assert (again.status, again.error.split(": ", 1)[1]) == (
+            2,
+            f"{called.run_id}: act_refused: The run has ended: completed.",
+        )
+
+
+async def test_an_operator_s_cancel_ends_the_wait_for_that_run_s_call_alone(system: Run) -> None:
+    """The run before it of the same thread has ended, too, and nothing awaits a call of its."""
+    async with system() as running_system:
+        alice, settings = await running_system.caller(), running_system.settings
+        first = await alice.stream(create("hello"))
+        assert (await alice.stream(message(first.thread_id, "ask"))).end == "completed"
+        refused = await command(settings, "runs", "cancel", first.run_id, "--yes")
+        assert (refused.status, "The run has ended: completed." in refused.error) == (2, True)
+        assert (await alice.stream(output(first.thread_id, 1))).text == "It said 1."
 
 
 # --- a structured input is no end of a turn that waits

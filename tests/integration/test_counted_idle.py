@@ -30,7 +30,7 @@ from tests.support.work_counters import counted_statements
 API_CONNECTIONS, WORKER_CONNECTIONS = 2, 7
 # A worker waits for the bell and looks for jobs; an API asks nothing.
 WORKER_COMMANDS_A_SECOND = 2
-# One turn of the reaper that finds nothing.
+# One round of the reaper that finds nothing.
 COMMANDS_OF_REAPER = 2
 STATEMENTS_OF_REAPER = 7
 # For any number of runs: a heartbeat of their worker, a tick of the watch at the API that follows them.
@@ -42,27 +42,35 @@ HELD = 20
 CLIENTS = 300
 
 
+async def has_told(settings: Settings) -> bool:
+    """Whether an API has written that it reaches Redis, with which a look ends; the next one begins seconds later."""
+    connection = await asyncpg.connect(settings.database_url)
+    try:
+        return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM redis_reached)"))
+    finally:
+        await connection.close()
+
+
 async def test_an_idle_api_asks_nothing(settings: Settings) -> None:
     changed = settings.model_copy(update={"lease_seconds": 0.5})  # many ticks of the watch
     with counted_statements() as statements:
-        async with (
-            running(changed, lambda: BenchServer(None), workers=0),
-            counted(settings.redis_url) as commands,
-        ):
-            statements.clear()
-            await asyncio.sleep(1.5)
-            assert (commands.total, statements.total()) == (0, 0), (commands, statements)
+        async with running(changed, lambda: BenchServer(None), workers=0):
+            await wait_until("the first look at the queue is over", lambda: has_told(settings))
+            async with counted(settings.redis_url) as commands:
+                statements.clear()
+                await asyncio.sleep(1.5)
+                assert (commands.total, statements.total()) == (0, 0), (commands, statements)
 
 
 async def test_an_idle_worker_asks_little(settings: Settings, monkeypatch) -> None:
-    """Its commands in a second, and its statements in a turn of the reaper."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 1.0)
+    """Its commands in a second, and its statements in a round of the reaper."""
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.ROUND_INTERVAL_SECONDS", 1.0)
     whole = settings.model_copy(update={"database_pool_min": 4})
     with counted_statements() as statements:
         async with running(whole, lambda: BenchServer(None), apis=0):
             async with counted(settings.redis_url) as first:
                 await wait_until("it waits for the bell again", lambda: first.asked["BLPOP"] >= 2)
-            await wait_until("the reaper has had a turn", statements.total)
+            await wait_until("the reaper has had a round", statements.total)
             started_at = time.monotonic()
             statements.clear()
             async with counted(settings.redis_url) as commands:

@@ -92,7 +92,7 @@ def stage_settings(
 async def stage(stage_settings: Settings) -> AsyncIterator[Stage]:
     with pytest.MonkeyPatch.context() as patched, counted_statements() as statements:
         for cause in (
-            "relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS",
+            "relaykit.worker.reaper.reaper.ROUND_INTERVAL_SECONDS",
             "relaykit.worker.claiming.arq_worker.BELL_SECONDS",
             "relaykit.api.relay.liveness.MAX_TICK_SECONDS",
         ):

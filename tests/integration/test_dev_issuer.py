@@ -220,7 +220,7 @@ FORWARDED = {
 }
 
 
-@pytest.mark.parametrize("path", ["/dev/token", "/dev/jwks.json", "/", "/demo/session.js"])
+@pytest.mark.parametrize("path", ["/dev/token", "/dev/jwks.json", "/", "/demo", "/demo/session.js"])
 async def test_what_a_proxy_or_a_tunnel_has_forwarded_is_refused(key_file, path):
     """Also where the proxy has put this machine's own name into Host, as nginx, ngrok and cloudflared can."""
     method, body = ("POST", {"sub": "alice"}) if path == "/dev/token" else ("GET", None)

@@ -16,6 +16,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from relaykit.api.http import server as server_module
 from relaykit.shared.settings import Settings
 from tests.support.crash_points import process
 from tests.support.error_catalogue import assert_documented_error
@@ -174,3 +175,33 @@ async def test_without_a_balancer_there_is_no_delay(
     async with api(system, tmp_path, delay) as process:
         process.signal(first)
         await process.has_ended()
+
+
+async def test_a_request_on_a_connection_that_was_made_before_the_end_is_answered(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy sends a request right after it has connected, and a POST that it has sent never again."""
+    monkeypatch.setattr(server_module, "FRESH_SECONDS", 3600.0)
+    async with AsyncExitStack() as stack:
+        running_system = await stack.enter_async_context(running(settings, ScriptedAnswers, workers=0))
+        url = running_system.urls[0]
+        async with connected(url) as connection, connected(url) as silent:
+            await ask(url, CLOSING)  # the two have been taken by now
+            ending = asyncio.create_task(stack.aclose())
+            await wait_until("no more connections are taken", lambda: is_closed(url))
+            await connection.send(HEALTH)
+            await assert_last(connection)
+            assert not ending.done()
+            monkeypatch.setattr(server_module, "FRESH_SECONDS", 0.0)
+            await ending
+            assert await silent.rest() == b"", "one that sends nothing holds nothing up"
+
+
+async def is_closed(url: str) -> bool:
+    try:
+        async with connected(url):
+            return False
+    except ConnectionRefusedError:
+        return True
+    except ConnectionError:  # the listener was closed as the connection was made
+        return False

@@ -34,7 +34,7 @@ async def database(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
 
 @pytest.fixture(autouse=True)
 def eager_reaper(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.ROUND_INTERVAL_SECONDS", 0.2)
 
 
 async def test_a_journal_that_refuses_every_attempt_ends_the_run(

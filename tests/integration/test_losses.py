@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -265,6 +266,24 @@ async def test_an_attempt_counts_unless_it_was_lost_by_anothers_fault(runs, admi
     assert (first.attempt, first.handed_back) == (1, 0), "nothing was lost before the first"
     second = await runs.start(run_id, uncounted=uncounted)
     assert (second.attempt, second.handed_back) == (2, int(uncounted))
+
+
+@pytest.mark.parametrize("uncounted", [False, True])
+async def test_a_start_whose_answer_was_lost_finds_its_own_attempt(runs, admitted_run, uncounted):
+    """Whatever the run's limit is: the attempt has not executed anything."""
+    run_id, by = await admitted_run(max_attempts=1), uuid4()
+    first = await runs.start(run_id, uncounted=uncounted, by=by)
+    again = await runs.start(run_id, uncounted=uncounted, by=by)
+    assert (again.attempt, again.handed_back, again.began.cause) == (1, 0, "first") == (
+        first.attempt, first.handed_back, first.began.cause,
+    )  # fmt: skip
+    lost = await runs.start(run_id, uncounted=uncounted)
+    assert (lost.attempt, lost.handed_back, lost.began.cause) == (2, 0, "lost"), (
+        "another call's start is another"
+    )
+    assert await runs.hand_back(lost)
+    queued_again = await runs.start(run_id, uncounted=uncounted, by=by)
+    assert queued_again.attempt == 3, "what was queued since is another attempt"
 
 
 async def test_an_attempt_that_was_handed_back_is_not_left_uncounted_twice(runs, admitted_run):

@@ -159,7 +159,7 @@ async def test_what_no_client_has_had_attaches_after_a_loss(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The widget's POST met a 5xx, Redis was emptied, and the widget posts again: the message is there once."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.ROUND_INTERVAL_SECONDS", 0.2)
     monkeypatch.setattr("relaykit.worker.reaper.reaper.QUEUED_SECONDS", 0.2)
     admit, failed = AdmissionQueue.publish_admitted, []
 
@@ -186,7 +186,7 @@ async def test_what_no_client_can_have_any_more_is_another_message(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its run was answered, and of its journal only an end is left: there is nothing to attach to."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.ROUND_INTERVAL_SECONDS", 0.2)
     with monkeypatch.context() as patched:
         patched.setattr(AdmissionQueue, "publish_admitted", _enqueues_and_fails)
         assert (await stage.alice.post(stage.yes)).status_code == 500

@@ -18,8 +18,8 @@ async def test_a_notice_of_a_later_attempt_does_not_hide_what_is_not_known(redis
         await client.connect(hub, expected=True)
         await client.read()
         for attempt in (1, 2):
-            marked = [(Field.ATTEMPT_START, b""), (Field.EVENT, b'{"type":"%d"}' % attempt)]
-            await journals.append(Batch(run_id="run_1", attempt=attempt, first_seq=1, entries=marked))
+            entries = [(Field.ATTEMPT_START, b""), (Field.EVENT, b'{"type":"%d"}' % attempt)]
+            await journals.append(Batch(run_id="run_1", attempt=attempt, first_seq=1, entries=entries))
         await pubsub.ping()
         notices = []
         while (message := await pubsub.get_message(timeout=WAIT_SECONDS)) is not None and message[

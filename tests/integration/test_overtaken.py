@@ -143,7 +143,7 @@ WAYS = [
 
 
 async def overtake(settings: Settings, run_id: str) -> None:
-    """Another worker has begun the next attempt in the row, and its mark has not come to the journal."""
+    """Another worker has begun the next attempt in the row, and its start has not come to the journal."""
     database = Database(settings)
     async with database:
         assert await AttemptRuns(database).start(run_id) is not None
@@ -162,7 +162,7 @@ async def journal(settings: Settings, run_id: str) -> list[tuple[int, dict[str, 
 async def test_what_the_fence_refuses_an_attempt_is_never_shown(
     settings: Settings, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The row is the next attempt's, whose mark is held back for ever: its worker died. The one after it answers."""
+    """The row is the next attempt's, whose start entry never comes: its worker died. The one after it answers."""
     monkeypatch.setattr(Writes, "go_on", asyncio.Event(), raising=False)
     monkeypatch.setattr(Writes, "heard", [], raising=False)
     async with running(settings, lambda: Writes(None)) as system:  # type: ignore[arg-type]

@@ -289,10 +289,10 @@ async def test_an_attempt_that_a_newer_one_has_fenced_publishes_nothing_more(des
         return [serialize(progress("admitted"))]
 
     stale, fresh = desk.open(1), desk.open(2)
-    await stale.mark(admission)
+    await stale.start_attempt(admission)
     stale.put(progress("stale"))
     await stale.flush()
-    await fresh.mark(admission)
+    await fresh.start_attempt(admission)
     stale.put(progress("too late"))
     with pytest.raises(Fenced):
         await stale.flush()

@@ -12,7 +12,10 @@ import pytest
 from redis.asyncio import Redis
 
 from relaykit.api.limits import request_gate
+from relaykit.api.limits.request_gate import QueueLimits, Rates, RequestGate
+from relaykit.shared.queue.fair_share import Flow
 from relaykit.shared.redis import keys
+from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from tests.integration.test_limits import assert_refused
 from tests.integration.written import PLACES
@@ -177,3 +180,14 @@ async def test_a_place_is_held_for_a_body_that_comes_slowly_and_taken_anew_where
             assert int(head.split(b" ")[1]) == status
         assert await due(settings) == 2
         assert await post(alice, 9) == 503
+
+
+async def test_a_request_that_takes_no_place_leaves_those_that_are_to_be_given_back(redis_url: str) -> None:
+    """The console's requests are counted between those of the chat."""
+    flow, rates, limits = Flow("acme", "alice"), Rates(of_caller=600), QueueLimits(DEPTH, 0)
+    async with open_redis(redis_url, connections=1) as redis:
+        gate = RequestGate(redis)
+        gate.give_back((await gate.enter(flow, rates, limits)).place)
+        assert (await gate.enter(flow, rates, QueueLimits(0, 0))).place == ""
+        last = await gate.enter(flow, rates, limits)
+        assert await redis.zrange(PLACES, 0, -1) == [last.place.encode()]

@@ -7,7 +7,7 @@ import contextvars
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +19,10 @@ from redis.asyncio import Redis
 from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.shared.endings import Endings
+from relaykit.shared.gone_runs import GoneRuns
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals, JournalTtl
+from relaykit.shared.journal.erasing import JournalEraser
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import REAPER_LOCK
 from relaykit.shared.queue.job_queue import JobQueue
@@ -122,8 +124,9 @@ async def bench(settings: Settings) -> AsyncIterator[Bench]:
             queue,
             user,
         )
+        gone_runs = GoneRuns(database, JournalEraser(redis))
         yield Bench(
-            Reaper(changed, database, Sweeps(database), QueueAudit(redis), endings, None),
+            Reaper(changed, database, Sweeps(database), QueueAudit(redis), endings, gone_runs, None),
             database,
             runs,
             queue,
@@ -202,7 +205,7 @@ async def test_old_runs_are_deleted_but_for_the_newest_of_each_thread(bench: Ben
 async def test_what_is_old_and_stays_does_not_hide_what_is_to_go(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A turn looks at a few old rows only, and the next one goes on behind them, in the end from the beginning."""
+    """A round looks at a few old rows only, and the next one goes on behind them, in the end from the beginning."""
     monkeypatch.setattr(reaper_module, "DELETE_AT_ONCE", 2)
     monkeypatch.setattr(reaper_module, "DELETE_STEPS", 1)
     for number in range(3):
@@ -252,9 +255,7 @@ async def test_nothing_is_deleted_unless_it_is_asked_for(bench: Bench) -> None:
     await bench.run(await bench.thread("thr_old", days_old=1000), Status.COMPLETED, days_old=1000)
     await bench.run("thr_old", Status.COMPLETED, days_old=999)
     keeps = bench.reaper.settings.model_copy(update={"retention_days": 0, "run_retention_days": 0})
-    await Reaper(
-        keeps, bench.database, Sweeps(bench.database), bench.reaper.audit, bench.reaper.endings, None
-    ).delete_old()
+    await replace(bench.reaper, settings=keeps).delete_old()
     assert (len(await bench.ids("threads")), len(await bench.ids("runs"))) == (1, 2)
 
 
@@ -262,7 +263,7 @@ async def test_one_reaper_at_a_time_and_the_next_when_it_dies(
     bench: Bench, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The leader's lock goes with its connection."""
-    monkeypatch.setattr(reaper_module, "TURN_INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr(reaper_module, "ROUND_INTERVAL_SECONDS", 0.05)
     leader = await asyncpg.connect(settings.database_url)
     await leader.execute("BEGIN")
     assert await leader.fetchval("SELECT pg_try_advisory_xact_lock($1)", REAPER_LOCK)
@@ -286,29 +287,27 @@ async def test_one_reaper_at_a_time_and_the_next_when_it_dies(
 async def test_many_reapers_look_at_the_runs_as_often_as_one(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    turns = 0
+    rounds = 0
 
     class Counted(Reaper):
         async def requeue(self) -> None:
-            nonlocal turns
-            turns += 1
+            nonlocal rounds
+            rounds += 1
             await super().requeue()
 
-    monkeypatch.setattr(reaper_module, "TURN_INTERVAL_SECONDS", 0.4)
+    monkeypatch.setattr(reaper_module, "ROUND_INTERVAL_SECONDS", 0.4)
     reaper = bench.reaper
-    many = [
-        Counted(reaper.settings, reaper.database, reaper.sweeps, reaper.audit, reaper.endings, None)
-        for _ in range(10)
-    ]
+    parts = {part.name: getattr(reaper, part.name) for part in fields(reaper)}
+    many = [Counted(**parts) for _ in range(10)]
     reaping: list[asyncio.Task[None]] = []
     began_at = time.monotonic()
     try:
         for one in many:
             reaping.append(asyncio.create_task(one.run()))
             await asyncio.sleep(0.04)
-        await wait_until("five turns were taken", lambda: turns >= 5)
-        least = 0.4 * (1 - reaper_module.TURN_SLACK)
-        assert (turns - 1) * least <= time.monotonic() - began_at, turns
+        await wait_until("five rounds were taken", lambda: rounds >= 5)
+        least = 0.4 * (1 - reaper_module.ROUND_SLACK)
+        assert (rounds - 1) * least <= time.monotonic() - began_at, rounds
     finally:
         for task in reaping:
             task.cancel()

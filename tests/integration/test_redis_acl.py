@@ -6,10 +6,11 @@ import asyncio
 import re
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
@@ -20,12 +21,20 @@ from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.local.data_directory import data_directory
 from relaykit.local.redis_server import redis_server
 from relaykit.local.waiting import StopRequest
+from relaykit.operator_commands.services import opened_services
+from relaykit.shared.journal import START
+from relaykit.shared.journal.times import JournalTimes
+from relaykit.shared.metrics import REDIS_FAILURES
+from relaykit.shared.operating.clocks import REDIS
+from relaykit.shared.operating.run_places import RunPlaces
 from relaykit.shared.owner import Owner
+from relaykit.shared.queue.fair_share import flow_of
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.redis.keys import Names
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
+from tests.support.redis_sentinels import MASTER, sentinel, sentinel_url
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.services import Databases, open_folder
 from tests.support.stream_clients import asking, crowd, following
@@ -50,7 +59,9 @@ UNUSED: dict[str, str] = {}
 
 def documented_line() -> list[str]:
     """The words of the line in docs/security.md."""
-    (block,) = re.findall(r"^ACL SETUSER [^`]*", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE)
+    (block,) = re.findall(
+        r"^ACL SETUSER relaykit [^`]*", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE
+    )
     return str(block).split()
 
 
@@ -92,7 +103,12 @@ def server_url() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["", "shop"], ids=["unnamed", "named"])
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=[("", False), ("shop", False), ("", True)],
+    ids=["unnamed", "named", "by a sentinel"],
+)
 async def life(
     request: pytest.FixtureRequest,
     server_url: str,
@@ -100,16 +116,19 @@ async def life(
     issuer_key_file: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Life]:
-    found = Life()
+    found, (deployment, has_sentinel) = Life(), request.param
     password = "a-password-of-the-tests"
     async with Redis.from_url(server_url, decode_responses=True) as admin:
-        words = [f">{password}" if word == ">PASSWORD" else word for word in line_of(request.param)]
+        words = [f">{password}" if word == ">PASSWORD" else word for word in line_of(deployment)]
         await admin.execute_command(*words)
         await admin.execute_command("ACL", "LOG", "RESET")
         await admin.config_resetstat()
-        with databases.fresh() as database_url:
+        with databases.fresh() as database_url, ExitStack() as stack:
+            url = re.sub(r"//.*@", f"//relaykit:{password}@", server_url)
+            if has_sentinel:
+                url = await through_a_sentinel(stack, url, server_url, tmp_path_factory.mktemp("sentinel"))
             settings = make_settings(
-                re.sub(r"//.*@", f"//relaykit:{password}@", server_url),
+                url,
                 database_url,
                 issuer_key_file,
                 free_port(),
@@ -117,7 +136,7 @@ async def life(
                 abandon_seconds=4,
                 drain_seconds=0.1,
                 journal_max_entries=100,
-                deployment=request.param,
+                deployment=deployment,
             )
             try:
                 await live(settings, admin, tmp_path_factory.mktemp("acl"))
@@ -127,6 +146,16 @@ async def life(
         statistics = await admin.info("commandstats")
         found.used = {name.removeprefix("cmdstat_").partition("|")[0] for name in statistics}
     yield found
+
+
+async def through_a_sentinel(stack: ExitStack, url: str, server_url: str, folder: Path) -> str:
+    """The same user's URL by a sentinel, which itself is the administrator."""
+    server = urlsplit(server_url)
+    assert server.port
+    one = stack.enter_context(sentinel(folder, server.port, f"sentinel auth-pass {MASTER} {server.password}"))
+    await wait_until("the sentinel answers", one.answers)
+    sign_in, _, _ = urlsplit(url).netloc.rpartition("@")
+    return sentinel_url(one.port).replace("//", f"//{sign_in}@")
 
 
 def missing(entry: Any) -> str:
@@ -151,8 +180,44 @@ async def live(settings: Settings, admin: Redis, folder: Path) -> None:
         await lease_taken_again(alice, admin, folder, Names(settings.deployment))
         await handed_back(stack, settings, alice, folder, first)
         await one_at_a_time(settings)
+        await operated(settings, alice)
         shown = await wait_until("the reaper has queued the run again", lambda: ended(alice, forgotten))
         assert shown["status"] == "completed"
+
+
+async def operated(settings: Settings, alice: Caller) -> None:
+    """All that an operator's commands ask of Redis."""
+    async with (
+        opened_services(settings) as services,
+        open_redis(settings.redis_url, connections=1, deployment=settings.deployment) as client,
+    ):
+        services.need()
+        run_id = (await alice.stream(create(str(Script())))).run_id
+        await services.figures.ask()
+        await services.places.of([run_id])
+        await services.places.job(run_id)
+        await services.places.followers(run_id)
+        await services.reader.events(run_id, START, 10, content=False)
+        await services.places.attempts(run_id, 2)
+        await services.figures.busiest(10)
+        await services.clocks.look()
+        assert services.clocks.offsets[REDIS] is not None
+        [worker, *_] = await services.registry.workers()
+        await services.registry.register(replace(worker, id="killed"), 0.001)
+
+        async def is_silent() -> bool:
+            return "killed" in {each.state.id for each in await services.registry.silent()}
+
+        await wait_until("the worker is silent", is_silent)
+        times = JournalTimes(client)
+        await times.of(run_id)
+        await services.acts.queue.signal_drain("nobody")
+        await services.acts.queue.signal_cancel(run_id, 1)
+        flow = flow_of(settings, Owner(tenant="", user_id="alice"), None)
+        for seconds in (0.0, 1.0):
+            await services.acts.queue.requeue(run_id, flow, take_seconds=seconds)
+        await services.acts.queue.discard(run_id, flow)
+        assert worker.id
 
 
 async def accepted_and_lost(alice: Caller, admin: Redis) -> str:
@@ -276,6 +341,7 @@ async def test_the_product_runs_as_the_documented_user_who_is_refused_nothing(li
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_the_documented_user_may_do_nothing_that_the_product_does_not_do(life: Life) -> None:
+    """A sentinel's own commands are counted too; by one, this holds the weaker."""
     if life.failure is not None:
         pytest.fail(f"the product did not run as the user: {life.failure!r}")
     unused = allowed_commands() - life.used - UNUSED.keys()
@@ -309,3 +375,30 @@ async def test_the_documented_user_may_not_do_anything_else(
     async with Redis.from_url(url, lib_name=None, lib_version=None) as client:
         with pytest.raises(redis.exceptions.NoPermissionError):
             await client.execute_command(*command)
+
+
+async def test_a_user_that_may_not_count_followers_is_asked_once_and_redis_is_not_away(
+    server_url: str,
+) -> None:
+    """Else a run's page that is watched would fire the alert of a Redis that is away."""
+    words = [word for word in documented_line() if word != "+pubsub|numsub"]
+    words = [
+        {"relaykit": "narrow", ">PASSWORD": ">a-password-of-the-tests"}.get(word, word) for word in words
+    ]
+    async with Redis.from_url(server_url, decode_responses=True) as admin:
+        await admin.execute_command(*words)
+        await admin.execute_command("ACL", "LOG", "RESET")
+        url = re.sub(r"//.*@", "//narrow:a-password-of-the-tests@", server_url)
+        before = failures()
+        async with open_redis(url, connections=1) as narrow:
+            places = RunPlaces(narrow)
+            assert [await places.followers("run_x") for _ in range(3)] == [None] * 3
+        assert failures() == before
+        [entry] = await admin.execute_command("ACL", "LOG", "128")
+        if not isinstance(entry, dict):
+            entry = dict(zip(entry[::2], entry[1::2], strict=True))
+        assert (missing(entry), entry["count"]) == ("+pubsub|numsub", 1)
+
+
+def failures() -> float:
+    return sum(sample.value for metric in REDIS_FAILURES.collect() for sample in metric.samples)

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import datetime
-import ipaddress
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
@@ -23,7 +15,9 @@ from relaykit.shared.log import failure
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.redis.pubsub import messages, subscribed
+from tests.support.certificates import made_certificates
 from tests.support.redis_nodes import Node, redis_node
+from tests.support.redis_tls import tls_before
 from tests.support.system import free_port, make_settings, start_process, wait_until
 
 SECRET = "Geheim7391"
@@ -117,20 +111,61 @@ async def test_tls_where_there_is_none_is_told(tmp_path: Path) -> None:
     assert (error.code, "TLS" in error.message) == ("bad_setting", True), error.message
 
 
-async def test_a_certificate_that_is_not_trusted_is_told_and_its_ca_helps(tmp_path: Path) -> None:
+async def accepted(url: str) -> None:
+    """A process starts with this REDIS_URL."""
+    async with open_redis(url, connections=1) as redis:
+        await RedisCheck(redis, "a-database").start()
+
+
+TLS_CASES = {
+    "no authority is named": ("127.0.0.1", "", "is not trusted"),
+    "another authority is named": ("127.0.0.1", "?ssl_ca_certs={other_root}", "is not trusted"),
+    "the host has another name": ("localhost", "?ssl_ca_certs={root}", "another name"),
+    "the file is not there": ("127.0.0.1", "?ssl_ca_certs=/nowhere/ca.pem", "cannot be read (ENOENT)"),
+    "the file is no certificate": ("127.0.0.1", "?ssl_ca_certs={key}", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("what", TLS_CASES)
+async def test_a_certificate_that_is_not_accepted_is_told_with_what_is_wrong(
+    what: str, tmp_path: Path
+) -> None:
+    host, query, words = TLS_CASES[what]
+    made = made_certificates(tmp_path)
+    files = {"root": made.root, "other_root": made.other_root, "key": made.key}
     with redis_node(tmp_path) as node:
         await wait_until("Redis answers", node.answers)
-        async with tls_before(node, tmp_path) as (port, ca):
-            error = await told(f"rediss://:{SECRET}@127.0.0.1:{port}/0")
-            assert (error.code, "not trusted" in error.message) == ("bad_setting", True), error.message
-            async with open_redis(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={ca}", connections=1) as redis:
-                await RedisCheck(redis, "a-database").start()
+        async with tls_before(node.port, made) as port:
+            error = await told(f"rediss://:{SECRET}@{host}:{port}/0{query.format(**files)}")
+    assert (error.code, words in error.message) == ("bad_setting", True), error.message
+
+
+async def test_a_certificate_of_a_private_authority_is_accepted_with_its_file(tmp_path: Path) -> None:
+    """Also under another name, and unverified, where the URL says so."""
+    made = made_certificates(tmp_path)
+    with redis_node(tmp_path) as node:
+        await wait_until("Redis answers", node.answers)
+        async with tls_before(node.port, made) as port:
+            await accepted(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={made.root}")
+            await accepted(f"rediss://localhost:{port}/0?ssl_ca_certs={made.root}&ssl_check_hostname=false")
+            await accepted(f"rediss://127.0.0.1:{port}/0?ssl_cert_reqs=none")
+
+
+async def test_a_certificate_that_redis_asks_for_is_told_and_given(tmp_path: Path) -> None:
+    made = made_certificates(tmp_path)
+    with redis_node(tmp_path) as node:
+        await wait_until("Redis answers", node.answers)
+        async with tls_before(node.port, made, asks=True) as port:
+            url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={made.root}"
+            error = await told(url)
+            assert "ssl_certfile" in error.message, error.message
+            await accepted(f"{url}&ssl_certfile={made.certificate}&ssl_keyfile={made.key}")
 
 
 async def test_no_tls_where_there_is_some_is_told(tmp_path: Path) -> None:
     with redis_node(tmp_path) as node:
         await wait_until("Redis answers", node.answers)
-        async with tls_before(node, tmp_path) as (port, _):
+        async with tls_before(node.port, made_certificates(tmp_path)) as port:
             error = await told(f"redis://127.0.0.1:{port}/0")
     assert "rediss://" in error.message, error.message
 
@@ -170,47 +205,6 @@ async def test_the_log_of_a_full_redis_says_so(tmp_path: Path) -> None:
     assert (told_of["cause_code"], len(connected)) == ("OOM", 1), (
         "a full Redis is the right one: nothing is cut"
     )
-
-
-@asynccontextmanager
-async def tls_before(node: Node, folder: Path) -> AsyncIterator[tuple[int, Path]]:
-    """A port that speaks TLS in front of the node, and the file of its CA."""
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    made = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "redis of the tests")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(made.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(made, hashes.SHA256())
-    )
-    certificate.write_bytes(signed.public_bytes(Encoding.PEM))
-    key.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-
-    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", node.port)
-        await asyncio.gather(
-            passed_on(reader, far_writer), passed_on(far_reader, writer), return_exceptions=True
-        )
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        yield server.sockets[0].getsockname()[1], certificate
 
 
 async def without_replicas(admin: Redis) -> None:

@@ -183,7 +183,7 @@ def of_store(settings: Settings, store: str, path: Path) -> tuple[Settings, Any]
 
 async def stored(system: System, thread_id: str) -> list[ThreadItem]:
     """All items of the thread, hidden ones too."""
-    store = system.workers[-1]._user.server.store
+    store = system.workers[-1]._loaded.user.server.store
     page = await store.load_thread_items(thread_id, None, 100, "asc", RequestContext(user_id="alice"))
     return page.data
 

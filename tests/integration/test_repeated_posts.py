@@ -69,7 +69,7 @@ async def test_a_post_that_failed_after_the_commit_attaches_when_it_comes_again(
     system: System, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a key, as the stock widget posts again: one run, and the stream from its first entry."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.ROUND_INTERVAL_SECONDS", 0.2)
     admit = AdmissionQueue.publish_admitted
     failed = []
 
@@ -185,7 +185,7 @@ async def test_a_repetition_that_was_answered_is_the_last_that_attaches(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run had ended before the post came again: from then on the same words are another message."""
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.ROUND_INTERVAL_SECONDS", 0.2)
     alice = await system.caller()
     first = await alice.stream(create(str(Script())))
     yes = message(first.thread_id, "yes")

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.redis.client import FairPool, Redis, open_redis, redis_errors
 from relaykit.shared.redis.pubsub import subscribed
+from relaykit.shared.redis_url import parse_redis_url
 from tests.support.links import Link
 from tests.support.system import wait_until
 
@@ -57,6 +58,6 @@ def test_a_reset_connection_is_an_outage_and_the_next_call_works(redis_url: str,
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "rediss://127.0.0.1:1", "unix:///none"])
 async def test_every_kind_of_address_gets_its_kind_of_connection(url: str) -> None:
-    pool = FairPool.from_url(url, max_connections=1)
+    pool = FairPool(parse_redis_url(url), max_connections=1)
     kind = redis_asyncio.ConnectionPool.from_url(url).connection_class
     assert isinstance(pool.make_connection(), kind)

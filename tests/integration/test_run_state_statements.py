@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -53,6 +54,8 @@ class Case:
     moves: Moves
     admitted: frozenset[Status] = frozenset()
     """The states of the runs that it inserts."""
+    attempt: int = 1
+    """Of the run before it."""
 
     @property
     def sql(self) -> str:
@@ -70,12 +73,22 @@ def _ends(status: Status) -> list[Case]:
 
 
 CASES = [
-    Case("START", (RUN, sources(Status.RUNNING), "false", MAX_UNCOUNTED_ATTEMPTS), into(Status.RUNNING)),
+    Case(
+        "START",
+        (RUN, sources(Status.RUNNING), "false", MAX_UNCOUNTED_ATTEMPTS, str(uuid4())),
+        into(Status.RUNNING),
+    ),
     *(case for status in sorted(ENDED) for case in _ends(status)),
     Case("PROMOTE", (*OWNER, THREAD), into(Status.QUEUED) - {(Status.RUNNING, Status.QUEUED)}),
     Case("HAND_BACK", (RUN, 1), into(Status.QUEUED) - {(Status.WAITING, Status.QUEUED)}),
     # a running run is stopped by its worker, which sees the stop
     Case("REQUEST_CANCEL", (RUN,), into(Status.CANCELLED) - {(Status.RUNNING, Status.CANCELLED)}),
+    # so is one that has begun, and which a worker has handed back
+    Case("CANCEL", (RUN,), into(Status.CANCELLED) - {(Status.RUNNING, Status.CANCELLED)}, attempt=0),
+    Case("CANCEL", (RUN,), frozenset()),
+    # an erasure ends what goes on, whatever it is: its attempt is the fence
+    Case("END_OF_THREAD", (*OWNER, THREAD), into(Status.CANCELLED)),
+    Case("END_OF_USER", OWNER, into(Status.CANCELLED)),
     Case("ADMIT", ADMISSION, frozenset(), frozenset({Status.QUEUED, Status.WAITING})),
     Case(
         "ADMIT_MESSAGE",
@@ -101,7 +114,7 @@ def test_a_statement_makes_the_moves_of_the_table_and_no_others(
     moved, admitted = set(), set()
     for before in Status:
         with connection.transaction(force_rollback=True):
-            insert_run(connection, before)
+            insert_run(connection, before, case.attempt)
             started = status_and_attempt(connection, RUN)
             execute(connection, case)
             ended = status_and_attempt(connection, RUN)
@@ -157,14 +170,14 @@ def test_states_are_spelt_as_in_the_table_and_listed_in_three_ways() -> None:
             assert state in list(Status), (name, state)
 
 
-def insert_run(connection: psycopg.Connection[Any], status: Status) -> None:
+def insert_run(connection: psycopg.Connection[Any], status: Status, attempt: int = 1) -> None:
     connection.execute(
         "INSERT INTO threads (id, tenant, owner, data) VALUES (%s, %s, %s, '{}')", [THREAD, *OWNER]
     )
     connection.execute(
         "INSERT INTO runs (id, tenant, owner, thread_id, kind, input, context, status, attempt)"
-        " VALUES (%s, %s, %s, %s, 'threads.add_user_message', '{}', '{}', %s, 1)",
-        [RUN, *OWNER, THREAD, status.value],
+        " VALUES (%s, %s, %s, %s, 'threads.add_user_message', '{}', '{}', %s, %s)",
+        [RUN, *OWNER, THREAD, status.value, attempt],
     )
 
 

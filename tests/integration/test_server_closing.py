@@ -95,7 +95,7 @@ class Scoped(ChatKitServer[Any]):
                     yield ProgressUpdateEvent(text="ready")
                     await self.go_on.wait()
                     text = "x" * (MAX_PENDING_BYTES // 4)
-                    for _ in range(8):
+                    for _ in range(16):  # a batch that is sent takes five of them at most, and five may wait
                         update = AssistantMessageContentPartTextDelta(content_index=0, delta=text)
                         yield ThreadItemUpdatedEvent(item_id=item.id, update=update)
                     self.heard.append("went on")

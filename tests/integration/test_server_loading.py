@@ -108,7 +108,31 @@ LOADS: dict[str, tuple[str, dict[str, str], str]] = {
         {"chatkit_server": "our_site:make"},
         "gave a",
     ),
-    "a coroutine": ("async def Site(store): pass", {}, "gave a coroutine instead of a ChatKitServer"),
+    "a lifespan that is absent": (
+        SERVER,
+        {"chatkit_lifespan": "our_site:life"},
+        "'our_site' has no attribute 'life'",
+    ),
+    "a lifespan that cannot be called": (
+        f"{SERVER}\nlife = 3",
+        {"chatkit_lifespan": "our_site:life"},
+        "is not callable",
+    ),
+    "a lifespan that does not yield": (
+        f"{SERVER}\nasync def life(process): pass",
+        {"chatkit_lifespan": "our_site:life"},
+        "has no `yield`: it has to be an async context manager",
+    ),
+    "a lifespan that is not async": (
+        f"{SERVER}\ndef life(process): yield",
+        {"chatkit_lifespan": "our_site:life"},
+        "is a generator without `async`",
+    ),
+    "a lifespan that takes nothing": (
+        f"{SERVER}\nasync def life(): yield",
+        {"chatkit_lifespan": "our_site:life"},
+        "called with the SiteProcess: too many positional arguments",
+    ),
     "a class without respond()": (
         "from chatkit.server import ChatKitServer\nclass Site(ChatKitServer): pass",
         {},

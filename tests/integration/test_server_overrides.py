@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 from relaykit.shared.errors import ServerLoadError
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.checks import NEVER_CALLED, NEVER_CALLED_WITH_OUR_STORE
-from relaykit.shared.site.user_server import load_server
+from relaykit.shared.site.loaded_server import load_server
+from relaykit.shared.site.site_process import SiteProcess
 from tests.support.servers.protocol_servers import BareServer, ProtocolServer
 from tests.support.servers.user_servers import SqliteStore
 from tests.support.stream_clients import asking
@@ -255,7 +256,7 @@ def with_store(**options: Any) -> BareServer:
 def load(issuer_key_file: Path, instance: ChatKitServer[Any], **more: Any) -> None:
     nowhere = ("redis://127.0.0.1:1", "postgresql://127.0.0.1:1/x")
     settings = make_settings(*nowhere, issuer_key_file, 1, chatkit_server="our_site:Site", **more)
-    load_server(settings, SqliteStore(":memory:"), None, instance)
+    load_server(SiteProcess("api", settings, SqliteStore(":memory:")), instance)
 
 
 def refusal(issuer_key_file: Path, instance: ChatKitServer[Any], **more: Any) -> str:
@@ -324,7 +325,7 @@ def warnings_of(issuer_key_file: Path, instance: ChatKitServer[Any] | None, **mo
     name = f"{__name__}:Holding"
     settings = make_settings(*nowhere, issuer_key_file, 1, chatkit_server=name, **more)
     with capture_logs() as lines:
-        load_server(settings, SqliteStore(":memory:"), None, instance)
+        load_server(SiteProcess("api", settings, SqliteStore(":memory:")), instance)
     return lines
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import asyncpg
 import pytest
+from chatkit.server import ChatKitServer
 from chatkit.store import Store
 
 from relaykit.shared.settings import Settings
-from relaykit.shared.site.user_server import load_server
+from relaykit.shared.site.loaded_server import load_server
+from relaykit.shared.site.site_process import SiteProcess
 from tests.support.servers.user_servers import (
     SLOW_WORDS,
     DictServer,
@@ -225,6 +227,12 @@ def unopened(issuer_key_file: Path, server: str, **more: Any) -> Settings:
     return make_settings(*nowhere, issuer_key_file, 1, chatkit_server=server, **more)
 
 
+def load(settings: Settings, store: Store[Any], attachments: Any) -> ChatKitServer[Any]:
+    user = load_server(SiteProcess("api", settings, store, attachments)).user
+    assert user is not None
+    return user.server
+
+
 @pytest.mark.parametrize(
     ("name", "of_class"),
     [
@@ -240,7 +248,7 @@ def test_what_every_form_gets(issuer_key_file: Path, tmp_path: Path, name: str, 
     """Our stores, whatever the constructor takes: they are passed where it does, and put there where it does not."""
     store: Store[Any] = _OurStore(str(tmp_path / "ours.db"))
     attachments: Any = _OurAttachments()
-    server = load_server(unopened(issuer_key_file, f"{HERE}:{name}"), store, attachments).server
+    server = load(unopened(issuer_key_file, f"{HERE}:{name}"), store, attachments)
     assert type(server) is of_class
     assert server.store is store
     assert server.attachment_store is attachments
@@ -252,6 +260,6 @@ def test_an_own_store_is_kept(issuer_key_file: Path, tmp_path: Path, monkeypatch
     settings = unopened(issuer_key_file, f"{HERE}:NotebookServer", chatkit_store="own")
     store: Store[Any] = _OurStore(str(tmp_path / "ours.db"))
     attachments: Any = _OurAttachments()
-    server = load_server(settings, store, attachments).server
+    server = load(settings, store, attachments)
     assert type(server.store) is SqliteStore
     assert server.attachment_store is None

@@ -80,7 +80,7 @@ async def executed_by_nobody(stage: Stage, asker: Follower) -> Journals:
     await stage.database.execute(
         "UPDATE runs SET status = 'running', attempt = 1 WHERE id = $1", asker.run_id
     )
-    assert (await journals.mark(asker.run_id, 1)).outcome == "ok"
+    assert (await journals.start_attempt(asker.run_id, 1)).outcome == "ok"
     return journals
 
 

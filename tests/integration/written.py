@@ -8,6 +8,7 @@ import asyncpg
 import redis.asyncio
 
 from relaykit.api.receipts import REPEAT_SECONDS
+from relaykit.shared.redis import keys as redis_keys
 from relaykit.shared.redis.keys import FAIR_PREFIX, QUEUE
 
 PLACES = f"{FAIR_PREFIX}admitting"
@@ -25,6 +26,8 @@ TABLES = (
     "awaited_calls",
 )
 
+OF_WORKERS = (redis_keys.WORKERS_SEEN, redis_keys.worker_seen(""))
+"""Keys in which workers say that they are there, whatever is asked."""
 FOR_EVER = -1
 """A time to live. A key that has gone meanwhile has another negative one."""
 
@@ -59,7 +62,9 @@ async def written(database_url: str, redis_url: str) -> Written:
                 pipeline.ttl(key)
             lives = await pipeline.execute()
         keys = frozenset(
-            key for key, life in zip(found, lives, strict=True) if life == FOR_EVER or life > REPEAT_SECONDS
+            key
+            for key, life in zip(found, lives, strict=True)
+            if (life == FOR_EVER or life > REPEAT_SECONDS) and not key.startswith(OF_WORKERS)
         )
         queued = tuple(await client.zrange(QUEUE, 0, -1))
     return Written(rows, keys, queued)

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from tests.previous import script
 
 Entry = tuple[bytes, bytes]
-"""Field and payload: `e` an event, `m` a mark, `end` the end."""
+"""Field and payload: `e` an event, `m` an attempt start, `end` the end."""
 
 LOST, HELD, CANCEL = 0, 1, 2
 """What a renewal says of a lease."""

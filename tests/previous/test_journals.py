@@ -21,7 +21,7 @@ SIDE = st.booleans()
 
 @dataclass
 class Writer:
-    """One attempt's worker of either release, from its mark on. `outcome` is that of its last append."""
+    """One attempt's worker of either release, from its start on. `outcome` is that of its last append."""
 
     redis: Redis
     run_id: str
@@ -31,24 +31,24 @@ class Writer:
     outcome: str = "ok"
 
     async def write(self, kinds: list[Field]) -> None:
-        """As its publisher does: the mark alone and first; an attempt that was refused writes no more."""
+        """As its publisher does: the start alone and first; an attempt that was refused writes no more."""
         if self.outcome != "ok":
             return
         if self.next_seq == 1 and self.attempt:
-            await self._mark()
+            await self._start()
         if self.outcome == "ok":
             payload = f"{self.attempt}-{self.next_seq}".encode()
             await self._append([(kind, payload) for kind in kinds])
 
-    async def _mark(self) -> None:
+    async def _start(self) -> None:
         journals = Journals(self.redis, TTL)
         if self.is_previous:
             await self._append([(Field.ATTEMPT_START, b"")])
             return
-        self.outcome, _ = await journals.mark(self.run_id, self.attempt)
+        self.outcome, _ = await journals.start_attempt(self.run_id, self.attempt)
         if self.outcome == "empty":
             await journals.write_first_entries(self.run_id, [b"{}"])
-            self.outcome, _ = await journals.mark(self.run_id, self.attempt)
+            self.outcome, _ = await journals.start_attempt(self.run_id, self.attempt)
         self.next_seq = 2
 
     async def _append(self, entries: list[tuple[Field, bytes]]) -> None:
@@ -113,12 +113,12 @@ def test_attempts_of_either_release_fence_each_other(
 
 
 async def test_what_admission_writes_twice_is_there_once(redis_url: str) -> None:
-    """The API of the release before comes late: a worker of this one has written admission's entries and its mark."""
+    """The API of the release before comes late: a worker of this one has written admission's entries and its start."""
     async with open_redis(redis_url, connections=2) as redis:
         journals, late = Journals(redis, TTL), PreviousJournals(redis)
         await journals.write_first_entries("run_1", [b"{}", b"{}"])
         assert await late.append("run_1", 0, 1, [(b"e", b"{}"), (b"e", b"{}")]) == "ok"
-        await journals.mark("run_1", 1)
+        await journals.start_attempt("run_1", 1)
         assert await late.append("run_1", 0, 1, [(b"e", b"{}"), (b"e", b"{}")]) == "fenced"
         found = await journals.read("run_1", START, 10)
         assert [entry.cursor for entry in found] == [Cursor(0, 1), Cursor(0, 2), Cursor(1, 1)]

@@ -64,7 +64,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr("relaykit.worker.reaper.reaper.TURN_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr("relaykit.worker.reaper.reaper.ROUND_INTERVAL_SECONDS", 0.2)
     async with running(settings, ScriptedAnswers) as system, Redis.from_url(settings.redis_url) as redis:
         database = await asyncpg.connect(settings.database_url)
         yield Bench(system, await crowd(system, await system.caller()), redis, database)

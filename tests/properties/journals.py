@@ -24,7 +24,7 @@ ENDS = st.sampled_from([None, *sorted(ENDED)])
 
 @st.composite
 def journals(draw: st.DrawFn) -> list[Entry]:
-    """Admission's entries, then those of some attempts, each begun by a mark; perhaps the end.
+    """Admission's entries, then those of some attempts, each begun by its start; perhaps the end.
 
     An attempt that wrote nothing leaves its number out. Payloads are unlike each other, and of unlike lengths.
     """

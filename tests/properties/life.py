@@ -22,8 +22,10 @@ from relaykit.api.relay.liveness import LivenessCheck
 from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.api.relay.states import DeliveryState
 from relaykit.shared.endings import Endings
+from relaykit.shared.gone_runs import GoneRuns
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.journal import Journals, JournalTtl
+from relaykit.shared.journal.erasing import JournalEraser
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis import keys
@@ -140,7 +142,7 @@ class World:
         calls = AwaitedCalls(database)
         endings = NotedEndings(self.settings, database, self.runs, calls, journals, queue, self.site)
         runs = noted_runs(self.database)
-        return Executor(self.settings, runs, journals, publisher, endings, self.site, None)
+        return Executor(self.settings, runs, journals, publisher, endings, self.site, None, lambda _: None)
 
     def post(self, raw: bytes, policy: str, owner: str, run_id: str, **more: Any) -> Work:
         """A streaming request, as the endpoint submits it."""
@@ -189,13 +191,14 @@ class World:
         return work
 
     def reap(self) -> Work:
-        """One turn of a reaper; there may be two at a time, where the one has lost its connection."""
+        """One round of a reaper; there may be two at a time, where the one has lost its connection."""
 
         async def work(process: Process) -> None:
             endings = self.endings()
             audit = gated(QueueAudit(self.redis), self.database)
+            gone_runs = GoneRuns(self.database, JournalEraser(self.redis))
             await reaper.Reaper(
-                self.settings, self.database, Sweeps(self.database), audit, endings, None
+                self.settings, self.database, Sweeps(self.database), audit, endings, gone_runs, None
             ).requeue()
 
         return work

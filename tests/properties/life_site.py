@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from chatkit.errors import ErrorCode, StreamError
 from chatkit.server import ChatKitServer
@@ -157,8 +158,8 @@ class ToldPublisher(Publisher):
 class NotedRuns(AttemptRuns):
     """Notes for the job the attempt that has begun."""
 
-    async def start(self, run_id: str, *, uncounted: bool = False) -> Run | None:
-        run = await super().start(run_id, uncounted=uncounted)
+    async def start(self, run_id: str, *, uncounted: bool = False, by: UUID | None = None) -> Run | None:
+        run = await super().start(run_id, uncounted=uncounted, by=by)
         if run is not None:
             job = current_job()
             job.attempt = job.worker.executor.attempts[run_id]

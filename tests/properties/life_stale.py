@@ -73,7 +73,7 @@ async def _assert_journal_refuses(world: World, run: Run) -> None:
         assert (await world.journals.end(run.id, run.attempt, status)).outcome in refused
     last = (await world.journals.read(run.id, START, 1000))[-1]
     if last.cursor.attempt > run.attempt:
-        assert (await world.journals.mark(run.id, run.attempt)).outcome == "fenced"
+        assert (await world.journals.start_attempt(run.id, run.attempt)).outcome == "fenced"
 
 
 async def _assert_queue_refuses(world: World, job: Job) -> None:

@@ -73,12 +73,13 @@ class Model:
             return Appended("fenced", self.last)
         known = self.last.seq if self.last.attempt == batch.attempt else 0
         first = batch.first_seq if batch.first_seq != NEXT_SEQ else known + 1
-        mark = batch.entries[0][0] is Field.ATTEMPT_START and known == 0
-        if self.last == NOTHING and (mark or batch.first_seq == NEXT_SEQ):
+        starts = batch.entries[0][0] is Field.ATTEMPT_START and known == 0
+        if self.last == NOTHING and (starts or batch.first_seq == NEXT_SEQ):
             return Appended("empty", START)
-        is_lost = mark and batch.attempt > 1 and not self._is_whole()
+        is_lost = starts and batch.attempt > 1 and not self._is_whole()
+        start = LOST if is_lost else str(self.last).encode()
         news = [
-            Entry(Cursor(batch.attempt, first + number), kind, LOST if is_lost and number == 0 else payload)
+            Entry(Cursor(batch.attempt, first + number), kind, start if starts and number == 0 else payload)
             for number, (kind, payload) in enumerate(batch.entries)
             if first + number > known
         ]
@@ -258,10 +259,10 @@ async def test_a_mark_finds_no_journal(redis_url):
     """It writes nothing then: what admission said comes first. Beginning again, a later attempt says what was lost."""
     async with open_redis(redis_url, connections=2) as redis:
         journals = Journals(redis, TTL)
-        assert (await journals.mark("run_1", 2)).outcome == "empty"
+        assert (await journals.start_attempt("run_1", 2)).outcome == "empty"
         assert await journals.read("run_1", START, 10) == []
         await journals.write_first_entries("run_1", [b"{}"])
-        assert await journals.mark("run_1", 2) == ("ok", Cursor(2, 1))
+        assert await journals.start_attempt("run_1", 2) == ("ok", Cursor(2, 1))
         assert [entry.loses for entry in await journals.read("run_1", START, 10)] == [False, True]
 
 
@@ -275,11 +276,11 @@ async def test_a_mark_says_what_was_lost_before_it(redis_url):
         await journals.write_first_entries("run_1", [b"{}"])
         await journals.append(writer.next(1, ends=False, keeps=None))
         for attempt in (2, 3):
-            await journals.mark("run_1", attempt)
-        marks = [
+            await journals.start_attempt("run_1", attempt)
+        starts = [
             entry for entry in await journals.read("run_1", START, 10) if entry.field is Field.ATTEMPT_START
         ]
-        assert [(entry.cursor, entry.loses) for entry in marks] == [((2, 1), True), ((3, 1), False)]
+        assert [(entry.cursor, entry.loses) for entry in starts] == [((2, 1), True), ((3, 1), False)]
 
 
 async def test_an_end_finds_no_journal(redis_url):

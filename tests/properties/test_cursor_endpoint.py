@@ -114,6 +114,9 @@ def check(answer: RawAnswer, ground: Ground, run_id: str, text: str) -> None:
 def _lacks(ground: Ground, run_id: str, cursor: Cursor) -> bool:
     if run_id == ground.gone or cursor > ground.last[run_id]:
         return True
+    ids = [Cursor.parse(frame[0]) for frame in ground.frames[run_id]]
+    if cursor.attempt == 0 and cursor > max(each for each in ids if each.attempt == 0):
+        return True  # attempt 1 begins after another entry: something was lost
     return run_id == ground.trimmed and cursor < Cursor(ground.first.attempt, ground.first.seq - 1)
 
 

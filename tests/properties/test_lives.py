@@ -70,7 +70,7 @@ async def requeue(life: Life) -> None:
 
 
 async def test_an_item_that_nobody_remembers_is_not_shown_for_ever(life: Life) -> None:
-    """A worker dies between what admission wrote, written again, and its mark: the attempt after that one says that
+    """A worker dies between what admission wrote, written again, and its start: the attempt after that one says that
     something was lost, though the journal begins as it should.
     """
     await post(life, steps=3)

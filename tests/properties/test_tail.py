@@ -102,7 +102,7 @@ def test_each_entry_continues_the_one_before_and_no_earlier_one_of_its_attempt(e
 @quick
 @given(journals(), st.integers(0, 9))
 def test_an_end_that_an_attempt_begins_with_continues_nothing(entries, more):
-    """What came between is lost. An attempt that had nothing to say has its mark before its end."""
+    """What came between is lost. An attempt that had nothing to say has its start before its end."""
     last = entries[-1].cursor
     end = Entry(Cursor(last.attempt + more, 1), Field.END, b"completed")
     assert not any(continues(cursor, end) for cursor in [START, *(entry.cursor for entry in entries)])
@@ -154,3 +154,38 @@ def test_reading_a_trimmed_journal_gives_the_rest_or_says_that_it_is_gone(entrie
         else:
             ended = rest[-1].field is Field.END
             assert (chunk.data, chunk.cursor, chunk.ended) == (sent(rest), rest[-1].cursor, ended)
+
+
+def test_a_cursor_whose_entry_a_failover_lost_is_not_continued():
+    """The client had read 1-7 at the old primary, the replica ends with 1-5, and the next attempt begins there."""
+    event = b'{"n":1}'
+    first = [Entry(Cursor(0, 1), Field.EVENT, event), Entry(Cursor(1, 1), Field.ATTEMPT_START, b"0-1")]
+    first += [Entry(Cursor(1, seq), Field.EVENT, event) for seq in range(2, 6)]
+    later = [
+        Entry(Cursor(2, 1), Field.ATTEMPT_START, b"1-5"),
+        Entry(Cursor(2, 2), Field.EVENT, event),
+        Entry(Cursor(3, 1), Field.ATTEMPT_START, b"2-2"),
+    ]
+    ahead = Cursor(1, 7)
+    tail = Tail(START, 10**6)
+    assert tail.extend(first)
+    assert not tail.is_lost_to(ahead)
+    for start in (*later[:1], *later[2:]):
+        assert tail.extend([entry for entry in later if tail.last < entry.cursor <= start.cursor])
+        assert tail.is_lost_to(ahead)
+        assert tail.is_lost_to(Cursor(1, 6))
+        for entry in (*first, *later):
+            assert not tail.is_lost_to(entry.cursor)
+    assert tail.is_lost_to(Cursor(2, 3))
+    assert not tail.is_lost_to(Cursor(3, 2))
+
+
+def test_a_cursor_that_was_ahead_is_continued_where_its_entry_has_come():
+    tail = Tail(START, 10**6)
+    entries = [Entry(Cursor(0, seq), Field.EVENT, b'{"n":1}') for seq in range(1, 8)]
+    assert tail.extend(entries[:5])
+    assert not tail.is_lost_to(entries[6].cursor)
+    assert tail.extend(entries[5:])
+    assert not tail.is_lost_to(entries[6].cursor)
+    tail.shrink()
+    assert not tail.is_lost_to(entries[0].cursor)

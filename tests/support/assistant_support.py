@@ -1,4 +1,4 @@
-"""What the tests of the example assistant share: a store in memory and a ChatKit client without a network."""
+"""A store that is not Relaykit's, and a client of ChatKit's own `process`: a server without Relaykit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from chatkit.server import ChatKitServer, NonStreamingResult, StreamingResult
+from chatkit.server import ChatKitServer, StreamingResult
 from chatkit.store import AttachmentStore, NotFoundError, Store
 from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
 
@@ -75,9 +75,6 @@ class MemoryStore(Store[RequestContext]):
     async def delete_thread_item(self, thread_id, item_id, context):
         self.items.get(thread_id, {}).pop(item_id, None)
 
-    def of_thread(self, thread_id: str) -> list[ThreadItem]:
-        return list(self.items[thread_id].values())
-
 
 class MemoryAttachments(AttachmentStore[RequestContext]):
     """Hands out bytes by id."""
@@ -116,14 +113,6 @@ class Chat:
                 self.thread_id = event["thread"]["id"]
             yield event
 
-    async def request(self, kind: str, **params: Any) -> list[dict[str, Any]]:
-        return [event async for event in self.stream(kind, **params)]
-
-    async def ask(self, kind: str, **params: Any) -> dict[str, Any]:
-        result = await self.server.process(json.dumps({"type": kind, "params": params}), self.context)
-        assert isinstance(result, NonStreamingResult)
-        return json.loads(result.json)
-
     def say_stream(self, text: str | None = None, **fields: Any) -> AsyncIterator[dict[str, Any]]:
         content = [] if text is None else [{"type": "input_text", "text": text}]
         message = {"content": content, "attachments": [], "inference_options": {}, **fields}
@@ -138,19 +127,7 @@ class Chat:
         return answer_in(await self.say(text, **fields))
 
 
-def of_type(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [event for event in events if event["type"] == kind]
-
-
-def done_items(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [event["item"] for event in of_type(events, "thread.item.done") if event["item"]["type"] == kind]
-
-
 def answer_in(events: list[dict[str, Any]]) -> str:
     """The text of the last assistant message."""
-    return done_items(events, "assistant_message")[-1]["content"][0]["text"]
-
-
-def deltas_in(events: list[dict[str, Any]]) -> list[str]:
-    updates = [event["update"] for event in of_type(events, "thread.item.updated")]
-    return [u["delta"] for u in updates if u["type"] == "assistant_message.content_part.text_delta"]
+    done = [event["item"] for event in events if event["type"] == "thread.item.done"]
+    return [item for item in done if item["type"] == "assistant_message"][-1]["content"][0]["text"]

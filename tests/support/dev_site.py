@@ -33,7 +33,9 @@ class ShopServer(ChatKitServer):
         print(f"asked for {said!r} in {Path.cwd().name}")
         if said == "fail":
             raise LookupError("the database has no such column")
-        words = [WORD, os.environ.get("GREETING", "none")] if said != "count" else [str(n) for n in range(40)]
+        words = [str(n) for n in range(40)]
+        if said not in ("count", "slowly"):
+            words = [WORD, os.environ.get("GREETING", "none")]
         answer = AssistantMessageItem(
             id=self.store.generate_item_id("message", thread, context),
             thread_id=thread.id,
@@ -48,13 +50,15 @@ class ShopServer(ChatKitServer):
             yield ThreadItemUpdatedEvent(item_id=answer.id, update=delta)
             while said == "count" and number == 20 and not GATE.exists():
                 await asyncio.sleep(0.01)
+            if said == "slowly":
+                await asyncio.sleep(0.75)
         text = "".join(f"{word} " for word in words)
         done = answer.model_copy(update={"content": [AssistantMessageContent(text=text)]})
         yield ThreadItemDoneEvent(item=done)
 '''
 NAME = "shop.chat:ShopServer"
 COUNTED = "".join(f"{number} " for number in range(40))
-"""The answer to `count`, which stops half way until `open_gate`."""
+"""The answer to `count`, which stops half way until `open_gate`, and to `slowly`, which takes thirty seconds."""
 
 
 class Site:

@@ -134,6 +134,11 @@ def named(family: list[ProcessId], text: str) -> list[ProcessId]:
     return [one for one in family if text in Path(f"/proc/{one.pid}/cmdline").read_text().replace("\0", " ")]
 
 
+def called(family: list[ProcessId], name: str) -> list[ProcessId]:
+    """Those that `ps -e` and `pkill -x` know by `name`: not what forks them, whose command line they have."""
+    return [one for one in family if Path(f"/proc/{one.pid}/comm").read_text() == f"{name}\n"]
+
+
 def assert_nothing_runs_in(data_dir: Path) -> None:
     """The services hold the lock for as long as one process of theirs lives."""
     with (data_dir / "lock").open() as lock:

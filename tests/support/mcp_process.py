@@ -39,6 +39,21 @@ async def main(names: dict[str, str]) -> None:
         """Who is asking."""
         return f"You are {names[ctx.request_context.request.headers['authorization']]}."
 
+    @mcp.tool()
+    async def balance(year: int, user_id: str, access_token: str) -> str:
+        """What the caller owns at the end of a year; wants to be told who that is."""
+        return f"{names[f'Bearer {access_token}']} as {user_id} owns {year} coins."
+
+    @mcp.tool()
+    async def careless(access_token: str) -> str:
+        """Quotes what it was told."""
+        return f"Your token is {access_token}."
+
+    @mcp.tool()
+    async def fails(access_token: str) -> str:
+        """Quotes it in an error."""
+        raise ValueError(f"no such token: {access_token}")
+
     app = RequiresToken(mcp.streamable_http_app(stateless_http=True, json_response=True), names)
     server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=0, log_level="warning"))
     serving = asyncio.create_task(server.serve())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg import sql
 
 from relaykit.local.child import Child
 from relaykit.local.data_directory import data_directory
@@ -28,6 +29,48 @@ class PostgresPair:
     primary: Child
     url: str
     standby_url: str
+
+    @property
+    def both_url(self) -> str:
+        """Of both hosts: a driver takes the one that can be written to."""
+        first, second = (url.rpartition("@")[2].partition("/")[0] for url in (self.url, self.standby_url))
+        return self.url.replace(first, f"{first},{second}")
+
+    def wait_for_standby(self) -> None:
+        """From now on a commit waits until the standby has it on its disk."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+
+    @contextmanager
+    def cut_off_standby(self) -> Iterator[None]:
+        """The standby receives nothing while the block runs."""
+        primary = self.cut_off()
+        try:
+            yield
+        finally:
+            self._follow(primary)
+
+    def cut_off(self) -> str:
+        """The standby receives nothing more; gives what it followed."""
+        with psycopg.connect(self.standby_url, autocommit=True) as connection:
+            (primary,) = connection.execute("SHOW primary_conninfo").fetchone() or ("",)
+        self._follow("")
+        return str(primary)
+
+    def _follow(self, primary: str) -> None:
+        with psycopg.connect(self.standby_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER SYSTEM SET primary_conninfo = {}").format(sql.Literal(primary)))
+            connection.execute("SELECT pg_reload_conf()")
+            follows = "SELECT count(*) FROM pg_stat_wal_receiver WHERE pid IS NOT NULL"
+            what = "the standby follows" if primary else "the standby follows no more"
+            wait_until(
+                lambda: connection.execute(follows).fetchone() == (int(bool(primary)),),
+                what,
+                [],
+                StopRequest(),
+                SECONDS,
+            )
 
     def kill_primary(self) -> None:
         self.primary.stop(signal.SIGQUIT, SECONDS)

@@ -17,6 +17,18 @@ from tests.support.services import OLDEST
 from tests.support.system import free_port, wait_until
 
 
+async def answers(process: subprocess.Popen[bytes], client: Redis) -> bool:
+    """Whether a Redis or a sentinel does, if only to ask for a password. It has to be running."""
+    assert process.poll() is None, "it has ended"
+    try:
+        async with client:
+            return bool(await client.ping())
+    except RedisConnectionError:
+        return False
+    except ResponseError:  # it asks for a password
+        return True
+
+
 @dataclass(frozen=True)
 class Node:
     """One server, without a password unless its options give one."""
@@ -32,38 +44,35 @@ class Node:
         return Redis.from_url(self.url, decode_responses=True)
 
     async def answers(self) -> bool:
-        assert self.process.poll() is None, "Redis has ended"
-        try:
-            async with self.client() as client:
-                return bool(await client.ping())
-        except RedisConnectionError:
-            return False
-        except ResponseError:  # it asks for a password
-            return True
+        return await answers(self.process, self.client())
 
     async def role(self) -> str:
         async with self.client() as client:
             return str((await client.info("replication"))["role"])
 
     async def our_connections(self) -> list[str]:
-        """What the product's connections to it did last; neither the replication's nor this one."""
+        """What the product's connections to it did last; not the replication's, the sentinels' and this one."""
         async with self.client() as client:
             own = await client.client_id()
             return [
                 str(one["cmd"])
                 for one in await client.client_list()
-                if int(one["id"]) != own and not set(one["flags"]) & {"S", "M"}
+                if int(one["id"]) != own
+                and not set(one["flags"]) & {"S", "M"}
+                and not one["name"].startswith("sentinel-")
             ]
 
 
-MAX_PORT = 55_000
-"""In cluster mode a node takes the port 10,000 above its own too."""
+MAX_PORT = 22_000
+"""In cluster mode a node takes the port 10,000 above its own too: below those of outgoing connections."""
 
 
 @contextmanager
-def redis_node(folder: Path, *options: str, wheels: Sequence[str] = OLDEST) -> Iterator[Node]:
-    """`options` as on the command line; the data goes into `folder`, if anywhere."""
-    port = next(port for port in iter(free_port, None) if port < MAX_PORT)
+def redis_node(
+    folder: Path, *options: str, wheels: Sequence[str] = OLDEST, port: int | None = None
+) -> Iterator[Node]:
+    """`options` as on the command line; the data goes into `folder`, if anywhere. `port`: any, unless it is given."""
+    port = port or next(port for port in iter(free_port, None) if port < MAX_PORT)
     place = ["--port", str(port)] if "--tls-port" not in options else []
     process = subprocess.Popen(
         [
@@ -83,8 +92,8 @@ def redis_node(folder: Path, *options: str, wheels: Sequence[str] = OLDEST) -> I
         process.wait()
 
 
-async def replicated(primary: Node, replica: Node) -> None:
-    """The replica follows the primary, and has all that it has."""
+async def replicated(primary: Node, replica: Node, known_to: Node | None = None) -> None:
+    """The replica follows the primary, and has all that it has. `known_to`: the primary, where a link leads to it."""
     async with replica.client() as client:
         await client.replicaof("127.0.0.1", str(primary.port))
 
@@ -95,7 +104,7 @@ async def replicated(primary: Node, replica: Node) -> None:
         await wait_until("the replica follows the primary", is_online)
 
     async def is_known() -> bool:
-        async with primary.client() as client:
+        async with (known_to or primary).client() as client:
             found = await client.info("replication")
             return found.get("slave0", {}).get("state") == "online"
 

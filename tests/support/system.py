@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -24,6 +23,7 @@ from relaykit.api.http.connections import Connections
 from relaykit.api.http.descriptors import connection_limit
 from relaykit.api.http.server import HttpConfig, Server
 from relaykit.api.main import create_app
+from relaykit.local.ports import free_port
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import RunWorker, create_worker
 from tests.support.forked import ForkedPopen
@@ -53,8 +53,14 @@ async def wait_until(
         await asyncio.sleep(0.02)
 
 
+def takes_messages(response: httpx2.Response) -> bool:
+    """Whether this answer of /readyz says that Redis and PostgreSQL take writes; it is a 200 without them too."""
+    refused = {"redis_unavailable", "database_read_only"}
+    return response.status_code == 200 and refused.isdisjoint(response.json().get("warnings", ()))
+
+
 async def api_answers(port: int) -> None:
-    """Waits until an API process takes connections at the port; it logs a moment before that it has started."""
+    """Waits until an API process takes connections at the port."""
 
     def connects() -> bool:
         try:
@@ -64,23 +70,6 @@ async def api_answers(port: int) -> None:
         return True
 
     await wait_until(f"an API takes connections at port {port}", connects, START_SECONDS)
-
-
-def free_port(following: int = 0) -> int:
-    """A port that is free, with as many after it.
-
-    Below the range from which the kernel takes the ports of outgoing connections: one of those would be in use by the
-    time that somebody listens.
-    """
-    while True:
-        first = random.randint(15_000, 30_000)
-        try:
-            for port in range(first, first + following + 1):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
 
 
 def user_input(text: str, attachments: Sequence[str] = (), **more: Any) -> dict[str, Any]:

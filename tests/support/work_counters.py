@@ -13,18 +13,32 @@ from typing import Any
 import asyncpg
 import pytest
 
+from relaykit.api import redis_reach
+from relaykit.shared.operating import clocks, queue_figures
 from relaykit.shared.postgres import sessions
 
 
 @contextmanager
 def counted_statements() -> Iterator[Counter[str]]:
-    """Counts what the pools that open in the block say to PostgreSQL, by text; `clear` it where counting begins."""
+    """Counts what the pools that open in the block say to PostgreSQL, by text; `clear` it where counting begins.
+
+    But for what an API asks by the clock, whatever its requests do.
+    """
+    by_the_clock = {
+        " ".join(text.split()) for text in (queue_figures.UNFINISHED, redis_reach.TELL, clocks.NOW)
+    }
     counts: Counter[str] = Counter()
     warm = sessions._warm
 
-    async def warm_and_listen(connection: asyncpg.Connection) -> None:
-        await warm(connection)
-        connection.add_query_logger(lambda said: counts.update([" ".join(said.query.split())]))
+    def count(said: Any) -> None:
+        text = " ".join(said.query.split())
+        if text not in by_the_clock:
+            counts[text] += 1
+
+    async def warm_and_listen(connection: asyncpg.Connection) -> bool:
+        takes_writes = await warm(connection)
+        connection.add_query_logger(count)
+        return takes_writes
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sessions, "_warm", warm_and_listen)

@@ -1,4 +1,7 @@
-"""What the model is shown of a thread: bounded, in order, and never half of a tool call."""
+"""What the model is shown of a thread: bounded, in order, and never half of a tool call.
+
+One function on a store that ends its pages where the test says, so that no server and no chat is needed.
+"""
 
 from __future__ import annotations
 

@@ -29,7 +29,16 @@ from relaykit.examples.assistant.parsed_prompt import parse_prompt
 from relaykit.examples.assistant.script import Call, Say, Situation, reply_to
 
 TOOLS = Situation(
-    tools=("search_docs", "show_checklist", "highlight", "open_page", "get_local_time"), deltas_per_second=50
+    tools=(
+        "search_docs",
+        "show_checklist",
+        "show_widget",
+        "ask_user",
+        "highlight",
+        "open_page",
+        "get_local_time",
+    ),
+    deltas_per_second=50,
 )
 
 
@@ -48,6 +57,10 @@ def reply(text, situation=TOOLS):
         ("How do I open a thread?", "search_docs"),
         ("show me a widget", "show_checklist"),
         ("A CARD please", "show_checklist"),
+        ("Give me a list", "show_widget"),
+        ("draw a chart", "show_widget"),
+        ("How do I show a list of threads?", "search_docs"),
+        ("ask me something", "ask_user"),
         ("what time is it", "get_local_time"),
         ("highlight Welcome", "highlight"),
         ("open the next page", "open_page"),

@@ -63,7 +63,9 @@ def test_a_setting_has_the_default_of_the_code_and_its_unit(command: str, settin
 
 def default_of(name: str) -> str | None:
     field = Settings.model_fields[name.lower()]
-    return None if field.is_required() else f"{field.default}"
+    if field.is_required():
+        return None
+    return "" if field.default is None else f"{field.default}"
 
 
 def local_default(command: str, name: str) -> str | None:

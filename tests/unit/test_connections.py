@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from relaykit.api.http.connections import LINGER_SECONDS, Connections
+from relaykit.api.http.connections import BATCH, LINGER_SECONDS, MAX_PAUSE_SECONDS, Connections
+from relaykit.api.http.server import FRESH_SECONDS
 from tests.support.system import make_settings
 
 HEAD_SECONDS, STALL_SECONDS, RATE = 10, 60, 1024
-KEEP_ALIVE_SECONDS = 7
+KEEP_ALIVE_SECONDS, PING_SECONDS = 7, 15
 
 
 @dataclass(eq=False)
@@ -42,6 +44,7 @@ def connections(limit: int = 10) -> Connections:
         "stall_seconds": STALL_SECONDS,
         "body_bytes_per_second": RATE,
         "keep_alive_seconds": KEEP_ALIVE_SECONDS,
+        "ping_seconds": PING_SECONDS,
     }
     return Connections(make_settings("redis://a", "postgresql://a/a", Path("key"), 1, **given), limit)
 
@@ -71,6 +74,23 @@ async def test_asking_again_for_a_head_that_is_awaited_gives_no_time() -> None:
         table.wait_for_head(head)
         await pass_time(table, 1)
     assert head.told == ["head"]
+
+
+async def test_a_connection_is_fresh_for_its_time_wherever_the_clock_stands() -> None:
+    """The clock ticks: a connection that is accepted right before its next tick is not old right after."""
+    table = connections()
+    assert not table.are_fresh(FRESH_SECONDS)
+    head = Recorded(table)
+    table.wait_for_head(head)
+    assert table.are_fresh(FRESH_SECONDS)
+    table.clock += MAX_PAUSE_SECONDS
+    assert table.are_fresh(FRESH_SECONDS)
+    table.clock += FRESH_SECONDS
+    assert not table.are_fresh(FRESH_SECONDS)
+    table.wait_for_head(Recorded(table))
+    assert table.are_fresh(FRESH_SECONDS)
+    table.wait_for_nothing(next(reversed(table.heads)))
+    assert not table.are_fresh(FRESH_SECONDS), "it has sent its head"
 
 
 async def test_a_body_is_late_by_its_average() -> None:
@@ -138,3 +158,73 @@ def test_the_least_missed_is_given_up_for_a_newcomer() -> None:
         assert table.count == 5
     assert not table.accept()
     assert (working.told, table.count) == ([], 5)
+
+
+@dataclass(eq=False)
+class RecordedSocket:
+    connections: Connections
+    unsent_bytes: int = 0
+    pings: int = 0
+
+    def ping_is_due(self) -> None:
+        self.pings += 1
+        self.connections.wait_for_ping(self)
+
+    told: list[str] = field(default_factory=list)
+
+    def drop(self) -> None:
+        assert self in self.connections.left, "one with a client is never dropped for another one"
+        self.told.append("drop")
+        self.connections.leave_socket(self, counted=True)
+
+
+async def test_a_socket_is_pinged_at_its_time_and_never_given_up_for_a_newcomer() -> None:
+    table = connections(limit=1)
+    socket = RecordedSocket(table)
+    assert table.accept()
+    table.wait_for_ping(socket)
+    await pass_time(table, PING_SECONDS - 1)
+    assert socket.pings == 0
+    await pass_time(table, 3 * PING_SECONDS + 1)
+    assert socket.pings == 4
+    assert not table.accept()
+    table.leave_socket(socket, counted=True)
+    table.leave_socket(socket, counted=False)
+    assert (table.count, table.sockets) == (0, {})
+    assert table.accept()
+
+
+async def test_a_socket_whose_client_has_gone_keeps_its_place_until_a_newcomer_needs_it() -> None:
+    table = connections(limit=3)
+    head, old, new = Recorded(table), RecordedSocket(table), RecordedSocket(table)
+    assert all(table.accept() for _ in range(3))
+    table.wait_for_head(head)
+    for socket in (old, new):
+        table.wait_for_ping(socket)
+        table.unsent[socket] = (table.clock, 1)
+        table.client_has_gone(socket)
+    assert (table.count, table.sockets, table.unsent) == (3, {}, {})
+    for expected in (old, new, head):
+        assert expected.told == []
+        assert table.accept()
+        assert expected.told == ["drop"]
+        assert table.count == 3
+    assert not table.left
+    assert not table.accept()
+
+
+async def test_a_stalled_one_that_goes_while_others_are_closed_is_not_dropped() -> None:
+    """Its application may be storing something, and would be cancelled."""
+    table = connections(limit=BATCH + 1)
+    going = RecordedSocket(table)
+    others = [Recorded(table) for _ in range(BATCH)]
+    assert all(table.accept() for _ in range(BATCH + 1))
+    for each in (*others, going):
+        table.unsent[each] = (table.clock, 0)
+    table.clock += STALL_SECONDS
+    looking = asyncio.create_task(table.look(1.0))
+    while others[-1].told != ["drop"]:
+        await asyncio.sleep(0)
+    table.client_has_gone(going)
+    await looking
+    assert going.told == []

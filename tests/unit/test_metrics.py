@@ -7,6 +7,7 @@ import re
 from prometheus_client.metrics import MetricWrapperBase
 
 from relaykit.api import metrics as of_api
+from relaykit.shared import metrics as of_both
 from relaykit.worker import metrics as of_worker
 from tests.support.documents import ROOT, rows
 
@@ -19,7 +20,7 @@ def test_the_table_of_metrics_is_that_of_the_code() -> None:
     }
     names = {
         described.name
-        for module in (of_api, of_worker)
+        for module in (of_api, of_both, of_worker)
         for metric in vars(module).values()
         if isinstance(metric, MetricWrapperBase)
         for described in metric.describe()

@@ -5,23 +5,38 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from chatkit.server import ChatKitServer
 from chatkit.types import (
+    AssistantMessageContentPartTextDelta,
     AssistantMessageItem,
     ErrorEvent,
     NoticeEvent,
     ProgressUpdateEvent,
     ThreadItemAddedEvent,
+    ThreadItemDoneEvent,
+    ThreadItemUpdate,
+    ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
     UserMessageItem,
+    WidgetItem,
+    WidgetStreamingTextValueDelta,
 )
+from chatkit.widgets import Card
 
 from relaykit.shared.site.checks import unfit_streams
-from relaykit.worker.execution.mistakes import EVENTS, ServerMistake, check_event, check_thread, no_stream
+from relaykit.worker.execution.mistakes import (
+    EVENTS,
+    UPDATES,
+    BegunItems,
+    ServerMistake,
+    check_event,
+    check_thread,
+    no_stream,
+)
 
 
 async def respond(event: Any) -> AsyncIterator[Any]:
@@ -67,16 +82,93 @@ async def test_an_item_of_another_thread_is_told_and_no_other() -> None:
     assert check_thread(NoticeEvent(level="info", message="x"), "own", source) is None
 
 
+NOW = datetime(2026, 1, 1)
+MESSAGE = AssistantMessageItem(id="message", thread_id="own", created_at=NOW, content=[])
+DELTA = AssistantMessageContentPartTextDelta(content_index=0, delta="x")
+WIDGET_DELTA = WidgetStreamingTextValueDelta(component_id="text", delta="x", done=False)
+
+
+async def yielded(event: Any) -> tuple[Any, AsyncIterator[Any]]:
+    source = respond(event)
+    return await anext(source), source
+
+
+def test_each_kind_of_update_names_the_type_of_its_items() -> None:
+    types = {"assistant_message", "widget", "workflow", "generated_image"}
+    assert set(UPDATES.values()) == types
+    assert len(UPDATES) == len(get_args(ThreadItemUpdate))
+
+
+@pytest.mark.parametrize("update", [{"type": "delta"}, None, NoticeEvent(level="info", message="x")])
+async def test_an_update_of_no_kind_is_a_mistake_with_the_line_that_yielded_it(update: Any) -> None:
+    event, source = await yielded(ThreadItemUpdatedEvent.model_construct(item_id="message", update=update))
+    with pytest.raises(ServerMistake) as raised:
+        BegunItems(()).check_update(event, source)
+    assert str(raised.value) == (
+        f"{PLACE} yielded a {type(update).__name__} as an update, not a ThreadItemUpdate of an item"
+    )
+
+
+@pytest.mark.parametrize("given", [{}, {"item_id": None}, {"item_id": ["message"]}])
+async def test_an_update_without_an_items_id_is_a_mistake(given: Any) -> None:
+    event, source = await yielded(ThreadItemUpdatedEvent.model_construct(update=DELTA, **given))
+    with pytest.raises(ServerMistake, match="yielded an update without an item's id"):
+        BegunItems(()).check_update(event, source)
+
+
+async def test_an_update_that_its_item_cannot_take_is_told_and_no_other() -> None:
+    """An item of another turn is not known, and a name may stand for items of two types."""
+    begun = BegunItems({"message", "given"})
+    begun.note(ThreadItemAddedEvent(item=MESSAGE))
+
+    async def told(item_id: str, update: Any) -> str | None:
+        event, source = await yielded(ThreadItemUpdatedEvent(item_id=item_id, update=update))
+        return begun.check_update(event, source)
+
+    assert await told("message", DELTA) is None
+    assert await told("of another turn", DELTA) is None
+    assert await told("message", WIDGET_DELTA) == (
+        f"{PLACE} yielded a WidgetStreamingTextValueDelta for an item of the type assistant_message: "
+        "no client shows it"
+    )
+    assert await told("given", DELTA) == (
+        f"{PLACE} yielded an update of an item that has not been added: no client shows it"
+    )
+    widget = WidgetItem(id="message", thread_id="own", created_at=NOW, widget=Card(children=[]))
+    begun.note(ThreadItemDoneEvent(item=widget))
+    assert await told("message", WIDGET_DELTA) is None
+
+
+async def test_a_sites_own_subclass_of_an_update_passes() -> None:
+    class Louder(AssistantMessageContentPartTextDelta):
+        pass
+
+    begun = BegunItems(())
+    begun.note(ThreadItemAddedEvent(item=MESSAGE))
+    update = Louder(content_index=0, delta="x")
+    event, source = await yielded(ThreadItemUpdatedEvent.model_construct(item_id="message", update=update))
+    assert begun.check_update(event, source) is None
+
+
 async def test_a_coroutine_instead_of_a_stream_is_named_with_its_function() -> None:
     async def answer() -> None:
         pass
 
     made = answer()
     first = answer.__code__.co_firstlineno
-    assert str(no_stream(made)).startswith(
+    assert str(no_stream(made, respond)).startswith(
         f"answer() in {__file__}:{first} gave a coroutine, not an async generator"
     )
     made.close()
+
+
+def test_what_is_returned_instead_of_yielded_is_named_with_the_method_that_returned_it() -> None:
+    server = ReturnsList(None)  # type: ignore[arg-type]
+    first = ReturnsList.respond.__code__.co_firstlineno
+    assert str(no_stream(server.respond(None, None, None), server.respond)).startswith(
+        f"respond() in {__file__}:{first} gave a list, not an async generator"
+    )
+    assert str(no_stream([], functools.partial(list))).startswith("the server gave a list, not")
 
 
 class Fits(ChatKitServer[Any]):
@@ -110,6 +202,11 @@ class Injected(ChatKitServer[Any]):
 
 class Returns(ChatKitServer[Any]):
     async def respond(self, thread: Any, item: Any, context: Any) -> Any:  # type: ignore[override]
+        return []
+
+
+class ReturnsList(ChatKitServer[Any]):
+    def respond(self, thread: Any, item: Any, context: Any) -> Any:
         return []
 
 

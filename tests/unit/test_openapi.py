@@ -17,8 +17,12 @@ from tests.support.error_catalogue import documented_errors
 from tests.support.servers.protocol_servers import BareServer
 from tests.support.system import make_settings
 
-NOT_DESCRIBED = {"/", "/demo/{path:path}", "/openapi.json"}
-"""Local mode's page, and the description itself."""
+NOT_DESCRIBED = {
+    *("/", "/demo", "/demo/options.json", "/demo/{path:path}"),
+    *("/ops", "/ops/", "/ops/options.json", "/ops/{name}"),
+    "/openapi.json",
+}
+"""Local mode's page, the console's, and the description itself."""
 AT_START_OR_IN_A_WORKER = {
     errors.SettingsError,
     errors.ServerLoadError,
@@ -42,6 +46,7 @@ def app(issuer_key_file: Path) -> FastAPI:
         1,
         attachments_url="memory:///",
         attachments_key="k" * 43,
+        ops_claim="ops",
     )
     return create_app(settings, BareServer(store=None))
 

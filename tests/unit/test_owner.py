@@ -11,7 +11,7 @@ import pytest
 
 from bench.postgres.statements import found
 from relaykit.api.admission.admission_rows import AdmissionRuns
-from relaykit.api.auth.authenticator import Identity
+from relaykit.api.auth.identity import Identity
 from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.shared.attachments.links import Grant
 from relaykit.shared.attachments.previews import Previews
@@ -32,7 +32,11 @@ OF_A_WORKER = "asked by a worker, which serves every owner, with the id of a run
 OF_A_RUN = "asked with a Run, which its owner or a worker has found before"
 OF_THE_RELAY = "asked by the relay about the runs that it follows, which their owners have found"
 OF_THE_REAPER = "asked by the reaper, which serves every owner"
+OF_AN_OPERATOR = (
+    "asked by an operator, who sees every owner's: by a command, or by a route that wants OPS_CLAIM"
+)
 OF_A_LINK = "asked with the id in a link, whose signature names the owner of the row that is found"
+OF_AN_IMPORT = "inserts for the tenant and owner, and writes over nothing"
 OF_AN_UPLOAD = "asked with an attachment that was found before, by its owner or by a signed link"
 
 WITHOUT_OWNER: Final[dict[str, str]] = {
@@ -53,6 +57,32 @@ WITHOUT_OWNER: Final[dict[str, str]] = {
     "runs.awaited_calls.FINISH_AWAITING": OF_A_RUN,
     "relay.liveness_probe.STATUSES": OF_THE_RELAY,
     "api.receipts.NOTE_RECEIVED": "an API notes which of the runs that it follows a client has had something of",
+    "api.redis_reach.TELL": "a time, of the deployment's APIs",
+    "api.redis_reach.LOOK": "a time, of the deployment's APIs",
+    "attachments.objects._NOTED_GARBAGE": "keys of objects that the sweep has taken from the same table",
+    "operating.clocks.NOW": "the server's time",
+    "operating.database_figures.STATE": "counts of sessions, for an operator",
+    "operating.queue_figures.UNFINISHED": "counts alone, of the whole deployment, for its operator",
+    "operating.queue_figures.BUSIEST": OF_AN_OPERATOR,
+    "operating.run_lists.BY_STATUS": OF_AN_OPERATOR,
+    "operating.run_lists.BY_TENANT": OF_AN_OPERATOR,
+    "operating.run_lists.BY_USER": OF_AN_OPERATOR,
+    "operating.run_lists.BY_THREAD": OF_AN_OPERATOR,
+    "operating.run_lists.BY_ERROR": OF_AN_OPERATOR,
+    "operating.run_lists.BY_ID": OF_AN_OPERATOR,
+    "operating.run_lists.ENDED_LATELY": OF_AN_OPERATOR,
+    "operating.run_details.FIND": OF_AN_OPERATOR,
+    "operating.run_details.ROW": OF_AN_OPERATOR,
+    "operating.run_details.CONTENT": OF_AN_OPERATOR,
+    "operating.thread_reading.OWNER_OF_THREAD": OF_AN_OPERATOR,
+    "operating.thread_reading.OWNERS_OF_RUNS": OF_AN_OPERATOR,
+    "operating.erasure.COUNT_LEFT": OF_AN_OPERATOR,
+    "operating.erasure.NOTE_GONE_RUNS": OF_AN_OPERATOR,
+    "operating.acts.CANCEL": OF_AN_OPERATOR,
+    "operating.audit.NOTE": OF_AN_OPERATOR,
+    "operating.audit.SET_OUTCOME": OF_AN_OPERATOR,
+    "operating.audit.ON_TARGET": OF_AN_OPERATOR,
+    "operating.audit.NEWEST": OF_AN_OPERATOR,
     "reaper.sweeps.QUEUED": OF_THE_REAPER,
     "reaper.sweeps.RUNNING": OF_THE_REAPER,
     "reaper.sweeps.RUNS": OF_THE_REAPER,
@@ -63,6 +93,9 @@ WITHOUT_OWNER: Final[dict[str, str]] = {
     "reaper.sweeps.OLD_THREADS": OF_THE_REAPER,
     "reaper.sweeps.LOCK_OLD_THREADS": OF_THE_REAPER,
     "reaper.sweeps.DELETE_THREADS": OF_THE_REAPER,
+    "shared.gone_runs.DUE": OF_THE_REAPER,
+    "shared.gone_runs.FORGET": OF_THE_REAPER,
+    "shared.gone_runs.POSTPONE": OF_THE_REAPER,
     "attachments.store._DELETE_UNSENT": OF_THE_REAPER,
     "attachments.store._FORGET_UNSENT": OF_THE_REAPER,
     "attachments.objects._DUE_GARBAGE": OF_THE_REAPER,
@@ -72,6 +105,9 @@ WITHOUT_OWNER: Final[dict[str, str]] = {
     "attachments.objects._BEGIN": OF_AN_UPLOAD,
     "attachments.objects._COMPLETE": OF_AN_UPLOAD,
     "attachments.objects._RELEASE": OF_AN_UPLOAD,
+    "thread_import.rows.INSERT_THREAD": OF_AN_IMPORT,
+    "thread_import.rows.WRITE_ITEMS": "writes over an item of the same tenant and owner alone",
+    "thread_import.attachments.REGISTER": "writes over an attachment of the same tenant and owner alone",
 }
 """Statements that do not compare tenant and owner, and why none of them gives a caller what is another's."""
 

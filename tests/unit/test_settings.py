@@ -61,9 +61,11 @@ def test_the_required_settings_are_enough():
 def test_a_required_setting_that_is_missing_or_empty_is_named(monkeypatch, name, empty):
     if not empty:
         monkeypatch.delenv(name)
-        assert problem(monkeypatch) == f"{name}: is not set"
+        told = problem(monkeypatch)
     else:
-        assert problem(monkeypatch, **{name: ""}) == f"{name}: is not set"
+        told = problem(monkeypatch, **{name: ""})
+    others = ", nor are JWT_SECRET and AUTHENTICATE" if name == "JWKS_URL" else ""
+    assert told == f"{name}: is not set{others}"
 
 
 def test_all_that_is_wrong_is_told_at_once(monkeypatch):
@@ -93,8 +95,21 @@ def test_a_list_is_separated_by_commas(monkeypatch, given, expected):
 
 
 def test_a_list_is_not_json(monkeypatch):
-    monkeypatch.setenv("CORS_ORIGINS", '["https://a.example"]')
-    assert load_settings().cors_origins == ('["https://a.example"]',)
+    monkeypatch.setenv("JWT_CONTEXT_CLAIMS", '["roles"]')
+    assert load_settings().jwt_context_claims == ('["roles"]',)
+
+
+def test_an_origin_is_taken_as_a_browser_spells_it(monkeypatch):
+    monkeypatch.setenv("CORS_ORIGINS", "HTTPS://A.Example:443/,http://b.example:80,http://c.example:8080,*")
+    expected = ("https://a.example", "http://b.example", "http://c.example:8080", "*")
+    assert load_settings().cors_origins == expected
+
+
+@pytest.mark.parametrize(
+    "given", ["*/", "a.example", "https://a.example/x", "http://[x", "ftp://a", "https://u@a.example", "null"]
+)
+def test_what_is_no_origin_is_refused(monkeypatch, given):
+    assert problem(monkeypatch, CORS_ORIGINS=given).startswith("CORS_ORIGINS: must be origins like ")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +149,8 @@ BAD = [
     ("DEPLOYMENT", "relaykit"),
     ("DEPLOYMENT", "run"),
     ("REDIS_URL", "http://secret-host:6379"),
+    ("REDIS_URL", "redis+sentinel://secret-host:26379"),
+    ("REDIS_URL", "redis://secret-host:6379/0?secret=1"),
     ("DATABASE_URL", "mysql://root:secret-password@db/relaykit"),
     ("JWKS_URL", "ftp://secret-host/jwks.json"),
     ("JWT_ALGORITHMS", "HS256-secret"),

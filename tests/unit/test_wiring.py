@@ -27,6 +27,7 @@ WIRING = frozenset(
     {
         "api/__main__.py",
         "api/main.py",
+        "api/ops/wiring.py",
         "api/resources.py",
         "worker/main.py",
         "worker/resources.py",

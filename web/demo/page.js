@@ -1,5 +1,6 @@
 import { createChatKitFetch, pageContext } from "/demo/relaykit-chat.js";
 import { applyEffect } from "/demo/effects.js";
+import { offeredOptions } from "/demo/offers.js";
 import { Session } from "/demo/session.js";
 import { runTool } from "/demo/tools.js";
 
@@ -15,7 +16,7 @@ const threadInAddress = () => new URLSearchParams(location.search).get("thread")
 const chat = byId("chat");
 const session = new Session();
 
-function options() {
+function options(offered) {
   const fetch = createChatKitFetch({
     url: "/chatkit",
     getToken: ({ refused }) => session.token(refused),
@@ -26,7 +27,8 @@ function options() {
     api: { url: "/chatkit", domainKey: "local", fetch, uploadStrategy: { type: "two_phase" } },
     initialThread: threadInAddress(),
     onClientTool: runTool,
-    composer: { placeholder: "Write a message", attachments: { enabled: true } },
+    ...offered,
+    composer: { placeholder: "Write a message", attachments: { enabled: true }, ...offered.composer },
     startScreen: {
       greeting: "What would you like to know?",
       prompts: PROMPTS.map((prompt) => ({ label: prompt, prompt })),
@@ -39,7 +41,7 @@ function options() {
 /** Adds an entry to the browser's history where the person chose a thread, and none where a new thread got its id. */
 function threadChanged({ detail: { threadId } }) {
   if (threadInAddress() === threadId) return;
-  const address = threadId ? `/?thread=${encodeURIComponent(threadId)}` : "/";
+  const address = threadId ? `?thread=${encodeURIComponent(threadId)}` : location.pathname;
   history[threadInAddress() === null ? "replaceState" : "pushState"](null, "", address);
 }
 
@@ -52,10 +54,11 @@ function toast(content) {
 
 async function enter(identity) {
   await session.signIn(identity);
+  const offered = await offeredOptions();
   byId("sign-in").hidden = true;
   chat.hidden = false;
   byId("who").textContent = identity.tenant ? `${identity.sub} (${identity.tenant})` : identity.sub;
-  chat.setOptions(options());
+  chat.setOptions(options(offered));
   await chat.focusComposer();
 }
 
@@ -76,9 +79,15 @@ function askWho(problem = "") {
   byId("sign-in-name").focus();
 }
 
+/** The operators' console has a link where it is on. */
+async function offerConsole() {
+  const options = await fetch("/ops/options.json").catch(() => null);
+  byId("console").hidden = !options?.ok;
+}
+
 function signOut() {
   session.signOut();
-  location.assign("/");
+  location.assign(location.pathname);
 }
 
 byId("sign-out").addEventListener("click", signOut);
@@ -87,6 +96,7 @@ chat.addEventListener("chatkit.thread.change", threadChanged);
 chat.addEventListener("chatkit.effect", ({ detail }) => toast(applyEffect(detail, chat)));
 window.addEventListener("popstate", () => session.identity && chat.setThreadId(threadInAddress()));
 
+offerConsole();
 const remembered = Session.remembered();
 if (remembered) enter(remembered).catch((error) => askWho(error.message));
 else askWho();

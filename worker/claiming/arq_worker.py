@@ -9,7 +9,6 @@ import asyncio
 from contextlib import suppress
 from functools import partial
 from typing import Any, assert_never
-from uuid import uuid4
 
 import structlog
 from arq.connections import ArqRedis
@@ -65,7 +64,8 @@ class ArqWorker(Worker):
         self._quarantine = quarantine
         self._limits = RunningLimits(settings.tenant_max_running, settings.caller_max_running)
         self._claiming = asyncio.Lock()
-        self._name = uuid4().hex
+        self._name = execution.id
+        self._occupancy = execution.occupancy
         self._claim_number = 0
 
     async def main(self) -> None:
@@ -78,7 +78,7 @@ class ArqWorker(Worker):
             await self._poll_iteration()
 
     async def _poll_iteration(self) -> None:
-        """One turn: claim what is due, wait for the bell or a free slot."""
+        """One round: claim what is due, wait for the bell or a free slot."""
         try:
             free = self.max_jobs - len(self.tasks)
             claimed = await self._claim(free) if self.allow_pick_jobs and free > 0 else 0
@@ -118,11 +118,12 @@ class ArqWorker(Worker):
             token = f"{self._name}:{self._claim_number}"
             claims = await self._queue.claim(free, self._settings.lease_seconds, token, self._limits)
             for claim in claims:
+                self._tell_loss(claim)
                 earlier = self.tasks.get(claim.run_id)
                 self.claims[claim.run_id] = claim
                 task = self.tasks[claim.run_id] = self.loop.create_task(self._run(claim, earlier))
                 task.add_done_callback(partial(self._ended, claim))
-            RUNS.set(len(self.tasks))
+            self._note_occupancy()
         return len(claims)
 
     async def _run(self, claim: Claim, earlier: asyncio.Task[Outcome] | None) -> Outcome:
@@ -144,7 +145,9 @@ class ArqWorker(Worker):
             if stay is not Stay.STOPPED:
                 return Outcome.AGAIN
         try:
-            outcome = await (earlier or self._executor.execute(claim.run_id, uncounted=uncounted))
+            outcome = await (
+                earlier or self._executor.execute(claim.run_id, uncounted=uncounted, claim=claim)
+            )
         except Exception:
             self.jobs_failed += 1
             if self._forget_claim(claim):
@@ -170,6 +173,18 @@ class ArqWorker(Worker):
             )
         return outcome
 
+    def _tell_loss(self, claim: Claim) -> None:
+        if claim.loss is not None:
+            seconds = claim.lapsed_seconds + self._settings.lease_seconds
+            log.info(
+                "a run is taken over from a worker that was lost: its next attempt begins",
+                action="run_taken_over",
+                run_id=claim.run_id,
+                from_worker=claim.loss.process or None,
+                company=claim.loss.company,
+                after_seconds=round(seconds, 1) if claim.loss.process else None,
+            )
+
     async def _goes_on(self, run_id: str) -> bool:
         attempt = self._executor.attempts.get(run_id)
         return attempt is not None and await attempt.goes_on(self._runs)
@@ -189,7 +204,7 @@ class ArqWorker(Worker):
     def _ended(self, claim: Claim, task: asyncio.Task[Any]) -> None:
         if self.tasks.get(claim.run_id) is task:
             del self.tasks[claim.run_id]
-            RUNS.set(len(self.tasks))
+            self._note_occupancy()
         self._forget_claim(claim)  # of a job that failed before its release
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error(
@@ -198,6 +213,10 @@ class ArqWorker(Worker):
                 run_id=claim.run_id,
                 **failure(error),
             )
+
+    def _note_occupancy(self) -> None:
+        self._occupancy.runs = len(self.tasks)
+        RUNS.set(len(self.tasks))
 
     def _forget_claim(self, claim: Claim) -> bool:
         """From now on the claim is not renewed; False where it was not, or where a later one has taken its place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,10 @@ from chatkit.types import (
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.runs.run import Run
 from relaykit.worker.execution.attempt_rows import AttemptRuns
+from relaykit.worker.execution.attempt_trace import AttemptTrace, begin_trace
+from relaykit.worker.execution.model_usage import ModelUsage
 from relaykit.worker.execution.stop import Stop
+from relaykit.worker.leases.claims import Claim
 from relaykit.worker.publishing.journal_writer import JournalWriter
 
 
@@ -33,7 +37,10 @@ class Attempt:
         "__weakref__",
         "_cancel",
         "_on_lost",
+        "begun_at",
+        "claim",
         "context",
+        "first_event_at",
         "given_ids",
         "is_last",
         "is_left_behind",
@@ -48,14 +55,18 @@ class Attempt:
         "stop_requested",
         "stopped",
         "store_calls",
+        "trace",
+        "usage",
     )
 
     run: Run
     """Set by the step `start`, with the journal."""
     journal: JournalWriter
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, claim: Claim | None = None) -> None:
         self.run_id = run_id
+        self.claim = claim
+        """What the run was claimed with, where that is known."""
         self.context: Any = None
         """The context that the site's server is called with."""
         self.stopped: Stop | None = None
@@ -79,6 +90,13 @@ class Attempt:
         """The error that was the last of the server's events, if it was one."""
         self.pending_call: str | None = None
         """The client tool call that is the server's last whole item, if it is one."""
+        self.begun_at = time.monotonic()
+        """When the row said that the attempt has begun, by time.monotonic()."""
+        self.first_event_at: float | None = None
+        """When the server's first event was taken, likewise."""
+        self.usage = ModelUsage()
+        self.trace: AttemptTrace | None = None
+        """Its span, from `begin` on; None where this process makes no traces."""
         self._on_lost: Callable[[], None] | None = None
         self._cancel: Callable[[], object] | None = None
         """The cancellation that waits for the store calls to end."""
@@ -86,6 +104,8 @@ class Attempt:
     def begin(self, run: Run, journal: JournalWriter) -> None:
         """Notes the row, which says that the attempt has begun, and the journal that the attempt writes."""
         self.run, self.journal = run, journal
+        self.begun_at = time.monotonic()
+        self.trace = begin_trace(self, self.claim)
         self.when_lost(journal.close)  # what the journal has not taken by then, it never takes
         if run.cancel_requested:
             self.stop(Stop.USER)
@@ -175,6 +195,8 @@ class Attempt:
 
     def take(self, event: ThreadStreamEvent) -> None:
         """Notes what the event says of the end, and puts it into the journal. Never waits."""
+        if self.first_event_at is None:
+            self.first_event_at = time.monotonic()
         # The most frequent type is asked for first, and by identity: isinstance is slow for a model of another class.
         if type(event) is ThreadItemUpdatedEvent:
             self.last_error = None

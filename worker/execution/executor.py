@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from uuid import uuid4
 
 import structlog
 from chatkit.store import NotFoundError
@@ -28,6 +30,8 @@ from relaykit.shared.tasks import end_tasks
 from relaykit.shared.token_box import TokenBox
 from relaykit.worker.execution.attempt import Attempt, failed_event
 from relaykit.worker.execution.attempt_rows import AttemptRuns
+from relaykit.worker.execution.described import described
+from relaykit.worker.execution.figures import Report
 from relaykit.worker.execution.persist import persist
 from relaykit.worker.execution.prepare import prepare
 from relaykit.worker.execution.produce import produce
@@ -35,6 +39,7 @@ from relaykit.worker.execution.restore import admission_events, show_call
 from relaykit.worker.execution.rewind import news, read_shown, take_back
 from relaykit.worker.execution.server_events import Prepared
 from relaykit.worker.execution.stop import Stop
+from relaykit.worker.execution.tell_end import tell_end
 from relaykit.worker.execution.verdict import (
     EXHAUSTED,
     HANDED_BACK,
@@ -45,6 +50,7 @@ from relaykit.worker.execution.verdict import (
     Verdict,
     decide,
 )
+from relaykit.worker.leases.claims import Claim
 from relaykit.worker.publishing.publisher import Publisher
 
 log = structlog.get_logger()
@@ -62,6 +68,7 @@ class Executor:
         endings: Endings,
         user: UserServer,
         box: TokenBox | None,
+        report: Report,
     ) -> None:
         self.attempts: dict[str, Attempt] = {}
         self._draining = False
@@ -72,16 +79,19 @@ class Executor:
         self._endings = endings
         self._user = user
         self._box = box
+        self._report = report
 
-    async def execute(self, run_id: str, *, uncounted: bool = False) -> Outcome:
+    async def execute(self, run_id: str, *, uncounted: bool = False, claim: Claim | None = None) -> Outcome:
         """Executes the next attempt; the claim must be held. `uncounted`: a lost one does not count against the run."""
-        with self._registered(run_id) as attempt:
+        with self._registered(run_id, claim) as attempt:
             if not await self._start(attempt, uncounted=uncounted):
                 return await self._complete_ended(attempt)
             with self._timed(attempt):
                 result = await self._answer(attempt)
             verdict = decide(result, attempt.stopped, allows_another=self._allows_another(attempt))
-            return await self._settle(attempt, verdict)
+            outcome = await self._settle(attempt, verdict)
+            tell_end(attempt, outcome, verdict, self._report)
+            return outcome
 
     def lose(self, run_id: str) -> None:
         """The run's lease is another's now: its attempt here, if there is one, ends and writes nothing more."""
@@ -127,20 +137,19 @@ class Executor:
 
     async def _start(self, attempt: Attempt, *, uncounted: bool) -> bool:
         """Begins the attempt in the run's row; False where the row has ended, or there is none."""
-        run = await persist(attempt, lambda: self._runs.start(attempt.run_id, uncounted=uncounted))
+        by = uuid4()
+        run = await persist(attempt, lambda: self._runs.start(attempt.run_id, uncounted=uncounted, by=by))
         if run is None:
             return False
-        structlog.contextvars.bind_contextvars(thread_id=run.thread_id, attempt=run.attempt)
+        structlog.contextvars.bind_contextvars(attempt=run.attempt, **described(run))
         log.info("an attempt begins", action="attempt_start", kind=run.kind.value)
         attempt.begin(run, self._publisher.open(run.id, run.attempt, self._user.server._serialize))
         return True
 
     async def _fence(self, attempt: Attempt) -> None:
         """Writes the attempt's first entry: from then on the attempts before can write no more, to journal or store."""
-        server, run = self._user.server, attempt.run
-        await persist(
-            attempt, lambda: attempt.journal.mark(lambda: admission_events(server, run, attempt.context))
-        )
+        admission = partial(admission_events, self._user.server, attempt.run, attempt.context)
+        await persist(attempt, lambda: attempt.journal.start_attempt(admission))
 
     async def _rewind(self, attempt: Attempt) -> None:
         """Takes back what the attempts before stored and showed. Clients have been told of it when this returns."""
@@ -180,17 +189,16 @@ class Executor:
         with suppress(Fenced):  # the row has ended: the worker that has the lease now writes the same end
             await attempt.journal.flush()
         if promoted is not None:
-            next_run = promoted
-            await persist(attempt, lambda: self._endings.enqueue(next_run))
+            await persist(attempt, partial(self._endings.enqueue, promoted))
         log.info("the run has ended", action="attempt_end", status=verdict.status.value, error=verdict.error)
         return Outcome.DONE
 
     # What a step consists of, and the ways around the server
 
     @contextmanager
-    def _registered(self, run_id: str) -> Iterator[Attempt]:
+    def _registered(self, run_id: str, claim: Claim | None) -> Iterator[Attempt]:
         structlog.contextvars.bind_contextvars(run_id=run_id)
-        attempt = self.attempts[run_id] = Attempt(run_id)
+        attempt = self.attempts[run_id] = Attempt(run_id, claim)
         if self._draining:
             attempt.stop(Stop.DRAIN)
         try:
@@ -266,12 +274,11 @@ class Executor:
 
     async def _complete_ended(self, attempt: Attempt) -> Outcome:
         """The row had ended: the end entry that a worker died before writing is written now."""
-        run_id = attempt.run_id
-        if (ended := await persist(attempt, lambda: self._runs.status(run_id))) is None:
+        if (ended := await persist(attempt, lambda: self._runs.status(attempt.run_id))) is None:
             return Outcome.FOREIGN
         status, number, _ = ended
         if status.ended:
-            await persist(attempt, lambda: self._journals.end(run_id, number, status))
+            await persist(attempt, lambda: self._journals.end(attempt.run_id, number, status))
         return Outcome.DONE
 
     async def _forbid(self, attempt: Attempt) -> None:

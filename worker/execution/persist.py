@@ -10,6 +10,7 @@ import structlog
 
 from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import DatabaseUnavailable, Fenced, QueueUnavailable, Stopping
+from relaykit.shared.log import failure
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.stop import Stop
 
@@ -37,6 +38,7 @@ async def persist(attempt: Attempt, call: Callable[[], Awaitable[T]]) -> T:
                 "a step of the run failed because a service is away: it is tried again",
                 action="service_retry",
                 code=error.code,
+                **failure(error),
             )
             if attempt.stopped is Stop.LOST:
                 raise Fenced from error

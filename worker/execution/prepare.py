@@ -66,16 +66,16 @@ def _prepared(
         case Kind.CREATE | Kind.MESSAGE | Kind.RETRY:
             if not isinstance(item, UserMessageItem):
                 raise TypeError("the run's input is not a user message")
-            return Prepared(thread, lambda: server.respond(thread, item, context))
+            return Prepared(thread, server.respond, (thread, item, context))
         case Kind.CLIENT_TOOL_OUTPUT:
-            return Prepared(thread, lambda: server.respond(thread, None, context))
+            return Prepared(thread, server.respond, (thread, None, context))
         case Kind.STRUCTURED_INPUT:
             answered = ThreadItemReplacedEvent(item=StructuredInputItem.model_validate(run.input["item"]))
-            return Prepared(thread, lambda: server.respond(thread, None, context), answered)
+            return Prepared(thread, server.respond, (thread, None, context), answered)
         case Kind.ACTION:
             if item is not None and not isinstance(item, WidgetItem):
                 raise TypeError("the sender of the action is not a widget")
             action = _ACTION.validate_python(run.input["action"])
-            return Prepared(thread, lambda: server.action(thread, action, item, context))
+            return Prepared(thread, server.action, (thread, action, item, context))
         case _:
             assert_never(run.kind)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import structlog
 from chatkit.store import NotFoundError
-from chatkit.types import StreamOptionsEvent, ThreadStreamEvent
+from chatkit.types import ErrorEvent, StreamOptionsEvent, ThreadStreamEvent
 
 from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import Fenced, Stopping
@@ -59,7 +59,8 @@ async def _serve(attempt: Attempt, user: UserServer, prepared: Prepared) -> None
     """The producer: what the SDK makes of the server's events goes into the journal."""
     served_attempt.set(attempt)
     with site_code:  # nothing else may end the task: the loop would end with it
-        events = ServerEvents(attempt, user, prepared).read()
+        reader = ServerEvents(attempt, user, prepared)
+        events = reader.read()
         processed = user.server._process_events(prepared.thread, attempt.context, lambda: events)
         shown = cast(Events, processed)
         async with aclosing(events), aclosing(shown):  # both end in this task, the SDK's first
@@ -67,7 +68,7 @@ async def _serve(attempt: Attempt, user: UserServer, prepared: Prepared) -> None
             if not _was_admitted(options, attempt.run):
                 attempt.take(options)
             async for event in shown:
-                attempt.take(event)
+                attempt.take(reader.with_text(event) if type(event) is ErrorEvent else event)
 
 
 async def _completed(attempt: Attempt, producer: asyncio.Task[None]) -> bool:

@@ -10,10 +10,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 import structlog
-from chatkit.errors import BaseStreamError, CustomStreamError
+from chatkit.errors import BaseStreamError, ErrorCode
 from chatkit.store import NotFoundError, Store
 from chatkit.types import (
     AssistantMessageContentPartTextDelta,
+    ErrorEvent,
+    NoticeEvent,
     ThreadItem,
     ThreadItemUpdatedEvent,
     ThreadMetadata,
@@ -24,19 +26,18 @@ from starlette.exceptions import HTTPException
 
 from relaykit.shared.crashes import ServerCrashed, site_code
 from relaykit.shared.errors import Fenced, Stopping
-from relaykit.shared.log import exception_text, failure
+from relaykit.shared.log import exception_text, failure, shows_texts
 from relaykit.shared.site.refusals import refusal_of, stream_error
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.text import is_well_formed, well_formed_copy
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.item_ids import ItemIds, store_type
 from relaykit.worker.execution.left_generators import keep_left_generators, watch_generators
-from relaykit.worker.execution.loop_turns import LoopTurns
-from relaykit.worker.execution.mistakes import ServerMistake, check_event, check_thread, no_stream
+from relaykit.worker.execution.mistakes import BegunItems, ServerMistake, check_event, check_thread, no_stream
+from relaykit.worker.execution.time_slice import TimeSlice
 from relaykit.worker.publishing.delta_text import DeltaText
 
 Event = TypeVar("Event", bound=ThreadStreamEvent)
-Stream = Callable[[], AsyncIterator[ThreadStreamEvent]]
 
 log = structlog.get_logger()
 
@@ -46,7 +47,8 @@ class Prepared:
     """The thread, and the call of the server that answers in it."""
 
     thread: ThreadMetadata
-    stream: Stream
+    method: Callable[..., AsyncIterator[ThreadStreamEvent]]
+    arguments: tuple[object, ...]
     opening: ThreadStreamEvent | None = None
     """The event that the SDK gets before the server is called, if there is one."""
 
@@ -64,18 +66,21 @@ class ServerEvents:
         self._ids = ItemIds(generate_id, attempt.given_ids)
         self._is_store_ours = user.is_store_ours
         self._deltas = DeltaText()
-        self._has_warned = False
+        self._begun = BegunItems(attempt.given_ids)
+        self._warned: set[str] = set()
+        self._error_text: str | None = None
+        """What the server raised, where its text may be shown."""
 
     async def read(self) -> AsyncGenerator[ThreadStreamEvent, None]:
         """Raises what the server raises. However it ends, the server's own generator ends first, in the same task."""
         source: AsyncIterator[ThreadStreamEvent] | None = None
-        turns = LoopTurns()
+        time_slice = TimeSlice()
         try:
             if self._prepared.opening is not None:
                 yield self._prepared.opening
             watch_generators()
             with site_code:
-                source = _started(self._prepared.stream())
+                source = _started(self._prepared)
             while True:
                 try:
                     event = await anext(source)
@@ -91,13 +96,15 @@ class ServerEvents:
                 if not self._journal.has_capacity:
                     # here the SDK hears a cancellation, because it waits for this generator
                     await self._journal.wait_for_capacity()
-                elif turns.is_over():  # a server that never waits
+                elif time_slice.is_used_up():  # a server that never waits
                     await asyncio.sleep(0)
                 if type(event) is ThreadItemUpdatedEvent:
+                    for notice in self._check_update(event, source):
+                        yield notice
                     yield self._update(event)
                 else:
-                    check_event(event, source)
-                    self._warn_of_thread(event, source)
+                    for notice in self._check(event, source):
+                        yield notice
                     for storable in await self._storable(event):
                         yield storable
                 if self._attempt.stopped is not None:
@@ -107,8 +114,10 @@ class ServerEvents:
             raise
         except Exception as error:
             self._report(error)
-            if (shown := _shown(error)) is not None:
-                raise shown from error
+            if isinstance(error, HTTPException) and (refused := refusal_of(error)):
+                raise stream_error(refused) from error
+            if shows_texts():
+                self._error_text = str(error) if isinstance(error, ServerMistake) else exception_text(error)
             raise
         finally:
             await self._close(source)
@@ -124,16 +133,38 @@ class ServerEvents:
             **failure(error),
         )
 
-    def _warn_of_thread(self, event: ThreadStreamEvent, source: object) -> None:
-        """Once a run: the SDK takes such an item, and so it is no reason to fail."""
-        if not self._has_warned and (mistake := check_thread(event, self._prepared.thread.id, source)):
-            self._has_warned = True
-            log.warning(
-                "the server has yielded an item of another thread: it is stored in the run's own",
-                action="server_mistake",
-                run_id=self._attempt.run_id,
-                reason=mistake,
-            )
+    def with_text(self, event: ErrorEvent) -> ErrorEvent:
+        """The SDK's event of what the server raised, with its text where LOG_EXCEPTIONS lets texts be shown."""
+        if self._error_text is None or event.code is not ErrorCode.STREAM_ERROR:
+            return event
+        return event.model_copy(update={"message": self._error_text})
+
+    def _check(self, event: ThreadStreamEvent, source: object) -> Sequence[ThreadStreamEvent]:
+        """Raises ServerMistake for what is no event."""
+        check_event(event, source)
+        if isinstance(event, ThreadItemUpdatedEvent):
+            return self._check_update(event, source)
+        self._begun.note(event)
+        mistake = check_thread(event, self._prepared.thread.id, source)
+        return self._warn("thread", mistake) if mistake else ()
+
+    def _check_update(self, event: ThreadItemUpdatedEvent, source: object) -> Sequence[ThreadStreamEvent]:
+        """Raises ServerMistake for what is no update."""
+        mistake = self._begun.check_update(event, source)
+        return self._warn("update", mistake) if mistake else ()
+
+    def _warn(self, kind: str, mistake: str) -> Sequence[ThreadStreamEvent]:
+        """Of a mistake that the SDK takes, which is no reason to fail: logged once a run, and shown where texts are."""
+        if kind in self._warned:
+            return ()
+        self._warned.add(kind)
+        log.warning(
+            "the server has yielded an event that does not fit: it is passed on all the same",
+            action="server_mistake",
+            run_id=self._attempt.run_id,
+            reason=mistake,
+        )
+        return (NoticeEvent(level="warning", message=mistake),) if shows_texts() else ()
 
     def _update(self, event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
         if self._ids.has_names:
@@ -190,19 +221,12 @@ class ServerEvents:
             )
 
 
-def _shown(error: Exception) -> CustomStreamError | None:
-    """What clients see of it in the place of the SDK's own words; None where those are to stand."""
-    if isinstance(error, HTTPException) and (refused := refusal_of(error)):
-        return stream_error(refused)
-    text = exception_text(error)
-    return None if text is None else CustomStreamError(text, allow_retry=True)
-
-
-def _started(stream: object) -> AsyncIterator[ThreadStreamEvent]:
+def _started(prepared: Prepared) -> AsyncIterator[ThreadStreamEvent]:
     """Raises ServerMistake for what cannot be iterated, such as the coroutine of a function without a `yield`."""
+    stream: object = prepared.method(*prepared.arguments)
     if isinstance(stream, AsyncIterable):
         return aiter(stream)
-    mistake = no_stream(stream)
+    mistake = no_stream(stream, prepared.method)
     if isinstance(stream, Coroutine):
         stream.close()
     raise mistake

@@ -16,7 +16,7 @@ from relaykit.worker.keeper.heartbeat import Heartbeat
 from relaykit.worker.keeper.probe_server import Reply, Route
 from relaykit.worker.keeper.watchdog import Watchdog
 from relaykit.worker.keeper.worker_view import WorkerView
-from relaykit.worker.metrics import SLOTS
+from relaykit.worker.metrics import LEASES, SLOTS
 
 UNBOUNDED_SECONDS = 60.0
 """How long the loop may stand still before /healthz says so, where BLOCKED_SECONDS is off."""
@@ -68,6 +68,7 @@ class Health:
 
     async def _metrics(self) -> Reply:
         SLOTS.set(self._settings.max_runs)
+        LEASES.set(len(self._worker.claims))
         return Reply(HTTPStatus.OK, generate_latest(), CONTENT_TYPE_LATEST)
 
     async def _check(self) -> str | None:

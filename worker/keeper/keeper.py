@@ -19,6 +19,7 @@ import uvloop
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
 from relaykit.shared.process.listener import bind, given_listener
+from relaykit.shared.queue.worker_registry import WorkerRegistry
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
@@ -28,6 +29,7 @@ from relaykit.worker.keeper import last_resort
 from relaykit.worker.keeper.health import Health
 from relaykit.worker.keeper.heartbeat import Heartbeat
 from relaykit.worker.keeper.probe_server import ProbeServer
+from relaykit.worker.keeper.registration import Registration
 from relaykit.worker.keeper.watchdog import Watchdog, described
 from relaykit.worker.keeper.worker_view import WorkerView
 from relaykit.worker.leases.claim_queue import ClaimQueue
@@ -45,9 +47,16 @@ log = structlog.get_logger()
 
 
 class Keeper:
-    """The keeper of one worker. `owns_process`: it may end the process, which is the worker's alone."""
+    """The keeper of one process that executes runs.
 
-    def __init__(self, settings: Settings, worker: WorkerView, *, owns_process: bool) -> None:
+    `owns_process`: it may end the process, which is the worker's alone. `is_registered`: operators find it by
+    WorkerRegistry, as each worker, and no cell.
+    """
+
+    def __init__(
+        self, settings: Settings, worker: WorkerView, *, owns_process: bool, is_registered: bool = False
+    ) -> None:
+        self._is_registered = is_registered
         self._settings = settings
         self._worker = worker
         self._owns_process = owns_process
@@ -87,6 +96,9 @@ class Keeper:
             heartbeat = Heartbeat(queue, self._settings, self._worker.claims, stop)
             watching = asyncio.create_task(self._watch(watchdog))
             tasks = [watching, asyncio.create_task(heartbeat.run())]
+            if self._is_registered:
+                registration = Registration(WorkerRegistry(redis), self._settings, self._worker, watchdog)
+                tasks.append(asyncio.create_task(registration.run()))
             if listener is not None:
                 routes = Health(self._settings, self._worker, watchdog, heartbeat).routes
                 tasks.append(asyncio.create_task(ProbeServer(listener, routes).run()))

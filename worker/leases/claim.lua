@@ -8,8 +8,8 @@
 -- ARGV[6] flow of the jobs that the release before has queued   ARGV[7] bell's time to live, s
 -- ARGV[8] the process that claims; empty: nothing is noted of it   ARGV[9] how a run's id begins
 -- ARGV[10] time to live of the fair order, ms
--- Returns {ids taken, up to 100 ids that are due and no run's: another application's jobs, which stay as they are, pairs
--- of a taken id and how its last attempt was lost}. What a process loses together is told with the same company, whoever
+-- Returns {ids taken, up to 100 ids that are due and no run's: another application's jobs, which stay as they are, and of
+-- each taken id whose last attempt was lost {id, how, for how long its lease has been over, ms}}. What a process loses together is told with the same company, whoever
 -- of them is claimed first.
 local LOOKED_AT = 1000 -- entries of the order that one call looks at: what it cannot serve must not hold up Redis
 local now = redis.call('TIME')
@@ -38,7 +38,7 @@ end
 
 -- Takes a job whose run has begun, and tells how its last attempt was lost, where that is known.
 local function take_again(id)
-  local holder = redis.call('HGET', PREFIX .. 'holders', id)
+  local holder, due_ms = redis.call('HGET', PREFIX .. 'holders', id), redis.call('ZSCORE', KEYS[1], id)
   if not take(id) then return end
   local loss
   if not holder then
@@ -49,8 +49,7 @@ local function take_again(id)
     loss = note_loss(id, math.max(1, redis.call('ZCARD', key('held', holder))), holder)
   end
   if loss then
-    losses[#losses + 1] = id
-    losses[#losses + 1] = loss
+    losses[#losses + 1] = {id, loss, math.max(0, now_ms - math.floor(tonumber(due_ms)))}
   end
 end
 

@@ -40,7 +40,7 @@ class ClaimQueue(JobQueue):
         asked_at = time.monotonic()
         arguments: list[str | int] = [free, int(lease_seconds * 1000), token, *limits]
         with redis_errors():
-            taken, foreign, pairs = await self._claim(
+            taken, foreign, losses = await self._claim(
                 keys=self._named.each(keys.QUEUE, keys.LEASE_PREFIX, keys.BELL, keys.FAIR_PREFIX),
                 args=[
                     *arguments,
@@ -52,8 +52,8 @@ class ClaimQueue(JobQueue):
                 ],
             )
         self._foreign.note(foreign)
-        losses = {pairs[i]: Loss.parse(pairs[i + 1].decode()) for i in range(0, len(pairs), 2)}
-        return [Claim(run_id.decode(), token, asked_at, losses.get(run_id)) for run_id in taken]
+        lost = {run_id: (Loss.parse(loss.decode()), int(late_ms) / 1000) for run_id, loss, late_ms in losses}
+        return [Claim(run_id.decode(), token, asked_at, *lost.get(run_id, ())) for run_id in taken]
 
     async def renew(
         self, claims: Sequence[Claim], lease_seconds: float, journal_ttl_seconds: float

@@ -44,6 +44,8 @@ class Claim:
     asked_at: float = field(default=0.0, compare=False)
     """When the claim was asked for, by time.monotonic(): the lease is not older."""
     loss: Loss | None = field(default=None, compare=False)
+    lapsed_seconds: float = field(default=0.0, compare=False)
+    """Where an attempt was lost: for how long its lease had been over when the run was claimed."""
 
     @property
     def process(self) -> str:

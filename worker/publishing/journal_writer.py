@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,9 @@ from chatkit.types import ThreadItemUpdatedEvent, ThreadStreamEvent
 
 from relaykit.shared.errors import Fenced
 from relaykit.shared.journal import Batch, Cursor, Field, decode_append_reply
+from relaykit.shared.journal.times import NOTE_SECONDS
 from relaykit.shared.settings import Settings
+from relaykit.worker.metrics import PUBLISH_SECONDS
 from relaykit.worker.publishing.coalesce import Pending, Serialize
 
 if TYPE_CHECKING:
@@ -28,8 +32,8 @@ class JournalWriter:
     def __init__(self, publisher: Publisher, run_id: str, attempt: int, serialize: Serialize) -> None:
         self.run_id = run_id
         self.attempt = attempt
-        self.marked = False
-        """Whether the journal has the attempt's first entry."""
+        self.is_started = False
+        """Whether the journal has the attempt start."""
         self.refused: asyncio.Future[Fenced] = asyncio.get_running_loop().create_future()
         """Done when the journal takes no more from this attempt."""
         self._publisher = publisher
@@ -45,10 +49,17 @@ class JournalWriter:
         self._kept_entries = 0
         self._kept_bytes = 0
         self._moved = asyncio.Event()
+        self._made_at = 0.0
+        """When the oldest event that is pending was made; 0 where none is."""
+        self._sent_made_at = 0.0
+        """The same of the batch in flight."""
+        self._noted_at = -math.inf
 
     def put(self, event: ThreadStreamEvent) -> None:
         """Takes an event. Never waits."""
         self._pending.put(event)
+        if not self._made_at:
+            self._made_at = time.monotonic()
         is_piece = isinstance(event, ThreadItemUpdatedEvent)
         if not (is_piece and self._shows) or self._is_filling():
             self._is_urgent = True
@@ -57,6 +68,11 @@ class JournalWriter:
 
     def _is_filling(self) -> bool:
         return len(self._pending) > MAX_PENDING // 2 or self._pending.size > MAX_PENDING_BYTES // 2
+
+    @property
+    def entries(self) -> int:
+        """How many entries the attempt has sent, the attempt start among them."""
+        return self._next_seq - 1
 
     @property
     def has_capacity(self) -> bool:
@@ -68,20 +84,20 @@ class JournalWriter:
         while not self.has_capacity:
             await self._progress()
 
-    async def mark(self, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> None:
+    async def start_attempt(self, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> None:
         """Begins the attempt in the journal: from then on the one before can write no more.
 
         Where the journal is gone, what `admission` gives is written before it. Once; safe to repeat after a failure.
         Raises Fenced, QueueUnavailable.
         """
-        if not self.marked:
-            self._take_mark(await self._publisher.mark(self, admission))
+        if not self.is_started:
+            self._take_start(await self._publisher.start_attempt(self, admission))
 
-    def _take_mark(self, outcome: str) -> None:
+    def _take_start(self, outcome: str) -> None:
         if outcome != "ok":
             self.close()
             raise Fenced
-        self.marked = True
+        self.is_started = True
         self._next_seq = 2
 
     async def flush(self) -> None:
@@ -134,15 +150,29 @@ class JournalWriter:
             first_seq=self._next_seq,
             entries=entries,
             oldest_kept=self._oldest_kept(entries, settings),
+            is_timed=self._is_timed(entries, settings),
         )
         self._next_seq += len(entries)
+        self._sent_made_at, self._made_at = self._made_at, 0.0
         return self._in_flight
+
+    def _is_timed(self, entries: list[tuple[Field, bytes]], settings: Settings) -> bool:
+        """Whether their time is to be noted: the last that was is long enough ago, or they have the end."""
+        if settings.ops_claim is None:
+            return False
+        now = time.monotonic()
+        if now - self._noted_at < NOTE_SECONDS and entries[-1][0] is not Field.END:
+            return False
+        self._noted_at = now
+        return True
 
     def on_reply(self, reply: Any) -> None:
         """Notes what became of the batch in flight."""
         outcome, _ = decode_append_reply(reply)
         self._in_flight = None
         if outcome == "ok":
+            if self._sent_made_at:
+                PUBLISH_SECONDS.observe(time.monotonic() - self._sent_made_at)
             self._wake()
         else:
             self.close()

@@ -56,10 +56,12 @@ class Publisher:
         elif self._lingering is None and not self._due.is_set():
             self._lingering = asyncio.get_running_loop().call_at(self._lingers_until, self._due.set)
 
-    async def mark(self, journal: JournalWriter, admission: Callable[[], Awaitable[Sequence[bytes]]]) -> str:
-        """Whether the journal took the mark: ok, fenced or ended."""
+    async def start_attempt(
+        self, journal: JournalWriter, admission: Callable[[], Awaitable[Sequence[bytes]]]
+    ) -> str:
+        """Whether the journal took the attempt start: ok, fenced or ended."""
         run_id, attempt = journal.run_id, journal.attempt
-        outcome, _ = await self._journals.mark(run_id, attempt)
+        outcome, _ = await self._journals.start_attempt(run_id, attempt)
         while outcome == "empty":
             log.warning(
                 "a journal was lost: its first entries are written again",
@@ -67,7 +69,7 @@ class Publisher:
                 run_id=run_id,
             )
             await self._journals.write_first_entries(run_id, await admission())
-            outcome, _ = await self._journals.mark(run_id, attempt)
+            outcome, _ = await self._journals.start_attempt(run_id, attempt)
         return outcome
 
     async def run(self) -> None:

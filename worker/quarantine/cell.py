@@ -19,13 +19,14 @@ from relaykit.shared.log import failure
 from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
+from relaykit.worker.execution.figures import AttemptFigures, observe
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim, Loss, Renewal
 from relaykit.worker.quarantine.fork_server import Child, ForkServer
 from relaykit.worker.quarantine.last_place import LastPlace
 
 START_SECONDS = 60.0
-"""How long a cell has to load the user's server and to reach the services."""
+"""How long a cell has to load the user's server and to reach the services, besides LIFESPAN_SECONDS."""
 END_SECONDS = 5.0
 """How long a process that has closed its end of the socket has to end."""
 LOOKS_PER_LEASE = 10
@@ -100,7 +101,14 @@ class Cell:
         ended = asyncio.Event()
         self._given[claim.run_id] = (claim, ended)
         uncounted = claim.loss is not None and not claim.loss.counts and self.settings.run_max_attempts > 1
-        order = {"run_id": claim.run_id, "token": claim.token, "asked_at": asked_at, "uncounted": uncounted}
+        order = {
+            "run_id": claim.run_id,
+            "token": claim.token,
+            "asked_at": asked_at,
+            "uncounted": uncounted,
+            "lost_by": "" if claim.loss is None else claim.loss.process,
+            "lapsed_seconds": claim.lapsed_seconds,
+        }
         self._writer.write(json.dumps(order).encode() + b"\n")
         await ended.wait()
         return True
@@ -129,13 +137,16 @@ class Cell:
                 said = json.loads(line)
                 if "ready" in said:
                     self._say_ready(True)
+                elif "figures" in said:
+                    observe(AttemptFigures(**said["figures"]))
                 elif (given := self._given.pop(said["ended"], None)) is not None:
                     given[1].set()
 
     async def _look_after(self, child: Child) -> None:
         """Kills a process that does not start, or whose threads stand still for half as long as a lease lasts."""
         look_seconds = self.settings.lease_seconds / LOOKS_PER_LEASE
-        noted, still, limit = 0, 0, START_SECONDS / look_seconds
+        start_seconds = START_SECONDS + self.settings.lifespan_seconds
+        noted, still, limit = 0, 0, start_seconds / look_seconds
         while still < limit:  # looks are counted, not seconds: this process may have been paused itself
             await asyncio.sleep(look_seconds)
             still += 1

@@ -13,24 +13,27 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 import structlog
 import uvloop
 
 from relaykit.shared.errors import QueueUnavailable, RelaykitError
-from relaykit.shared.log import failure
+from relaykit.shared.log import failure, note_process
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.main_loop import run_until_done
 from relaykit.shared.settings import Settings, load_settings
-from relaykit.shared.site.user_server import UserServer
+from relaykit.shared.site.loaded_server import LoadedServer
 from relaykit.shared.tasks import end_tasks
+from relaykit.shared.tracing.process import end_tracing, start_tracing
 from relaykit.worker.draining import Draining
 from relaykit.worker.execution.current_run import enter_run
 from relaykit.worker.execution.executor import Executor
+from relaykit.worker.execution.figures import AttemptFigures
 from relaykit.worker.execution.verdict import Outcome
 from relaykit.worker.leases.claim_queue import ClaimQueue
-from relaykit.worker.leases.claims import Claim
+from relaykit.worker.leases.claims import Claim, Loss
 from relaykit.worker.loading import load
 from relaykit.worker.quarantine.last_place import PlaceNotes
 from relaykit.worker.resources import opened_execution
@@ -47,17 +50,26 @@ log = structlog.get_logger()
 def execute_cell(connection: socket.socket, place: int) -> int:
     """The life of a process that the fork server has forked; its exit status."""
     structlog.contextvars.clear_contextvars()
+    note_process(process="cell")
     try:
         settings = _settings()
-        database, user, _ = load(settings)  # before the loop runs, as in the worker
-        main = _serve(settings, database, user, connection, place)
+        start_tracing("relaykit-worker")
+        database, loaded, _ = load(settings)  # before the loop runs, as in the worker
+        main = _serve(settings, database, loaded, connection, place)
         run_until_done(uvloop.new_event_loop(), main)
     except RelaykitError as error:
-        log.error("a cell cannot start: its process ends", action="cell_start_failed", code=error.code)  # noqa: TRY400
+        log.error(  # noqa: TRY400
+            "a cell cannot start: its process ends",
+            action="cell_start_failed",
+            code=error.code,
+            reason=error.message,
+        )
         return 2
     except BaseException as error:
         log.critical("a cell failed: its process ends", action="cell_failed", **failure(error))
         return 1
+    finally:
+        end_tracing()
     return 0
 
 
@@ -70,14 +82,22 @@ def _settings() -> Settings:
 
 
 async def _serve(
-    settings: Settings, database: Database, user: UserServer, connection: socket.socket, place: int
+    settings: Settings, database: Database, loaded: LoadedServer, connection: socket.socket, place: int
 ) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=connection)
     draining, loop = Draining(settings), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         # not the loop's own handlers: those are not called while a call blocks it
         signal.signal(number, lambda number, frame: draining.ask_by_signal(loop))
-    async with opened_execution(settings, database, user, draining, owns_process=True) as execution:
+
+    def report(figures: AttemptFigures) -> None:
+        """The worker counts them: a cell has no port."""
+        with suppress(RuntimeError):  # uvloop's, where the worker is gone: nobody counts, and the run goes on
+            writer.write(json.dumps({"figures": asdict(figures)}).encode() + b"\n")
+
+    async with opened_execution(
+        settings, database, loaded, draining, owns_process=True, report=report
+    ) as execution:
         process = CellProcess(execution.queue, execution.executor, execution.claims, writer)
         PlaceNotes(place, lambda: producers(execution.executor)).start(_orphan_watch(settings))
         process.say(ready=True)
@@ -110,8 +130,11 @@ class CellProcess:
         async for line in reader:
             self._begin(**json.loads(line))
 
-    def _begin(self, run_id: str, token: str, asked_at: float, uncounted: bool) -> None:
-        claim = self._claims[run_id] = Claim(run_id, token, asked_at)
+    def _begin(
+        self, run_id: str, token: str, asked_at: float, uncounted: bool, lost_by: str, lapsed_seconds: float
+    ) -> None:
+        loss = Loss(company=0, times=1, process=lost_by)  # for the attempt's trace: the worker has judged it
+        claim = self._claims[run_id] = Claim(run_id, token, asked_at, loss, lapsed_seconds)
         task = asyncio.create_task(self._execute(claim, uncounted), name=f"run {run_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -133,7 +156,7 @@ class CellProcess:
         enter_run(claim.run_id)
         try:
             try:
-                outcome = await self._executor.execute(claim.run_id, uncounted=uncounted)
+                outcome = await self._executor.execute(claim.run_id, uncounted=uncounted, claim=claim)
             finally:
                 del self._claims[claim.run_id]
             if outcome is Outcome.FOREIGN:

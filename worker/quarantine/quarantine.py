@@ -10,6 +10,7 @@ from uuid import uuid4
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
 from relaykit.shared.settings import Settings
+from relaykit.shared.site.lifetime import LEAVE_SECONDS
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim, Loss, Renewal
@@ -95,7 +96,9 @@ class Quarantine:
             cell.drain()
 
     async def close(self) -> None:
-        """Ends what is left of the cells."""
+        """Ends what is left of the cells, once those that have drained have left the site's lifespan."""
+        if self._draining and self._cells:
+            await asyncio.wait(self._cells.values(), timeout=LEAVE_SECONDS)
         await end_tasks(self._cells.values())
 
     def _assign(self) -> None:

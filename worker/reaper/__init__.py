@@ -1,4 +1,4 @@
 """What a crash or a lost Redis has left is made good, and what is old is deleted, by one worker at a time.
 
-`reaper` takes the turns; `sweeps` reads and deletes rows, `queue_audit` compares the queue with them.
+`reaper` makes the rounds; `sweeps` reads and deletes rows, `queue_audit` compares the queue with them.
 """

@@ -1,4 +1,4 @@
-"""What the reaper asks of Redis: whose turn it is, which runs lack a job, and which counts are wrong."""
+"""What the reaper asks of Redis: whose round it is, which runs lack a job, and which counts are wrong."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ class QueueAudit:
             if cursor == b"0":
                 return corrected
 
-    async def take_turn(self, every_seconds: float) -> bool:
-        """Whether no reaper has had a turn for `every_seconds`; if so the caller has it now."""
+    async def take_round(self, every_seconds: float) -> bool:
+        """Whether no reaper has had a round for `every_seconds`; if so the caller has it now."""
         with redis_errors():
             key = self._named(keys.REAPED)
             return bool(await self._redis.set(key, "1", px=int(every_seconds * 1000), nx=True))

@@ -16,6 +16,7 @@ import structlog
 from relaykit.shared.attachments.store import ObjectAttachmentStore
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
+from relaykit.shared.gone_runs import GoneRuns
 from relaykit.shared.log import failure
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.postgres.locks import REAPER_LOCK
@@ -27,10 +28,10 @@ from relaykit.shared.settings import Settings
 from relaykit.worker.reaper.queue_audit import QueueAudit
 from relaykit.worker.reaper.sweeps import OLDEST, OwnedRun, PageCursor, SweepResult, Sweeps
 
-TURN_INTERVAL_SECONDS = 5.0
-TURN_SLACK = 0.1
-"""The turn's key in Redis expires this part of TURN_INTERVAL_SECONDS early: otherwise a single worker would find its
-own key still there, and skip every second turn."""
+ROUND_INTERVAL_SECONDS = 5.0
+ROUND_SLACK = 0.1
+"""The round's key in Redis expires this part of ROUND_INTERVAL_SECONDS early: otherwise a single worker would find its
+own key still there, and skip every second round."""
 QUEUED_SECONDS = 2.0
 """A run that was queued this long ago has its job by now, or has lost it."""
 STRANDED_AT_ONCE = 500
@@ -41,10 +42,10 @@ REST_FACTOR = 4.0
 """The reaper rests this many times as long as a page took, so that it never has more than a fifth of its worker."""
 DELETE_AT_ONCE = 500
 DELETE_STEPS = 20
-"""A turn that deletes reads this many pages of DELETE_AT_ONCE old rows, and the next such turn continues after them: a
-turn costs the same however many old rows stay."""
-DELETE_EVERY_TURNS = 12
-"""One of this many turns deletes what is old."""
+"""A round that deletes reads this many pages of DELETE_AT_ONCE old rows, and the next such round continues after them:
+a round costs the same however many old rows stay."""
+DELETE_EVERY_ROUNDS = 12
+"""One of this many rounds deletes what is old."""
 
 log = structlog.get_logger()
 
@@ -58,36 +59,38 @@ class Reaper:
     sweeps: Sweeps
     audit: QueueAudit
     endings: Endings
+    gone_runs: GoneRuns
     attachments: ObjectAttachmentStore | None
     redis_check: RedisCheck | None = None
     cursors: dict[str, PageCursor] = field(default_factory=dict)
     """Where the next page of old rows begins, by what is deleted."""
 
     async def run(self) -> None:
-        """Takes a turn every few seconds until cancelled; an outage is waited out."""
-        turn = 0
+        """Makes a round every few seconds until cancelled; an outage is waited out."""
+        number = 0
         while True:
-            await asyncio.sleep(TURN_INTERVAL_SECONDS)
-            turn += 1
+            await asyncio.sleep(ROUND_INTERVAL_SECONDS)
+            number += 1
             try:
                 async with self._leading() as leads:
                     if leads:
-                        if await self.audit.take_turn(TURN_INTERVAL_SECONDS * (1 - TURN_SLACK)):
+                        if await self.audit.take_round(ROUND_INTERVAL_SECONDS * (1 - ROUND_SLACK)):
                             if self.redis_check is not None:
                                 await self.redis_check.renew()
                             await self.requeue()
-                        if turn % DELETE_EVERY_TURNS == 0:
+                            await self.erase_gone()
+                        if number % DELETE_EVERY_ROUNDS == 0:
                             await self.delete_old()
             except (DatabaseUnavailable, QueueUnavailable, StorageUnavailable) as error:
                 log.warning(
-                    "the reaper's turn failed because a service is away: it is tried again",
+                    "the reaper's round failed because a service is away: it is tried again",
                     action="reaper_retry",
                     code=error.code,
                     **failure(error),
                 )
             except Exception as error:  # a defect here must not take the runs with it
                 log.error(  # noqa: TRY400
-                    "the reaper's turn failed: it is tried again",
+                    "the reaper's round failed: it is tried again",
                     action="reaper_failed",
                     **failure(error),
                 )
@@ -121,6 +124,24 @@ class Reaper:
         corrected = await self.audit.recount()
         if corrected:
             log.info("counts of running runs corrected", action="reaper_recounted", count=corrected)
+
+    async def erase_gone(self) -> None:
+        """Erases what is left of the runs of deleted threads. Raises DatabaseUnavailable, QueueUnavailable."""
+        count = 0
+        for _ in range(DELETE_STEPS):
+            due = await self.gone_runs.due(ASKED_AT_ONCE)
+            left = (await self.gone_runs.erase(due)).left
+            if left:
+                await self.gone_runs.postpone(left)
+            count += len(due) - len(left)
+            if len(due) < ASKED_AT_ONCE:
+                break
+        if count:
+            log.info(
+                "what was left of runs of deleted threads was erased",
+                action="reaper_erased",
+                count=count,
+            )
 
     async def delete_old(self) -> None:
         """Deletes threads and runs past their time, the next ones of them, and the bytes of attachments that are gone.

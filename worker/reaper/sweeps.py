@@ -77,10 +77,15 @@ ORDER BY updated_at, id LIMIT $4
 """  # noqa: S608
 # Two statements: the second sees what was admitted before the first had the locks, and nothing is admitted after.
 LOCK_OLD_THREADS: Final = "SELECT id FROM threads WHERE id = ANY ($1) FOR UPDATE SKIP LOCKED"
-# An attachment that another thread shows is that thread's from now on.
+# An attachment that another thread shows is that thread's from now on. What is left of the runs goes by GoneRuns.
 DELETE_THREADS: Final = f"""
 WITH deleted AS (
-    DELETE FROM threads WHERE id = ANY ($2) AND {_UNUSED} RETURNING id
+    DELETE FROM threads WHERE id = ANY ($2) AND {_UNUSED} RETURNING id, tenant, owner
+), gone AS (
+    INSERT INTO gone_runs (run_id)
+    SELECT runs.id FROM runs JOIN deleted
+        ON runs.thread_id = deleted.id AND runs.tenant = deleted.tenant AND runs.owner = deleted.owner
+    ON CONFLICT DO NOTHING
 ), other AS MATERIALIZED (
     SELECT attachment_id, threads.id AS thread_id FROM attachment_threads
     JOIN threads ON threads.id = attachment_threads.thread_id

@@ -13,7 +13,7 @@ from relaykit.api.admission.admission_rows import TOO_MANY_RETRY_SECONDS, Admiss
 from relaykit.api.admission.candidate import Candidate, make_candidate
 from relaykit.api.admission.request_intake import Calls, store_message
 from relaykit.api.admission.submission import Submission
-from relaykit.api.admission.writers.writer import FindRepeat, answerable_calls, may_wait
+from relaykit.api.admission.writers.writer import FindRepeat, answerable_calls, may_wait, refuse_gone_on
 from relaykit.api.site.server_code import reaches_code
 from relaykit.shared.errors import ThreadBusy, TooManyRuns
 from relaykit.shared.postgres.database import Database
@@ -60,7 +60,11 @@ class ForeignWriter:
         return self.queue.idempotency_lock(submission.context.owner, key)
 
     async def _refuse_what_can_be_seen(self, submission: Submission) -> None:
-        """What the row's statement refuses, as far as it is so already. Raises TooManyRuns, ThreadBusy."""
+        """What is refused once the row is written, as far as it is so already.
+
+        Raises TooManyRuns, ThreadBusy, ItemMismatch.
+        """
+        await refuse_gone_on(self.runs, submission)
         request, owner = submission.request, submission.context.owner
         limit = self.settings.caller_max_runs
         if limit and await self.runs.count_unfinished(owner) >= limit:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from chatkit.types import ThreadsAddClientToolOutputReq, ThreadsRetryAfterItemReq
+from chatkit.types import ThreadsAddClientToolOutputReq, ThreadsCreateReq, ThreadsRetryAfterItemReq
 
+from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.admission.candidate import Candidate
 from relaykit.api.admission.request_intake import Calls
 from relaykit.api.admission.submission import Submission
+from relaykit.shared.errors import ItemMismatch
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.run import Kind, Run
 from relaykit.shared.settings import Settings
@@ -35,6 +37,17 @@ class AdmissionWriter(Protocol):
 
 def may_wait(settings: Settings, kind: Kind) -> bool:
     return settings.thread_policy != "reject" and kind in MAY_WAIT
+
+
+async def refuse_gone_on(runs: AdmissionRuns, submission: Submission) -> None:
+    """Raises ItemMismatch where the thread has a newer run than the one that the submission needs to be its newest."""
+    if submission.newest_run_id is None:
+        return
+    request = submission.request
+    assert not isinstance(request, ThreadsCreateReq)
+    newest_id = await runs.newest_id(submission.context.owner, request.params.thread_id)
+    if newest_id != submission.newest_run_id:
+        raise ItemMismatch("The thread has gone on since: a retry would delete what came after.")
 
 
 async def answerable_calls(calls: AwaitedCalls, submission: Submission, *, lock: bool) -> Calls:

@@ -33,6 +33,7 @@ from chatkit.types import (
     SyncCustomActionResponse,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
+    ThreadItemReplacedEvent,
     ThreadItemUpdatedEvent,
     ThreadMetadata,
     ThreadStreamEvent,
@@ -153,6 +154,33 @@ TOO_DEEP = (
 )
 
 
+MIXED = """- مرحبا بالعالم
+- شكرا
+
+1. first
+2. second
+
+> سلام
+
+| left | middle | right |
+|------|:------:|------:|
+| a    | b      | 1.50  |
+"""
+
+
+def shop_of(loading: Sequence[str], state: str) -> dict[str, Any]:
+    """A card with a button for each `loadingBehavior`."""
+    buttons = [
+        {
+            "type": "Button",
+            "label": f"Order {each}",
+            "onClickAction": {"type": "order", "payload": {"what": each}, "loadingBehavior": each},
+        }
+        for each in loading
+    ]
+    return {"type": "Card", "children": [{"type": "Caption", "value": state}, *buttons]}
+
+
 def form_of(name: str) -> dict[str, Any]:
     """With a field of this name, and what is set on the form itself. The page's own code takes the action."""
     action = {"type": "submitted", "handler": "client", "payload": {"expected": name}}
@@ -215,6 +243,10 @@ class PageServer(AssistantServer):
         sender: WidgetItem | None,
         context: RequestContext,
     ) -> AsyncIterator[ThreadStreamEvent]:
+        if action.type == "order" and sender is not None:
+            async for event in self._order(_Scene(self, thread, context), sender):
+                yield event
+            return
         if action.type not in ("book", "choose"):
             async for event in super().action(thread, action, sender, context):
                 yield event
@@ -240,11 +272,13 @@ class PageServer(AssistantServer):
     async def _answers_wait(
         self, thread: ThreadMetadata, message: UserMessageItem | None, context: RequestContext
     ) -> bool:
-        """Whether the thread goes on from answered questions."""
+        """Whether the thread goes on from the answers to `show questions`."""
         if message is not None:
             return False
         newest = await self.store.load_thread_items(thread.id, None, 1, "desc", context)
-        return any(isinstance(item, StructuredInputItem) for item in newest.data)
+        return any(
+            isinstance(item, StructuredInputItem) and item.inputs[0].id == "drink" for item in newest.data
+        )
 
     async def _answered_call(
         self, thread: ThreadMetadata, context: RequestContext
@@ -263,14 +297,18 @@ class PageServer(AssistantServer):
     async def _latetool(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         """Speaks until another message waits, and then asks the page."""
         yield scene.say("Let me look.")
+        await self._another_message(scene)
+        async for event in self._tool(scene):
+            yield event
+
+    async def _another_message(self, scene: _Scene) -> None:
+        """Waits until the thread has a second message."""
         outside = replace(scene.context, run_id=None, attempt=None)
         while True:
             page = await self.store.load_thread_items(scene.thread.id, None, 20, "desc", outside)
             if sum(isinstance(item, UserMessageItem) for item in page.data) > 1:
-                break
+                return
             await asyncio.sleep(0.05)
-        async for event in self._tool(scene):
-            yield event
 
     async def _answers(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.say("Noted.")
@@ -294,6 +332,22 @@ class PageServer(AssistantServer):
 
     async def _form(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.widget(FORM)
+
+    async def _mixed(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield scene.say(MIXED)
+
+    async def _shop(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """A button for each word: what it makes busy."""
+        yield scene.widget(shop_of(scene.words, "open"))
+
+    async def _order(self, scene: _Scene, sender: WidgetItem) -> AsyncIterator[ThreadStreamEvent]:
+        """Draws the buttons anew, and is done when another message waits."""
+        shop = sender.widget.model_dump(exclude_none=True)
+        shop["children"][0]["value"] = "ordering"
+        widget = DynamicWidgetRoot.model_validate(shop)
+        yield ThreadItemReplacedEvent(item=sender.model_copy(update={"widget": widget}))
+        await self._another_message(scene)
+        yield scene.say("Ordered.")
 
     async def _deep(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         for text in TOO_DEEP:

@@ -111,6 +111,18 @@ def test_a_message_that_cannot_be_sent_comes_back_into_the_box(user: User) -> No
 TOO_LARGE = {"error": {"code": "body_too_large", "message": "The body is larger than allowed."}}
 
 
+def test_the_page_stays_where_it_was_opened(new_user: Callable[..., User]) -> None:
+    """At `/demo`, as beside a site that has a page of its own: with its thread in the address, and after a reload."""
+    user = new_user().sign_in("/demo")
+    user.ask("show notice")
+    user.page.wait_for_url(re.compile(r"/demo\?thread=thr_"))
+    user.page.reload()
+    expect(user.answers).to_have_count(1)
+    user.page.get_by_role("button", name="Sign out").click()
+    user.page.wait_for_url(re.compile(r"/demo$"))
+    expect(user.page.get_by_label("Your name")).to_be_visible()
+
+
 def test_a_second_tab_and_a_second_browser_follow_the_same_run(new_user: Callable[..., User]) -> None:
     user = new_user().sign_in()
     user.ask("show notice")

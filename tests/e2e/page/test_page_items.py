@@ -44,6 +44,41 @@ def test_a_synchronous_action_replaces_the_widget(user: User) -> None:
     expect(user.page.locator(".w-card")).to_have_text("You left the form.")
 
 
+STYLES = """(elements, name) => elements.map((element) => getComputedStyle(element)[name])"""
+
+
+def test_lists_and_the_like_run_in_their_own_direction_and_columns_as_they_are_aligned(user: User) -> None:
+    user.ask("show mixed")
+    answer = user.answers.last.locator(".markdown")
+    parts = answer.locator(":is(ul, ol, blockquote, table)")
+    assert parts.evaluate_all(STYLES, "direction") == ["rtl", "ltr", "rtl", "ltr"]
+    aligned = answer.locator("td").evaluate_all(STYLES, "textAlign")
+    assert [side.removeprefix("-webkit-") for side in aligned] == ["start", "center", "right"]
+
+
+@pytest.mark.parametrize("loading", ["self", "container"])
+def test_an_action_is_busy_until_its_run_ends_and_runs_once(user: User, loading: str) -> None:
+    """Though the server draws the button anew meanwhile."""
+    posts: list[Any] = []
+    user.page.on(
+        "request", lambda request: posts.append(request.post_data_json) if request.post_data else None
+    )
+    user.ask(f"show shop {loading}")
+    card = user.page.locator(".w-card")
+    card.get_by_role("button").click()
+    expect(card.locator(".w-caption")).to_have_text("ordering")
+    if loading == "container":
+        expect(user.page.locator(".widget")).to_have_attribute("aria-busy", "true")
+        expect(card.get_by_role("button")).to_have_attribute("aria-disabled", "true")
+    card.get_by_role("button").focus()
+    user.page.keyboard.press("Enter")
+    user.send("That is all.")
+    expect(user.page.get_by_text("Ordered.")).to_have_count(1)
+    user.wait_for_end()
+    expect(user.page.locator("[aria-busy=true]")).to_have_count(0)
+    assert [post["type"] for post in posts].count("threads.custom_action") == 1
+
+
 def test_a_list_shows_more_and_its_lines_are_actions(user: User) -> None:
     user.ask("show list")
     lines = user.page.locator(".w-list-button")

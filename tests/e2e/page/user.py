@@ -34,8 +34,8 @@ class User:
         if message.type in ("error", "warning") and not expected:
             self.errors.append(f"{message.text} ({message.location})")
 
-    def sign_in(self) -> Self:
-        self.page.goto("/")
+    def sign_in(self, path: str = "/") -> Self:
+        self.page.goto(path)
         self.page.get_by_label("Your name").fill(self.name)
         self.page.get_by_role("button", name="Sign in").click()
         expect(self.message_box).to_be_focused()

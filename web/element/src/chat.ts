@@ -156,7 +156,7 @@ export class Chat {
     return this.#commands.send(draft);
   }
 
-  dispatch(action: { type: string; payload?: Record<string, unknown> }, itemId: string | null): Promise<void> {
+  dispatch(action: { type: string; payload?: Record<string, unknown> }, itemId: string | null): Promise<boolean> {
     return this.#commands.dispatch({ type: action.type, payload: action.payload ?? null }, itemId, true);
   }
 

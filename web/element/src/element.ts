@@ -66,8 +66,10 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     await (await this.#running()).goTo(threadId);
   }
 
+  /** Resolves when the server has accepted the action. Raises where it did not. */
   async sendCustomAction(action: { type: string; payload?: Record<string, unknown> }, itemId?: string): Promise<void> {
-    await (await this.#running()).dispatch(action, itemId ?? null);
+    const isAccepted = await (await this.#running()).dispatch(action, itemId ?? null);
+    if (!isAccepted) throw new Error("The server did not accept the action.");
   }
 
   /** Raises where the server did not accept the message. */
@@ -128,7 +130,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   /** Applies the theme and the name of the options, and returns their locale. */
   #look(options: ChatKitOptions): ReturnType<typeof localeOf> {
     const locale = localeOf(options.locale);
-    applyTheme(this, options.theme);
+    applyTheme(this, options.theme, (error) => this.#emit("chatkit.error", { error }));
     if (!this.hasAttribute("role")) this.setAttribute("role", "group");
     this.setAttribute("aria-label", options.frameTitle ?? locale.texts.shell.chat);
     return locale;

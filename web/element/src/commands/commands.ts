@@ -141,25 +141,41 @@ export class Commands implements ItemActions {
       await this.#guarded(async () => onAction?.(handled, item as unknown as Parameters<typeof onAction>[1]));
       return;
     }
-    await this.dispatch({ type, payload }, item.id, streaming);
+    let done = Promise.resolve();
+    await this.dispatch({ type, payload }, item.id, streaming, (run) => {
+      done = run;
+    });
+    await done;
   }
 
-  /** Sends an action to the server. */
-  async dispatch(action: { type: string; payload: unknown }, itemId: string | null, streaming: boolean): Promise<void> {
+  /**
+   * Sends an action to the server. Resolves when a synchronous one is done, or when a streaming one was accepted: its
+   * run may have to wait for the page itself. `following` gets what settles with that run. Returns whether the server
+   * accepted it.
+   */
+  async dispatch(
+    action: { type: string; payload: unknown },
+    itemId: string | null,
+    streaming: boolean,
+    following?: (run: Promise<void>) => void,
+  ): Promise<boolean> {
     const { api, conversation } = this.host;
     const { signal } = conversation;
     const params = { thread_id: this.#threadId, item_id: itemId, action };
     if (streaming) {
-      const begin = (): Promise<boolean> => conversation.start("threads.custom_action", params, { again: begin });
-      await begin();
-      return;
+      const begin = (): Promise<boolean> =>
+        conversation.start("threads.custom_action", params, { again: begin, ...(following && { following }) });
+      return await begin();
     }
     const answer = await this.#reportFailure(
       api.call<{ updated_item?: WidgetItem | null }>("threads.sync_custom_action", params),
     );
-    if (signal.aborted || answer === FAILED || !answer.updated_item) return;
-    const replaced = { type: "thread.item.replaced", item: answer.updated_item };
-    conversation.change((state) => state.apply(replaced));
+    if (answer === FAILED) return false;
+    if (!signal.aborted && answer.updated_item) {
+      const replaced = { type: "thread.item.replaced", item: answer.updated_item };
+      conversation.change((state) => state.apply(replaced));
+    }
+    return true;
   }
 
   submitAnswers(item: StructuredInputItem, status: "answered" | "skipped", answers: Answers): Promise<boolean> {

@@ -5,6 +5,7 @@ import type { ViewContext } from "../ui/view_context.js";
 import { type Block, blocksOf, htmlOf } from "./blocks.js";
 import type { Mark } from "./citations.js";
 import { parseDeeplink } from "./deeplink.js";
+import { directionOf } from "./direction.js";
 import { placeMarks } from "./marks.js";
 
 /** The tags and attributes that reach the page. No class, style, id or handler does, because answers are untrusted. */
@@ -78,6 +79,10 @@ export class MarkdownView {
     for (const input of fragment.querySelectorAll("input")) secureCheckbox(input, this.context);
     for (const table of fragment.querySelectorAll("table")) makeScrollable(table);
     for (const code of fragment.querySelectorAll("pre")) code.tabIndex = 0;
+    for (const part of fragment.querySelectorAll<HTMLElement>("ul, ol, blockquote, table")) {
+      const direction = directionOf(part.textContent);
+      if (direction !== null) part.dir = direction;
+    }
     return fragment;
   }
 }

@@ -1,6 +1,7 @@
 import base from "./base.css?inline";
 import composer from "./composer.css?inline";
 import conversation from "./conversation.css?inline";
+import forcedColors from "./forced_colors.css?inline";
 import items from "./items.css?inline";
 import markdown from "./markdown.css?inline";
 import shell from "./shell.css?inline";
@@ -12,7 +13,18 @@ import widgetFrame from "./widgets/frame.css?inline";
 
 /** The order matters where two rules have the same specificity. */
 const WIDGETS = [widgetFrame, widgetControls, widgetData];
-const STYLES = [base, shell, conversation, markdown, items, ...WIDGETS, startScreen, suggestions, composer];
+const STYLES = [
+  base,
+  shell,
+  conversation,
+  markdown,
+  items,
+  ...WIDGETS,
+  startScreen,
+  suggestions,
+  composer,
+  forcedColors,
+];
 
 let sheet: CSSStyleSheet | null = null;
 

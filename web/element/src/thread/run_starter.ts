@@ -12,6 +12,8 @@ export interface StartOptions {
   readonly pending?: Omit<UserMessage, "id" | "type"> | null;
   /** The action of Retry after a failure, where that is not to answer the message again. */
   readonly again?: Again | null;
+  /** Gets what settles when the run has ended or its thread was left; not called where another answer follows it. */
+  readonly following?: (run: Promise<void>) => void;
   /** Hears of a refusal in the place of the person and the page. */
   readonly refused?: (error: ApiError) => void;
 }
@@ -29,7 +31,7 @@ export class RunStarter {
   async start(
     type: string,
     params: object,
-    { pending = null, again = null, refused = (error) => this.events.refused(error) }: StartOptions,
+    { pending = null, again = null, following: heard, refused = (error) => this.events.refused(error) }: StartOptions,
   ): Promise<boolean> {
     const { thread } = this;
     const { signal } = thread;
@@ -58,6 +60,7 @@ export class RunStarter {
       if (thread.state.id !== null) this.events.runBegan(thread.state.id, run.id);
       const following = this.follower.observe(run, first === null ? stream : joined(first, stream), signal);
       void following.finally(() => signal.removeEventListener("abort", leave));
+      heard?.(following);
       return true;
     } catch (error) {
       this.#forget(run);

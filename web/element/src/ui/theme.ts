@@ -1,4 +1,5 @@
 import type { ChatKitOptions, FontObject, ThemeOption } from "@openai/chatkit";
+import { accentsOf, type Given, isDark, mix, paletteOf, type Rgb, type Tones } from "./palette.js";
 
 const RADII = {
   pill: ["10px", "18px", "999px"],
@@ -8,19 +9,27 @@ const RADII = {
 };
 const DENSITIES = { compact: "0.75", normal: "1", spacious: "1.3" };
 const SOFT_PERCENT = [8, 12, 18, 26];
-const WHITE = "#ffffff";
-const BLACK = "#101316";
+const SCHEMES = ["light", "dark"] as const;
+type Scheme = (typeof SCHEMES)[number];
 
-/** The lightness of each grey, light and dark, for a site that gives the greys a hue. */
-const GREYS: Record<string, readonly [number, number]> = {
-  page: [1, 0.2],
-  surface: [1, 0.24],
-  sunken: [0.97, 0.17],
-  raised: [0.945, 0.28],
-  line: [0.9, 0.34],
-  "control-line": [0.62, 0.58],
-  muted: [0.47, 0.74],
-  text: [0.22, 0.94],
+/** What the style sheet has (styles/base.css), for what a theme leaves as it is. */
+export const BASE = {
+  light: { page: "#ffffff", surface: "#ffffff", sunken: "#f4f6f8", raised: "#eef1f5", text: "#1a1e23" },
+  dark: { page: "#15181c", surface: "#1c2026", sunken: "#101316", raised: "#262b33", text: "#e8ebef" },
+};
+export const TONES = {
+  light: { success: "#17693a", warning: "#855400", danger: "#b3261e", discovery: "#6d3fc0" },
+  dark: { success: "#7fd6a2", warning: "#f2c063", danger: "#ff9d94", discovery: "#c3a6ff" },
+};
+
+/**
+ * For a site that gives the greys a hue: the lightness in both schemes, and how much of the tint each takes. Surfaces
+ * take little of it, because a large one shows more than its share.
+ */
+const GREYS = {
+  page: { light: 1, dark: 0.2, tint: 0.15 },
+  surface: { light: 1, dark: 0.24, tint: 0.3 },
+  text: { light: 0.22, dark: 0.94, tint: 1 },
 };
 const CHROMA_PER_TINT = 0.004;
 const LIGHTNESS_PER_SHADE = 0.012;
@@ -30,9 +39,10 @@ const applied = new WeakMap<HTMLElement, Set<string>>();
 const loadedFonts = new Set<string>();
 
 /**
- * Sets the site's `theme` as custom properties of the element. Properties that it does not name stay the style sheet's.
+ * Sets the site's `theme` as custom properties of the element. Properties that it does not name stay the style sheet's,
+ * and all colours where one of them is none, which `told` hears.
  */
-export function applyTheme(host: HTMLElement, given: ChatKitOptions["theme"]): void {
+export function applyTheme(host: HTMLElement, given: ChatKitOptions["theme"], told: (error: Error) => void): void {
   const theme: ThemeOption = typeof given === "string" ? { colorScheme: given } : (given ?? {});
   const { style } = host;
   const before = applied.get(host) ?? new Set<string>();
@@ -55,51 +65,142 @@ export function applyTheme(host: HTMLElement, given: ChatKitOptions["theme"]): v
   set("--bubble-radius", theme.radius && bubble);
   set("--control-radius", theme.radius && control);
   set("--density", theme.density && DENSITIES[theme.density]);
-  setGreys(set, theme);
-  setAccent(host, set, theme);
-  const surface = theme.color?.surface;
+  for (const [name, value] of themeColors(host, theme.color, told)) set(name, value);
+}
+
+/** What the colours come to, and was found the last time that they were the same. */
+const lastColors = new WeakMap<HTMLElement, { readonly given: string; readonly found: Map<string, string> }>();
+
+function themeColors(
+  host: HTMLElement,
+  color: ThemeOption["color"],
+  told: (error: Error) => void,
+): Map<string, string> {
+  if (color === undefined || !host.isConnected) return new Map();
+  const given = JSON.stringify(color);
+  const last = lastColors.get(host);
+  if (last?.given === given) return last.found;
+  let found = new Map<string, string>();
+  try {
+    readColors(host, (read) => {
+      found = colorsOf(color, read);
+    });
+  } catch (error) {
+    if (!(error instanceof NoColor)) throw error;
+    told(error);
+  }
+  lastColors.set(host, { given, found });
+  return found;
+}
+
+/** A colour as it is shown: in front of what is behind it, where it lets that through. */
+interface Shown {
+  rgb: Rgb;
+  alpha: number;
+}
+type Read = (css: string) => Shown;
+type ThemeColor = NonNullable<ThemeOption["color"]>;
+
+/** The properties that follow from the theme's colours. Throws NoColor. */
+function colorsOf(color: ThemeColor, read: Read): Map<string, string> {
+  const { surface, grayscale, accent } = color;
+  const found = new Map<string, string>();
+  const palettes = {
+    light: paletteOf(baseIn("light", grayscale, read), tonesIn("light", read)),
+    dark: paletteOf(baseIn("dark", grayscale, read), tonesIn("dark", read)),
+  };
   if (surface !== undefined) {
-    set("--page", surface.background);
-    set("--text", surface.foreground);
+    const given = SCHEMES.map((scheme) => paletteOf(surfacesIn(scheme, color, read), tonesIn(scheme, read)));
+    const scheme = given[0] !== undefined && isDark(given[0]) ? "dark" : "light";
+    found.set("color-scheme", scheme);
+    palettes[scheme] = given[SCHEMES.indexOf(scheme)] ?? palettes[scheme];
+  }
+  if (surface !== undefined || grayscale !== undefined) addColors(found, palettes.light, palettes.dark);
+  if (surface !== undefined && read(surface.background).alpha < 1) found.set("--page", surface.background);
+  if (accent !== undefined) {
+    const share = (SOFT_PERCENT[accent.level] ?? 0) / 100;
+    const { rgb } = read(accent.primary);
+    addColors(found, accentsOf(rgb, share, palettes.light), accentsOf(rgb, share, palettes.dark));
+  }
+  return found;
+}
+
+function addColors<Colors extends object>(found: Map<string, string>, light: Colors, dark: Colors): void {
+  for (const name of Object.keys(light) as (keyof Colors & string)[]) {
+    const property = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    found.set(property, `light-dark(${css(light[name] as Rgb)}, ${css(dark[name] as Rgb)})`);
   }
 }
 
-type Apply = (name: string, value: string | null | undefined) => void;
+function css(rgb: Rgb): string {
+  return `rgb(${rgb.join(" ")})`;
+}
 
-function setGreys(set: Apply, theme: ThemeOption): void {
-  const grey = theme.color?.grayscale;
-  for (const [name, [light, dark]] of Object.entries(GREYS)) {
-    if (grey === undefined) return;
-    const chroma = grey.tint * CHROMA_PER_TINT;
-    const shade = (grey.shade ?? 0) * LIGHTNESS_PER_SHADE;
-    const of = (lightness: number) => `oklch(${Math.min(1, Math.max(0, lightness + shade))} ${chroma} ${grey.hue})`;
-    set(`--${name}`, `light-dark(${of(light)}, ${of(dark)})`);
+function tonesIn(scheme: Scheme, read: Read): Tones {
+  const { success, warning, danger, discovery } = TONES[scheme];
+  const of = (tone: string) => read(tone).rgb;
+  return { success: of(success), warning: of(warning), danger: of(danger), discovery: of(discovery) };
+}
+
+/** The style sheet's surfaces and text, with the theme's hue where it has one. */
+function baseIn(scheme: Scheme, grayscale: ThemeColor["grayscale"], read: Read): Given {
+  const of = (name: keyof typeof BASE.light) => read(BASE[scheme][name]).rgb;
+  if (grayscale === undefined) {
+    return { page: of("page"), surface: of("surface"), sunken: of("sunken"), raised: of("raised"), text: of("text") };
   }
+  const tinted = (name: keyof typeof GREYS) => read(grey(grayscale, name, scheme)).rgb;
+  return { page: tinted("page"), surface: tinted("surface"), text: tinted("text") };
 }
 
-function setAccent(host: HTMLElement, set: Apply, theme: ThemeOption): void {
-  const accent = theme.color?.accent;
-  set("--accent", accent?.primary);
-  set("--on-accent", accent && readableOn(host, accent.primary));
-  const percent = accent === undefined ? 0 : SOFT_PERCENT[accent.level];
-  set("--accent-soft", accent && `color-mix(in oklab, ${accent.primary} ${percent}%, var(--surface))`);
+/** The surfaces that the theme gives. */
+function surfacesIn(scheme: Scheme, { surface, grayscale }: ThemeColor, read: Read): Given {
+  const base = baseIn(scheme, grayscale, read);
+  const page = surface === undefined ? base.page : over(base.page, read(surface.background));
+  const raised = surface === undefined ? base.surface : over(page, read(surface.foreground));
+  const given = { page, surface: raised };
+  return grayscale === undefined || base.text === undefined ? given : { ...given, text: base.text };
 }
 
-/** White or black: the one that is easier to read on the colour. */
-function readableOn(host: HTMLElement, color: string): string {
-  const probe = document.createElement("canvas").getContext("2d");
-  if (probe === null) return WHITE;
-  probe.fillStyle = getComputedStyle(host).color;
-  probe.fillStyle = color;
-  probe.fillRect(0, 0, 1, 1);
-  const [red = 0, green = 0, blue = 0] = probe.getImageData(0, 0, 1, 1).data;
-  const linear = [red, green, blue].map((part) => {
-    const share = part / 255;
-    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-  });
-  const [r = 0, g = 0, b = 0] = linear;
-  const luminance = 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  return 1.05 / (luminance + 0.05) >= 4.5 ? WHITE : BLACK;
+function over(behind: Rgb, { rgb, alpha }: Shown): Rgb {
+  return mix(behind, rgb, alpha);
+}
+
+function grey(given: { hue: number; tint: number; shade?: number }, name: keyof typeof GREYS, scheme: Scheme): string {
+  const lightness = GREYS[name][scheme] + (given.shade ?? 0) * LIGHTNESS_PER_SHADE;
+  const chroma = given.tint * CHROMA_PER_TINT * GREYS[name].tint;
+  return `oklch(${Math.min(1, Math.max(0, lightness))} ${chroma} ${given.hue})`;
+}
+
+/** What is no colour on this page: a word that is none, or a property that nobody has set. */
+class NoColor extends Error {}
+
+const SRGB = /^color\(srgb (\S+) (\S+) (\S+?)(?: \/ (\S+))?\)$/;
+
+/** Reads colours as they are within the element, whose properties they may name. Throws NoColor. */
+function readColors(host: HTMLElement, work: (read: Read) => void): void {
+  const probe = document.createElement("span");
+  (host.shadowRoot ?? host).append(probe);
+  const known = new Map<string, Shown>();
+  try {
+    work((color) => {
+      const before = known.get(color);
+      if (before !== undefined) return before;
+      probe.style.color = "";
+      probe.style.color = `color-mix(in srgb, ${color}, ${color})`;
+      const parts = SRGB.exec(probe.style.color === "" ? "" : getComputedStyle(probe).color);
+      if (parts === null) throw new NoColor(`theme.color: ${JSON.stringify(color)} is no colour here.`);
+      const of = (text: string | undefined) =>
+        Math.round(255 * Math.min(1, Math.max(0, Number.parseFloat(text ?? "") || 0)));
+      const shown: Shown = {
+        rgb: [of(parts[1]), of(parts[2]), of(parts[3])],
+        alpha: parts[4] === undefined ? 1 : Number.parseFloat(parts[4]) || 0,
+      };
+      known.set(color, shown);
+      return shown;
+    });
+  } finally {
+    probe.remove();
+  }
 }
 
 /** Loads a font into the page, because a shadow root has no @font-face of its own. */

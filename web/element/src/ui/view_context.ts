@@ -11,7 +11,7 @@ export interface ItemActions {
   /** Asks for another answer to the message of a finished answer. */
   regenerate(item: AssistantMessage): Promise<boolean>;
   feedback(item: Shown, kind: "positive" | "negative"): Promise<boolean>;
-  /** Performs an action. Resolves when a synchronous one is done, or when a streaming one was accepted. */
+  /** Performs an action. Resolves when it is done, a streaming one with its run, or when it was refused. */
   act(item: WidgetItem, action: WidgetAction): Promise<void>;
   /** Sends the answers. Returns whether they were accepted. */
   submitAnswers(item: StructuredInputItem, status: "answered" | "skipped", answers: Answers): Promise<boolean>;

@@ -52,6 +52,8 @@ export interface DrawContext {
   draw(child: unknown, index: number): Node;
   children(node: Fields): Node[];
   act(action: WidgetAction, trigger: Trigger): void;
+  /** Hears the name of a field whose value is not sent, because the action's payload has that name itself. */
+  readonly ignored: (name: string) => void;
 }
 
 /** Draws a component. */

@@ -76,7 +76,8 @@ function onChange(control: Control, node: Fields, context: DrawContext, shown: H
   const action = actionOf(node.onChangeAction);
   if (!action) return;
   control.addEventListener("change", () => {
-    const payload = withValues(action.payload, nestedValues([[words(node.name), valueIn(control)]]));
+    const value = nestedValues([[words(node.name), valueIn(control)]]);
+    const payload = withValues(action.payload, value, context.ignored);
     context.act({ ...action, payload }, { source: shown, auto: "none" });
   });
 }

@@ -25,10 +25,30 @@ function define(place: Values, name: string, value: unknown): void {
   Object.defineProperty(place, name, { value, configurable: true, enumerable: true, writable: true });
 }
 
-/** An action's payload with its form's values. */
-export function withValues(payload: unknown, values: Values): unknown {
+/**
+ * An action's payload with its form's values. What the payload has itself stays; `ignored` hears the name of a value
+ * that it has too.
+ */
+export function withValues(payload: unknown, values: Values, ignored: (name: string) => void): unknown {
   if (Object.keys(values).length === 0) return payload ?? null;
-  return isFields(payload) ? { ...payload, ...values } : values;
+  if (payload !== undefined && payload !== null && !isFields(payload)) return values;
+  const merged: Values = {};
+  for (const [name, value] of Object.entries(payload ?? {})) define(merged, name, value);
+  for (const [name, value] of Object.entries(values)) {
+    const own = Object.hasOwn(merged, name) ? merged[name] : undefined;
+    if (own === undefined) {
+      define(merged, name, value);
+    } else if (isFields(own) && isFields(value)) {
+      define(
+        merged,
+        name,
+        withValues(own, value as Values, (inner) => ignored(`${name}.${inner}`)),
+      );
+    } else {
+      ignored(name);
+    }
+  }
+  return merged;
 }
 
 export type Control = HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement;

@@ -21,6 +21,8 @@ export class WidgetView {
   readonly node = el("div", { class: "widget" });
   readonly #memory = new WidgetMemory();
   readonly #prefix = freshId("widget");
+  /** The actions that are being performed, with the place of the part that each makes busy. */
+  readonly #busy = new Map<string, string>();
   #root: WidgetNode;
 
   constructor(
@@ -48,6 +50,7 @@ export class WidgetView {
     this.#memory.growing.clear();
     this.node.replaceChildren(this.#component(this.#root, "", 0));
     linkLabels(this.node);
+    this.#showBusy();
     if (this.host.act) return;
     for (const control of this.node.querySelectorAll<HTMLInputElement>("button, input, select, textarea")) {
       control.disabled = true;
@@ -68,27 +71,57 @@ export class WidgetView {
       draw: inside,
       children: (parent) => childrenOf(parent).map(inside),
       act: (action, trigger) => void this.#act(action, trigger),
+      ignored: this.#ignored,
     };
-    return drawnPart("component", this.host, () => draw(node, context));
+    const drawn = drawnPart("component", this.host, () => draw(node, context));
+    if (drawn instanceof HTMLElement) drawn.dataset.place = path;
+    return drawn;
   }
 
+  /** Performs an action. The part that it makes busy performs no other until it is done. */
   async #act(action: WidgetAction, { source, auto, form = null }: Trigger): Promise<void> {
     const { act } = this.host;
     if (!act || source.closest('[aria-busy="true"]')) return;
-    const target = this.#busyPart(action.loadingBehavior, auto, source);
-    const payload = withValues(action.payload, formValues(form));
-    if (target) setBusy(target, true);
+    const payload = withValues(action.payload, formValues(form), this.#ignored);
+    const path = this.#busyPath(action.loadingBehavior, auto, source);
+    if (path === null) return await act({ ...action, payload });
+    // the control may stand elsewhere by now, for the same action
+    const key = JSON.stringify([action.type, payload]);
+    if (this.#busy.has(key)) return;
+    this.#busy.set(key, path);
+    this.#showBusy();
     try {
       await act({ ...action, payload });
     } finally {
-      if (target) setBusy(target, false);
+      this.#busy.delete(key);
+      this.#showBusy();
     }
   }
 
-  #busyPart(behavior: WidgetAction["loadingBehavior"], auto: Loading, source: HTMLElement): HTMLElement | null {
+  readonly #ignored = (name: string): void => {
+    const error = new Error(`The field "${name}" is not sent: the action's payload has that name itself.`);
+    this.host.emit("chatkit.error", { error });
+  };
+
+  /** The place of the part that is busy meanwhile: that of the whole widget is empty. Null: none is. */
+  #busyPath(behavior: WidgetAction["loadingBehavior"], auto: Loading, source: HTMLElement): string | null {
     const loading = behavior === "none" || behavior === "self" || behavior === "container" ? behavior : auto;
     if (loading === "none") return null;
-    return loading === "self" ? source : this.node;
+    return loading === "self" ? (source.closest<HTMLElement>("[data-place]")?.dataset.place ?? "") : "";
+  }
+
+  /** Shows which parts are busy, also after a redrawing, and while more than one action is performed. */
+  #showBusy(): void {
+    const parts = new Set([...this.#busy.values()].map((path) => this.#partAt(path)));
+    for (const part of [this.node, ...this.node.querySelectorAll<HTMLElement>("[aria-busy]")]) {
+      if (part.hasAttribute("aria-busy")) setBusy(part, false);
+    }
+    for (const part of parts) setBusy(part, true);
+  }
+
+  #partAt(path: string): HTMLElement {
+    const part = path === "" ? null : this.node.querySelector<HTMLElement>(`[data-place="${path}"]`);
+    return part ?? this.node;
   }
 }
 

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { nestedValues, withValues } from "../../src/widgets/form.js";
 
 test("names with dots nest", () => {
@@ -37,8 +37,32 @@ test("no name reaches a prototype", () => {
 });
 
 test("a form's values go into the payload, and are it where there is none to go into", () => {
-  expect(withValues({ room: "blue", hour: "9" }, { hour: "10" })).toEqual({ room: "blue", hour: "10" });
-  expect(withValues("room", { hour: "10" })).toEqual({ hour: "10" });
-  expect(withValues(undefined, {})).toBeNull();
-  expect(withValues([1], {})).toEqual([1]);
+  const ignored = vi.fn();
+  expect(withValues({ room: "blue" }, { hour: "10" }, ignored)).toEqual({ room: "blue", hour: "10" });
+  expect(withValues("room", { hour: "10" }, ignored)).toEqual({ hour: "10" });
+  expect(withValues(undefined, { hour: "10" }, ignored)).toEqual({ hour: "10" });
+  expect(withValues(undefined, {}, ignored)).toBeNull();
+  expect(withValues([1], {}, ignored)).toEqual([1]);
+  expect(ignored).not.toHaveBeenCalled();
+});
+
+test("what the payload has itself wins over a field of the same name, also inside", () => {
+  const ignored: string[] = [];
+  const payload = { id: 7, title: "order", guest: { name: "Ada" } };
+  const values = nestedValues([
+    ["title", "typed"],
+    ["guest.name", "Bob"],
+    ["guest.hour", "9"],
+    ["__proto__.x", "y"],
+  ]);
+  expect(withValues(payload, values, (name) => ignored.push(name))).toEqual(
+    nestedValues([
+      ["id", 7],
+      ["title", "order"],
+      ["guest.name", "Ada"],
+      ["guest.hour", "9"],
+      ["__proto__.x", "y"],
+    ]),
+  );
+  expect(ignored).toEqual(["title", "guest.name"]);
 });

@@ -1,4 +1,4 @@
-"""What docs/quickstart.md shows as code runs, as it stands there."""
+"""What docs/your-store.md, docs/your-context.md and docs/migrate.md show as code runs, as it stands there."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx2
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.support.system import ROOT, create, running
+from tests.support.system import ROOT, create, fork_process, running, running_processes
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FILE = {"name": "a.txt", "size": 3, "mime_type": "text/plain"}
@@ -35,12 +36,36 @@ class ShopServer(Documented):
         assert self.attachment_store.store is self.store
         yield ProgressUpdateEvent(text=f"{context.name} reads {context.article_id}")
 """
+CARTS = """
+from typing import Any
+
+from chatkit.server import ChatKitServer
+from chatkit.types import ProgressUpdateEvent
+from fastapi import FastAPI
+
+
+class CartServer(ChatKitServer[Any]):
+    async def respond(self, thread, input_user_message, context):
+        thread.metadata["cart"] = {"tea": 1}
+        await self.store.save_thread(thread, context)
+        yield ProgressUpdateEvent(text="bought")
+
+
+app = FastAPI()
+server = CartServer(store=None)
+"""
+
+
+def _page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Path]:
     """A folder with the page's two examples as modules of the site's."""
-    files, context = BLOCK.findall((ROOT / "docs" / "quickstart.md").read_text())
+    pages = "".join(_page(name) for name in ("your-store.md", "your-context.md"))
+    files, context = BLOCK.findall(pages)
+    [carts] = [block for block in BLOCK.findall(_page("migrate.md")) if "cart" in block]
     shop = tmp_path / "site" / "shop"
     shop.mkdir(parents=True)
     for name, source in {
@@ -49,6 +74,8 @@ def site(tmp_path: Path) -> Iterator[Path]:
         "customers": CUSTOMERS,
         "context": context,
         "chat": TELLING,
+        "web": CARTS,
+        "carts": carts,
     }.items():
         (shop / f"{name}.py").write_text(source)
     path = list(sys.path)
@@ -93,3 +120,22 @@ async def _attachments(settings: Settings) -> list[Any]:
         return [row["id"] for row in await database.fetch("SELECT id FROM attachments")]
     finally:
         await database.close()
+
+
+async def test_a_route_with_a_threads_id_answers_its_owner_alone(
+    of_the_site: Settings, tmp_path: Path
+) -> None:
+    """With what `respond()`, in the worker's process, has put into the thread's metadata."""
+    names = {"chatkit_server": "shop.web:server", "chatkit_app": "shop.carts:app", "chatkit_context": None}
+    carts = of_the_site.model_copy(update=names)
+    async with running_processes(carts, tmp_path, start=fork_process) as system:
+        alice, bob = await system.caller("alice"), await system.caller("bob")
+        thread_id = (await alice.stream(create("buy"))).thread_id
+        assert (await alice.get(f"/carts/{thread_id}")).json() == {"tea": 1}
+        assert (await bob.get(f"/carts/{thread_id}")).status_code == 404
+        assert (await _status_for_nobody(system.urls[0], f"/carts/{thread_id}")) == 401
+
+
+async def _status_for_nobody(url: str, path: str) -> int:
+    async with httpx2.AsyncClient(base_url=url) as client:
+        return (await client.get(path)).status_code

@@ -1,0 +1,1 @@
+"""The incidents of docs/operations.md, injected into real processes: what shows each, and that nothing else does."""

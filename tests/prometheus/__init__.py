@@ -1,0 +1,1 @@
+"""The rules and the dashboards of deploy/: against the code, against incidents, and against live processes."""
