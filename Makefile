@@ -18,6 +18,8 @@ DOCS_VENV := .venv-docs
 DOCS_STAMP := $(DOCS_VENV)/.complete
 PEERS_ASKED := $(filter-out 0,$(PEERS))$(findstring peers,$(ONLY))
 TEST_JOBS ?= 4
+# A process of the tests that dies ends them: xdist would start another, and may then wait for ever for an empty file.
+PYTEST_PARALLEL := -n $(TEST_JOBS) --dist loadfile --max-worker-restart 0
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 ENGINE ?= docker
 DEPLOY_STAMP := $(VENV)/.deploy
@@ -47,14 +49,14 @@ run: $(if $(wildcard $(STAMP)),$(STAMP),$(LOCAL_STAMP)) ## all of Relaykit on th
 	exec $(BIN)/python -m relaykit dev
 
 test: $(STAMP) browser $(if $(ARGS),,web-test) ## the tests, on real services (ARGS="-k name tests/unit" for some; TEST_JOBS=1 one after the other)
-	@exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long and not deploy" $(ARGS)
+	@exec $(BIN)/python -m pytest $(PYTEST_PARALLEL) -m "not long and not deploy" $(ARGS)
 
 test-long: $(STAMP) ## the tests that take minutes, most of them of whole processes that are started and killed; then test-busy
-	@$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "long and not deploy" $(ARGS)
+	@$(BIN)/python -m pytest $(PYTEST_PARALLEL) -m "long and not deploy" $(ARGS)
 	@$(if $(ARGS),:,$(MAKE) --no-print-directory test-busy)
 
 test-busy: $(STAMP) browser web-built ## the tests that a slow machine could break, on one: BUSY (3) processes keep each core busy meanwhile
-	@exec $(BIN)/python -m tests.busy $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile -m "not long and not deploy" $(or $(ARGS),$(BUSY_TESTS))
+	@exec $(BIN)/python -m tests.busy $(BIN)/python -m pytest $(PYTEST_PARALLEL) -m "not long and not deploy" $(or $(ARGS),$(BUSY_TESTS))
 
 test-deploy: $(DEPLOY_STAMP) ## the tests of deploy/: the image, the proxies, the files for compose, Kubernetes and systemd; as root, on Debian
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -65,7 +67,7 @@ test-deploy: $(DEPLOY_STAMP) ## the tests of deploy/: the image, the proxies, th
 	@exec $(BIN)/python -m pytest -n 0 -m deploy $(or $(ARGS),tests/deploy)
 
 fuzz: $(STAMP) ## the property tests with FUZZ_EXAMPLES (1000) examples each, for a quarter of an hour (ARGS="-k life" for some)
-	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} exec $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --timeout 0 tests/properties $(ARGS)
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} exec $(BIN)/python -m pytest $(PYTEST_PARALLEL) --timeout 0 tests/properties $(ARGS)
 
 chaos: $(STAMP) ## kill, freeze, restart and cut everything for CHAOS_SECONDS (120) under CHATS (30) clients, then check; SEED
 	@exec $(BIN)/python -m tests.chaos

@@ -6,6 +6,7 @@ REDIS_URL and DATABASE_URL are used where they are set, else the servers of loca
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from tests.support.services import Databases, RedisDatabases, temporary_services
 from tests.support.system import WAIT_SECONDS, free_port, make_settings
 
 make_once()
+# A shell without job control starts what it puts in the background with these ignored, and processes that the tests
+# start would inherit that: Ctrl-C would not reach them.
+for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 # Five seconds by itself, which a busy machine may need for a request.
 for phase in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, phase, WAIT_SECONDS)
