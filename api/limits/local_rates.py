@@ -13,6 +13,9 @@ from relaykit.shared.queue.fair_share import Flow
 MAX_KEPT: Final = 20_000
 """Callers and tenants of whom a rate is kept. Beyond that the one that has asked for nothing longest is forgotten."""
 
+ROUNDING_SECONDS: Final = 0.0005
+"""A shorter wait is none: times are not exact."""
+
 
 class LocalRates:
     """The generic cell rate algorithm, as in rate_limit.lua: a part of a minute's requests may come at once."""
@@ -35,9 +38,10 @@ class LocalRates:
                 waits.append(0.0)
                 continue
             interval = 60 / per_minute
-            due = max(self._due.get(name, now), now) + interval
-            waits.append(max(0.0, due - max(1, per_minute // BURSTS_PER_MINUTE) * interval - now))
-            dues[name] = due
+            ahead = max(0.0, self._due.get(name, now) - now)
+            wait = ahead + interval - max(1, per_minute // BURSTS_PER_MINUTE) * interval
+            waits.append(wait if wait > ROUNDING_SECONDS else 0.0)
+            dues[name] = now + ahead + interval
         if not any(waits):
             for name, due in dues.items():
                 self._due[name] = due

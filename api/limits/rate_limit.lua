@@ -16,8 +16,9 @@ local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local function look(rate, limit, at_once)
   if limit == 0 then return 0 end
   local interval = 60000 / limit
-  local tat = math.max(tonumber(redis.call('GET', rate) or now_ms), now_ms) + interval
-  return math.max(0, math.ceil(tat - at_once * interval - now_ms)), tat
+  local ahead = math.max(0, tonumber(redis.call('GET', rate) or now_ms) - now_ms)
+  -- half a millisecond is nothing: times of this size are not exact
+  return math.max(0, math.ceil(ahead + interval - at_once * interval - 0.5)), now_ms + ahead + interval
 end
 local caller_wait, caller_tat = look(KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]))
 local tenant_wait, tenant_tat = look(KEYS[2], tonumber(ARGV[3]), tonumber(ARGV[4]))

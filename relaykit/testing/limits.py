@@ -34,8 +34,9 @@ class Rate:
         """How long to wait, in milliseconds, and when the next one is due if this one is let in."""
         interval, now = 60_000 / per_minute, self._now()
         at_once = max(1, per_minute // BURSTS_PER_MINUTE, size)
-        due = max(self.due_ms.get(key, now), now) + size * interval
-        return max(0.0, math.ceil(due - at_once * interval - now)), due
+        ahead = max(0.0, self.due_ms.get(key, now) - now)
+        # half a millisecond is nothing: times of this size are not exact
+        return max(0.0, math.ceil(ahead + (size - at_once) * interval - 0.5)), now + ahead + size * interval
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time() * 1000

@@ -299,6 +299,12 @@ async def _tokens_in_rows(settings: Settings) -> list[bytes | None]:
         await connection.close()
 
 
+async def _has_tokens(settings: Settings, count: int) -> bool:
+    """So many rows, each with its token."""
+    tokens = await _tokens_in_rows(settings)
+    return len(tokens) == count and None not in tokens
+
+
 async def test_the_token_stays_in_the_api_by_default(
     system: System, alice: Caller, heard: Heard, settings: Settings
 ) -> None:
@@ -395,8 +401,7 @@ async def test_the_token_ends_with_a_run_that_is_stopped(settings: Settings, hea
         run = (await alice.get(f"/runs/{heard.respond[0].run_id}")).json()
         waiting = asyncio.create_task(alice.stream(message(run["thread_id"], "second")))
         queued = asyncio.create_task(alice.stream(create("third")))
-        await wait_until("all are admitted", lambda: len(heard.admission) == 3)
-        assert [token is not None for token in await _tokens_in_rows(settings)] == [True] * 3
+        await wait_until("all are admitted", lambda: _has_tokens(settings, 3))
         for context in reversed(heard.admission):
             assert (await alice.cancel(str(context.run_id))).status_code == 202
         assert {(await posted).end for posted in (first, waiting, queued)} == {"cancelled"}
