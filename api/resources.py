@@ -44,6 +44,7 @@ from relaykit.api.site.server_loop import ServerLoop
 from relaykit.api.site.site_lifetime import lived_on
 from relaykit.api.site_app.app_lifespan import app_lifespan
 from relaykit.api.site_app.loaded_app import app_label, has_page, load_app
+from relaykit.api.unstreamed.answer import UnstreamedRequests
 from relaykit.shared.attachments.objects import AttachmentObjects
 from relaykit.shared.attachments.store import build_attachment_store, build_previews
 from relaykit.shared.endings import Endings
@@ -85,6 +86,7 @@ class Resources:
     receipts: Receipts
     endings: Endings
     admission: Admission
+    unstreamed: UnstreamedRequests
     authenticator: RequestAuthenticator
     user: UserServer
     server_loop: ServerLoop
@@ -169,6 +171,7 @@ async def open_resources(
             receipts=receipts,
             endings=endings,
             admission=_build_admission(endings, runs, queue, receipts),
+            unstreamed=UnstreamedRequests(user, queue, runs, endings),
             authenticator=_build_authenticator(settings, tokens, user, server_loop),
             user=user,
             server_loop=server_loop,

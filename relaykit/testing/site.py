@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 from chatkit.server import ChatKitServer
@@ -19,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.admission_rows import AdmissionRuns
-from relaykit.api.admission.idempotency import EarlierRuns
+from relaykit.api.admission.idempotency import EarlierRuns, request_hash
 from relaykit.api.admission.parse import ParsedRequest, parse
 from relaykit.api.admission.submission import Submission
 from relaykit.api.admission.writers.foreign import ForeignWriter
@@ -30,12 +29,11 @@ from relaykit.api.limits.caller_limits import Limits
 from relaykit.api.limits.local_rates import LocalRates
 from relaykit.api.receipts import Receipts
 from relaykit.api.redis_reach import RedisState
-from relaykit.api.resources import Resources
-from relaykit.api.routes.chatkit import _answer, _request_hash
+from relaykit.api.unstreamed.answer import UnstreamedRequests
 from relaykit.shared.attachments.store import ObjectAttachmentStore, build_attachment_store, build_previews
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import RunNotFound, ServerLoadError
-from relaykit.shared.identity import RequestContext, acting_as
+from relaykit.shared.identity import RequestContext
 from relaykit.shared.owner import Owner
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.given_up import GivenUp
@@ -175,8 +173,7 @@ class Site:
         self._runs = runs
         self._endings = endings
         self._admission = Admission(settings, runs, self.journals, queue, endings, earlier, writer)
-        answering = SimpleNamespace(user=user, queue=queue, runs=runs, endings=endings)
-        self._answering = cast(Resources, answering)
+        self._unstreamed = UnstreamedRequests(user, queue, runs, endings)
 
     async def receive(self, body: bytes, caller: RequestContext) -> ParsedRequest:
         """A request, counted and read as POST /chatkit does. Raises RateLimited and the errors of a body."""
@@ -196,7 +193,7 @@ class Site:
         submission = Submission(
             request=parsed.request,
             context=context,
-            request_hash=_request_hash(body, key),
+            request_hash=request_hash(body, key),
             idempotency_key=key,
             token=box.seal(run_id, token) if box and run_id and token else None,
             max_attempts=None,
@@ -208,8 +205,7 @@ class Site:
     async def answer(self, request: ChatKitReq, context: RequestContext) -> bytes:
         """Any other request. Raises as POST /chatkit answers."""
         assert not is_streaming_req(request)
-        with acting_as(context):
-            return await _answer(self._answering, request, context)
+        return await self._unstreamed.answer(request, context)
 
     async def upload(self, attachment_id: str, data: bytes) -> None:
         """As PUT /attachments/{id} does for a signed link. Raises as that answers."""
