@@ -194,7 +194,11 @@ class Chat:
             self._site.publisher.losses.pop(run_id, None)
             raise
         self.thread_id = run.thread_id
-        return Answer(self, run.id, run.thread_id, losses)
+        return Answer(self, self._site, run.id, run.thread_id, losses)
+
+    async def cancel(self, run_id: str) -> None:
+        """The user's stop, as `POST /runs/{id}/cancel`."""
+        await self._site.cancel(self._owner, run_id)
 
     async def ask(self, request: Mapping[str, Any]) -> Any:
         """Any other request of the ChatKit protocol, and its answer's JSON."""
