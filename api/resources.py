@@ -47,11 +47,11 @@ from relaykit.api.site_app.loaded_app import app_label, has_page, load_app
 from relaykit.api.unstreamed.answer import UnstreamedRequests
 from relaykit.shared.attachments.objects import AttachmentObjects
 from relaykit.shared.attachments.store import build_attachment_store, build_previews
+from relaykit.shared.clocks import Clocks
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
-from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.queue_figures import QueueFigures
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure

@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import structlog
 
+from relaykit.shared.clocks import REDIS, Clocks
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
-from relaykit.shared.operating.clocks import REDIS, Clocks
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
 from relaykit.shared.redis import keys

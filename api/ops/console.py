@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from relaykit.api.ops.kept import Kept
 from relaykit.api.ops.operator_check import OperatorCheck
+from relaykit.shared.clocks import Clocks
 from relaykit.shared.errors import (
     DatabaseUnavailable,
     JournalGone,
@@ -26,7 +27,6 @@ from relaykit.shared.journal.times import EntryTimes, JournalTimes
 from relaykit.shared.operating import shapes
 from relaykit.shared.operating.acts import Acts
 from relaykit.shared.operating.audit import Audit
-from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.database_figures import DatabaseFigures
 from relaykit.shared.operating.queue_figures import QueueFigures, QueueState
 from relaykit.shared.operating.run_details import RunReader, ShownEvent

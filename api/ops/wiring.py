@@ -9,11 +9,11 @@ from relaykit.api.auth.cross_site import CrossSiteCheck
 from relaykit.api.ops.console import Console, Sources
 from relaykit.api.ops.operator_check import OperatorCheck
 from relaykit.shared.claim_rule import ClaimRule
+from relaykit.shared.clocks import Clocks
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.journal.times import JournalTimes
 from relaykit.shared.operating.acts import Acts
 from relaykit.shared.operating.audit import Audit
-from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.database_figures import DatabaseFigures
 from relaykit.shared.operating.operator_queue import OperatorQueue
 from relaykit.shared.operating.queue_figures import QueueFigures

@@ -19,14 +19,13 @@ from relaykit.api.admission import admission_rows
 from relaykit.api.admission.admission_rows import MAX_SAME_BODY
 from relaykit.api.receipts import REPEAT_SECONDS
 from relaykit.api.relay import liveness_probe
-from relaykit.shared import gone_runs
+from relaykit.shared import clocks, gone_runs
 from relaykit.shared.attachments import objects as attachment_objects
 from relaykit.shared.attachments import store as attachments
 from relaykit.shared.attachments.store import UNSENT_SECONDS
 from relaykit.shared.operating import (
     acts,
     audit,
-    clocks,
     database_figures,
     erasure,
     queue_figures,
@@ -361,7 +360,7 @@ def _of_the_operator(size: Size) -> list[Case]:
         Case("operating.audit.ON_TARGET", (running, PAGE)),
         Case("operating.audit.NEWEST", (PAGE,)),
         Case("operating.acts.CANCEL", ("run_waiting_0",)),
-        Case("operating.clocks.NOW", ()),
+        Case("shared.clocks.NOW", ()),
         Case("operating.database_figures.STATE", ()),
         Case("operating.acts.END_WAIT", (*CALLER, LONG_THREAD, running)),
     ]

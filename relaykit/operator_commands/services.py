@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from relaykit.shared.attachments.store import open_attachment_objects
+from relaykit.shared.clocks import Clocks
 from relaykit.shared.errors import (
     ContextTimeout,
     DatabaseUnavailable,
@@ -22,7 +23,6 @@ from relaykit.shared.journal import JournalReader, Journals, JournalTtl
 from relaykit.shared.journal.erasing import JournalEraser
 from relaykit.shared.operating.acts import Acts
 from relaykit.shared.operating.audit import Audit
-from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.database_figures import DatabaseFigures
 from relaykit.shared.operating.erasure import Erasure
 from relaykit.shared.operating.export import Export

@@ -27,10 +27,10 @@ from relaykit.api.ops.console import Console
 from relaykit.api.ops.wiring import opened_console
 from relaykit.api.routes.ops_page import ops_page_router
 from relaykit.operator_commands.services import few_connections
+from relaykit.shared.clocks import Clocks
 from relaykit.shared.errors import Overloaded
 from relaykit.shared.journal import Cursor
 from relaykit.shared.journal.times import JournalTimes
-from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.database_figures import DatabaseFigures
 from relaykit.shared.operating.run_lists import RunFilter, RunLists
 from relaykit.shared.postgres.database import Database

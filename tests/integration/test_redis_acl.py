@@ -22,10 +22,10 @@ from relaykit.local.data_directory import data_directory
 from relaykit.local.redis_server import redis_server
 from relaykit.local.waiting import StopRequest
 from relaykit.operator_commands.services import opened_services
+from relaykit.shared.clocks import REDIS
 from relaykit.shared.journal import START
 from relaykit.shared.journal.times import JournalTimes
 from relaykit.shared.metrics import REDIS_FAILURES
-from relaykit.shared.operating.clocks import REDIS
 from relaykit.shared.operating.run_places import RunPlaces
 from relaykit.shared.owner import Owner
 from relaykit.shared.queue.fair_share import flow_of
