@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from starlette.datastructures import Headers
 
@@ -11,9 +10,7 @@ from relaykit.api.auth.cross_site import CrossSiteCheck
 from relaykit.api.auth.identity import Identity
 from relaykit.shared.claim_rule import ClaimRule
 from relaykit.shared.errors import ContentForbidden, Forbidden
-
-BY_CONSOLE: Final = " (console)"
-"""How the name of an actor ends whom the console has verified. No command takes such a name."""
+from relaykit.shared.operating.actor_names import BY_CONSOLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import asyncio
 
 from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.retry import check_retried, retry_noted
-from relaykit.api.resources import load_api_server, opened_admission
+from relaykit.api.loading import load_api_server
+from relaykit.api.resources import opened_admission
 from relaykit.operator_commands.asking import actor, require_yes
 from relaykit.operator_commands.printing import say
 from relaykit.operator_commands.run_acts import each, found_runs, question

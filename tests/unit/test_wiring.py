@@ -26,6 +26,7 @@ ITSELF = frozenset({"Database", "TokenBox"})
 WIRING = frozenset(
     {
         "api/__main__.py",
+        "api/loading.py",
         "api/main.py",
         "api/ops/wiring.py",
         "api/resources.py",

@@ -30,6 +30,7 @@ from relaykit.shared.tasks import end_tasks
 from relaykit.shared.token_box import TokenBox
 from relaykit.worker.execution.attempt import Attempt, failed_event
 from relaykit.worker.execution.attempt_rows import AttemptRuns
+from relaykit.worker.execution.attempts_left import allows_another, is_exhausted
 from relaykit.worker.execution.described import described
 from relaykit.worker.execution.figures import Report
 from relaykit.worker.execution.persist import persist
@@ -87,8 +88,8 @@ class Executor:
             if not await self._start(attempt, uncounted=uncounted):
                 return await self._complete_ended(attempt)
             with self._timed(attempt):
-                result = await self._answer(attempt)
-            verdict = decide(result, attempt.stopped, allows_another=self._allows_another(attempt))
+                result = await self._run_steps(attempt)
+            verdict = decide(result, attempt.stopped, allows_another=allows_another(attempt, self._settings))
             outcome = await self._settle(attempt, verdict)
             tell_end(attempt, outcome, verdict, self._report)
             return outcome
@@ -105,13 +106,13 @@ class Executor:
         for attempt in self.attempts.values():
             attempt.stop(Stop.DRAIN)
 
-    async def _answer(self, attempt: Attempt) -> Result:
+    async def _run_steps(self, attempt: Attempt) -> Result:
         """The steps between the row's start and its end. What they raise is a result too."""
         try:
             request = self._request(attempt)
             with acting_as(request):
                 refusal = await self._make_context(attempt, request)
-                if self._is_exhausted(attempt.run):
+                if is_exhausted(attempt.run, self._settings):
                     return await self._exhaust(attempt)
                 if refusal is not None:
                     return await self._refuse(attempt, refusal)
@@ -287,14 +288,3 @@ class Executor:
             attempt.overtaken()
             raise Fenced
         attempt.is_last = True
-
-    def _max_attempts(self, run: Run) -> int:
-        return min(run.max_attempts or self._settings.run_max_attempts, self._settings.run_max_attempts)
-
-    def _is_exhausted(self, run: Run) -> bool:
-        return run.attempt - run.handed_back > self._max_attempts(run)
-
-    def _allows_another(self, attempt: Attempt) -> bool:
-        """Whether the run may be executed again: always, as long as the server was not called."""
-        forbidden = attempt.is_last or self._max_attempts(attempt.run) == 1
-        return not (attempt.is_server_called and forbidden)
