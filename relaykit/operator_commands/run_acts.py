@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from relaykit.operator_commands.asking import actor, require_yes
 from relaykit.operator_commands.printing import discard, plain, say, told
 from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import AWAY, FAILED, Services, status_of
+from relaykit.operator_commands.services import AWAY, FAILED, OperatorServices, status_of
 from relaykit.shared.errors import RelaykitError, RunNotFound
 from relaykit.shared.runs.run import Run
 
 
 def cancel(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need()
         runs = await found_runs(services, given.runs)
         require_yes(question("Cancel", runs), yes=given.yes)
@@ -26,7 +26,7 @@ def cancel(given: argparse.Namespace) -> int:
 
 
 def requeue(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need()
         runs = await found_runs(services, given.runs)
         if given.force:
@@ -41,7 +41,7 @@ def requeue(given: argparse.Namespace) -> int:
     return run_command("runs requeue", work)
 
 
-async def found_runs(services: Services, run_ids: Sequence[str]) -> list[Run]:
+async def found_runs(services: OperatorServices, run_ids: Sequence[str]) -> list[Run]:
     """All of them, before anything is done to one. Raises RunNotFound, which names the first that is not there."""
     found = []
     for run_id in run_ids:

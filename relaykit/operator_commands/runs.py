@@ -17,7 +17,7 @@ from relaykit.operator_commands.printing import (
     told,
 )
 from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import FAILED, Services
+from relaykit.operator_commands.services import FAILED, OperatorServices
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.journal import START, Cursor
 from relaykit.shared.operating import shapes
@@ -45,7 +45,7 @@ def list_runs(given: argparse.Namespace) -> int:
         error=given.error,
     )
 
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need(redis=False)
         before = None
         if given.before is not None:
@@ -66,7 +66,7 @@ def list_runs(given: argparse.Namespace) -> int:
 
 
 async def _places(
-    services: Services, run_ids: Sequence[str]
+    services: OperatorServices, run_ids: Sequence[str]
 ) -> tuple[Mapping[str, RunPlace], QueueUnavailable | None]:
     """Where Redis is away the rows are told all the same."""
     try:
@@ -95,7 +95,7 @@ def _row(run: ListedRun, place: RunPlace | None) -> list[object]:
 
 
 def show(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need(redis=False)
         details = await services.reader.find(given.run)
         content = await services.reader.content(given.run) if given.content else None
@@ -123,7 +123,7 @@ def show(given: argparse.Namespace) -> int:
 
 
 async def _job(
-    services: Services, run_id: str
+    services: OperatorServices, run_id: str
 ) -> tuple[JobState | None, WorkerState | None, QueueUnavailable | None]:
     try:
         services.need(database=False)
@@ -191,7 +191,7 @@ def _job_fields(run: ListedRun, job: JobState | None, worker: WorkerState | None
 
 
 def events(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         after = START if given.after is None else Cursor.parse(given.after)
         services.need()
         await services.reader.find(given.run)

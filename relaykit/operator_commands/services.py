@@ -61,7 +61,7 @@ def status_of(error: RelaykitError) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
+class OperatorServices:
     """What an operator's command uses."""
 
     settings: Settings
@@ -114,8 +114,10 @@ def few_connections(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def opened_services(settings: Settings, database: Database | None = None) -> AsyncIterator[Services]:
-    """Raises SettingsError; a service that is away is told by `Services.need`."""
+async def opened_services(
+    settings: Settings, database: Database | None = None
+) -> AsyncIterator[OperatorServices]:
+    """Raises SettingsError; a service that is away is told by `OperatorServices.need`."""
     database = Database(few_connections(settings), is_warmed=False) if database is None else database
     async with AsyncExitStack() as stack:
         database_problem = redis_problem = None
@@ -136,7 +138,7 @@ async def opened_services(settings: Settings, database: Database | None = None) 
         registry, audit = WorkerRegistry(redis), Audit(database)
         reader = RunReader(database, JournalReader(redis))
         journals, queue = Journals(redis, JournalTtl.of(settings)), OperatorQueue(redis)
-        yield Services(
+        yield OperatorServices(
             settings=settings,
             database=database,
             database_problem=database_problem,

@@ -8,7 +8,7 @@ from typing import Any
 from relaykit.operator_commands.printing import duration, print_fields, print_json, print_table, say, told
 from relaykit.operator_commands.queue import queue_fields
 from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import FAILED, Services
+from relaykit.operator_commands.services import FAILED, OperatorServices
 from relaykit.operator_commands.workers import print_workers
 from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable
 from relaykit.shared.operating import shapes
@@ -19,7 +19,7 @@ SAME_SECONDS = 0.1
 
 
 def status(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         database, redis = services.database_problem, services.redis_problem
         state = None
         try:

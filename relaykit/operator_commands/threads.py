@@ -17,7 +17,7 @@ from relaykit.operator_commands.printing import (
     told,
 )
 from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import AWAY, FAILED, Services
+from relaykit.operator_commands.services import AWAY, FAILED, OperatorServices
 from relaykit.shared.errors import ThreadNotFound
 from relaykit.shared.operating.erasure import EARLIER_OBJECTS, KINDS
 from relaykit.shared.operating.erasure import told as told_counts
@@ -30,7 +30,7 @@ ELSEWHERE = "the thread itself is in the site's own store, and the site's to sho
 
 
 def show(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need(redis=False)
         owner = await services.threads.owner_of(given.thread)
         found = await services.threads.data(owner, given.thread)
@@ -67,7 +67,7 @@ def show(given: argparse.Namespace) -> int:
 
 
 def export(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need(redis=False)
         owner = await services.threads.owner_of(given.thread)
         if await services.threads.data(owner, given.thread) is None:
@@ -79,7 +79,7 @@ def export(given: argparse.Namespace) -> int:
 
 
 def erase(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need()
         owner = await found_or_swept(services, "threads erase", services.threads.owner_of(given.thread))
         found = await services.threads.data(owner, given.thread)
@@ -92,7 +92,7 @@ def erase(given: argparse.Namespace) -> int:
     return run_command("threads erase", work)
 
 
-async def found_or_swept(services: Services, name: str, finding: Awaitable[Owner]) -> Owner:
+async def found_or_swept(services: OperatorServices, name: str, finding: Awaitable[Owner]) -> Owner:
     """Whose it is. Where nothing is here any more, the bytes go that an erasure which failed has left."""
     try:
         return await finding
@@ -111,7 +111,7 @@ def say_left(name: str, objects: int) -> None:
 
 
 async def print_erased(
-    services: Services, name: str, erasing: Awaitable[Counter[str]], elsewhere: str, *, as_json: bool
+    services: OperatorServices, name: str, erasing: Awaitable[Counter[str]], elsewhere: str, *, as_json: bool
 ) -> int:
     """Erases, and says what it was; the exit status. `elsewhere` is said where threads are in the site's own store."""
     try:
