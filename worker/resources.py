@@ -35,10 +35,10 @@ from relaykit.worker.draining import Draining
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.cancel_handler import install_cancel_handler
 from relaykit.worker.execution.executor import Executor
-from relaykit.worker.execution.figures import Report, observe
-from relaykit.worker.execution.model_calls import count_model_calls
-from relaykit.worker.execution.model_spans import trace_model_calls
 from relaykit.worker.execution.stop import Stop
+from relaykit.worker.execution.telemetry.figures import Report, observe
+from relaykit.worker.execution.telemetry.model_calls import count_model_calls
+from relaykit.worker.execution.telemetry.model_spans import trace_model_calls
 from relaykit.worker.keeper.keeper import Keeper
 from relaykit.worker.keeper.worker_view import Occupancy, WorkerView
 from relaykit.worker.leases.claim_queue import ClaimQueue

@@ -18,8 +18,8 @@ from relaykit.shared.operating.database_figures import DatabaseFigures
 from relaykit.shared.operating.operator_queue import OperatorQueue
 from relaykit.shared.operating.queue_figures import QueueFigures
 from relaykit.shared.operating.run_details import RunReader
+from relaykit.shared.operating.run_holders import RunHolders
 from relaykit.shared.operating.run_lists import RunLists
-from relaykit.shared.operating.run_places import RunPlaces
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.worker_registry import WorkerRegistry
 from relaykit.shared.redis.client import open_redis
@@ -50,7 +50,7 @@ async def opened_console(
         sources = Sources(
             lists=RunLists(database),
             reader=reader,
-            places=RunPlaces(redis),
+            holders=RunHolders(redis),
             times=JournalTimes(redis),
             registry=registry,
             figures=QueueFigures(redis, database, registry),

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from relaykit.api.limits.caller_limits import BodyPlaces
+from relaykit.api.limits.caller_limits import BodyCounts
 from relaykit.api.openapi.attachments import DOWNLOAD, UPLOAD
 from relaykit.shared.attachments.links import Grant, check, parse_expires
 from relaykit.shared.attachments.media_types import may_be, media_type
@@ -46,7 +46,7 @@ def attachments_router(settings: Settings, objects: AttachmentObjects | None) ->
     if rules is None or objects is None:
         return router
     key = rules.key
-    uploads = BodyPlaces(settings.caller_max_bodies, UPLOAD_RETRY_SECONDS)
+    uploads = BodyCounts(settings.caller_max_bodies, UPLOAD_RETRY_SECONDS)
 
     @router.put("/attachments/{attachment_id}", **UPLOAD)
     async def upload(

@@ -18,7 +18,7 @@ from relaykit.api.auth.authenticator import locale_of
 from relaykit.api.auth.identity import Identity
 from relaykit.api.http.access_log import request_id_of
 from relaykit.api.http.context_headers import context_headers
-from relaykit.api.limits.caller_limits import Counted
+from relaykit.api.limits.caller_limits import CountedRequest
 from relaykit.api.limits.request_body import read_body
 from relaykit.api.openapi.chatkit import CHATKIT
 from relaykit.api.resources import Resources
@@ -61,7 +61,7 @@ async def _stream(
     parsed: ParsedRequest,
     streaming: StreamingReq,
     body: bytes,
-    counted: Counted,
+    counted: CountedRequest,
 ) -> Response:
     run_id = new_run_id()
     cursor = last_event_id(request)

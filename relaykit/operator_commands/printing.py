@@ -58,7 +58,7 @@ def print_json(value: object) -> None:
 
 
 def say(line: str, end: str = "\n") -> None:
-    """To whoever reads beside the output: what went wrong, and what is asked. Nobody has to read it."""
+    """Writes to stderr; ignores a closed one."""
     try:
         print(line, end=end, file=sys.stderr, flush=True)
     except OSError:
@@ -72,5 +72,5 @@ def discard(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def told(error: RelaykitError) -> str:
+def describe_error(error: RelaykitError) -> str:
     return f"{error.code}: {' '.join(error.message.split())}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from relaykit.operator_commands.printing import duration, print_fields, print_json, print_table
-from relaykit.operator_commands.running import run_command
+from relaykit.operator_commands.run_command import run_command
 from relaykit.operator_commands.services import OperatorServices
 from relaykit.shared.operating import shapes
 from relaykit.shared.operating.queue_figures import QueueState

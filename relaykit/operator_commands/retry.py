@@ -9,10 +9,10 @@ from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.retry import check_retried, retry_noted
 from relaykit.api.loading import load_api_server
 from relaykit.api.resources import opened_admission
-from relaykit.operator_commands.asking import actor, require_yes
+from relaykit.operator_commands.confirmation import actor, require_yes
 from relaykit.operator_commands.printing import say
 from relaykit.operator_commands.run_acts import each, found_runs, question
-from relaykit.operator_commands.running import guarded
+from relaykit.operator_commands.run_command import guarded
 from relaykit.operator_commands.services import OperatorServices, few_connections, opened_services
 from relaykit.shared.attachments.store import open_attachment_objects
 from relaykit.shared.postgres.database import Database

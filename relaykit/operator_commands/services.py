@@ -21,6 +21,7 @@ from relaykit.shared.errors import (
 from relaykit.shared.gone_runs import GoneRuns
 from relaykit.shared.journal import JournalReader, Journals, JournalTtl
 from relaykit.shared.journal.erasing import JournalEraser
+from relaykit.shared.operating.act_errors import RetryFailed, RunHeld
 from relaykit.shared.operating.acts import Acts
 from relaykit.shared.operating.audit import Audit
 from relaykit.shared.operating.database_figures import DatabaseFigures
@@ -28,10 +29,9 @@ from relaykit.shared.operating.erasure import Erasure
 from relaykit.shared.operating.export import Export
 from relaykit.shared.operating.operator_queue import OperatorQueue
 from relaykit.shared.operating.queue_figures import QueueFigures
-from relaykit.shared.operating.refused import RetryFailed, RunHeld
 from relaykit.shared.operating.run_details import RunReader
+from relaykit.shared.operating.run_holders import RunHolders
 from relaykit.shared.operating.run_lists import RunLists
-from relaykit.shared.operating.run_places import RunPlaces
 from relaykit.shared.operating.thread_reading import ThreadReader
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.worker_registry import WorkerRegistry
@@ -72,7 +72,7 @@ class OperatorServices:
     """Why Redis cannot be asked."""
     lists: RunLists
     reader: RunReader
-    places: RunPlaces
+    holders: RunHolders
     figures: QueueFigures
     database_figures: DatabaseFigures
     clocks: Clocks
@@ -145,7 +145,7 @@ async def opened_services(
             redis_problem=redis_problem,
             lists=RunLists(database),
             reader=reader,
-            places=RunPlaces(redis),
+            holders=RunHolders(redis),
             figures=QueueFigures(redis, database, registry),
             database_figures=DatabaseFigures(database),
             clocks=Clocks(redis, database),

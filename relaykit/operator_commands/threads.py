@@ -6,22 +6,21 @@ import argparse
 from collections import Counter
 from collections.abc import Awaitable
 
-from relaykit.operator_commands.asking import actor, require_yes
-from relaykit.operator_commands.exporting import write_lines
+from relaykit.operator_commands.confirmation import actor, require_yes
+from relaykit.operator_commands.export_file import write_lines
 from relaykit.operator_commands.printing import (
+    describe_error,
     plain,
     print_fields,
     print_json,
     print_table,
     say,
-    told,
 )
-from relaykit.operator_commands.running import run_command
+from relaykit.operator_commands.run_command import run_command
 from relaykit.operator_commands.services import AWAY, FAILED, OperatorServices
 from relaykit.shared.errors import ThreadNotFound
-from relaykit.shared.operating.erasure import EARLIER_OBJECTS, KINDS
-from relaykit.shared.operating.erasure import told as told_counts
-from relaykit.shared.operating.refused import UserNotFound
+from relaykit.shared.operating.act_errors import UserNotFound
+from relaykit.shared.operating.erasure import EARLIER_OBJECTS, KINDS, describe_counts
 from relaykit.shared.operating.shapes import jsonable
 from relaykit.shared.owner import Owner
 
@@ -117,12 +116,12 @@ async def print_erased(
     try:
         erased = await erasing
     except AWAY as error:
-        say(f"relaykit {name}: {told(error)} Do it again: it may be done in part.")
+        say(f"relaykit {name}: {describe_error(error)} Do it again: it may be done in part.")
         return FAILED
     if as_json:
         print_json({kind: erased[kind] for kind in KINDS})
     else:
-        print(f"erased: {told_counts(erased)}")
+        print(f"erased: {describe_counts(erased)}")
     say_left(name, erased[EARLIER_OBJECTS])
     if services.settings.chatkit_store != "postgres":
         say(f"relaykit {name}: {elsewhere}")

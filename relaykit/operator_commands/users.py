@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from relaykit.operator_commands.asking import actor, require_yes
-from relaykit.operator_commands.exporting import write_lines
+from relaykit.operator_commands.confirmation import actor, require_yes
+from relaykit.operator_commands.export_file import write_lines
 from relaykit.operator_commands.printing import plain, say
-from relaykit.operator_commands.running import run_command
+from relaykit.operator_commands.run_command import run_command
 from relaykit.operator_commands.services import OperatorServices
 from relaykit.operator_commands.threads import found_or_swept, print_erased
 from relaykit.shared.errors import SettingsError
-from relaykit.shared.operating.refused import UserNotFound
+from relaykit.shared.operating.act_errors import UserNotFound
 from relaykit.shared.owner import Owner
 
 ELSEWHERE = "threads are in the site's own store, and the site's to export and erase"

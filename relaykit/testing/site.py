@@ -27,7 +27,7 @@ from relaykit.api.limits.local_rates import LocalRates
 from relaykit.api.receipts import Receipts
 from relaykit.api.redis_reach import RedisState
 from relaykit.api.unstreamed.answer import UnstreamedRequests
-from relaykit.shared.attachments.store import ObjectAttachmentStore, build_attachment_store, build_previews
+from relaykit.shared.attachments.store import build_attachment_store, build_previews
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import RunNotFound
 from relaykit.shared.identity import RequestContext
@@ -159,7 +159,7 @@ class Site:
 
     async def upload(self, attachment_id: str, data: bytes) -> None:
         """As PUT /attachments/{id} does for a signed link. Raises as that answers."""
-        if self.objects is None or not isinstance(self.user.server.attachment_store, ObjectAttachmentStore):
+        if self.objects is None or self.user.our_attachments is None:
             raise ValueError("the server's attachments are not stored by Relaykit: upload to its own store")
 
         async def chunks() -> AsyncIterator[bytes]:

@@ -24,7 +24,7 @@ from relaykit.operator_commands.services import Services, opened_services
 from relaykit.shared.errors import QueueUnavailable, StorageUnavailable
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.operating import erasure as erasure_module
-from relaykit.shared.operating.refused import RunHeld
+from relaykit.shared.operating.act_errors import RunHeld
 from relaykit.shared.owner import Owner
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis

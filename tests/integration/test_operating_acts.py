@@ -16,7 +16,7 @@ import pytest_asyncio
 from relaykit.operator_commands.services import Services, opened_services
 from relaykit.shared.errors import QueueUnavailable, RunNotFound
 from relaykit.shared.journal import START
-from relaykit.shared.operating.refused import ActRefused, WorkerNotFound
+from relaykit.shared.operating.act_errors import ActRefused, WorkerNotFound
 from relaykit.shared.queue.worker_registry import WorkerRegistry, WorkerState
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis

@@ -109,7 +109,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine makes Redis no slower than this."""
     monkeypatch.setattr(console_module, "REDIS_SECONDS", WAIT_SECONDS)
-    monkeypatch.setattr(console_module, "TURN_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(console_module, "WAIT_SECONDS", WAIT_SECONDS)
 
 
 def token(settings: Settings, **claims: Any) -> str:
@@ -783,7 +783,7 @@ async def test_operators_wait_for_each_other_and_not_for_ever(
             await asyncio.sleep(0)
             assert not waiting.done()
             with monkeypatch.context() as patched:
-                patched.setattr(console_module, "TURN_SECONDS", 0)
+                patched.setattr(console_module, "WAIT_SECONDS", 0)
                 with pytest.raises(Overloaded):
                     await _turn(opened)
         await waiting

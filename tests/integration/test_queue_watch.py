@@ -36,7 +36,7 @@ INFINITE = json.dumps(dict.fromkeys(QueueState.__slots__, math.inf))
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_watch, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(queue_watch, "TURN_SECONDS", 0.1)
+    monkeypatch.setattr(queue_watch, "ASKING_SECONDS", 0.1)
 
 
 @pytest.fixture

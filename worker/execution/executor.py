@@ -31,8 +31,6 @@ from relaykit.shared.token_box import TokenBox
 from relaykit.worker.execution.attempt import Attempt, failed_event
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.attempts_left import allows_another, is_exhausted
-from relaykit.worker.execution.described import described
-from relaykit.worker.execution.figures import Report
 from relaykit.worker.execution.persist import persist
 from relaykit.worker.execution.prepare import prepare
 from relaykit.worker.execution.produce import produce
@@ -40,7 +38,9 @@ from relaykit.worker.execution.restore import admission_events, show_call
 from relaykit.worker.execution.rewind import news, read_shown, take_back
 from relaykit.worker.execution.server_events import Prepared
 from relaykit.worker.execution.stop import Stop
-from relaykit.worker.execution.tell_end import tell_end
+from relaykit.worker.execution.telemetry.figures import Report
+from relaykit.worker.execution.telemetry.log_fields import log_fields
+from relaykit.worker.execution.telemetry.tell_end import tell_end
 from relaykit.worker.execution.verdict import (
     EXHAUSTED,
     HANDED_BACK,
@@ -142,7 +142,7 @@ class Executor:
         run = await persist(attempt, lambda: self._runs.start(attempt.run_id, uncounted=uncounted, by=by))
         if run is None:
             return False
-        structlog.contextvars.bind_contextvars(attempt=run.attempt, **described(run))
+        structlog.contextvars.bind_contextvars(attempt=run.attempt, **log_fields(run))
         log.info("an attempt begins", action="attempt_start", kind=run.kind.value)
         attempt.begin(run, self._publisher.open(run.id, run.attempt, self._user.server._serialize))
         return True

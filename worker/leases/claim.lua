@@ -8,9 +8,9 @@
 -- ARGV[6] flow of the jobs that the release before has queued   ARGV[7] bell's time to live, s
 -- ARGV[8] the process that claims; empty: nothing is noted of it   ARGV[9] how a run's id begins
 -- ARGV[10] time to live of the fair order, ms
--- Returns {ids taken, up to 100 ids that are due and no run's: another application's jobs, which stay as they are, and of
--- each taken id whose last attempt was lost {id, how, for how long its lease has been over, ms}}. What a process loses together is told with the same company, whoever
--- of them is claimed first.
+-- Returns {ids taken, up to 100 ids that are due and no run's: another application's jobs, which stay as they are, and
+-- of each taken id whose last attempt was lost {id, how, for how long its lease has been over, ms}}. Runs that one
+-- process lost together carry the same company.
 local LOOKED_AT = 1000 -- entries of the order that one call looks at: what it cannot serve must not hold up Redis
 local now = redis.call('TIME')
 local now_us = now[1] * 1e6 + now[2]

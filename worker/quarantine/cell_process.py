@@ -30,7 +30,7 @@ from relaykit.shared.tracing.process import end_tracing, start_tracing
 from relaykit.worker.draining import Draining
 from relaykit.worker.execution.current_run import enter_run
 from relaykit.worker.execution.executor import Executor
-from relaykit.worker.execution.figures import AttemptFigures
+from relaykit.worker.execution.telemetry.figures import AttemptFigures
 from relaykit.worker.execution.verdict import Outcome
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim, Loss

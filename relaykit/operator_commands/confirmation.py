@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from relaykit.operator_commands.printing import plain, say
-from relaykit.shared.operating.refused import ActRefused
+from relaykit.shared.operating.act_errors import ActRefused
 
 
 def require_yes(question: str, *, yes: bool) -> None:

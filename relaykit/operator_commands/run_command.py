@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 
-from relaykit.operator_commands.printing import discard, say, told
+from relaykit.operator_commands.printing import describe_error, discard, say
 from relaykit.operator_commands.services import FAILED, OperatorServices, opened_services, status_of
 from relaykit.shared.errors import RelaykitError
 from relaykit.shared.log import configure
@@ -36,7 +36,7 @@ def guarded(name: str, call: Callable[[Settings], int]) -> int:
         status = call(settings)
         sys.stdout.flush()
     except RelaykitError as error:
-        say(f"relaykit {name}: {told(error)}")
+        say(f"relaykit {name}: {describe_error(error)}")
         return status_of(error)
     except BrokenPipeError:  # whoever read has enough
         discard(sys.stdout)
