@@ -27,6 +27,7 @@ OTHERS = sorted(
 SCRIPTS = sorted(file for side in SIDES for file in (ROOT / side).rglob("*.lua"))
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 50
+MAX_COLUMNS = 120
 SELF_EXPLAINING_LINES = 10
 KEY_PARTS = ("arq:", "run:{", "relaykit:")
 
@@ -219,6 +220,17 @@ def test_scripts_are_given_their_keys():
         assert not any(part in text for part in KEY_PARTS), script.name
         header = [line for line in text.splitlines() if line.startswith("--")]
         assert any("KEYS" in line for line in header), f"{script.name} says nothing of its keys"
+
+
+def test_scripts_are_no_wider_than_the_code():
+    """Those of Lua and of the console's page: no formatter breaks their comments and texts."""
+    wide = [
+        f"{file.relative_to(ROOT)}, line {number}"
+        for file in [*SCRIPTS, *sorted((ROOT / "api" / "ops" / "page").glob("*.js"))]
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if len(line) > MAX_COLUMNS
+    ]
+    assert wide == []
 
 
 def test_a_script_stands_beside_its_only_caller():

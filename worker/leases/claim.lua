@@ -1,6 +1,6 @@
--- Takes up to ARGV[1] due jobs: a lease on each, and its score moved to the lease's end, so that no other poller sees it
--- before then. Jobs whose lease has ended and jobs that were handed back come first: their runs have begun. Then the fair
--- order decides. Redis's clock, never the worker's.
+-- Takes up to ARGV[1] due jobs: a lease on each, and its score moved to the lease's end, so that no other poller sees
+-- it before then. Jobs whose lease has ended and jobs that were handed back come first: their runs have begun. Then the
+-- fair order decides. Redis's clock, never the worker's.
 --
 -- KEYS[1] queue   KEYS[2] prefix of the leases   KEYS[3] bell   KEYS[4] prefix of the fair order
 -- ARGV[1] free slots   ARGV[2] lease, ms   ARGV[3] token, unlike that of any other claim
