@@ -17,7 +17,7 @@ from relaykit.shared.operating.actor_names import BY_CONSOLE
 class OperatorCheck:
     operators: ClaimRule
     content: ClaimRule | None
-    """What a caller needs besides, to see what was written; None: nobody sees it."""
+    """What a caller needs besides, to see what was written; None: no caller sees it."""
     cross_site: CrossSiteCheck
     """Knows no origins but the API's own: what the console shows is not for the pages of CORS_ORIGINS."""
 

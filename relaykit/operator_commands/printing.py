@@ -14,7 +14,7 @@ from relaykit.shared.operating.shapes import jsonable
 
 
 def plain(value: object) -> str:
-    """A cell. An id or a name of somebody's must not move the terminal's cursor, or colour it."""
+    """A cell. An id or a user's name must not move the terminal's cursor, or colour it."""
     if value is None or value == "":
         return "-"
     if isinstance(value, datetime):
@@ -66,7 +66,7 @@ def say(line: str, end: str = "\n") -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Nobody reads the stream any more: what is left in its buffer, and all that comes, is written to nowhere."""
+    """The stream has no reader any more: what is left in its buffer, and all that comes, is written to nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

@@ -38,7 +38,7 @@ def guarded(name: str, call: Callable[[Settings], int]) -> int:
     except RelaykitError as error:
         say(f"relaykit {name}: {describe_error(error)}")
         return status_of(error)
-    except BrokenPipeError:  # whoever read has enough
+    except BrokenPipeError:  # the reader has enough
         discard(sys.stdout)
         return 0
     except OSError as error:

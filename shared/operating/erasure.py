@@ -203,7 +203,7 @@ class Erasure:
         await self._erase_journals(run_ids, erased)
 
     async def _runs(self, owner: Owner, erased: Erased) -> None:
-        """Those of threads that are no rows of ours. A row that somebody holds is left to the workers."""
+        """Those of threads that are no rows of ours. A row that another transaction holds is left to the workers."""
         after: tuple[datetime | None, str] = (None, "")
         while True:
             await self._end(END_OF_USER, *owner)

@@ -92,7 +92,9 @@ async def _serve(
 
     def report(figures: AttemptFigures) -> None:
         """The worker counts them: a cell has no port."""
-        with suppress(RuntimeError):  # uvloop's, where the worker is gone: nobody counts, and the run goes on
+        with suppress(
+            RuntimeError
+        ):  # uvloop's, where the worker is gone: nothing counts, and the run goes on
             writer.write(json.dumps({"figures": asdict(figures)}).encode() + b"\n")
 
     async with opened_execution(
