@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from relaykit.api.ops import kept as kept_module
+from relaykit.api.ops import cached_answer as kept_module
 from relaykit.api.ops.cached_answer import CachedAnswer
 from relaykit.shared.errors import QueueUnavailable
 
