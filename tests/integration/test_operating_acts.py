@@ -107,10 +107,10 @@ async def test_a_queued_run_without_a_job_is_taken_at_once(
     async with running(settings, ScriptedAnswers, workers=0) as system:
         run_id = await accepted(await system.caller(), Script())
         await redis.flushdb()
-        assert not (await services.places.job(run_id)).has_job
+        assert not (await services.holders.job(run_id)).has_job
         assert await services.acts.requeue(run_id, BY) == "queued: it had no job"
         assert await services.acts.requeue(run_id, BY) == "its job is due now"
-        job = await services.places.job(run_id)
+        job = await services.holders.job(run_id)
         assert (job.has_job, job.due_seconds) == (True, None)
         flows = await redis.hgetall(keys.FAIR_PREFIX + "flow:" + await _tenant(redis))
         assert flows[b"queued"] == b"1"
@@ -139,7 +139,7 @@ async def test_a_run_whose_worker_was_lost_is_due_now_and_before_its_lease_would
         seconds, _ = await redis.time()
         await redis.zadd(keys.QUEUE, {run_id: (seconds + 600) * 1000})
         assert await services.acts.requeue(run_id, BY) == "its job is due now"
-        job = await services.places.job(run_id)
+        job = await services.holders.job(run_id)
         assert job.due_seconds is not None
         assert job.due_seconds <= 0
         assert job.place is not None

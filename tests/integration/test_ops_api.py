@@ -778,7 +778,7 @@ async def test_operators_wait_for_each_other_and_not_for_ever(
         assert opened is not None
         async with AsyncExitStack() as others:
             for _ in range(console_module.AT_ONCE):
-                await others.enter_async_context(opened.turn())
+                await others.enter_async_context(opened.limited_read())
             waiting = asyncio.create_task(_turn(opened))
             await asyncio.sleep(0)
             assert not waiting.done()
@@ -828,7 +828,7 @@ async def test_what_costs_more_is_asked_for_less_often(
 
 
 async def _turn(opened: Console) -> None:
-    async with opened.turn():
+    async with opened.limited_read():
         pass
 
 
