@@ -15,12 +15,13 @@ from relaykit.api.http.detached_streams import Application
 from relaykit.api.http.errors import install_error_handlers
 from relaykit.api.http.headers import add_http_headers
 from relaykit.api.http.reconnect_limiter import limit_reconnects
+from relaykit.api.loading import LoadedSite, load_site
 from relaykit.api.local.issuer import LocalIssuer, dev_router, require_local
 from relaykit.api.local.page import page_router
 from relaykit.api.local.page_options import page_options
 from relaykit.api.openapi.chatkit import request_definitions
 from relaykit.api.openapi.responses import describe
-from relaykit.api.resources import load_site, open_resources
+from relaykit.api.resources import open_resources
 from relaykit.api.routes import chatkit as chatkit_endpoint
 from relaykit.api.routes import health, ops, runs
 from relaykit.api.routes.attachments import attachments_router
@@ -29,6 +30,7 @@ from relaykit.api.routes.request import caller_context
 from relaykit.api.site.server_loop import ServerLoop
 from relaykit.api.site_app.loaded_app import own_segments, tell_hidden_routes
 from relaykit.api.site_app.site_app import SiteApp
+from relaykit.shared.attachments.objects import AttachmentObjects
 from relaykit.shared.attachments.store import open_attachment_objects
 from relaykit.shared.errors import RelaykitError
 from relaykit.shared.log import failure
@@ -76,6 +78,17 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
         redoc_url=None,
         redirect_slashes=False,
     )
+    _add_routes(app, settings, objects, site)
+    add_http_headers(app, settings)
+    install_error_handlers(app)
+    limit_reconnects(app)
+    describe(app, request_definitions)
+    return app
+
+
+def _add_routes(
+    app: FastAPI, settings: Settings, objects: AttachmentObjects | None, site: LoadedSite
+) -> None:
     app.include_router(chatkit_endpoint.router)
     app.include_router(runs.router)
     app.include_router(health.router)
@@ -89,11 +102,6 @@ def create_app(settings: Settings, server: ChatKitServer[Any] | None = None) -> 
     if settings.local_issuer_key_file is not None:
         app.include_router(dev_router(LocalIssuer(settings, settings.local_issuer_key_file)))
         app.include_router(page_router(at_root=not site.has_page))
-    add_http_headers(app, settings)
-    install_error_handlers(app)
-    limit_reconnects(app)
-    describe(app, request_definitions)
-    return app
 
 
 @contextmanager

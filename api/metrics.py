@@ -69,7 +69,7 @@ begin_at_zero(QUIET, "ended", "gone", "nobody")
 begin_at_zero(CONNECTIONS_DROPPED, "silent", "stalled", "evicted")
 begin_at_zero(AUTHENTICATE_CALLS, "known", "unknown", "refused", "failed", "timeout")
 
-# Of the whole deployment, the same in every API process: a query takes the maximum. NaN where nobody could ask.
+# Of the whole deployment, the same in every API process: a query takes the maximum. NaN where no API could ask.
 DUE_RUNS = Gauge("relaykit_due_runs", "Runs that a free worker would take now.")
 OLDEST_DUE = Gauge("relaykit_oldest_due_run_seconds", "For how long the oldest due run has been due.")
 WAITING_RUNS = Gauge("relaykit_waiting_runs", "Runs that wait behind another of their thread.")
@@ -79,7 +79,7 @@ SLOTS = Gauge("relaykit_slots", "Slots of all workers: used, or free.", ["state"
 
 
 def note_queue(state: Mapping[str, float] | None) -> None:
-    """Sets the gauges of the whole deployment from the fields of a QueueState; None: nobody could ask."""
+    """Sets the gauges of the whole deployment from the fields of a QueueState; None: no API could ask."""
     known = state or {}
     for gauge, value in (
         (DUE_RUNS, known.get("due")),

@@ -21,10 +21,10 @@ from relaykit.shared.settings import Settings
 
 LOOK_SECONDS = 5.0
 """How often an API looks at what was found, and how often one of them asks."""
-TURN_SECONDS = 0.9 * LOOK_SECONDS
-"""How long an API has the turn: a little less than its own next look takes to come."""
+ASKING_SECONDS = 0.9 * LOOK_SECONDS
+"""How long an API is the one that asks: a little less than its own next look takes to come."""
 KEPT_SECONDS = 12
-"""For how long an answer is told. After that there is none, because nobody could ask."""
+"""How long a state is served. After that there is none, because no API could ask."""
 MOST = 2.0**53
 """No figure is larger: what stands in Redis and says so was not written by an API."""
 WARN_EVERY_SECONDS = 60.0
@@ -67,11 +67,11 @@ class QueueWatch:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> QueueState | None:
-        """What another API has found, or what is found now, where this one has the turn."""
+        """What another API has found, or what is found now, where this one may ask."""
         with redis_errors():
-            turn_ms = int(TURN_SECONDS * 1000)
-            has_turn = await self._redis.set(self._named(keys.QUEUE_STATE_TURN), "1", px=turn_ms, nx=True)
-            if not has_turn:
+            asking_ms = int(ASKING_SECONDS * 1000)
+            may_ask = await self._redis.set(self._named(keys.QUEUE_STATE_ASKING), "1", px=asking_ms, nx=True)
+            if not may_ask:
                 return _parsed(await self._redis.get(self._named(keys.QUEUE_STATE)))
         state = await self._figures.ask()
         with redis_errors():
@@ -103,7 +103,7 @@ class QueueWatch:
             return
         self._warned_at = now
         log.warning(
-            "no worker has taken a run for long: it goes on as soon as one does",
+            "a due run has waited long for a worker: it starts when one claims it",
             action="pickup_late",
             reason=_reason(state),
             due=state.due,

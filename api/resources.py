@@ -11,8 +11,6 @@ from functools import partial
 from typing import Any
 
 import structlog
-from chatkit.server import ChatKitServer
-from starlette.types import ASGIApp
 
 from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.admission_queue import AdmissionQueue
@@ -31,6 +29,7 @@ from relaykit.api.limits.byte_budget import ByteBudget
 from relaykit.api.limits.caller_limits import Limits
 from relaykit.api.limits.local_rates import LocalRates
 from relaykit.api.limits.request_gate import RequestGate
+from relaykit.api.loading import LoadedSite
 from relaykit.api.ops.console import Console
 from relaykit.api.ops.wiring import opened_console
 from relaykit.api.queue_watch import QueueWatch
@@ -42,15 +41,12 @@ from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.api.relay.stream import Streams
 from relaykit.api.site.server_loop import ServerLoop
 from relaykit.api.site.site_lifetime import lived_on
-from relaykit.api.site_app.app_lifespan import app_lifespan
-from relaykit.api.site_app.loaded_app import app_label, has_page, load_app
-from relaykit.shared.attachments.objects import AttachmentObjects
-from relaykit.shared.attachments.store import build_attachment_store, build_previews
+from relaykit.api.unstreamed.answer import UnstreamedRequests
+from relaykit.shared.clocks import Clocks
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
-from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.queue_figures import QueueFigures
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
@@ -60,12 +56,9 @@ from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.lifetime import Lifetime, lived
-from relaykit.shared.site.loaded_server import LoadedServer, load_server
-from relaykit.shared.site.site_process import SiteProcess
+from relaykit.shared.site.loaded_server import LoadedServer
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
-from relaykit.shared.threads.calls import StoreCalls
-from relaykit.shared.threads.store import PostgresStore
 from relaykit.shared.token_box import TokenBox
 from relaykit.shared.tracing.stores import trace_store
 
@@ -85,6 +78,7 @@ class Resources:
     receipts: Receipts
     endings: Endings
     admission: Admission
+    unstreamed: UnstreamedRequests
     authenticator: RequestAuthenticator
     user: UserServer
     server_loop: ServerLoop
@@ -93,32 +87,6 @@ class Resources:
     console: Console | None
     app_state: dict[str, Any]
     """What the lifespan of the site's application has put into its state."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedSite:
-    """The site's code, as far as it is there before its loop runs."""
-
-    server: LoadedServer
-    app: ASGIApp | None
-    has_page: bool = False
-    """Whether the application has something at `/`."""
-
-    @property
-    def ready(self) -> tuple[UserServer, dict[str, Any]] | None:
-        """What `opened` gives, where nothing of it needs the loop to begin or to end."""
-        user = self.server.user
-        return None if user is None or self.app is not None else (user, {})
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[tuple[UserServer, dict[str, Any]]]:
-        """The server, and the state of the application. Raises as `LoadedServer.opened` and `app_lifespan` do."""
-        async with self.server.opened() as user:
-            if self.app is None:
-                yield user, {}
-                return
-            async with app_lifespan(self.app, app_label(self.server.process.settings)) as state:
-                yield user, state
 
 
 @asynccontextmanager
@@ -133,27 +101,21 @@ async def open_resources(
         commands = await stack.enter_async_context(opened(connections=1))
         redis_check = RedisCheck(commands, database.identity)
         await redis_check.start()
-        opened_site = site.ready
-        if opened_site is None:
-            lifetime = Lifetime(site.opened, settings.lifespan_seconds)
-            opened_site = await stack.enter_async_context(lived_on(server_loop, lifetime))
-        user, app_state = replace(opened_site[0], loop=server_loop), opened_site[1]
+        user, app_state = await _open_site(settings, site, server_loop, stack)
         trace_store(user.server.store)
         notices = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
         tokens = await _open_tokens(settings, stack)
         runs, queue = AdmissionRuns(database), AdmissionQueue(commands)
         journals = Journals(commands, JournalTtl.of(settings))
-        calls = AwaitedCalls(database)
-        endings = Endings(settings, database, runs, calls, journals, queue, user)
+        endings = Endings(settings, database, runs, AwaitedCalls(database), journals, queue, user)
         hub = Hub(journals, commands, notices, settings.tail_max_bytes)
         liveness = LivenessCheck(settings, hub, LivenessProbe(commands, database), journals)
         streams = Streams(settings, hub)
         figures = QueueFigures(commands, database, WorkerRegistry(commands))
-        redis_state = RedisState()
-        redis_reach = RedisReach(redis_check, database, redis_state)
+        redis_reach = RedisReach(redis_check, database, redis_state := RedisState())
         queue_watch = QueueWatch(settings, commands, figures, redis_reach)
         receipts = Receipts(commands, database, settings.journal_ended_ttl_seconds)
-        gate = RequestGate(commands)
+        gate, byte_budget = RequestGate(commands), ByteBudget(commands, settings.caller_bytes_per_minute)
         clocks = Clocks(commands, database)
         each_runs = server_loop, liveness, streams, gate, queue_watch, redis_reach, clocks
         await stack.enter_async_context(_running(hub, receipts, *(each.run for each in each_runs)))
@@ -169,16 +131,11 @@ async def open_resources(
             receipts=receipts,
             endings=endings,
             admission=_build_admission(endings, runs, queue, receipts),
+            unstreamed=UnstreamedRequests(user, queue, runs, endings),
             authenticator=_build_authenticator(settings, tokens, user, server_loop),
             user=user,
             server_loop=server_loop,
-            limits=Limits(
-                settings,
-                gate,
-                ByteBudget(commands, settings.caller_bytes_per_minute),
-                redis_state,
-                LocalRates(),
-            ),
+            limits=Limits(settings, gate, byte_budget, redis_state, LocalRates()),
             token_box=TokenBox.of(settings.forward_token_key),
             console=await stack.enter_async_context(opened_console(settings, database, clocks)),
             app_state=app_state,
@@ -223,6 +180,18 @@ def _build_admission(
     return Admission(settings, runs, endings.journals, queue, endings, earlier, writer)
 
 
+async def _open_site(
+    settings: Settings, site: LoadedSite, server_loop: ServerLoop, stack: AsyncExitStack
+) -> tuple[UserServer, dict[str, Any]]:
+    """The site's server, whose calls go to its loop, and the state of the site's application."""
+    opened = site.ready
+    if opened is None:
+        lifetime = Lifetime(site.opened, settings.lifespan_seconds)
+        opened = await stack.enter_async_context(lived_on(server_loop, lifetime))
+    user, app_state = opened
+    return replace(user, loop=server_loop), app_state
+
+
 async def _open_tokens(settings: Settings, stack: AsyncExitStack) -> Authenticator | None:
     """What verifies tokens; None where none are taken."""
     if settings.jwt_secret is not None:
@@ -249,30 +218,6 @@ def _build_authenticator(
     )
 
 
-def load_site(
-    settings: Settings,
-    database: Database,
-    objects: AttachmentObjects | None,
-    instance: ChatKitServer[Any] | None,
-) -> LoadedSite:
-    """The user's server on our store, and the site's application. Raises ServerLoadError."""
-    server, app = load_api_server(settings, database, objects, instance), load_app(settings)
-    return LoadedSite(server, app, has_page=has_page(app, settings))
-
-
-def load_api_server(
-    settings: Settings,
-    database: Database,
-    objects: AttachmentObjects | None,
-    instance: ChatKitServer[Any] | None = None,
-) -> LoadedServer:
-    """The user's server on our store. Raises ServerLoadError."""
-    calls = StoreCalls(database)
-    store = PostgresStore(calls, previews=build_previews(settings), page_max_bytes=settings.page_max_bytes)
-    attachment_store = build_attachment_store(settings, database, objects, calls)
-    return load_server(SiteProcess("api", settings, store, attachment_store), instance)
-
-
 @asynccontextmanager
 async def _running(
     hub: Hub, receipts: Receipts, *others: Callable[[], Coroutine[Any, Any, None]]
@@ -290,7 +235,7 @@ async def _running(
 
 
 def _die_if_failed(loop: asyncio.Task[None]) -> None:
-    """A hub that has stopped serves no client: the process ends, and its orchestrator starts a new one."""
+    """Without one of these loops the API serves only in part, so the process ends; its orchestrator starts another."""
     if not loop.cancelled() and (error := loop.exception()) is not None:
         log.critical("a loop of the API failed: the process ends", action="hub_failed", **failure(error))
         note_failure()

@@ -1,8 +1,8 @@
 """`python -m bench.soak`: half or more of what an API and a worker hold, for SOAK_SECONDS (3600), and what grows.
 
 In every minute RUNS_AT_ONCE clients ask for answers of ten seconds, one after the other, while as many others wait half
-a minute for theirs. What is printed for each minute is measured a moment after it, with nobody connected, and stands in
-bench/results/soak.json. Ends with 1 where a process holds more in the last quarter than it did in the second one by
+a minute for theirs. What is printed for each minute is measured a moment after it, with no client connected, and stands
+in bench/results/soak.json. Ends with 1 where a process holds more in the last quarter than it did in the second one by
 more than GROWTH_ALLOWED.
 """
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 
 import uvloop
 
-from relaykit.api.resources import LoadedSite
+from relaykit.api.loading import LoadedSite
 from relaykit.api.site_app.loaded_app import load_app
 from relaykit.shared.errors import RelaykitError, SchemaOutdated, ServerLoadError, SettingsError
 from relaykit.shared.log import configure

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from relaykit.command_help import EPILOG, description, wrapped
@@ -98,6 +98,25 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
 }
 
 
+def _add_arguments(parsers: Mapping[str, argparse.ArgumentParser]) -> None:
+    parsers["dev"].add_argument(
+        "server",
+        nargs="?",
+        help="module:attribute of the ChatKitServer; otherwise CHATKIT_SERVER, in .env too",
+    )
+    parsers["new"].add_argument("folder", help="the folder; . is this one")
+    importing = parsers["import-threads"]
+    importing.add_argument(
+        "source", help="module:attribute of a chatkit Store, or of a function that gives ThreadSources"
+    )
+    importing.add_argument(
+        "--user", help="whose threads of a Store are read, and become: the `sub` of the tokens"
+    )
+    importing.add_argument("--tenant", help="the tenant of that user")
+    importing.add_argument("--dry-run", action="store_true", help="write nothing, and say what would be done")
+    add_operator_arguments(parsers, _Parser, wrapped, EPILOG)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name; the status to end with. `api` and `worker` end the process."""
     parser = _Parser(
@@ -120,22 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         for name, (_, summary) in COMMANDS.items()
     }
-    parsers["dev"].add_argument(
-        "server",
-        nargs="?",
-        help="module:attribute of the ChatKitServer; otherwise CHATKIT_SERVER, in .env too",
-    )
-    parsers["new"].add_argument("folder", help="the folder; . is this one")
-    importing = parsers["import-threads"]
-    importing.add_argument(
-        "source", help="module:attribute of a chatkit Store, or of a function that gives ThreadSources"
-    )
-    importing.add_argument(
-        "--user", help="whose threads of a Store are read, and become: the `sub` of the tokens"
-    )
-    importing.add_argument("--tenant", help="the tenant of that user")
-    importing.add_argument("--dry-run", action="store_true", help="write nothing, and say what would be done")
-    add_operator_arguments(parsers, _Parser, wrapped, EPILOG)
+    _add_arguments(parsers)
     words = list(sys.argv[1:] if arguments is None else arguments)
     named = next((word for word in words if not word.startswith("-")), None)
     if named is not None and named not in COMMANDS:

@@ -46,7 +46,7 @@ SERVER = Setting(
     "relaykit.examples.assistant:AssistantServer",
     "Your ChatKitServer as package.module:attribute: a subclass, an instance or a factory.",
 )
-KEPT = (
+STORAGE = (
     Setting(
         "CHATKIT_STORE", "postgres", "Where threads are: postgres, or own, the store of the site's server."
     ),
@@ -145,12 +145,12 @@ DESCRIPTIONS: dict[str, tuple[str, tuple[Setting, ...]]] = {
     ),
     "threads": (
         "Shows a thread of any user, exports it, or erases it with all that belongs to it.",
-        (*SERVICES, *TOKENS, *KEPT),
+        (*SERVICES, *TOKENS, *STORAGE),
     ),
     "users": (
         "Exports or erases all that is here of a user. With CHATKIT_STORE=own the threads are the site's own to export "
         "and erase.",
-        (*SERVICES, *TOKENS, *KEPT),
+        (*SERVICES, *TOKENS, *STORAGE),
     ),
     "workers": (
         "Lists the workers, or has some of them end as after SIGTERM.",

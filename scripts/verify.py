@@ -78,7 +78,7 @@ def relaykit(folder: Path) -> Iterator[str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     folder.chmod(0o711)  # root's PostgreSQL runs as another user
     site, log = folder / "site", folder / "output"
-    site.mkdir()  # with no .env, which may name services of somebody's
+    site.mkdir()  # with no .env, which may name services of another deployment
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603  # our own command line
             [ROOT / ".venv" / "bin" / "python", "-m", "relaykit", "local"],

@@ -207,7 +207,7 @@ class Endings:
             await self._enqueued(await self.give_up(run, reason))
 
     async def enqueue(self, run: Run) -> None:
-        """Gives a queued run its job, and its place in the fair order. Raises QueueUnavailable."""
+        """Gives a queued run its job, and its position in the fair order. Raises QueueUnavailable."""
         flow = flow_of_run(self.settings, run)
         await retry_briefly(lambda: self.queue.enqueue(run.id, flow))
 

@@ -64,7 +64,7 @@ class GoneRuns:
         self._journals = journals
 
     async def due(self, limit: int, but: Sequence[str] = ()) -> list[str]:
-        """The runs that nobody has to follow any more but for these, those of the first threads first."""
+        """Runs whose clients have had FOLLOWED_SECONDS for the end, without those in `but`; oldest deletion first."""
         async with self._database.connection() as connection:
             return [row["run_id"] for row in await connection.fetch(DUE, FOLLOWED_SECONDS, limit, but)]
 

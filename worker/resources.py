@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import structlog
 
+from relaykit.shared.clocks import REDIS, Clocks
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.log import failure
-from relaykit.shared.operating.clocks import REDIS, Clocks
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
 from relaykit.shared.redis import keys
@@ -27,6 +27,7 @@ from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.lifetime import Lifetime, lived
 from relaykit.shared.site.loaded_server import LoadedServer
+from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.tasks import end_tasks
 from relaykit.shared.token_box import TokenBox
 from relaykit.shared.tracing.stores import trace_store
@@ -34,10 +35,10 @@ from relaykit.worker.draining import Draining
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.cancel_handler import install_cancel_handler
 from relaykit.worker.execution.executor import Executor
-from relaykit.worker.execution.figures import Report, observe
-from relaykit.worker.execution.model_calls import count_model_calls
-from relaykit.worker.execution.model_spans import trace_model_calls
 from relaykit.worker.execution.stop import Stop
+from relaykit.worker.execution.telemetry.figures import Report, observe
+from relaykit.worker.execution.telemetry.model_calls import count_model_calls
+from relaykit.worker.execution.telemetry.model_spans import trace_model_calls
 from relaykit.worker.keeper.keeper import Keeper
 from relaykit.worker.keeper.worker_view import Occupancy, WorkerView
 from relaykit.worker.leases.claim_queue import ClaimQueue
@@ -87,10 +88,7 @@ async def opened_execution(
         commands = await stack.enter_async_context(opened(connections=4))
         redis_check = RedisCheck(commands, database.identity)
         await redis_check.start()
-        user = loaded.user
-        if user is None:
-            lifetime = Lifetime(loaded.opened, settings.lifespan_seconds)
-            user = await stack.enter_async_context(lived(lifetime, owns_process=owns_process))
+        user = await _open_site(settings, loaded, stack, owns_process=owns_process)
         install_cancel_handler(user.server)
         count_model_calls()
         trace_model_calls()
@@ -117,6 +115,15 @@ async def opened_execution(
             loops.append(clocks.run())
         await stack.enter_async_context(running_loops(loops, draining.ask))
         yield Execution(process_id, occupancy, claims, commands, redis_check, queue, runs, endings, executor)
+
+
+async def _open_site(
+    settings: Settings, loaded: LoadedServer, stack: AsyncExitStack, *, owns_process: bool
+) -> UserServer:
+    if loaded.user is not None:
+        return loaded.user
+    lifetime = Lifetime(loaded.opened, settings.lifespan_seconds)
+    return await stack.enter_async_context(lived(lifetime, owns_process=owns_process))
 
 
 @asynccontextmanager

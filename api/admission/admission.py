@@ -73,7 +73,10 @@ class Admission:
         return Submitted(await self.earlier.find_resumed(submission, cursor))
 
     async def _publish(self, candidate: Candidate, place: str) -> Submitted:
-        """Accepted is accepted: where Redis is away the reaper queues the run, whose worker writes what is missing."""
+        """Writes the first entries and the job.
+
+        Does not fail for an outage of Redis: the reaper then queues the run, and its worker writes the entries.
+        """
         run, events, is_queued = candidate.run, candidate.events, candidate.status is Status.QUEUED
         ADMITTED.labels(run.kind.value).inc()
         try:

@@ -166,7 +166,8 @@ class AdmissionRuns(Runs):
         return None if row is None else run_of(row)
 
     async def make_durable(self, run: Run) -> None:
-        """Returns once the run's row is wherever a commit has to be. A read-only PostgreSQL has it from a primary.
+        """Returns once every standby that a commit waits for has the row. A read-only PostgreSQL got it from
+        its primary.
 
         Raises DatabaseUnavailable.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from chatkit.types import ThreadsRetryAfterItemReq
@@ -12,6 +13,19 @@ from relaykit.api.receipts import REPEAT_SECONDS, Receipts
 from relaykit.shared.errors import IdempotencyMismatch, NothingToResume
 from relaykit.shared.journal import Cursor, Journals
 from relaykit.shared.runs.run import Run
+
+_KEYLESS = b"keyless\x00"
+
+
+def request_hash(body: bytes, key: str | None) -> bytes:
+    """The hash of a keyless request differs from that of a keyed one.
+
+    A keyless request finds the run that the same body has made already, but no run of an API that does not note what
+    its clients have received, because such an API hashes the body alone.
+    """
+    digest = hashlib.sha256(b"" if key is not None else _KEYLESS)
+    digest.update(body)
+    return digest.digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,6 @@ from chatkit.types import (
     WidgetItem,
 )
 
-from relaykit.shared.attachments.store import ObjectAttachmentStore
 from relaykit.shared.errors import (
     AttachmentNotFound,
     AttachmentNotUploaded,
@@ -60,7 +59,7 @@ class AcceptedRequest:
     """The newest item after admission: what is newer belongs to an attempt."""
     events: tuple[ThreadStreamEvent, ...] = ()
     message: UserMessageItem | None = None
-    """The new message, if there is one: the caller stores it, and its thread where that is new."""
+    """The new message, if there is one: admission's writer stores it, and its thread where that is new."""
     is_new_thread: bool = False
 
     @property
@@ -89,9 +88,9 @@ async def accept_request(
     server = user.server
     match request:
         case ThreadsCreateReq():
-            return await _create(server, request, context)
+            return await _create(user, request, context)
         case ThreadsAddUserMessageReq():
-            return await _add_user_message(server, request, context)
+            return await _add_user_message(user, request, context)
         case ThreadsAddClientToolOutputReq():
             return await _add_client_tool_output(server, request, context, calls)
         case ThreadsAddStructuredInputReq():
@@ -104,33 +103,35 @@ async def accept_request(
             assert_never(request)
 
 
-async def store_message(server: Server, accepted: AcceptedRequest, context: Any) -> None:
+async def store_message(user: UserServer, accepted: AcceptedRequest, context: Any) -> None:
     """Stores the message and what comes with it."""
     message = accepted.message
     if message is None:
         return
+    server = user.server
     if accepted.is_new_thread:
         await server.store.save_thread(accepted.metadata, context)
     for attachment in message.attachments:
         await server.store.save_attachment(attachment, context)
     await server.store.add_thread_item(accepted.thread.id, message, context)
-    if message.attachments and isinstance(server.attachment_store, ObjectAttachmentStore):
-        await server.attachment_store.note_sent([each.id for each in message.attachments], context)
+    if message.attachments and user.our_attachments is not None:
+        await user.our_attachments.note_sent([each.id for each in message.attachments], context)
 
 
-async def _create(server: Server, request: ThreadsCreateReq, context: Any) -> AcceptedRequest:
+async def _create(user: UserServer, request: ThreadsCreateReq, context: Any) -> AcceptedRequest:
+    server = user.server
     thread = Thread(id=server.store.generate_thread_id(context), created_at=datetime.now(), items=Page())
-    item = await _build_item(server, request.params.input, thread, context)
+    item = await _build_item(user, request.params.input, thread, context)
     created = ThreadCreatedEvent(thread=server._to_thread_response(thread))
     events = (created, ThreadItemDoneEvent(item=item))
     return AcceptedRequest(thread, {"item_id": item.id}, item.id, events, item, is_new_thread=True)
 
 
 async def _add_user_message(
-    server: Server, request: ThreadsAddUserMessageReq, context: Any
+    user: UserServer, request: ThreadsAddUserMessageReq, context: Any
 ) -> AcceptedRequest:
-    thread = await _thread(server, request.params.thread_id, context)
-    item = await _build_item(server, request.params.input, thread, context)
+    thread = await _thread(user.server, request.params.thread_id, context)
+    item = await _build_item(user, request.params.input, thread, context)
     return AcceptedRequest(thread, {"item_id": item.id}, item.id, (ThreadItemDoneEvent(item=item),), item)
 
 
@@ -195,22 +196,20 @@ async def _custom_action(server: Server, request: ThreadsCustomActionReq, contex
 
 
 async def _build_item(
-    server: Server, message: UserMessageInput, thread: ThreadMetadata, context: Any
+    user: UserServer, message: UserMessageInput, thread: ThreadMetadata, context: Any
 ) -> UserMessageItem:
     with _absent(AttachmentNotFound):
-        item = await server._build_user_message_item(message, thread, context)
+        item = await user.server._build_user_message_item(message, thread, context)
     for attachment in item.attachments:
-        if attachment.upload_descriptor is not None and not await _is_uploaded(
-            server, attachment.id, context
-        ):
+        if attachment.upload_descriptor is not None and not await _is_uploaded(user, attachment.id, context):
             raise AttachmentNotUploaded
     return item
 
 
-async def _is_uploaded(server: Server, attachment_id: str, context: Any) -> bool:
+async def _is_uploaded(user: UserServer, attachment_id: str, context: Any) -> bool:
     """Ours knows; a foreign store keeps the descriptor that it was given, and a foreign attachment store decides."""
-    store = server.attachment_store
-    return not isinstance(store, ObjectAttachmentStore) or await store.is_uploaded(attachment_id, context)
+    store = user.our_attachments
+    return store is None or await store.is_uploaded(attachment_id, context)
 
 
 async def _thread(server: Server, thread_id: str, context: Any) -> ThreadMetadata:

@@ -13,8 +13,8 @@ from relaykit.api.admission.submission import Submission
 from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import RelaykitError, ServerRefused
 from relaykit.shared.log import failure
+from relaykit.shared.operating.act_errors import ActRefused, RetryFailed
 from relaykit.shared.operating.audit import Audit
-from relaykit.shared.operating.refused import ActRefused, RetryFailed
 from relaykit.shared.operating.run_details import RunReader
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.run import Kind, Run, new_run_id

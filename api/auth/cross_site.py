@@ -1,7 +1,7 @@
 """What another site makes a browser send is refused, where a browser's cookies may say who is calling.
 
 As Go's net/http does it (CrossOriginProtection, Go 1.25): by Sec-Fetch-Site, which browsers have sent since 2023, else
-by Origin. A request with neither comes from no browser, and from nobody's page.
+by Origin. A request with neither comes from no browser, and so from no page.
 """
 
 from __future__ import annotations

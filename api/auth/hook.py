@@ -102,8 +102,9 @@ class AuthenticationHook:
     async def identify(self, request: AuthRequest) -> Identity:
         """Who makes the request.
 
-        Raises Unauthenticated for nobody that the site knows, ServerRefused in the site's words, AuthenticationTimeout
-        and ServerBlocked where the site's code does not answer, AuthenticationFailed for whatever else it does.
+        Raises Unauthenticated where the site knows no such caller, ServerRefused in the site's words,
+        AuthenticationTimeout and ServerBlocked where the site's code does not answer, AuthenticationFailed for whatever
+        else it does.
         """
         answer = await self._answer(request)
         if answer is None:

@@ -71,7 +71,7 @@ class Access:
         return send_and_note
 
     def note_route(self, scope: Scope) -> None:
-        """Notes the route that has answered, by its pattern: a path may hold what is nobody's business."""
+        """Notes the route that has answered, by its pattern: a path may hold what no log should."""
         self._route = getattr(scope.get("route"), "path", None)
 
     def begin_stream(self) -> None:

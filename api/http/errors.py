@@ -32,7 +32,7 @@ from relaykit.shared.errors import (
 )
 from relaykit.shared.log import failure
 from relaykit.shared.metrics import begin_at_zero
-from relaykit.shared.operating.refused import ActRefused, RetryFailed, WorkerNotFound
+from relaykit.shared.operating.act_errors import ActRefused, RetryFailed, WorkerNotFound
 
 MAX_LOCATIONS = 20
 MAX_LOCATION_CHARS = 200

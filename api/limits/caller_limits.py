@@ -12,7 +12,7 @@ from typing import TypeVar
 from relaykit.api.auth.identity import Identity
 from relaykit.api.limits.byte_budget import ByteBudget
 from relaykit.api.limits.local_rates import LocalRates
-from relaykit.api.limits.request_gate import QueueLimits, RateDecision, Rates, RequestGate, Room
+from relaykit.api.limits.request_gate import GateDecision, QueueCapacity, QueueLimits, Rates, RequestGate
 from relaykit.api.redis_reach import TRY_SECONDS, RedisState
 from relaykit.shared.errors import (
     QueueFull,
@@ -34,7 +34,7 @@ QUEUE_FULL_RETRY_SECONDS = 10.0
 BODIES_RETRY_SECONDS = 1.0
 COUNT_SECONDS = 6.0
 COUNT_BRIEFLY_SECONDS = 2.0
-"""Of a request of an operator's, who may look at Redis because it does not answer."""
+"""For an operator's request: Redis' outage may be what the operator looks at."""
 SMALL_BODY_BYTES = 4096
 """A body up to this size costs no bytes, and no round trip: CALLER_REQUESTS_PER_MINUTE bounds the number of them."""
 
@@ -59,7 +59,7 @@ class Reservation:
             del self._taken[self._owner]
 
 
-class BodyPlaces:
+class BodyCounts:
     """How many bodies of one caller this process reads at once; 0 is no limit."""
 
     def __init__(self, most: int, retry_seconds: float) -> None:
@@ -68,7 +68,7 @@ class BodyPlaces:
 
     @contextmanager
     def take(self, owner: Owner) -> Iterator[None]:
-        """A place of the caller while the block runs. Raises TooManyBodies."""
+        """Counts a body of the caller while the block runs. Raises TooManyBodies."""
         if 0 < self._most <= self._taken[owner]:
             raise TooManyBodies(retry_after_seconds=self._retry_seconds)
         reservation = Reservation(self._taken, owner)
@@ -79,12 +79,12 @@ class BodyPlaces:
 
 
 @dataclass(slots=True)
-class Counted:
+class CountedRequest:
     """A request that was counted, and the place that it has in the queue should it become a run."""
 
     limits: Limits
     flow: Flow
-    decision: RateDecision | None
+    decision: GateDecision | None
     """None where Redis was away."""
     error: QueueUnavailable | None = None
     """Why it was; None where it was not asked, because it had been away before."""
@@ -109,10 +109,10 @@ class Counted:
             if self.error is not None:
                 raise self.error
             self.decision = await self.limits.enter(self.flow, seconds=TRY_SECONDS)
-        match self.decision.room:
-            case Room.TENANT_FULL:
+        match self.decision.capacity:
+            case QueueCapacity.TENANT_FULL:
                 return TooManyQueued(retry_after_seconds=QUEUED_RETRY_SECONDS)
-            case Room.QUEUE_FULL:
+            case QueueCapacity.QUEUE_FULL:
                 return QueueFull(retry_after_seconds=QUEUE_FULL_RETRY_SECONDS)
             case _:
                 return None
@@ -121,7 +121,7 @@ class Counted:
 class Limits:
     """Counts requests and bytes everywhere, through Redis, and a caller's bodies and streams in this process.
 
-    While Redis is away each process counts the requests by itself, and nobody the bytes.
+    While Redis is away each process counts requests by itself; bytes are not counted.
     """
 
     def __init__(
@@ -138,10 +138,10 @@ class Limits:
         self._redis_state = redis_state
         self._local_rates = local_rates
         self._streams: Counter[Owner] = Counter()
-        self._bodies = BodyPlaces(settings.caller_max_bodies, BODIES_RETRY_SECONDS)
+        self._bodies = BodyCounts(settings.caller_max_bodies, BODIES_RETRY_SECONDS)
 
     @asynccontextmanager
-    async def counted(self, identity: Identity) -> AsyncIterator[Counted]:
+    async def counted(self, identity: Identity) -> AsyncIterator[CountedRequest]:
         """Counts a request before its body is read, also one that is refused later.
 
         Raises RateLimited, TenantRateLimited.
@@ -149,7 +149,7 @@ class Limits:
         settings, flow = self._settings, flow_of(self._settings, identity.owner, identity.tier)
         of_tenant = weighted(settings.tenant_requests_per_minute, flow)
         rates = Rates(settings.caller_requests_per_minute, of_tenant)
-        counted = Counted(self, flow, None)
+        counted = CountedRequest(self, flow, None)
         if not self._redis_state.is_away:
             try:
                 counted.decision = await self.enter(flow, rates)
@@ -177,7 +177,7 @@ class Limits:
         wait_seconds = None
         if not self._redis_state.is_away:
             with suppress(QueueUnavailable):
-                decision = await self._asked(
+                decision = await self._ask_redis(
                     lambda: self.gate.enter(flow, rates, QueueLimits(0, 0)), COUNT_BRIEFLY_SECONDS
                 )
                 wait_seconds = decision.caller_wait_seconds
@@ -186,27 +186,28 @@ class Limits:
         if wait_seconds > 0:
             raise RateLimited(retry_after_seconds=wait_seconds)
 
-    async def enter(self, flow: Flow, rates: Rates = Rates(), seconds: float | None = None) -> RateDecision:
+    async def enter(self, flow: Flow, rates: Rates = Rates(), seconds: float | None = None) -> GateDecision:
         """Takes a place in the queue, where there is room. Raises QueueUnavailable."""
         settings = self._settings
         limits = QueueLimits(settings.queue_max_depth, weighted(settings.tenant_max_queued, flow))
-        return await self._asked(lambda: self.gate.enter(flow, rates, limits), seconds or COUNT_SECONDS)
+        return await self._ask_redis(lambda: self.gate.enter(flow, rates, limits), seconds or COUNT_SECONDS)
 
     async def spend_bytes(self, identity: Identity, size: int) -> None:
         """Counts the bytes of a body; not while Redis is away. Raises RateLimited."""
         if size <= SMALL_BODY_BYTES or not self._byte_budget.bytes_per_minute or self._redis_state.is_away:
             return
         with suppress(QueueUnavailable):  # noted, and told in the log
-            wait_seconds = await self._asked(
+            wait_seconds = await self._ask_redis(
                 lambda: self._byte_budget.spend(identity.owner.digest, size), COUNT_SECONDS
             )
             if wait_seconds > 0:
                 raise RateLimited(retry_after_seconds=wait_seconds)
 
-    async def _asked(self, call: Callable[[], Awaitable[T]], seconds: float) -> T:
+    async def _ask_redis(self, call: Callable[[], Awaitable[T]], seconds: float) -> T:
         """The answer of Redis, also over a connection that has died since; not for long.
 
-        A failure is noted. That it is over is not, because a full Redis answers these calls: RedisReach finds out.
+        A failure is noted; a success is not, because a full Redis answers these calls too: RedisReach finds the end of
+        an outage.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -220,11 +221,11 @@ class Limits:
             raise
 
     def body(self, identity: Identity) -> AbstractContextManager[None]:
-        """A place for a body that is being read. Raises TooManyBodies."""
+        """Counts a body while it is read. Raises TooManyBodies."""
         return self._bodies.take(identity.owner)
 
     def stream(self, identity: Identity) -> Reservation:
-        """Takes a place for a stream; the caller of this releases it. Raises TooManyStreams."""
+        """Counts a stream; the reservation has to be released. Raises TooManyStreams."""
         owner = identity.owner
         if 0 < self._settings.caller_max_streams <= self._streams[owner]:
             raise TooManyStreams(retry_after_seconds=STREAMS_RETRY_SECONDS)

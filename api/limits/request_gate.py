@@ -34,7 +34,7 @@ _FOLDER = Path(__file__).parent
 log = structlog.get_logger()
 
 
-class Room(IntEnum):
+class QueueCapacity(IntEnum):
     """Whether a request that becomes a run has a place in the queue."""
 
     FREE = 0
@@ -58,12 +58,12 @@ class QueueLimits(NamedTuple):
     of_tenant: int
 
 
-class RateDecision(NamedTuple):
+class GateDecision(NamedTuple):
     """How long a request's caller and tenant have to wait, and whether there is room for the run that it may become."""
 
     caller_wait_seconds: float
     tenant_wait_seconds: float
-    room: Room
+    capacity: QueueCapacity
     place: str
     entered_at: float
     """When the request was counted, by the monotonic clock."""
@@ -90,7 +90,7 @@ class RequestGate:
         """Places to be given back; those beyond MAX_PENDING lapse."""
         self._has_pending = asyncio.Event()
 
-    async def enter(self, flow: Flow, rates: Rates, limits: QueueLimits) -> RateDecision:
+    async def enter(self, flow: Flow, rates: Rates, limits: QueueLimits) -> GateDecision:
         """Counts a request where neither has to wait. Raises QueueUnavailable."""
         place = f"{flow.path}:{next(self._names)}" if any(limits) else ""
         arguments: list[str | int | float] = []
@@ -101,7 +101,7 @@ class RequestGate:
         entered_at = time.monotonic()
         try:
             with redis_errors():
-                caller_ms, tenant_ms, room = await self._rate_limit(
+                caller_ms, tenant_ms, capacity = await self._rate_limit(
                     keys=self._named.each(
                         keys.rate(flow.caller), keys.tenant_rate(flow.tenant), keys.QUEUE, keys.FAIR_PREFIX
                     ),
@@ -110,7 +110,7 @@ class RequestGate:
         except BaseException:
             self.give_back(place, *given_back)  # Redis may have taken the place and given none back
             raise
-        return RateDecision(caller_ms / 1000, tenant_ms / 1000, Room(room), place, entered_at)
+        return GateDecision(caller_ms / 1000, tenant_ms / 1000, QueueCapacity(capacity), place, entered_at)
 
     def give_back(self, *places: str) -> None:
         """Their requests have become no runs that are queued."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 from relaykit.api.openapi.responses import AUTHENTICATED, CURSOR, TOKEN_ERRORS, Json, answer, refusals
 from relaykit.shared import errors
 from relaykit.shared.errors import RelaykitError
-from relaykit.shared.operating.refused import ActRefused, RetryFailed, WorkerNotFound
+from relaykit.shared.operating.act_errors import ActRefused, RetryFailed, WorkerNotFound
 from relaykit.shared.runs.run import Kind, Status
 
 _TEXT: Final[Json] = {"type": "string"}

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, TypeVar
 
-from relaykit.api.ops.kept import Kept
+from relaykit.api.ops.cached_answer import CachedAnswer
 from relaykit.api.ops.operator_check import OperatorCheck
+from relaykit.shared.clocks import Clocks
 from relaykit.shared.errors import (
     DatabaseUnavailable,
     JournalGone,
@@ -26,12 +27,11 @@ from relaykit.shared.journal.times import EntryTimes, JournalTimes
 from relaykit.shared.operating import shapes
 from relaykit.shared.operating.acts import Acts
 from relaykit.shared.operating.audit import Audit
-from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.database_figures import DatabaseFigures
 from relaykit.shared.operating.queue_figures import QueueFigures, QueueState
 from relaykit.shared.operating.run_details import RunReader, ShownEvent
+from relaykit.shared.operating.run_holders import RunHolders
 from relaykit.shared.operating.run_lists import ListedRun, RunFilter, RunLists, RunPosition
-from relaykit.shared.operating.run_places import RunPlaces
 from relaykit.shared.operating.shapes import Json
 from relaykit.shared.queue.worker_registry import WorkerRegistry
 from relaykit.shared.redis.client import retry_briefly
@@ -43,7 +43,7 @@ ENDS_KEPT_SECONDS: Final = 30.0
 """The same of the ends within the hour, for which PostgreSQL reads every run of that hour."""
 AT_ONCE: Final = 3
 """Lists, runs and pages of a journal that this process looks for at the same time: others wait."""
-TURN_SECONDS: Final = 5.0
+WAIT_SECONDS: Final = 5.0
 """How long they wait."""
 REDIS_SECONDS: Final = 3.0
 """How long Redis may take for one thing, with the repeats of a call whose connection was lost."""
@@ -63,7 +63,7 @@ class Sources:
 
     lists: RunLists
     reader: RunReader
-    places: RunPlaces
+    holders: RunHolders
     times: JournalTimes
     registry: WorkerRegistry
     figures: QueueFigures
@@ -78,25 +78,27 @@ class Console:
         self.check = check
         self.sources = sources
         self.acts = acts
-        self._slots = asyncio.Semaphore(AT_ONCE)
-        self._overview = Kept(self._ask_overview, KEPT_SECONDS)
-        self._ends = Kept(lambda: sources.lists.ended_lately(shapes.LATELY_SECONDS), ENDS_KEPT_SECONDS)
-        self._callers = Kept(lambda: sources.figures.busiest(CALLERS_SHOWN), KEPT_SECONDS)
-        self._workers = Kept(lambda: _asked(sources.registry.workers), KEPT_SECONDS)
-        self._silent = Kept(lambda: _asked(sources.registry.silent), KEPT_SECONDS)
+        self._reads = asyncio.Semaphore(AT_ONCE)
+        self._overview = CachedAnswer(self._ask_overview, KEPT_SECONDS)
+        self._ends = CachedAnswer(
+            lambda: sources.lists.ended_lately(shapes.LATELY_SECONDS), ENDS_KEPT_SECONDS
+        )
+        self._callers = CachedAnswer(lambda: sources.figures.busiest(CALLERS_SHOWN), KEPT_SECONDS)
+        self._workers = CachedAnswer(lambda: _ask_redis(sources.registry.workers), KEPT_SECONDS)
+        self._silent = CachedAnswer(lambda: _ask_redis(sources.registry.silent), KEPT_SECONDS)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def limited_read(self) -> AsyncIterator[None]:
         """The block as one of AT_ONCE. Raises Overloaded."""
         try:
-            async with asyncio.timeout(TURN_SECONDS):
-                await self._slots.acquire()
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._reads.acquire()
         except TimeoutError as error:
             raise Overloaded from error
         try:
             yield
         finally:
-            self._slots.release()
+            self._reads.release()
 
     async def overview(self, queue: QueueState | None) -> Json:
         """Everything at a glance; `queue` is what the process knows of it, None where it does not."""
@@ -123,11 +125,11 @@ class Console:
         running = [run.id for run in runs if run.status is Status.RUNNING]
         redis = "ok"
         try:
-            places = await _asked(lambda: self.sources.places.of(running)) if running else {}
+            holders = await _ask_redis(lambda: self.sources.holders.of(running)) if running else {}
         except QueueUnavailable as error:
-            places, redis = {}, _told(error)
+            holders, redis = {}, _describe_error(error)
         return {
-            "runs": [shapes.listed(run, places.get(run.id)) for run in runs],
+            "runs": [shapes.listed(run, holders.get(run.id)) for run in runs],
             "next": str(RunPosition.of(runs[-1])) if len(found) > limit else None,
             "redis": redis,
         }
@@ -140,12 +142,12 @@ class Console:
         job = worker = None
         redis = "ok"
         try:
-            job = await _asked(lambda: sources.places.job(run_id))
-            if (place := job.place) is not None:
+            job = await _ask_redis(lambda: sources.holders.job(run_id))
+            if (holder := job.place) is not None:
                 workers = await self._workers.get()
-                worker = next((each for each in workers if each.id == place.worker_id), None)
+                worker = next((each for each in workers if each.id == holder.worker_id), None)
         except QueueUnavailable as error:
-            redis = _told(error)
+            redis = _describe_error(error)
         attempts, followers = await self._journal(details.run, is_asked=redis == "ok")
         found = {
             **shapes.shown(details, job, worker, acts),
@@ -183,19 +185,19 @@ class Console:
         }
 
     def note_act(self) -> None:
-        """What is shown next was found after the act, but for the ends within the hour."""
+        """Drops the cached answers that the act may have changed; the counts of ends stay."""
         for kept in (self._overview, self._callers, self._workers, self._silent):
             kept.forget()
 
     async def _times(self, run_id: str) -> EntryTimes:
-        """None are known where somebody else has written them."""
+        """Empty where another program wrote the key."""
         try:
-            return await _asked(lambda: self.sources.times.of(run_id))
+            return await _ask_redis(lambda: self.sources.times.of(run_id))
         except JournalGone:
             return EntryTimes(())
 
     async def _read(self, run_id: str, after: Cursor, limit: int, *, content: bool) -> Sequence[ShownEvent]:
-        return await _asked(lambda: self.sources.reader.events(run_id, after, limit, content=content))
+        return await _ask_redis(lambda: self.sources.reader.events(run_id, after, limit, content=content))
 
     async def _journal(self, run: ListedRun, *, is_asked: bool) -> tuple[Sequence[int | None], int | None]:
         """What the journal has of each attempt, and by how many processes the run is followed."""
@@ -205,9 +207,9 @@ class Console:
         if is_asked:
             try:
                 if count:
-                    attempts = await _asked(lambda: self.sources.places.attempts(run.id, count))
+                    attempts = await _ask_redis(lambda: self.sources.holders.attempts(run.id, count))
                 async with asyncio.timeout(REDIS_SECONDS):
-                    followers = await self.sources.places.followers(run.id)
+                    followers = await self.sources.holders.followers(run.id)
             except (QueueUnavailable, JournalGone, TimeoutError):  # no journal of ours, or Redis is away
                 pass
         return attempts, followers
@@ -220,7 +222,7 @@ class Console:
             workers = await self._workers.get()
             silent = await self._silent.get()
         except QueueUnavailable as error:
-            redis = _told(error)
+            redis = _describe_error(error)
         try:
             database = await sources.database_figures.ask()
             if database.read_only:
@@ -228,7 +230,7 @@ class Console:
             ended = await self._ends.get()
             acts = await sources.audit.newest(shapes.ACTS_AT_A_GLANCE)
         except DatabaseUnavailable as error:
-            postgresql = _told(error)
+            postgresql = _describe_error(error)
         return shapes.overview(
             postgresql=postgresql,
             redis=redis,
@@ -241,7 +243,7 @@ class Console:
         )
 
 
-async def _asked(call: Callable[[], Awaitable[T]]) -> T:
+async def _ask_redis(call: Callable[[], Awaitable[T]]) -> T:
     """The answer of Redis, also over a connection that has died since. Raises QueueUnavailable."""
     try:
         async with asyncio.timeout(REDIS_SECONDS):
@@ -250,7 +252,7 @@ async def _asked(call: Callable[[], Awaitable[T]]) -> T:
         raise QueueUnavailable from error
 
 
-def _told(error: RelaykitError) -> str:
+def _describe_error(error: RelaykitError) -> str:
     """Its code and what that means, without what may name a host."""
     return f"{error.code}: {(type(error).__doc__ or '').strip()}"
 

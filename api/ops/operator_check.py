@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from starlette.datastructures import Headers
 
@@ -11,16 +10,14 @@ from relaykit.api.auth.cross_site import CrossSiteCheck
 from relaykit.api.auth.identity import Identity
 from relaykit.shared.claim_rule import ClaimRule
 from relaykit.shared.errors import ContentForbidden, Forbidden
-
-BY_CONSOLE: Final = " (console)"
-"""How the name of an actor ends whom the console has verified. No command takes such a name."""
+from relaykit.shared.operating.actor_names import BY_CONSOLE
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorCheck:
     operators: ClaimRule
     content: ClaimRule | None
-    """What a caller needs besides, to see what was written; None: nobody sees it."""
+    """What a caller needs besides, to see what was written; None: no caller sees it."""
     cross_site: CrossSiteCheck
     """Knows no origins but the API's own: what the console shows is not for the pages of CORS_ORIGINS."""
 

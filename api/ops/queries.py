@@ -65,11 +65,11 @@ def _texts(query: QueryParams, known: Collection[str], repeated: Collection[str]
         if name not in known:
             raise InvalidFilter(f"{name[:50]!r} is no parameter of this query.")
         if name not in repeated and len(query.getlist(name)) > 1:
-            raise InvalidFilter(f"{name}: is there more than once.")
+            raise InvalidFilter(f"{name}: is given more than once.")
     found = {name: value for name, value in query.items() if value}
     for name, value in found.items():
         if "\x00" in value:
-            raise InvalidFilter(f"{name}: no run has such a one.")
+            raise InvalidFilter(f"{name}: has a NUL character, which no stored value has.")
     return found
 
 

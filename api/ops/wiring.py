@@ -9,17 +9,17 @@ from relaykit.api.auth.cross_site import CrossSiteCheck
 from relaykit.api.ops.console import Console, Sources
 from relaykit.api.ops.operator_check import OperatorCheck
 from relaykit.shared.claim_rule import ClaimRule
+from relaykit.shared.clocks import Clocks
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.journal.times import JournalTimes
 from relaykit.shared.operating.acts import Acts
 from relaykit.shared.operating.audit import Audit
-from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.database_figures import DatabaseFigures
 from relaykit.shared.operating.operator_queue import OperatorQueue
 from relaykit.shared.operating.queue_figures import QueueFigures
 from relaykit.shared.operating.run_details import RunReader
+from relaykit.shared.operating.run_holders import RunHolders
 from relaykit.shared.operating.run_lists import RunLists
-from relaykit.shared.operating.run_places import RunPlaces
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.worker_registry import WorkerRegistry
 from relaykit.shared.redis.client import open_redis
@@ -50,7 +50,7 @@ async def opened_console(
         sources = Sources(
             lists=RunLists(database),
             reader=reader,
-            places=RunPlaces(redis),
+            holders=RunHolders(redis),
             times=JournalTimes(redis),
             registry=registry,
             figures=QueueFigures(redis, database, registry),

@@ -70,7 +70,7 @@ class Hub:
         written: Sequence[bytes] = (),
         repeats_end: bool = False,
     ) -> Subscription | None:
-        """A subscription to what follows `cursor`; the caller ends it with `leave`.
+        """A subscription to what follows `cursor`, to be ended with `leave`.
 
         None where the run has ended and nothing follows the cursor; with `repeats_end` one to its end alone.
         `expected` says that the journal is there or will come, because the run has not ended. `written` are the first
@@ -277,7 +277,9 @@ class Hub:
                         self.schedule_read(followed)
                 except JournalGone:
                     log.error(  # noqa: TRY400
-                        "no journal: its clients are told so", action="hub_read", run_id=followed.run_id
+                        "a journal's key holds something else: its clients are told to load the thread",
+                        action="hub_read",
+                        run_id=followed.run_id,
                     )
                     followed.mark_journal_lost()
 

@@ -121,7 +121,7 @@ class LivenessCheck:
     def _report(self, followed: FollowedRun, found: str) -> None:
         QUIET.labels(found).inc()
         log.warning(
-            "nothing came of a followed run: its clients are told what was found",
+            "a followed run got no more entries: its missing end is written, or its streams are told or closed",
             action="watch_told",
             run_id=followed.run_id,
             found=found,

@@ -50,7 +50,7 @@ class RelayResponse(Response):
         self._receipt = receipt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends the head, or an error in the place of the stream; the stream goes on when all callers have returned."""
+        """Sends the head, or an error in the place of the stream; the stream goes on after this call."""
         try:
             subscription = await self._subscribe()
         except RelaykitError as error:

@@ -10,8 +10,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from relaykit.api.limits.caller_limits import BodyPlaces
-from relaykit.api.openapi.responses import Json, refusals
+from relaykit.api.limits.caller_limits import BodyCounts
+from relaykit.api.openapi.attachments import DOWNLOAD, UPLOAD
 from relaykit.shared.attachments.links import Grant, check, parse_expires
 from relaykit.shared.attachments.media_types import may_be, media_type
 from relaykit.shared.attachments.objects import (
@@ -23,14 +23,9 @@ from relaykit.shared.attachments.store import RASTER_IMAGES, attachment_rules
 from relaykit.shared.errors import (
     AttachmentAlreadyUploaded,
     AttachmentNotFound,
-    AttachmentNotUploaded,
     AttachmentRejected,
     BodyTooLarge,
-    DatabaseUnavailable,
     InvalidSignature,
-    StorageUnavailable,
-    TooManyBodies,
-    UploadInProgress,
 )
 from relaykit.shared.settings import Settings
 
@@ -43,9 +38,6 @@ HEADERS: Final = {
 }
 """What a user uploaded is shown or saved, and never runs as a page of ours."""
 
-_BYTES: Final[Json] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-_LINK_ERRORS: Final = (AttachmentNotFound, InvalidSignature, DatabaseUnavailable, StorageUnavailable)
-
 
 def attachments_router(settings: Settings, objects: AttachmentObjects | None) -> APIRouter:
     """The two routes; none where ATTACHMENTS_URL is not set. Raises SettingsError."""
@@ -54,22 +46,9 @@ def attachments_router(settings: Settings, objects: AttachmentObjects | None) ->
     if rules is None or objects is None:
         return router
     key = rules.key
-    uploads = BodyPlaces(settings.caller_max_bodies, UPLOAD_RETRY_SECONDS)
+    uploads = BodyCounts(settings.caller_max_bodies, UPLOAD_RETRY_SECONDS)
 
-    @router.put(
-        "/attachments/{attachment_id}",
-        status_code=204,
-        responses=refusals(
-            *_LINK_ERRORS,
-            AttachmentAlreadyUploaded,
-            UploadInProgress,
-            AttachmentRejected,
-            BodyTooLarge,
-            TooManyBodies,
-            framework=[404],
-        ),
-        openapi_extra={"requestBody": {"required": True, "content": _BYTES}},
-    )
+    @router.put("/attachments/{attachment_id}", **UPLOAD)
     async def upload(
         attachment_id: str, request: Request, signature: str = "", expires: str | None = None
     ) -> Response:
@@ -81,14 +60,7 @@ def attachments_router(settings: Settings, objects: AttachmentObjects | None) ->
             await objects.write(stored, request.stream())
         return Response(status_code=204)
 
-    @router.get(
-        "/attachments/{attachment_id}",
-        response_class=StreamingResponse,
-        responses={
-            200: {"description": "The bytes.", "content": _BYTES},
-            **refusals(*_LINK_ERRORS, AttachmentNotUploaded, framework=[404]),
-        },
-    )
+    @router.get("/attachments/{attachment_id}", **DOWNLOAD)
     async def download(attachment_id: str, signature: str = "", expires: str | None = None) -> Response:
         """The bytes; the link is the attachment's `preview_url`."""
         stored = await objects.find(attachment_id)

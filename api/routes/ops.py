@@ -169,12 +169,12 @@ async def _operator(request: Request) -> tuple[Console, Identity]:
 
 
 async def _shown(console: Console, ask: Callable[[], Awaitable[dict[str, Any]]]) -> Response:
-    async with console.turn():
+    async with console.limited_read():
         return Answer(await ask())
 
 
 async def _done(console: Console, target: str, act: Callable[[], Awaitable[str]]) -> Response:
-    """Without a turn, because a worker may take a lease's time to answer."""
+    """Not limited, because a worker may take a lease's time to answer."""
     try:
         outcome = await act()
     finally:

@@ -69,13 +69,13 @@ class LoopWatch:
             stack.append(frame)
             frame = frame.f_back
         at = next((each for each in stack if _is_of_site(each.f_code.co_filename)), None)
-        frames = [_told(each) for each in reversed(stack[:MAX_FRAMES])]
-        return {"place": _told(at or stack[0]) if stack else None, "frames": frames}
+        frames = [_place_of(each) for each in reversed(stack[:MAX_FRAMES])]
+        return {"place": _place_of(at or stack[0]) if stack else None, "frames": frames}
 
 
 def _is_of_site(filename: str) -> bool:
     return "-packages" not in filename and not filename.startswith((*_OURS, *_LIBRARIES))
 
 
-def _told(frame: FrameType) -> str:
+def _place_of(frame: FrameType) -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}:{frame.f_code.co_name}"

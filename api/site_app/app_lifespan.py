@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message
 
 from relaykit.shared.errors import ServerLoadError
 from relaykit.shared.log import failure
-from relaykit.shared.site.attributes import told
+from relaykit.shared.site.attributes import describe_error
 from relaykit.shared.site.lifetime import in_words_of
 
 ASGI = {"version": "3.0", "spec_version": "2.0"}
@@ -54,7 +54,7 @@ async def app_lifespan(app: ASGIApp, label: str) -> AsyncIterator[dict[str, Any]
             error = None if is_started else await _error_of(running)
         if not is_started:
             if error is not None and not isinstance(error, Exception):
-                raise ServerLoadError(f"{label}: {told(error)}") from error
+                raise ServerLoadError(f"{label}: {describe_error(error)}") from error
             log.info(
                 "the site's application runs no lifespan: it is served without",
                 action="app_without_lifespan",

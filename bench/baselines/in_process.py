@@ -1,6 +1,6 @@
 """Baseline (a): the server inside the HTTP request, as ChatKit's documentation shows it, on the same store and server.
 
-Nothing is added to it and nothing taken away; it authenticates nobody.
+Nothing is added to it and nothing taken away; it authenticates no caller.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ async def run(job: Job) -> AsyncIterator[Seen]:
     if job.hold:
         await streams.begun()
         print("ready", flush=True)
-        if not await _line():  # nobody wants to count
+        if not await _line():  # there is no one to count for
             await streams.close()
             return
     if job.warm_seconds:

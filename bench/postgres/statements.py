@@ -19,14 +19,13 @@ from relaykit.api.admission import admission_rows
 from relaykit.api.admission.admission_rows import MAX_SAME_BODY
 from relaykit.api.receipts import REPEAT_SECONDS
 from relaykit.api.relay import liveness_probe
-from relaykit.shared import gone_runs
+from relaykit.shared import clocks, gone_runs
 from relaykit.shared.attachments import objects as attachment_objects
 from relaykit.shared.attachments import store as attachments
 from relaykit.shared.attachments.store import UNSENT_SECONDS
 from relaykit.shared.operating import (
     acts,
     audit,
-    clocks,
     database_figures,
     erasure,
     queue_figures,
@@ -110,6 +109,7 @@ def found() -> dict[str, str]:
 def cases(size: Size) -> list[Case]:
     """One case of each statement at least, for a database of that size."""
     return [
+        *_of_admission(size),
         *_of_runs(size),
         *_of_calls(size),
         *_of_sweeps(size),
@@ -122,11 +122,9 @@ def cases(size: Size) -> list[Case]:
     ]
 
 
-def _of_runs(size: Size) -> list[Case]:
+def _of_admission(size: Size) -> list[Case]:
     running = f"run_long_{size.long_runs}"
-    queued, waiting = f"run_{size.threads - size.active}_7", "run_waiting_0"
     thread = (*CALLER, LONG_THREAD)
-    behind = _owned(size, size.threads)
     new: tuple[Parameter, ...] = ("run_new", *CALLER, "thr_new", "threads.create", "{}", "{}", None)
     busy: tuple[Parameter, ...] = (*new[:3], LONG_THREAD, *new[4:])
     return [
@@ -146,21 +144,30 @@ def _of_runs(size: Size) -> list[Case]:
             (*busy, "msg_a", None, "\\x01", 3, "true", 0, None, "{}", 0),
             "busy thread",
         ),
-        Case("runs.statements.BY_ID", (running, *CALLER)),
         Case("admission.admission_rows.BY_KEY", (*CALLER, "key_run_10_2")),
         Case("admission.admission_rows.MAKE_DURABLE", (running, *CALLER)),
         Case("admission.admission_rows.UNRECEIVED", (*CALLER, "\\x02", REPEAT_SECONDS)),
         Case("admission.admission_rows.SAME_BODY", (*CALLER, "\\x02", 3_600, MAX_SAME_BODY)),
-        Case("api.receipts.NOTE_RECEIVED", ([running, queued, waiting],)),
-        Case("api.redis_reach.TELL", ()),
-        Case("api.redis_reach.LOOK", ()),
-        Case("runs.statements.ACTIVE", thread),
-        Case("runs.statements.ACTIVE", (*behind, f"thr_{size.threads}"), "one waits behind it"),
         Case("admission.admission_rows.NEWEST", thread),
         Case("admission.admission_rows.UNFINISHED_COUNT", CALLER),
         Case("admission.admission_rows.UNFINISHED", (*thread, None)),
         Case("admission.admission_rows.UNFINISHED", (*thread, running), "before a run"),
         Case("admission.admission_rows.RUN_ANSWERING", (*thread, "msg_none")),
+    ]
+
+
+def _of_runs(size: Size) -> list[Case]:
+    running = f"run_long_{size.long_runs}"
+    queued, waiting = f"run_{size.threads - size.active}_7", "run_waiting_0"
+    thread = (*CALLER, LONG_THREAD)
+    behind = _owned(size, size.threads)
+    return [
+        Case("runs.statements.BY_ID", (running, *CALLER)),
+        Case("api.receipts.NOTE_RECEIVED", ([running, queued, waiting],)),
+        Case("api.redis_reach.TELL", ()),
+        Case("api.redis_reach.LOOK", ()),
+        Case("runs.statements.ACTIVE", thread),
+        Case("runs.statements.ACTIVE", (*behind, f"thr_{size.threads}"), "one waits behind it"),
         Case(
             "execution.attempt_rows.START",
             (queued, sources(Status.RUNNING), False, MAX_UNCOUNTED_ATTEMPTS, str(UUID(int=1))),
@@ -361,7 +368,7 @@ def _of_the_operator(size: Size) -> list[Case]:
         Case("operating.audit.ON_TARGET", (running, PAGE)),
         Case("operating.audit.NEWEST", (PAGE,)),
         Case("operating.acts.CANCEL", ("run_waiting_0",)),
-        Case("operating.clocks.NOW", ()),
+        Case("shared.clocks.NOW", ()),
         Case("operating.database_figures.STATE", ()),
         Case("operating.acts.END_WAIT", (*CALLER, LONG_THREAD, running)),
     ]

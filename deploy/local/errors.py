@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from relaykit.local.forks import Forked
-
 
 class LocalModeError(Exception):
     """Local mode cannot start or go on; the text is for the person who started it."""
@@ -45,9 +40,9 @@ class ExtraMissing(BadSetting):
 class ProcessFailed(LocalModeError):
     """An API or worker process ended before it was ready; its output has said why."""
 
-    def __init__(self, process: Forked) -> None:
-        super().__init__(f"{process.end} before it was ready.")
-        self.status = 2 if process.exit_code() == 2 else 1
+    def __init__(self, end: str, exit_code: int | None) -> None:
+        super().__init__(f"{end} before it was ready.")
+        self.status = 2 if exit_code == 2 else 1
 
 
 class Stopped(Exception):

@@ -83,7 +83,7 @@ class Fleet:
         """Whether every role has a process that is ready. Raises ProcessFailed where one has ended before."""
         for role in self.roles:
             if role.running is not None and role.running.exit_code() is not None:
-                raise ProcessFailed(role.running)
+                raise ProcessFailed(role.running.end, role.running.exit_code())
         return all(self._is_ready(role.running) for role in self.roles)
 
     def step(self) -> None:

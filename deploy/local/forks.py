@@ -139,7 +139,7 @@ class Standby:
         """Returns at once, also while it is importing. What it cannot fork has ended.
 
         The environment goes through a file without a name, because it may be longer than what a socket or a pipe takes
-        before somebody reads. Raises LocalModeError.
+        before the other side reads. Raises LocalModeError.
         """
         forked = Forked(self)
         try:

@@ -15,7 +15,7 @@ def free_port(host: str = "127.0.0.1", *, following: int = 0) -> int:
     Raises OSError for a host that is none of this machine, and where TRIES ports could not be had.
 
     Below the range from which the kernel takes the ports of outgoing connections: one of those could be in use by
-    the time that somebody listens.
+    the time that a server listens.
     """
     with socket.socket(_family(host)) as probe:
         probe.bind((host, 0))

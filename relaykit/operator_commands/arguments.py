@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
 
-from relaykit.shared.operating.ages import age_seconds
+from relaykit.operator_commands.argument_types import actor_name, age, limit, text
 
 STATUSES: Final = ("waiting", "queued", "running", "completed", "failed", "cancelled")
-MAX_LIMIT: Final = 10_000
-BY_CONSOLE: Final = " (console)"
 
 Add = Callable[[argparse.ArgumentParser], None]
 
@@ -26,39 +23,6 @@ class Subcommand:
     summary: str
     description: str
     add: Add
-
-
-def text(value: str) -> str:
-    """A text that a row may hold."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("is not UTF-8") from None
-    if not value or "\x00" in value:
-        raise argparse.ArgumentTypeError("is empty")
-    return value
-
-
-def actor_name(value: str) -> str:
-    """Whoever acts, by their own word: not a name of those whom the console has verified."""
-    if text(value).rstrip().endswith(BY_CONSOLE.strip()):
-        raise argparse.ArgumentTypeError(f"ends with{BY_CONSOLE}, as the console's own names do")
-    return value
-
-
-def age(value: str) -> float:
-    """`90s`, `15m`, `24h` or `7d`, in seconds."""
-    try:
-        return age_seconds(value)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{value!r} {error}") from None
-
-
-def limit(value: str) -> int:
-    """A whole number from 1 to MAX_LIMIT."""
-    if not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII) or not 1 <= int(value) <= MAX_LIMIT:
-        raise argparse.ArgumentTypeError(f"{value!r} is no number from 1 to {MAX_LIMIT}")
-    return int(value)
 
 
 def _json(parser: argparse.ArgumentParser) -> None:

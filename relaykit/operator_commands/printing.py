@@ -14,7 +14,7 @@ from relaykit.shared.operating.shapes import jsonable
 
 
 def plain(value: object) -> str:
-    """A cell. An id or a name of somebody's must not move the terminal's cursor, or colour it."""
+    """A cell. An id or a user's name must not move the terminal's cursor, or colour it."""
     if value is None or value == "":
         return "-"
     if isinstance(value, datetime):
@@ -58,7 +58,7 @@ def print_json(value: object) -> None:
 
 
 def say(line: str, end: str = "\n") -> None:
-    """To whoever reads beside the output: what went wrong, and what is asked. Nobody has to read it."""
+    """Writes to stderr; ignores a closed one."""
     try:
         print(line, end=end, file=sys.stderr, flush=True)
     except OSError:
@@ -66,11 +66,11 @@ def say(line: str, end: str = "\n") -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Nobody reads the stream any more: what is left in its buffer, and all that comes, is written to nowhere."""
+    """The stream has no reader any more: what is left in its buffer, and all that comes, is written to nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-def told(error: RelaykitError) -> str:
+def describe_error(error: RelaykitError) -> str:
     return f"{error.code}: {' '.join(error.message.split())}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from relaykit.operator_commands.printing import duration, print_fields, print_json, print_table
-from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import Services
+from relaykit.operator_commands.run_command import run_command
+from relaykit.operator_commands.services import OperatorServices
 from relaykit.shared.operating import shapes
 from relaykit.shared.operating.queue_figures import QueueState
 
@@ -15,7 +15,7 @@ HEADS = ("TENANT", "USER", "QUEUED", "RUNNING", "WAITING", "OLDEST DUE")
 
 
 def queue(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need()
         state = await services.figures.ask()
         callers = await services.figures.busiest(CALLERS_SHOWN)

@@ -7,12 +7,13 @@ import asyncio
 
 from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.retry import check_retried, retry_noted
-from relaykit.api.resources import load_api_server, opened_admission
-from relaykit.operator_commands.asking import actor, require_yes
+from relaykit.api.loading import load_api_server
+from relaykit.api.resources import opened_admission
+from relaykit.operator_commands.confirmation import actor, require_yes
 from relaykit.operator_commands.printing import say
 from relaykit.operator_commands.run_acts import each, found_runs, question
-from relaykit.operator_commands.running import guarded
-from relaykit.operator_commands.services import Services, few_connections, opened_services
+from relaykit.operator_commands.run_command import guarded
+from relaykit.operator_commands.services import OperatorServices, few_connections, opened_services
 from relaykit.shared.attachments.store import open_attachment_objects
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.main_loop import MainLoop, raising_at_ctrl_c
@@ -52,7 +53,7 @@ async def _retry(
             )
 
 
-async def _retried(services: Services, admission: Admission, run_id: str, by: str) -> str:
+async def _retried(services: OperatorServices, admission: Admission, run_id: str, by: str) -> str:
     _, is_new, outcome = await retry_noted(services.audit, services.reader, admission, run_id, by)
     if is_new and services.settings.forward_token:
         say(f"{run_id}: the new run has no token of its caller's")

@@ -6,16 +6,16 @@ import argparse
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-from relaykit.operator_commands.asking import actor, require_yes
-from relaykit.operator_commands.printing import discard, plain, say, told
-from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import AWAY, FAILED, Services, status_of
+from relaykit.operator_commands.confirmation import actor, require_yes
+from relaykit.operator_commands.printing import describe_error, discard, plain, say
+from relaykit.operator_commands.run_command import run_command
+from relaykit.operator_commands.services import AWAY, FAILED, OperatorServices, status_of
 from relaykit.shared.errors import RelaykitError, RunNotFound
 from relaykit.shared.runs.run import Run
 
 
 def cancel(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need()
         runs = await found_runs(services, given.runs)
         require_yes(question("Cancel", runs), yes=given.yes)
@@ -26,7 +26,7 @@ def cancel(given: argparse.Namespace) -> int:
 
 
 def requeue(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need()
         runs = await found_runs(services, given.runs)
         if given.force:
@@ -41,7 +41,7 @@ def requeue(given: argparse.Namespace) -> int:
     return run_command("runs requeue", work)
 
 
-async def found_runs(services: Services, run_ids: Sequence[str]) -> list[Run]:
+async def found_runs(services: OperatorServices, run_ids: Sequence[str]) -> list[Run]:
     """All of them, before anything is done to one. Raises RunNotFound, which names the first that is not there."""
     found = []
     for run_id in run_ids:
@@ -59,7 +59,7 @@ def question(what: str, runs: Sequence[Run]) -> str:
 
 
 def _tell(text: str) -> None:
-    """Prints; nobody who has stopped reading keeps the acts that are left from being done."""
+    """Prints. A reader that closed the pipe does not stop the remaining acts."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -73,9 +73,11 @@ async def each(name: str, targets: Sequence[str], act: Callable[[str], Awaitable
         try:
             _tell(f"{plain(target)}: {plain(await act(target))}")
         except AWAY as error:
-            say(f"relaykit {name}: {plain(target)}: {told(error)} Do it again: it may be done in part.")
+            say(
+                f"relaykit {name}: {plain(target)}: {describe_error(error)} Do it again: it may be done in part."
+            )
             return FAILED
         except RelaykitError as error:
-            say(f"relaykit {name}: {plain(target)}: {told(error)}")
+            say(f"relaykit {name}: {plain(target)}: {describe_error(error)}")
             status = max(status, status_of(error))
     return status

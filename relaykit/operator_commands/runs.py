@@ -8,22 +8,22 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from relaykit.operator_commands.printing import (
+    describe_error,
     duration,
     plain,
     print_fields,
     print_json,
     print_table,
     say,
-    told,
 )
-from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import FAILED, Services
+from relaykit.operator_commands.run_command import run_command
+from relaykit.operator_commands.services import FAILED, OperatorServices
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.journal import START, Cursor
 from relaykit.shared.operating import shapes
 from relaykit.shared.operating.run_details import RunDetails
+from relaykit.shared.operating.run_holders import JobState, RunHolder
 from relaykit.shared.operating.run_lists import ListedRun, RunFilter, RunPosition
-from relaykit.shared.operating.run_places import JobState, RunPlace
 from relaykit.shared.queue.worker_registry import WorkerState
 from relaykit.shared.runs.run import Status
 
@@ -45,39 +45,39 @@ def list_runs(given: argparse.Namespace) -> int:
         error=given.error,
     )
 
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need(redis=False)
         before = None
         if given.before is not None:
             before = RunPosition.of((await services.reader.find(given.before)).run)
         runs = await services.lists.find(replace(wanted, before=before), given.limit)
-        places, problem = await _places(services, [run.id for run in runs if run.status is Status.RUNNING])
+        holders, problem = await _holders(services, [run.id for run in runs if run.status is Status.RUNNING])
         if given.json:
             for run in runs:
-                print_json(shapes.listed(run, places.get(run.id)))
+                print_json(shapes.listed(run, holders.get(run.id)))
         else:
-            print_table(HEADS, [_row(run, places.get(run.id)) for run in runs])
+            print_table(HEADS, [_row(run, holders.get(run.id)) for run in runs])
         if problem is not None:
-            say(f"relaykit runs list: {told(problem)}: which worker has a run is not known")
+            say(f"relaykit runs list: {describe_error(problem)}: which worker has a run is not known")
             return FAILED
         return 0
 
     return run_command("runs list", work)
 
 
-async def _places(
-    services: Services, run_ids: Sequence[str]
-) -> tuple[Mapping[str, RunPlace], QueueUnavailable | None]:
+async def _holders(
+    services: OperatorServices, run_ids: Sequence[str]
+) -> tuple[Mapping[str, RunHolder], QueueUnavailable | None]:
     """Where Redis is away the rows are told all the same."""
     try:
         services.need(database=False)
-        return await services.places.of(run_ids), None
+        return await services.holders.of(run_ids), None
     except QueueUnavailable as error:
         return {}, error
 
 
-def _row(run: ListedRun, place: RunPlace | None) -> list[object]:
-    worker = None if place is None else place.worker_id + ("" if place.is_held else " (lost)")
+def _row(run: ListedRun, holder: RunHolder | None) -> list[object]:
+    worker = None if holder is None else holder.worker_id + ("" if holder.is_held else " (lost)")
     status = run.status.value + (" (stop requested)" if run.cancel_requested and not run.status.ended else "")
     owner = run.owner
     return [
@@ -95,7 +95,7 @@ def _row(run: ListedRun, place: RunPlace | None) -> list[object]:
 
 
 def show(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need(redis=False)
         details = await services.reader.find(given.run)
         content = await services.reader.content(given.run) if given.content else None
@@ -115,7 +115,7 @@ def show(given: argparse.Namespace) -> int:
                     print(f"{name}: ", end="")
                     print_json(value)
         if problem is not None:
-            say(f"relaykit runs show: {told(problem)}: its job and its worker are not known")
+            say(f"relaykit runs show: {describe_error(problem)}: its job and its worker are not known")
             return FAILED
         return 0
 
@@ -123,11 +123,11 @@ def show(given: argparse.Namespace) -> int:
 
 
 async def _job(
-    services: Services, run_id: str
+    services: OperatorServices, run_id: str
 ) -> tuple[JobState | None, WorkerState | None, QueueUnavailable | None]:
     try:
         services.need(database=False)
-        job = await services.places.job(run_id)
+        job = await services.holders.job(run_id)
         worker_id = None if job.place is None else job.place.worker_id
         workers = await services.registry.workers()
         return job, next((each for each in workers if each.id == worker_id), None), None
@@ -191,7 +191,7 @@ def _job_fields(run: ListedRun, job: JobState | None, worker: WorkerState | None
 
 
 def events(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         after = START if given.after is None else Cursor.parse(given.after)
         services.need()
         await services.reader.find(given.run)

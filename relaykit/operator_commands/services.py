@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from relaykit.shared.attachments.store import open_attachment_objects
+from relaykit.shared.clocks import Clocks
 from relaykit.shared.errors import (
     ContextTimeout,
     DatabaseUnavailable,
@@ -20,18 +21,17 @@ from relaykit.shared.errors import (
 from relaykit.shared.gone_runs import GoneRuns
 from relaykit.shared.journal import JournalReader, Journals, JournalTtl
 from relaykit.shared.journal.erasing import JournalEraser
+from relaykit.shared.operating.act_errors import RetryFailed, RunHeld
 from relaykit.shared.operating.acts import Acts
 from relaykit.shared.operating.audit import Audit
-from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.database_figures import DatabaseFigures
 from relaykit.shared.operating.erasure import Erasure
 from relaykit.shared.operating.export import Export
 from relaykit.shared.operating.operator_queue import OperatorQueue
 from relaykit.shared.operating.queue_figures import QueueFigures
-from relaykit.shared.operating.refused import RetryFailed, RunHeld
 from relaykit.shared.operating.run_details import RunReader
+from relaykit.shared.operating.run_holders import RunHolders
 from relaykit.shared.operating.run_lists import RunLists
-from relaykit.shared.operating.run_places import RunPlaces
 from relaykit.shared.operating.thread_reading import ThreadReader
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.queue.worker_registry import WorkerRegistry
@@ -61,7 +61,7 @@ def status_of(error: RelaykitError) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Services:
+class OperatorServices:
     """What an operator's command uses."""
 
     settings: Settings
@@ -72,7 +72,7 @@ class Services:
     """Why Redis cannot be asked."""
     lists: RunLists
     reader: RunReader
-    places: RunPlaces
+    holders: RunHolders
     figures: QueueFigures
     database_figures: DatabaseFigures
     clocks: Clocks
@@ -114,8 +114,10 @@ def few_connections(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def opened_services(settings: Settings, database: Database | None = None) -> AsyncIterator[Services]:
-    """Raises SettingsError; a service that is away is told by `Services.need`."""
+async def opened_services(
+    settings: Settings, database: Database | None = None
+) -> AsyncIterator[OperatorServices]:
+    """Raises SettingsError; a service that is away is told by `OperatorServices.need`."""
     database = Database(few_connections(settings), is_warmed=False) if database is None else database
     async with AsyncExitStack() as stack:
         database_problem = redis_problem = None
@@ -136,14 +138,14 @@ async def opened_services(settings: Settings, database: Database | None = None) 
         registry, audit = WorkerRegistry(redis), Audit(database)
         reader = RunReader(database, JournalReader(redis))
         journals, queue = Journals(redis, JournalTtl.of(settings)), OperatorQueue(redis)
-        yield Services(
+        yield OperatorServices(
             settings=settings,
             database=database,
             database_problem=database_problem,
             redis_problem=redis_problem,
             lists=RunLists(database),
             reader=reader,
-            places=RunPlaces(redis),
+            holders=RunHolders(redis),
             figures=QueueFigures(redis, database, registry),
             database_figures=DatabaseFigures(database),
             clocks=Clocks(redis, database),

@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from relaykit.operator_commands.printing import duration, print_fields, print_json, print_table, say, told
+from relaykit.operator_commands.printing import (
+    describe_error,
+    duration,
+    print_fields,
+    print_json,
+    print_table,
+    say,
+)
 from relaykit.operator_commands.queue import queue_fields
-from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import FAILED, Services
+from relaykit.operator_commands.run_command import run_command
+from relaykit.operator_commands.services import FAILED, OperatorServices
 from relaykit.operator_commands.workers import print_workers
 from relaykit.shared.errors import DatabaseUnavailable, QueueUnavailable
 from relaykit.shared.operating import shapes
@@ -19,7 +26,7 @@ SAME_SECONDS = 0.1
 
 
 def status(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         database, redis = services.database_problem, services.redis_problem
         state = None
         try:
@@ -29,8 +36,8 @@ def status(given: argparse.Namespace) -> int:
         takes_writes = state is not None and not state.read_only
         postgresql = "ok" if takes_writes else shapes.READ_ONLY
         found: dict[str, Any] = {
-            "postgresql": postgresql if database is None else told(database),
-            "redis": "ok" if redis is None else told(redis),
+            "postgresql": postgresql if database is None else describe_error(database),
+            "redis": "ok" if redis is None else describe_error(redis),
             "clock": await services.clocks.look(),
         }
         if state is not None:
@@ -55,7 +62,7 @@ def status(given: argparse.Namespace) -> int:
         else:
             _print(found)
         if problem is not None:
-            say(f"relaykit status: {told(problem)}: what is left out could not be asked")
+            say(f"relaykit status: {describe_error(problem)}: what is left out could not be asked")
         return 0 if takes_writes and redis is None and problem is None else FAILED
 
     return run_command("status", work)

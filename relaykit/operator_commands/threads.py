@@ -6,22 +6,21 @@ import argparse
 from collections import Counter
 from collections.abc import Awaitable
 
-from relaykit.operator_commands.asking import actor, require_yes
-from relaykit.operator_commands.exporting import write_lines
+from relaykit.operator_commands.confirmation import actor, require_yes
+from relaykit.operator_commands.export_file import write_lines
 from relaykit.operator_commands.printing import (
+    describe_error,
     plain,
     print_fields,
     print_json,
     print_table,
     say,
-    told,
 )
-from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import AWAY, FAILED, Services
+from relaykit.operator_commands.run_command import run_command
+from relaykit.operator_commands.services import AWAY, FAILED, OperatorServices
 from relaykit.shared.errors import ThreadNotFound
-from relaykit.shared.operating.erasure import EARLIER_OBJECTS, KINDS
-from relaykit.shared.operating.erasure import told as told_counts
-from relaykit.shared.operating.refused import UserNotFound
+from relaykit.shared.operating.act_errors import UserNotFound
+from relaykit.shared.operating.erasure import EARLIER_OBJECTS, KINDS, describe_counts
 from relaykit.shared.operating.shapes import jsonable
 from relaykit.shared.owner import Owner
 
@@ -30,7 +29,7 @@ ELSEWHERE = "the thread itself is in the site's own store, and the site's to sho
 
 
 def show(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need(redis=False)
         owner = await services.threads.owner_of(given.thread)
         found = await services.threads.data(owner, given.thread)
@@ -67,7 +66,7 @@ def show(given: argparse.Namespace) -> int:
 
 
 def export(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need(redis=False)
         owner = await services.threads.owner_of(given.thread)
         if await services.threads.data(owner, given.thread) is None:
@@ -79,7 +78,7 @@ def export(given: argparse.Namespace) -> int:
 
 
 def erase(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need()
         owner = await found_or_swept(services, "threads erase", services.threads.owner_of(given.thread))
         found = await services.threads.data(owner, given.thread)
@@ -92,7 +91,7 @@ def erase(given: argparse.Namespace) -> int:
     return run_command("threads erase", work)
 
 
-async def found_or_swept(services: Services, name: str, finding: Awaitable[Owner]) -> Owner:
+async def found_or_swept(services: OperatorServices, name: str, finding: Awaitable[Owner]) -> Owner:
     """Whose it is. Where nothing is here any more, the bytes go that an erasure which failed has left."""
     try:
         return await finding
@@ -111,18 +110,18 @@ def say_left(name: str, objects: int) -> None:
 
 
 async def print_erased(
-    services: Services, name: str, erasing: Awaitable[Counter[str]], elsewhere: str, *, as_json: bool
+    services: OperatorServices, name: str, erasing: Awaitable[Counter[str]], elsewhere: str, *, as_json: bool
 ) -> int:
     """Erases, and says what it was; the exit status. `elsewhere` is said where threads are in the site's own store."""
     try:
         erased = await erasing
     except AWAY as error:
-        say(f"relaykit {name}: {told(error)} Do it again: it may be done in part.")
+        say(f"relaykit {name}: {describe_error(error)} Do it again: it may be done in part.")
         return FAILED
     if as_json:
         print_json({kind: erased[kind] for kind in KINDS})
     else:
-        print(f"erased: {told_counts(erased)}")
+        print(f"erased: {describe_counts(erased)}")
     say_left(name, erased[EARLIER_OBJECTS])
     if services.settings.chatkit_store != "postgres":
         say(f"relaykit {name}: {elsewhere}")

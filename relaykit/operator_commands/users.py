@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from relaykit.operator_commands.asking import actor, require_yes
-from relaykit.operator_commands.exporting import write_lines
+from relaykit.operator_commands.confirmation import actor, require_yes
+from relaykit.operator_commands.export_file import write_lines
 from relaykit.operator_commands.printing import plain, say
-from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import Services
+from relaykit.operator_commands.run_command import run_command
+from relaykit.operator_commands.services import OperatorServices
 from relaykit.operator_commands.threads import found_or_swept, print_erased
 from relaykit.shared.errors import SettingsError
-from relaykit.shared.operating.refused import UserNotFound
+from relaykit.shared.operating.act_errors import UserNotFound
 from relaykit.shared.owner import Owner
 
 ELSEWHERE = "threads are in the site's own store, and the site's to export and erase"
 
 
 def export(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need(redis=False)
         owner = await _known(services, given)
         if services.settings.chatkit_store != "postgres":
@@ -30,7 +30,7 @@ def export(given: argparse.Namespace) -> int:
 
 
 def erase(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need()
         owner = await found_or_swept(services, "users erase", _known(services, given))
         require_yes(f"Erase all that is here of user {_named(owner)}?", yes=given.yes)
@@ -40,7 +40,7 @@ def erase(given: argparse.Namespace) -> int:
     return run_command("users erase", work)
 
 
-async def _known(services: Services, given: argparse.Namespace) -> Owner:
+async def _known(services: OperatorServices, given: argparse.Namespace) -> Owner:
     """Raises UserNotFound, and SettingsError where a tenant is required."""
     if given.tenant is None and services.settings.jwt_tenant_required:
         raise SettingsError("users have a tenant here (JWT_TENANT_REQUIRED): --tenant names it")

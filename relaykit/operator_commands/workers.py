@@ -6,12 +6,12 @@ import argparse
 import time
 from collections.abc import Sequence
 
-from relaykit.operator_commands.asking import actor, require_yes
+from relaykit.operator_commands.confirmation import actor, require_yes
 from relaykit.operator_commands.printing import duration, plain, print_json, print_table
 from relaykit.operator_commands.run_acts import each
-from relaykit.operator_commands.running import run_command
-from relaykit.operator_commands.services import FAILED, Services
-from relaykit.shared.operating.refused import WorkerNotFound
+from relaykit.operator_commands.run_command import run_command
+from relaykit.operator_commands.services import FAILED, OperatorServices
+from relaykit.shared.operating.act_errors import WorkerNotFound
 from relaykit.shared.operating.shapes import jsonable
 from relaykit.shared.queue.worker_registry import SilentWorker, WorkerState
 
@@ -19,7 +19,7 @@ HEADS = ("WORKER", "STATE", "RUNS", "SLOTS", "HOST", "PID", "VERSION", "UP", "CL
 
 
 def list_workers(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need(database=False)
         workers, silent = await services.registry.workers(), await services.registry.silent()
         if given.json:
@@ -64,7 +64,7 @@ def _state(worker: WorkerState) -> str:
 
 
 def drain(given: argparse.Namespace) -> int:
-    async def work(services: Services) -> int:
+    async def work(services: OperatorServices) -> int:
         services.need()
         known = {worker.id: worker for worker in await services.registry.workers()}
         for worker_id in given.workers:

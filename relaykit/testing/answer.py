@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from chatkit.types import (
     AssistantMessageItem,
@@ -26,11 +26,17 @@ from chatkit.types import (
 from pydantic import TypeAdapter
 
 from relaykit.shared.journal import START, Field
-
-if TYPE_CHECKING:
-    from relaykit.testing.chat import Chat
+from relaykit.testing.site import Site
 
 _EVENT: Final[TypeAdapter[ThreadStreamEvent]] = TypeAdapter(ThreadStreamEvent)
+
+
+class Sender(Protocol):
+    """The client whose answer it is."""
+
+    async def send(self, request: Mapping[str, Any]) -> Answer: ...
+
+    async def cancel(self, run_id: str) -> None: ...
 
 
 class Answer:
@@ -39,9 +45,11 @@ class Answer:
     `await answer.ended()` waits for that; `say` and its like have done so.
     """
 
-    def __init__(self, chat: Chat, run_id: str, thread_id: str, lost_after: Sequence[int]) -> None:
-        self._chat = chat
-        self._site = chat._site
+    def __init__(
+        self, sender: Sender, site: Site, run_id: str, thread_id: str, lost_after: Sequence[int]
+    ) -> None:
+        self._sender = sender
+        self._site = site
         self._lost_after = lost_after
         self.run_id = run_id
         self.thread_id = thread_id
@@ -166,7 +174,7 @@ class Answer:
 
     async def cancel(self) -> Answer:
         """The user's stop, as `POST /runs/{id}/cancel`; waits for the end."""
-        await self._site.cancel(self._chat._owner, self.run_id)
+        await self._sender.cancel(self.run_id)
         return await self.ended()
 
     async def answer_tool(self, output: Any) -> Answer:
@@ -174,7 +182,7 @@ class Answer:
         if self.tool_call is None:
             raise AssertionError(f"no client tool call waits for its output: {self!r}")
         params = {"thread_id": self.thread_id, "result": output}
-        return await self._chat.send({"type": "threads.add_client_tool_output", "params": params})
+        return await self._sender.send({"type": "threads.add_client_tool_output", "params": params})
 
     async def answer_questions(self, answers: Mapping[str, str | Sequence[str]]) -> Answer:
         """What the user says to `questions`, by their texts; one that is not among them is skipped."""
@@ -190,7 +198,7 @@ class Answer:
             for question, input_id in known.items()
         }
         params = {"thread_id": self.thread_id, "item_id": self.questions.id, "input": {"answers": given}}
-        return await self._chat.send({"type": "threads.add_structured_input", "params": params})
+        return await self._sender.send({"type": "threads.add_structured_input", "params": params})
 
     @property
     def _has_ended(self) -> bool:

@@ -1,4 +1,4 @@
-"""The object store's stand-in, and what PostgreSQL does with the statements of attachments that Relaykit stores."""
+"""The object store's stand-in, and what PostgreSQL does with the statements of attachments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from relaykit.shared.attachments import objects, store
 from relaykit.shared.attachments.objects import AttachmentObjects, StoredAttachment
 from relaykit.shared.errors import AttachmentNotFound, AttachmentNotUploaded
 from relaykit.shared.postgres.database import Database
+from relaykit.shared.threads import statements as sql
 from relaykit.testing.tables import Row, Statement, Tables
+from relaykit.testing.thread_statements import load_thread, owned_row
 
 SETTINGS: Final = {"attachments_url": "memory://", "attachments_key": "0" * 64}
 """What a chat in memory has unless a test says otherwise."""
@@ -117,7 +119,42 @@ def _no_garbage(tables: Tables, object_key: str) -> list[Row]:
     return []
 
 
+def _load_attachment(tables: Tables, attachment_id: str, tenant: str, owner: str) -> list[Row]:
+    row = owned_row(tables.attachments.get(attachment_id), tenant, owner)
+    return [] if row is None else [{**row, "uploaded": row["object_key"] is not None}]
+
+
+def _save_attachment(
+    tables: Tables, attachment_id: str, tenant: str, owner: str, data: str, thread_id: str | None
+) -> list[Row]:
+    existing = tables.attachments.get(attachment_id)
+    if thread_id is not None and not load_thread(tables, thread_id, tenant, owner):
+        return []
+    if existing is not None and owned_row(existing, tenant, owner) is None:
+        return []
+    first_thread = existing["thread_id"] if existing and existing["thread_id"] else thread_id
+    named = {
+        "id": attachment_id,
+        "tenant": tenant,
+        "owner": owner,
+        "declared_bytes": None,
+        "object_key": None,
+    }
+    tables.attachments[attachment_id] = {**named, **(existing or {}), "data": data, "thread_id": first_thread}
+    return [{"id": attachment_id}]
+
+
+def _delete_attachment(tables: Tables, attachment_id: str, tenant: str, owner: str) -> list[Row]:
+    if owned_row(tables.attachments.get(attachment_id), tenant, owner) is not None:
+        del tables.attachments[attachment_id]
+    return []
+
+
 STATEMENTS: Final[Mapping[str, Statement]] = {
+    sql.LOAD_ATTACHMENT: _load_attachment,
+    sql.SAVE_ATTACHMENT: _save_attachment,
+    sql.IS_SENT: _load_attachment,
+    sql.DELETE_ATTACHMENT: _delete_attachment,
     store._CREATE: _create,
     store._NOTE_SENT: _note_sent,
     store._DELETE: _delete,

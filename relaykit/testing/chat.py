@@ -17,14 +17,13 @@ from relaykit.shared.owner import Owner
 from relaykit.shared.runs.run import new_run_id
 from relaykit.shared.site.user_server import ContextFactory
 from relaykit.testing.answer import Answer
+from relaykit.testing.journals import LostAfter, losses_of
 from relaykit.testing.site import Site, new_request_id, open_site
 from relaykit.testing.virtual_time import virtual_time as in_virtual_time
 
 _THREADS: TypeAdapter[Page[ThreadMetadata]] = TypeAdapter(Page[ThreadMetadata])
 _ATTACHMENT: TypeAdapter[Attachment] = TypeAdapter(Attachment)
 _ITEMS: TypeAdapter[Page[ThreadItem]] = TypeAdapter(Page[ThreadItem])
-
-LostAfter = int | Sequence[int] | None
 
 
 class Chat:
@@ -178,7 +177,7 @@ class Chat:
         self, request: Mapping[str, Any], *, lost_after: LostAfter = None, key: str | None = None
     ) -> Answer:
         """A streaming request of the ChatKit protocol, and the answer that is under way."""
-        losses = _losses(lost_after)
+        losses = losses_of(lost_after)
         body = json.dumps(request).encode()
         parsed = await self._site.receive(body, self.context())
         if not is_streaming_req(parsed.request):
@@ -194,7 +193,11 @@ class Chat:
             self._site.publisher.losses.pop(run_id, None)
             raise
         self.thread_id = run.thread_id
-        return Answer(self, run.id, run.thread_id, losses)
+        return Answer(self, self._site, run.id, run.thread_id, losses)
+
+    async def cancel(self, run_id: str) -> None:
+        """The user's stop, as `POST /runs/{id}/cancel`."""
+        await self._site.cancel(self._owner, run_id)
 
     async def ask(self, request: Mapping[str, Any]) -> Any:
         """Any other request of the ChatKit protocol, and its answer's JSON."""
@@ -256,13 +259,6 @@ class Chat:
             run_id=run_id,
             bearer_token=self._token,
         )
-
-
-def _losses(lost_after: LostAfter) -> list[int]:
-    losses = [lost_after] if isinstance(lost_after, int) else list(lost_after or ())
-    if any(events < 0 for events in losses):
-        raise ValueError(f"lost_after={lost_after}: is not a number of events")
-    return losses
 
 
 @asynccontextmanager

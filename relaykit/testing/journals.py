@@ -22,6 +22,8 @@ from relaykit.shared.redis.scripts import Call
 from relaykit.shared.settings import Settings
 from relaykit.worker.publishing.publisher import Publisher
 
+LostAfter = int | Sequence[int] | None
+
 
 @dataclass
 class _Journal:
@@ -162,3 +164,11 @@ def _before_loss(batch: Batch, losses: list[int]) -> list[tuple[Field, bytes]]:
         losses[0] -= entry[0] is Field.EVENT
         entries.append(entry)
     return entries
+
+
+def losses_of(lost_after: LostAfter) -> list[int]:
+    """After how many events of each attempt its worker is lost. Raises ValueError."""
+    losses = [lost_after] if isinstance(lost_after, int) else list(lost_after or ())
+    if any(events < 0 for events in losses):
+        raise ValueError(f"lost_after={lost_after}: is not a number of events")
+    return losses

@@ -11,11 +11,11 @@ from typing import Final
 from relaykit.api.limits.byte_budget import ByteBudget
 from relaykit.api.limits.request_gate import (
     BURSTS_PER_MINUTE,
+    GateDecision,
+    QueueCapacity,
     QueueLimits,
-    RateDecision,
     Rates,
     RequestGate,
-    Room,
 )
 from relaykit.shared.queue.fair_share import Flow
 
@@ -48,7 +48,7 @@ class MemoryGate(RequestGate):
     def __init__(self) -> None:
         self._rate = Rate()
 
-    async def enter(self, flow: Flow, rates: Rates, limits: QueueLimits) -> RateDecision:
+    async def enter(self, flow: Flow, rates: Rates, limits: QueueLimits) -> GateDecision:
         limited = {f"caller {flow.caller}": rates.of_caller, f"tenant {flow.tenant}": rates.of_tenant}
         looks = {
             key: self._rate.look(key, per_minute) if per_minute else (0.0, None)
@@ -57,7 +57,7 @@ class MemoryGate(RequestGate):
         of_caller, of_tenant = (wait_ms for wait_ms, _ in looks.values())
         if not of_caller and not of_tenant:
             self._rate.due_ms.update({key: due for key, (_, due) in looks.items() if due is not None})
-        return RateDecision(of_caller / 1000, of_tenant / 1000, Room.FREE, "", time.monotonic())
+        return GateDecision(of_caller / 1000, of_tenant / 1000, QueueCapacity.FREE, "", time.monotonic())
 
     def give_back(self, *places: str) -> None:
         """No place was taken."""

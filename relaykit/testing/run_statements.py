@@ -1,13 +1,11 @@
-"""What PostgreSQL does with the statements of runs and of awaited client tool calls."""
+"""What PostgreSQL does with the statements of runs after their admission, and of awaited client tool calls."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from relaykit.api.admission import admission_rows
 from relaykit.shared.postgres.locks import THREAD_LOCK
 from relaykit.shared.runs import awaited_calls
 from relaykit.shared.runs import statements as sql
@@ -16,8 +14,6 @@ from relaykit.worker.execution import attempt_rows
 
 ACTIVE: Final = ("queued", "running")
 UNFINISHED: Final = ("waiting", *ACTIVE)
-OVERDUE_SECONDS: Final = 60
-"""A wait for a client tool call that is this much overdue holds up nothing."""
 
 
 def no_rows(tables: Tables, *parameters: object) -> list[Row]:
@@ -25,7 +21,7 @@ def no_rows(tables: Tables, *parameters: object) -> list[Row]:
     return []
 
 
-def _of_thread(
+def runs_of_thread(
     tables: Tables, tenant: str, owner: str, thread_id: str, statuses: Collection[str]
 ) -> list[Row]:
     """In the order in which they came."""
@@ -37,158 +33,12 @@ def _of_thread(
     ]
 
 
-def _of_owner(tables: Tables, tenant: str, owner: str, holds: Callable[[Row], bool]) -> list[Row]:
+def runs_of_owner(tables: Tables, tenant: str, owner: str, holds: Callable[[Row], bool]) -> list[Row]:
     """The newest first."""
     found = [
         row for row in tables.runs.values() if (row["tenant"], row["owner"]) == (tenant, owner) and holds(row)
     ]
     return found[::-1]
-
-
-def _admit(
-    tables: Tables,
-    run_id: str,
-    tenant: str,
-    owner: str,
-    thread_id: str,
-    kind: str,
-    run_input: str,
-    context: str,
-    token: bytes | None,
-    anchor_item_id: str | None,
-    idempotency_key: str | None,
-    request_hash: bytes,
-    max_attempts: int | None,
-    may_wait: bool,
-    caller_runs: int,
-) -> str:
-    is_unfinished: Callable[[Row], bool] = lambda row: row["status"] in UNFINISHED  # noqa: E731
-    if 0 < caller_runs <= len(_of_owner(tables, tenant, owner, is_unfinished)):
-        return "too_many"
-    status, key = "queued", (tenant, owner, thread_id)
-    if kind == "threads.add_client_tool_output":
-        tables.awaited_calls.pop(key, None)
-    elif kind != "threads.create":
-        awaited = tables.awaited_calls.get(key)
-        if awaited is not None and awaited["until_at"] > tables.now() - OVERDUE_SECONDS:
-            if not may_wait:
-                return "busy"
-            status = "waiting"
-    if idempotency_key is not None and _by_key(tables, tenant, owner, idempotency_key):
-        return "key_taken"
-    if status == "queued" and _of_thread(tables, *key, ACTIVE):
-        if not may_wait:
-            return "busy"
-        status = "waiting"
-    tables.runs[run_id] = {
-        "id": run_id,
-        "tenant": tenant,
-        "owner": owner,
-        "thread_id": thread_id,
-        "kind": kind,
-        "status": status,
-        "attempt": 0,
-        "handed_back": 0,
-        "anchor_item_id": anchor_item_id,
-        "input": run_input,
-        "context": context,
-        "token": token,
-        "cancel_requested": False,
-        "error": None,
-        "request_hash": request_hash,
-        "idempotency_key": idempotency_key,
-        "max_attempts": max_attempts,
-        "seq": tables.next_seq(),
-        "queued_at": tables.now(),
-        "due_at": tables.now(),
-        "started_at": None,
-        "started_by": None,
-        "ended_at": None,
-        "received_at": None,
-    }
-    return status
-
-
-def _admit_run(tables: Tables, *parameters: Any) -> list[Row]:
-    return [{"outcome": _admit(tables, *parameters)}]
-
-
-def _admit_message(tables: Tables, *parameters: Any) -> list[Row]:
-    *of_run, new_thread, item, repeat_seconds = parameters
-    _, tenant, owner, thread_id, *_ = of_run
-    anchor_item_id, key, request_hash = of_run[8:11]
-    if (
-        key is None
-        and repeat_seconds
-        and _same_body(tables, tenant, owner, request_hash, lambda row: _since(tables, row, repeat_seconds))
-    ):
-        return [{"outcome": "repeated"}]
-    if new_thread is None:
-        thread = tables.threads.get(thread_id)
-        if thread is None or (thread["tenant"], thread["owner"]) != (tenant, owner):
-            return [{"outcome": "thread_gone"}]
-    outcome = _admit(tables, *of_run)
-    if outcome in ("queued", "waiting"):
-        named = {"tenant": tenant, "owner": owner}
-        if new_thread is not None:
-            row = {"id": thread_id, **named, "seq": tables.next_seq(), "data": new_thread, "titled_at": None}
-            tables.threads[thread_id] = row
-        row = {"thread_id": thread_id, **named, "id": anchor_item_id, "data": item, "run_id": ""}
-        tables.items[thread_id, anchor_item_id] = {**row, "seq": tables.next_seq()}
-    return [{"outcome": outcome}]
-
-
-def _since(tables: Tables, row: Row, seconds: float) -> bool:
-    return bool(row["queued_at"] > tables.now() - seconds)
-
-
-def _same_body(
-    tables: Tables, tenant: str, owner: str, request_hash: bytes, holds: Callable[[Row], bool]
-) -> list[Row]:
-    def is_same(row: Row) -> bool:
-        return row["request_hash"] == request_hash and row["idempotency_key"] is None and holds(row)
-
-    return _of_owner(tables, tenant, owner, is_same)
-
-
-def _by_key(tables: Tables, tenant: str, owner: str, key: str) -> list[Row]:
-    return copies(_of_owner(tables, tenant, owner, lambda row: row["idempotency_key"] == key))
-
-
-def _unreceived(tables: Tables, tenant: str, owner: str, request_hash: bytes, seconds: float) -> list[Row]:
-    newest = _same_body(tables, tenant, owner, request_hash, lambda row: _since(tables, row, seconds))[:1]
-    return copies([row for row in newest if row["received_at"] is None])
-
-
-def _same_bodies(
-    tables: Tables, tenant: str, owner: str, request_hash: bytes, seconds: float, limit: int
-) -> list[Row]:
-    def holds(row: Row) -> bool:
-        return row["ended_at"] is None or row["ended_at"] > tables.now() - seconds
-
-    return copies(_same_body(tables, tenant, owner, request_hash, holds)[:limit])
-
-
-def _run_answering(tables: Tables, tenant: str, owner: str, thread_id: str, item_id: str) -> list[Row]:
-    kinds = ("threads.create", "threads.add_user_message", "threads.retry_after_item")
-    found = _of_thread(tables, tenant, owner, thread_id, UNFINISHED)
-    answering = (row for row in found if row["kind"] in kinds)
-    return copies([row for row in answering if json.loads(row["input"]).get("item_id") == item_id][:1])
-
-
-def _count(tables: Tables, tenant: str, owner: str) -> list[Row]:
-    return [{"count": len(_of_owner(tables, tenant, owner, lambda row: row["status"] in UNFINISHED))}]
-
-
-def _nothing(tables: Tables, run_id: str, tenant: str, owner: str) -> list[Row]:
-    return []
-
-
-def _unfinished(tables: Tables, tenant: str, owner: str, thread_id: str, before: str | None) -> list[Row]:
-    found = _of_thread(tables, tenant, owner, thread_id, UNFINISHED)
-    if before is not None:
-        found = [row for row in found if row["seq"] < tables.runs[before]["seq"]]
-    return copies(sorted(found, key=lambda row: (row["status"] == "waiting", row["seq"]), reverse=True))
 
 
 def _by_id(tables: Tables, run_id: str, tenant: str, owner: str) -> list[Row]:
@@ -198,13 +48,13 @@ def _by_id(tables: Tables, run_id: str, tenant: str, owner: str) -> list[Row]:
 
 def _active(tables: Tables, tenant: str, owner: str, thread_id: str) -> list[Row]:
     none = {"awaited_item": None, "awaited_seconds": None}
-    found = [{**row, **none} for row in _of_thread(tables, tenant, owner, thread_id, ACTIVE)]
+    found = [{**row, **none} for row in runs_of_thread(tables, tenant, owner, thread_id, ACTIVE)]
     awaited = tables.awaited_calls.get((tenant, owner, thread_id))
     if awaited is not None and awaited["run_id"] in tables.runs:
         seconds = max(0.0, awaited["until_at"] - tables.now())
         shown = {"awaited_item": awaited["item_id"], "awaited_seconds": seconds}
         found.append({**tables.runs[awaited["run_id"]], **shown})
-    found += [{**row, **none} for row in _of_thread(tables, tenant, owner, thread_id, ("waiting",))]
+    found += [{**row, **none} for row in runs_of_thread(tables, tenant, owner, thread_id, ("waiting",))]
     return found[:1]
 
 
@@ -237,7 +87,7 @@ def _finish_alone(
     error: str | None,
     sources: Sequence[str],
 ) -> list[Row]:
-    if _of_thread(tables, tenant, owner, thread_id, ("waiting",)):
+    if runs_of_thread(tables, tenant, owner, thread_id, ("waiting",)):
         return [{"outcome": "waiting"}]
     ended = _finish(tables, run_id, attempt, status, error, sources)
     return [{"outcome": "ended" if ended else "fenced"}]
@@ -245,8 +95,8 @@ def _finish_alone(
 
 def _promote(tables: Tables, tenant: str, owner: str, thread_id: str) -> list[Row]:
     key = (tenant, owner, thread_id)
-    waiting = _of_thread(tables, *key, ("waiting",))
-    if not waiting or _of_thread(tables, *key, ACTIVE) or key in tables.awaited_calls:
+    waiting = runs_of_thread(tables, *key, ("waiting",))
+    if not waiting or runs_of_thread(tables, *key, ACTIVE) or key in tables.awaited_calls:
         return []
     waiting[0].update(status="queued", due_at=tables.now())
     return copies(waiting[:1])
@@ -311,7 +161,9 @@ def _status(tables: Tables, run_id: str) -> list[Row]:
 
 def _later_inputs(tables: Tables, tenant: str, owner: str, thread_id: str, run_id: str) -> list[Row]:
     seq = tables.runs[run_id]["seq"]
-    later = _of_owner(tables, tenant, owner, lambda row: row["thread_id"] == thread_id and row["seq"] > seq)
+    later = runs_of_owner(
+        tables, tenant, owner, lambda row: row["thread_id"] == thread_id and row["seq"] > seq
+    )
     return copies(later)
 
 
@@ -370,15 +222,6 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     awaited_calls.FINISH_AWAITING: _finish_awaiting,
     awaited_calls.AWAITED: _awaited,
     awaited_calls.END_WAIT: _end_wait,
-    admission_rows.ADMIT: _admit_run,
-    admission_rows.ADMIT_MESSAGE: _admit_message,
-    admission_rows.BY_KEY: _by_key,
-    admission_rows.MAKE_DURABLE: _nothing,
-    admission_rows.UNRECEIVED: _unreceived,
-    admission_rows.SAME_BODY: _same_bodies,
-    admission_rows.RUN_ANSWERING: _run_answering,
-    admission_rows.UNFINISHED_COUNT: _count,
-    admission_rows.UNFINISHED: _unfinished,
     sql.BY_ID: _by_id,
     sql.ACTIVE: _active,
     sql.FINISH: _finish,

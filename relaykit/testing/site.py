@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import Context
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
-from chatkit.server import ChatKitServer
 from chatkit.types import ChatKitReq, is_streaming_req
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from relaykit.api.admission.admission import Admission
 from relaykit.api.admission.admission_rows import AdmissionRuns
-from relaykit.api.admission.idempotency import EarlierRuns
+from relaykit.api.admission.idempotency import EarlierRuns, request_hash
 from relaykit.api.admission.parse import ParsedRequest, parse
 from relaykit.api.admission.submission import Submission
 from relaykit.api.admission.writers.foreign import ForeignWriter
@@ -30,29 +26,33 @@ from relaykit.api.limits.caller_limits import Limits
 from relaykit.api.limits.local_rates import LocalRates
 from relaykit.api.receipts import Receipts
 from relaykit.api.redis_reach import RedisState
-from relaykit.api.resources import Resources
-from relaykit.api.routes.chatkit import _answer, _request_hash
-from relaykit.shared.attachments.store import ObjectAttachmentStore, build_attachment_store, build_previews
+from relaykit.api.unstreamed.answer import UnstreamedRequests
+from relaykit.shared.attachments.store import build_attachment_store, build_previews
 from relaykit.shared.endings import Endings
-from relaykit.shared.errors import RunNotFound, ServerLoadError
-from relaykit.shared.identity import RequestContext, acting_as
+from relaykit.shared.errors import RunNotFound
+from relaykit.shared.identity import RequestContext
 from relaykit.shared.owner import Owner
 from relaykit.shared.runs.awaited_calls import AwaitedCalls
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.runs.run import Run
 from relaykit.shared.settings import Settings
-from relaykit.shared.site.checks import unfit_context
-from relaykit.shared.site.loaded_server import LoadedServer, load_server
 from relaykit.shared.site.site_process import SiteProcess
 from relaykit.shared.site.user_server import ContextFactory, UserServer
 from relaykit.shared.tasks import end_tasks
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
-from relaykit.shared.token_box import KEY_BYTES, TokenBox
-from relaykit.testing import attachments, limits, run_statements, thread_statements
+from relaykit.shared.token_box import TokenBox
+from relaykit.testing import (
+    admission_statements,
+    attachments,
+    run_statements,
+    thread_statements,
+    undo_statements,
+)
 from relaykit.testing.attachments import MemoryObjects
 from relaykit.testing.journals import MemoryJournals, MemoryPublisher
 from relaykit.testing.limits import MemoryByteBudget, MemoryGate
+from relaykit.testing.loading import load, make_settings, with_context
 from relaykit.testing.queue import MemoryQueue
 from relaykit.testing.tables import MemoryDatabase
 from relaykit.worker.execution.attempt_rows import AttemptRuns
@@ -61,21 +61,6 @@ from relaykit.worker.execution.current_attempt import calling_store, is_executin
 from relaykit.worker.execution.executor import Executor
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.execution.verdict import Outcome
-
-
-class _Settings(Settings):
-    """Of what is given alone: a test does not depend on its environment."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
 
 
 class _Runs(AdmissionRuns, AttemptRuns):
@@ -93,43 +78,6 @@ class _Receipts(Receipts):
 
     async def delivered(self, run_ids: object) -> set[str]:
         return set()
-
-
-def make_settings(given: Mapping[str, Any]) -> Settings:
-    """The defaults of a deployment, but for these. Raises ValueError for a setting that there is not, or its value."""
-    unknown = sorted(set(given) - set(Settings.model_fields))
-    if unknown:
-        raise ValueError(
-            f"there is no setting {', '.join(unknown)}: names are those of .env.example, in lower case"
-        )
-    services = {"redis_url": "redis://memory", "database_url": "postgresql://memory/memory"}
-    issuer = {"jwks_url": "https://issuer.invalid", "jwt_issuer": "memory", "jwt_audience": "memory"}
-    tokens = {"forward_token": True, "forward_token_key": base64.b64encode(bytes(KEY_BYTES)).decode()}
-    made = {**services, **issuer, **tokens, **attachments.SETTINGS, **limits.SETTINGS, **given}
-    return _Settings(**made)
-
-
-def load(server: Any, process: SiteProcess) -> LoadedServer:
-    """The server as a worker loads it. `server`: its class, a factory, the server itself, or `module:attribute`."""
-    settings = process.settings
-    if isinstance(server, str):
-        return load_server(replace(process, settings=settings.model_copy(update={"chatkit_server": server})))
-    if isinstance(server, ChatKitServer):
-        return load_server(process, server)
-    name = getattr(server, "__qualname__", type(server).__name__)
-    named = settings.model_copy(update={"chatkit_server": name})
-    return load_server(replace(process, settings=named), source=server)
-
-
-def with_context(user: UserServer, context: ContextFactory | None) -> UserServer:
-    """The server with the test's own context in the place of CHATKIT_CONTEXT's. Raises ServerLoadError."""
-    if context is None:
-        return user
-    if not callable(context):
-        raise ServerLoadError(f"context={context!r}: is not callable")
-    if unfit := unfit_context(context):
-        raise ServerLoadError(f"context={context!r}: {unfit}")
-    return replace(user, make_context=context)
 
 
 @dataclass
@@ -175,8 +123,7 @@ class Site:
         self._runs = runs
         self._endings = endings
         self._admission = Admission(settings, runs, self.journals, queue, endings, earlier, writer)
-        answering = SimpleNamespace(user=user, queue=queue, runs=runs, endings=endings)
-        self._answering = cast(Resources, answering)
+        self._unstreamed = UnstreamedRequests(user, queue, runs, endings)
 
     async def receive(self, body: bytes, caller: RequestContext) -> ParsedRequest:
         """A request, counted and read as POST /chatkit does. Raises RateLimited and the errors of a body."""
@@ -196,7 +143,7 @@ class Site:
         submission = Submission(
             request=parsed.request,
             context=context,
-            request_hash=_request_hash(body, key),
+            request_hash=request_hash(body, key),
             idempotency_key=key,
             token=box.seal(run_id, token) if box and run_id and token else None,
             max_attempts=None,
@@ -208,12 +155,11 @@ class Site:
     async def answer(self, request: ChatKitReq, context: RequestContext) -> bytes:
         """Any other request. Raises as POST /chatkit answers."""
         assert not is_streaming_req(request)
-        with acting_as(context):
-            return await _answer(self._answering, request, context)
+        return await self._unstreamed.answer(request, context)
 
     async def upload(self, attachment_id: str, data: bytes) -> None:
         """As PUT /attachments/{id} does for a signed link. Raises as that answers."""
-        if self.objects is None or not isinstance(self.user.server.attachment_store, ObjectAttachmentStore):
+        if self.objects is None or self.user.our_attachments is None:
             raise ValueError("the server's attachments are not stored by Relaykit: upload to its own store")
 
         async def chunks() -> AsyncIterator[bytes]:
@@ -299,7 +245,8 @@ async def open_site(
 ) -> AsyncIterator[Site]:
     """Loads the server, and publishes until the block ends. Raises ServerLoadError, ValueError."""
     made = make_settings(settings)
-    statements = {**run_statements.STATEMENTS, **thread_statements.STATEMENTS, **attachments.STATEMENTS}
+    modules = (admission_statements, run_statements, thread_statements, undo_statements, attachments)
+    statements = {text: stand_in for module in modules for text, stand_in in module.STATEMENTS.items()}
     database = MemoryDatabase(made, statements)
     calls = StoreCalls(database, waits=is_executing, calling=calling_store)
     previews = build_previews(made)

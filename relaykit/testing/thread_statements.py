@@ -6,11 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from relaykit.shared.threads import statements as sql
-from relaykit.shared.threads import undo_statements as undo
 from relaykit.testing.tables import Row, Statement, Tables, copies
 
 
-def _owned(row: Row | None, tenant: str, owner: str) -> Row | None:
+def owned_row(row: Row | None, tenant: str, owner: str) -> Row | None:
     return row if row is not None and (row["tenant"], row["owner"]) == (tenant, owner) else None
 
 
@@ -19,10 +18,10 @@ def _is_fenced(tables: Tables, run_id: str | None, attempt: int | None) -> bool:
     return row is not None and attempt is not None and row["attempt"] > attempt
 
 
-def _items(tables: Tables, thread_id: str, tenant: str, owner: str) -> list[Row]:
+def items_of(tables: Tables, thread_id: str, tenant: str, owner: str) -> list[Row]:
     """In their order."""
     found = (row for row in tables.items.values() if row["thread_id"] == thread_id)
-    return sorted((row for row in found if _owned(row, tenant, owner)), key=lambda row: row["seq"])
+    return sorted((row for row in found if owned_row(row, tenant, owner)), key=lambda row: row["seq"])
 
 
 def _keep(tables: Tables, rows: Sequence[Row], run_id: str | None, attempt: int | None, written: Any) -> None:
@@ -41,8 +40,8 @@ def _keep(tables: Tables, rows: Sequence[Row], run_id: str | None, attempt: int 
             tables.undo_items[run_id, row["id"]] = older
 
 
-def _load_thread(tables: Tables, thread_id: str, tenant: str, owner: str) -> list[Row]:
-    row = _owned(tables.threads.get(thread_id), tenant, owner)
+def load_thread(tables: Tables, thread_id: str, tenant: str, owner: str) -> list[Row]:
+    row = owned_row(tables.threads.get(thread_id), tenant, owner)
     return [] if row is None else copies([row])
 
 
@@ -61,7 +60,7 @@ def _save_thread(
     attempt: int | None,
 ) -> list[Row]:
     run, existing = tables.runs.get(run_id), tables.threads.get(thread_id)
-    row, fenced = _owned(existing, tenant, owner), _is_fenced(tables, run_id, attempt)
+    row, fenced = owned_row(existing, tenant, owner), _is_fenced(tables, run_id, attempt)
     if row is None:
         is_inserted = existing is None and not fenced and (run is None or run["thread_id"] != thread_id)
         if is_inserted:
@@ -110,7 +109,7 @@ def _after(rows: list[Row], order: str, cursor: Sequence[str]) -> list[Row]:
 
 def _threads(order: str) -> Statement:
     def page(tables: Tables, tenant: str, owner: str, limit: int, max_bytes: int, *cursor: str) -> list[Row]:
-        found = (row for row in tables.threads.values() if _owned(row, tenant, owner))
+        found = (row for row in tables.threads.values() if owned_row(row, tenant, owner))
         rows = sorted(found, key=lambda row: row["seq"])
         return _page(_after(rows, order, cursor), limit, max_bytes)
 
@@ -129,7 +128,7 @@ def _items_page(order: str) -> Statement:
         *cursor: str,
     ) -> list[Row]:
         hidden = set() if run_id is None else _waiting(tables, thread_id, tenant, owner)
-        rows = _after(_items(tables, thread_id, tenant, owner), order, cursor)
+        rows = _after(items_of(tables, thread_id, tenant, owner), order, cursor)
         return _page([row for row in rows if row["id"] not in hidden], limit, max_bytes)
 
     return page
@@ -145,10 +144,10 @@ def _waiting(tables: Tables, thread_id: str, tenant: str, owner: str) -> set[str
     }
 
 
-def _lock_thread(
+def lock_thread(
     tables: Tables, thread_id: str, tenant: str, owner: str, run_id: str | None, attempt: int | None
 ) -> list[Row]:
-    found = _owned(tables.threads.get(thread_id), tenant, owner) is not None
+    found = owned_row(tables.threads.get(thread_id), tenant, owner) is not None
     return [{"found": found, "fenced": _is_fenced(tables, run_id, attempt)}]
 
 
@@ -159,7 +158,7 @@ def _delete_thread(tables: Tables, thread_id: str, tenant: str, owner: str) -> l
                 run["cancel_requested"] = True
             else:
                 del tables.runs[run_id]
-    if _owned(tables.threads.get(thread_id), tenant, owner) is not None:
+    if owned_row(tables.threads.get(thread_id), tenant, owner) is not None:
         del tables.threads[thread_id]
         tables.awaited_calls.pop((tenant, owner, thread_id), None)
         for table in (tables.items, tables.attachments):
@@ -178,7 +177,7 @@ def _write_item(
     run_id: str | None,
     attempt: int | None,
 ) -> list[Row]:
-    [answer] = _lock_thread(tables, thread_id, tenant, owner, run_id, attempt)
+    [answer] = lock_thread(tables, thread_id, tenant, owner, run_id, attempt)
     if answer["found"] and not answer["fenced"]:
         row = tables.items.get((thread_id, item_id))
         if row is None:
@@ -196,7 +195,7 @@ def _write_item(
 
 
 def _load_item(tables: Tables, thread_id: str, tenant: str, owner: str, item_id: str) -> list[Row]:
-    row = _owned(tables.items.get((thread_id, item_id)), tenant, owner)
+    row = owned_row(tables.items.get((thread_id, item_id)), tenant, owner)
     return [] if row is None else copies([row])
 
 
@@ -216,8 +215,8 @@ def _delete(
 def _delete_item(
     tables: Tables, thread_id: str, tenant: str, owner: str, item_id: str, *fence: Any
 ) -> list[Row]:
-    [answer] = _lock_thread(tables, thread_id, tenant, owner, *fence)
-    row = _owned(tables.items.get((thread_id, item_id)), tenant, owner)
+    [answer] = lock_thread(tables, thread_id, tenant, owner, *fence)
+    row = owned_row(tables.items.get((thread_id, item_id)), tenant, owner)
     _delete(tables, [] if row is None else [row], *fence, fenced=answer["fenced"])
     return [answer]
 
@@ -225,9 +224,12 @@ def _delete_item(
 def _delete_newer(
     tables: Tables, thread_id: str, tenant: str, owner: str, item_id: str, *fence: Any
 ) -> list[Row]:
-    item, fenced = _owned(tables.items.get((thread_id, item_id)), tenant, owner), _is_fenced(tables, *fence)
+    item, fenced = (
+        owned_row(tables.items.get((thread_id, item_id)), tenant, owner),
+        _is_fenced(tables, *fence),
+    )
     if item is not None:
-        newer = [row for row in _items(tables, thread_id, tenant, owner) if row["seq"] > item["seq"]]
+        newer = [row for row in items_of(tables, thread_id, tenant, owner) if row["seq"] > item["seq"]]
         _delete(tables, newer, *fence, fenced=fenced)
     return [{"found": item is not None, "fenced": fenced}]
 
@@ -241,7 +243,7 @@ def _move_to_end(
     run_id: str | None,
     attempt: int | None,
 ) -> list[Row]:
-    row = _owned(tables.items.get((thread_id, item_id)), tenant, owner)
+    row = owned_row(tables.items.get((thread_id, item_id)), tenant, owner)
     fenced = _is_fenced(tables, run_id, attempt)
     if row is None or fenced:
         return [{"found": False, "fenced": fenced}]
@@ -250,108 +252,14 @@ def _move_to_end(
     return [{"found": True, "fenced": False}]
 
 
-def _delete_added(
-    tables: Tables,
-    thread_id: str,
-    tenant: str,
-    owner: str,
-    anchor_item_id: str | None,
-    keep: Collection[str],
-    run_id: str | None,
-    attempt: int | None,
-) -> list[Row]:
-    [answer] = _lock_thread(tables, thread_id, tenant, owner, run_id, attempt)
-    ids: list[str] = []
-    if not answer["fenced"]:
-        for row in _items(tables, thread_id, tenant, owner):
-            if row["run_id"] == run_id:
-                ids.append(row["id"])
-                del tables.items[thread_id, row["id"]]
-    return [{**answer, "ids": ids}]
-
-
-def _undone(tables: Tables, run_id: str) -> list[tuple[str, Row]]:
-    return [(key[1], row) for key, row in tables.undo_items.items() if key[0] == run_id]
-
-
-def _delete_changed(tables: Tables, thread_id: str, tenant: str, owner: str, run_id: str) -> list[Row]:
-    ids = []
-    for item_id, kept in _undone(tables, run_id):
-        row = tables.items.get((thread_id, item_id))
-        if row is not None and kept["written"] is not None and row["data"] == kept["written"]:
-            del tables.items[thread_id, item_id]
-            ids.append(item_id)
-    return [{"id": item_id} for item_id in ids]
-
-
-def _put_back_items(
-    tables: Tables, thread_id: str, tenant: str, owner: str, run_id: str, changed: Collection[str]
-) -> list[Row]:
-    put_back: list[Row] = []
-    for item_id, kept in _undone(tables, run_id):
-        del tables.undo_items[run_id, item_id]
-        is_ours = kept["written"] is None or item_id in changed
-        if is_ours and (thread_id, item_id) not in tables.items:
-            named = {"thread_id": thread_id, "tenant": tenant, "owner": owner, "id": item_id}
-            older = {"seq": kept["seq"], "data": kept["data"], "run_id": kept["writer"]}
-            tables.items[thread_id, item_id] = {**named, **older}
-            put_back.append({"id": item_id})
-    return put_back
-
-
-def _take_fields(tables: Tables, thread_id: str, tenant: str, owner: str, run_id: str) -> list[Row]:
-    thread = _owned(tables.threads.get(thread_id), tenant, owner)
-    keys = [key for key in tables.undo_fields if key[0] == run_id]
-    return [{**tables.undo_fields.pop(key), "data": thread and thread["data"]} for key in keys]
-
-
-def _put_back_thread(tables: Tables, thread_id: str, tenant: str, owner: str, data: str) -> list[Row]:
-    row = _owned(tables.threads.get(thread_id), tenant, owner)
-    if row is None:
-        return []
-    row["data"] = data
-    return [{"id": thread_id}]
-
-
-def _load_attachment(tables: Tables, attachment_id: str, tenant: str, owner: str) -> list[Row]:
-    row = _owned(tables.attachments.get(attachment_id), tenant, owner)
-    return [] if row is None else [{**row, "uploaded": row["object_key"] is not None}]
-
-
-def _save_attachment(
-    tables: Tables, attachment_id: str, tenant: str, owner: str, data: str, thread_id: str | None
-) -> list[Row]:
-    existing = tables.attachments.get(attachment_id)
-    if thread_id is not None and not _load_thread(tables, thread_id, tenant, owner):
-        return []
-    if existing is not None and _owned(existing, tenant, owner) is None:
-        return []
-    first_thread = existing["thread_id"] if existing and existing["thread_id"] else thread_id
-    named = {
-        "id": attachment_id,
-        "tenant": tenant,
-        "owner": owner,
-        "declared_bytes": None,
-        "object_key": None,
-    }
-    tables.attachments[attachment_id] = {**named, **(existing or {}), "data": data, "thread_id": first_thread}
-    return [{"id": attachment_id}]
-
-
-def _delete_attachment(tables: Tables, attachment_id: str, tenant: str, owner: str) -> list[Row]:
-    if _owned(tables.attachments.get(attachment_id), tenant, owner) is not None:
-        del tables.attachments[attachment_id]
-    return []
-
-
 STATEMENTS: Final[Mapping[str, Statement]] = {
-    sql.LOAD_THREAD: _load_thread,
+    sql.LOAD_THREAD: load_thread,
     sql.SAVE_THREAD: _save_thread,
     sql.THREADS_ASC: _threads("asc"),
     sql.THREADS_DESC: _threads("desc"),
     sql.THREADS_ASC_AFTER: _threads("asc"),
     sql.THREADS_DESC_AFTER: _threads("desc"),
-    sql.LOCK_THREAD: _lock_thread,
+    sql.LOCK_THREAD: lock_thread,
     sql.DELETE_THREAD: _delete_thread,
     sql.WRITE_ITEM: _write_item,
     sql.LOAD_ITEM: _load_item,
@@ -363,13 +271,4 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     sql.DELETE_ITEM: _delete_item,
     sql.DELETE_NEWER: _delete_newer,
     sql.MOVE_TO_END: _move_to_end,
-    sql.LOAD_ATTACHMENT: _load_attachment,
-    sql.SAVE_ATTACHMENT: _save_attachment,
-    sql.IS_SENT: _load_attachment,
-    sql.DELETE_ATTACHMENT: _delete_attachment,
-    undo.DELETE_ADDED: _delete_added,
-    undo.DELETE_CHANGED: _delete_changed,
-    undo.PUT_BACK_ITEMS: _put_back_items,
-    undo.TAKE_FIELDS: _take_fields,
-    undo.PUT_BACK_THREAD: _put_back_thread,
 }

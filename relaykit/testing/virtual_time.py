@@ -1,4 +1,4 @@
-"""Time that nobody waits for: while nothing but timers can go on, the loop's clock jumps to the next of them."""
+"""Time that no test waits for: while nothing but timers can go on, the loop's clock jumps to the next of them."""
 
 from __future__ import annotations
 

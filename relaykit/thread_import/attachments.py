@@ -24,7 +24,7 @@ Replaced = Mapping[str, Attachment]
 
 _OURS: Final = re.compile(r"atc_[0-9a-f]{32}", re.ASCII)
 """An id of the form that our store gives: links to previews are renewed for no other."""
-# The row is nobody's message's yet: one that no thread takes is swept like an upload that was never sent.
+# The row belongs to no message yet: one that no thread takes is swept like an upload that was never sent.
 REGISTER: Final = """
 INSERT INTO attachments (id, tenant, owner, data, declared_bytes) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (id) DO UPDATE SET data = excluded.data, declared_bytes = excluded.declared_bytes

@@ -102,7 +102,7 @@ async def _run(
                 raise
             except Exception as error:
                 report.failed += 1
-                _say(f"{name}: {_told(error)}")
+                _say(f"{name}: {_describe_error(error)}")
     for line in report.lines(dry_run=dry_run):
         print(line)
     return 0 if report.is_well else FAILED
@@ -128,7 +128,7 @@ async def _bring_all(
                     raise
                 except Exception as error:
                     report.failed += 1
-                    _say(f"{who}, thread {thread.id!r}: {_told(error)}")
+                    _say(f"{who}, thread {thread.id!r}: {_describe_error(error)}")
                 else:
                     report.outcomes[outcome] += 1
                     report.items += items
@@ -139,10 +139,10 @@ async def _bring_all(
         raise
     except Exception as error:
         report.failed += 1
-        _say(f"{who}: the threads cannot be read: {_told(error)}")
+        _say(f"{who}: the threads cannot be read: {_describe_error(error)}")
 
 
-def _told(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """One line. An error of ours has its own words; of anything else the type and the place."""
     if isinstance(error, RelaykitError):
         return f"{error.code}: {error.message}"

@@ -1,4 +1,8 @@
-"""Domain errors. Each has a stable code, documented in docs/protocol.md; none knows of HTTP."""
+"""Domain errors. Each has a stable code, documented in docs/protocol.md; none knows of HTTP.
+
+`requests` has those of what a client sent, `limits` those of how much, `process` those of what is away or failed. A
+class's docstring is its message. Imports nothing.
+"""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class AuthenticationTimeout(RelaykitError):
 
 
 class AuthenticationFailed(RelaykitError):
-    """The site's AUTHENTICATE failed, so that nobody knows who is calling."""
+    """The site's AUTHENTICATE failed, so that it is not known who is calling."""
 
     code = "authentication_failed"
 

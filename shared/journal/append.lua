@@ -14,12 +14,11 @@
 --   'fenced'  a newer attempt has written: nothing was appended
 --   'ended'   the journal has its end entry: nothing was appended
 --   'empty'   an attempt start, or an end whose seq is 0, found no journal: nothing was appended
--- What stands at KEYS[2] and is no stream costs the note alone.
--- An end seals the stream: Redis itself refuses whatever comes after it, and what a newer attempt has gone before.
--- The start of a later attempt says 'lost' where the journal does not begin with admission's first entry, or does not
--- hold the beginning of the attempt that wrote last: what was shown before cannot all be taken back then. Where attempts
--- before that one are not whole, its own start says so. Else it says the id of the entry before it: who has been shown a
--- later one was shown what a failover of Redis has lost.
+-- What stands at KEYS[2] and is no stream costs the note alone. An end seals the stream: Redis itself refuses whatever
+-- comes after it, and what a newer attempt has gone before. The start of a later attempt says 'lost' where the journal
+-- does not begin with admission's first entry, or does not hold the beginning of the attempt that wrote last: what was
+-- shown before cannot all be taken back then. Where attempts before that one are not whole, its own start says so. Else
+-- it says the id of the entry before it: who has been shown a later one was shown what a failover of Redis has lost.
 local function note(seq)
   redis.pcall('XADD', KEYS[2], 'MAXLEN', '~', 4000, '*', 'c', ARGV[1] .. '-' .. seq)
   redis.pcall('PEXPIRE', KEYS[2], ARGV[4])

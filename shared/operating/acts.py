@@ -13,9 +13,9 @@ from typing import Final
 from relaykit.shared.errors import RunNotFound
 from relaykit.shared.journal import Journals
 from relaykit.shared.metrics import count_ended
+from relaykit.shared.operating.act_errors import ActRefused, WorkerNotFound
 from relaykit.shared.operating.audit import Audit
 from relaykit.shared.operating.operator_queue import OPERATOR, OperatorQueue
-from relaykit.shared.operating.refused import ActRefused, WorkerNotFound
 from relaykit.shared.operating.run_details import RunReader
 from relaykit.shared.postgres import locks
 from relaykit.shared.postgres.database import Database

@@ -30,7 +30,7 @@ class DatabaseState:
     max_connections: int
     """Of the whole server."""
     sessions: int
-    """Of this database, whoever's they are."""
+    """Of this database, those of other programs too."""
     active: int
     wait_for_locks: int
     """Of the active ones, those that wait for what another session holds."""

@@ -20,8 +20,8 @@ from relaykit.shared.attachments.objects import AttachmentObjects
 from relaykit.shared.errors import QueueUnavailable, RelaykitError, StorageUnavailable
 from relaykit.shared.gone_runs import GoneRuns
 from relaykit.shared.journal import Journals
+from relaykit.shared.operating.act_errors import RunHeld
 from relaykit.shared.operating.audit import Audit
-from relaykit.shared.operating.refused import RunHeld
 from relaykit.shared.operating.thread_reading import ThreadReader
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres import locks
@@ -171,9 +171,9 @@ class Erasure:
             try:
                 yield
             except RelaykitError as error:
-                act.outcome = f"in part ({told(erased)}): {error.code}" if +erased else None
+                act.outcome = f"in part ({describe_counts(erased)}): {error.code}" if +erased else None
                 raise
-            act.outcome = told(erased)
+            act.outcome = describe_counts(erased)
 
     async def _thread(self, owner: Owner, thread_id: str, erased: Erased) -> None:
         """Adds to `erased` what has gone."""
@@ -203,7 +203,7 @@ class Erasure:
         await self._erase_journals(run_ids, erased)
 
     async def _runs(self, owner: Owner, erased: Erased) -> None:
-        """Those of threads that are no rows of ours. A row that somebody holds is left to the workers."""
+        """Those of threads that are no rows of ours. A row that another transaction holds is left to the workers."""
         after: tuple[datetime | None, str] = (None, "")
         while True:
             await self._end(END_OF_USER, *owner)
@@ -262,7 +262,9 @@ class Erasure:
         if held := await self.gone_runs.held(run_ids):
             async with self.database.connection() as connection:
                 rows = await connection.fetch(CANCELLED, *owner, held)
-            for row in rows:  # an erasure that failed may have ended them, and told nobody
+            for (
+                row
+            ) in rows:  # an erasure may have failed after it ended them and before it told their clients
                 await self._tell(run_of(row))
         while held := await self.gone_runs.held(run_ids):
             if time.monotonic() > ends_at:
@@ -291,7 +293,7 @@ class Erasure:
             return [row["id"] for row in await connection.fetch(statement, *parameters)]
 
 
-def told(erased: Counter[str]) -> str:
+def describe_counts(erased: Counter[str]) -> str:
     """One line: the kinds of which there was something."""
     return (
         ", ".join(f"{erased[kind]} {kind.replace('_', ' ')}" for kind in KINDS if erased[kind]) or "nothing"

@@ -10,6 +10,7 @@ from arq.constants import expires_extra_ms
 from relaykit.shared.queue.fair_order import FAIR, FAIR_TTL_MS
 from relaykit.shared.queue.fair_share import Flow
 from relaykit.shared.queue.job_queue import JobQueue
+from relaykit.shared.queue.lease_token import process_of
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, redis_errors
 from relaykit.shared.redis.scripts import script
@@ -48,7 +49,7 @@ class OperatorQueue(JobQueue):
                     FAIR_TTL_MS,
                 ],
             )
-        return done.decode(), token.decode(errors="replace").rpartition(":")[0]
+        return done.decode(), process_of(token.decode(errors="replace"))
 
     async def signal_drain(self, worker_id: str) -> None:
         """Asks the worker to drain. One that does not hear it is none of this release, or stands still."""

@@ -1,5 +1,6 @@
--- Makes a run due now. One that a worker holds stays with it, or its lease is taken away: it is due again when the lease
--- that stands in its place has ended, by which time the worker has found that its own is lost, and claims it no more.
+-- Makes a run due now. One that a worker holds stays with it, or its lease is taken away: it is due again when the
+-- lease that stands in its place has ended, by which time the worker has found that its own is lost, and claims it no
+-- more.
 --
 -- KEYS[1] queue   KEYS[2] lease   KEYS[3] job   KEYS[4] bell   KEYS[5] prefix of the fair order
 -- ARGV[1] job id   ARGV[2] job message   ARGV[3] message's time to live, ms   ARGV[4] bell's time to live, s

@@ -11,8 +11,8 @@ from relaykit.shared.operating.audit import NotedAct
 from relaykit.shared.operating.database_figures import DatabaseState
 from relaykit.shared.operating.queue_figures import CallerLoad, QueueState
 from relaykit.shared.operating.run_details import RunContent, RunDetails, ShownEvent
+from relaykit.shared.operating.run_holders import JobState, RunHolder
 from relaykit.shared.operating.run_lists import EndCount, ListedRun
-from relaykit.shared.operating.run_places import JobState, RunPlace
 from relaykit.shared.owner import Owner
 from relaykit.shared.queue.worker_registry import SilentWorker, WorkerState
 from relaykit.shared.version import VERSION
@@ -70,9 +70,9 @@ def overview(
     return {"version": VERSION, **services, **known}
 
 
-def listed(run: ListedRun, place: RunPlace | None) -> Json:
+def listed(run: ListedRun, holder: RunHolder | None) -> Json:
     """A run in a list, with the worker that has it."""
-    return {**jsonable(run), "worker": jsonable(place)}
+    return {**jsonable(run), "worker": jsonable(holder)}
 
 
 def shown(

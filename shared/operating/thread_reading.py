@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from relaykit.shared.errors import ThreadNotFound
-from relaykit.shared.operating.refused import ActRefused
+from relaykit.shared.operating.act_errors import ActRefused
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
 

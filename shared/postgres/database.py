@@ -251,12 +251,12 @@ class Database:
 
 
 def _count_refused(error: DatabaseUnavailable, pool: Pool) -> None:
-    """Counts a caller that got no connection; where others hold them all, that is no failure of the server's."""
+    """Counts a task that got no connection; where others hold them all, that is no failure of the server's."""
     is_busy = isinstance(error.__cause__, TimeoutError) and pool.open_count > 0
     count_failure(DATABASE_FAILURES, NONE_FREE if is_busy else cause_of(error))
     if is_busy:
         log.warning(
-            "no connection to PostgreSQL became free in time: the caller gets an error",
+            "no connection to PostgreSQL became free in time: the request or step gets an error",
             action="database_none_free",
             used=pool.used_count,
             waiting=pool.waiting_count,

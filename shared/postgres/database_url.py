@@ -204,8 +204,8 @@ def _number(name: str, value: str) -> int:
 def _verify_instead_of_binding(tls: dict[str, str], hosts: tuple[str, ...]) -> str:
     """Has the server's certificate verified, and returns the words for it.
 
-    asyncpg cannot bind the password's exchange to the TLS connection, which would show that nobody sits in between. A
-    certificate that is verified shows that too.
+    asyncpg cannot bind the password's exchange to the TLS connection, which would show that no third party sits in
+    between. A certificate that is verified shows that too.
     """
     mode = tls.get("sslmode", "prefer")
     if mode == "disable" or any(host.startswith("/") for host in hosts):

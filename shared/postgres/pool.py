@@ -199,7 +199,7 @@ class Pool:
         sqlstate = getattr(error, "sqlstate", None)
         count_failure(DATABASE_FAILURES, cause_of(error))
         log.warning(
-            "a further connection to PostgreSQL was refused: callers wait for the open ones",
+            "a further connection to PostgreSQL was refused: tasks wait for the open ones",
             action="database_growth_refused",
             open=len(self._open),
             sqlstate=sqlstate,

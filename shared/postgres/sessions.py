@@ -127,7 +127,7 @@ class Opener:
         return connection
 
     async def cold(self) -> asyncpg.Connection:
-        """A connection that has asked for no table: it is had also while somebody else holds one locked."""
+        """A connection that has asked for no table: it is had also while another session holds one locked."""
         connection = await self.plain()
         try:
             await connection.execute(SESSION)

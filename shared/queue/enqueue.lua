@@ -1,5 +1,5 @@
--- Makes a run due now, in the fair order, in the place that its request has taken, and rings the bell. Safe to repeat: a
--- job that is there is left as it is.
+-- Makes a run due now, in the fair order, in the place that its request has taken, and rings the bell. Safe to repeat:
+-- a job that is there is left as it is.
 --
 -- KEYS[1] queue   KEYS[2] job   KEYS[3] bell   KEYS[4] prefix of the fair order
 -- ARGV[1] job id   ARGV[2] job message   ARGV[3] message's time to live, ms   ARGV[4] bell's time to live, s

@@ -1,7 +1,7 @@
--- The fair order of the jobs that are due: start-time fair queueing on two levels (Goyal, Vin and Cheng, "Start-time Fair
--- Queueing", SIGCOMM 1996). Tenants share the slots by their weights; callers share those of their tenant by theirs.
--- This text stands in front of each script that uses it: KEYS ends with the prefix of its keys, ARGV with their time to
--- live in ms.
+-- The fair order of the jobs that are due: start-time fair queueing on two levels (Goyal, Vin and Cheng, "Start-time
+-- Fair Queueing", SIGCOMM 1996). Tenants share the slots by their weights; callers share those of their tenant by
+-- theirs. This text stands in front of each script that uses it: KEYS ends with the prefix of its keys, ARGV with their
+-- time to live in ms.
 --
 -- A flow is a tenant or a caller. Its path is '<tenant>' or '<tenant>:<caller>'; the root's path is ''.
 --   flow:<path>   hash: weight; clock, the start tag of the child that was served last; queued, running: counts
@@ -13,7 +13,8 @@
 -- Beside the order stands who executes what, so that a loss can be told from a worker's own release:
 --   holders         hash: the process that holds each claimed run
 --   held:<process>  sorted set: the runs that a process holds; of a lost process those that it held when it was lost
---   losses          hash: how the last attempt of a run was lost: '<company> <times> <process>'. Company is how many runs
+--   losses          hash: how the last attempt of a run was lost: '<company> <times> <process>'. Company is how many
+--                   runs
 --                   its process held, this one among them; 1 is a loss by the run's own fault, 0 one that was not the
 --                   run's: the process gave it up. Times is how often it was lost. The process is empty where it named
 --                   the run as its fault itself.

@@ -1,4 +1,4 @@
-"""Whose turn it is: the flow that a run belongs to, and its weight."""
+"""The flow that a run belongs to, and its weight."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class RedisCheck:
         try:
             async with asyncio.timeout(FREE_SECONDS):
                 waits = False
-                while not await self._asked():
+                while not await self._ask_redis():
                     if not waits:
                         log.warning(
                             "another database's processes use the same keys: the start waits for their end",
@@ -62,7 +62,7 @@ class RedisCheck:
 
     async def renew(self) -> None:
         """Notes that the keys are this deployment's; a note of another's is logged once. Raises QueueUnavailable."""
-        is_ours = await retry_briefly(self._asked)
+        is_ours = await retry_briefly(self._ask_redis)
         if not is_ours and not self._warned:
             log.error(
                 "another database's processes use the same keys: set DEPLOYMENT",
@@ -70,7 +70,7 @@ class RedisCheck:
             )
         self._warned = not is_ours
 
-    async def _asked(self) -> bool:
+    async def _ask_redis(self) -> bool:
         with redis_errors():
             return bool(
                 await self._check(

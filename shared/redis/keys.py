@@ -58,7 +58,7 @@ WORKER_SEEN_SECONDS = 900
 QUEUE_STATE = "relaykit:queue-state"
 """What an API has found of queue and workers, JSON, for all APIs: it is asked once, however many they are."""
 
-QUEUE_STATE_TURN = "relaykit:queue-state-turn"
+QUEUE_STATE_ASKING = "relaykit:queue-state-turn"
 """Held by the API that asks, until the next may."""
 
 RATE_PREFIX = "relaykit:rate:"
@@ -71,7 +71,7 @@ FAIR_PREFIX = "relaykit:fair:"
 """The fair order of the due jobs; shared/queue/fair.lua lists its keys. Digests stand for tenants and callers."""
 
 FAIR_TTL_SECONDS = 86_400
-"""Counts from the last use of a key. The reaper gives jobs that have waited longer a place again."""
+"""Counts from the last use of a key. The reaper gives jobs that have waited longer a position again."""
 
 BYTES_PREFIX = "relaykit:bytes:"
 """A caller's bytes: the theoretical arrival time (TAT) of its next byte, in ms. Lives until then."""
@@ -87,7 +87,7 @@ DATABASE = "relaykit:database"
 same keys, reads it when it starts."""
 
 DATABASE_TTL_SECONDS = 15
-"""Counts from the last turn of a reaper, or the last look at an API's readiness: three turns may fail."""
+"""Counts from the reaper's last round, or the last look at an API's readiness: three rounds may fail."""
 
 RUN_PREFIX = "run_"
 """How a run's id begins. An id on the queue that does not is another application's job."""

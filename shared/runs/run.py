@@ -75,7 +75,7 @@ class Beginning:
     cause: str
     """`first`; `handed_back` by the worker that had the run; `lost`, that worker is gone."""
     due_seconds: float | None
-    """For how long the run had been due; None after a loss, where nobody knows."""
+    """For how long the run had been due; None after a loss, where it is not known."""
     age_seconds: float
     """For how long it had been accepted."""
     started_seconds: float = 0.0

@@ -43,7 +43,7 @@ def loading(label: str) -> Iterator[None]:
     except StartsTask as error:
         raise ServerLoadError(f"{label}: it starts tasks: {TOO_EARLY}") from error
     except BaseException as error:
-        raise ServerLoadError(f"{label}: {told(error)}") from error
+        raise ServerLoadError(f"{label}: {describe_error(error)}") from error
 
 
 def load_attribute(variable: str, name: str) -> Any:
@@ -61,11 +61,11 @@ def load_attribute(variable: str, name: str) -> Any:
     except ServerLoadError:
         raise
     except BaseException as error:
-        raise ServerLoadError(f"{variable}={name}: {told(error)}") from error
+        raise ServerLoadError(f"{variable}={name}: {describe_error(error)}") from error
     return found
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What a line says of an exception out of the user's code: its type and its place.
 
     Its text may hold a secret, such as the password in an address. Python's own words about a module that is absent or

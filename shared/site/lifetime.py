@@ -19,7 +19,7 @@ from relaykit.shared.errors import ServerLoadError
 from relaykit.shared.log import failure
 from relaykit.shared.process.end import final_status, note_failure
 from relaykit.shared.process.exit import end_now
-from relaykit.shared.site.attributes import site_place, told
+from relaykit.shared.site.attributes import describe_error, site_place
 
 LEAVE_SECONDS: Final = 5.0
 """How long the site's code may take to leave, before the process ends without it."""
@@ -47,7 +47,7 @@ def in_words_of(label: str) -> Iterator[None]:
         if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
             place = site_place(traceback.extract_tb(error.__traceback__))
             raise ServerLoadError(f"{label}: is not ready after LIFESPAN_SECONDS{_at(place)}") from error
-        raise ServerLoadError(f"{label}: {told(error)}") from error
+        raise ServerLoadError(f"{label}: {describe_error(error)}") from error
 
 
 class Lifetime(Generic[T]):
@@ -83,7 +83,9 @@ class Lifetime(Generic[T]):
             self._task.add_done_callback(self._end_process_if_left)
             return self._entered.result()
         if (error := _error_of(self._task)) is not None:
-            raise error if isinstance(error, ServerLoadError) else ServerLoadError(told(error)) from error
+            raise (
+                error if isinstance(error, ServerLoadError) else ServerLoadError(describe_error(error))
+            ) from error
         raise ServerLoadError(
             "the site's code is not ready after LIFESPAN_SECONDS: it swallows its cancellation"
         )

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from chatkit.server import ChatKitServer
 
+from relaykit.shared.attachments.store import ObjectAttachmentStore
 from relaykit.shared.errors import ContextTimeout
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.site.authentication import Authenticate
@@ -45,12 +46,16 @@ class UserServer:
     """Where the server's code runs; None in a worker, where all runs on one loop."""
     our_store: PostgresStore | None = field(init=False)
     """The server's store where it is ours; None for a foreign one."""
+    our_attachments: ObjectAttachmentStore | None = field(init=False)
+    """The server's attachment store where it is ours, a subclass of the site's too."""
     extras: StoreExtras = field(init=False)
     """What either kind of store can do beyond the SDK's `Store`."""
 
     def __post_init__(self) -> None:
-        """Decides once, where the server is loaded, whether the store is ours."""
-        store = self.server.store
+        """Decides once, where the server is loaded, whether the stores are ours."""
+        store, attachments = self.server.store, self.server.attachment_store
+        is_ours = isinstance(attachments, ObjectAttachmentStore)
+        object.__setattr__(self, "our_attachments", attachments if is_ours else None)
         ours = store if isinstance(store, PostgresStore) else None
         object.__setattr__(self, "our_store", ours)
         object.__setattr__(self, "extras", ours or ForeignStoreExtras(self.server))

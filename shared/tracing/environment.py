@@ -45,7 +45,7 @@ def captures_content(environ: Mapping[str, str]) -> bool:
 
 
 def _check(environ: Mapping[str, str]) -> None:
-    """The SDK takes a default in the place of what it does not know, and writes a warning that nobody reads."""
+    """The SDK takes a default in the place of what it does not know, and writes a warning that is easily missed."""
     for name in (TRACES_ENDPOINT, ENDPOINT):
         url = environ.get(name, "").strip()
         if url and not _is_http(url):

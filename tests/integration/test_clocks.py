@@ -13,8 +13,8 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from relaykit.shared.operating import clocks
-from relaykit.shared.operating.clocks import POSTGRESQL, REDIS, Clocks
+from relaykit.shared import clocks
+from relaykit.shared.clocks import POSTGRESQL, REDIS, Clocks
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis.client import open_redis
 from tests.integration.persistence import settings_for

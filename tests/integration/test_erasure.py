@@ -20,11 +20,11 @@ from chatkit.store import NotFoundError
 from prometheus_client import REGISTRY
 from psycopg import sql
 
-from relaykit.operator_commands.services import Services, opened_services
+from relaykit.operator_commands.services import OperatorServices, opened_services
 from relaykit.shared.errors import QueueUnavailable, StorageUnavailable
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.operating import erasure as erasure_module
-from relaykit.shared.operating.refused import RunHeld
+from relaykit.shared.operating.act_errors import RunHeld
 from relaykit.shared.owner import Owner
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
@@ -73,7 +73,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest_asyncio.fixture
-async def services(kept: Settings) -> AsyncIterator[Services]:
+async def services(kept: Settings) -> AsyncIterator[OperatorServices]:
     async with opened_services(kept) as opened:
         opened.need()
         yield opened
@@ -193,7 +193,7 @@ async def test_a_thread_is_erased_and_an_attachment_that_another_shows_stays(
 
 
 async def test_what_a_failure_left_is_erased_when_it_is_done_again(
-    kept: Settings, services: Services, monkeypatch: pytest.MonkeyPatch
+    kept: Settings, services: OperatorServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At each of the three services: rows first, then journals, then bytes."""
     async with running(kept, ScriptedAnswers) as system:
@@ -225,7 +225,7 @@ async def test_what_a_failure_left_is_erased_when_it_is_done_again(
 
 
 async def test_what_a_worker_writes_of_an_erased_run_brings_nothing_back(
-    kept: Settings, services: Services
+    kept: Settings, services: OperatorServices
 ) -> None:
     """One that slept through its lease, and through the erasure: there is no row left that could refuse it."""
     async with running(kept, ScriptedAnswers) as system:
@@ -244,7 +244,7 @@ async def test_what_a_worker_writes_of_an_erased_run_brings_nothing_back(
 
 
 async def test_a_worker_is_told_by_the_erasure_that_is_done_again(
-    kept: Settings, services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: Settings, services: OperatorServices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis failed when the run's row had been ended: nobody would stop the worker, which holds the run."""
     script = Script(deltas=6, gate=str(tmp_path / "gate"), holds=[3])
@@ -266,7 +266,7 @@ async def test_a_worker_is_told_by_the_erasure_that_is_done_again(
 
 
 async def test_a_row_that_somebody_holds_is_counted_once_and_left_to_the_workers(
-    kept: Settings, services: Services, redis: Redis
+    kept: Settings, services: OperatorServices, redis: Redis
 ) -> None:
     """Of a thread that is in a store of the site's own."""
     async with running(kept, ScriptedAnswers) as system:
@@ -287,7 +287,7 @@ async def test_a_row_that_somebody_holds_is_counted_once_and_left_to_the_workers
 
 
 async def test_a_run_that_a_worker_holds_keeps_its_row_until_it_lets_go(
-    kept: Settings, services: Services, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    kept: Settings, services: OperatorServices, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The row is what refuses the worker's writes: without it a save would bring the thread back."""
     monkeypatch.setattr(erasure_module, "HELD_LEASES", 0.5)
@@ -524,7 +524,7 @@ async def test_an_object_store_that_refuses_one_key_keeps_nothing_else(
 
 
 async def test_a_journal_that_cannot_be_erased_keeps_nothing_else(
-    kept: Settings, services: Services, redis: Redis
+    kept: Settings, services: OperatorServices, redis: Redis
 ) -> None:
     """Of the first of a user's threads, whose only run it is: the others go, and so do their journals and bytes."""
     async with running(kept, ScriptedAnswers) as system:
@@ -547,7 +547,7 @@ async def test_a_journal_that_cannot_be_erased_keeps_nothing_else(
 
 
 async def test_journals_that_cannot_be_erased_keep_an_erasure_from_none_behind_them(
-    kept: Settings, services: Services, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    kept: Settings, services: OperatorServices, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that earlier erasures have left, a page of which is refused. No worker is there that would put them off."""
     async with running(kept, ScriptedAnswers) as system:
@@ -575,7 +575,7 @@ async def test_journals_that_cannot_be_erased_keep_an_erasure_from_none_behind_t
 
 
 async def test_an_object_store_that_refuses_all_at_once_is_asked_for_each(
-    kept: Settings, services: Services
+    kept: Settings, services: OperatorServices
 ) -> None:
     """What it refuses says nothing of the others."""
     async with running(kept, ScriptedAnswers, workers=0) as system:

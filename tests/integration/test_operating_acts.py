@@ -13,10 +13,10 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from relaykit.operator_commands.services import Services, opened_services
+from relaykit.operator_commands.services import OperatorServices, opened_services
 from relaykit.shared.errors import QueueUnavailable, RunNotFound
 from relaykit.shared.journal import START
-from relaykit.shared.operating.refused import ActRefused, WorkerNotFound
+from relaykit.shared.operating.act_errors import ActRefused, WorkerNotFound
 from relaykit.shared.queue.worker_registry import WorkerRegistry, WorkerState
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
@@ -37,7 +37,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 
 
 @pytest_asyncio.fixture
-async def services(settings: Settings) -> AsyncIterator[Services]:
+async def services(settings: Settings) -> AsyncIterator[OperatorServices]:
     async with opened_services(settings) as opened:
         opened.need()
         yield opened
@@ -54,12 +54,12 @@ async def accepted(caller: Any, script: Script) -> str:
         return str(response.headers["x-run-id"])
 
 
-async def outcomes(services: Services) -> list[tuple[str, str | None]]:
+async def outcomes(services: OperatorServices) -> list[tuple[str, str | None]]:
     return [(act.act, act.outcome) for act in reversed(await services.audit.newest(100))]
 
 
 async def test_two_operators_stop_a_run_at_once_and_one_of_them_has_done_it(
-    settings: Settings, services: Services
+    settings: Settings, services: OperatorServices
 ) -> None:
     async with running(settings, ScriptedAnswers, workers=0) as system, opened_services(settings) as other:
         run_id = await accepted(await system.caller(), Script())
@@ -71,7 +71,7 @@ async def test_two_operators_stop_a_run_at_once_and_one_of_them_has_done_it(
 
 
 async def test_a_run_that_is_stopped_while_workers_claim_it_ends_once(
-    settings: Settings, services: Services
+    settings: Settings, services: OperatorServices
 ) -> None:
     """Whoever comes first to the row: it ends as cancelled or as completed, and its stream says the same."""
     async with running(settings, ScriptedAnswers) as system:
@@ -86,7 +86,7 @@ async def test_a_run_that_is_stopped_while_workers_claim_it_ends_once(
 
 
 async def test_a_run_that_was_handed_back_is_ended_by_the_next_worker(
-    settings: Settings, services: Services, tmp_path: Path
+    settings: Settings, services: OperatorServices, tmp_path: Path
 ) -> None:
     short = settings.model_copy(update={"drain_seconds": 0.1})
     async with running(short, ScriptedAnswers, workers=0) as system:
@@ -101,16 +101,16 @@ async def test_a_run_that_was_handed_back_is_ended_by_the_next_worker(
 
 
 async def test_a_queued_run_without_a_job_is_taken_at_once(
-    settings: Settings, services: Services, redis: Redis
+    settings: Settings, services: OperatorServices, redis: Redis
 ) -> None:
     """As after a Redis that was emptied. No reaper works here: the worker that takes it comes after."""
     async with running(settings, ScriptedAnswers, workers=0) as system:
         run_id = await accepted(await system.caller(), Script())
         await redis.flushdb()
-        assert not (await services.places.job(run_id)).has_job
+        assert not (await services.holders.job(run_id)).has_job
         assert await services.acts.requeue(run_id, BY) == "queued: it had no job"
         assert await services.acts.requeue(run_id, BY) == "its job is due now"
-        job = await services.places.job(run_id)
+        job = await services.holders.job(run_id)
         assert (job.has_job, job.due_seconds) == (True, None)
         flows = await redis.hgetall(keys.FAIR_PREFIX + "flow:" + await _tenant(redis))
         assert flows[b"queued"] == b"1"
@@ -128,7 +128,7 @@ async def _tenant(redis: Redis) -> str:
 
 
 async def test_a_run_whose_worker_was_lost_is_due_now_and_before_its_lease_would_end(
-    settings: Settings, services: Services, redis: Redis
+    settings: Settings, services: OperatorServices, redis: Redis
 ) -> None:
     async with running(settings, ScriptedAnswers, workers=0) as system:
         run_id = await accepted(await system.caller(), Script())
@@ -139,7 +139,7 @@ async def test_a_run_whose_worker_was_lost_is_due_now_and_before_its_lease_would
         seconds, _ = await redis.time()
         await redis.zadd(keys.QUEUE, {run_id: (seconds + 600) * 1000})
         assert await services.acts.requeue(run_id, BY) == "its job is due now"
-        job = await services.places.job(run_id)
+        job = await services.holders.job(run_id)
         assert job.due_seconds is not None
         assert job.due_seconds <= 0
         assert job.place is not None
@@ -147,7 +147,7 @@ async def test_a_run_whose_worker_was_lost_is_due_now_and_before_its_lease_would
 
 
 async def test_a_run_is_taken_from_a_frozen_worker_and_what_that_writes_is_refused(
-    settings: Settings, services: Services, redis: Redis, tmp_path: Path
+    settings: Settings, services: OperatorServices, redis: Redis, tmp_path: Path
 ) -> None:
     """The frozen worker is a process that is stopped, and goes on later: its attempt shows nothing more."""
     quick = settings.model_copy(update={"lease_seconds": 3, "chatkit_server": SERVER})
@@ -184,7 +184,7 @@ async def test_a_run_is_taken_from_a_frozen_worker_and_what_that_writes_is_refus
 
 
 async def test_a_lease_that_was_taken_away_is_not_renewed_by_a_worker_that_lives(
-    settings: Settings, services: Services, tmp_path: Path
+    settings: Settings, services: OperatorServices, tmp_path: Path
 ) -> None:
     """Its heartbeat would take a lease again that is merely gone. The run goes to a worker all the same, once."""
     quick = settings.model_copy(update={"lease_seconds": 2})
@@ -199,7 +199,7 @@ async def test_a_lease_that_was_taken_away_is_not_renewed_by_a_worker_that_lives
 
 
 async def test_what_waits_has_ended_or_is_not_there_is_not_requeued(
-    settings: Settings, services: Services
+    settings: Settings, services: OperatorServices
 ) -> None:
     async with running(settings, ScriptedAnswers, workers=0) as system:
         run_id = await accepted(await system.caller(), Script())
@@ -232,7 +232,7 @@ async def test_a_process_that_is_drained_ends_as_after_a_signal(
 
 
 async def test_a_worker_that_does_not_answer_is_said_and_noted(
-    settings: Settings, services: Services, redis: Redis
+    settings: Settings, services: OperatorServices, redis: Redis
 ) -> None:
     """It stands still, or is of the release before, to which the signal is the id of a run that it does not have."""
     quick = settings.model_copy(update={"lease_seconds": 1})
@@ -246,7 +246,7 @@ async def test_a_worker_that_does_not_answer_is_said_and_noted(
 
 
 async def test_an_act_that_fails_is_noted_as_not_done(
-    settings: Settings, services: Services, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, services: OperatorServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(settings, ScriptedAnswers, workers=0) as system:
         run_id = await accepted(await system.caller(), Script())
@@ -261,7 +261,7 @@ async def test_an_act_that_fails_is_noted_as_not_done(
 
 
 async def test_what_somebody_else_wrote_into_a_journal_is_shown_as_unreadable(
-    settings: Settings, services: Services, redis: Redis
+    settings: Settings, services: OperatorServices, redis: Redis
 ) -> None:
     async with running(settings, ScriptedAnswers, workers=0) as system:
         run_id = await accepted(await system.caller(), Script())

@@ -27,10 +27,10 @@ from relaykit.api.ops.console import Console
 from relaykit.api.ops.wiring import opened_console
 from relaykit.api.routes.ops_page import ops_page_router
 from relaykit.operator_commands.services import few_connections
+from relaykit.shared.clocks import Clocks
 from relaykit.shared.errors import Overloaded
 from relaykit.shared.journal import Cursor
 from relaykit.shared.journal.times import JournalTimes
-from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.database_figures import DatabaseFigures
 from relaykit.shared.operating.run_lists import RunFilter, RunLists
 from relaykit.shared.postgres.database import Database
@@ -109,7 +109,7 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine makes Redis no slower than this."""
     monkeypatch.setattr(console_module, "REDIS_SECONDS", WAIT_SECONDS)
-    monkeypatch.setattr(console_module, "TURN_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(console_module, "WAIT_SECONDS", WAIT_SECONDS)
 
 
 def token(settings: Settings, **claims: Any) -> str:
@@ -778,12 +778,12 @@ async def test_operators_wait_for_each_other_and_not_for_ever(
         assert opened is not None
         async with AsyncExitStack() as others:
             for _ in range(console_module.AT_ONCE):
-                await others.enter_async_context(opened.turn())
+                await others.enter_async_context(opened.limited_read())
             waiting = asyncio.create_task(_turn(opened))
             await asyncio.sleep(0)
             assert not waiting.done()
             with monkeypatch.context() as patched:
-                patched.setattr(console_module, "TURN_SECONDS", 0)
+                patched.setattr(console_module, "WAIT_SECONDS", 0)
                 with pytest.raises(Overloaded):
                     await _turn(opened)
         await waiting
@@ -828,7 +828,7 @@ async def test_what_costs_more_is_asked_for_less_often(
 
 
 async def _turn(opened: Console) -> None:
-    async with opened.turn():
+    async with opened.limited_read():
         pass
 
 

@@ -36,7 +36,7 @@ INFINITE = json.dumps(dict.fromkeys(QueueState.__slots__, math.inf))
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_watch, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(queue_watch, "TURN_SECONDS", 0.1)
+    monkeypatch.setattr(queue_watch, "ASKING_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ async def test_one_api_asks_for_all(settings: Settings, redis: Redis) -> None:
         slots=300,
         used=5,
     )
-    await redis.set(keys.QUEUE_STATE_TURN, "1", px=600_000)
+    await redis.set(keys.QUEUE_STATE_ASKING, "1", px=600_000)
     await redis.set(keys.QUEUE_STATE, json.dumps(asdict(found)), ex=600)
     async with running(settings, ScriptedAnswers, workers=0) as system:
         await wait_until("it is told", lambda: sample("due_runs") == 7)
@@ -149,7 +149,7 @@ async def test_one_api_asks_for_all(settings: Settings, redis: Redis) -> None:
 async def test_what_stands_there_and_is_no_state_is_told_as_nothing(
     settings: Settings, redis: Redis, text: str
 ) -> None:
-    await redis.set(keys.QUEUE_STATE_TURN, "1", px=600_000)
+    await redis.set(keys.QUEUE_STATE_ASKING, "1", px=600_000)
     await redis.set(keys.QUEUE_STATE, text, ex=600)
     async with running(settings, ScriptedAnswers, workers=0) as system:
         await wait_until("the gauges say that nobody knows", lambda: math.isnan(sample("due_runs")))

@@ -22,11 +22,11 @@ from relaykit.local.data_directory import data_directory
 from relaykit.local.redis_server import redis_server
 from relaykit.local.waiting import StopRequest
 from relaykit.operator_commands.services import opened_services
+from relaykit.shared.clocks import REDIS
 from relaykit.shared.journal import START
 from relaykit.shared.journal.times import JournalTimes
 from relaykit.shared.metrics import REDIS_FAILURES
-from relaykit.shared.operating.clocks import REDIS
-from relaykit.shared.operating.run_places import RunPlaces
+from relaykit.shared.operating.run_holders import RunHolders
 from relaykit.shared.owner import Owner
 from relaykit.shared.queue.fair_share import flow_of
 from relaykit.shared.redis import keys
@@ -194,11 +194,11 @@ async def operated(settings: Settings, alice: Caller) -> None:
         services.need()
         run_id = (await alice.stream(create(str(Script())))).run_id
         await services.figures.ask()
-        await services.places.of([run_id])
-        await services.places.job(run_id)
-        await services.places.followers(run_id)
+        await services.holders.of([run_id])
+        await services.holders.job(run_id)
+        await services.holders.followers(run_id)
         await services.reader.events(run_id, START, 10, content=False)
-        await services.places.attempts(run_id, 2)
+        await services.holders.attempts(run_id, 2)
         await services.figures.busiest(10)
         await services.clocks.look()
         assert services.clocks.offsets[REDIS] is not None
@@ -391,8 +391,8 @@ async def test_a_user_that_may_not_count_followers_is_asked_once_and_redis_is_no
         url = re.sub(r"//.*@", "//narrow:a-password-of-the-tests@", server_url)
         before = failures()
         async with open_redis(url, connections=1) as narrow:
-            places = RunPlaces(narrow)
-            assert [await places.followers("run_x") for _ in range(3)] == [None] * 3
+            holders = RunHolders(narrow)
+            assert [await holders.followers("run_x") for _ in range(3)] == [None] * 3
         assert failures() == before
         [entry] = await admin.execute_command("ACL", "LOG", "128")
         if not isinstance(entry, dict):

@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 
 from relaykit.shared.metrics import OTHER, Bounded
 from relaykit.shared.settings import Settings
-from relaykit.worker.execution import model_calls, tell_end
+from relaykit.worker.execution.telemetry import model_calls, tell_end
 from relaykit.worker.main import create_worker
 from relaykit.worker.metrics import MODEL_CALLS
 from tests.support.responses_endpoint import USAGE, responses_endpoint

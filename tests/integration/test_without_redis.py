@@ -32,7 +32,7 @@ from tests.support.system import Caller, create, free_port, message, running, wa
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue_watch, "LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(queue_watch, "TURN_SECONDS", 0.1)
+    monkeypatch.setattr(queue_watch, "ASKING_SECONDS", 0.1)
 
 
 @pytest.fixture

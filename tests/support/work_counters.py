@@ -14,7 +14,8 @@ import asyncpg
 import pytest
 
 from relaykit.api import redis_reach
-from relaykit.shared.operating import clocks, queue_figures
+from relaykit.shared import clocks
+from relaykit.shared.operating import queue_figures
 from relaykit.shared.postgres import sessions
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared.operating.clocks import clock_offset
+from relaykit.shared.clocks import clock_offset
 
 times = st.floats(0, 4e9)
 

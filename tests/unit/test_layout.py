@@ -16,8 +16,18 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SIDES = ("api", "worker", "shared")
 FILES = sorted(file for side in SIDES for file in (ROOT / side).rglob("*.py"))
+LINKED = ("api", "worker", "shared", "local", "examples")
+"""Folders of relaykit/ that are links to those of the top level."""
+OTHERS = sorted(
+    file
+    for folder in ("relaykit", "deploy/local")
+    for file in (ROOT / folder).rglob("*.py")
+    if file.relative_to(ROOT).parts[1] not in LINKED
+)
 SCRIPTS = sorted(file for side in SIDES for file in (ROOT / side).rglob("*.lua"))
 MAX_LINES = 300
+MAX_FUNCTION_LINES = 50
+MAX_COLUMNS = 120
 SELF_EXPLAINING_LINES = 10
 KEY_PARTS = ("arq:", "run:{", "relaykit:")
 
@@ -117,9 +127,30 @@ def test_the_test_before_this_one_would_see_it(tmp_path, line):
     assert len(json.loads(done.stdout)) >= 1
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_name)
+@pytest.mark.parametrize("file", [*FILES, *OTHERS], ids=module_name)
 def test_no_file_is_longer_than_one_concept(file):
     assert len(file.read_text().splitlines()) <= MAX_LINES
+
+
+def long_functions(tree: ast.Module) -> list[str]:
+    """Functions and methods of more lines than MAX_FUNCTION_LINES, those within them included."""
+    return [
+        f"{node.name}, line {node.lineno}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION_LINES
+    ]
+
+
+@pytest.mark.parametrize("file", [*FILES, *OTHERS], ids=module_name)
+def test_a_function_is_seen_at_a_glance(file):
+    assert long_functions(ast.parse(file.read_text())) == []
+
+
+def test_a_long_function_would_be_seen():
+    text = "class C:\n  async def f(self):\n" + "    pass\n" * (MAX_FUNCTION_LINES - 1)
+    assert long_functions(ast.parse(text)) == []
+    assert long_functions(ast.parse(text + "    pass\n")) == ["f, line 2"]
 
 
 def definitions(tree: ast.Module) -> Iterator[ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -189,6 +220,17 @@ def test_scripts_are_given_their_keys():
         assert not any(part in text for part in KEY_PARTS), script.name
         header = [line for line in text.splitlines() if line.startswith("--")]
         assert any("KEYS" in line for line in header), f"{script.name} says nothing of its keys"
+
+
+def test_scripts_are_no_wider_than_the_code():
+    """Those of Lua and of the console's page: no formatter breaks their comments and texts."""
+    wide = [
+        f"{file.relative_to(ROOT)}, line {number}"
+        for file in [*SCRIPTS, *sorted((ROOT / "api" / "ops" / "page").glob("*.js"))]
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if len(line) > MAX_COLUMNS
+    ]
+    assert wide == []
 
 
 def test_a_script_stands_beside_its_only_caller():

@@ -9,7 +9,7 @@ import pytest
 from relaykit.shared.errors import SettingsError
 from relaykit.shared.tracing.environment import asks_for_traces, captures_content
 from relaykit.shared.tracing.spans import carrier_in, span, trace_id_in
-from relaykit.worker.execution.model_spans import _messages
+from relaykit.worker.execution.telemetry.model_spans import _messages
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 

@@ -118,7 +118,7 @@ class ArqWorker(Worker):
             token = f"{self._name}:{self._claim_number}"
             claims = await self._queue.claim(free, self._settings.lease_seconds, token, self._limits)
             for claim in claims:
-                self._tell_loss(claim)
+                self._log_loss(claim)
                 earlier = self.tasks.get(claim.run_id)
                 self.claims[claim.run_id] = claim
                 task = self.tasks[claim.run_id] = self.loop.create_task(self._run(claim, earlier))
@@ -173,7 +173,7 @@ class ArqWorker(Worker):
             )
         return outcome
 
-    def _tell_loss(self, claim: Claim) -> None:
+    def _log_loss(self, claim: Claim) -> None:
         if claim.loss is not None:
             seconds = claim.lapsed_seconds + self._settings.lease_seconds
             log.info(

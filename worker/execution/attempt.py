@@ -23,9 +23,9 @@ from chatkit.types import (
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.runs.run import Run
 from relaykit.worker.execution.attempt_rows import AttemptRuns
-from relaykit.worker.execution.attempt_trace import AttemptTrace, begin_trace
-from relaykit.worker.execution.model_usage import ModelUsage
 from relaykit.worker.execution.stop import Stop
+from relaykit.worker.execution.telemetry.attempt_trace import AttemptTrace, begin_trace
+from relaykit.worker.execution.telemetry.model_usage import ModelUsage
 from relaykit.worker.leases.claims import Claim
 from relaykit.worker.publishing.journal_writer import JournalWriter
 

@@ -71,7 +71,7 @@ def _beginning(row: asyncpg.Record) -> Beginning:
 
 
 class AttemptRuns(Runs):
-    """What a worker does with the rows of runs that it has claimed, whoever owns them."""
+    """What a worker does with the rows of runs that it has claimed, of every owner."""
 
     async def start(self, run_id: str, *, uncounted: bool = False, by: UUID | None = None) -> Run | None:
         """Begins the next attempt; None where the run has ended. `uncounted`: a lost one does not count against it.

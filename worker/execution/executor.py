@@ -30,8 +30,7 @@ from relaykit.shared.tasks import end_tasks
 from relaykit.shared.token_box import TokenBox
 from relaykit.worker.execution.attempt import Attempt, failed_event
 from relaykit.worker.execution.attempt_rows import AttemptRuns
-from relaykit.worker.execution.described import described
-from relaykit.worker.execution.figures import Report
+from relaykit.worker.execution.attempts_left import allows_another, is_exhausted
 from relaykit.worker.execution.persist import persist
 from relaykit.worker.execution.prepare import prepare
 from relaykit.worker.execution.produce import produce
@@ -39,7 +38,9 @@ from relaykit.worker.execution.restore import admission_events, show_call
 from relaykit.worker.execution.rewind import news, read_shown, take_back
 from relaykit.worker.execution.server_events import Prepared
 from relaykit.worker.execution.stop import Stop
-from relaykit.worker.execution.tell_end import tell_end
+from relaykit.worker.execution.telemetry.figures import Report
+from relaykit.worker.execution.telemetry.log_fields import log_fields
+from relaykit.worker.execution.telemetry.tell_end import tell_end
 from relaykit.worker.execution.verdict import (
     EXHAUSTED,
     HANDED_BACK,
@@ -87,8 +88,8 @@ class Executor:
             if not await self._start(attempt, uncounted=uncounted):
                 return await self._complete_ended(attempt)
             with self._timed(attempt):
-                result = await self._answer(attempt)
-            verdict = decide(result, attempt.stopped, allows_another=self._allows_another(attempt))
+                result = await self._run_steps(attempt)
+            verdict = decide(result, attempt.stopped, allows_another=allows_another(attempt, self._settings))
             outcome = await self._settle(attempt, verdict)
             tell_end(attempt, outcome, verdict, self._report)
             return outcome
@@ -105,13 +106,13 @@ class Executor:
         for attempt in self.attempts.values():
             attempt.stop(Stop.DRAIN)
 
-    async def _answer(self, attempt: Attempt) -> Result:
+    async def _run_steps(self, attempt: Attempt) -> Result:
         """The steps between the row's start and its end. What they raise is a result too."""
         try:
             request = self._request(attempt)
             with acting_as(request):
                 refusal = await self._make_context(attempt, request)
-                if self._is_exhausted(attempt.run):
+                if is_exhausted(attempt.run, self._settings):
                     return await self._exhaust(attempt)
                 if refusal is not None:
                     return await self._refuse(attempt, refusal)
@@ -141,7 +142,7 @@ class Executor:
         run = await persist(attempt, lambda: self._runs.start(attempt.run_id, uncounted=uncounted, by=by))
         if run is None:
             return False
-        structlog.contextvars.bind_contextvars(attempt=run.attempt, **described(run))
+        structlog.contextvars.bind_contextvars(attempt=run.attempt, **log_fields(run))
         log.info("an attempt begins", action="attempt_start", kind=run.kind.value)
         attempt.begin(run, self._publisher.open(run.id, run.attempt, self._user.server._serialize))
         return True
@@ -287,14 +288,3 @@ class Executor:
             attempt.overtaken()
             raise Fenced
         attempt.is_last = True
-
-    def _max_attempts(self, run: Run) -> int:
-        return min(run.max_attempts or self._settings.run_max_attempts, self._settings.run_max_attempts)
-
-    def _is_exhausted(self, run: Run) -> bool:
-        return run.attempt - run.handed_back > self._max_attempts(run)
-
-    def _allows_another(self, attempt: Attempt) -> bool:
-        """Whether the run may be executed again: always, as long as the server was not called."""
-        forbidden = attempt.is_last or self._max_attempts(attempt.run) == 1
-        return not (attempt.is_server_called and forbidden)

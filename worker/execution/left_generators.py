@@ -19,8 +19,8 @@ Generator = AsyncGenerator[Any, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Keeper:
-    """Keeps what one task leaves behind, and not what the tasks do that it starts."""
+class _Collector:
+    """Collects what one task leaves behind, and not what the tasks do that it starts."""
 
     task: asyncio.Task[Any] | None
     generators: list[Generator] = field(default_factory=list)
@@ -33,14 +33,14 @@ class _Finalizer:
     other: Callable[[Generator], None] | None
 
     def __call__(self, generator: Generator) -> None:
-        keeper = _keeper.get()
-        if keeper is not None and keeper.task is asyncio.current_task():
-            keeper.generators.append(generator)
+        collector = _collector.get()
+        if collector is not None and collector.task is asyncio.current_task():
+            collector.generators.append(generator)
         elif self.other is not None:
             self.other(generator)
 
 
-_keeper: ContextVar[_Keeper | None] = ContextVar("relaykit_left_generators", default=None)
+_collector: ContextVar[_Collector | None] = ContextVar("relaykit_left_generators", default=None)
 
 
 def watch_generators() -> None:
@@ -53,9 +53,9 @@ def watch_generators() -> None:
 @contextmanager
 def keep_left_generators() -> Iterator[list[Generator]]:
     """The list of what the task leaves behind in the block, which it has to close."""
-    keeper = _Keeper(asyncio.current_task())
-    token = _keeper.set(keeper)
+    collector = _Collector(asyncio.current_task())
+    token = _collector.set(collector)
     try:
-        yield keeper.generators
+        yield collector.generators
     finally:
-        _keeper.reset(token)
+        _collector.reset(token)

@@ -99,12 +99,12 @@ class ServerEvents:
                 elif time_slice.is_used_up():  # a server that never waits
                     await asyncio.sleep(0)
                 if type(event) is ThreadItemUpdatedEvent:
-                    for notice in self._check_update(event, source):
-                        yield notice
+                    for warning_event in self._check_update(event, source):
+                        yield warning_event
                     yield self._update(event)
                 else:
-                    for notice in self._check(event, source):
-                        yield notice
+                    for warning_event in self._check(event, source):
+                        yield warning_event
                     for storable in await self._storable(event):
                         yield storable
                 if self._attempt.stopped is not None:

@@ -1,4 +1,4 @@
-"""The worker says that it is there, for operators, for /readyz of the APIs, and for whoever reads a lease."""
+"""The worker says that it is there, for operators, for /readyz of the APIs, and for those that read a lease."""
 
 from __future__ import annotations
 

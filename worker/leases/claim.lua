@@ -1,6 +1,6 @@
--- Takes up to ARGV[1] due jobs: a lease on each, and its score moved to the lease's end, so that no other poller sees it
--- before then. Jobs whose lease has ended and jobs that were handed back come first: their runs have begun. Then the fair
--- order decides. Redis's clock, never the worker's.
+-- Takes up to ARGV[1] due jobs: a lease on each, and its score moved to the lease's end, so that no other poller sees
+-- it before then. Jobs whose lease has ended and jobs that were handed back come first: their runs have begun. Then the
+-- fair order decides. Redis's clock, never the worker's.
 --
 -- KEYS[1] queue   KEYS[2] prefix of the leases   KEYS[3] bell   KEYS[4] prefix of the fair order
 -- ARGV[1] free slots   ARGV[2] lease, ms   ARGV[3] token, unlike that of any other claim
@@ -8,9 +8,9 @@
 -- ARGV[6] flow of the jobs that the release before has queued   ARGV[7] bell's time to live, s
 -- ARGV[8] the process that claims; empty: nothing is noted of it   ARGV[9] how a run's id begins
 -- ARGV[10] time to live of the fair order, ms
--- Returns {ids taken, up to 100 ids that are due and no run's: another application's jobs, which stay as they are, and of
--- each taken id whose last attempt was lost {id, how, for how long its lease has been over, ms}}. What a process loses together is told with the same company, whoever
--- of them is claimed first.
+-- Returns {ids taken, up to 100 ids that are due and no run's: another application's jobs, which stay as they are, and
+-- of each taken id whose last attempt was lost {id, how, for how long its lease has been over, ms}}. Runs that one
+-- process lost together carry the same company.
 local LOOKED_AT = 1000 -- entries of the order that one call looks at: what it cannot serve must not hold up Redis
 local now = redis.call('TIME')
 local now_us = now[1] * 1e6 + now[2]

@@ -11,10 +11,11 @@ from arq.constants import expires_extra_ms
 from relaykit.shared.queue.fair_order import FAIR, FAIR_TTL_MS
 from relaykit.shared.queue.fair_share import UNKNOWN_FLOW
 from relaykit.shared.queue.job_queue import JobQueue
+from relaykit.shared.queue.lease_token import process_of
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, redis_errors
 from relaykit.shared.redis.scripts import Call, call, script
-from relaykit.worker.leases.claims import UNLIMITED, Claim, Loss, Renewal, RunningLimits, process_of
+from relaykit.worker.leases.claims import UNLIMITED, Claim, Loss, Renewal, RunningLimits
 from relaykit.worker.leases.foreign_jobs import ForeignJobs
 
 _FOLDER = Path(__file__).parent

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import NamedTuple, Self
 
+from relaykit.shared.queue.lease_token import process_of
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -50,11 +52,6 @@ class Claim:
     @property
     def process(self) -> str:
         return process_of(self.token)
-
-
-def process_of(token: str) -> str:
-    """The process that claims with the token: what stands before the last colon; empty where there is none."""
-    return token.rpartition(":")[0]
 
 
 class Renewal(IntFlag):

@@ -1,6 +1,6 @@
--- Gives a job up: done for good, due again now, due again when its lease ends, or put aside because no run of ours has its
--- id. Only by the holder of the lease. What is put aside is due again after an eighth of its age, and is gone when its
--- message is.
+-- Gives a job up: done for good, due again now, due again when its lease ends, or put aside because no run of ours has
+-- its id. Only by the holder of the lease. What is put aside is due again after an eighth of its age, and is gone when
+-- its message is.
 --
 -- KEYS[1] queue   KEYS[2] lease   KEYS[3] job   KEYS[4] tries   KEYS[5] bell   KEYS[6] prefix of the fair order
 -- ARGV[1] job id   ARGV[2] token   ARGV[3] 'done', 'again', 'later' or 'aside'   ARGV[4] bell's time to live, s

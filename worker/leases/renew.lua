@@ -1,8 +1,8 @@
 -- Renews leases of one worker, and the time to live of their journals until these have their end.
 --
--- A lease that is gone, and that no other worker has, is taken again: Redis was emptied, or it ended a moment ago. Where
--- another worker had it in between, the journal and the row refuse what this one writes. A journal's time is put back
--- only when a lease's length of it has gone, because to look whether it has its end costs more than all else here.
+-- A lease that is gone, and that no other worker has, is taken again: Redis was emptied, or it ended a moment ago.
+-- Where another worker had it in between, the journal and the row refuse what this one writes. A journal's time is put
+-- back only when a lease's length of it has gone, because to look whether it has its end costs more than all else here.
 --
 -- KEYS[1] queue   then the leases of all runs, their journals, their cancel flags, their followers' flags
 -- ARGV[1] lease, ms   ARGV[2] journal's time to live, ms   then the ids of all runs, then the leases' tokens

@@ -19,7 +19,7 @@ from relaykit.shared.log import failure
 from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
-from relaykit.worker.execution.figures import AttemptFigures, observe
+from relaykit.worker.execution.telemetry.figures import AttemptFigures, observe
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim, Loss, Renewal
 from relaykit.worker.quarantine.fork_server import Child, ForkServer

@@ -30,7 +30,7 @@ from relaykit.shared.tracing.process import end_tracing, start_tracing
 from relaykit.worker.draining import Draining
 from relaykit.worker.execution.current_run import enter_run
 from relaykit.worker.execution.executor import Executor
-from relaykit.worker.execution.figures import AttemptFigures
+from relaykit.worker.execution.telemetry.figures import AttemptFigures
 from relaykit.worker.execution.verdict import Outcome
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim, Loss
@@ -92,7 +92,9 @@ async def _serve(
 
     def report(figures: AttemptFigures) -> None:
         """The worker counts them: a cell has no port."""
-        with suppress(RuntimeError):  # uvloop's, where the worker is gone: nobody counts, and the run goes on
+        with suppress(
+            RuntimeError
+        ):  # uvloop's, where the worker is gone: nothing counts, and the run goes on
             writer.write(json.dumps({"figures": asdict(figures)}).encode() + b"\n")
 
     async with opened_execution(

@@ -57,18 +57,18 @@ class Quarantine:
 
     async def execute(self, claim: Claim, taken: Callable[[], object]) -> Stay:
         """Has a cell execute the run; `taken` is called where the cell renews the lease from then on."""
-        place: asyncio.Future[Cell | None] = asyncio.get_running_loop().create_future()
-        self._waiting[place] = (claim.run_id, claim.loss or NEVER_LOST)
+        assigned_cell: asyncio.Future[Cell | None] = asyncio.get_running_loop().create_future()
+        self._waiting[assigned_cell] = (claim.run_id, claim.loss or NEVER_LOST)
         self._assign()
         try:
-            while not (await asyncio.wait({place}, timeout=self._settings.lease_seconds / LOOKS_PER_LEASE))[
-                0
-            ]:
-                if await self._is_stopped(claim) and not place.done():
+            while not (
+                await asyncio.wait({assigned_cell}, timeout=self._settings.lease_seconds / LOOKS_PER_LEASE)
+            )[0]:
+                if await self._is_stopped(claim) and not assigned_cell.done():
                     return Stay.STOPPED
         finally:
-            del self._waiting[place]
-        cell = place.result()
+            del self._waiting[assigned_cell]
+        cell = assigned_cell.result()
         if cell is None:
             return Stay.GIVEN_BACK
         try:
@@ -103,11 +103,11 @@ class Quarantine:
 
     def _assign(self) -> None:
         """Gives each run that waits its cell, if there is one for it."""
-        for place, (run_id, loss) in list(self._waiting.items()):
-            if place.done():
+        for assigned_cell, (run_id, loss) in list(self._waiting.items()):
+            if assigned_cell.done():
                 continue
             if self._draining:
-                place.set_result(None)
+                assigned_cell.set_result(None)
                 continue
             cells = [cell for cell in self._cells if not cell.is_over]
             index = self._choose([list(cell.occupants.values()) for cell in cells], loss)
@@ -115,7 +115,7 @@ class Quarantine:
                 continue
             cell = cells[index] if index < len(cells) else self._open()
             cell.occupants[run_id] = loss
-            place.set_result(cell)
+            assigned_cell.set_result(cell)
 
     def _choose(self, cells: Sequence[Sequence[Loss]], loss: Loss) -> int | None:
         if self._settings.isolate_runs:

@@ -30,7 +30,7 @@ class QueueAudit:
     async def find_missing(self, flows: Mapping[str, Flow], patience_seconds: float) -> list[str]:
         """The runs that have had neither a lease nor a job for `patience_seconds`; the first call begins to count.
 
-        `flows` has the flow of each run. A job that has lost its place in the fair order becomes due by itself.
+        `flows` has the flow of each run. A job that has lost its position in the fair order becomes due by itself.
         """
         patience_ms = int(patience_seconds * 1000)
         paths = [flow.path for flow in flows.values()]

@@ -1,5 +1,5 @@
--- Ends the count of runs that have neither a job nor a lease: a worker of the release before has ended them, which knows
--- nothing of the count. Looks at one part of the runs.
+-- Ends the count of runs that have neither a job nor a lease: a worker of the release before has ended them, which
+-- knows nothing of the count. Looks at one part of the runs.
 --
 -- KEYS[1] queue   KEYS[2] prefix of the leases   KEYS[3] bell   KEYS[4] prefix of the fair order
 -- ARGV[1] HSCAN cursor   ARGV[2] about how many runs to look at   ARGV[3] bell's time to live, s

@@ -13,7 +13,7 @@ from relaykit.api.admission.admission_rows import TOO_MANY_RETRY_SECONDS, Admiss
 from relaykit.api.admission.candidate import Candidate, make_candidate
 from relaykit.api.admission.request_intake import Calls, store_message
 from relaykit.api.admission.submission import Submission
-from relaykit.api.admission.writers.writer import FindRepeat, answerable_calls, may_wait, refuse_gone_on
+from relaykit.api.admission.writers.writer import FindRepeat, answerable_calls, may_wait, refuse_unless_newest
 from relaykit.api.site.server_code import reaches_code
 from relaykit.shared.errors import ThreadBusy, TooManyRuns
 from relaykit.shared.postgres.database import Database
@@ -35,7 +35,7 @@ class ForeignWriter:
     async def accept_and_write(self, submission: Submission, find_repeat: FindRepeat) -> Candidate | Run:
         """Of simultaneous requests with one key only the first gets to write; what can be refused is refused before."""
         context = await self.user.context(submission.context)  # before the lock, which has a time
-        async with self._alone(submission):
+        async with self._hold_key(submission):
             repeat = await find_repeat()
             if repeat is not None:
                 return repeat
@@ -53,7 +53,7 @@ class ForeignWriter:
                 )
             return replace(candidate, status=status)
 
-    def _alone(self, submission: Submission) -> AbstractAsyncContextManager[None]:
+    def _hold_key(self, submission: Submission) -> AbstractAsyncContextManager[None]:
         key = submission.idempotency_key
         if key is None:
             return nullcontext()
@@ -64,7 +64,7 @@ class ForeignWriter:
 
         Raises TooManyRuns, ThreadBusy, ItemMismatch.
         """
-        await refuse_gone_on(self.runs, submission)
+        await refuse_unless_newest(self.runs, submission)
         request, owner = submission.request, submission.context.owner
         limit = self.settings.caller_max_runs
         if limit and await self.runs.count_unfinished(owner) >= limit:
@@ -78,5 +78,5 @@ class ForeignWriter:
 
     async def _accept_and_store(self, submission: Submission, context: Any, calls: Calls) -> Candidate:
         candidate = await make_candidate(self.user, submission, context, calls)
-        await store_message(self.user.server, candidate.accepted, context)
+        await store_message(self.user, candidate.accepted, context)
         return candidate

@@ -11,7 +11,7 @@ from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.admission.candidate import Candidate, make_candidate
 from relaykit.api.admission.request_intake import store_message
 from relaykit.api.admission.submission import Submission
-from relaykit.api.admission.writers.writer import FindRepeat, answerable_calls, may_wait, refuse_gone_on
+from relaykit.api.admission.writers.writer import FindRepeat, answerable_calls, may_wait, refuse_unless_newest
 from relaykit.api.receipts import REPEAT_SECONDS
 from relaykit.api.site.server_code import reaches_code
 from relaykit.shared.errors import BodyRepeated
@@ -78,9 +78,9 @@ class PostgresWriter:
         context = await self.user.context(submission.context)
         async with self.database.transaction():
             calls = await answerable_calls(self.calls, submission, lock=True)
-            await refuse_gone_on(self.runs, submission)
+            await refuse_unless_newest(self.runs, submission)
             candidate = await make_candidate(self.user, submission, context, calls)
-            await store_message(self.user.server, candidate.accepted, context)
+            await store_message(self.user, candidate.accepted, context)
             status = await self.runs.admit(
                 candidate.run,
                 may_wait=may_wait(self.settings, candidate.run.kind),

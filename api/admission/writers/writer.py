@@ -39,7 +39,7 @@ def may_wait(settings: Settings, kind: Kind) -> bool:
     return settings.thread_policy != "reject" and kind in MAY_WAIT
 
 
-async def refuse_gone_on(runs: AdmissionRuns, submission: Submission) -> None:
+async def refuse_unless_newest(runs: AdmissionRuns, submission: Submission) -> None:
     """Raises ItemMismatch where the thread has a newer run than the one that the submission needs to be its newest."""
     if submission.newest_run_id is None:
         return

@@ -39,7 +39,8 @@ function cancel(run) {
   const hasBegun = run.status === "running" || run.attempt > 0;
   const effect =
     run.status === "running"
-      ? "Its worker stops it and keeps the part of the answer that is there. A worker that is gone cannot: then the next one ends it."
+      ? "Its worker stops it and keeps the part of the answer that is there. " +
+        "A worker that is gone cannot: then the next one ends it."
       : "It was handed back by a worker. The worker that takes it next ends it.";
   return {
     title: "Cancel this run?",
@@ -60,7 +61,8 @@ function endWait(run) {
     title: "End the wait for this call's output?",
     of: [...ofRun(run), ["Awaited call", run.awaited_item ?? UNKNOWN]],
     effects: [
-      "The run has ended with a client tool call. A worker gives the call up in its next round, as after the user's own stop.",
+      "The run has ended with a client tool call. " +
+        "A worker gives the call up in its next round, as after the user's own stop.",
       "An output that the user's page still sends is refused.",
       "This cannot be undone.",
     ],

@@ -27,8 +27,8 @@ const ACT_MS = 90_000;
  * @typedef {{place: Place | null, lease_seconds: number | null, due_seconds: number | null, has_job: boolean}} Job
  * @typedef {Run & {max_attempts: number | null, received_at: string | null, awaited_item: string | null,
  *   awaited_until: string | null, job: Job | null, worker: Worker | null,
- *   acts: Act[], attempts: {attempt: number, entries: number | null}[], followers: number | null, trace_id: string | null,
- *   redis: string, content?: {input: unknown, context: unknown, anchor: unknown}}} RunDetails
+ *   acts: Act[], attempts: {attempt: number, entries: number | null}[], followers: number | null,
+ *   trace_id: string | null, redis: string, content?: {input: unknown, context: unknown, anchor: unknown}}} RunDetails
  * @typedef {{cursor: string, kind: string, detail: string, bytes: number, at: string | null,
  *   data?: unknown}} RunEvent
  * @typedef {{events: RunEvent[], next: string | null}} EventPage

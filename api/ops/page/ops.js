@@ -14,7 +14,8 @@ import { workersTable } from "./workers.js";
 
 /**
  * @typedef {import("./api.js").Caller} Caller @typedef {import("./api.js").Overview} Overview
- * @typedef {import("./api.js").CallerLoad} CallerLoad @typedef {import("./api.js").Worker} Worker @typedef {import("./api.js").SilentWorker} SilentWorker
+ * @typedef {import("./api.js").CallerLoad} CallerLoad @typedef {import("./api.js").Worker} Worker
+ * @typedef {import("./api.js").SilentWorker} SilentWorker
  * @typedef {import("./api.js").RunDetails} RunDetails @typedef {import("./api.js").RunPage} RunPage
  */
 

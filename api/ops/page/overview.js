@@ -49,7 +49,9 @@ export function findings(overview) {
     found.push({
       key: "Runs wait for a worker.",
       isGrave: true,
-      text: `${several(due, "run")} ${due === 1 ? "waits" : "wait"} for a worker, the oldest for ${duration(queue.oldest_due_seconds)}.${cause}`,
+      text:
+        `${several(due, "run")} ${due === 1 ? "waits" : "wait"} for a worker, ` +
+        `the oldest for ${duration(queue.oldest_due_seconds)}.${cause}`,
       href: runsAddress({ status: "queued" }),
       link: "Show them",
     });
@@ -60,7 +62,9 @@ export function findings(overview) {
     found.push({
       key: "Runs have failed.",
       isGrave: false,
-      text: `${several(runs, "run")} failed within the hour${failed.length > 1 ? ", most with" : ":"} ${failed[0]?.error ?? "no error"}.`,
+      text:
+        `${several(runs, "run")} failed within the hour${failed.length > 1 ? ", most with" : ":"} ` +
+        `${failed[0]?.error ?? "no error"}.`,
       href: runsAddress({ status: "failed" }),
       link: "Show them",
     });
@@ -155,7 +159,10 @@ function service(said) {
 function sessions(found) {
   const { sessions: open, max_connections: most, active, wait_for_locks: locks } = found;
   const oldest = duration(found.oldest_transaction_seconds);
-  return `${count(open)} of ${count(most)}, ${count(active)} active, ${count(locks)} wait for locks, ${count(found.idle_in_transaction)} idle in a transaction, the oldest transaction for ${oldest}`;
+  return (
+    `${count(open)} of ${count(most)}, ${count(active)} active, ${count(locks)} wait for locks, ` +
+    `${count(found.idle_in_transaction)} idle in a transaction, the oldest transaction for ${oldest}`
+  );
 }
 
 /** @param {Record<string, number | null>} found */

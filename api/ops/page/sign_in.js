@@ -48,7 +48,8 @@ function refusalText(refused, hasToken) {
     return `You are refused (403 ${refused.code}): ${refused.message}`;
   }
   if (refused.status === 403) {
-    return `You are known, but no operator (403 ${refused.code}): the claim that OPS_CLAIM names is missing. ${refused.message}`;
+    const missing = "the claim that OPS_CLAIM names is missing";
+    return `You are known, but no operator (403 ${refused.code}): ${missing}. ${refused.message}`;
   }
   return hasToken
     ? `The token was refused (401 ${refused.code}): ${refused.message} It may have ended.`

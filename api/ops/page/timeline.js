@@ -43,7 +43,10 @@ export class Journal {
     this.#most += MOST;
   }
 
-  /** Reads what has come since. @param {import("./api.js").Api} api @param {string} runId @param {AbortSignal} signal */
+  /**
+   * Reads what has come since.
+   * @param {import("./api.js").Api} api @param {string} runId @param {AbortSignal} signal
+   */
   async read(api, runId, signal) {
     const [entries, withContent] = [this.entries, this.withContent];
     this.problem = null;

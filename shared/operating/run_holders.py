@@ -1,4 +1,4 @@
-"""Where runs are in Redis: which worker has one, until when, whether it has a job, what its journal has."""
+"""What Redis knows of runs: which worker has one, until when, whether it has a job, what its journal has."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from redis.exceptions import NoPermissionError
 
 from relaykit.shared.journal import entries
 from relaykit.shared.queue.fair_order import HOLDERS
+from relaykit.shared.queue.lease_token import process_of
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, names_of, redis_errors
 
@@ -18,7 +19,7 @@ ASKED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class RunPlace:
+class RunHolder:
     """Of a run that has been claimed and not ended."""
 
     worker_id: str
@@ -31,7 +32,8 @@ class RunPlace:
 class JobState:
     """What Redis knows of a run's job."""
 
-    place: RunPlace | None
+    place: RunHolder | None
+    """Named as in the console's JSON."""
     lease_seconds: float | None
     """Until its lease ends, unless it is renewed."""
     due_seconds: float | None
@@ -40,7 +42,7 @@ class JobState:
     has_job: bool
 
 
-class RunPlaces:
+class RunHolders:
     """Asks Redis. Everything raises QueueUnavailable."""
 
     def __init__(self, redis: Redis) -> None:
@@ -48,9 +50,9 @@ class RunPlaces:
         self._named = names_of(redis)
         self._may_count_followers = True
 
-    async def of(self, run_ids: Sequence[str]) -> Mapping[str, RunPlace]:
+    async def of(self, run_ids: Sequence[str]) -> Mapping[str, RunHolder]:
         """Of those of the runs that a worker has, or had when it was lost."""
-        found: dict[str, RunPlace] = {}
+        found: dict[str, RunHolder] = {}
         for first in range(0, len(run_ids), ASKED_AT_ONCE):
             asked = run_ids[first : first + ASKED_AT_ONCE]
             with redis_errors():
@@ -59,9 +61,9 @@ class RunPlaces:
                     pipeline.hmget(self._holders, list(asked))
                     leases, holders = await pipeline.execute()
             for run_id, lease, holder in zip(asked, leases, holders, strict=True):
-                place = _place(lease, holder)
-                if place is not None:
-                    found[run_id] = place
+                held_by = _holder(lease, holder)
+                if held_by is not None:
+                    found[run_id] = held_by
         return found
 
     async def job(self, run_id: str) -> JobState:
@@ -77,7 +79,7 @@ class RunPlaces:
         now_ms = (seconds * 1_000_000 + microseconds) / 1000
         has_time = score is not None and score >= 0 and math.isfinite(score)
         return JobState(
-            place=_place(lease, holder),
+            place=_holder(lease, holder),
             lease_seconds=left_ms / 1000 if left_ms >= 0 else None,
             due_seconds=None if not has_time else round((score - now_ms) / 1000, 3),
             has_job=score is not None,
@@ -117,8 +119,8 @@ class RunPlaces:
         return self._named(keys.FAIR_PREFIX) + HOLDERS
 
 
-def _place(lease: Any, holder: Any) -> RunPlace | None:
+def _holder(lease: Any, holder: Any) -> RunHolder | None:
     """A lease's token names its process before its last colon; a lapsed one's stands in the fair order's notes."""
     if lease is not None:
-        return RunPlace(lease.decode(errors="replace").rpartition(":")[0], is_held=True)
-    return None if holder is None else RunPlace(holder.decode(errors="replace"), is_held=False)
+        return RunHolder(process_of(lease.decode(errors="replace")), is_held=True)
+    return None if holder is None else RunHolder(holder.decode(errors="replace"), is_held=False)

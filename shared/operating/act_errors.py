@@ -6,7 +6,7 @@ from relaykit.shared.errors import RelaykitError
 
 
 class ActRefused(RelaykitError):
-    """The act means nothing for what it names, as that is now. Nothing was done."""
+    """The run or worker is not in a state that allows this act. Nothing was done."""
 
     code = "act_refused"
 

@@ -6,15 +6,15 @@ import structlog
 
 from relaykit.shared.log import failure
 from relaykit.worker.execution.attempt import Attempt
-from relaykit.worker.execution.attempt_trace import end_trace
-from relaykit.worker.execution.figures import Report, figures_of
+from relaykit.worker.execution.telemetry.attempt_trace import end_trace
+from relaykit.worker.execution.telemetry.figures import Report, figures_of
 from relaykit.worker.execution.verdict import Outcome, Verdict
 
 log = structlog.get_logger()
 
 
 def tell_end(attempt: Attempt, outcome: Outcome, verdict: Verdict, report: Report) -> None:
-    """Never raises: the run is settled, and what is not told of it must not make its job fail and cost an attempt."""
+    """Never raises: the run is settled, and a failed metric or trace must not fail its job."""
     try:
         report(figures_of(attempt, outcome, verdict))
         end_trace(attempt, outcome, verdict)

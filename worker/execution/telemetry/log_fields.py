@@ -7,7 +7,7 @@ from relaykit.shared.runs.run import Run
 from relaykit.shared.tracing.spans import carrier_in, trace_id_in
 
 
-def described(run: Run) -> dict[str, str]:
+def log_fields(run: Run) -> dict[str, str]:
     """The thread, who owns it, the request that the run came with, and its trace."""
     request_id = run.context.get("request_id")
     request = {"request_id": request_id} if request_id else {}

@@ -7,14 +7,14 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 
-from relaykit.operator_commands.printing import discard, say, told
-from relaykit.operator_commands.services import FAILED, Services, opened_services, status_of
+from relaykit.operator_commands.printing import describe_error, discard, say
+from relaykit.operator_commands.services import FAILED, OperatorServices, opened_services, status_of
 from relaykit.shared.errors import RelaykitError
 from relaykit.shared.log import configure
 from relaykit.shared.settings import Settings, load_settings
 
 
-def run_command(name: str, work: Callable[[Services], Awaitable[int]]) -> int:
+def run_command(name: str, work: Callable[[OperatorServices], Awaitable[int]]) -> int:
     """The status that `work` gives; 1 where a service is away, 2 where what was asked for means nothing."""
 
     def call(settings: Settings) -> int:
@@ -36,9 +36,9 @@ def guarded(name: str, call: Callable[[Settings], int]) -> int:
         status = call(settings)
         sys.stdout.flush()
     except RelaykitError as error:
-        say(f"relaykit {name}: {told(error)}")
+        say(f"relaykit {name}: {describe_error(error)}")
         return status_of(error)
-    except BrokenPipeError:  # whoever read has enough
+    except BrokenPipeError:  # the reader has enough
         discard(sys.stdout)
         return 0
     except OSError as error:

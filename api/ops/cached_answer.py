@@ -16,7 +16,7 @@ ERROR_SECONDS: Final = 2.0
 """An error is kept no longer, however long an answer is."""
 
 
-class Kept(Generic[T]):
+class CachedAnswer(Generic[T]):
     """Answers with what was found up to `seconds` ago; with an error of a service that is away for ERROR_SECONDS."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], seconds: float) -> None:

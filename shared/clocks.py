@@ -91,7 +91,7 @@ class Clocks:
             return
         self._warned_at = now
         log.warning(
-            "this clock is not that of a service: tokens may be refused and messages get wrong times until it is set",
+            "this process's clock is not Redis' or PostgreSQL's: until it is set tokens may be refused, times be wrong",
             action="clocks_differ",
             **{
                 f"ahead_of_{service}_seconds": None if offset is None else round(offset, 3)

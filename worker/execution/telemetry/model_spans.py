@@ -17,8 +17,8 @@ import structlog
 
 from relaykit.shared.log import failure
 from relaykit.shared.tracing.spans import tracing
-from relaykit.worker.execution.attempt_trace import AttemptTrace
 from relaykit.worker.execution.current_attempt import served_attempt
+from relaykit.worker.execution.telemetry.attempt_trace import AttemptTrace
 
 OPERATIONS = {
     "agent": "invoke_agent",

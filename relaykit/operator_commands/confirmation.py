@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from relaykit.operator_commands.printing import plain, say
-from relaykit.shared.operating.refused import ActRefused
+from relaykit.shared.operating.act_errors import ActRefused
 
 
 def require_yes(question: str, *, yes: bool) -> None:
-    """Asks on a terminal, unless `yes`. Raises ActRefused for anything but yes, and where nobody can be asked.
+    """Asks on a terminal, unless `yes`. Raises ActRefused for anything but yes, and without a terminal.
 
     Ctrl-C is a no at once.
     """
     if yes:
         return
     if sys.stdin is None or not sys.stdin.isatty():  # None: it was closed before the command began
-        raise ActRefused("It cannot be undone, and nobody can be asked here: --yes does it.")
+        raise ActRefused("It cannot be undone, and there is no terminal to ask on: --yes does it.")
     try:
         with _interruptible():
             say(f"{question} [y/N] ", end="")
@@ -53,7 +53,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def actor(by: str | None) -> str:
-    """Who acts, for the audit: the word of whoever runs the command."""
+    """Who acts, for the audit: the user who runs the command, by their own word."""
     if by is not None:
         return by
     try:

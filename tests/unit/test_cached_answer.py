@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from relaykit.api.ops import kept as kept_module
-from relaykit.api.ops.kept import Kept
+from relaykit.api.ops import cached_answer as kept_module
+from relaykit.api.ops.cached_answer import CachedAnswer
 from relaykit.shared.errors import QueueUnavailable
 
 
@@ -28,20 +28,20 @@ class Asked:
 
 async def test_many_who_ask_at_once_ask_once() -> None:
     asked = Asked()
-    kept = Kept(asked, 3600)
+    kept = CachedAnswer(asked, 3600)
     assert await asyncio.gather(*(kept.get() for _ in range(50))) == [1] * 50
     assert await kept.get() == 1
 
 
 async def test_what_is_old_is_asked_for_again() -> None:
-    kept = Kept(Asked(), 0)
+    kept = CachedAnswer(Asked(), 0)
     assert [await kept.get() for _ in range(3)] == [1, 2, 3]
 
 
 async def test_a_service_that_is_away_is_asked_once_too() -> None:
     """And each who asks gets an error of its own, because a raise adds to the traceback of its object."""
     asked = Asked(fails=True)
-    kept = Kept(asked, 3600)
+    kept = CachedAnswer(asked, 3600)
     found = await asyncio.gather(*(kept.get() for _ in range(5)), return_exceptions=True)
     assert [str(error) for error in found] == ["it is away"] * 5
     assert len(set(map(id, found))) == 5
@@ -51,7 +51,7 @@ async def test_a_service_that_is_away_is_asked_once_too() -> None:
 async def test_one_who_leaves_takes_the_answer_from_no_other() -> None:
     asked = Asked()
     asked.going_on.clear()
-    kept = Kept(asked, 3600)
+    kept = CachedAnswer(asked, 3600)
     first, second = asyncio.create_task(kept.get()), asyncio.create_task(kept.get())
     while not asked.count:
         await asyncio.sleep(0)
@@ -63,7 +63,7 @@ async def test_one_who_leaves_takes_the_answer_from_no_other() -> None:
 
 
 async def test_an_act_has_the_next_answer_found_anew() -> None:
-    kept = Kept(Asked(), 3600)
+    kept = CachedAnswer(Asked(), 3600)
     assert await kept.get() == 1
     kept.forget()
     assert await kept.get() == 2
@@ -72,7 +72,7 @@ async def test_an_act_has_the_next_answer_found_anew() -> None:
 async def test_an_answer_that_was_being_found_during_an_act_is_not_kept() -> None:
     asked = Asked()
     asked.going_on.clear()
-    kept = Kept(asked, 3600)
+    kept = CachedAnswer(asked, 3600)
     before = asyncio.create_task(kept.get())
     while not asked.count:
         await asyncio.sleep(0)
@@ -85,7 +85,7 @@ async def test_an_answer_that_was_being_found_during_an_act_is_not_kept() -> Non
 async def test_an_error_is_kept_for_less_long_than_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_module, "ERROR_SECONDS", 0)
     asked = Asked(fails=True)
-    kept = Kept(asked, 3600)
+    kept = CachedAnswer(asked, 3600)
     for _ in range(2):
         with pytest.raises(QueueUnavailable):
             await kept.get()
