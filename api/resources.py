@@ -49,7 +49,6 @@ from relaykit.shared.attachments.store import build_attachment_store, build_prev
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.journal import Journals, JournalTtl
-from relaykit.shared.log import failure
 from relaykit.shared.operating.clocks import Clocks
 from relaykit.shared.operating.queue_figures import QueueFigures
 from relaykit.shared.postgres.database import Database
@@ -63,7 +62,7 @@ from relaykit.shared.site.lifetime import Lifetime, lived
 from relaykit.shared.site.loaded_server import LoadedServer, load_server
 from relaykit.shared.site.site_process import SiteProcess
 from relaykit.shared.site.user_server import UserServer
-from relaykit.shared.tasks import end_tasks
+from relaykit.shared.tasks import end_tasks, supervised
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from relaykit.shared.token_box import TokenBox
@@ -278,10 +277,9 @@ async def _running(
     hub: Hub, receipts: Receipts, *others: Callable[[], Coroutine[Any, Any, None]]
 ) -> AsyncIterator[None]:
     loops = [asyncio.create_task(run()) for run in (hub.run, receipts.run, *others)]
-    for loop in loops:
-        loop.add_done_callback(_die_if_failed)
     try:
-        yield
+        with supervised(loops, _die):
+            yield
     finally:
         hub.close()
         await end_tasks(loops)
@@ -289,9 +287,8 @@ async def _running(
             await receipts.write()
 
 
-def _die_if_failed(loop: asyncio.Task[None]) -> None:
+def _die(failed: dict[str, object]) -> None:
     """A hub that has stopped serves no client: the process ends, and its orchestrator starts a new one."""
-    if not loop.cancelled() and (error := loop.exception()) is not None:
-        log.critical("a loop of the API failed: the process ends", action="hub_failed", **failure(error))
-        note_failure()
-        signal.raise_signal(signal.SIGTERM)
+    log.critical("a loop of the API failed: the process ends", action="hub_failed", **failed)
+    note_failure()
+    signal.raise_signal(signal.SIGTERM)

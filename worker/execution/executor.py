@@ -12,11 +12,10 @@ from functools import partial
 from uuid import uuid4
 
 import structlog
-from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
 
 from relaykit.shared.endings import Endings
-from relaykit.shared.errors import ContextTimeout, Fenced, ServerRefused, Stopping
+from relaykit.shared.errors import Fenced, ServerRefused, Stopping
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
@@ -32,6 +31,7 @@ from relaykit.worker.execution.attempt import Attempt, failed_event
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.described import described
 from relaykit.worker.execution.figures import Report
+from relaykit.worker.execution.own_task import failed, isolated
 from relaykit.worker.execution.persist import persist
 from relaykit.worker.execution.prepare import prepare
 from relaykit.worker.execution.produce import produce
@@ -87,7 +87,7 @@ class Executor:
             if not await self._start(attempt, uncounted=uncounted):
                 return await self._complete_ended(attempt)
             with self._timed(attempt):
-                result = await self._answer(attempt)
+                result = await isolated(attempt, self._answer)
             verdict = decide(result, attempt.stopped, allows_another=self._allows_another(attempt))
             outcome = await self._settle(attempt, verdict)
             tell_end(attempt, outcome, verdict, self._report)
@@ -127,11 +127,7 @@ class Executor:
         except (Fenced, Stopping):
             return Result(Exit.FENCED)
         except Exception as error:
-            # with its thread the run is stopped, and then has nothing to load
-            is_deleted = attempt.stopped is Stop.USER and isinstance(error, NotFoundError)
-            if not is_deleted:
-                log.error("executing the run failed: the run ends", action="run_failed", **failure(error))  # noqa: TRY400
-            return Result(Exit.FAILED, error.code if isinstance(error, ContextTimeout) else "internal")
+            return failed(attempt, error)
 
     # The steps
 
