@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from types import TracebackType
 from typing import TypeVar
 
@@ -67,13 +68,19 @@ async def in_own_task(call: Callable[[], Awaitable[T]]) -> T:
     """What the call of the site's code gives, or raises, from a task of its own: code that cancels the task in which
     it runs, as a leaked cancel scope does, cancels nothing else.
 
-    Cancelling the caller's task cancels that one. Raises ServerCrashed as `site_code` does, and where the call has
-    cancelled itself.
+    What the call sets of the context comes back. Cancelling the caller's task cancels that one. Raises ServerCrashed as
+    `site_code` does, and where the call has cancelled itself.
     """
 
     async def called() -> T:
         with site_code:  # SystemExit in a task would stop the loop
             return await call()
 
-    with site_code:
-        return await asyncio.create_task(called())
+    context = copy_context()
+    try:
+        with site_code:
+            return await asyncio.create_task(called(), context=context)
+    finally:
+        for variable, value in context.items():
+            if variable.get(None) is not value:
+                variable.set(value)

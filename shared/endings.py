@@ -148,7 +148,7 @@ class Endings:
         request = request_context(run)
         with acting_as(request):
             try:
-                context = await self.user.store_context(request)
+                context = await in_own_task(lambda: self.user.store_context(request))
             except Exception as error:  # the run is cancelled all the same
                 self._note_unheard(run, error)
                 return
@@ -262,7 +262,7 @@ class Endings:
     async def _new_anchor(self, promoted: Run, request: RequestContext) -> str | None:
         """The thread's last item, which in our store is the run's own message, if it has one."""
         try:
-            context = await self.user.store_context(request)
+            context = await in_own_task(lambda: self.user.store_context(request))
         except ContextTimeout:
             raise
         except Exception:  # its attempt fails too; were it not to, it would take nothing back

@@ -292,7 +292,7 @@ async def test_in_a_task_of_the_api_that_nothing_awaits_it_is_told(stage: Stage)
     stage.assert_alive()
 
 
-@pytest.mark.parametrize("kind", [*KINDS, CANCELS])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", ["loading", "storing"])
 async def test_in_a_store_of_the_sites_own_it_fails_the_run(own_store: Stage, kind: str, place: str) -> None:
     thread = await own_store.titled(f"{kind} at {place}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 
 import pytest
 
@@ -14,6 +15,8 @@ from relaykit.shared.crashes import (
     in_own_task,
     site_code,
 )
+
+VARIABLE: ContextVar[str] = ContextVar("test_crashes", default="")
 
 
 async def raises_it() -> None:
@@ -70,12 +73,14 @@ async def test_in_a_task_of_its_own_it_cancels_nothing_else(code: Callable[[], A
 
 async def test_a_task_of_its_own_gives_what_the_code_gives_and_raises() -> None:
     async def gives() -> int:
+        VARIABLE.set("set")
         return 1
 
     async def fails() -> int:
         raise LookupError
 
     assert await in_own_task(gives) == 1
+    assert VARIABLE.get() == "set"
     with pytest.raises(LookupError):
         await in_own_task(fails)
 
