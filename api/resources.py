@@ -46,7 +46,6 @@ from relaykit.shared.clocks import Clocks
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.journal import Journals, JournalTtl
-from relaykit.shared.log import failure
 from relaykit.shared.operating.queue_figures import QueueFigures
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.process.end import note_failure
@@ -58,7 +57,7 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.site.lifetime import Lifetime, lived
 from relaykit.shared.site.loaded_server import LoadedServer
 from relaykit.shared.site.user_server import UserServer
-from relaykit.shared.tasks import end_tasks
+from relaykit.shared.tasks import end_tasks, supervised
 from relaykit.shared.token_box import TokenBox
 from relaykit.shared.tracing.stores import trace_store
 
@@ -223,10 +222,9 @@ async def _running(
     hub: Hub, receipts: Receipts, *others: Callable[[], Coroutine[Any, Any, None]]
 ) -> AsyncIterator[None]:
     loops = [asyncio.create_task(run()) for run in (hub.run, receipts.run, *others)]
-    for loop in loops:
-        loop.add_done_callback(_die_if_failed)
     try:
-        yield
+        with supervised(loops, _die):
+            yield
     finally:
         hub.close()
         await end_tasks(loops)
@@ -234,9 +232,8 @@ async def _running(
             await receipts.write()
 
 
-def _die_if_failed(loop: asyncio.Task[None]) -> None:
+def _die(failed: dict[str, object]) -> None:
     """Without one of these loops the API serves only in part, so the process ends; its orchestrator starts another."""
-    if not loop.cancelled() and (error := loop.exception()) is not None:
-        log.critical("a loop of the API failed: the process ends", action="hub_failed", **failure(error))
-        note_failure()
-        signal.raise_signal(signal.SIGTERM)
+    log.critical("a loop of the API failed: the process ends", action="hub_failed", **failed)
+    note_failure()
+    signal.raise_signal(signal.SIGTERM)

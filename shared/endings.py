@@ -14,7 +14,7 @@ import structlog
 from chatkit.store import NotFoundError
 from chatkit.types import ThreadItemReplacedEvent, ThreadStreamEvent
 
-from relaykit.shared.crashes import site_code
+from relaykit.shared.crashes import in_own_task
 from relaykit.shared.errors import (
     ContextTimeout,
     DatabaseUnavailable,
@@ -148,7 +148,7 @@ class Endings:
         request = request_context(run)
         with acting_as(request):
             try:
-                context = await self.user.store_context(request)
+                context = await in_own_task(lambda: self.user.store_context(request))
             except Exception as error:  # the run is cancelled all the same
                 self._note_unheard(run, error)
                 return
@@ -236,9 +236,7 @@ class Endings:
     async def _promoted(self, run: Run) -> Run | None:
         """The end of a run does not depend on who waits behind it: what cannot be promoted, the reaper tries again."""
         try:
-            with site_code:
-                async with self.database.transaction():
-                    return await self._promote(run)
+            return await in_own_task(lambda: self._promote(run))
         except (DatabaseUnavailable, Stopping):
             raise
         except Exception as error:
@@ -251,19 +249,20 @@ class Endings:
             return None
 
     async def _promote(self, run: Run) -> Run | None:
-        promoted = await self.runs.promote_waiting(run)
-        if promoted is None:
-            return None
-        request = request_context(promoted)
-        # where the thread was deleted, the attempt finds that out
-        with acting_as(request), suppress(NotFoundError):
-            await self.runs.set_anchor(promoted, await self._new_anchor(promoted, request))
-        return promoted
+        async with self.database.transaction():
+            promoted = await self.runs.promote_waiting(run)
+            if promoted is None:
+                return None
+            request = request_context(promoted)
+            # where the thread was deleted, the attempt finds that out
+            with acting_as(request), suppress(NotFoundError):
+                await self.runs.set_anchor(promoted, await self._new_anchor(promoted, request))
+            return promoted
 
     async def _new_anchor(self, promoted: Run, request: RequestContext) -> str | None:
         """The thread's last item, which in our store is the run's own message, if it has one."""
         try:
-            context = await self.user.store_context(request)
+            context = await in_own_task(lambda: self.user.store_context(request))
         except ContextTimeout:
             raise
         except Exception:  # its attempt fails too; were it not to, it would take nothing back

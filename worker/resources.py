@@ -28,7 +28,7 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.site.lifetime import Lifetime, lived
 from relaykit.shared.site.loaded_server import LoadedServer
 from relaykit.shared.site.user_server import UserServer
-from relaykit.shared.tasks import end_tasks
+from relaykit.shared.tasks import end_tasks, supervised
 from relaykit.shared.token_box import TokenBox
 from relaykit.shared.tracing.stores import trace_store
 from relaykit.worker.draining import Draining
@@ -130,23 +130,17 @@ async def _open_site(
 async def running_loops(
     loops: Sequence[Coroutine[Any, Any, None]], drain: Callable[[], None]
 ) -> AsyncIterator[None]:
-    """Keeps the loops running; one that fails drains the process, whose runs go to others."""
+    """Keeps the loops running; one that ends before the block drains the process, whose runs go to others."""
 
-    def on_end(loop: asyncio.Task[None]) -> None:
-        if not loop.cancelled() and (error := loop.exception()) is not None:
-            log.critical(
-                "a loop of the worker failed: the worker drains",
-                action="loop_failed",
-                **failure(error),
-            )
-            note_failure()
-            drain()
+    def tell(failed: dict[str, object]) -> None:
+        log.critical("a loop of the worker failed: the worker drains", action="loop_failed", **failed)
+        note_failure()
+        drain()
 
     tasks = [asyncio.create_task(loop) for loop in loops]
-    for task in tasks:
-        task.add_done_callback(on_end)
     try:
-        yield
+        with supervised(tasks, tell):
+            yield
     finally:
         await end_tasks(tasks)
 

@@ -27,7 +27,7 @@ from relaykit.api.http.websocket import WebSocket
 from relaykit.shared.log import failure
 from relaykit.shared.process.end import note_failure
 from relaykit.shared.process.notify import READY, STOPPING, notify
-from relaykit.shared.tasks import end_tasks
+from relaykit.shared.tasks import end_tasks, error_of
 
 UNSENT_BYTES = 128 * 1024
 """Bytes of an answer that the kernel takes beyond those on their way to the client. By default it takes 4 MB, and then
@@ -160,14 +160,15 @@ class Server(uvicorn.Server):
 
     def _exit_if_failed(self, watching: asyncio.Task[None]) -> None:
         """Without its timer no wait for a client would end: the process does, and its orchestrator starts a new one."""
-        if not watching.cancelled() and (error := watching.exception()) is not None:
-            log.critical(
-                "looking after the connections failed: the process ends",
-                action="connections_failed",
-                **failure(error),
-            )
-            note_failure()
-            self.should_exit = self._delay_is_over = True
+        error = error_of(watching)
+        if self.should_exit and (error is None or watching.cancelled()):
+            return
+        more = {} if error is None else failure(error)
+        log.critical(
+            "looking after the connections failed: the process ends", action="connections_failed", **more
+        )
+        note_failure()
+        self.should_exit = self._delay_is_over = True
 
 
 def _port(listeners: Sequence[socket.socket], default: int) -> int:

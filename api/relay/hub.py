@@ -35,6 +35,7 @@ from relaykit.shared.log import failure
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import UNREACHABLE, Redis, names_of, redis_errors
 from relaykit.shared.redis.pubsub import is_connected, messages, subscribed
+from relaykit.shared.tasks import end_tasks
 
 RECONNECT_SECONDS = 0.2
 SUBSCRIBE_SECONDS = 5.0
@@ -98,9 +99,13 @@ class Hub:
 
     async def run(self) -> None:
         """Takes notices and reads journals until cancelled; survives the loss of Redis."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._listen())
-            tasks.create_task(self._read_news())
+        tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._read_news())]
+        try:  # a group of tasks would go on without one that is cancelled
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            await end_tasks(tasks)
 
     def close(self) -> None:
         """Closes all streams at once, without the end of their runs: clients resume elsewhere."""

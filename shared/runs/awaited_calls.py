@@ -12,7 +12,7 @@ import structlog
 from chatkit.store import NotFoundError, Store
 from chatkit.types import ClientToolCallItem
 
-from relaykit.shared.crashes import site_code
+from relaykit.shared.crashes import in_own_task
 from relaykit.shared.errors import DatabaseUnavailable, Stopping
 from relaykit.shared.log import failure
 from relaykit.shared.owner import Owner
@@ -94,8 +94,9 @@ class AwaitedCalls:
 async def find_left_call(store: Store[Any], run: Run, context: Any) -> str | None:
     """The pending client tool call that an attempt of the run has left in the thread, and did not live to tell of."""
     try:
-        with site_code:
-            newest = await store.load_thread_items(run.thread_id, None, LEFT_ITEMS, "desc", context)
+        newest = await in_own_task(
+            lambda: store.load_thread_items(run.thread_id, None, LEFT_ITEMS, "desc", context)
+        )
     except NotFoundError:
         return None  # the thread was deleted
     except (DatabaseUnavailable, Stopping):

@@ -9,7 +9,7 @@ import structlog
 from chatkit.store import NotFoundError
 from chatkit.types import ClientToolCallItem, ThreadItem
 
-from relaykit.shared.crashes import site_code
+from relaykit.shared.crashes import in_own_task
 from relaykit.shared.errors import DatabaseUnavailable, Stopping
 from relaykit.shared.identity import acting_as
 from relaykit.shared.log import failure
@@ -34,20 +34,8 @@ async def complete_call(
     user: UserServer, database: Database, run: Run, call_id: str, reason: GivenUp
 ) -> ThreadItem | None:
     """The call, if it now says why it has no output; what waits does not depend on it."""
-    request = request_context(replace(run, attempt=0))
-    store = user.server.store
     try:
-        with acting_as(request), site_code:
-            async with database.transaction():
-                context = await user.store_context(request)
-                item = await store.load_item(run.thread_id, call_id, context)
-                if not isinstance(item, ClientToolCallItem) or item.status != "pending":
-                    return None
-                done = item.model_copy(update={"status": "completed", "output": {"error": reason.value}})
-                await store.save_item(run.thread_id, done, context)
-                thread = await store.load_thread(run.thread_id, context)
-                # the SDK deletes the thread's other pending calls, as it does after an output
-                await user.server._cleanup_pending_client_tool_call(thread, context)
+        return await in_own_task(lambda: _complete(user, database, run, call_id, reason))
     except NotFoundError:
         return None  # the thread, or the call, was deleted
     except (DatabaseUnavailable, Stopping):
@@ -60,4 +48,22 @@ async def complete_call(
             **more,
         )
         return None
+
+
+async def _complete(
+    user: UserServer, database: Database, run: Run, call_id: str, reason: GivenUp
+) -> ThreadItem | None:
+    request = request_context(replace(run, attempt=0))
+    store = user.server.store
+    with acting_as(request):
+        async with database.transaction():
+            context = await user.store_context(request)
+            item = await store.load_item(run.thread_id, call_id, context)
+            if not isinstance(item, ClientToolCallItem) or item.status != "pending":
+                return None
+            done = item.model_copy(update={"status": "completed", "output": {"error": reason.value}})
+            await store.save_item(run.thread_id, done, context)
+            thread = await store.load_thread(run.thread_id, context)
+            # the SDK deletes the thread's other pending calls, as it does after an output
+            await user.server._cleanup_pending_client_tool_call(thread, context)
     return done

@@ -20,6 +20,7 @@ from relaykit.shared.log import failure
 from relaykit.shared.process.end import final_status, note_failure
 from relaykit.shared.process.exit import end_now
 from relaykit.shared.site.attributes import describe_error, site_place
+from relaykit.shared.tasks import error_of
 
 LEAVE_SECONDS: Final = 5.0
 """How long the site's code may take to leave, before the process ends without it."""
@@ -82,7 +83,7 @@ class Lifetime(Generic[T]):
         if self._entered.done() and not self._leaving.is_set():
             self._task.add_done_callback(self._end_process_if_left)
             return self._entered.result()
-        if (error := _error_of(self._task)) is not None:
+        if (error := error_of(self._task)) is not None:
             raise (
                 error if isinstance(error, ServerLoadError) else ServerLoadError(describe_error(error))
             ) from error
@@ -97,13 +98,13 @@ class Lifetime(Generic[T]):
         if not self._task.done():
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=CANCEL_SECONDS)
-            error = _error_of(self._task) if self._task.done() else None
+            error = error_of(self._task) if self._task.done() else None
             log.error(
                 "the site's lifespan does not end: the process ends without it",
                 action="lifespan_left",
                 **({} if error is None else failure(error)),
             )
-        elif (error := _error_of(self._task)) is not None:
+        elif (error := error_of(self._task)) is not None:
             log.error(
                 "the end of the site's lifespan failed: the process ends all the same",
                 action="lifespan_failed",
@@ -114,7 +115,7 @@ class Lifetime(Generic[T]):
         """What it had opened is closed: the process takes no more work, and its supervisor starts a new one."""
         if self._leaving.is_set():
             return
-        error = _error_of(task)
+        error = error_of(task)
         log.critical(
             "the site's lifespan has ended by itself: the process ends",
             action="lifespan_ended",
@@ -173,14 +174,6 @@ def place_of(thread_id: int) -> str | None:
     """The line of the site's code in which the thread stands."""
     frame = sys._current_frames().get(thread_id)
     return None if frame is None else site_place(traceback.extract_stack(frame))
-
-
-def _error_of(task: asyncio.Task[None]) -> BaseException | None:
-    try:
-        task.result()
-    except BaseException as error:
-        return error
-    return None
 
 
 def _at(place: str | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from chatkit.server import ChatKitServer
 
 from relaykit.shared.attachments.store import ObjectAttachmentStore
+from relaykit.shared.crashes import hear_cancellation
 from relaykit.shared.errors import ContextTimeout
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.site.authentication import Authenticate
@@ -97,15 +98,16 @@ class UserServer:
     async def _made(self, request: RequestContext) -> Any:
         with server_refusals():
             made = self.make_context(request)
-            if not inspect.isawaitable(made):
-                return made
-            try:
-                async with asyncio.timeout(self.context_seconds) as timeout:
-                    return await made
-            except TimeoutError as error:
-                if timeout.expired():
-                    raise ContextTimeout from error
-                raise
+            if inspect.isawaitable(made):
+                try:
+                    async with asyncio.timeout(self.context_seconds) as timeout:
+                        made = await made
+                except TimeoutError as error:
+                    if timeout.expired():
+                        raise ContextTimeout from error
+                    raise
+            await hear_cancellation()
+            return made
 
 
 def as_given(context: RequestContext) -> RequestContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -25,7 +26,15 @@ class Harm(StrEnum):
     KILL = "kill"
     """The process is killed from within."""
     PANIC = "panic"
-    """An exception that is no Exception: the run fails for it, in one attempt."""
+    """An exception that is no Exception: the run fails for it, in one attempt. So do the three after it."""
+    EXIT = "exit"
+    GROUP = "group"
+    CANCELLED = "cancelled"
+    """A cancellation that nobody has asked for."""
+
+    @property
+    def fails_the_run(self) -> bool:
+        return self in {Harm.PANIC, Harm.EXIT, Harm.GROUP, Harm.CANCELLED}
 
 
 class Panic(BaseException):
@@ -33,7 +42,7 @@ class Panic(BaseException):
 
 
 def inflict(harm: Harm, attempt: int) -> None:
-    """Raises Panic."""
+    """Raises what is no Exception, where the harm is to fail the run."""
     match harm:
         case Harm.BLOCK:
             time.sleep(BLOCK_SECONDS)
@@ -43,5 +52,11 @@ def inflict(harm: Harm, attempt: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case Harm.PANIC:
             raise Panic
+        case Harm.EXIT:
+            raise SystemExit(3)
+        case Harm.GROUP:
+            raise BaseExceptionGroup("", [Panic(), ValueError()])
+        case Harm.CANCELLED:
+            raise asyncio.CancelledError
         case _:
             pass

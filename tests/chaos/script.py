@@ -65,7 +65,7 @@ class Script:
 
     @property
     def fails(self) -> bool:
-        return self.harm is Harm.PANIC
+        return self.harm is not None and self.harm.fails_the_run
 
     @property
     def output(self) -> dict[str, str]:

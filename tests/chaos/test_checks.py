@@ -304,9 +304,9 @@ def test_a_client_that_was_refused_is_a_loss(evidence: Evidence) -> None:
     assert broken(evidence) == {CLIENT}
 
 
-def panicking() -> Evidence:
+def failing(harm: Harm = Harm.PANIC) -> Evidence:
     """A run whose server raised what is no Exception after its first item."""
-    script = Script(tag="0.0", items=2, words=2, harm=Harm.PANIC)
+    script = Script(tag="0.0", items=2, words=2, harm=harm)
     turn, row, entries, items = run_of(script)
     first = next(
         n for n, entry in enumerate(entries) if b"0.0 0" in entry.payload and b"item.done" in entry.payload
@@ -323,12 +323,13 @@ def panicking() -> Evidence:
     return Evidence([row], {THREAD_ID: items[:2]}, {row.id: Journal(kept, NOON)}, [], [turn])
 
 
-def test_a_run_that_is_to_fail_may_fail_with_what_it_had_stored() -> None:
-    assert losses(panicking()) == []
+@pytest.mark.parametrize("harm", [harm for harm in Harm if harm.fails_the_run])
+def test_a_run_that_is_to_fail_may_fail_with_what_it_had_stored(harm: Harm) -> None:
+    assert losses(failing(harm)) == []
 
 
 @pytest.mark.parametrize("changes", [{"status": "completed", "error": None}, {"error": "attempts_exhausted"}])
 def test_a_run_that_is_to_fail_fails_with_its_own_error(changes: dict[str, Any]) -> None:
-    evidence = panicking()
+    evidence = failing()
     evidence.rows = [replace(evidence.rows[0], **changes)]
     assert FAILED in {loss.check for loss in losses(evidence)}

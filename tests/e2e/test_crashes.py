@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.error_catalogue import assert_documented_error
-from tests.support.servers.crashing_servers import RAISED, Crash
+from tests.support.servers.crashing_servers import CANCELS, RAISED, Crash
 from tests.support.services import Databases, RedisDatabases
 from tests.support.stream_clients import Follower, asking
 from tests.support.system import (
@@ -37,6 +37,7 @@ TYPES = {
     "generator exit": "GeneratorExit",
     "exit": "SystemExit",
     "interrupt": "KeyboardInterrupt",
+    "cancelled": "CancelledError",
     "error": "RuntimeError",
 }
 STREAM_ERROR = {"type": "error", "code": "stream.error", "allow_retry": True}
@@ -93,6 +94,28 @@ async def stage(stage_settings, tmp_path_factory) -> AsyncIterator[Stage]:
         await database.close()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def isolated(
+    redis_databases: RedisDatabases, databases: Databases, issuer_key_file: Path, tmp_path_factory
+) -> AsyncIterator[Stage]:
+    """Each run in a cell of its own."""
+    with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
+        settings = make_settings(
+            redis_url,
+            database_url,
+            issuer_key_file,
+            free_port(),
+            lease_seconds=30,
+            isolate_runs=True,
+            chatkit_server="tests.support.servers.crashing_servers:Crashing",
+            chatkit_context="tests.support.servers.crashing_servers:async_context",
+        )
+        async with running_processes(settings, tmp_path_factory.mktemp("isolated")) as system:
+            database = await asyncpg.connect(database_url)
+            yield Stage(system, await system.caller(), database)
+            await database.close()
+
+
 @pytest.fixture
 def bystander(tmp_path: Path) -> Crash:
     return Crash(gate=str(tmp_path))
@@ -111,7 +134,8 @@ async def crash(stage: Stage, raises: str, at: str) -> Answer:
 RUNS = [(kind, place) for kind in KINDS for place in ("respond", "task")] + [
     (kind, place)
     for place in ("finally", "group of tasks", "gather", "thread", "tool")
-    for kind in ("panic", "exit", "interrupt")
+    for kind in ("panic", "exit", "interrupt", "cancelled")
+    if (kind, place) != ("cancelled", "group of tasks")  # which takes it for the end of one of its tasks
 ]
 
 
@@ -166,13 +190,48 @@ async def test_one_that_nothing_awaits_is_told_and_harms_no_run(
     stage.assert_alive()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, CANCELS])
 async def test_in_the_context_it_fails_the_run_as_an_exception_does(stage: Stage, kind: str) -> None:
     request = create(str(Crash()), metadata={"raises": f"{kind} at the worker"})
     answer = await stage.alice.stream(request)
     assert (answer.end, answer.events[-1]) == ("failed", STREAM_ERROR)
     assert await stage.ended(answer.run_id) == ("failed", "internal", 1)
     stage.assert_alive()
+
+
+async def test_a_run_that_cancels_its_own_task_fails_at_once_and_is_told(stage: Stage) -> None:
+    before = stage.failures()
+    answer = await crash(stage, CANCELS, "respond")
+    assert (answer.end, answer.events[-1]) == ("failed", STREAM_ERROR)
+    assert await stage.ended(answer.run_id) == ("failed", "stream.error", 1)
+    (failed,) = [line for line in stage.failures() if line not in before]
+    assert failed["error_type"] == "CancelledError"
+    stage.assert_alive()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, CANCELS])
+async def test_in_a_cell_it_fails_its_own_run_at_once(isolated: Stage, kind: str) -> None:
+    for request, error in (
+        (create(str(Crash(raises=kind, at="respond"))), "stream.error"),
+        (create(str(Crash()), metadata={"raises": f"{kind} at the worker"}), "internal"),
+    ):
+        answer = await isolated.alice.stream(request)
+        assert (answer.end, answer.events[-1]) == ("failed", STREAM_ERROR)
+        assert await isolated.ended(answer.run_id) == ("failed", error, 1)
+    assert not isolated.lines("suspect_died")
+    isolated.assert_alive()
+
+
+async def test_a_thread_that_hangs_in_a_cell_keeps_no_other_run_waiting(isolated: Stage) -> None:
+    """Its user stops the run; the next one is executed, though the thread is still there."""
+    async with asking(isolated.alice, create(str(Crash(at="hung thread")))) as asker:
+        await ready(asker)
+        assert (await isolated.alice.stream(create(str(Crash())))).end == "completed"
+        assert (await isolated.alice.cancel(asker.run_id)).status_code == 202
+        assert (await asker.finished()).end == "cancelled"
+    assert await isolated.ended(asker.run_id) == ("cancelled", None, 1)
+    assert (await isolated.alice.stream(create(str(Crash())))).end == "completed"
+    isolated.assert_alive()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -244,7 +303,7 @@ async def test_in_a_store_of_the_sites_own_it_fails_the_run(own_store: Stage, ki
     own_store.assert_alive()
 
 
-@pytest.mark.parametrize("kind", ["panic", "exit", "error"])
+@pytest.mark.parametrize("kind", ["panic", "exit", "cancelled", CANCELS, "error"])
 async def test_in_the_context_of_a_run_that_waits_it_does_not_keep_the_thread(
     own_store: Stage, bystander: Crash, kind: str
 ) -> None:

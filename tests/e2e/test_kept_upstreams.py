@@ -12,6 +12,7 @@ import pytest
 from relaykit.shared.settings import Settings
 from tests.e2e.test_compressing_proxies import proxy, required
 from tests.support.links import Link
+from tests.support.nginx import nginx_http, nginx_main
 from tests.support.servers.relay_servers import ScriptedAnswers
 from tests.support.system import ROOT, Caller, running, wait_until
 
@@ -23,15 +24,15 @@ AROUND_SECONDS = (-0.05, 0.3)
 """The API looks at idle connections eight times within the shortest of its waits."""
 LIST = {"type": "threads.list", "params": {}}
 NGINX = """
-daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log info; worker_processes 1;
+{main}
 events {{ worker_connections 256; }}
 http {{
-  log_format kept "$status $upstream_addr $upstream_connect_time"; access_log {folder}/access.log kept;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  {http}
+  log_format kept "$status $upstream_addr $upstream_connect_time";
   upstream api {{ server 127.0.0.1:{api_port}; keepalive 64; keepalive_timeout {timeout}; }}
   server {{
     listen 127.0.0.1:{port};
+    access_log {folder}/access.log kept;
     location / {{ proxy_pass http://api; proxy_http_version 1.1; proxy_set_header Connection ""; }}
   }}
 }}
@@ -39,9 +40,9 @@ http {{
 
 
 def nginx(folder: Path, port: int, api_port: int) -> list[str]:
-    folder.chmod(0o755)
     timeout = f"{int(OF_NGINX * 1000)}ms"
-    config = NGINX.format(folder=folder, port=port, api_port=api_port, timeout=timeout)
+    parts = {"main": nginx_main(folder), "http": nginx_http(folder), "folder": folder}
+    config = NGINX.format(port=port, api_port=api_port, timeout=timeout, **parts)
     (folder / "nginx.conf").write_text(config)
     return [required("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf")]
 

@@ -225,12 +225,13 @@ async def test_a_worker_whose_main_task_ends_is_no_zombie(settings: Settings, tm
 
 
 FAILING_LOOP = """
+import asyncio
 from {module} import {name}
 from relaykit.shared.process.main_loop import MainLoop
 from {side}.__main__ import main
 
 async def run(self):
-    raise RuntimeError("a secret")
+    {ends}
 
 {name}.run = run
 loop = MainLoop()
@@ -238,6 +239,15 @@ loop.end(main(loop))
 """
 
 
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        ('raise RuntimeError("a secret")', "RuntimeError"),
+        ("raise asyncio.CancelledError", "CancelledError"),
+        ("return", None),
+    ],
+    ids=["fails", "is cancelled", "returns"],
+)
 @pytest.mark.parametrize(
     ("side", "module", "name", "action"),
     [
@@ -247,10 +257,17 @@ loop.end(main(loop))
     ],
 )
 async def test_a_process_of_which_a_part_has_failed_drains_and_says_so_by_its_status(
-    settings: Settings, tmp_path: Path, side: str, module: str, name: str, action: str
+    settings: Settings,
+    tmp_path: Path,
+    side: str,
+    module: str,
+    name: str,
+    action: str,
+    ends: str,
+    told: str | None,
 ) -> None:
     """So that whatever starts processes again after failures alone starts this one."""
-    code = FAILING_LOOP.format(side=side, module=module, name=name)
+    code = FAILING_LOOP.format(side=side, module=module, name=name, ends=ends)
     log = tmp_path / "log"
     with log.open("wb") as output:
         popen = subprocess.Popen(
@@ -261,7 +278,7 @@ async def test_a_process_of_which_a_part_has_failed_drains_and_says_so_by_its_st
         assert await ended(process) == 1
         failed = line(process, action)
         assert failed
-        assert failed["error_type"] == "RuntimeError"
+        assert failed.get("error_type") == told
         assert "a secret" not in process.output
     finally:
         process.kill()

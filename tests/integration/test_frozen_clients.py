@@ -10,7 +10,7 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -117,7 +117,10 @@ class Process:
 
     def connections(self) -> int:
         """How many of theirs it has a descriptor of."""
-        descriptors = {os.readlink(entry) for entry in Path(f"/proc/{self.pid}/fd").iterdir()}
+        descriptors = set()
+        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed meanwhile
+                descriptors.add(os.readlink(entry))
         lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return sum(
             int(fields[2].rpartition(":")[2], 16) in self._ports and f"socket:[{fields[9]}]" in descriptors

@@ -141,6 +141,9 @@ def test_booleans_and_paths(monkeypatch):
 
 
 BAD = [
+    ("SUSPECT_PROCESSES", "-1"),
+    ("SUSPECT_PROCESSES", "65"),
+    ("ISOLATE_RUNS", "sometimes"),
     ("DEPLOYMENT", "Shop"),
     ("DEPLOYMENT", "a:b"),
     ("DEPLOYMENT", "*"),

@@ -15,10 +15,12 @@ from arq.connections import ArqRedis
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
+from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.log import failure
 from relaykit.shared.queue.job_queue import RUN_FUNCTION, deserialize, serialize
 from relaykit.shared.settings import Settings
+from relaykit.shared.tasks import error_of
 from relaykit.worker.claiming.bell import Bell
 from relaykit.worker.execution.current_run import enter_run
 from relaykit.worker.execution.verdict import Outcome
@@ -145,9 +147,10 @@ class ArqWorker(Worker):
             if stay is not Stay.STOPPED:
                 return Outcome.AGAIN
         try:
-            outcome = await (
-                earlier or self._executor.execute(claim.run_id, uncounted=uncounted, claim=claim)
-            )
+            with site_code:
+                outcome = await (
+                    earlier or self._executor.execute(claim.run_id, uncounted=uncounted, claim=claim)
+                )
         except Exception:
             self.jobs_failed += 1
             if self._forget_claim(claim):
@@ -206,7 +209,7 @@ class ArqWorker(Worker):
             del self.tasks[claim.run_id]
             self._note_occupancy()
         self._forget_claim(claim)  # of a job that failed before its release
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if (error := error_of(task)) is not None and not (task.cancelled() and not self.allow_pick_jobs):
             log.error(
                 "executing a job failed: its lease expires, and the run is claimed again",
                 action="job_failed",

@@ -12,11 +12,10 @@ from functools import partial
 from uuid import uuid4
 
 import structlog
-from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent
 
 from relaykit.shared.endings import Endings
-from relaykit.shared.errors import ContextTimeout, Fenced, ServerRefused, Stopping
+from relaykit.shared.errors import Fenced, ServerRefused, Stopping
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
@@ -31,6 +30,7 @@ from relaykit.shared.token_box import TokenBox
 from relaykit.worker.execution.attempt import Attempt, failed_event
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.attempts_left import allows_another, is_exhausted
+from relaykit.worker.execution.own_task import failed, isolated
 from relaykit.worker.execution.persist import persist
 from relaykit.worker.execution.prepare import prepare
 from relaykit.worker.execution.produce import produce
@@ -88,7 +88,7 @@ class Executor:
             if not await self._start(attempt, uncounted=uncounted):
                 return await self._complete_ended(attempt)
             with self._timed(attempt):
-                result = await self._run_steps(attempt)
+                result = await isolated(attempt, self._run_steps)
             verdict = decide(result, attempt.stopped, allows_another=allows_another(attempt, self._settings))
             outcome = await self._settle(attempt, verdict)
             tell_end(attempt, outcome, verdict, self._report)
@@ -128,11 +128,7 @@ class Executor:
         except (Fenced, Stopping):
             return Result(Exit.FENCED)
         except Exception as error:
-            # with its thread the run is stopped, and then has nothing to load
-            is_deleted = attempt.stopped is Stop.USER and isinstance(error, NotFoundError)
-            if not is_deleted:
-                log.error("executing the run failed: the run ends", action="run_failed", **failure(error))  # noqa: TRY400
-            return Result(Exit.FAILED, error.code if isinstance(error, ContextTimeout) else "internal")
+            return failed(attempt, error)
 
     # The steps
 

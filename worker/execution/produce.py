@@ -14,7 +14,7 @@ import structlog
 from chatkit.store import NotFoundError
 from chatkit.types import ErrorEvent, StreamOptionsEvent, ThreadStreamEvent
 
-from relaykit.shared.crashes import site_code
+from relaykit.shared.crashes import cancellable_site_code, site_code
 from relaykit.shared.errors import Fenced, Stopping
 from relaykit.shared.log import failure
 from relaykit.shared.runs.run import Run
@@ -58,7 +58,7 @@ async def produce(attempt: Attempt, user: UserServer, prepared: Prepared) -> Non
 async def _serve(attempt: Attempt, user: UserServer, prepared: Prepared) -> None:
     """The producer: what the SDK makes of the server's events goes into the journal."""
     served_attempt.set(attempt)
-    with site_code:  # nothing else may end the task: the loop would end with it
+    with cancellable_site_code:  # nothing else may end the task: the loop would end with it
         reader = ServerEvents(attempt, user, prepared)
         events = reader.read()
         processed = user.server._process_events(prepared.thread, attempt.context, lambda: events)
@@ -82,26 +82,31 @@ async def _completed(attempt: Attempt, producer: asyncio.Task[None]) -> bool:
         return False
     try:
         await producer
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as error:
         if attempt.stopped is None:
             # the server cancelled itself: no stop was asked for, and its answer is not whole
+            _report(attempt, error)
             attempt.take(failed_event())
     except (Fenced, Stopping):
         attempt.stop(Stop.LOST)
     except Exception as error:
         if attempt.stopped is Stop.USER and isinstance(error, NotFoundError):
             raise  # the thread was deleted
-        log.error(  # noqa: TRY400
-            "executing the run failed: the run ends",
-            action="run_failed",
-            run_id=attempt.run_id,
-            **failure(error),
-        )
+        _report(attempt, error)
         if attempt.stopped is None:  # else it is what the server made of the stop
             attempt.take(failed_event())
     else:
         return attempt.stopped is None or attempt.last_error is None
     return False
+
+
+def _report(attempt: Attempt, error: BaseException) -> None:
+    log.error(
+        "executing the run failed: the run ends",
+        action="run_failed",
+        run_id=attempt.run_id,
+        **failure(error),
+    )
 
 
 async def _has_ended(attempt: Attempt, producer: asyncio.Task[None]) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from relaykit.shared.crashes import site_code
 from relaykit.shared.errors import QueueUnavailable, RelaykitError
 from relaykit.shared.log import failure, note_process
 from relaykit.shared.postgres.database import Database
@@ -158,7 +159,8 @@ class CellProcess:
         enter_run(claim.run_id)
         try:
             try:
-                outcome = await self._executor.execute(claim.run_id, uncounted=uncounted, claim=claim)
+                with site_code:
+                    outcome = await self._executor.execute(claim.run_id, uncounted=uncounted, claim=claim)
             finally:
                 del self._claims[claim.run_id]
             if outcome is Outcome.FOREIGN:

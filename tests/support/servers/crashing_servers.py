@@ -51,8 +51,11 @@ RAISED: dict[str, Callable[[], BaseException]] = {
     "generator exit": GeneratorExit,
     "exit": lambda: SystemExit(3),
     "interrupt": KeyboardInterrupt,
+    "cancelled": asyncio.CancelledError,
     "error": lambda: RuntimeError("a secret"),
 }
+CANCELS = "cancelled task"
+"""What raises nothing, and cancels the task that it is in, as a leaked cancel scope does."""
 
 RUN_PLACES = (
     "respond",
@@ -84,7 +87,15 @@ class Crash:
 
     def here(self, *places: str) -> None:
         if self.at in places:
-            raise RAISED[self.raises]()
+            fail(self.raises)
+
+
+def fail(what: str) -> None:
+    if what != CANCELS:
+        raise RAISED[what]()
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
 
 
 current: dict[str, Crash] = {}
@@ -215,14 +226,14 @@ class Crashing(ChatKitServer[Any]):
 def titled(thread: ThreadMetadata, place: str) -> None:
     what, _, where = (thread.title or "").partition(" at ")
     if where == place:
-        raise RAISED[what]()
+        fail(what)
 
 
 def context(request: Any) -> Any:
     """Raises what the request's metadata name, in the process that they name."""
     what, _, where = str(request.metadata.get("raises", "")).partition(" at ")
     if where == ("the API" if request.attempt is None else "the worker"):
-        raise RAISED[what]()
+        fail(what)
     return request
 
 
