@@ -62,8 +62,8 @@ class PostgresStore(Store[Any]):
 
     Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
     attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable where `calls`
-    does not wait until PostgreSQL is back. `given` is told each id of an item that the store makes. Half a surrogate
-    pair is stored as U+FFFD.
+    does not wait until PostgreSQL is back. `given` is told each id of an item that the store makes, `stored` each item
+    that it has written. Half a surrogate pair is stored as U+FFFD.
 
     The links to images that `previews` has signed are renewed in every item and attachment that is read.
     """
@@ -74,11 +74,13 @@ class PostgresStore(Store[Any]):
         given: Callable[[str], None] = lambda _: None,
         previews: PreviewLinks | None = None,
         page_max_bytes: int = PAGE_MAX_BYTES,
+        stored: Callable[[ThreadItem], None] = lambda _: None,
     ) -> None:
         self._calls = calls
         self._given = given
         self._previews = previews
         self._page_max_bytes = page_max_bytes
+        self._stored = stored
 
     def generate_thread_id(self, context: Any) -> str:
         return generate_id("thread")
@@ -170,6 +172,7 @@ class PostgresStore(Store[Any]):
             sql.WRITE_ITEM, thread_id, *owner_of(context), item.id, data, *fence_of(context)
         )
         written(row, thread_id)
+        self._stored(item)
 
     async def load_item(self, thread_id: str, item_id: str, context: Any) -> ThreadItem:
         row = await self._calls.row(sql.LOAD_ITEM, thread_id, *owner_of(context), item_id)
