@@ -338,6 +338,20 @@ def _save_attachment(
     return [{"id": attachment_id}]
 
 
+def _note_shown(
+    tables: Tables, thread_id: str, tenant: str, owner: str, attachment_ids: Sequence[str]
+) -> list[Row]:
+    for attachment_id in attachment_ids if _load_thread(tables, thread_id, tenant, owner) else ():
+        attachment = _owned(tables.attachments.get(attachment_id), tenant, owner)
+        if attachment is not None:
+            tables.unsent.pop(attachment_id, None)
+            tables.attachments[attachment_id] = {
+                **attachment,
+                "thread_id": attachment["thread_id"] or thread_id,
+            }
+    return []
+
+
 def _delete_attachment(tables: Tables, attachment_id: str, tenant: str, owner: str) -> list[Row]:
     if _owned(tables.attachments.get(attachment_id), tenant, owner) is not None:
         del tables.attachments[attachment_id]
@@ -365,6 +379,7 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     sql.MOVE_TO_END: _move_to_end,
     sql.LOAD_ATTACHMENT: _load_attachment,
     sql.SAVE_ATTACHMENT: _save_attachment,
+    sql.NOTE_SHOWN: _note_shown,
     sql.IS_SENT: _load_attachment,
     sql.DELETE_ATTACHMENT: _delete_attachment,
     undo.DELETE_ADDED: _delete_added,

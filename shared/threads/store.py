@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import asyncpg
 from chatkit.store import Store, StoreItemType, default_generate_id
-from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
+from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata, UserMessageItem
 from pydantic import TypeAdapter
 
 from relaykit.shared.identity import request_of
@@ -167,12 +167,25 @@ class PostgresStore(Store[Any]):
         await self.save_item(thread_id, item, context)
 
     async def save_item(self, thread_id: str, item: ThreadItem, context: Any) -> None:
+        """Writes the item. The attachments of a message then live as long as this thread, as any that shows them."""
+        if isinstance(item, UserMessageItem) and item.attachments:
+            await self._calls.patiently(lambda: self._write_shown(thread_id, item, context))
+        else:
+            await self._write(thread_id, item, context)
+        self._stored(item)
+
+    async def _write_shown(self, thread_id: str, message: UserMessageItem, context: Any) -> None:
+        shown = sorted({attachment.id for attachment in message.attachments})
+        async with self._calls.database.transaction():
+            await self._calls.rows(sql.NOTE_SHOWN, thread_id, *owner_of(context), shown)
+            await self._write(thread_id, message, context)
+
+    async def _write(self, thread_id: str, item: ThreadItem, context: Any) -> None:
         data = dump_json(item)
         row = await self._calls.row(
             sql.WRITE_ITEM, thread_id, *owner_of(context), item.id, data, *fence_of(context)
         )
         written(row, thread_id)
-        self._stored(item)
 
     async def load_item(self, thread_id: str, item_id: str, context: Any) -> ThreadItem:
         row = await self._calls.row(sql.LOAD_ITEM, thread_id, *owner_of(context), item_id)
