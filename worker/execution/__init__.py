@@ -5,6 +5,7 @@ stop. `prepare` loads what the server is called with, `produce` runs the server,
 come to. `rewind` takes back what the attempts before have left, `restore` writes admission's entries again where the
 journal was lost. `server_events` and `item_ids` prepare the server's events for the SDK, `cancel_handler` says what is
 kept of a stopped answer, and `persist` gets done through outages what must get done. `current_attempt` finds a task's
-attempt where the SDK calls our store, or a method of the server. A new event that the worker itself writes goes to
-`executor`, and a new reason to stop to `stop` and the table in `verdict`.
+attempt where the SDK calls our store, or a method of the server, and `pending_call` the client tool call that a run
+ends with. A new event that the worker itself writes goes to `executor`, and a new reason to stop to `stop` and the
+table in `verdict`.
 """
