@@ -18,7 +18,12 @@ from relaykit.shared.site.loaded_server import LoadedServer, load_server
 from relaykit.shared.site.site_process import SiteProcess
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
-from relaykit.worker.execution.current_attempt import calling_store, is_executing, note_given_id
+from relaykit.worker.execution.current_attempt import (
+    calling_store,
+    is_executing,
+    note_given_id,
+    note_stored_item,
+)
 
 
 def load(
@@ -34,6 +39,7 @@ def load(
         given=note_given_id,
         previews=build_previews(settings),
         page_max_bytes=settings.page_max_bytes,
+        stored=note_stored_item,
     )
     process = SiteProcess("worker", settings, store, attachment_store)
     return database, load_server(process, server), attachment_store

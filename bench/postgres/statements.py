@@ -271,6 +271,7 @@ def _of_the_store(size: Size) -> list[Case]:
         Case("threads.statements.MOVE_TO_END", (*in_thread, first, *fence)),
         Case("threads.statements.LOAD_ATTACHMENT", ("atc_10", *CALLER)),
         Case("threads.statements.SAVE_ATTACHMENT", ("atc_new", *CALLER, "{}", LONG_THREAD)),
+        Case("threads.statements.NOTE_SHOWN", (LONG_THREAD, *CALLER, ["atc_10", "atc_11"])),
         Case("threads.statements.IS_SENT", ("atc_10", *CALLER)),
         Case("threads.statements.DELETE_ATTACHMENT", ("atc_10", *CALLER)),
     ]

@@ -144,6 +144,20 @@ def _save_attachment(
     return [{"id": attachment_id}]
 
 
+def _note_shown(
+    tables: Tables, thread_id: str, tenant: str, owner: str, attachment_ids: Sequence[str]
+) -> list[Row]:
+    for attachment_id in attachment_ids if load_thread(tables, thread_id, tenant, owner) else ():
+        attachment = owned_row(tables.attachments.get(attachment_id), tenant, owner)
+        if attachment is not None:
+            tables.unsent.pop(attachment_id, None)
+            tables.attachments[attachment_id] = {
+                **attachment,
+                "thread_id": attachment["thread_id"] or thread_id,
+            }
+    return []
+
+
 def _delete_attachment(tables: Tables, attachment_id: str, tenant: str, owner: str) -> list[Row]:
     if owned_row(tables.attachments.get(attachment_id), tenant, owner) is not None:
         del tables.attachments[attachment_id]
@@ -153,6 +167,7 @@ def _delete_attachment(tables: Tables, attachment_id: str, tenant: str, owner: s
 STATEMENTS: Final[Mapping[str, Statement]] = {
     sql.LOAD_ATTACHMENT: _load_attachment,
     sql.SAVE_ATTACHMENT: _save_attachment,
+    sql.NOTE_SHOWN: _note_shown,
     sql.IS_SENT: _load_attachment,
     sql.DELETE_ATTACHMENT: _delete_attachment,
     store._CREATE: _create,

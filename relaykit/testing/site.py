@@ -57,7 +57,12 @@ from relaykit.testing.queue import MemoryQueue
 from relaykit.testing.tables import MemoryDatabase
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.cancel_handler import install_cancel_handler
-from relaykit.worker.execution.current_attempt import calling_store, is_executing, note_given_id
+from relaykit.worker.execution.current_attempt import (
+    calling_store,
+    is_executing,
+    note_given_id,
+    note_stored_item,
+)
 from relaykit.worker.execution.executor import Executor
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.execution.verdict import Outcome
@@ -250,7 +255,13 @@ async def open_site(
     database = MemoryDatabase(made, statements)
     calls = StoreCalls(database, waits=is_executing, calling=calling_store)
     previews = build_previews(made)
-    store = PostgresStore(calls, given=note_given_id, previews=previews, page_max_bytes=made.page_max_bytes)
+    store = PostgresStore(
+        calls,
+        given=note_given_id,
+        previews=previews,
+        page_max_bytes=made.page_max_bytes,
+        stored=note_stored_item,
+    )
     objects = None if previews is None else MemoryObjects(database)
     files = build_attachment_store(made, database, objects, calls)
     async with load(server, SiteProcess("worker", made, store, files)).opened() as opened:

@@ -219,6 +219,20 @@ WITH saved AS (
 SELECT id FROM saved
 """
 
+# What a message shows that was written without SAVE_ATTACHMENT, such as one that a server has copied into the thread.
+NOTE_SHOWN: Final = """
+WITH thread AS MATERIALIZED (
+    SELECT id FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3 FOR KEY SHARE
+), shown AS (
+    UPDATE attachments SET thread_id = coalesce(thread_id, $1)
+    WHERE id = ANY ($4::text[]) AND tenant = $2 AND owner = $3 AND EXISTS (SELECT FROM thread)
+    RETURNING id
+), counted AS (
+    DELETE FROM unsent_attachments WHERE attachment_id IN (SELECT id FROM shown) AND tenant = $2 AND owner = $3
+)
+INSERT INTO attachment_threads (attachment_id, thread_id) SELECT id, $1 FROM shown ON CONFLICT DO NOTHING
+"""
+
 IS_SENT: Final = "SELECT thread_id FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3"
 
 DELETE_ATTACHMENT: Final = "DELETE FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3 RETURNING id"

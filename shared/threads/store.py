@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import asyncpg
 from chatkit.store import Store, StoreItemType, default_generate_id
-from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata
+from chatkit.types import Attachment, Page, ThreadItem, ThreadMetadata, UserMessageItem
 from pydantic import TypeAdapter
 
 from relaykit.shared.identity import request_of
@@ -62,8 +62,8 @@ class PostgresStore(Store[Any]):
 
     Raises NotFoundError for a thread, item, attachment or cursor that is absent or someone else's, Fenced where an
     attempt of a run writes a thread or item after a newer one has begun, DatabaseUnavailable where `calls`
-    does not wait until PostgreSQL is back. `given` is told each id of an item that the store makes. Half a surrogate
-    pair is stored as U+FFFD.
+    does not wait until PostgreSQL is back. `given` is told each id of an item that the store makes, `stored` each item
+    that it has written. Half a surrogate pair is stored as U+FFFD.
 
     The links to images that `previews` has signed are renewed in every item and attachment that is read.
     """
@@ -74,11 +74,13 @@ class PostgresStore(Store[Any]):
         given: Callable[[str], None] = lambda _: None,
         previews: PreviewLinks | None = None,
         page_max_bytes: int = PAGE_MAX_BYTES,
+        stored: Callable[[ThreadItem], None] = lambda _: None,
     ) -> None:
         self._calls = calls
         self._given = given
         self._previews = previews
         self._page_max_bytes = page_max_bytes
+        self._stored = stored
 
     def generate_thread_id(self, context: Any) -> str:
         return generate_id("thread")
@@ -165,6 +167,20 @@ class PostgresStore(Store[Any]):
         await self.save_item(thread_id, item, context)
 
     async def save_item(self, thread_id: str, item: ThreadItem, context: Any) -> None:
+        """Writes the item. The attachments of a message then live as long as this thread, as any that shows them."""
+        if isinstance(item, UserMessageItem) and item.attachments:
+            await self._calls.patiently(lambda: self._write_shown(thread_id, item, context))
+        else:
+            await self._write(thread_id, item, context)
+        self._stored(item)
+
+    async def _write_shown(self, thread_id: str, message: UserMessageItem, context: Any) -> None:
+        shown = sorted({attachment.id for attachment in message.attachments})
+        async with self._calls.database.transaction():
+            await self._calls.rows(sql.NOTE_SHOWN, thread_id, *owner_of(context), shown)
+            await self._write(thread_id, message, context)
+
+    async def _write(self, thread_id: str, item: ThreadItem, context: Any) -> None:
         data = dump_json(item)
         row = await self._calls.row(
             sql.WRITE_ITEM, thread_id, *owner_of(context), item.id, data, *fence_of(context)

@@ -26,13 +26,26 @@ from chatkit.types import (
 )
 from pydantic import BaseModel
 
+from relaykit.shared.text import well_formed_copy
+
 Sent = TypeVar("Sent", bound=BaseModel)
 
 
 def send_offsets(server: ChatKitServer[Any]) -> None:
-    """From now on what the server serialises has them, whether admission, a run or the SDK itself asks for it."""
+    """From now on what the server serialises has them, whether admission, a run or the SDK itself asks for it.
+
+    U+FFFD stands in it for each half of a surrogate pair, which JSON does not know.
+    """
     serialize = server._serialize
-    server._serialize = lambda obj: serialize(with_offsets(obj))  # type: ignore[method-assign]
+
+    def serialized(sent: BaseModel) -> bytes:
+        zoned = with_offsets(sent)
+        try:
+            return serialize(zoned)
+        except ValueError:  # pydantic's PydanticSerializationError is one
+            return serialize(well_formed_copy(zoned))
+
+    server._serialize = serialized  # type: ignore[method-assign]
 
 
 def with_offsets(sent: Sent) -> Sent:

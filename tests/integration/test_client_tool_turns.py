@@ -14,7 +14,9 @@ import httpx2
 import pytest
 from chatkit.types import (
     ClientToolCallItem,
+    EndOfTurnItem,
     ErrorEvent,
+    ThreadItemAddedEvent,
     ThreadItemDoneEvent,
     ThreadItemReplacedEvent,
     ThreadMetadata,
@@ -39,12 +41,14 @@ from tests.support.system import Answer, Caller, System, _working, create, keyed
 LATE = {"error": "The browser did not answer in time."}
 STOPPED = {"error": "The user stopped before the browser answered."}
 FAILED = {"error": "The turn failed before the browser answered."}
+WAYS = ("done", "replaced", "end of turn", "stored")
+"""How a server comes to a pending call that is not the last item of its run."""
 INTERRUPTED = {"error": "The user wrote another message before the browser answered."}
 
 
 class ToolServer(BareServer):
     """`ask` asks the browser, `twice` two times, `late` does so once the gate is open, `failing` and then fails,
-    `dawdle` and never ends, `answered` and answers itself; all else is repeated."""
+    `dawdle` and never ends, `answered` and answers itself; one of WAYS calls and goes on; all else is repeated."""
 
     def __init__(self, gate: asyncio.Event) -> None:
         super().__init__(store=None)
@@ -63,6 +67,21 @@ class ToolServer(BareServer):
             yield ThreadItemDoneEvent(item=self._call(thread, context))
         if word in ("ask", "late", "failing", "dawdle", "twice"):
             yield ThreadItemDoneEvent(item=self._call(thread, context))
+        way, _, end = word.partition(", ")
+        if way in WAYS:
+            async for event in self.call_and_go_on(thread, way, context):
+                yield event
+            match end:
+                case "failing":
+                    raise RuntimeError(end)
+                case "dawdling":
+                    await asyncio.Event().wait()
+                case "answering":
+                    items = await self.store.load_thread_items(thread.id, None, 20, "desc", context)
+                    call = next(item for item in items.data if isinstance(item, ClientToolCallItem))
+                    done = call.model_copy(update={"status": "completed", "output": "the server's"})
+                    await self.store.save_item(thread.id, done, context)
+            return
         match word:
             case "dawdle":
                 await asyncio.Event().wait()
@@ -94,6 +113,25 @@ class ToolServer(BareServer):
     async def action(self, thread: ThreadMetadata, action: Any, sender: Any, context: Any) -> Events:
         async for event in self.say(thread, f"did {action.payload['n']}", context):
             yield event
+
+    async def call_and_go_on(self, thread: ThreadMetadata, way: str, context: Any) -> Events:
+        """Calls, by one of the ways there are, as an item that is not the run's last."""
+        call = self._call(thread, context)
+        match way:
+            case "replaced":
+                yield ThreadItemAddedEvent(item=call)
+                yield ThreadItemReplacedEvent(item=call)
+            case "stored":
+                await self.store.add_thread_item(thread.id, call, context)
+            case "end of turn":
+                yield ThreadItemDoneEvent(item=call)
+                common = {"id": "end_1", "thread_id": thread.id, "created_at": datetime.now()}
+                yield ThreadItemDoneEvent(item=EndOfTurnItem(**common))
+            case "done":
+                yield ThreadItemDoneEvent(item=call)
+        if way != "end of turn":
+            async for event in self.say(thread, "I have called.", context):
+                yield event
 
     def _call(self, thread: ThreadMetadata, context: Any) -> ClientToolCallItem:
         return ClientToolCallItem(
@@ -709,6 +747,78 @@ async def test_with_a_store_of_its_own_reject_takes_the_output_and_nothing_else(
         assert error_of(await alice.post(message(thread_id, "two"))) == (409, "thread_busy")
         assert len(await alice.items(thread_id)) == 2
         assert (await alice.stream(output(thread_id, 1))).text == "It said 1."
+
+
+# --- a call that is not the last item of its run
+
+PAIRS = [
+    (store, way)
+    for store in ("system", "own_store")
+    for way in WAYS
+    if (store, way) != ("own_store", "stored")
+]
+"""A store of the site's own says nothing of what a server writes without an event."""
+
+
+@pytest.mark.parametrize(("store", "way"), PAIRS)
+async def test_a_call_is_awaited_wherever_it_stands_in_its_run(
+    request: pytest.FixtureRequest, posts: Posts, store: str, way: str
+) -> None:
+    run: Run = request.getfixturevalue(store)
+    async with run() as site:
+        alice = await site.caller()
+        called = await alice.stream(create(way))
+        told = await active(alice, called.thread_id)
+        assert told is not None
+        assert told["awaits"]["item_id"] == (await call_of(alice, called.thread_id))["id"]
+        second = posts.send(alice, message(called.thread_id, "two"))
+        await waits(site.settings)
+        assert (await alice.stream(output(called.thread_id, 1))).text == "It said 1."
+        assert (await second).text == "re two"
+        assert (await call_of(alice, called.thread_id))["output"] == 1
+
+
+@pytest.mark.parametrize("store", ["system", "own_store"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_no_call_stays_pending_where_its_run_fails_or_is_stopped(
+    request: pytest.FixtureRequest, store: str, way: str
+) -> None:
+    run: Run = request.getfixturevalue(store)
+    async with run() as site:
+        alice = await site.caller()
+        failed = await alice.stream(create(f"{way}, failing"))
+        assert failed.end == "failed"
+        assert (await call_of(alice, failed.thread_id))["output"] == FAILED
+        async with asking(alice, create(f"{way}, dawdling")) as asker:
+            await asker.until("the thread is there", lambda answer: bool(answer.of_type("thread.created")))
+            thread_id = asker.answer.thread_id
+
+            async def has_called() -> bool:
+                return any(item["type"] == "client_tool_call" for item in await alice.items(thread_id))
+
+            await wait_until("it has called", has_called)
+            if way != "end of turn":
+                await asker.until("it goes on", lambda answer: "I have called." in answer.text)
+            await alice.cancel(asker.run_id)
+            stopped = await asker.finished()
+        assert stopped.end == "cancelled"
+        assert (await call_of(alice, stopped.thread_id))["output"] == STOPPED
+        for thread_id in (failed.thread_id, stopped.thread_id):
+            assert await active(alice, thread_id) is None
+            assert (await alice.stream(message(thread_id, "two"))).text == "re two"
+
+
+@pytest.mark.parametrize("store", ["system", "own_store"])
+async def test_a_call_that_the_server_has_answered_in_its_store_is_not_awaited(
+    request: pytest.FixtureRequest, store: str
+) -> None:
+    """Without an event of it."""
+    run: Run = request.getfixturevalue(store)
+    async with run() as site:
+        alice = await site.caller()
+        called = await alice.stream(create("done, answering"))
+        assert await active(alice, called.thread_id) is None
+        assert (await call_of(alice, called.thread_id))["output"] == "the server's"
 
 
 # --- the operator

@@ -10,10 +10,20 @@ from typing import Any
 import jwt
 import pytest
 from chatkit.actions import Action
-from chatkit.types import ThreadMetadata, UserMessageItem, WidgetItem
+from chatkit.types import (
+    AudioInput,
+    Page,
+    SyncCustomActionResponse,
+    ThreadItem,
+    ThreadMetadata,
+    TranscriptionResult,
+    UserMessageItem,
+    WidgetItem,
+)
 
 from relaykit.shared.settings import Settings
 from tests.support.servers.protocol_servers import Events, ProtocolServer
+from tests.support.servers.user_servers import SqliteStore
 from tests.support.system import Caller, System, create, message, running
 
 CUT = "cut \ud83d"  # json.dumps spells it as an escape, as JSON.stringify does
@@ -33,6 +43,17 @@ class Repeating(ProtocolServer):
             return
         async for event in super().respond(thread, input_user_message, context):
             yield event
+
+    async def transcribe(self, audio_input: AudioInput, context: Any) -> TranscriptionResult:
+        return TranscriptionResult(text=CUT)
+
+    async def sync_action(
+        self, thread: ThreadMetadata, action: Action[str, Any], sender: WidgetItem | None, context: Any
+    ) -> SyncCustomActionResponse:
+        assert sender is not None
+        changed = sender.model_copy(update={"copy_text": CUT})
+        await self.store.save_item(thread.id, changed, context)
+        return SyncCustomActionResponse(updated_item=changed)
 
     async def action(
         self, thread: ThreadMetadata, action: Action[str, Any], sender: WidgetItem | None, context: Any
@@ -125,3 +146,62 @@ async def test_a_claim_with_half_a_character_reaches_the_server(settings: Settin
     token = jwt.encode(claims, key, algorithm="RS256", headers={"kid": kid})
     bob = Caller(alice.client, token)
     assert (await bob.stream(create("metadata"))).text == f"{{}} {WHOLE}"
+
+
+async def test_a_transcript_with_half_a_character_is_an_answer(alice: Caller) -> None:
+    params = {"audio_base64": "AAAA", "mime_type": "audio/webm"}
+    assert (await alice.ask({"type": "input.transcribe", "params": params}))["text"] == WHOLE
+
+
+async def test_an_item_with_half_a_character_that_an_action_gives_back_is_an_answer(alice: Caller) -> None:
+    thread_id = (await alice.stream(create("widget"))).thread_id
+    [widget] = [item["id"] for item in await alice.items(thread_id) if item["type"] == "widget"]
+    params = {"thread_id": thread_id, "item_id": widget, "action": {"type": "count", "payload": {}}}
+    answer = await alice.ask({"type": "threads.sync_custom_action", "params": params})
+    assert answer["updated_item"]["copy_text"] == WHOLE
+    assert (await alice.items(thread_id))[-1]["copy_text"] == WHOLE
+
+
+class CuttingStore(SqliteStore):
+    """A site's own that cuts texts where they are read, as one that is limited to some units of UTF-16 does."""
+
+    async def load_thread(self, thread_id: str, context: Any) -> ThreadMetadata:
+        return self._cut_thread(await super().load_thread(thread_id, context))
+
+    async def load_threads(
+        self, limit: int, after: str | None, order: str, context: Any
+    ) -> Page[ThreadMetadata]:
+        page = await super().load_threads(limit, after, order, context)
+        return page.model_copy(update={"data": [self._cut_thread(each) for each in page.data]})
+
+    async def load_thread_items(
+        self, thread_id: str, after: str | None, limit: int, order: str, context: Any
+    ) -> Page[ThreadItem]:
+        page = await super().load_thread_items(thread_id, after, limit, order, context)
+        for item in page.data:
+            item.content[0].text = CUT  # type: ignore[union-attr]
+        return page
+
+    def _cut_thread(self, thread: ThreadMetadata) -> ThreadMetadata:
+        return thread.model_copy(update={"title": CUT})
+
+
+async def test_what_a_store_of_the_site_s_own_has_with_half_a_character_is_read(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """In items, and in the titles of threads, one by one and in pages."""
+
+    def server() -> ProtocolServer:
+        made = ProtocolServer(store=None)
+        made.store = CuttingStore(str(tmp_path / "own.db"))
+        return made
+
+    async with running(settings.model_copy(update={"chatkit_store": "own"}), server) as system:
+        alice = await system.caller()
+        thread_id = (await alice.stream(create("hello"))).thread_id
+        assert [item["content"][0]["text"] for item in await alice.items(thread_id)] == [WHOLE, WHOLE]
+        page = await alice.ask({"type": "threads.list", "params": {}})
+        assert [thread["title"] for thread in page["data"]] == [WHOLE]
+        thread = await alice.ask({"type": "threads.get_by_id", "params": {"thread_id": thread_id}})
+        assert thread["title"] == WHOLE
+        assert [item["content"][0]["text"] for item in thread["items"]["data"]] == [WHOLE, WHOLE]

@@ -19,6 +19,7 @@ from agents import (
     function_tool,
     input_guardrail,
 )
+from agents.models.fake_id import FAKE_RESPONSES_ID
 from chatkit.agents import AgentContext, ClientToolCall, ThreadItemConverter, stream_agent_response
 from chatkit.server import ChatKitServer
 from chatkit.types import (
@@ -27,10 +28,14 @@ from chatkit.types import (
     AssistantMessageItem,
     ClientToolCallItem,
     CustomTask,
+    EndOfTurnItem,
     GeneratedImage,
     GeneratedImageItem,
     GeneratedImageUpdated,
     HiddenContextItem,
+    SDKHiddenContextItem,
+    StructuredInputFreeform,
+    StructuredInputItem,
     TaskItem,
     ThreadItem,
     ThreadItemAddedEvent,
@@ -83,8 +88,12 @@ def card(text: str) -> Card:
     return Card(children=[Text(id="t", value=text)])
 
 
-def item_of(kind: str, thread: ThreadMetadata, text: str) -> ThreadItem:
-    fields: dict[str, Any] = {"id": NAME, "thread_id": thread.id, "created_at": datetime.now()}
+PLACEHOLDERS = [FAKE_RESPONSES_ID, "a\x00", "cut \ud83d"]
+"""Names that are no item's id."""
+
+
+def item_of(kind: str, thread: ThreadMetadata, text: str, name: str) -> ThreadItem:
+    fields: dict[str, Any] = {"id": name, "thread_id": thread.id, "created_at": datetime.now()}
     match kind:
         case "assistant_message":
             return AssistantMessageItem(**fields, content=[AssistantMessageContent(text=text)])
@@ -101,6 +110,12 @@ def item_of(kind: str, thread: ThreadMetadata, text: str) -> ThreadItem:
             )
         case "task":
             return TaskItem(**fields, task=CustomTask(title=text))
+        case "structured_input":
+            return StructuredInputItem(**fields, inputs=[StructuredInputFreeform(id="why", question=text)])
+        case "end_of_turn":
+            return EndOfTurnItem(**fields)
+        case "sdk_hidden_context":
+            return SDKHiddenContextItem(**fields, content=text)
         case _:
             return HiddenContextItem(**fields, content=text)
 
@@ -126,7 +141,10 @@ KINDS = [
     "generated_image",
     "client_tool_call",
     "task",
+    "structured_input",
+    "end_of_turn",
     "hidden_context_item",
+    "sdk_hidden_context",
 ]
 WAYS = {
     "added": False,
@@ -146,6 +164,10 @@ WAYS = {
 class SameIds(ChatKitServer[Any]):
     """Answers "kind: events" with these events, all of them about an item of its own."""
 
+    def __init__(self, store: Any, name: str = NAME) -> None:
+        super().__init__(store)
+        self.name = name
+
     async def respond(
         self, thread: ThreadMetadata, input_user_message: UserMessageItem | None, context: Any
     ) -> Events:
@@ -154,15 +176,15 @@ class SameIds(ChatKitServer[Any]):
             text = f"{event} in {context.run_id}"
             match event:
                 case "added":
-                    yield ThreadItemAddedEvent(item=item_of(kind, thread, text))
+                    yield ThreadItemAddedEvent(item=item_of(kind, thread, text, self.name))
                 case "updated" if (update := update_of(kind, text)) is not None:
-                    yield ThreadItemUpdatedEvent(item_id=NAME, update=update)
+                    yield ThreadItemUpdatedEvent(item_id=self.name, update=update)
                 case "done":
-                    yield ThreadItemDoneEvent(item=item_of(kind, thread, text))
+                    yield ThreadItemDoneEvent(item=item_of(kind, thread, text, self.name))
                 case "replaced":
-                    yield ThreadItemReplacedEvent(item=item_of(kind, thread, text))
+                    yield ThreadItemReplacedEvent(item=item_of(kind, thread, text, self.name))
                 case "removed":
-                    yield ThreadItemRemovedEvent(item_id=NAME)
+                    yield ThreadItemRemovedEvent(item_id=self.name)
                 case "fails":
                     raise RuntimeError("as where a guardrail trips")
                 case "waits":
@@ -174,11 +196,11 @@ def store(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def of_store(settings: Settings, store: str, path: Path) -> tuple[Settings, Any]:
+def of_store(settings: Settings, store: str, path: Path, name: str = NAME) -> tuple[Settings, Any]:
     """Settings, and what makes the server."""
     changed = settings.model_copy(update={"chatkit_store": store})
     notebook = SqliteStore(str(path / "notebook.db"))
-    return changed, lambda: SameIds(notebook)
+    return changed, lambda: SameIds(notebook, name)
 
 
 async def stored(system: System, thread_id: str) -> list[ThreadItem]:
@@ -216,6 +238,27 @@ async def test_no_event_of_a_run_changes_what_an_earlier_run_stored_under_the_sa
                 assert len(after) == len(before) + 1 + count, (kind, way)
                 assert not ids_named(answer) & {item.id for item in before}, (kind, way)
                 assert len({item.id for item in after}) == len(after)
+                before = after
+
+
+@pytest.mark.parametrize("name", PLACEHOLDERS, ids=ascii)
+async def test_an_item_that_begins_as_replaced_under_a_placeholder_is_one_of_its_own(
+    settings: Settings, store: str, tmp_path: Path, name: str
+) -> None:
+    """Of each kind, in two runs of one thread, and once more with what takes it away again."""
+    settings, server = of_store(settings, store, tmp_path, name)
+    async with running(settings, server) as system:
+        alice = await system.caller()
+        thread_id = (await alice.stream(create("task: done"))).thread_id
+        before = await stored(system, thread_id)
+        for kind in KINDS:
+            for way, leaves_one in {"replaced": 1, "replaced replaced": 1, "replaced removed": 0}.items():
+                answer = await alice.stream(message(thread_id, f"{kind}: {way}"))
+                assert answer.end == "completed", (kind, way)
+                after = await stored(system, thread_id)
+                assert after[: len(before)] == before, (kind, way)
+                assert len(after) == len(before) + 1 + leaves_one, (kind, way)
+                assert name not in ids_named(answer) | {item.id for item in after}, (kind, way)
                 before = after
 
 
@@ -257,10 +300,10 @@ class Changes(ChatKitServer[Any]):
             case "done":
                 yield ThreadItemDoneEvent(item=changed)
             case "updated and done":
-                yield ThreadItemUpdatedEvent(item_id=NAME, update=WidgetRootUpdated(widget=card(text)))
+                yield ThreadItemUpdatedEvent(item_id=self.name, update=WidgetRootUpdated(widget=card(text)))
                 yield ThreadItemDoneEvent(item=changed)
             case "removed":
-                yield ThreadItemRemovedEvent(item_id=NAME)
+                yield ThreadItemRemovedEvent(item_id=self.name)
 
 
 async def test_what_a_stop_keeps_of_an_answer_does_not_overwrite_an_earlier_one(

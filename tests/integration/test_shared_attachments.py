@@ -79,6 +79,34 @@ async def test_it_goes_with_the_last_thread_that_shows_it(place: Place, remove: 
     assert not await is_shown(place, attachment)
 
 
+async def test_a_message_that_a_server_copies_into_a_thread_shows_it_too(place: Place) -> None:
+    """As a fork does: by `store.add_thread_item`, and nothing else."""
+    attachment = await uploaded(place)
+    first, fork = await sent(place, attachment), thread()
+    await place.store.save_thread(fork, ALICE)
+    await place.store.add_thread_item(fork.id, _message(fork.id, attachment), ALICE)
+    await delete(place, first)
+    assert await is_shown(place, attachment)
+    await delete(place, fork.id)
+    assert not await is_shown(place, attachment)
+
+
+async def test_a_message_that_a_server_writes_itself_sends_its_attachments(place: Place) -> None:
+    """Its attachment is not deleted any more, nor swept, nor counted as unsent."""
+    attachment, metadata = await uploaded(place), thread()
+    await place.store.save_thread(metadata, ALICE)
+    await place.store.add_thread_item(metadata.id, _message(metadata.id, attachment), ALICE)
+    with pytest.raises(AttachmentInUse):
+        await place.attachments.delete_attachment(attachment.id, ALICE)
+    await place.execute("UPDATE attachments SET created_at = now() - interval '9 days'")
+    assert await is_shown(place, attachment)
+    assert await place.store.is_attachment_sent(attachment.id, ALICE)
+    async with place.database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM unsent_attachments") == 0
+    await delete(place, metadata.id)
+    assert not await is_shown(place, attachment)
+
+
 async def test_what_the_release_before_has_sent_is_shown_on_where_this_one_sends_it_again(
     place: Place,
 ) -> None:

@@ -216,6 +216,20 @@ def test_no_entry_has_more_than_64_kib_of_text(texts):
     assert len(told) <= 1 + 4 * sum(len(text.encode()) for text in texts) // MAX_TEXT_BYTES
 
 
+@examples(30)
+@given(LONG, st.booleans())
+def test_no_entry_has_more_than_64_kib_of_a_widget_s_text(text, done):
+    """Its pieces are the text, and only the last of them is the end that it was."""
+    pending = Pending(serialize)
+    update = WidgetStreamingTextValueDelta(component_id="t", delta=text, done=done)
+    pending.put(ThreadItemUpdatedEvent(item_id="wdg_1", update=update))
+    told = [EVENT.validate_json(payload).update for payload in pending.drain()]
+    assert "".join(each.delta for each in told) == text
+    assert max(len(each.delta.encode()) for each in told) <= MAX_TEXT_BYTES
+    assert [each.done for each in told] == [False] * (len(told) - 1) + [done]
+    assert {each.component_id for each in told} == {"t"}
+
+
 def test_half_a_surrogate_pair_in_any_event_costs_nothing_but_itself():
     """The halves of two neighbouring deltas are one character; a lone one is U+FFFD, in deltas and in all else."""
     pending = Pending(serialize)

@@ -15,6 +15,8 @@ from relaykit.shared.attachments.media_types import (
     OTHER_NAMES,
     TEXT_ENDINGS,
     UNKNOWN,
+    allowed_type,
+    may_be,
     possible_types,
 )
 
@@ -63,6 +65,53 @@ def test_every_other_name_and_every_mistake_has_its_type() -> None:
 @pytest.mark.parametrize("declared", sorted(UNKNOWN))
 def test_an_absent_type_is_that_of_the_ending(ending: str, declared: str) -> None:
     assert possible_types(f"a.{ending.upper()} ", declared)[0] == OF_ENDING[ending]
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "heic",
+        "heif",
+        "avif",
+        "bmp",
+        "tif",
+        "tiff",
+        "mp4",
+        "mov",
+        "ogg",
+        "doc",
+        "xls",
+        "ppt",
+        "rtf",
+        "ics",
+        "odt",
+        "ods",
+        "odp",
+        "epub",
+        "py",
+    ],
+)
+def test_a_file_without_a_type_is_allowed_by_its_ending(ending: str) -> None:
+    assert allowed_type(f"a.{ending}", "", {OF_ENDING[ending]}) == OF_ENDING[ending]
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "meant"),
+    [
+        ("data.csv", "application/x-msexcel", "text/csv"),
+        ("data.csv", OF_ENDING["xlsx"], "text/csv"),
+        ("scan.bmp", "image/x-ms-bmp", "image/bmp"),
+        ("conf.yaml", "application/x-yaml", "application/yaml"),
+        ("letter.rtf", "text/rtf", "application/rtf"),
+        ("old.xls", "application/x-msexcel", "application/vnd.ms-excel"),
+        ("talk.ogg", "video/ogg", "audio/ogg"),
+        ("notes.odt", "application/zip", "application/vnd.oasis.opendocument.text"),
+        ("main.py", "text/plain", "text/x-python"),
+    ],
+)
+def test_a_wrong_name_of_a_type_is_the_allowed_one(name: str, declared: str, meant: str) -> None:
+    assert allowed_type(name, declared, {meant}) == meant
+    assert may_be(meant, name, declared)
 
 
 def test_the_module_says_where_its_twin_is() -> None:

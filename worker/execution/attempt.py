@@ -47,7 +47,7 @@ class Attempt:
         "is_server_called",
         "journal",
         "last_error",
-        "pending_call",
+        "pending_calls",
         "producer",
         "run",
         "run_id",
@@ -88,8 +88,8 @@ class Attempt:
         """The ids that our store has made for the attempt."""
         self.last_error: ErrorEvent | None = None
         """The error that was the last of the server's events, if it was one."""
-        self.pending_call: str | None = None
-        """The client tool call that is the server's last whole item, if it is one."""
+        self.pending_calls: dict[str, None] = {}
+        """The client tool calls that the server has stored or shown as pending, the newest last."""
         self.begun_at = time.monotonic()
         """When the row said that the attempt has begun, by time.monotonic()."""
         self.first_event_at: float | None = None
@@ -206,17 +206,17 @@ class Attempt:
                 return  # what the server made of its cancellation
         elif not isinstance(event, ThreadUpdatedEvent):
             self.last_error = None
-        if isinstance(event, ThreadItemDoneEvent) or (
-            isinstance(event, ThreadItemReplacedEvent) and event.item.id == self.pending_call
-        ):
-            self.pending_call = event.item.id if _is_pending_call(event.item) else None
-        elif isinstance(event, ThreadItemRemovedEvent) and event.item_id == self.pending_call:
-            self.pending_call = None
+        if isinstance(event, ThreadItemDoneEvent | ThreadItemReplacedEvent):
+            self.note_stored(event.item)
+        elif isinstance(event, ThreadItemRemovedEvent):
+            self.pending_calls.pop(event.item_id, None)
         self.journal.put(event)
 
-
-def _is_pending_call(item: ThreadItem) -> bool:
-    return isinstance(item, ClientToolCallItem) and item.status == "pending"
+    def note_stored(self, item: ThreadItem) -> None:
+        """Notes an item that the server has written, whether or not clients are shown it."""
+        self.pending_calls.pop(item.id, None)
+        if isinstance(item, ClientToolCallItem) and item.status == "pending":
+            self.pending_calls[item.id] = None
 
 
 def failed_event() -> ErrorEvent:

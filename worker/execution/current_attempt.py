@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from chatkit.types import ThreadItem
+
 from relaykit.shared.errors import Fenced, Stopping
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.stop import Stop
@@ -37,6 +39,13 @@ def note_given_id(item_id: str) -> None:
     attempt = _executed_attempt.get()
     if attempt is not None:
         attempt.given_ids.add(item_id)
+
+
+def note_stored_item(item: ThreadItem) -> None:
+    """Notes for the task's attempt an item that our store has written."""
+    attempt = _executed_attempt.get()
+    if attempt is not None:
+        attempt.note_stored(item)
 
 
 @contextmanager

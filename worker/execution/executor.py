@@ -19,7 +19,6 @@ from relaykit.shared.errors import Fenced, ServerRefused, Stopping
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.log import failure
-from relaykit.shared.runs.awaited_calls import find_left_call
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.run import Run
 from relaykit.shared.settings import Settings
@@ -31,6 +30,7 @@ from relaykit.worker.execution.attempt import Attempt, failed_event
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.attempts_left import allows_another, is_exhausted
 from relaykit.worker.execution.own_task import failed, isolated
+from relaykit.worker.execution.pending_call import find_pending_call
 from relaykit.worker.execution.persist import persist
 from relaykit.worker.execution.prepare import prepare
 from relaykit.worker.execution.produce import produce
@@ -241,13 +241,11 @@ class Executor:
         return Result(Exit.REFUSED, refusal.code)
 
     async def _exhaust(self, attempt: Attempt) -> Result:
-        """Shows that the run has no attempt left, and finds the client tool call that it is to give up."""
+        """Shows that the run has no attempt left."""
         with suppress(Fenced):  # a journal that refuses every attempt is no reason for another
             await self._fence(attempt)
             attempt.journal.put(failed_event())
             await attempt.journal.flush()
-        store, run, context = self._user.server.store, attempt.run, attempt.context
-        attempt.pending_call = await persist(attempt, lambda: find_left_call(store, run, context))
         return Result(Exit.EXHAUSTED, EXHAUSTED)
 
     async def _show_given_up_call(self, attempt: Attempt) -> None:
@@ -258,11 +256,12 @@ class Executor:
     async def _end_row(self, attempt: Attempt, verdict: Verdict) -> Run | None:
         """Ends the row once the journal has all events; returns the run that is queued then. Raises Fenced."""
         status, error, _ = verdict
-        run, call, journal = attempt.run, attempt.pending_call, attempt.journal
+        run, journal = attempt.run, attempt.journal
         if verdict == LOST:
             raise Fenced
         if error != EXHAUSTED:  # that one's journal has them, or has refused them
             await journal.flush()
+        call = await persist(attempt, lambda: find_pending_call(attempt, self._user, verdict))
         if call is None:
             return await persist(attempt, lambda: self._endings.finish_row(run, status, error))
         return await persist(

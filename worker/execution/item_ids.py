@@ -9,6 +9,7 @@ stands for the name until the attempt ends.
 - `done` ends the open item of its name and type. Without one it is the item that the thread has by this name, shown
   again, where type and time of creation are the same; else an item of its own.
 - `updated`, `replaced` and `removed` mean this attempt's item of the name, where there is one, and else the thread's.
+  A name that is no item's id, such as a placeholder, has none there: `replaced` begins an item.
 - An id that the store has made for this attempt is no name: it is no other item's, and means what the server says.
 """
 
@@ -142,6 +143,8 @@ class ItemIds:
     def _replace(self, item: ThreadItem) -> str:
         items = self._own.get(item.id)
         if not items:
+            if _is_no_id(item.id):
+                return self._begin(item, is_open=False)
             if self._stored.get(item.id) is not None:
                 self._stored[item.id] = item
             return item.id

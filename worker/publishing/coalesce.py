@@ -1,7 +1,8 @@
 """Events that wait for a flush; neighbouring text deltas of the same item and part become one. Pure.
 
-No entry has more than MAX_TEXT_BYTES of a delta's text: a longer one becomes several. Nor has any half a surrogate
-pair, which JSON does not know: U+FFFD stands for it.
+No entry has more than MAX_TEXT_BYTES of a delta's text, be it an answer's or a widget's: a longer one becomes several.
+What is no delta, such as an item or a whole part of one, is one entry however long it is, because no client could join
+its parts. No entry has half a surrogate pair, which JSON does not know: U+FFFD stands for it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from chatkit.types import (
     AssistantMessageContentPartTextDelta,
     ThreadItemUpdatedEvent,
     ThreadStreamEvent,
+    WidgetStreamingTextValueDelta,
 )
 from pydantic_core import to_json
 
@@ -60,7 +62,8 @@ class Pending:
             self._put_delta(event, event.update)
         else:
             self._close_delta()
-            self._add(self._serialized(event))
+            for each in _divided(event):
+                self._add(self._serialized(each))
 
     def _put_delta(self, event: ThreadItemUpdatedEvent, update: AssistantMessageContentPartTextDelta) -> None:
         key = (event.item_id, update.content_index)
@@ -106,6 +109,22 @@ def _pieces(text: str) -> Iterator[str]:
     return (text[start : start + step] for start in range(0, len(text) or 1, step))
 
 
+def _divided(event: ThreadStreamEvent) -> Iterator[ThreadStreamEvent]:
+    """The event, or where it is a delta of a widget's text as many as it has pieces; only the last may be `done`."""
+    if type(event) is not ThreadItemUpdatedEvent or type(event.update) is not WidgetStreamingTextValueDelta:
+        yield event
+        return
+    update = event.update
+    *pieces, last = _pieces(update.delta)
+    for piece in pieces:
+        yield _with_update(event, {"delta": piece, "done": False})
+    yield _with_update(event, {"delta": last}) if pieces else event
+
+
+def _with_update(event: ThreadItemUpdatedEvent, fields: dict[str, object]) -> ThreadItemUpdatedEvent:
+    return event.model_copy(update={"update": event.update.model_copy(update=fields)})
+
+
 def _with_placeholder(event: ThreadItemUpdatedEvent) -> ThreadItemUpdatedEvent:
     """A copy whose text is the mark, which no id can hold: JSON has it with its control characters escaped."""
-    return event.model_copy(update={"update": event.update.model_copy(update={"delta": _PLACEHOLDER_TEXT})})
+    return _with_update(event, {"delta": _PLACEHOLDER_TEXT})
