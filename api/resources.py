@@ -44,6 +44,8 @@ from relaykit.api.site.server_loop import ServerLoop
 from relaykit.api.site.site_lifetime import lived_on
 from relaykit.api.site_app.app_lifespan import app_lifespan
 from relaykit.api.site_app.loaded_app import app_label, has_page, load_app
+from relaykit.api.thread_marks import ThreadMarks
+from relaykit.api.withdrawals import Withdrawals
 from relaykit.shared.attachments.objects import AttachmentObjects
 from relaykit.shared.attachments.store import build_attachment_store, build_previews
 from relaykit.shared.endings import Endings
@@ -77,6 +79,7 @@ class Resources:
     settings: Settings
     database: Database
     runs: AdmissionRuns
+    marks: ThreadMarks
     queue: AdmissionQueue
     redis_reach: RedisReach
     hub: Hub
@@ -84,6 +87,7 @@ class Resources:
     queue_watch: QueueWatch
     receipts: Receipts
     endings: Endings
+    withdrawals: Withdrawals
     admission: Admission
     authenticator: RequestAuthenticator
     user: UserServer
@@ -161,6 +165,7 @@ async def open_resources(
             settings=settings,
             database=database,
             runs=runs,
+            marks=ThreadMarks(database),
             queue=queue,
             redis_reach=redis_reach,
             hub=hub,
@@ -168,6 +173,7 @@ async def open_resources(
             queue_watch=queue_watch,
             receipts=receipts,
             endings=endings,
+            withdrawals=Withdrawals(database, runs, journals, user),
             admission=_build_admission(endings, runs, queue, receipts),
             authenticator=_build_authenticator(settings, tokens, user, server_loop),
             user=user,

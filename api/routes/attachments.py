@@ -8,10 +8,11 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from relaykit.api.limits.caller_limits import BodyPlaces
-from relaykit.api.openapi.responses import Json, refusals
+from relaykit.api.openapi.responses import AUTHENTICATED, TOKEN_ERRORS, Json, answer, refusals
+from relaykit.api.routes.request import authenticated
 from relaykit.shared.attachments.links import Grant, check, parse_expires
 from relaykit.shared.attachments.media_types import may_be, media_type
 from relaykit.shared.attachments.objects import (
@@ -43,6 +44,12 @@ HEADERS: Final = {
 }
 """What a user uploaded is shown or saved, and never runs as a page of ours."""
 
+_LINK: Final[Json] = {
+    "type": "object",
+    "properties": {"url": {"type": "string", "format": "uri"}},
+    "required": ["url"],
+    "additionalProperties": False,
+}
 _BYTES: Final[Json] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _LINK_ERRORS: Final = (AttachmentNotFound, InvalidSignature, DatabaseUnavailable, StorageUnavailable)
 
@@ -102,6 +109,24 @@ def attachments_router(settings: Settings, objects: AttachmentObjects | None) ->
             "Content-Disposition": content_disposition(attachment.name, attachment.mime_type),
         }
         return StreamingResponse(chunks, media_type=attachment.mime_type, headers=headers)
+
+    @router.get(
+        "/attachments/{attachment_id}/link",
+        responses={
+            200: answer("A link to the bytes, which is good for some time.", _LINK),
+            **refusals(*TOKEN_ERRORS, AttachmentNotFound, AttachmentNotUploaded, framework=[404]),
+        },
+        openapi_extra=AUTHENTICATED,
+    )
+    async def link(attachment_id: str, request: Request) -> Response:
+        """A link to what the caller has sent, of whatever type: messages have links to images alone."""
+        identity = await authenticated(request)
+        stored = await objects.find(attachment_id)
+        if stored.owner != identity.owner:
+            raise AttachmentNotFound
+        if stored.object_key is None:
+            raise AttachmentNotUploaded
+        return JSONResponse({"url": str(rules.previews.url(attachment_id, identity.owner))})
 
     return router
 

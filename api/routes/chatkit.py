@@ -148,6 +148,7 @@ async def _answer(resources: Resources, request: NonStreamingReq, context: Reque
             raise ItemMismatch("The sender of the action is not a widget.") from error
         raise
     await _note_gone(resources, request, context)
+    await _keep_feedback(resources, request, context)
     return answer
 
 
@@ -155,6 +156,13 @@ async def _note_gone(resources: Resources, request: NonStreamingReq, context: Re
     """The journals of a thread that is gone from a store of the site's own go too; ours notes it itself."""
     if isinstance(request, ThreadsDeleteReq) and not resources.user.is_store_ours:
         await resources.runs.note_gone(context.owner, request.params.thread_id)
+
+
+async def _keep_feedback(resources: Resources, request: NonStreamingReq, context: RequestContext) -> None:
+    """Feedback that the server's own code has taken is shown again after a reload, where the items are ours."""
+    if isinstance(request, ItemsFeedbackReq) and resources.user.is_store_ours:
+        given = request.params
+        await resources.marks.set_feedback(context.owner, given.thread_id, given.item_ids, given.kind)
 
 
 async def _process(user: UserServer, request: NonStreamingReq, context: Any) -> bytes:

@@ -32,6 +32,7 @@ from relaykit.api.receipts import Receipts
 from relaykit.api.redis_reach import RedisState
 from relaykit.api.resources import Resources
 from relaykit.api.routes.chatkit import _answer, _request_hash
+from relaykit.api.thread_marks import ThreadMarks
 from relaykit.shared.attachments.store import ObjectAttachmentStore, build_attachment_store, build_previews
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import RunNotFound, ServerLoadError
@@ -175,7 +176,8 @@ class Site:
         self._runs = runs
         self._endings = endings
         self._admission = Admission(settings, runs, self.journals, queue, endings, earlier, writer)
-        answering = SimpleNamespace(user=user, queue=queue, runs=runs, endings=endings)
+        marks = ThreadMarks(database)
+        answering = SimpleNamespace(user=user, queue=queue, runs=runs, endings=endings, marks=marks)
         self._answering = cast(Resources, answering)
 
     async def receive(self, body: bytes, caller: RequestContext) -> ParsedRequest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from relaykit.api import thread_marks
 from relaykit.shared.threads import statements as sql
 from relaykit.shared.threads import undo_statements as undo
 from relaykit.testing.tables import Row, Statement, Tables, copies
@@ -344,6 +345,15 @@ def _delete_attachment(tables: Tables, attachment_id: str, tenant: str, owner: s
     return []
 
 
+def _set_feedback(
+    tables: Tables, thread_id: str, tenant: str, owner: str, item_ids: Collection[str], kind: str
+) -> list[Row]:
+    for row in _items(tables, thread_id, tenant, owner):
+        if row["id"] in item_ids:
+            row["feedback"] = kind
+    return []
+
+
 STATEMENTS: Final[Mapping[str, Statement]] = {
     sql.LOAD_THREAD: _load_thread,
     sql.SAVE_THREAD: _save_thread,
@@ -367,6 +377,7 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     sql.SAVE_ATTACHMENT: _save_attachment,
     sql.IS_SENT: _load_attachment,
     sql.DELETE_ATTACHMENT: _delete_attachment,
+    thread_marks.SET_FEEDBACK: _set_feedback,
     undo.DELETE_ADDED: _delete_added,
     undo.DELETE_CHANGED: _delete_changed,
     undo.PUT_BACK_ITEMS: _put_back_items,
