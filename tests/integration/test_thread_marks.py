@@ -124,9 +124,9 @@ async def test_a_waiting_message_is_taken_back_and_a_begun_one_is_not(
         two = await posted["two"].run_id()
         waiting = [each["id"] for each in (await marks(alice, thread_id))["runs"]]
         assert waiting == [two, await posted["three"].run_id()]
-        for is_withdrawn in (True, False):
+        for _ in range(2):
             answer = await alice.withdraw(two)
-            expected = {"id": two, "status": "cancelled", "withdrawn": is_withdrawn}
+            expected = {"id": two, "status": "cancelled", "withdrawn": True}
             assert (answer.status_code, answer.json()) == (200, expected)
         assert (await posted["two"].answer()).end == "cancelled"
         one = await posted["one"].run_id()

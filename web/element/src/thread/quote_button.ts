@@ -53,11 +53,24 @@ export class QuoteButton {
   #selected(): { readonly text: string; readonly rect: DOMRect } | null {
     const selection = this.#selection();
     const range = selection === null ? null : this.#rangeOf(selection);
-    if (selection === null || range === null || range.collapsed || !this.log.contains(range.commonAncestorContainer)) {
-      return null;
-    }
-    const text = (selection.toString() || range.toString()).trim().slice(0, MAX_CHARACTERS);
+    if (selection === null || range === null || range.collapsed || !this.#clip(range)) return null;
+    // The selection's text has the line breaks, and perhaps words from outside of the conversation.
+    const [whole, inside] = [selection.toString(), range.toString()];
+    const words = (text: string) => text.replaceAll(/\s/g, "");
+    const text = (words(whole) === words(inside) ? whole : inside).trim().slice(0, MAX_CHARACTERS);
     return text === "" ? null : { text, rect: range.getBoundingClientRect() };
+  }
+
+  /**
+   * Cuts off what lies outside of the conversation: a triple click on the last paragraph reaches to what stands behind it.
+   * Returns false where neither end is in the conversation.
+   */
+  #clip(range: Range): boolean {
+    const hasStart = this.log.contains(range.startContainer);
+    const hasEnd = this.log.contains(range.endContainer);
+    if (!hasEnd) range.setEnd(this.log, this.log.childNodes.length);
+    if (!hasStart) range.setStart(this.log, 0);
+    return hasStart || hasEnd;
   }
 
   /** The range, also where the browser shows a selection in a shadow tree to the document only as that of its host. */
@@ -71,6 +84,6 @@ export class QuoteButton {
       range.setEnd(composed.endContainer, composed.endOffset);
       return range;
     }
-    return selection.rangeCount > 0 ? selection.getRangeAt(0) : null;
+    return selection.rangeCount > 0 ? selection.getRangeAt(0).cloneRange() : null;
   }
 }

@@ -210,7 +210,9 @@ export class TurnFollower {
    */
   settle(origin: RunOrigin, awaits: AwaitedOutput | null): void {
     const { thread } = this;
-    const { last } = thread.state;
+    const { last, waiting } = thread.state;
+    // Nothing waits in a thread in which nothing is active and no call is awaited.
+    if (awaits === null && !thread.isBusy && waiting.size > 0) thread.change((state) => state.waiting.clear());
     if (awaits !== null) this.#await(new AwaitedCall(awaits.itemId, awaits.runId, origin, awaits.secondsLeft));
     else if (last !== undefined && isPendingCall(last)) this.#await(new AwaitedCall(last.id, null, origin));
     if (thread.isBusy) return;

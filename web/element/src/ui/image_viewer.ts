@@ -16,6 +16,7 @@ export class ImageViewer {
     this.node.addEventListener("click", ({ target }) => {
       if (target === this.node) this.node.close();
     });
+    this.node.addEventListener("keydown", (event) => this.#key(event));
     this.node.addEventListener("close", () => this.node.replaceChildren());
   }
 
@@ -44,6 +45,16 @@ export class ImageViewer {
     );
     this.node.showModal();
     closing.focus();
+  }
+
+  /** Keeps Tab inside: past the last control it would go to the browser's own. */
+  #key(event: KeyboardEvent): void {
+    if (event.key !== "Tab") return;
+    const controls = [...this.node.querySelectorAll<HTMLElement>("a, button")];
+    const at = controls.findIndex((control) => control.matches(":focus"));
+    const to = (at + (event.shiftKey ? -1 : 1) + controls.length) % controls.length;
+    event.preventDefault();
+    controls[to]?.focus();
   }
 }
 
