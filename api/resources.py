@@ -158,6 +158,7 @@ async def open_resources(
         queue_watch = QueueWatch(settings, commands, figures, redis_reach)
         receipts = Receipts(commands, database, settings.journal_ended_ttl_seconds)
         gate = RequestGate(commands)
+        byte_budget = ByteBudget(commands, settings.caller_bytes_per_minute)
         clocks = Clocks(commands, database)
         each_runs = server_loop, liveness, streams, gate, queue_watch, redis_reach, clocks
         await stack.enter_async_context(_running(hub, receipts, *(each.run for each in each_runs)))
@@ -178,13 +179,7 @@ async def open_resources(
             authenticator=_build_authenticator(settings, tokens, user, server_loop),
             user=user,
             server_loop=server_loop,
-            limits=Limits(
-                settings,
-                gate,
-                ByteBudget(commands, settings.caller_bytes_per_minute),
-                redis_state,
-                LocalRates(),
-            ),
+            limits=Limits(settings, gate, byte_budget, redis_state, LocalRates()),
             token_box=TokenBox.of(settings.forward_token_key),
             console=await stack.enter_async_context(opened_console(settings, database, clocks)),
             app_state=app_state,

@@ -4,6 +4,26 @@ import { icon } from "../ui/icons.js";
 /** The longest quotation; more of a selection is left out. */
 const MAX_CHARACTERS = 2_000;
 const GAP_PX = 8;
+const BLOCKS = "p, li, h1, h2, h3, h4, h5, h6, pre, td, th, dt, dd, blockquote, div";
+
+/** The text of a range that a person sees, with each block on a line of its own. */
+function textIn(range: Range): string {
+  const walker = document.createTreeWalker(range.commonAncestorContainer, NodeFilter.SHOW_TEXT);
+  let text = "";
+  let block: Element | null = null;
+  for (let node: Node | null = walker.currentNode; node !== null; node = walker.nextNode()) {
+    const parent = node.parentElement;
+    if (!(node instanceof Text) || parent === null || !range.intersectsNode(node)) continue;
+    if (!parent.checkVisibility() || parent.closest("button, .unseen") !== null) continue;
+    const start = node === range.startContainer ? range.startOffset : 0;
+    const end = node === range.endContainer ? range.endOffset : node.length;
+    const own = parent.closest(BLOCKS);
+    if (own !== block && text !== "") text += "\n";
+    block = own;
+    text += node.data.slice(start, end);
+  }
+  return text;
+}
 
 /** Offers to quote what the person has selected in the conversation. */
 export class QuoteButton {
@@ -54,10 +74,7 @@ export class QuoteButton {
     const selection = this.#selection();
     const range = selection === null ? null : this.#rangeOf(selection);
     if (selection === null || range === null || range.collapsed || !this.#clip(range)) return null;
-    // The selection's text has the line breaks, and perhaps words from outside of the conversation.
-    const [whole, inside] = [selection.toString(), range.toString()];
-    const words = (text: string) => text.replaceAll(/\s/g, "");
-    const text = (words(whole) === words(inside) ? whole : inside).trim().slice(0, MAX_CHARACTERS);
+    const text = textIn(range).trim().slice(0, MAX_CHARACTERS);
     return text === "" ? null : { text, rect: range.getBoundingClientRect() };
   }
 
