@@ -41,7 +41,9 @@ from relaykit.api.relay.liveness_probe import LivenessProbe
 from relaykit.api.relay.stream import Streams
 from relaykit.api.site.server_loop import ServerLoop
 from relaykit.api.site.site_lifetime import lived_on
+from relaykit.api.thread_marks import ThreadMarks
 from relaykit.api.unstreamed.answer import UnstreamedRequests
+from relaykit.api.withdrawals import Withdrawals
 from relaykit.shared.clocks import Clocks
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import DatabaseUnavailable
@@ -69,6 +71,7 @@ class Resources:
     settings: Settings
     database: Database
     runs: AdmissionRuns
+    marks: ThreadMarks
     queue: AdmissionQueue
     redis_reach: RedisReach
     hub: Hub
@@ -76,6 +79,7 @@ class Resources:
     queue_watch: QueueWatch
     receipts: Receipts
     endings: Endings
+    withdrawals: Withdrawals
     admission: Admission
     unstreamed: UnstreamedRequests
     authenticator: RequestAuthenticator
@@ -101,10 +105,8 @@ async def open_resources(
         redis_check = RedisCheck(commands, database.identity)
         await redis_check.start()
         user, app_state = await _open_site(settings, site, server_loop, stack)
-        trace_store(user.server.store)
         notices = await stack.enter_async_context(opened(connections=1, reply_timeout_seconds=None))
-        tokens = await _open_tokens(settings, stack)
-        runs, queue = AdmissionRuns(database), AdmissionQueue(commands)
+        runs, queue, marks = AdmissionRuns(database), AdmissionQueue(commands), ThreadMarks(database)
         journals = Journals(commands, JournalTtl.of(settings))
         endings = Endings(settings, database, runs, AwaitedCalls(database), journals, queue, user)
         hub = Hub(journals, commands, notices, settings.tail_max_bytes)
@@ -122,6 +124,7 @@ async def open_resources(
             settings=settings,
             database=database,
             runs=runs,
+            marks=marks,
             queue=queue,
             redis_reach=redis_reach,
             hub=hub,
@@ -129,9 +132,10 @@ async def open_resources(
             queue_watch=queue_watch,
             receipts=receipts,
             endings=endings,
+            withdrawals=Withdrawals(database, runs, journals, user),
             admission=_build_admission(endings, runs, queue, receipts),
-            unstreamed=UnstreamedRequests(user, queue, runs, endings),
-            authenticator=_build_authenticator(settings, tokens, user, server_loop),
+            unstreamed=UnstreamedRequests(user, queue, runs, marks, endings),
+            authenticator=await _open_authenticator(settings, user, server_loop, stack),
             user=user,
             server_loop=server_loop,
             limits=Limits(settings, gate, byte_budget, redis_state, LocalRates()),
@@ -188,6 +192,7 @@ async def _open_site(
         lifetime = Lifetime(site.opened, settings.lifespan_seconds)
         opened = await stack.enter_async_context(lived_on(server_loop, lifetime))
     user, app_state = opened
+    trace_store(user.server.store)
     return replace(user, loop=server_loop), app_state
 
 
@@ -200,8 +205,8 @@ async def _open_tokens(settings: Settings, stack: AsyncExitStack) -> Authenticat
     return None
 
 
-def _build_authenticator(
-    settings: Settings, tokens: Authenticator | None, user: UserServer, server_loop: ServerLoop
+async def _open_authenticator(
+    settings: Settings, user: UserServer, server_loop: ServerLoop, stack: AsyncExitStack
 ) -> RequestAuthenticator:
     hook = (
         None
@@ -209,7 +214,7 @@ def _build_authenticator(
         else AuthenticationHook(user.authenticate, server_loop, settings.context_seconds)
     )
     return RequestAuthenticator(
-        tokens,
+        await _open_tokens(settings, stack),
         settings.token_cookie,
         hook,
         CrossSiteCheck(settings),

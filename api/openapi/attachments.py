@@ -1,4 +1,4 @@
-"""The descriptions of the two routes of an attachment's bytes."""
+"""The descriptions of the routes of an attachment's bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fastapi.responses import StreamingResponse
 
-from relaykit.api.openapi.responses import Json, refusals
+from relaykit.api.openapi.responses import AUTHENTICATED, TOKEN_ERRORS, Json, answer, refusals
 from relaykit.shared.errors import (
     AttachmentAlreadyUploaded,
     AttachmentNotFound,
@@ -20,6 +20,12 @@ from relaykit.shared.errors import (
     UploadInProgress,
 )
 
+_LINK: Final[Json] = {
+    "type": "object",
+    "properties": {"url": {"type": "string", "format": "uri"}},
+    "required": ["url"],
+    "additionalProperties": False,
+}
 _BYTES: Final[Json] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _LINK_ERRORS: Final = (AttachmentNotFound, InvalidSignature, DatabaseUnavailable, StorageUnavailable)
 
@@ -42,4 +48,11 @@ DOWNLOAD: Final[dict[str, Any]] = {
         200: {"description": "The bytes.", "content": _BYTES},
         **refusals(*_LINK_ERRORS, AttachmentNotUploaded, framework=[404]),
     },
+}
+LINK: Final[dict[str, Any]] = {
+    "responses": {
+        200: answer("A link to the bytes, which is good for some time.", _LINK),
+        **refusals(*TOKEN_ERRORS, AttachmentNotFound, AttachmentNotUploaded, framework=[404]),
+    },
+    "openapi_extra": AUTHENTICATED,
 }

@@ -106,6 +106,58 @@ CANCEL: Final[dict[str, Any]] = {
     "openapi_extra": AUTHENTICATED,
 }
 
+_WITHDRAWN: Final[Json] = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}, "status": _STATUS, "withdrawn": {"type": "boolean"}},
+    "required": ["id", "status", "withdrawn"],
+    "additionalProperties": False,
+}
+WITHDRAW: Final[dict[str, Any]] = {
+    "responses": {
+        200: answer(
+            "`withdrawn`: the message waited, its run is cancelled, and the thread has it no more. Else "
+            "nothing was done.",
+            _WITHDRAWN,
+        ),
+        **refusals(*TOKEN_ERRORS, RunNotFound, QueueUnavailable, framework=[404]),
+    },
+    "openapi_extra": AUTHENTICATED,
+}
+
+_MARKED_RUN: Final[Json] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "kind": {"enum": [kind.value for kind in Kind]},
+        "status": {"enum": [Status.WAITING.value, Status.FAILED.value, Status.CANCELLED.value]},
+        "error": {"type": ["string", "null"]},
+        "item_id": {"type": ["string", "null"], "description": "The item that the run follows."},
+        "last_item_ids": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "The last items that the run has added, the newest first. Clients do not have all of them.",
+        },
+    },
+    "required": ["id", "kind", "status", "error", "item_id", "last_item_ids"],
+    "additionalProperties": False,
+}
+_MARKS: Final[Json] = {
+    "type": "object",
+    "properties": {
+        "runs": {"type": "array", "items": _MARKED_RUN},
+        "feedback": {"type": "object", "additionalProperties": {"enum": ["positive", "negative"]}},
+    },
+    "required": ["runs", "feedback"],
+    "additionalProperties": False,
+}
+MARKS: Final[dict[str, Any]] = {
+    "responses": {
+        200: answer("The marks. A thread that is not the caller's has none.", _MARKS),
+        **refusals(*TOKEN_ERRORS, InvalidRequest, framework=[404]),
+    },
+    "openapi_extra": AUTHENTICATED,
+}
+
 ACTIVE: Final[dict[str, Any]] = {
     "responses": {
         200: answer("The active run, or the one that ended with a client tool call.", _ACTIVE_RUN),

@@ -8,10 +8,11 @@ from typing import Final, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 
 from relaykit.api.limits.caller_limits import BodyCounts
-from relaykit.api.openapi.attachments import DOWNLOAD, UPLOAD
+from relaykit.api.openapi.attachments import DOWNLOAD, LINK, UPLOAD
+from relaykit.api.routes.request import authenticated
 from relaykit.shared.attachments.links import Grant, check, parse_expires
 from relaykit.shared.attachments.media_types import may_be, media_type
 from relaykit.shared.attachments.objects import (
@@ -23,6 +24,7 @@ from relaykit.shared.attachments.store import RASTER_IMAGES, attachment_rules
 from relaykit.shared.errors import (
     AttachmentAlreadyUploaded,
     AttachmentNotFound,
+    AttachmentNotUploaded,
     AttachmentRejected,
     BodyTooLarge,
     InvalidSignature,
@@ -40,7 +42,7 @@ HEADERS: Final = {
 
 
 def attachments_router(settings: Settings, objects: AttachmentObjects | None) -> APIRouter:
-    """The two routes; none where ATTACHMENTS_URL is not set. Raises SettingsError."""
+    """The three routes; none where ATTACHMENTS_URL is not set. Raises SettingsError."""
     router = APIRouter()
     rules = attachment_rules(settings)
     if rules is None or objects is None:
@@ -74,6 +76,17 @@ def attachments_router(settings: Settings, objects: AttachmentObjects | None) ->
             "Content-Disposition": content_disposition(attachment.name, attachment.mime_type),
         }
         return StreamingResponse(chunks, media_type=attachment.mime_type, headers=headers)
+
+    @router.get("/attachments/{attachment_id}/link", **LINK)
+    async def link(attachment_id: str, request: Request) -> Response:
+        """A link to what the caller has sent, of whatever type: messages have links to images alone."""
+        identity = await authenticated(request)
+        stored = await objects.find(attachment_id)
+        if stored.owner != identity.owner:
+            raise AttachmentNotFound
+        if stored.object_key is None:
+            raise AttachmentNotUploaded
+        return JSONResponse({"url": str(rules.previews.url(attachment_id, identity.owner))})
 
     return router
 

@@ -24,6 +24,7 @@ from chatkit.types import (
 from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.api.admission.admission_rows import AdmissionRuns
 from relaykit.api.site.server_code import reaches_code
+from relaykit.api.thread_marks import ThreadMarks
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import (
     AttachmentInUse,
@@ -50,6 +51,7 @@ class UnstreamedRequests:
     user: UserServer
     queue: AdmissionQueue
     runs: AdmissionRuns
+    marks: ThreadMarks
     endings: Endings
 
     async def answer(self, request: NonStreamingReq, context: RequestContext) -> bytes:
@@ -82,6 +84,7 @@ class UnstreamedRequests:
                 raise ItemMismatch("The sender of the action is not a widget.") from error
             raise
         await self._note_gone(request, context)
+        await self._keep_feedback(request, context)
         return answer
 
     async def _note_gone(self, request: NonStreamingReq, context: RequestContext) -> None:
@@ -91,6 +94,12 @@ class UnstreamedRequests:
         """
         if isinstance(request, ThreadsDeleteReq) and not self.user.is_store_ours:
             await self.runs.note_gone(context.owner, request.params.thread_id)
+
+    async def _keep_feedback(self, request: NonStreamingReq, context: RequestContext) -> None:
+        """Feedback that the server's own code has taken is shown again after a reload, where the items are ours."""
+        if isinstance(request, ItemsFeedbackReq) and self.user.is_store_ours:
+            given = request.params
+            await self.marks.set_feedback(context.owner, given.thread_id, given.item_ids, given.kind)
 
     @asynccontextmanager
     async def _one_action_at_a_time(

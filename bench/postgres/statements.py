@@ -14,7 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from bench.postgres.dataset import CALLER, LONG_THREAD, OLD_DAYS, Size
-from relaykit.api import receipts, redis_reach
+from relaykit.api import receipts, redis_reach, thread_marks
 from relaykit.api.admission import admission_rows
 from relaykit.api.admission.admission_rows import MAX_SAME_BODY
 from relaykit.api.receipts import REPEAT_SECONDS
@@ -51,6 +51,7 @@ MODULES: Final = (
     admission_rows,
     receipts,
     redis_reach,
+    thread_marks,
     liveness_probe,
     attempt_rows,
     awaited_calls,
@@ -166,6 +167,9 @@ def _of_runs(size: Size) -> list[Case]:
         Case("api.receipts.NOTE_RECEIVED", ([running, queued, waiting],)),
         Case("api.redis_reach.TELL", ()),
         Case("api.redis_reach.LOOK", ()),
+        Case("api.thread_marks.RUNS", (*thread, thread_marks.MARKED_RUNS)),
+        Case("api.thread_marks.ITEMS", (*thread, [running, waiting], thread_marks.MARKED_ITEMS)),
+        Case("api.thread_marks.SET_FEEDBACK", (LONG_THREAD, *CALLER, ["msg_1", "msg_2"], "positive")),
         Case("runs.statements.ACTIVE", thread),
         Case("runs.statements.ACTIVE", (*behind, f"thr_{size.threads}"), "one waits behind it"),
         Case(

@@ -26,6 +26,7 @@ from relaykit.api.limits.caller_limits import Limits
 from relaykit.api.limits.local_rates import LocalRates
 from relaykit.api.receipts import Receipts
 from relaykit.api.redis_reach import RedisState
+from relaykit.api.thread_marks import ThreadMarks
 from relaykit.api.unstreamed.answer import UnstreamedRequests
 from relaykit.shared.attachments.store import build_attachment_store, build_previews
 from relaykit.shared.endings import Endings
@@ -128,7 +129,7 @@ class Site:
         self._runs = runs
         self._endings = endings
         self._admission = Admission(settings, runs, self.journals, queue, endings, earlier, writer)
-        self._unstreamed = UnstreamedRequests(user, queue, runs, endings)
+        self._unstreamed = UnstreamedRequests(user, queue, runs, ThreadMarks(database), endings)
 
     async def receive(self, body: bytes, caller: RequestContext) -> ParsedRequest:
         """A request, counted and read as POST /chatkit does. Raises RateLimited and the errors of a body."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+from relaykit.api import thread_marks
 from relaykit.shared.threads import statements as sql
 from relaykit.testing.tables import Row, Statement, Tables, copies
 
@@ -252,6 +253,15 @@ def _move_to_end(
     return [{"found": True, "fenced": False}]
 
 
+def _set_feedback(
+    tables: Tables, thread_id: str, tenant: str, owner: str, item_ids: Collection[str], kind: str
+) -> list[Row]:
+    for row in items_of(tables, thread_id, tenant, owner):
+        if row["id"] in item_ids:
+            row["feedback"] = kind
+    return []
+
+
 STATEMENTS: Final[Mapping[str, Statement]] = {
     sql.LOAD_THREAD: load_thread,
     sql.SAVE_THREAD: _save_thread,
@@ -271,4 +281,5 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     sql.DELETE_ITEM: _delete_item,
     sql.DELETE_NEWER: _delete_newer,
     sql.MOVE_TO_END: _move_to_end,
+    thread_marks.SET_FEEDBACK: _set_feedback,
 }

@@ -175,8 +175,17 @@ ROUTES: dict[tuple[str, str], Cell] = {
     ("/runs/{run_id}", "GET"): Cell(lambda own, it: Ask("GET", f"/runs/{it.run}"), code=RUN),
     ("/runs/{run_id}/events", "GET"): Cell(lambda own, it: Ask("GET", f"/runs/{it.run}/events"), code=RUN),
     ("/runs/{run_id}/cancel", "POST"): Cell(lambda own, it: Ask("POST", f"/runs/{it.run}/cancel"), code=RUN),
+    ("/runs/{run_id}/withdraw", "POST"): Cell(
+        lambda own, it: Ask("POST", f"/runs/{it.run}/withdraw"), code=RUN
+    ),
+    ("/threads/{thread_id}/marks", "GET"): Cell(
+        lambda own, it: Ask("GET", f"/threads/{it.thread}/marks"), status=200
+    ),
     ("/threads/{thread_id}/run", "GET"): Cell(
         lambda own, it: Ask("GET", f"/threads/{it.thread}/run"), status=204
+    ),
+    ("/attachments/{attachment_id}/link", "GET"): Cell(
+        lambda own, it: Ask("GET", f"/attachments/{it.attachment}/link"), code=ATTACHMENT
     ),
     ("/attachments/{attachment_id}", "GET"): Cell(
         lambda own, it: _attachment("GET", it.attachment, own.links), code=ATTACHMENT

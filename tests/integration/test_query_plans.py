@@ -62,6 +62,10 @@ PAGES_OF: dict[str, int] = {
     "thread_import.rows.LOCK_ITEMS": 5_400,
     # as many as the thread has: a next attempt looks through its runs and items
     "execution.attempt_rows.LATER_INPUTS": 300,
+    # as many as the thread has: a page that loads it asks once
+    "api.thread_marks.RUNS": 200,
+    "api.thread_marks.ITEMS": 400,
+    "api.thread_marks.SET_FEEDBACK": 400,
     "threads.undo_statements.DELETE_ADDED": 600,
     "threads.undo_statements.DELETE_CHANGED": 600,
 }

@@ -191,6 +191,9 @@ class Caller:
     async def cancel(self, run_id: str) -> httpx2.Response:
         return await self.client.post(f"/runs/{run_id}/cancel", headers=self._headers)
 
+    async def withdraw(self, run_id: str) -> httpx2.Response:
+        return await self.client.post(f"/runs/{run_id}/withdraw", headers=self._headers)
+
     async def resume(self, run_id: str, cursor: str | None) -> Answer:
         headers = {"Last-Event-ID": cursor} if cursor else {}
         response = await self.get(f"/runs/{run_id}/events", headers)

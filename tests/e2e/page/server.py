@@ -446,6 +446,27 @@ class PageServer(AssistantServer):
             raise CustomStreamError("The model is out for lunch.", allow_retry=True)
         yield scene.say("Back from lunch.")
 
+    async def _crash(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """An exception that nobody has foreseen: in the middle of a word, or with the word "early" before the first."""
+        item = AssistantMessageItem(**scene.base("message"), content=[AssistantMessageContent(text="")])
+        yield ThreadItemAddedEvent(item=item)
+        if "early" not in scene.words:
+            update = AssistantMessageContentPartTextDelta(content_index=0, delta="It begins well, and")
+            yield ThreadItemUpdatedEvent(item_id=item.id, update=update)
+        raise RuntimeError("for the log alone")
+
+    async def _hold(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """Speaks, and goes on once the thread has another title."""
+        item = AssistantMessageItem(**scene.base("message"), content=[AssistantMessageContent(text="")])
+        yield ThreadItemAddedEvent(item=item)
+        update = AssistantMessageContentPartTextDelta(content_index=0, delta="One moment.")
+        yield ThreadItemUpdatedEvent(item_id=item.id, update=update)
+        outside = replace(scene.context, run_id=None, attempt=None)
+        while (await self.store.load_thread(scene.thread.id, outside)).title != "Go on":
+            await asyncio.sleep(0.05)
+        item.content[0].text = "One moment. Done."
+        yield ThreadItemDoneEvent(item=item)
+
     async def _closing(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         scene.thread.title = "A closed case"
         yield scene.say("Goodbye.")

@@ -183,11 +183,19 @@ def test_the_methods_do_what_those_of_the_stock_element_do(given: Given) -> None
     assert (given.told("history.close"), given.told("history.open")) == ([None], [None])
 
 
+def test_the_message_that_is_being_written_can_be_read(given: Given) -> None:
+    given.options("{}")
+    given.call("setComposerValue({ text: 'half a', reply: 'a quote' })")
+    value = given.page.evaluate("() => chat.getComposerValue()")
+    assert (value["text"], value["reply"], value["attachments"]) == ("half a", "a quote", [])
+    assert value["selectedToolId"] is None
+
+
 def test_a_thread_that_is_not_there_fails_the_method_and_is_told(given: Given) -> None:
     given.user.allowed_errors.append("status of 404")
     given.options("{}")
     failed = given.page.evaluate("() => chat.setThreadId('thr_none').catch(({message}) => message)")
-    assert failed == "There is no such thread."
+    assert failed == "This is not there any more."
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_a_message_that_cannot_be_sent_comes_back_into_the_box(user: User) -> No
     user.context.route("**/chatkit", lambda route: route.fulfill(status=413, json=TOO_LARGE))
     user.message_box.fill("too much")
     user.message_box.press("Enter")
-    expect(user.page.locator(".toast").first).to_have_text("The body is larger than allowed.")
+    expect(user.page.locator(".toast").first).to_have_text("The message is too large.")
     expect(user.message_box).to_have_value("too much")
     expect(user.page.locator(".entry")).to_have_count(0)
 

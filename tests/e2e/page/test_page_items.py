@@ -161,7 +161,7 @@ def test_an_error_offers_retry_which_answers_the_same_message(user: User) -> Non
 def test_a_message_without_an_answer_can_be_retried_after_a_reload(user: User) -> None:
     user.ask("show failure")
     user.page.reload()
-    expect(user.page.get_by_text("This message has no answer yet.")).to_be_visible()
+    expect(user.page.get_by_role("alert")).to_contain_text("Something went wrong while answering.")
     user.page.get_by_role("button", name="Retry").click()
     expect(user.answers.last.locator(".answer")).to_have_text("Back from lunch.")
 

@@ -206,5 +206,5 @@ def test_someone_elses_thread_is_not_shown(new_user: Callable[..., User]) -> Non
     other = new_user("other").sign_in()
     other.allowed_errors.append("status of 404")
     other.page.goto(owner.page.url)
-    expect(other.page.locator(".toast")).to_have_text("There is no such thread.")
+    expect(other.page.locator(".toast")).to_have_text("This is not there any more.")
     expect(other.page.locator(".entry")).to_have_count(0)

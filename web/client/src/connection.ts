@@ -3,12 +3,12 @@ import type { PageEnvironment } from "./page_environment.js";
 
 /**
  * The state of the connection, for a page to show. `idle`: no answer is on its way. `connecting`: a message is being
- * sent. `open`: events arrive. `reconnecting`: the connection was lost and the client connects again. `offline`: the
+ * sent. `signing_in`: a message waits because `getToken` has failed, and is asked again. `open`: events arrive. `reconnecting`: the connection was lost and the client connects again. `offline`: the
  * client has something to send or to connect, and the browser reports no network.
  */
-export type ConnectionState = "idle" | "connecting" | "open" | "reconnecting" | "offline";
+export type ConnectionState = "idle" | "connecting" | "signing_in" | "open" | "reconnecting" | "offline";
 
-type Line = "connecting" | "open" | "reconnecting";
+type Line = "connecting" | "signing_in" | "open" | "reconnecting";
 
 /** The worst state of all answers that are on their way. The interface fits React's useSyncExternalStore. */
 export class Connection {
@@ -53,9 +53,10 @@ export class Connection {
 
   #worst(): ConnectionState {
     const lines = new Set(this.#lines.values());
-    const isUnderWay = lines.has("reconnecting") || lines.has("connecting");
+    const isUnderWay = ["reconnecting", "connecting", "signing_in"].some((line) => lines.has(line as Line));
     if (isUnderWay && this.environment.isOffline) return "offline";
     if (lines.has("reconnecting")) return "reconnecting";
+    if (lines.has("signing_in")) return "signing_in";
     if (lines.has("connecting")) return "connecting";
     return lines.has("open") ? "open" : "idle";
   }

@@ -8,6 +8,7 @@ export function codeOf(error: unknown): string {
   const { code, why } = error.last;
   if (code === "rate_limited" || code === "too_many_runs" || code === "too_many_streams") return code;
   if (error.mayHaveArrived) return "maybe_sent";
+  if (why === "token") return "no_token";
   return why === "status" ? "busy" : "not_sent";
 }
 

@@ -8,7 +8,7 @@ import { callHook, report } from "./hooks.js";
 import { Http, JSON_TYPE } from "./http.js";
 import { jsonOf } from "./json.js";
 import { LIMITS } from "./limits.js";
-import type { ChatKitFetch, ChatKitFetchOptions } from "./options.js";
+import type { CallOptions, ChatKitFetch, ChatKitFetchOptions } from "./options.js";
 import { pageEnvironment } from "./page_environment.js";
 import { Post } from "./post.js";
 import {
@@ -41,6 +41,7 @@ export function createChatKitFetch(options: ChatKitFetchOptions): ChatKitFetch {
       client.runs.activity(threadId, signal),
     stopThread: (threadId: string) => client.runs.stop(threadId),
     stopRun: (runId: string) => client.runs.stopRun(runId),
+    call: (path: string, options?: CallOptions) => client.runs.call(path, options),
     end: () => client.end(),
   });
 }

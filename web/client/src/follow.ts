@@ -47,7 +47,7 @@ export class Follower {
   }
 
   get url(): string {
-    return `${this.context.urls().runs}/${encodeURIComponent(this.runId)}`;
+    return this.context.urls().beside(`runs/${encodeURIComponent(this.runId)}`);
   }
 
   /**

@@ -5,7 +5,7 @@ export { Refusal } from "./failures.js";
 export { createChatKitFetch } from "./fetch.js";
 export { randomKey } from "./ids.js";
 export type { Limits } from "./limits.js";
-export type { Messages } from "./messages.js";
+export { MESSAGES, type Messages } from "./messages.js";
 export type { AwaitedOutput, ChatKitFetch, ChatKitFetchOptions, ResumedRun, ThreadActivity } from "./options.js";
 export { type PageContext, type PageContextOptions, pageContext } from "./page_context.js";
 export { Unanswered } from "./post.js";

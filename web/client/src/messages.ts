@@ -3,6 +3,7 @@ export const MESSAGES = {
   signed_out: "You are signed out. Sign in again to go on.",
   unauthenticated: "You are signed out. Sign in again to go on.",
   redirected: "The server asks you to sign in again. Reload the page to go on.",
+  no_token: "Your sign-in could not be renewed, and your message was not sent.",
   not_sent: "The server could not be reached, and your message was not sent. Check your connection and send it again.",
   maybe_sent: "The server could not be reached. Reload the page to see whether your message was sent.",
   connection_lost: "The connection was lost. The answer is still being written: reload the page to see it.",

@@ -62,6 +62,13 @@ export interface ThreadActivity {
   readonly awaits: AwaitedOutput | null;
 }
 
+export interface CallOptions {
+  readonly method?: "GET" | "POST";
+  /** Has the request arrive also when the page is left. */
+  readonly keepalive?: boolean;
+  readonly signal?: AbortSignal;
+}
+
 /** The function for ChatKit's `api.fetch`, with the further operations of the same sign-in. */
 export interface ChatKitFetch {
   (input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
@@ -87,6 +94,12 @@ export interface ChatKitFetch {
    * client tool call it gives the call up. Raises as `resumeThread` does.
    */
   stopRun(runId: string): Promise<void>;
+  /**
+   * Asks an endpoint of the API beside ChatKit's, such as `threads/…/marks`, and repeats the request until it is
+   * answered, so it must do no harm twice. Returns the answer's JSON; null where it has none. Raises as `resumeThread`
+   * does.
+   */
+  call(path: string, options?: CallOptions): Promise<Record<string, unknown> | null>;
   /**
    * Drops the token and ends every request with an AbortError, because another user signs in or the page leaves the
    * chat. It stops no run. Later requests are served as before.

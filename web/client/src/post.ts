@@ -25,6 +25,8 @@ export class Post {
     private readonly context: ClientContext,
     private readonly outgoing: Outgoing,
     private readonly mayRepeat: (failure: TransientError) => boolean = () => true,
+    /** Hears of each try that has failed, before the next one. */
+    private readonly onFailure: (failure: TransientError) => void = () => {},
   ) {}
 
   /**
@@ -46,6 +48,7 @@ export class Post {
         });
       } catch (error) {
         if (!(error instanceof TransientError)) throw error;
+        this.onFailure(error);
         this.mayHaveArrived = earlier || (error.mayHaveArrived && !isOffline);
         const wait = this.mayRepeat(error) ? backoff.next(error.retryAfterMs, !isOffline) : null;
         if (wait === null) throw new Unanswered(error, this.mayHaveArrived);

@@ -9,7 +9,7 @@ import { EVENT_STREAM, JSON_TYPE } from "./http.js";
 import { randomKey } from "./ids.js";
 import { jsonOf } from "./json.js";
 import { MESSAGES, type Messages, messageFor } from "./messages.js";
-import type { ChatKitFetchOptions, ResumedRun, ThreadActivity } from "./options.js";
+import type { CallOptions, ChatKitFetchOptions, ResumedRun, ThreadActivity } from "./options.js";
 import { Post, Unanswered } from "./post.js";
 import { asRecord, type ChatKitRequest, isRecord, isToolOutput, parseRequest, withErrorForResult } from "./protocol.js";
 
@@ -46,8 +46,10 @@ export class Runs {
       signal: own.signal,
       timeoutMs: limits.answerMs,
     } as const;
-    const post = new Post(this.context, outgoing);
     const key = Symbol("run");
+    const post = new Post(this.context, outgoing, undefined, ({ why }) =>
+      connection.set(key, why === "token" ? "signing_in" : "connecting"),
+    );
     connection.set(key, "connecting");
     let response: Response;
     try {
@@ -186,10 +188,16 @@ export class Runs {
     });
   }
 
-  async #active(threadId: string, signal?: AbortSignal): Promise<Record<string, unknown> | null> {
+  #active(threadId: string, signal?: AbortSignal): Promise<Record<string, unknown> | null> {
+    return this.call(`threads/${encodeURIComponent(threadId)}/run`, signal && { signal });
+  }
+
+  /** See `ChatKitFetch.call`. */
+  async call(path: string, { method = "GET", keepalive = false, signal }: CallOptions = {}) {
     const response = await new Post(this.context, {
-      url: `${this.context.urls().threads}/${encodeURIComponent(threadId)}/run`,
-      method: "GET",
+      url: this.context.urls().beside(path),
+      method,
+      keepalive,
       expects: JSON_TYPE,
       signal: signal ?? new AbortController().signal,
       timeoutMs: this.context.limits.answerMs,
@@ -199,14 +207,7 @@ export class Runs {
 
   /** Sends the user's Stop, which also arrives when the page is left. See `ChatKitFetch.stopRun`. */
   async stopRun(runId: string): Promise<void> {
-    await new Post(this.context, {
-      url: `${this.context.urls().runs}/${encodeURIComponent(runId)}/cancel`,
-      method: "POST",
-      keepalive: true,
-      expects: JSON_TYPE,
-      signal: new AbortController().signal,
-      timeoutMs: this.context.limits.answerMs,
-    }).answered();
+    await this.call(`runs/${encodeURIComponent(runId)}/cancel`, { method: "POST", keepalive: true });
     this.context.onTelemetry({ type: "stopped", runId });
   }
 

@@ -1,10 +1,7 @@
 /** The addresses of the API, and the origins that may see its credentials. */
 export class Urls {
   readonly chatkit: URL;
-  /** `runs` beside the ChatKit endpoint, without a slash at its end. */
-  readonly runs: string;
-  /** `threads` beside the ChatKit endpoint, without a slash at its end. */
-  readonly threads: string;
+  readonly #directory: URL;
   readonly #trusted: ReadonlySet<string>;
 
   /** Raises TypeError for an invalid URL, and for a relative one where there is no page. */
@@ -12,13 +9,17 @@ export class Urls {
     this.chatkit = absolute(chatkit);
     const directory =
       base === undefined ? new URL(".", this.chatkit) : absolute(base.endsWith("/") ? base : `${base}/`);
-    this.runs = new URL("runs", directory).href;
-    this.threads = new URL("threads", directory).href;
+    this.#directory = directory;
     this.#trusted = new Set([
       this.chatkit.origin,
       directory.origin,
       ...trustedOrigins.map((each) => new URL(each).origin),
     ]);
+  }
+
+  /** The address of an endpoint beside the ChatKit one. */
+  beside(path: string): string {
+    return new URL(path, this.#directory).href;
   }
 
   isChatKit(url: URL): boolean {

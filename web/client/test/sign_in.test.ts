@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { CODE_HEADER } from "../src/index.js";
 import { expiry, Tokens } from "../src/tokens.js";
-import { answer, Backend } from "./backend.js";
+import { answer, Backend, refusing } from "./backend.js";
 import { chat, entriesOf, errorOf, jwt, until } from "./chat.js";
 
 let backend: Backend;
@@ -66,6 +67,29 @@ describe("the token", () => {
       },
     });
     expect(await entriesOf(await post("threads.create"))).toEqual(backend.entries);
+  });
+
+  it("that cannot be fetched at all is said at once, and at the end as what it is", async () => {
+    const { fetch, post } = chat(backend, { getToken: () => Promise.reject(new TypeError("the issuer is away")) });
+    const states: string[] = [];
+    fetch.connection.subscribe(() => states.push(fetch.connection.state));
+    const response = await post("threads.create");
+    expect(response.headers.get(CODE_HEADER)).toBe("no_token");
+    expect((await errorOf(response)).message).toMatch(/sign-in could not be renewed/);
+    expect(states).toEqual(["connecting", "signing_in", "idle"]);
+    expect(backend.asked).toEqual([]);
+  });
+
+  it("goes with a call of an endpoint beside ChatKit's", async () => {
+    backend.token = "fine";
+    backend.faults.push((response) => {
+      response.writeHead(200, { "content-type": "application/json" }).end('{"runs":[]}');
+    });
+    const { fetch } = chat(backend, { getToken: () => "fine" });
+    expect(await fetch.call("threads/thread-1/marks")).toEqual({ runs: [] });
+    expect(backend.paths("GET")).toEqual(["/threads/thread-1/marks"]);
+    backend.faults.push(refusing(404, "not_found"));
+    await expect(fetch.call("threads/thread-1/marks")).rejects.toThrow("said not_found");
   });
 
   it("goes to no other origin, and to our own", async () => {

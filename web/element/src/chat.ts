@@ -20,6 +20,7 @@ import type { Locale } from "./texts/locale.js";
 import type { ConversationEvents } from "./thread/events.js";
 import { ThreadView, type ThreadViewHost } from "./thread/view.js";
 import { Announcer } from "./ui/announcer.js";
+import { ImageViewer } from "./ui/image_viewer.js";
 import { reportFailure } from "./ui/report_failure.js";
 import { sharedContext } from "./ui/view_context.js";
 
@@ -32,6 +33,7 @@ export class Chat {
   readonly composer: Composer;
   readonly #navigation: Navigation;
   readonly #commands: Commands;
+  readonly #viewer: ImageViewer;
   readonly #announcer = new Announcer();
   readonly #header: Header;
   readonly #history: History;
@@ -62,7 +64,15 @@ export class Chat {
       onLoaded: () => this.#threadChanged(),
     });
     const shared = { api: this.api, announcer: this.#announcer, options: current, texts, failed: this.#failed };
-    this.#commands = new Commands({ ...shared, conversation: this.conversation });
+    this.#viewer = new ImageViewer(texts);
+    this.#commands = new Commands({
+      ...shared,
+      conversation: this.conversation,
+      viewer: this.#viewer,
+      giveBack: (draft) => this.composer.giveBack(draft),
+      focusComposer: () => this.composer.focus(),
+      changedThread: (threadId, runId) => this.#tabs.post({ type: "run", threadId, runId }),
+    });
     this.#startScreen = new StartScreen({ ...shared, onPrompt: (content) => void this.#sendPrompt(content) });
     this.#header = new Header({
       ...shared,
@@ -88,6 +98,8 @@ export class Chat {
       onSkip: () => this.composer.focus(),
     });
     this.#tabs = new Tabs(apiOptions(current).url, (message) => this.#onTabMessage(message));
+    this.node.append(this.#viewer.node);
+    this.composer.takeFilesFrom(this.node);
     this.#listen(this.#leaving.signal);
     this.#layout.setTexts(locale);
     this.#threadChanged();
@@ -206,10 +218,13 @@ export class Chat {
       look: () => JSON.stringify([this.#locale.language, this.#locale.tag, this.#options.threadItemActions ?? null]),
       isAway: () => {
         const { state } = this.api.fetch.connection;
+        if (state === "signing_in") return "signingIn";
         return state === "reconnecting" || state === "offline" ? state : null;
       },
       loadEarlier: () => this.#reportFailure(this.conversation.loadEarlier()),
       startScreen: this.#startScreen.node,
+      quote: (text) => this.composer.quote(text),
+      signal: this.#leaving.signal,
     };
   }
 

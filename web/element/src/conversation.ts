@@ -1,9 +1,10 @@
 import type { ThreadActivity } from "@relaykit/client";
 import { type Api, ApiError } from "./server/api.js";
-import type { Page, Shown, ThreadItem } from "./server/protocol.js";
+import type { Page, Shown, ThreadItem, UserMessage } from "./server/protocol.js";
 import type { AwaitedCall } from "./thread/awaited_call.js";
 import type { ConversationEvents } from "./thread/events.js";
 import { unlessLeft } from "./thread/leaving.js";
+import { showMarks } from "./thread/marks.js";
 import { OpenThread } from "./thread/open_thread.js";
 import { ThreadQueries } from "./thread/queries.js";
 import type { Run } from "./thread/run.js";
@@ -75,18 +76,21 @@ export class Conversation {
   async #load(threadId: string, signal: AbortSignal): Promise<void> {
     const loaded = await unlessLeft(signal, async () => {
       // The activity is asked for before the items: a run that ends in between has then stored all of them.
-      const [thread, activity] = await Promise.all([
+      const [thread, activity, marks] = await Promise.all([
         this.#queries.thread(threadId),
         this.#activityOf(threadId, signal),
+        this.#queries.marks(threadId, signal),
       ]);
-      return { thread, activity, page: await this.newestItems(threadId) };
+      return { thread, activity, marks, page: await this.newestItems(threadId) };
     });
     if (loaded === null) return;
-    const { thread, activity, page } = loaded;
+    const { thread, activity, marks, page } = loaded;
     this.state.setThread(thread);
-    this.state.loadNewest(page);
     this.events.threadChanged();
-    this.events.changed();
+    this.change((state) => {
+      state.loadNewest(page);
+      if (marks !== null) showMarks(state, marks);
+    });
     if (activity.run !== null) this.#follower.follow(activity.run);
     else this.#follower.settle("opened", activity.awaits);
   }
@@ -132,23 +136,29 @@ export class Conversation {
     if (id === null || this.#thread.isBusy) return;
     const loaded = await unlessLeft(signal, async () => {
       const { run: active, awaits } = await this.#queries.activity(id, signal);
-      const [thread, page] = await Promise.all([this.#queries.thread(id), this.newestItems(id)]);
-      return { active, awaits, thread, page };
+      const [thread, page, marks] = await Promise.all([
+        this.#queries.thread(id),
+        this.newestItems(id),
+        this.#queries.marks(id, signal),
+      ]);
+      return { active, awaits, thread, page, marks };
     });
     if (loaded === null) return;
     if (this.#thread.isBusy) {
       await loaded.active?.response.body?.cancel();
       return;
     }
-    const { active, awaits, thread, page } = loaded;
+    const { active, awaits, thread, page, marks } = loaded;
     this.state.setThread(thread);
     this.events.threadChanged();
     if (!this.state.equals(page)) {
       this.change((state) => {
-        state.dropLocal("error", "unanswered");
+        state.dropLocal("unanswered");
+        if (marks === null) state.dropLocal("error");
         state.loadNewest(page, mark);
       });
     }
+    if (marks !== null) this.change((state) => showMarks(state, marks));
     if (active === null || !this.#follower.follow(active)) this.#follower.settle("opened", awaits);
   }
 
@@ -180,6 +190,32 @@ export class Conversation {
   /** Posts a streaming request and follows its run. Returns whether the server accepted the request. */
   start(type: string, params: object, options: StartOptions = {}): Promise<boolean> {
     return this.#starter.start(type, params, options);
+  }
+
+  /**
+   * Takes a message back that waits behind another run, so that nobody answers it. Returns false where it waits no more.
+   * Throws ApiError.
+   */
+  async withdraw(message: UserMessage): Promise<boolean> {
+    const { signal } = this;
+    const { id, waiting } = message;
+    if (waiting === undefined) return false;
+    const run = [...this.runs].find((each) => each.id === waiting);
+    // It is noted before the request, because the end of the run may come before the answer.
+    if (run !== undefined) run.isWithdrawn = true;
+    let isWithdrawn = false;
+    try {
+      isWithdrawn = await this.#queries.withdraw(waiting);
+    } finally {
+      if (run !== undefined) run.isWithdrawn = isWithdrawn;
+    }
+    if (isWithdrawn && !signal.aborted) {
+      this.change((state) => {
+        state.waiting.delete(id);
+        state.remove(id);
+      });
+    }
+    return isWithdrawn;
   }
 
   /** Asks whether the server still awaits the call. Where it does not, the page goes on with the thread's next run. */

@@ -2,6 +2,7 @@ import type { ChatKitOptions, OpenAIChatKit } from "@openai/chatkit";
 import { Chat } from "./chat.js";
 import { complete } from "./composer/draft.js";
 import { checked } from "./options.js";
+import type { Attachment, UserContent } from "./server/protocol.js";
 import { styleSheet } from "./styles/index.js";
 import { localeOf } from "./texts/locale.js";
 import { applyTheme } from "./ui/theme.js";
@@ -90,6 +91,19 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
     await (await this.#running()).composer.setValue(params);
   }
 
+  /** The message that is being written, in the words of `setComposerValue`. */
+  async getComposerValue(): Promise<ComposerContent> {
+    const { content, attachments, quotedText, inferenceOptions } = (await this.#running()).composer.draft;
+    return {
+      text: content.map(({ text }) => text).join(""),
+      content,
+      reply: quotedText,
+      attachments,
+      selectedToolId: inferenceOptions.tool_choice?.id ?? null,
+      selectedModelId: inferenceOptions.model ?? null,
+    };
+  }
+
   async showHistory(): Promise<void> {
     (await this.#running()).toggleHistory(true);
   }
@@ -145,6 +159,16 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   #emit(type: string, detail?: unknown): void {
     this.dispatchEvent(new CustomEvent(type, { detail, bubbles: false }));
   }
+}
+
+/** What stands in the message box. Files that are still being uploaded are not among the attachments. */
+export interface ComposerContent {
+  readonly text: string;
+  readonly content: readonly UserContent[];
+  readonly reply: string | null;
+  readonly attachments: readonly Attachment[];
+  readonly selectedToolId: string | null;
+  readonly selectedModelId: string | null;
 }
 
 type Method =

@@ -1,11 +1,21 @@
 import type { Draft } from "../composer/host.js";
 import { ApiError } from "../server/api.js";
 import { isFields } from "../server/fields.js";
-import type { AssistantMessage, Shown, StructuredInputItem, WidgetAction, WidgetItem } from "../server/protocol.js";
+import type {
+  AssistantMessage,
+  Attachment,
+  Shown,
+  StructuredInputItem,
+  UserMessage,
+  WidgetAction,
+  WidgetItem,
+} from "../server/protocol.js";
 import type { Texts } from "../texts/index.js";
 import type { AwaitedCall } from "../thread/awaited_call.js";
+import { ownOrigin } from "../ui/dom.js";
+import { type ImageViewer, save } from "../ui/image_viewer.js";
 import { FAILED, reportFailure } from "../ui/report_failure.js";
-import type { Answers, ItemActions } from "../ui/view_context.js";
+import type { Answers, ItemActions, OpenImage } from "../ui/view_context.js";
 import { ToolCalls, type ToolCallsHost } from "./tool_calls.js";
 
 /** The shortest time between two reloads of an item whose image cannot be loaded. */
@@ -14,6 +24,12 @@ const RELOAD_MS = 60_000;
 /** The parts of the element that commands act on, and its current options and texts. */
 export interface CommandsHost extends ToolCallsHost {
   readonly texts: () => Texts;
+  readonly viewer: ImageViewer;
+  /** Puts the parts of a message into the message box, before what is there, and focuses it. */
+  readonly giveBack: (draft: Draft) => void;
+  readonly focusComposer: () => void;
+  /** The person has changed the thread otherwise than by a run. */
+  readonly changedThread: (threadId: string, runId: string) => void;
 }
 
 /** The actions of the person, and of widgets, on the open thread. Each is a ChatKit request. */
@@ -94,7 +110,11 @@ export class Commands implements ItemActions {
     const { signal } = conversation;
     const followed = await this.#reportFailure(conversation.resume());
     if (signal.aborted || followed === FAILED || followed) return followed === true;
-    if (item.type === "error" && item.again !== null) return await item.again();
+    if (item.type === "error" && item.again !== null) {
+      const isAccepted = await item.again();
+      if (isAccepted && !signal.aborted) conversation.change((state) => state.remove(item.id));
+      return isAccepted;
+    }
     const message = conversation.state.lastUserMessage;
     return message === undefined ? false : await this.#answerAnew(message.id);
   }
@@ -178,16 +198,62 @@ export class Commands implements ItemActions {
     return true;
   }
 
-  submitAnswers(item: StructuredInputItem, status: "answered" | "skipped", answers: Answers): Promise<boolean> {
+  async submitAnswers(item: StructuredInputItem, status: "answered" | "skipped", answers: Answers): Promise<boolean> {
     const params = { thread_id: this.#threadId, item_id: item.id, input: { status, answers } };
-    return this.host.conversation.start("threads.add_structured_input", params);
+    const isAccepted = await this.host.conversation.start("threads.add_structured_input", params);
+    // The form with the focused button gives way to the answers.
+    if (isAccepted) this.host.focusComposer();
+    return isAccepted;
   }
 
   async feedback(item: Shown, kind: "positive" | "negative"): Promise<boolean> {
     const params = { thread_id: this.#threadId, item_ids: [item.id], kind };
     if ((await this.#reportFailure(this.host.api.call("items.feedback", params))) === FAILED) return false;
+    this.host.conversation.change((state) => state.setFeedback(item.id, kind));
     this.host.announcer.say(this.host.texts().shell.thanks);
     return true;
+  }
+
+  async withdraw(item: UserMessage): Promise<void> {
+    if (await this.#takeBack(item)) this.host.focusComposer();
+  }
+
+  async edit(item: UserMessage): Promise<void> {
+    const { signal } = this.host.conversation;
+    const isTaken = item.waiting === undefined || (await this.#takeBack(item));
+    if (!isTaken || signal.aborted) return;
+    const {
+      content,
+      attachments = [],
+      quoted_text: quotedText = null,
+      inference_options: inferenceOptions = {},
+    } = item;
+    this.host.giveBack({ content, attachments, quotedText, inferenceOptions });
+  }
+
+  async #takeBack(item: UserMessage): Promise<boolean> {
+    const { announcer, conversation, changedThread } = this.host;
+    const threadId = this.#threadId;
+    const isTaken = await this.#reportFailure(conversation.withdraw(item));
+    if (isTaken === FAILED) return false;
+    const { withdrawn, answeredAlready } = this.host.texts().items;
+    if (!isTaken) announcer.toast(answeredAlready);
+    else announcer.say(withdrawn);
+    if (isTaken && threadId !== null && item.waiting !== undefined) changedThread(threadId, item.waiting);
+    return isTaken;
+  }
+
+  enlarge(image: OpenImage): void {
+    this.host.viewer.show(image);
+  }
+
+  get canFetchFiles(): boolean {
+    return this.host.api.isOurs;
+  }
+
+  async fetchFile({ id, name }: Attachment): Promise<void> {
+    const address = await this.#reportFailure(this.host.api.attachmentLink(id));
+    if (address !== FAILED) save(ownOrigin(address).href, name);
   }
 
   #reportFailure<Result>(work: Promise<Result>): Promise<Result | typeof FAILED> {

@@ -7,11 +7,13 @@ import { acceptAttribute } from "./attachments/rules.js";
 import { Dictation } from "./dictation/dictation.js";
 import { Disclaimer } from "./disclaimer.js";
 import { complete } from "./draft.js";
+import { EnterKey } from "./enter_key.js";
 import { ComposerFrame } from "./frame.js";
 import type { ComposerHost, ComposerState, Draft } from "./host.js";
 import { MessageBox } from "./message_box.js";
 import { ModelPicker } from "./model_picker.js";
 import { Quotation } from "./quotation.js";
+import { isSameState } from "./status.js";
 import { suggestionSources } from "./suggestions/sources.js";
 import { Suggestions } from "./suggestions/suggestions.js";
 import { ToolPicker } from "./tool_picker.js";
@@ -110,6 +112,32 @@ export class Composer {
     if (value.files !== undefined) await this.#attachments.add(value.files);
   }
 
+  /** Puts the parts of a message before what is in the box, and focuses it. */
+  giveBack({ content, attachments, quotedText, inferenceOptions }: Draft): void {
+    this.#attachments.addKnown(attachments);
+    this.#giveBack({ content, pending: [], quotedText, toolId: inferenceOptions.tool_choice?.id ?? null });
+    this.#refresh();
+    this.focus();
+  }
+
+  quote(text: string): void {
+    this.#quotation.text = text;
+    this.focus();
+  }
+
+  /** Takes the files that are dropped on the place. */
+  takeFilesFrom(place: HTMLElement): void {
+    new FileDrop(
+      place,
+      () => this.#canAttach,
+      (files) => this.#attachments.add(files),
+    );
+  }
+
+  get #canAttach(): boolean {
+    return this.#attachments.rules !== null && this.#state.blocked === null;
+  }
+
   /** Ends the composer and discards its content, the uploaded attachments on the server included. */
   end(): void {
     this.#suggestions.close();
@@ -139,13 +167,12 @@ export class Composer {
       event.preventDefault();
       this.#submit();
     });
-    message.addEventListener("keydown", (event) => this.#key(event));
-    message.addEventListener("paste", (event) => this.#paste(event));
-    new FileDrop(
-      this.node,
-      () => this.#canAttach,
-      (files) => this.#attachments.add(files),
+    new EnterKey(
+      message,
+      (event) => this.#suggestions.key(event),
+      () => this.#enter(),
     );
+    message.addEventListener("paste", (event) => this.#paste(event));
     this.#frame.attach.addEventListener("click", () => this.#frame.file.click());
     this.#frame.file.addEventListener("change", () => {
       this.#attachments.add([...(this.#frame.file.files ?? [])]);
@@ -157,10 +184,6 @@ export class Composer {
       this.focus();
       this.host.stop();
     });
-  }
-
-  get #canAttach(): boolean {
-    return this.#attachments.rules !== null && this.#state.blocked === null;
   }
 
   get #isEmpty(): boolean {
@@ -193,12 +216,7 @@ export class Composer {
     this.#frame.stop.disabled = canStop && isStopping;
   }
 
-  #key(event: KeyboardEvent): void {
-    if (this.#suggestions.key(event)) return;
-    // Safari ends a composition before the Enter that confirmed it, and gives that Enter the key code 229.
-    const isWriting = event.isComposing || event.keyCode === 229;
-    if (event.key !== "Enter" || event.shiftKey || isWriting) return;
-    event.preventDefault();
+  #enter(): void {
     const { announcer, texts } = this.host;
     if (this.#attachments.isUploading) announcer.toast(texts.composer.uploadsFirst);
     else this.#submit();
@@ -228,7 +246,7 @@ export class Composer {
 
   async #submit(): Promise<void> {
     if (this.#frame.send.disabled) return;
-    const draft = this.#draft();
+    const draft = this.draft;
     // The focus moves to the box, because the button is about to be disabled.
     if (this.#frame.send.matches(":focus")) this.focus();
     const sent = this.#take(draft);
@@ -241,7 +259,8 @@ export class Composer {
     }
   }
 
-  #draft(): Draft {
+  /** The message as it is now. */
+  get draft(): Draft {
     const tool = this.#tools.chosen;
     const model = this.#models.chosen;
     return {
@@ -270,8 +289,4 @@ export class Composer {
     this.#quotation.text ??= quotedText;
     if (this.#tools.chosen === null && this.#tools.tools.some(({ id }) => id === toolId)) this.#tools.choose(toolId);
   }
-}
-
-function isSameState(one: ComposerState, other: ComposerState): boolean {
-  return one.blocked === other.blocked && one.canStop === other.canStop && one.isStopping === other.isStopping;
 }

@@ -24,3 +24,7 @@ export function composerState(status: ThreadStatus, turn: Turn, { shell }: Texts
   const canStop = stopped.length > 0;
   return { blocked, canStop, isStopping: canStop && stopped.every(({ isStopping }) => isStopping) };
 }
+
+export function isSameState(one: ComposerState, other: ComposerState): boolean {
+  return one.blocked === other.blocked && one.canStop === other.canStop && one.isStopping === other.isStopping;
+}

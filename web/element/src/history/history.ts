@@ -194,8 +194,14 @@ export class History {
     const { api, announcer, texts, deleted } = this.host;
     const deleting = api.call("threads.delete", { thread_id: thread.id });
     if ((await reportFailure(deleting, this.host)) === FAILED) return;
+    const ids = [...this.#threads.keys()];
+    const at = ids.indexOf(thread.id);
     this.#threads.delete(thread.id);
     this.#draw();
+    // The button that had the focus is gone: the next thread gets it, or the one before where there is none.
+    const next = ids[at + 1] ?? ids[at - 1];
+    if (next === undefined) this.focus();
+    else this.#focusKey(`open:${next}`);
     announcer.say(texts().shell.deleted);
     deleted(thread.id);
   }

@@ -1,11 +1,11 @@
 import { distinctSources, marksOf } from "../markdown/citations.js";
 import { MarkdownView } from "../markdown/view.js";
-import type { AssistantMessage, Shown, Source } from "../server/protocol.js";
+import { type AssistantMessage, type Shown, type Source, textOf } from "../server/protocol.js";
 import { el } from "../ui/dom.js";
 import { drawnPart } from "../ui/undrawn.js";
 import type { ItemView, ViewContext } from "../ui/view_context.js";
 import { citation, SourceList } from "./annotations.js";
-import { answerTools } from "./answer_tools.js";
+import { AnswerTools } from "./answer_tools.js";
 import { entry } from "./entry.js";
 
 /** The view of an answer, while it grows and when it is complete. */
@@ -17,7 +17,7 @@ export function answerView(item: AssistantMessage, context: ViewContext): ItemVi
   const parts: MarkdownView[] = [];
   let current = item;
   let sources: Source[] = [];
-  let tools: HTMLElement | null = null;
+  let tools: AnswerTools | null = null;
 
   const drawMark = (number: number): Node => {
     const source = sources[number - 1];
@@ -44,11 +44,13 @@ export function answerView(item: AssistantMessage, context: ViewContext): ItemVi
     list.update(sources);
     node.classList.toggle("open", open);
     node.setAttribute("aria-busy", String(open));
+    const isEmpty = textOf(shown.content, "") === "" && sources.length === 0;
+    node.hidden = !open && isEmpty;
     if (!open && !tools) {
-      tools = answerTools(() => current, context);
-      end.append(tools);
+      tools = new AnswerTools(() => current, context);
+      end.append(tools.node);
     }
-    if (tools) tools.hidden = open;
+    tools?.update(open);
   };
   update(item, context.open);
   return { node, update };

@@ -8,7 +8,9 @@ type Local<Type extends LocalItem["type"]> = Extract<LocalItem, { readonly type:
 
 export function errorView(item: Local<"error">, context: ViewContext): ItemView {
   const canRetry = item.canRetry && (item.again !== null || context.actions.canRetry);
-  return { node: problem(item.message || context.texts.items.failed, item, canRetry, context) };
+  const { failed, timedOut, failedLost } = context.texts.items;
+  const reason = { timeout: timedOut, lost: failedLost, failed }[item.reason ?? "failed"];
+  return { node: problem(item.message || reason, item, canRetry, context) };
 }
 
 export function unansweredView(item: Local<"unanswered">, context: ViewContext): ItemView {

@@ -31,10 +31,15 @@ function answers({ inputs, status }: StructuredInputItem, { items }: Texts): HTM
   );
 }
 
-function form(item: StructuredInputItem, { texts, actions }: ViewContext): HTMLElement {
+function form(item: StructuredInputItem, { texts, actions, announcer }: ViewContext): HTMLElement {
   const questions = item.inputs.map((input) => (input.type === "multiple_choice" ? choice(input, texts) : free(input)));
   const send = async (status: "answered" | "skipped") => {
     const given = questions.map(({ id, values }) => [id, values()] as const);
+    if (status === "answered" && given.every(([, values]) => values.length === 0)) {
+      announcer.toast(texts.items.chooseAnswer);
+      set.querySelector<HTMLElement>("input, textarea")?.focus();
+      return;
+    }
     const byId = Object.fromEntries(given.map(([id, values]) => [id, { values, skipped: values.length === 0 }]));
     set.disabled = true;
     const accepted = await actions.submitAnswers(item, status, status === "skipped" ? {} : byId);

@@ -1,9 +1,11 @@
 import type { Attachment, UserContent, UserMessage } from "../server/protocol.js";
+import { fill } from "../texts/index.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import { picture, previewSource } from "../ui/images.js";
 import { drawnPart } from "../ui/undrawn.js";
 import type { ItemView, ViewContext } from "../ui/view_context.js";
+import { copyButton, toolButton } from "./answer_tools.js";
 import { entityChip, entityOfTag } from "./entities.js";
 import { entry } from "./entry.js";
 
@@ -12,7 +14,7 @@ export function userMessageView(item: UserMessage, context: ViewContext): ItemVi
   const { texts } = context;
   const attachments = item.attachments ?? [];
   const node = entry(
-    `user${item.pending ? " pending" : ""}`,
+    `user${item.pending ? " pending" : ""}${item.waiting === undefined ? "" : " waiting"}`,
     item.pending ? texts.items.youPending : texts.items.you,
     item.quoted_text ? el("blockquote", {}, item.quoted_text) : null,
     item.content.length > 0 &&
@@ -29,10 +31,11 @@ export function userMessageView(item: UserMessage, context: ViewContext): ItemVi
           el(
             "li",
             {},
-            drawnPart("attachment", context, () => attachmentChip(one, () => reload(item, context))),
+            drawnPart("attachment", context, () => attachmentChip(one, item, context)),
           ),
         ),
       ),
+    !item.pending && messageTools(item, context),
   );
   return { node };
 }
@@ -46,12 +49,42 @@ function reload(item: UserMessage, { actions }: ViewContext): void {
   if (!item.pending) void actions.reload(item);
 }
 
-function attachmentChip({ type, name, preview_url: preview }: Attachment, onFailure: () => void): HTMLElement {
+/** Copy and Edit; of a message that waits for its turn, that it does, and what can still be done with it. */
+function messageTools(item: UserMessage, context: ViewContext): HTMLElement {
+  const { texts, actions } = context;
+  const { copyMessage, editMessage, waiting, withdraw } = texts.items;
+  const copied = () => item.content.map(({ text }) => text).join("");
+  const edit = toolButton("write", editMessage, () => actions.edit(item));
+  if (item.waiting === undefined) {
+    return el("div", { class: "message-tools" }, copyButton(copyMessage, copied, context), edit);
+  }
+  const mark = el("span", { class: "marker" }, icon("clock"), waiting);
+  return el(
+    "div",
+    { class: "message-tools" },
+    mark,
+    edit,
+    toolButton("close", withdraw, () => actions.withdraw(item)),
+  );
+}
+
+/** The chip of a file. It opens the file where there is an address of it. */
+function attachmentChip(file: Attachment, item: UserMessage, context: ViewContext): HTMLElement {
+  const { type, name, preview_url: preview } = file;
+  const { actions, texts } = context;
   const source = type === "image" ? previewSource(preview) : null;
   const shown = source ? picture(source, { alt: "", loading: "lazy" }) : icon("document");
   shown.addEventListener("error", () => {
     shown.replaceWith(icon("square-image"));
-    onFailure();
+    reload(item, context);
   });
-  return el("span", { class: "chip" }, shown, el("span", { class: "chip-name" }, name));
+  const face = [shown, el("span", { class: "chip-name" }, name)];
+  if (item.pending || (source === null && !actions.canFetchFiles)) return el("span", { class: "chip" }, ...face);
+  const open = () => (source === null ? void actions.fetchFile(file) : actions.enlarge({ name, source }));
+  const label = fill(source === null ? texts.items.saveFile : texts.items.openFile, { name });
+  return el(
+    "button",
+    { type: "button", class: "chip", "aria-label": label, title: label, on: { click: open } },
+    ...face,
+  );
 }

@@ -103,11 +103,14 @@ function imageView(item: GeneratedImageItem, context: ViewContext): ItemView {
   return { node: entry("assistant", items.assistantImage, figure), update };
 }
 
-function drawn(address: string, { texts, imageDomains }: ViewContext): HTMLElement {
-  const { generatedImage } = texts.items;
+function drawn(address: string, { texts, imageDomains, actions }: ViewContext): HTMLElement {
+  const { generatedImage, openFile } = texts.items;
   const source = imageSource(address, imageDomains);
   if (source === null) return el("p", {}, externalLink(address, generatedImage));
-  return picture(source, { alt: generatedImage, class: "generated" });
+  const image = picture(source, { alt: generatedImage, class: "generated" });
+  const open = () => actions.enlarge({ name: generatedImage, source });
+  const label = fill(openFile, { name: generatedImage });
+  return el("button", { type: "button", class: "enlarge", "aria-label": label, on: { click: open } }, image);
 }
 
 /** The placeholder for an item that cannot be drawn. */

@@ -7,6 +7,9 @@ import {
   Unanswered,
 } from "@relaykit/client";
 import { fill, type Texts } from "../texts/index.js";
+import { wordsFor, wordsOfClient } from "./error_words.js";
+import { isFields } from "./fields.js";
+import type { Marks } from "./protocol.js";
 
 /** The server refused a request or could not be reached. The message is for people. */
 export class ApiError extends Error {
@@ -37,6 +40,7 @@ const IDLE: ThreadActivity = { run: null, awaits: null };
 /** The codes with which the server has not judged the request and may accept it later. */
 const TRANSIENT_CODES = new Set([
   "network",
+  "no_token",
   "not_sent",
   "maybe_sent",
   "busy",
@@ -62,6 +66,9 @@ export class Api {
   readonly fetch: ChatKitFetch;
   /** Whether the server knows runs, as far as its answers have shown. */
   hasRuns = true;
+  /** Whether the server has shown that it is a Relaykit, with the endpoints beside ChatKit's. */
+  isOurs = false;
+  #hasMarks = true;
 
   constructor(
     readonly options: ApiOptions,
@@ -102,6 +109,43 @@ export class Api {
     }
   }
 
+  /** The marks of a thread; null where its server has none. Throws ApiError. */
+  async marks(threadId: string, signal: AbortSignal): Promise<Marks | null> {
+    // The site's fetch may be of an older client, which has no call.
+    if (!this.hasRuns || !this.#hasMarks || this.fetch.call === undefined) return null;
+    try {
+      const answer = await this.fetch.call(`threads/${encodeURIComponent(threadId)}/marks`, { signal });
+      this.isOurs = Array.isArray(answer?.runs) && isFields(answer.feedback);
+      return this.isOurs ? (answer as unknown as Marks) : null;
+    } catch (error) {
+      if (error instanceof Refusal && (error.status === 404 || error.status === 405)) {
+        this.#hasMarks = false;
+        return null;
+      }
+      throw signal.aborted ? error : this.#asApiError(error);
+    }
+  }
+
+  /** Takes a message back that waits. Returns false where its run has begun or has ended. Throws ApiError. */
+  async withdrawRun(runId: string): Promise<boolean> {
+    try {
+      const answer = await this.fetch.call?.(`runs/${encodeURIComponent(runId)}/withdraw`, { method: "POST" });
+      return answer?.withdrawn === true;
+    } catch (error) {
+      throw this.#asApiError(error);
+    }
+  }
+
+  /** The address of a file that was sent, which is good for some time. Throws ApiError. */
+  async attachmentLink(id: string): Promise<string> {
+    try {
+      const answer = await this.fetch.call?.(`attachments/${encodeURIComponent(id)}/link`);
+      return String(answer?.url);
+    } catch (error) {
+      throw this.#asApiError(error);
+    }
+  }
+
   /** Throws ApiError. */
   async stopRun(runId: string): Promise<void> {
     try {
@@ -132,13 +176,15 @@ export class Api {
       return await sending;
     } catch (error) {
       // A fetch rejects with TypeError where it did not reach the server.
-      throw error instanceof TypeError ? this.unreachable() : error;
+      if (!(error instanceof TypeError)) throw error;
+      throw error.cause instanceof Unanswered ? this.#asApiError(error.cause) : this.unreachable();
     }
   }
 
   #asApiError(error: unknown): unknown {
+    if (error instanceof Unanswered && error.last.why === "token") return this.#refusal(0, "no_token", "");
     if (error instanceof Refusal) {
-      return new ApiError(error.status, error.code, error.serverMessage || this.#refused(error.status));
+      return this.#refusal(error.status, error.code, error.serverMessage);
     }
     return error instanceof Unanswered ? this.unreachable() : error;
   }
@@ -155,7 +201,16 @@ export class Api {
       // The status alone tells the error, because a proxy may answer with another type than JSON.
     }
     const message = body?.error?.message ?? (typeof body?.detail === "string" ? body.detail : "");
-    return new ApiError(response.status, body?.error?.code ?? "http", message || this.#refused(response.status));
+    return this.#refusal(response.status, body?.error?.code ?? "http", message);
+  }
+
+  #refusal(status: number, code: string, message: string): ApiError {
+    return new ApiError(status, code, wordsFor(code, message, this.texts()) || this.#refused(status));
+  }
+
+  /** The error of a request that began no run, from the `error` event with which it was answered. */
+  notBegun(code: string, message: string): ApiError {
+    return new ApiError(0, code, wordsOfClient(code, message, this.texts()));
   }
 
   #refused(status: number): string {

@@ -131,6 +131,8 @@ interface Stored {
   readonly id: string;
   readonly thread_id?: string;
   readonly created_at?: string;
+  /** The run failed while the item was being written, and the server does not have it. */
+  readonly broken?: boolean;
 }
 
 export interface UserMessage extends Stored {
@@ -141,6 +143,8 @@ export interface UserMessage extends Stored {
   readonly inference_options?: InferenceOptions;
   /** The message is on its way, and the server does not have it yet. */
   readonly pending?: boolean;
+  /** The run that will answer the message, while it waits behind another one. */
+  readonly waiting?: string;
 }
 
 export interface AssistantMessage extends Stored {
@@ -206,6 +210,8 @@ export type LocalItem =
       readonly id: string;
       readonly type: "error";
       readonly message?: string;
+      /** The reason where the run's own words are not known; `lost`: nothing of the answer was kept. */
+      readonly reason?: "timeout" | "lost";
       readonly canRetry: boolean;
       readonly again: Again | null;
     }
@@ -219,6 +225,27 @@ export type LocalItem =
   | { readonly id: string; readonly type: "stopped" }
   /** The thread ends with a message that no run answers. */
   | { readonly id: string; readonly type: "unanswered" };
+
+export type Feedback = "positive" | "negative";
+
+/** A run of a thread that is to be marked there, from `GET /threads/{id}/marks`, which only Relaykit has. */
+export interface MarkedRun {
+  readonly id: string;
+  readonly kind: string;
+  readonly status: "waiting" | "failed" | "cancelled";
+  readonly error: string | null;
+  /** The item that the run follows, such as the message that it answers. */
+  readonly item_id: string | null;
+  /** The last items that the run has added, the newest first. Those that are hidden from clients are among them. */
+  readonly last_item_ids: readonly string[];
+}
+
+export interface Marks {
+  /** The oldest run first. */
+  readonly runs: readonly MarkedRun[];
+  /** The person's feedback by item id. */
+  readonly feedback: Readonly<Record<string, Feedback>>;
+}
 
 /** Tries again what failed. Returns whether the server accepted it. */
 export type Again = () => Promise<boolean>;

@@ -33,6 +33,23 @@ export const DE: Texts = {
     unreachable: "Der Server ist nicht erreichbar.",
     refused: "Der Server hat mit Status {status} geantwortet.",
     thanks: "Danke für das Feedback",
+
+    signedOut: "Sie sind abgemeldet. Melden Sie sich wieder an, um fortzufahren.",
+    noSignIn:
+      "Die Anmeldung konnte nicht erneuert werden, und es wurde nichts gesendet. Versuchen Sie es noch einmal oder melden Sie sich neu an.",
+    signingIn: "Die Anmeldung konnte nicht erneuert werden, neuer Versuch läuft",
+    notSent:
+      "Der Server ist nicht erreichbar, und es wurde nichts gesendet. Prüfen Sie die Verbindung und versuchen Sie es noch einmal.",
+    maybeSent:
+      "Der Server ist nicht erreichbar. Laden Sie die Seite neu, um zu sehen, ob die Nachricht gesendet wurde.",
+    busy: "Der Server ist stark ausgelastet. Warten Sie einen Moment und versuchen Sie es noch einmal.",
+    threadBusy:
+      "Hier wird noch eine andere Antwort geschrieben. Warten Sie auf ihr Ende und versuchen Sie es noch einmal.",
+    tooManyRuns:
+      "Es werden zu viele Antworten gleichzeitig für Sie geschrieben. Warten Sie, bis eine fertig ist, und versuchen Sie es noch einmal.",
+    tooManyRequests: "Zu viele Anfragen auf einmal. Warten Sie einen Moment und versuchen Sie es noch einmal.",
+    tooLarge: "Die Nachricht ist zu groß.",
+    notThere: "Das ist nicht mehr vorhanden.",
   },
   items: {
     you: "Eigene Nachricht",
@@ -101,6 +118,22 @@ export const DE: Texts = {
     chart: "Diagramm: {series}",
     chartBy: "Diagramm: {series} nach {axis}",
     chartNumbers: "Zahlen zum Diagramm",
+
+    timedOut: "Die Antwort hat zu lange gedauert und wurde beendet.",
+    failedLost: "Beim Antworten ist ein Fehler aufgetreten. Was schon geschrieben war, wurde nicht behalten.",
+    waiting: "Wartet auf die Antwort davor",
+    withdraw: "Zurücknehmen",
+    withdrawn: "Zurückgenommen",
+    answeredAlready: "Diese Nachricht wird bereits beantwortet.",
+    copyMessage: "Nachricht kopieren",
+    editMessage: "Bearbeiten und erneut senden",
+    openFile: "{name} öffnen",
+    saveFile: "{name} speichern",
+    openInTab: "In einem Tab öffnen",
+    save: "Speichern",
+    close: "Schließen",
+    quote: "Zitieren",
+    chooseAnswer: "Eine Antwort wählen oder schreiben, oder die Fragen überspringen.",
   },
   composer: {
     form: "Nachricht senden",

@@ -33,6 +33,20 @@ export const NL: Texts = {
     unreachable: "De server is niet bereikbaar.",
     refused: "De server antwoordde met status {status}.",
     thanks: "Bedankt voor je feedback",
+
+    signedOut: "U bent uitgelogd. Log opnieuw in om verder te gaan.",
+    noSignIn:
+      "Uw aanmelding kon niet worden vernieuwd en er is niets verzonden. Probeer het opnieuw of log opnieuw in.",
+    signingIn: "Uw aanmelding kon niet worden vernieuwd, nieuwe poging",
+    notSent: "De server is niet bereikbaar en er is niets verzonden. Controleer de verbinding en probeer het opnieuw.",
+    maybeSent: "De server is niet bereikbaar. Laad de pagina opnieuw om te zien of uw bericht is verzonden.",
+    busy: "De server is erg druk. Wacht even en probeer het opnieuw.",
+    threadBusy: "Hier wordt nog een ander antwoord geschreven. Wacht tot het klaar is en probeer het opnieuw.",
+    tooManyRuns:
+      "Er worden te veel antwoorden tegelijk voor u geschreven. Wacht tot er een klaar is en probeer het opnieuw.",
+    tooManyRequests: "Te veel verzoeken tegelijk. Wacht even en probeer het opnieuw.",
+    tooLarge: "Het bericht is te groot.",
+    notThere: "Dit is er niet meer.",
   },
   items: {
     you: "Jij",
@@ -101,6 +115,22 @@ export const NL: Texts = {
     chart: "Grafiek: {series}",
     chartBy: "Grafiek: {series} per {axis}",
     chartNumbers: "Cijfers van de grafiek",
+
+    timedOut: "Het antwoord duurde te lang en is afgebroken.",
+    failedLost: "Er ging iets mis tijdens het antwoorden. Wat al geschreven was, is niet bewaard.",
+    waiting: "Wacht op het antwoord ervoor",
+    withdraw: "Terugnemen",
+    withdrawn: "Teruggenomen",
+    answeredAlready: "Dit bericht wordt al beantwoord.",
+    copyMessage: "Bericht kopiëren",
+    editMessage: "Bewerken en opnieuw verzenden",
+    openFile: "{name} openen",
+    saveFile: "{name} opslaan",
+    openInTab: "Openen in een tabblad",
+    save: "Opslaan",
+    close: "Sluiten",
+    quote: "Citeren",
+    chooseAnswer: "Kies of schrijf een antwoord, of sla de vragen over.",
   },
   composer: {
     form: "Bericht verzenden",

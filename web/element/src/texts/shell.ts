@@ -31,4 +31,16 @@ export const SHELL = {
   unreachable: "The server cannot be reached.",
   refused: "The server answered with status {status}.",
   thanks: "Thank you for the feedback",
+
+  signedOut: "You are signed out. Sign in again to go on.",
+  noSignIn: "Your sign-in could not be renewed, and nothing was sent. Try again, or sign in anew.",
+  signingIn: "Your sign-in could not be renewed, trying again",
+  notSent: "The server could not be reached, and nothing was sent. Check your connection and try again.",
+  maybeSent: "The server could not be reached. Reload the page to see whether your message was sent.",
+  busy: "The server is very busy. Wait a moment and try again.",
+  threadBusy: "Another answer is still being written here. Wait for its end and try again.",
+  tooManyRuns: "Too many answers are being written for you at once. Wait for one to end and try again.",
+  tooManyRequests: "Too many requests at once. Wait a moment and try again.",
+  tooLarge: "The message is too large.",
+  notThere: "This is not there any more.",
 };

@@ -58,7 +58,21 @@ export class OpenThread {
   /** Changes the state and has it drawn. */
   change(alter: (state: ThreadState) => void): void {
     alter(this.state);
+    this.markWaiting();
     this.events.changed();
+  }
+
+  /** Marks the messages whose runs wait behind another run, or behind the client tool call that is awaited. */
+  markWaiting(): void {
+    const waiting = new Map(this.state.waiting);
+    let isBehind = this.awaited !== null;
+    for (const run of this.runs) {
+      run.isWaiting = isBehind && run.id !== null && !run.hasBegun;
+      if (run.isWaiting && run.id !== null && run.messageId !== null) waiting.set(run.messageId, run.id);
+      else if (run.messageId !== null) waiting.delete(run.messageId);
+      isBehind = true;
+    }
+    this.state.markWaiting(waiting);
   }
 
   addRun(run: Run): void {
@@ -69,6 +83,7 @@ export class OpenThread {
   removeRun(run: Run): void {
     run.setNamed();
     this.runs.delete(run);
+    this.markWaiting();
     this.#reportResponding();
   }
 

@@ -1,6 +1,6 @@
 import type { ThreadActivity } from "@relaykit/client";
-import type { Api } from "../server/api.js";
-import type { Page, Thread, ThreadItem } from "../server/protocol.js";
+import { type Api, ApiError } from "../server/api.js";
+import type { Marks, Page, Thread, ThreadItem } from "../server/protocol.js";
 
 const PAGE_ITEMS = 50;
 
@@ -21,6 +21,21 @@ export class ThreadQueries {
   items(threadId: string | null, after: string | null, limit = PAGE_ITEMS): Promise<Page<ThreadItem>> {
     const params = { thread_id: threadId, limit, order: "desc", ...(after !== null && { after }) };
     return this.api.call("items.list", params);
+  }
+
+  /** The marks; null where the server has none, or does not tell them now. */
+  async marks(threadId: string, signal: AbortSignal): Promise<Marks | null> {
+    try {
+      return await this.api.marks(threadId, signal);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      return null;
+    }
+  }
+
+  /** Takes back the message of a run that waits. Returns false where it waits no more. Throws ApiError. */
+  withdraw(runId: string): Promise<boolean> {
+    return this.api.withdrawRun(runId);
   }
 
   activity(threadId: string, signal: AbortSignal): Promise<ThreadActivity> {

@@ -11,6 +11,16 @@ export class Run {
   hasFailed = false;
   progress: { readonly text: string; readonly icon?: string | null } | null = null;
   readonly openItems = new Set<string>();
+  /** The message that the run answers, once the server has it. */
+  messageId: string | null = null;
+  /** The last item that the run has shown. */
+  lastItemId: string | null = null;
+  /** Whether the run waits behind another one of its thread. */
+  isWaiting = false;
+  /** Whether the person has taken its message back. */
+  isWithdrawn = false;
+  /** Whether a worker has begun it. */
+  hasBegun = false;
   /** The id of the client tool call that is the run's last complete item; null where another item is. */
   pendingCall: string | null = null;
   /** Whether a followed run has changed an item of an earlier run, which a replay cannot rebuild. */
@@ -36,6 +46,23 @@ export class Run {
     this.named = new Promise((resolve) => {
       this.setNamed = resolve;
     });
+  }
+
+  /** The key of the marks of this run. */
+  get key(): string {
+    return this.id ?? this.pendingId;
+  }
+
+  /** Notes, before the event is applied, whether it is one of those that a run begins to send when it has its turn. */
+  expect(event: StreamEvent, cursor: string | null): void {
+    const item = event.item as ThreadItem | undefined;
+    const isOfAdmission =
+      ["stream_options", "thread.created", "thread.updated"].includes(event.type) ||
+      (event.type === "progress_update" && cursor === null) ||
+      (event.type === "thread.item.done" && item?.type === "user_message");
+    if (!isOfAdmission) this.hasBegun = true;
+    if (item?.type === "user_message" && event.type === "thread.item.done") this.messageId = item.id;
+    if (item !== undefined) this.lastItemId = item.id;
   }
 
   observe(event: StreamEvent): void {

@@ -22,6 +22,8 @@ export class RunEvents {
   apply(run: Run, event: StreamEvent, cursor: string | null): void {
     const { events } = this;
     const { state } = this.thread;
+    run.expect(event, cursor);
+    this.thread.markWaiting();
     switch (event.type) {
       case "thread.created":
       case "thread.updated":
@@ -32,8 +34,8 @@ export class RunEvents {
         break;
       case "error":
         run.hasFailed = true;
-        state.put({
-          id: `error:${run.pendingId}`,
+        state.putAfter(run.lastItemId, {
+          id: `error:${run.key}`,
           type: "error",
           ...(typeof event.message === "string" && { message: event.message }),
           canRetry: event.allow_retry === true,
@@ -54,6 +56,7 @@ export class RunEvents {
         this.#applyItem(run, event);
     }
     run.observe(event);
+    this.thread.markWaiting();
     events.changed();
   }
 

@@ -3,6 +3,7 @@ import { type Api, ApiError, codeOf } from "../server/api.js";
 import type { Again, UserMessage } from "../server/protocol.js";
 import type { ConversationEvents } from "./events.js";
 import { isAbort } from "./leaving.js";
+import { endRetries } from "./marks.js";
 import type { OpenThread } from "./open_thread.js";
 import { Run } from "./run.js";
 import type { RunStream, TurnFollower } from "./turn_follower.js";
@@ -37,7 +38,7 @@ export class RunStarter {
     const { signal } = thread;
     const run = new Run(null, false, again);
     thread.addRun(run);
-    thread.state.dropLocal("error", "unanswered");
+    thread.state.dropLocal("unanswered");
     if (pending !== null) thread.state.put({ ...pending, id: run.pendingId, type: "user_message", pending: true });
     this.events.changed();
     if (type === "threads.create") thread.naming = run.named;
@@ -46,8 +47,10 @@ export class RunStarter {
     try {
       const response = await this.api.stream(type, params, run.following.signal);
       run.id = response.headers.get("X-Run-Id");
+      if (run.id !== null) this.api.isOurs = true;
       const stream = readEvents(response, leaving.signal);
       const first = run.id === null ? await this.#firstEvent(response, stream) : null;
+      if (!signal.aborted) endRetries(thread.state);
       if (signal.aborted || this.#isFollowedTwice(run)) {
         leave();
         await stream.return(null);
@@ -86,7 +89,7 @@ export class RunStarter {
     const { event } = first.value;
     if (event.type === "error") {
       await stream.return(null);
-      throw new ApiError(0, codeOf(response), String(event.message ?? ""));
+      throw this.api.notBegun(codeOf(response), String(event.message ?? ""));
     }
     this.api.hasRuns = false;
     return first;

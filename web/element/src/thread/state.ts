@@ -1,5 +1,6 @@
 import { isFields } from "../server/fields.js";
 import type {
+  Feedback,
   LocalItem,
   Page,
   Shown,
@@ -33,6 +34,10 @@ export class ThreadState {
   hasEarlier = false;
   /** The cursor of `items.list` that continues with earlier items. */
   earlierAfter: string | null = null;
+  /** The person's feedback by item id. */
+  readonly feedback = new Map<string, Feedback>();
+  /** The waiting runs that this page does not follow, by the id of their message. */
+  readonly waiting = new Map<string, string>();
   #changes = 0;
   /** The number of the last change of each item that an event has changed. */
   readonly #changedAt = new Map<string, number>();
@@ -59,7 +64,7 @@ export class ThreadState {
     const page = { ...newestPage, data: newestPage.data.filter(isItem) };
     const known = [...this.items.values()];
     const isNewer = (id: string) => (this.#changedAt.get(id) ?? 0) > mark;
-    const isKept = (item: Shown) => isLocal(item) || isPending(item) || this.open.has(item.id) || isNewer(item.id);
+    const isKept = (item: Shown) => isUnstored(item) || this.open.has(item.id) || isNewer(item.id);
     const oldest = page.data.at(-1)?.id;
     const from = page.has_more === true ? known.findIndex(({ id }) => id === oldest) : -1;
     const shown: Shown[] = from > 0 ? known.slice(0, from) : [];
@@ -102,9 +107,7 @@ export class ThreadState {
   storedAfter(id: string): string | null {
     const known = [...this.items.values()];
     const at = known.findIndex((item) => item.id === id);
-    return (
-      known.slice(at + 1).find((item) => !isLocal(item) && !isPending(item) && !this.open.has(item.id))?.id ?? null
-    );
+    return known.slice(at + 1).find((item) => !isUnstored(item) && !this.open.has(item.id))?.id ?? null;
   }
 
   /** Puts an item that only this page knows at the end. */
@@ -112,13 +115,68 @@ export class ThreadState {
     this.items.set(item.id, item);
   }
 
+  /** Puts an item that only this page knows behind another one; at the end where that is not there. */
+  putAfter(id: string | null, item: LocalItem): void {
+    this.#place(item, id === null ? null : this.#behind(id));
+  }
+
+  /** The id of the item behind this one; null at the end. */
+  #behind(id: string): string | null {
+    const ids = [...this.items.keys()];
+    const at = ids.indexOf(id);
+    return at < 0 ? null : (ids[at + 1] ?? null);
+  }
+
+  /** Puts an item before another one; at the end for null. A known item keeps its place. */
+  #place(item: Shown, before: string | null): void {
+    if (before === null || this.items.has(item.id)) {
+      this.items.set(item.id, item);
+      return;
+    }
+    const entries = [...this.items];
+    entries.splice(
+      entries.findIndex(([id]) => id === before),
+      0,
+      [item.id, item],
+    );
+    this.items = new Map(entries);
+  }
+
+  /** Puts a new item at the end of what is answered, before the messages that wait for their turn. */
+  #append(item: Shown): void {
+    const items = [...this.items.values()];
+    const lastAnswered = items.findLastIndex((other) => !(other.type === "user_message" && isBehind(other)));
+    this.#place(item, item.type === "user_message" ? null : (items[lastAnswered + 1]?.id ?? null));
+  }
+
+  /** Notes in the messages which of them wait. @param runs the waiting runs by the id of their message */
+  markWaiting(runs: ReadonlyMap<string, string>): void {
+    for (const item of this.items.values()) {
+      if (item.type !== "user_message" || item.waiting === runs.get(item.id)) continue;
+      const { waiting: _, ...message } = item;
+      const runId = runs.get(item.id);
+      this.items.set(item.id, runId === undefined ? message : { ...message, waiting: runId });
+    }
+  }
+
+  setFeedback(id: string, kind: Feedback): void {
+    if (this.feedback.get(id) === kind) return;
+    this.feedback.set(id, kind);
+    const item = this.items.get(id);
+    // A new object has its view drawn.
+    if (item !== undefined) this.items.set(id, { ...item });
+  }
+
   /** Removes the local items of the types. */
   dropLocal(...types: LocalItem["type"][]): void {
     for (const item of [...this.items.values()]) if (types.some((type) => type === item.type)) this.remove(item.id);
   }
 
-  get hasLocal(): boolean {
-    return [...this.items.values()].some(isLocal);
+  /** Whether a note of this page, other than that a run was stopped, stands behind the item. */
+  isNoted(id: string): boolean {
+    const items = [...this.items.values()];
+    const at = items.findIndex((item) => item.id === id);
+    return items.slice(at + 1).some((item) => isLocal(item) && item.type !== "stopped");
   }
 
   remove(id: string): boolean {
@@ -133,14 +191,14 @@ export class ThreadState {
     switch (event.type) {
       case "thread.item.added": {
         const item = event.item as ThreadItem;
-        this.items.set(item.id, item);
+        this.#append(item);
         this.open.add(item.id);
         break;
       }
       case "thread.item.done":
       case "thread.item.replaced": {
         const item = event.item as ThreadItem;
-        this.items.set(item.id, item);
+        this.#append(item);
         this.open.delete(item.id);
         break;
       }
@@ -159,7 +217,7 @@ export class ThreadState {
   /** Whether the items of the newest page equal the known ones. */
   equals({ data, has_more: hasMore }: Page<ThreadItem>): boolean {
     const newest = data.filter(isItem);
-    const known = [...this.items.values()].filter((item) => !isLocal(item)).reverse();
+    const known = [...this.items.values()].filter((item) => !isUnstored(item)).reverse();
     const isSame = (item: ThreadItem, index: number) => fingerprint(item) === fingerprint(known[index]);
     return newest.every(isSame) && (known.length === newest.length || hasMore === true);
   }
@@ -167,6 +225,11 @@ export class ThreadState {
   /** The newest item that the server has, apart from the marks at the ends of turns. */
   get last(): ThreadItem | undefined {
     return this.#newest((item) => item.type !== "end_of_turn");
+  }
+
+  /** The newest item apart from the messages that wait behind it. */
+  get lastAnswered(): Shown | undefined {
+    return [...this.items.values()].findLast((item) => !(item.type === "user_message" && isBehind(item)));
   }
 
   get lastUserMessage(): UserMessage | undefined {
@@ -184,7 +247,7 @@ export class ThreadState {
   }
 
   #newest(matches: (item: ThreadItem) => boolean): ThreadItem | undefined {
-    const known = [...this.items.values()].filter((item): item is ThreadItem => !isLocal(item) && !isPending(item));
+    const known = [...this.items.values()].filter((item): item is ThreadItem => !isUnstored(item));
     return known.findLast(matches);
   }
 
@@ -220,6 +283,12 @@ function isLocal(item: Shown): item is LocalItem {
   return LOCAL_TYPES.has(item.type);
 }
 
-function isPending(item: Shown): boolean {
-  return item.type === "user_message" && item.pending === true;
+/** Whether the server does not have the item. */
+function isUnstored(item: Shown): boolean {
+  return isLocal(item) || (item.type === "user_message" && item.pending === true) || item.broken === true;
+}
+
+/** Whether the message stands behind the answer that is being written. */
+function isBehind({ pending, waiting }: UserMessage): boolean {
+  return pending === true || waiting !== undefined;
 }

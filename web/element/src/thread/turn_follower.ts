@@ -10,6 +10,7 @@ import { pause } from "../ui/pause.js";
 import { AwaitedCall, isPendingCall, type RunOrigin } from "./awaited_call.js";
 import type { ConversationEvents } from "./events.js";
 import { isAbort, unlessLeft } from "./leaving.js";
+import { breakOff, endRetries } from "./marks.js";
 import type { OpenThread } from "./open_thread.js";
 import type { ThreadQueries } from "./queries.js";
 import { Run } from "./run.js";
@@ -51,7 +52,11 @@ export class TurnFollower {
       void active.response.body?.cancel();
       return false;
     }
-    thread.change((state) => state.dropLocal("error", "unanswered"));
+    thread.change((state) => {
+      state.dropLocal("unanswered");
+      endRetries(state);
+      for (const [messageId, runId] of state.waiting) if (runId === active.runId) state.waiting.delete(messageId);
+    });
     const run = new Run(active.runId, true);
     thread.addRun(run);
     this.events.changed();
@@ -88,7 +93,7 @@ export class TurnFollower {
       const isStopped = run.following.signal.aborted;
       run.hasFailed = true;
       if (!isStopped && !isAbort(error)) {
-        this.thread.state.put({ id: `error:${run.pendingId}`, type: "error", canRetry: true, again: run.again });
+        this.#showFailure(run);
         this.events.failed(String(error));
       }
       return { done: true, value: isStopped ? "cancelled" : null };
@@ -110,23 +115,35 @@ export class TurnFollower {
     thread.removeRun(run);
     // A run that the page could not follow to its end may be followed again.
     if (run.id !== null && !(isCut && run.hasFailed)) thread.markEnded(run.id);
-    this.#showEnd(run, status);
+    const wasBrokenOff = this.#showEnd(run, status);
     const isIncomplete = status === null || isOverlapped || run.touchedOthers || this.#wasAnsweredElsewhere(run);
-    if (isIncomplete) await this.reload(signal);
+    // A failed run may have stored what the page believes to be broken off.
+    if (isIncomplete || wasBrokenOff) await this.reload(signal);
     if (!signal.aborted) await this.#followNext(run, signal);
   }
 
-  #showEnd(run: Run, status: string | null): void {
+  /** Shows how the run has ended. Returns whether it has failed in the middle of an item. */
+  #showEnd(run: Run, status: string | null): boolean {
+    const hasFailed = status === "failed" || run.hasFailed;
+    const wasBrokenOff = hasFailed && run.openItems.size > 0;
     this.thread.change((state) => {
+      if (hasFailed) breakOff(state, run.openItems);
       for (const id of run.openItems) state.open.delete(id);
       state.remove(run.pendingId);
-      if (status === "cancelled") state.put({ id: `stopped:${run.id ?? run.pendingId}`, type: "stopped" });
-      if (status === "failed" && !run.hasFailed) {
-        state.put({ id: `error:${run.pendingId}`, type: "error", canRetry: true, again: run.again });
-        this.events.failed("The run has failed.");
-      }
+      if (run.isWithdrawn && run.messageId !== null) state.remove(run.messageId);
+      else if (status === "cancelled") state.putAfter(run.lastItemId, { id: `stopped:${run.key}`, type: "stopped" });
     });
-    if (status === "cancelled") this.events.stopped();
+    if (status === "failed" && !run.hasFailed) {
+      this.#showFailure(run);
+      this.events.failed("The run has failed.");
+    }
+    if (status === "cancelled" && !run.isWithdrawn) this.events.stopped();
+    return wasBrokenOff;
+  }
+
+  #showFailure(run: Run): void {
+    const error = { id: `error:${run.key}`, type: "error", canRetry: true, again: run.again } as const;
+    this.thread.change((state) => state.putAfter(run.lastItemId, error));
   }
 
   /**
@@ -193,11 +210,13 @@ export class TurnFollower {
    */
   settle(origin: RunOrigin, awaits: AwaitedOutput | null): void {
     const { thread } = this;
-    const { last } = thread.state;
+    const { last, waiting } = thread.state;
+    // Nothing waits in a thread in which nothing is active and no call is awaited.
+    if (awaits === null && !thread.isBusy && waiting.size > 0) thread.change((state) => state.waiting.clear());
     if (awaits !== null) this.#await(new AwaitedCall(awaits.itemId, awaits.runId, origin, awaits.secondsLeft));
     else if (last !== undefined && isPendingCall(last)) this.#await(new AwaitedCall(last.id, null, origin));
     if (thread.isBusy) return;
-    if (last?.type === "user_message" && !thread.state.hasLocal) {
+    if (last?.type === "user_message" && !thread.state.isNoted(last.id)) {
       thread.change((state) => state.put({ id: `unanswered:${last.id}`, type: "unanswered" }));
     }
   }

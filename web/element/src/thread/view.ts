@@ -3,6 +3,7 @@ import type { Shown } from "../server/protocol.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import type { ItemView, SharedContext, ViewContext } from "../ui/view_context.js";
+import { QuoteButton } from "./quote_button.js";
 import type { Run } from "./run.js";
 import type { ThreadState } from "./state.js";
 
@@ -29,10 +30,14 @@ export interface ThreadViewHost {
   readonly context: SharedContext;
   /** A key of the options that the drawing depends on. Another key has all items drawn again. */
   readonly look: () => string;
-  readonly isAway: () => "reconnecting" | "offline" | null;
+  readonly isAway: () => "reconnecting" | "offline" | "signingIn" | null;
   /** Loads earlier items. It reports failures itself. */
   readonly loadEarlier: () => Promise<void>;
   readonly startScreen: HTMLElement;
+  /** The person quotes a part of the conversation. */
+  readonly quote: (text: string) => void;
+  /** Aborts when the element leaves the chat. */
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -49,6 +54,7 @@ export class ThreadView {
     { id: "latest", class: "icon-button latest", type: "button", hidden: true },
     icon("down"),
   );
+  readonly #quote: QuoteButton;
   readonly #scroller: HTMLElement;
   readonly node: HTMLElement;
   readonly #views = new Map<string, Drawn>();
@@ -68,7 +74,9 @@ export class ThreadView {
       { id: "scroller", class: "scroller", tabindex: "-1" },
       el("div", { class: "column" }, parts),
     );
-    this.node = el("div", { id: "conversation", class: "conversation" }, this.#scroller, this.#latest);
+    this.#quote = new QuoteButton(this.log, host.quote, host.signal);
+    const over = [this.#latest, this.#quote.node];
+    this.node = el("div", { id: "conversation", class: "conversation" }, this.#scroller, over);
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     this.#latest.addEventListener("click", () => this.toEnd());
     this.#earlier.addEventListener("click", () => void this.#showEarlier());
@@ -83,6 +91,7 @@ export class ThreadView {
     this.log.setAttribute("aria-label", shell.messages);
     this.#earlier.textContent = shell.earlier;
     this.#latest.setAttribute("aria-label", shell.latest);
+    this.#quote.setText(this.host.context.texts.items.quote);
     const look = this.host.look();
     if (look !== this.#look) {
       this.#look = look;
@@ -114,7 +123,7 @@ export class ThreadView {
     const { state, runs, awaited } = this.host.conversation;
     if (this.#drawn !== state) this.#reset(state);
     this.#drawItems(state);
-    this.#drawProgress([...runs].at(-1) ?? awaited);
+    this.#drawProgress([...runs].findLast((run) => !run.isWaiting) ?? awaited ?? [...runs].at(-1) ?? null);
     this.host.startScreen.hidden = state.id !== null || state.items.size > 0;
     this.#earlier.hidden = !state.hasEarlier;
     this.#follow();
@@ -180,11 +189,12 @@ export class ThreadView {
   }
 
   #viewOf(item: Shown, open: boolean, state: ThreadState): ItemView | null {
-    const own: Pick<ViewContext, "imageDomains" | "open" | "notDrawn"> = {
+    const own: Pick<ViewContext, "imageDomains" | "open" | "notDrawn" | "feedbackOf"> = {
       get imageDomains() {
         return state.imageDomains;
       },
       open,
+      feedbackOf: (id) => state.feedback.get(id) ?? null,
       notDrawn: (part, error) => this.#notDrawn(item, part, error),
     };
     const shared = Object.getOwnPropertyDescriptors(this.host.context);
@@ -228,7 +238,7 @@ export class ThreadView {
     if (away !== null) return shell[away];
     if (run.progress) return run.progress.text;
     const { state } = this.host.conversation;
-    const isWriting = state.open.size > 0 && [...state.items.values()].at(-1)?.type === "assistant_message";
+    const isWriting = state.open.size > 0 && state.lastAnswered?.type === "assistant_message";
     return isWriting ? shell.writing : shell.thinking;
   }
 

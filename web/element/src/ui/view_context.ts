@@ -1,8 +1,18 @@
 import type { ChatKitOptions } from "@openai/chatkit";
-import type { AssistantMessage, Shown, StructuredInputItem, WidgetAction, WidgetItem } from "../server/protocol.js";
+import type {
+  AssistantMessage,
+  Attachment,
+  Feedback,
+  Shown,
+  StructuredInputItem,
+  UserMessage,
+  WidgetAction,
+  WidgetItem,
+} from "../server/protocol.js";
 import type { Texts } from "../texts/index.js";
 import type { Locale } from "../texts/locale.js";
 import type { Announcer } from "./announcer.js";
+import type { ImageSource } from "./images.js";
 
 /** The person's actions on an item of the open thread. They throw nothing: failures are told to the person. */
 export interface ItemActions {
@@ -18,6 +28,21 @@ export interface ItemActions {
   /** Loads the item again after an image of it could not be loaded, because its link may have expired. */
   reload(item: Shown): Promise<void>;
   readonly canRetry: boolean;
+  /** Takes a message back that waits. Returns after the server has said whether it still could. */
+  withdraw(item: UserMessage): Promise<void>;
+  /** Puts a message into the message box again. One that waits is taken back. */
+  edit(item: UserMessage): Promise<void>;
+  /** Shows an image as large as the element has room. */
+  enlarge(image: OpenImage): void;
+  /** Has the browser save a file that was sent. */
+  fetchFile(file: Attachment): Promise<void>;
+  /** Whether the server gives addresses of files that were sent. */
+  readonly canFetchFiles: boolean;
+}
+
+export interface OpenImage {
+  readonly name: string;
+  readonly source: ImageSource;
 }
 
 export type Answers = Readonly<Record<string, { readonly values: readonly string[]; readonly skipped: boolean }>>;
@@ -32,6 +57,8 @@ export interface ViewContext {
   readonly announcer: Announcer;
   /** The hosts whose images an answer may show. */
   readonly imageDomains: readonly string[];
+  /** The person's feedback on an item; null where none was given. */
+  feedbackOf(itemId: string): Feedback | null;
   /** Whether the item is still being written. */
   readonly open: boolean;
   /** Tells the page, once, which part of the item could not be drawn, without its content. */
@@ -41,7 +68,7 @@ export interface ViewContext {
 }
 
 /** The part of the context that all items share. */
-export type SharedContext = Omit<ViewContext, "open" | "imageDomains" | "notDrawn">;
+export type SharedContext = Omit<ViewContext, "open" | "imageDomains" | "notDrawn" | "feedbackOf">;
 
 /** The shared context. Its members read the locale and the options at each use, so that a view has the current ones. */
 export function sharedContext(

@@ -71,6 +71,11 @@ export class Attachments {
   /** Replaces the files by attachments that the server already has. */
   replace(attachments: readonly Attachment[]): void {
     this.empty();
+    this.addKnown(attachments);
+  }
+
+  /** Adds attachments that the server already has. */
+  addKnown(attachments: readonly Attachment[]): void {
     for (const attachment of attachments) {
       const source = attachment.type === "image" ? previewSource(attachment.preview_url) : null;
       const pending = this.#addChip(attachment.name, source, { isOurs: false, preview: null });

@@ -15,18 +15,19 @@ export class FileDrop {
 
   #over(event: DragEvent): void {
     const { dataTransfer } = event;
-    if (!dataTransfer?.types.includes("Files") || !this.isOpen()) return;
+    if (!dataTransfer?.types.includes("Files")) return;
+    // Else the browser would leave the page and open the file.
     event.preventDefault();
-    dataTransfer.dropEffect = "copy";
-    this.#mark(true);
+    dataTransfer.dropEffect = this.isOpen() ? "copy" : "none";
+    this.#mark(this.isOpen());
   }
 
   #dropped(event: DragEvent): void {
     this.#mark(false);
     const files = [...(event.dataTransfer?.files ?? [])];
-    if (files.length === 0 || !this.isOpen()) return;
+    if (files.length === 0) return;
     event.preventDefault();
-    this.onDropped(files);
+    if (this.isOpen()) this.onDropped(files);
   }
 
   #mark(isOver: boolean): void {
