@@ -2,7 +2,7 @@ import { el } from "../ui/dom.js";
 import { type Block, MARK } from "./blocks.js";
 
 /** The elements that hold no references. A mark inside one of them moves behind it. */
-const CLOSED = "a, code, pre";
+const CLOSED = "a, code, pre, var";
 
 /** Puts the drawn references in the places of a block's marks, and those without a place behind the block. */
 export function placeMarks(fragment: DocumentFragment, block: Block, draw: (number: number) => Node): void {
@@ -59,7 +59,7 @@ function outermost(text: Text): Element | null {
 /** The last line of a block, or a new line behind a block that is not text. */
 function endOf(fragment: DocumentFragment): Element {
   let last = fragment.lastElementChild;
-  while (last?.matches("ul, ol, blockquote") && last.lastElementChild) last = last.lastElementChild;
+  while (last?.lastElementChild?.matches("p, li, ul, ol, blockquote")) last = last.lastElementChild;
   if (last?.matches("p, li, h3, h4, h5, h6")) return last;
   const line = el("p");
   fragment.append(line);

@@ -58,6 +58,7 @@ export const AR: Texts = {
     good: "إجابة جيدة",
     bad: "إجابة سيئة",
     regenerate: "إعادة الإجابة",
+    copyCode: "نسخ الشيفرة",
 
     sources: "المصادر",
     source: "المصدر {number}",

@@ -58,6 +58,7 @@ export const PL: Texts = {
     good: "Dobra odpowiedź",
     bad: "Zła odpowiedź",
     regenerate: "Odpowiedz ponownie",
+    copyCode: "Kopiuj kod",
 
     sources: "Źródła",
     source: "Źródło {number}",
