@@ -209,3 +209,29 @@ def test_a_site_that_serves_one_file_alone_shows_both_as_they_are_written(given:
     expect(given.last).to_have_text("Behind all of it.")
     assert len(refused) == 2
     assert given.told("error") == []
+
+
+def test_a_screen_reader_hears_the_words_of_an_answer(given: Given) -> None:
+    answer_with(given, [said("spoken", "[Open the room](chatkit-link://open) **now**:\n\n- `one`\n- $x^2$")])
+    expect(given.page.locator("#live")).to_have_text("Assistant: Open the room now: one x^2")
+
+
+def test_no_line_ends_between_a_word_and_its_citation(given: Given) -> None:
+    source = {"type": "url", "url": "https://a.example", "title": "A"}
+    text = "word " * 3 + "cited and more of it"
+    answer_with(given, [said("cited", text, [{"type": "annotation", "index": 20, "source": source}])])
+    expect(given.page.locator(".answer .cite")).to_have_count(1)
+    apart = """() => {
+      const answer = chat.shadowRoot.querySelector(".answer");
+      const widths = [];
+      for (let width = 80; width < 260; width += 1) {
+        answer.style.width = `${width}px`;
+        const word = new Range();
+        const letter = answer.querySelector(".cite").previousSibling;
+        word.selectNodeContents(letter);
+        const [one, other] = [word, answer.querySelector(".cite a")].map((part) => part.getBoundingClientRect());
+        if (other.top > one.bottom || other.left < one.right - 1) widths.push(width);
+      }
+      return widths;
+    }"""
+    assert given.page.evaluate(apart) == []

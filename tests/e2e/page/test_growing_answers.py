@@ -220,10 +220,10 @@ CARET = """() => {
     ("text", "end"),
     [
         ("Words", ["p", "Words"]),
-        ("- one\n- two", ["li", "two"]),
-        ("- one\n  1. two", ["li", "two"]),
+        ("- one\n- two", ["p", "two"]),
+        ("- one\n  1. two", ["p", "two"]),
         ("- one\n\n- two **three** four", ["p", "two three four"]),
-        ("> - quoted", ["li", "quoted"]),
+        ("> - quoted", ["p", "quoted"]),
         ("| a | b |\n|---|---|\n| 1 | 2 |", ["td", "2"]),
         ("```\ncode", ["code", "code"]),
     ],

@@ -8,6 +8,9 @@ const OPEN_PARTS = 2;
 /** The beginning of a paragraph that may be a link definition once more text has come, whose title may hold blank lines. */
 const MAYBE_DEFINITION = /^ {0,3}\[(?!(?:[^\]\\\n]|\\.)*\](?!:))/;
 
+/** A line that begins a formula. */
+const FORMULA_LINE = /^ {0,3}(?:\$\$|\\\[)/m;
+
 /** The tokens of a text. */
 export interface Lexed {
   readonly tokens: readonly Token[];
@@ -80,13 +83,17 @@ export class GrowingLexer {
     const run = this.#run as Run;
     let start = this.#offset;
     let found: { index: number; offset: number; state: LexerState } | null = null;
+    let isInFormula = false;
     for (const [index, token] of run.tokens.entries()) {
       const before = run.tokens[index - 1];
-      if (before && isBeginning(source, start, token, before)) {
+      // A formula that is open may take in all up to the next blank line.
+      if (before?.type === "space") isInFormula = false;
+      if (before && !isInFormula && isBeginning(source, start, token, before)) {
         const state = run.lexer.stateAt(start - this.#offset - run.offset);
         if (state !== null) found = { index, offset: start, state };
       }
       if (mayBecomeDefinition(token, before)) break;
+      isInFormula ||= token.type !== "formulaBlock" && FORMULA_LINE.test(token.raw);
       start += token.raw.length;
     }
     if (found === null) return;

@@ -63,6 +63,7 @@ const PIECES = [
   "$$\n",
   "$5",
   "\\(",
+  "\\[\n",
   "\\]",
   "😀",
 ];
@@ -128,6 +129,29 @@ test("each cut of a text with everything in it", { timeout: 300_000 }, () => {
     Array.from({ length: text.length }, (_, at) => at / text.length),
   );
 });
+
+/** What is written last changes what was written long before it. */
+const LATE: Readonly<Record<string, string>> = {
+  "a title that goes over blank lines": '[a]: /b "title\n\nmore\nwords\n\n# and\nmore\n"\n\n[a]',
+  "a title on a line of its own": '[a]: /b\n"title\n\nmore\n\n# and\nmore\n"\n\n[a]',
+  "a definition at the end": "[a]\n\nb\n\nc\n\n[a]: /there",
+  "a definition in a list": "[a]\n\nb\n\n- c\n\n  [a]: /there",
+  "a list that goes on behind a blank line": "1. a\n\n2. b\n\n3. c\n\n- d\n\n-e\n",
+  "a line that becomes a heading": "a\n\nb\n=",
+  "a line that becomes a table": "a\n| b | c |\n|--|--|\n| 1 | 2 |\n|--x",
+  "a fence that was not its end": "```\na\n```\n\nb\n```\n\nc\n```b\n\nd\n```\ne",
+  "a comment": "a\n\n<!-- b\n\nc\n\nd -->\n\ne",
+  "a list that gets loose": `${"- a\n".repeat(12)}\n- b\n`,
+  "a formula": "a\n$$\nb\n- c\n$$\nd\n\\[\ne\n\\]",
+};
+
+for (const [name, text] of Object.entries(LATE)) {
+  test(`${name}, wherever it is cut`, () => {
+    const every = Array.from({ length: text.length }, (_, at) => at / text.length);
+    expectSameAsWhole(text, every);
+    for (const place of every) expectSameAsWhole(text, [place]);
+  });
+}
 
 test("what would cost too much is text while it grows as well", { timeout: 300_000 }, () => {
   for (const text of [
