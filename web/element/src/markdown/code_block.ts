@@ -48,7 +48,7 @@ export class CodeColours {
   #isDue = false;
 
   constructor(
-    private readonly root: ParentNode,
+    private readonly root: ParentNode & Node,
     private readonly emit: ViewContext["emit"],
   ) {}
 
@@ -64,6 +64,7 @@ export class CodeColours {
     this.#isDue = false;
     if (!library) return;
     let isChanging = false;
+    const change = keepingSelection(this.root);
     for (const frame of this.root.querySelectorAll<HTMLElement>("[data-language]")) {
       const code = frame.querySelector("code");
       const text = code?.textContent ?? "";
@@ -75,7 +76,7 @@ export class CodeColours {
       }
       this.#coloured.set(code, text);
       const coloured = library.colouredCode(text, frame.dataset.language?.split(/[\s,{:]/, 1)[0] ?? "");
-      if (coloured) keepSelection(code, () => code.replaceChildren(coloured));
+      if (coloured) change(code, () => code.replaceChildren(coloured));
     }
     if (isChanging) this.schedule();
   }
@@ -91,21 +92,24 @@ function loadedCode(emit: ViewContext["emit"]): Promise<typeof import("./lazy/co
   return code;
 }
 
-/** Makes the change, which leaves the text what it is, and selects again what was selected in it. */
-function keepSelection(code: Element, change: () => void): void {
-  const root = code.getRootNode() as ShadowRoot & { getSelection?: () => Selection | null };
+/**
+ * Returns what makes a change of code that leaves its text what it is, and selects again what was selected in it. The
+ * selection is read once, because reading it lays out the page.
+ */
+function keepingSelection(element: Node): (code: Element, change: () => void) => void {
+  const root = element.getRootNode() as ShadowRoot & { getSelection?: () => Selection | null };
   const selection = root.getSelection?.() ?? document.getSelection();
   const range = selection?.rangeCount ? selection.getRangeAt(0) : null;
-  if (!selection || !range || !code.contains(range.startContainer) || !code.contains(range.endContainer)) {
+  return (code, change) => {
+    if (!selection || !range || !code.contains(range.startContainer) || !code.contains(range.endContainer)) {
+      change();
+      return;
+    }
+    const start = offsetIn(code, range.startContainer, range.startOffset);
+    const end = offsetIn(code, range.endContainer, range.endOffset);
     change();
-    return;
-  }
-  const [start, end] = [
-    offsetIn(code, range.startContainer, range.startOffset),
-    offsetIn(code, range.endContainer, range.endOffset),
-  ];
-  change();
-  selection.setBaseAndExtent(...placeIn(code, start), ...placeIn(code, end));
+    selection.setBaseAndExtent(...placeIn(code, start), ...placeIn(code, end));
+  };
 }
 
 function offsetIn(root: Node, node: Node, offset: number): number {

@@ -13,6 +13,8 @@ const END_PX = 2;
 /** After a drawing that took longer than this, the next waits so many times as long: scrolling and typing come first. */
 const LONG_MS = 5;
 const REST_TIMES = 2;
+/** The longest such wait: what comes meanwhile has to be drawn too, and would make the next drawing longer still. */
+const MAX_REST_MS = 100;
 /** The wait before drawing in a hidden tab, which gets no animation frames. */
 const HIDDEN_MS = 100;
 
@@ -117,7 +119,7 @@ export class ThreadView {
       this.#draw();
       const endedAt = performance.now();
       const took = endedAt - beganAt;
-      this.#restsUntil = took > LONG_MS ? endedAt + REST_TIMES * took : 0;
+      this.#restsUntil = took > LONG_MS ? endedAt + Math.min(MAX_REST_MS, REST_TIMES * took) : 0;
     };
     const rest = this.#restsUntil - performance.now();
     if (document.hidden) setTimeout(draw, HIDDEN_MS);
