@@ -10,8 +10,9 @@ BENCH_STAMP := $(VENV)/.bench
 WEB_STAMP := web/node_modules/.complete
 WEB_BUILT := web/.built
 WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o -name .next -prune -o -path web/demo -prune -o -type f ! -name .built ! -name next-env.d.ts -print)
-ELEMENT_BUILT := web/element/dist/relaykit-chat.js
-ELEMENT_OF_DEMO := web/demo/relaykit-chat.js
+ELEMENT_BUILT := web/element/dist
+ELEMENT_OF_DEMO := web/demo
+ELEMENT_FILES := relaykit-chat.js relaykit-chat-code.js relaykit-chat-formulas.js
 PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.complete
 DOCS_VENV := .venv-docs
@@ -102,7 +103,7 @@ docs: $(DOCS_STAMP) ## the documentation as a site with search, build/docs/READM
 	@$(DOCS_VENV)/bin/sphinx-build --quiet --fresh-env --write-all --fail-on-warning --keep-going --builder html --conf-dir docs/site . build/docs
 
 web: $(WEB_BUILT) ## build the browser packages, and give the demo page its chat
-	cp $(ELEMENT_BUILT) $(ELEMENT_OF_DEMO)
+	cp $(addprefix $(ELEMENT_BUILT)/,$(ELEMENT_FILES)) $(ELEMENT_OF_DEMO)
 
 web-test: ## the tests of the browser packages that need no browser, and the build that the others need
 	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent test)
@@ -115,8 +116,8 @@ web-check:
 
 # The demo page has the element as it was built, so that `make run` needs no Node.js.
 element-current:
-	@cmp -s $(ELEMENT_BUILT) $(ELEMENT_OF_DEMO) || { \
-		echo "$(ELEMENT_OF_DEMO) is not what web/element builds: run make web, and commit it." >&2; exit 1; }
+	@for file in $(ELEMENT_FILES); do cmp -s $(ELEMENT_BUILT)/$$file $(ELEMENT_OF_DEMO)/$$file || { \
+		echo "$(ELEMENT_OF_DEMO)/$$file is not what web/element builds: run make web, and commit it." >&2; exit 1; }; done
 
 # $(call with_node,target && command), or a word that there is no Node.js; in CI that fails.
 define with_node

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-ELEMENT_FILE: Final = Path(__file__).parent / "local" / "demo" / "relaykit-chat.js"
+_FOLDER = Path(__file__).parent / "local" / "demo"
+
+ELEMENT_FILE: Final = _FOLDER / "relaykit-chat.js"
 """A module of JavaScript with `<relaykit-chat>` and `createChatKitFetch`, to be served by the site."""
+
+ELEMENT_FILES: Final[Mapping[str, Path]] = {
+    name: _FOLDER / name for name in (ELEMENT_FILE.name, "relaykit-chat-code.js", "relaykit-chat-formulas.js")
+}
+"""The same and what it loads from beside itself once an answer has code or formulas: to be served by these names.
+
+Without the others code has no colours, and formulas are shown as they are written.
+"""

@@ -36,6 +36,7 @@ FAMILIES = (
     "resume",
     "growth",
     "scale",
+    "page",
     "peers",
 )
 """In the order in which they run and stand in the table."""

@@ -1,5 +1,7 @@
-import { Marked, type Token, type TokensList } from "marked";
+import { Marked, type Token, type Tokens, type TokensList } from "marked";
 import type { Mark } from "./citations.js";
+import { formulaExtensions } from "./formulas.js";
+import { GrowingLexer, type Lexed } from "./growing.js";
 import { BoundedLexer } from "./lexer.js";
 
 /** The signs of a mark in a block's source. Markdown takes them for punctuation, so that emphasis beside them holds. */
@@ -15,12 +17,28 @@ const MARKED_WORK = 50_000;
 /** Headings of an answer are lower by this, because the page has its own headings above them. */
 const HEADING_OFFSET = 2;
 
-/** The tags that tables and formulas need. All other raw HTML is shown as text. */
-const HARMLESS_TAG = /^<\/?(br|sub|sup)\s*\/?>$/i;
+/** The tags that tables, keys and the like need. All other raw HTML is shown as text. */
+const HARMLESS_TAG = /^<\/?(br|kbd|mark|sub|sup|u)\s*\/?>$/i;
 
 const marked = new Marked({ gfm: true, breaks: true });
 marked.use({
+  extensions: formulaExtensions(escaped),
   renderer: {
+    code({ text, lang }) {
+      const language = lang?.trim() ? ` title="${escaped(lang.trim())}"` : "";
+      const lines = text === "" ? "" : `${escaped(text.replace(/\n$/, ""))}\n`;
+      return `<pre><code${language}>${lines}</code></pre>\n`;
+    },
+    heading({ tokens, depth }) {
+      const level = Math.min(6, depth + HEADING_OFFSET);
+      return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>\n`;
+    },
+    // Also in a list without blank lines: so its items stay what they are once one comes.
+    listitem(item) {
+      const isText = ({ type }: Token) => type === "text" && !item.task;
+      const tokens = item.tokens.map((token) => (isText(token) ? { ...token, type: "paragraph" } : token));
+      return `<li>${this.parser.parse(tokens)}</li>\n`;
+    },
     html: ({ text, block }) => {
       if (HARMLESS_TAG.test(text.trim())) return text;
       return block ? `<p>${escaped(text.trim())}</p>` : escaped(text);
@@ -51,51 +69,58 @@ export interface Block {
 }
 
 /** Splits a text into its blocks, with the marks where they belong. */
-export function blocksOf(text: string, marks: readonly Mark[] = []): Block[] {
-  const source = text.replace(/\r\n?/g, "\n");
-  const tokens = new BoundedLexer(marked.defaults).lex(source);
-  const definitions = { links: tokens.links, digest: digestOf(tokens) };
-  const places = marks.map(({ offset, number }) => ({
-    number,
-    offset: source === text ? offset : source.length - unixLength(text.slice(offset)),
-  }));
-  const blocks: Block[] = [];
-  let start = 0;
-  for (const token of tokens) {
-    const end = start + token.raw.length;
-    const own = places.filter(({ offset }) => offset <= end && (offset > start || start === 0));
-    if (token.type !== "space" && token.type !== "def") {
-      const here = own.map(({ offset, number }) => ({ number, offset: offset - start }));
-      blocks.push(blockOf(token, here, definitions));
-    }
-    start = end;
+export function blocksOf(text: string, marks: readonly Mark[] = []): readonly Block[] {
+  return new GrowingBlocks().update(text, marks);
+}
+
+/** The blocks of a text that grows. What has not changed is the same block. */
+export class GrowingBlocks {
+  readonly #lexer = new GrowingLexer(marked.defaults);
+  /** A block for each token, or null for one that is not drawn, and its marks. */
+  #made: { readonly block: Block | null; readonly marks: string }[] = [];
+
+  update(text: string, marks: readonly Mark[] = []): readonly Block[] {
+    const source = text.includes("\r") ? text.replace(/\r\n?/g, "\n") : text;
+    const lexed = this.#lexer.lex(source);
+    const places = marks
+      .map(({ offset, number }) => ({
+        number,
+        offset: source === text ? offset : source.length - unixLength(text.slice(offset)),
+      }))
+      .sort((one, other) => one.offset - other.offset);
+    let start = 0;
+    let place = 0;
+    this.#made = lexed.tokens.map((token, index) => {
+      const end = start + token.raw.length;
+      const first = place;
+      while ((places[place]?.offset ?? Number.POSITIVE_INFINITY) <= end) place += 1;
+      const own = places.slice(first, place).map(({ offset, number }) => ({ number, offset: offset - start }));
+      start = end;
+      const key = own.map(({ offset, number }) => `${offset}:${number}`).join();
+      const before = index < lexed.kept ? this.#made[index] : undefined;
+      if (before?.marks === key) return before;
+      const isDrawn = token.type !== "space" && token.type !== "def";
+      return { block: isDrawn ? blockOf(token, own, lexed) : null, marks: key };
+    });
+    return this.#made.flatMap(({ block }) => block ?? []);
   }
-  return blocks;
+}
+
+/** The items of a list, or the rows of a table; of another block none. Those that have not changed are the same. */
+export function partsOf({ token }: Block): readonly object[] {
+  if (token.type === "list") return (token as Tokens.List).items;
+  return token.type === "table" ? (token as Tokens.Table).rows : [];
 }
 
 /** The HTML of a block, not yet sanitised. */
 export function htmlOf({ token }: Block): string {
-  marked.walkTokens([token], (inner) => {
-    if (inner.type === "heading") inner.depth = Math.min(6, inner.depth + HEADING_OFFSET);
-  });
   return marked.parser([token]);
 }
 
-/** The link definitions of a text, which hold for all of its blocks. */
-interface Definitions {
-  readonly links: TokensList["links"];
-  /** Another string after each change of the definitions. */
-  readonly digest: string;
-}
-
-/** A digest of the definitions. It is short because each block's key contains it. */
-function digestOf(tokens: TokensList): string {
-  let digest = 0;
-  for (const token of tokens) {
-    if (token.type !== "def") continue;
-    for (let at = 0; at < token.raw.length; at += 1) digest = (Math.imul(digest, 31) + token.raw.charCodeAt(at)) | 0;
-  }
-  return String(digest);
+/** The HTML of a list or a table from this item or row on. */
+export function htmlFrom({ token }: Block, from: number): string {
+  if (token.type === "list") return marked.parser([{ ...token, items: (token as Tokens.List).items.slice(from) }]);
+  return marked.parser([{ ...token, rows: (token as Tokens.Table).rows.slice(from) }]);
 }
 
 function unixLength(text: string): number {
@@ -103,7 +128,7 @@ function unixLength(text: string): number {
 }
 
 /** The block with its marks in its source, or with all of them behind it where they would change its structure. */
-function blockOf(token: Token, marks: readonly Mark[], definitions: Definitions): Block {
+function blockOf(token: Token, marks: readonly Mark[], definitions: Lexed): Block {
   const numbers = marks.map(({ number }) => number);
   const key = `${definitions.digest}\n${token.raw}`;
   if (!marks.length) return { key, token, inside: [], behind: [] };
@@ -116,8 +141,7 @@ function blockOf(token: Token, marks: readonly Mark[], definitions: Definitions)
 }
 
 function lexed(raw: string, links: TokensList["links"]): Token[] {
-  const lexer = new BoundedLexer(marked.defaults, MARKED_WORK);
-  lexer.tokens.links = links;
+  const lexer = BoundedLexer.withWork(marked.defaults, MARKED_WORK, links);
   return lexer.lex(raw).filter((token) => token.type !== "space" && token.type !== "def");
 }
 

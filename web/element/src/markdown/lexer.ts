@@ -2,11 +2,13 @@ import { Lexer, type MarkedOptions, type Token, Tokenizer, type Tokens, type Tok
 
 /** The deepest nesting. The signs of a deeper one are shown as text. */
 const MAX_DEPTH = 20;
-/** The work that one text may cost, in characters read, besides the share of each of its characters. */
+/** The work that one text may cost, in characters read, besides the share of each character that was read before. */
 const MAX_WORK = 1_000_000;
 const MAX_WORK_PER_CHARACTER = 50;
+/** Behind more link definitions than this no lexer goes on, because it would copy them for each place. */
+const MAX_COPIED_LINKS = 200;
 /** Each of these signs may begin a search to the end of its paragraph. */
-const SEARCHES = /[*_~`![\]<\\&]| (?= )/g;
+const SEARCHES = /[*_~`![\]<\\&$]| (?= )/g;
 /** An underlined heading is shorter than this. */
 const MAX_UNDERLINED_CHARACTERS = 300;
 /** A longer address in a text is not a link. */
@@ -15,30 +17,145 @@ const LONG_ADDRESS = /^\S{2048}/;
 /** The text has used up the work that it may cost. */
 class TooCostly extends Error {}
 
+/** What a lexer needs to go on at a place of a text as if it had read the text from its beginning. */
+export interface LexerState {
+  /** The link definitions so far. */
+  readonly links: TokensList["links"];
+  readonly blockWork: number;
+  readonly inlineWork: number;
+}
+
+/** The state at the beginning of a text. */
+export const BEGINNING: LexerState = { links: {}, blockWork: MAX_WORK, inlineWork: MAX_WORK };
+
+/** What the rows of a table, and the whole of it, are made of. */
+interface TableSize {
+  readonly lines: number;
+  readonly characters: number;
+}
+
+/** The place of a token, a list's item or a table's row. */
+interface Place {
+  readonly offset: number;
+  /** Null where there are too many definitions. */
+  readonly links: TokensList["links"] | null;
+  readonly blockWork: number;
+  /** The number of inline texts before it. */
+  readonly queued: number;
+}
+
 /**
  * Marked's lexer for untrusted text. It does not run out of stack, and its cost grows about linearly with the text's
  * length. Markdown that is nested too deep, or would cost too much, stays plain text.
+ *
+ * What a token may cost depends on the text before it and on itself, never on what comes behind it. So another lexer
+ * can go on from the state at a token's beginning.
  */
 export class BoundedLexer extends Lexer {
   #depth = 0;
-  #isInContainer = false;
-  #blockWork = 0;
-  #inlineWork = 0;
+  #containers = 0;
+  #blockWork: number;
+  #inlineWork: number;
+  #length = 0;
+  #links: { readonly count: number; readonly copy: TokensList["links"] | null };
+  #parts: Place[] = [];
+  readonly #places: Place[] = [];
+  readonly #partsOf = new WeakMap<object, readonly Place[]>();
+  /** The inline work that is left before each inline text, and at the end. */
+  readonly #inlineWorkAt: number[] = [];
+  /** The size of the table that the text begins with. */
+  firstTable: TableSize = { lines: 0, characters: 0 };
 
-  /** @param maxWork the allowed work, besides the share of each character of the text */
+  /**
+   * @param start what was left by the text before; by default nothing is before
+   * @param isPartOfTable whether the text begins with a part of a table, whose size the caller looks at
+   */
   constructor(
     options: MarkedOptions,
-    private readonly maxWork = MAX_WORK,
+    start = BEGINNING,
+    private readonly isPartOfTable = false,
   ) {
     super({ ...options, tokenizer: new BoundedTokenizer() });
+    this.#blockWork = start.blockWork;
+    this.#inlineWork = start.inlineWork;
+    Object.assign(this.tokens.links, start.links);
+    this.#links = { count: Object.keys(start.links).length, copy: start.links };
   }
 
+  /** A lexer for a short text that may cost little. */
+  static withWork(options: MarkedOptions, work: number, links: TokensList["links"]): BoundedLexer {
+    return new BoundedLexer(options, { links, blockWork: work, inlineWork: work });
+  }
+
+  /** @param source a text without carriage returns */
   override lex(source: string): TokensList {
-    this.#blockWork = this.#inlineWork = this.maxWork + MAX_WORK_PER_CHARACTER * source.length;
-    return super.lex(source);
+    this.#length = source.length;
+    this.blockTokens(source, this.tokens);
+    for (const { src, tokens } of this.inlineQueue) {
+      this.#inlineWorkAt.push(this.#inlineWork);
+      this.state.inLink = false;
+      this.state.inRawBlock = false;
+      this.inlineTokens(src, tokens);
+    }
+    this.#inlineWorkAt.push(this.#inlineWork);
+    this.inlineQueue = [];
+    return this.tokens;
+  }
+
+  /** The state at the beginning of the token that begins at this offset; null where a lexer cannot go on. */
+  stateAt(offset: number): LexerState | null {
+    return this.#stateOf(this.#places.find((place) => place.offset === offset));
+  }
+
+  /** The states at the beginnings of a top-level list's items, or of a table's rows. */
+  statesIn(token: Token): (LexerState | null)[] {
+    return (this.#partsOf.get(token) ?? []).map((place) => this.#stateOf(place));
+  }
+
+  #stateOf(place: Place | undefined): LexerState | null {
+    if (!place?.links) return null;
+    return {
+      links: place.links,
+      blockWork: place.blockWork,
+      inlineWork: this.#inlineWorkAt[place.queued] ?? this.#inlineWork,
+    };
+  }
+
+  /** Notes the beginning of a token, if it is no other's part. */
+  noteToken(rest: string): void {
+    if (this.#depth === 1 && this.#containers === 0) this.#places.push(this.#place(this.#length - rest.length));
+  }
+
+  /** Whether a table of this size is one. */
+  isTable(source: string, head: string, size: TableSize): boolean {
+    const isFirst = source.length === this.#length;
+    if (isFirst) this.firstTable = size;
+    return (isFirst && this.isPartOfTable) || !isMostlyMissing(head, size);
+  }
+
+  /** Notes where the rows of a table begin that is no other's part. */
+  noteTable(token: Tokens.Table | undefined, queued: number): void {
+    if (token === undefined || this.#depth !== 1 || this.#containers > 0) return;
+    const place = this.#place(0);
+    const columns = token.header.length;
+    this.#partsOf.set(
+      token,
+      Array.from({ length: token.rows.length + 1 }, (_, row) => ({ ...place, queued: queued + row * columns })),
+    );
+  }
+
+  #place(offset: number): Place {
+    const { links } = this.tokens;
+    const count = Object.keys(links).length;
+    if (count !== this.#links.count) this.#links = { count, copy: count > MAX_COPIED_LINKS ? null : { ...links } };
+    return { offset, links: this.#links.copy, blockWork: this.#blockWork, queued: this.inlineQueue.length };
   }
 
   override blockTokens(source: string, tokens: Token[] = [], isParagraphClipped = false): TokensList {
+    if (this.#depth === 1 && this.#containers === 1) {
+      this.#parts.push(this.#place(0));
+      this.#blockWork += MAX_WORK_PER_CHARACTER * source.length;
+    }
     if (this.#depth > 0) this.#spend(source.length);
     if (this.#depth < MAX_DEPTH) {
       const list = tokens as TokensList;
@@ -50,6 +167,7 @@ export class BoundedLexer extends Lexer {
 
   override inlineTokens(source: string, tokens: Token[] = []): Token[] {
     // Nested text is part of the outer text, whose work has been counted.
+    if (this.#depth === 0) this.#inlineWork += MAX_WORK_PER_CHARACTER * source.length;
     const cost = this.#depth > 0 ? 0 : (source.match(SEARCHES)?.length ?? 0) * source.length;
     if (this.#depth < MAX_DEPTH && cost <= this.#inlineWork) {
       this.#inlineWork -= cost;
@@ -60,25 +178,34 @@ export class BoundedLexer extends Lexer {
   }
 
   /** A block with others inside; undefined where it costs too much, so that its lines stay text. */
-  container<Found>(source: string, find: () => Found | undefined): Found | undefined {
-    if (this.#isInContainer) {
+  container<Found extends object>(source: string, find: () => Found | undefined): Found | undefined {
+    if (this.#containers > 0) {
       this.#spend(source.length);
-      return find();
+      return this.#inContainer(find);
     }
     if (this.#blockWork <= 0) return undefined;
     const depth = this.#depth;
     const queued = this.inlineQueue.length;
-    this.#isInContainer = true;
+    this.#parts = [];
     try {
-      return find();
+      const found = this.#inContainer(find);
+      if (found !== undefined) this.#partsOf.set(found, this.#parts);
+      return found;
     } catch (error) {
       if (!(error instanceof TooCostly)) throw error;
       this.#depth = depth;
       this.inlineQueue.length = queued;
       this.state.top = true;
       return undefined;
+    }
+  }
+
+  #inContainer<Found>(find: () => Found): Found {
+    this.#containers += 1;
+    try {
+      return find();
     } finally {
-      this.#isInContainer = false;
+      this.#containers -= 1;
     }
   }
 
@@ -106,13 +233,22 @@ class BoundedTokenizer extends Tokenizer {
     return this.#bounded.container(source, () => super.list(source));
   }
 
+  override space(source: string): Tokens.Space | undefined {
+    this.#bounded.noteToken(source);
+    return super.space(source);
+  }
+
   /**
    * A table. Marked fills each row up to the cells of its head; text that would mostly become such cells is no table.
    */
   override table(source: string): Tokens.Table | undefined {
     const [whole = "", head = "", , rows = ""] = this.rules.block.table.exec(source) ?? [];
-    const cells = head.split("|").length * (rows.split("\n").length + 1);
-    return cells > 2 * whole.length ? undefined : super.table(source);
+    const size = { lines: rows.split("\n").length, characters: whole.length };
+    if (!this.#bounded.isTable(source, head, size)) return undefined;
+    const queued = this.lexer.inlineQueue.length;
+    const table = super.table(source);
+    this.#bounded.noteTable(table, queued);
+    return table;
   }
 
   override lheading(source: string): Tokens.Heading | undefined {
@@ -126,4 +262,9 @@ class BoundedTokenizer extends Tokenizer {
   get #bounded(): BoundedLexer {
     return this.lexer as BoundedLexer;
   }
+}
+
+/** Whether a table with this head would have many more cells than characters. */
+export function isMostlyMissing(head: string, { lines, characters }: TableSize): boolean {
+  return head.split("|").length * (lines + 1) > 2 * characters;
 }

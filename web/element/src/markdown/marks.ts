@@ -2,7 +2,10 @@ import { el } from "../ui/dom.js";
 import { type Block, MARK } from "./blocks.js";
 
 /** The elements that hold no references. A mark inside one of them moves behind it. */
-const CLOSED = "a, code, pre";
+const CLOSED = "a, code, pre, var";
+
+/** The letter that a reference stands behind. A line does not end between it and those before. */
+const LAST_LETTER = /\S\p{M}*$/u;
 
 /** Puts the drawn references in the places of a block's marks, and those without a place behind the block. */
 export function placeMarks(fragment: DocumentFragment, block: Block, draw: (number: number) => Node): void {
@@ -47,7 +50,15 @@ function replaceMarks(text: Text, { inside }: Block, draw: (number: number) => N
     return "";
   });
   host?.after(...behind);
-  text.replaceWith(...here);
+  text.replaceWith(...(host ? here : here.flatMap(withItsLetter)));
+}
+
+/** A reference together with the letter before it, because a line may end before any reference that is by itself. */
+function withItsLetter(piece: Node | string, at: number, pieces: readonly (Node | string)[]): (Node | string)[] {
+  const [text, reference] = typeof piece === "string" ? [piece, pieces[at + 1]] : [pieces[at - 1], piece];
+  const letter = typeof text === "string" && reference instanceof Element ? LAST_LETTER.exec(text)?.[0] : undefined;
+  if (letter === undefined) return [piece];
+  return [typeof piece === "string" ? piece.slice(0, -letter.length) : el("span", { class: "cited" }, letter, piece)];
 }
 
 function outermost(text: Text): Element | null {
@@ -59,7 +70,7 @@ function outermost(text: Text): Element | null {
 /** The last line of a block, or a new line behind a block that is not text. */
 function endOf(fragment: DocumentFragment): Element {
   let last = fragment.lastElementChild;
-  while (last?.matches("ul, ol, blockquote") && last.lastElementChild) last = last.lastElementChild;
+  while (last?.lastElementChild?.matches("p, li, ul, ol, blockquote")) last = last.lastElementChild;
   if (last?.matches("p, li, h3, h4, h5, h6")) return last;
   const line = el("p");
   fragment.append(line);

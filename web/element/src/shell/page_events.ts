@@ -1,3 +1,4 @@
+import { spokenText } from "../markdown/spoken.js";
 import { textOf } from "../server/protocol.js";
 import { fill, type Texts } from "../texts/index.js";
 import type { ConversationEvents } from "../thread/events.js";
@@ -17,7 +18,8 @@ export function pageEvents(
       emit("chatkit.error", { error });
     },
     effect: (name, data) => emit("chatkit.effect", { name, data }),
-    answered: ({ content }) => announcer.say(fill(texts().shell.answered, { text: textOf(content, "\n") })),
+    answered: ({ content }) =>
+      announcer.say(fill(texts().shell.answered, { text: spokenText(textOf(content, "\n\n")) })),
     stopped: () => announcer.say(texts().items.stopped),
     responding: (isResponding) => emit(isResponding ? "chatkit.response.start" : "chatkit.response.end"),
     failed: (message) => emit("chatkit.error", { error: new Error(message) }),

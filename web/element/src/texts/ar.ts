@@ -70,6 +70,7 @@ export const AR: Texts = {
     good: "إجابة جيدة",
     bad: "إجابة سيئة",
     regenerate: "إعادة الإجابة",
+    copyCode: "نسخ الشيفرة",
 
     sources: "المصادر",
     source: "المصدر {number}",

@@ -75,6 +75,7 @@ export const DE: Texts = {
     good: "Gute Antwort",
     bad: "Schlechte Antwort",
     regenerate: "Antwort neu generieren",
+    copyCode: "Code kopieren",
 
     sources: "Quellen",
     source: "Quelle {number}",

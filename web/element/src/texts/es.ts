@@ -71,6 +71,7 @@ export const ES: Texts = {
     good: "Buena respuesta",
     bad: "Mala respuesta",
     regenerate: "Volver a generar la respuesta",
+    copyCode: "Copiar el código",
 
     sources: "Fuentes",
     source: "Fuente {number}",

@@ -70,6 +70,7 @@ export const FR: Texts = {
     good: "Bonne réponse",
     bad: "Mauvaise réponse",
     regenerate: "Régénérer la réponse",
+    copyCode: "Copier le code",
 
     sources: "Sources",
     source: "Source {number}",

@@ -70,6 +70,7 @@ export const IT: Texts = {
     good: "Risposta buona",
     bad: "Risposta non buona",
     regenerate: "Rigenera la risposta",
+    copyCode: "Copia il codice",
 
     sources: "Fonti",
     source: "Fonte {number}",

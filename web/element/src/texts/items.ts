@@ -23,6 +23,7 @@ export const ITEMS = {
   good: "Good answer",
   bad: "Bad answer",
   regenerate: "Answer again",
+  copyCode: "Copy the code",
 
   sources: "Sources",
   source: "Source {number}",

@@ -71,6 +71,7 @@ export const JA: Texts = {
     good: "良い回答",
     bad: "良くない回答",
     regenerate: "回答を再生成",
+    copyCode: "コードをコピー",
 
     sources: "情報源",
     source: "情報源 {number}",

@@ -70,6 +70,7 @@ export const KO: Texts = {
     good: "좋은 답변",
     bad: "별로인 답변",
     regenerate: "답변 다시 생성",
+    copyCode: "코드 복사",
 
     sources: "출처",
     source: "출처 {number}",

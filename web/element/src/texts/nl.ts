@@ -72,6 +72,7 @@ export const NL: Texts = {
     good: "Goed antwoord",
     bad: "Slecht antwoord",
     regenerate: "Opnieuw antwoorden",
+    copyCode: "Code kopiëren",
 
     sources: "Bronnen",
     source: "Bron {number}",

@@ -70,6 +70,7 @@ export const PL: Texts = {
     good: "Dobra odpowiedź",
     bad: "Zła odpowiedź",
     regenerate: "Odpowiedz ponownie",
+    copyCode: "Kopiuj kod",
 
     sources: "Źródła",
     source: "Źródło {number}",

@@ -70,6 +70,7 @@ export const PT: Texts = {
     good: "Resposta boa",
     bad: "Resposta ruim",
     regenerate: "Gerar resposta novamente",
+    copyCode: "Copiar o código",
 
     sources: "Fontes",
     source: "Fonte {number}",

@@ -71,6 +71,7 @@ export const RU: Texts = {
     good: "Хороший ответ",
     bad: "Плохой ответ",
     regenerate: "Ответить заново",
+    copyCode: "Скопировать код",
 
     sources: "Источники",
     source: "Источник {number}",

@@ -70,6 +70,7 @@ export const SV: Texts = {
     good: "Bra svar",
     bad: "Dåligt svar",
     regenerate: "Svara igen",
+    copyCode: "Kopiera koden",
 
     sources: "Källor",
     source: "Källa {number}",

@@ -70,6 +70,7 @@ export const TR: Texts = {
     good: "İyi yanıt",
     bad: "Kötü yanıt",
     regenerate: "Yeniden yanıtla",
+    copyCode: "Kodu kopyala",
 
     sources: "Kaynaklar",
     source: "Kaynak {number}",

@@ -71,6 +71,7 @@ export const UK: Texts = {
     good: "Хороша відповідь",
     bad: "Погана відповідь",
     regenerate: "Відповісти ще раз",
+    copyCode: "Скопіювати код",
 
     sources: "Джерела",
     source: "Джерело {number}",

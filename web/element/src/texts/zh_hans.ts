@@ -70,6 +70,7 @@ export const ZH_HANS: Texts = {
     good: "回答得好",
     bad: "回答得不好",
     regenerate: "重新回答",
+    copyCode: "复制代码",
 
     sources: "来源",
     source: "来源 {number}",

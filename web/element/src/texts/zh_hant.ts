@@ -70,6 +70,7 @@ export const ZH_HANT: Texts = {
     good: "回答得好",
     bad: "回答得不好",
     regenerate: "重新回答",
+    copyCode: "複製程式碼",
 
     sources: "來源",
     source: "來源 {number}",

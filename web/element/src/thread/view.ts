@@ -7,8 +7,15 @@ import { QuoteButton } from "./quote_button.js";
 import type { Run } from "./run.js";
 import type { ThreadState } from "./state.js";
 
-/** The view follows the newest words while it is nearer to the end than this. */
+/** Scrolling down to a place that is nearer to the end than this begins the following again. */
 const STICKY_PX = 80;
+/** What is this near to the end is at the end. */
+const END_PX = 2;
+/** After a drawing that took longer than this, the next waits so many times as long: scrolling and typing come first. */
+const LONG_MS = 5;
+const REST_TIMES = 2;
+/** The longest such wait: what comes meanwhile has to be drawn too, and would make the next drawing longer still. */
+const MAX_REST_MS = 100;
 /** The wait before drawing in a hidden tab, which gets no animation frames. */
 const HIDDEN_MS = 100;
 
@@ -64,6 +71,10 @@ export class ThreadView {
   #look = "";
   #isScheduled = false;
   #isSticky = true;
+  /** Where the view was scrolled to when it was last looked at. */
+  #top = 0;
+  /** The time before which nothing is drawn. */
+  #restsUntil = 0;
   /** Whether the next drawing scrolls to the end, also where the site has turned following off. */
   #isEndDue = true;
 
@@ -113,9 +124,15 @@ export class ThreadView {
     this.#isScheduled = true;
     const draw = () => {
       this.#isScheduled = false;
+      const beganAt = performance.now();
       this.#draw();
+      const endedAt = performance.now();
+      const took = endedAt - beganAt;
+      this.#restsUntil = took > LONG_MS ? endedAt + Math.min(MAX_REST_MS, REST_TIMES * took) : 0;
     };
+    const rest = this.#restsUntil - performance.now();
     if (document.hidden) setTimeout(draw, HIDDEN_MS);
+    else if (rest > 0) setTimeout(() => requestAnimationFrame(draw), rest);
     else requestAnimationFrame(draw);
   }
 
@@ -251,19 +268,25 @@ export class ThreadView {
     });
   }
 
-  get #isAtEnd(): boolean {
+  /** How far it is to the end. */
+  get #distance(): number {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
-    return scrollHeight - scrollTop - clientHeight < STICKY_PX;
+    return scrollHeight - scrollTop - clientHeight;
   }
 
+  /** Any scrolling up ends the following, however small; reaching the end begins it again. */
   #scrolled(): void {
-    this.#isSticky = this.#isAtEnd;
+    const { scrollTop } = this.#scroller;
+    const isUp = scrollTop < this.#top;
+    this.#top = scrollTop;
+    this.#isSticky = this.#distance < (isUp ? END_PX : STICKY_PX) || (this.#isSticky && !isUp);
     this.#latest.hidden = this.#isSticky;
   }
 
   #follow(): void {
     const isFollowed = this.#isSticky && this.host.context.options.thread?.autoScroll !== false;
     if (isFollowed || this.#isEndDue) this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    else this.#latest.hidden = this.#isAtEnd;
+    else this.#latest.hidden = this.#distance < STICKY_PX;
+    this.#top = this.#scroller.scrollTop;
   }
 }

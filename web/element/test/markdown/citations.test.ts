@@ -39,7 +39,7 @@ test("characters are counted as Python counts them, and an index behind the end 
 test("a mark stands behind the words it belongs to", () => {
   expect(shown("The blue one.", 8)).toBe("<p>The blue[1] one.</p>\n");
   expect(shown("First.\n\nSecond.", 8, 15)).toBe("<p>First.[1]</p>\n<p>Second.[2]</p>\n");
-  expect(shown("- one\n- two", 6)).toBe("<ul>\n<li>one[1]</li>\n<li>two</li>\n</ul>\n");
+  expect(shown("- one\n- two", 6)).toBe("<ul>\n<li><p>one[1]</p>\n</li>\n<li><p>two</p>\n</li>\n</ul>\n");
 });
 
 test("a mark leaves the emphasis beside it as it is", () => {
