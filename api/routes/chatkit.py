@@ -20,13 +20,14 @@ from chatkit.types import (
     NonStreamingReq,
     StreamingReq,
     ThreadsDeleteReq,
+    ThreadsListReq,
     ThreadsSyncCustomActionReq,
     is_streaming_req,
 )
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from relaykit.api.admission.parse import ParsedRequest, parse
+from relaykit.api.admission.parse import ListByUseParams, ParsedRequest, parse
 from relaykit.api.admission.submission import Submission
 from relaykit.api.auth.authenticator import locale_of
 from relaykit.api.auth.identity import Identity
@@ -38,6 +39,7 @@ from relaykit.api.openapi.chatkit import CHATKIT
 from relaykit.api.resources import Resources
 from relaykit.api.routes.request import authenticated, last_event_id, resources_of
 from relaykit.api.routes.streaming import relay
+from relaykit.api.routes.thread_list import list_by_use, lists_by_use
 from relaykit.api.site.server_code import reaches_code
 from relaykit.shared.errors import (
     AttachmentInUse,
@@ -163,6 +165,8 @@ async def _process(user: UserServer, request: NonStreamingReq, context: Any) -> 
             await _check_items(user, request.params, context)
         case AttachmentsDeleteReq():
             await _check_unsent(user, request.params.attachment_id, context)
+        case ThreadsListReq(params=ListByUseParams() as params) if lists_by_use(user):
+            return await list_by_use(user, params, context)
         case _:
             pass
     return await user.server._process_non_streaming(request, context)
