@@ -309,7 +309,7 @@ FLEX = """height => {
 }"""
 
 ROW = """node => {
-  node.style.cssText = "flex: 1";
+  node.style.cssText = "flex: 1; height: auto";
   node.parentElement.style.cssText = "display: flex; height: 450px";
 }"""
 
@@ -395,7 +395,7 @@ def test_a_text_field_grows_in_a_browser_that_cannot_size_fields(user: User) -> 
     user.context.add_init_script(NO_FIELD_SIZING)
     user.page.reload()
     user.ask("show growing")
-    field = user.page.locator("textarea[name=note]")
+    field = user.page.locator("textarea.w-grows")
     style = "node => node.style.setProperty('field-sizing', 'fixed')"
     field.evaluate(style)
     low = field.evaluate("node => node.offsetHeight")

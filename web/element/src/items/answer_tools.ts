@@ -10,7 +10,10 @@ export function answerTools(current: () => AssistantMessage, context: ViewContex
   const copied = () => textOf(current().content, "\n\n");
   const again = toolButton("reload", texts.items.regenerate, async () => {
     again.disabled = true;
-    if (!(await actions.regenerate(current()))) again.disabled = false;
+    if (await actions.regenerate(current())) return;
+    again.disabled = false;
+    // A disabled button has lost the focus, and a dialog cannot give it back.
+    again.focus();
   });
   return el(
     "div",
