@@ -70,7 +70,8 @@ export class ThreadNews implements Told {
       case "run":
         history.used(message.threadId);
         if (isOpen) void reportFailure(conversation.refresh());
-        else history.watch(message.threadId);
+        // A run without an id is one of a server that knows no runs, and cannot be asked for.
+        else if (message.runId !== null) history.watch(message.threadId);
         break;
       case "deleted":
         history.remove(message.threadId);
