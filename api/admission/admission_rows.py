@@ -29,9 +29,16 @@ MAX_SAME_BODY = 20
 """Runs among which a client that reconnects may look for its own."""
 
 ADMIT: Final = "SELECT admit_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-ADMIT_MESSAGE: Final = (
-    "SELECT admit_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+# A message is a use of its thread. A thread that is new is not seen by the UPDATE, and has its time already.
+ADMIT_MESSAGE: Final = """
+WITH admitted AS MATERIALIZED (
+    SELECT admit_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS outcome
+), used AS (
+    UPDATE threads SET updated_at = now()
+    WHERE id = $4 AND tenant = $2 AND owner = $3 AND (SELECT outcome FROM admitted) IN ('queued', 'waiting')
 )
+SELECT outcome FROM admitted
+"""
 
 BY_KEY: Final = f"SELECT {COLUMNS} FROM runs WHERE tenant = $1 AND owner = $2 AND idempotency_key = $3"  # noqa: S608
 

@@ -13,10 +13,12 @@ from chatkit.types import (
     InputTranscribeReq,
     NonStreamingReq,
     StreamingReq,
+    ThreadListParams,
     ThreadsAddClientToolOutputReq,
     ThreadsAddUserMessageReq,
     ThreadsCreateReq,
     ThreadsCustomActionReq,
+    ThreadsListReq,
     ThreadsSyncCustomActionReq,
     UserMessageInput,
     UserMessageTextContent,
@@ -51,6 +53,10 @@ MAX_IDS = 100
 """Of one request: each of them is looked up."""
 MAX_ANSWERS = 100
 """To one structured input, and values of one answer."""
+
+
+class ListByUseParams(ThreadListParams):
+    """The parameters of a list by last use; where that cannot be given, those of the SDK are read in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,12 @@ def parse(body: bytes, settings: Settings) -> ParsedRequest:
     inner = given.get("metadata") if isinstance(given, dict) else None
     if inner is not None and not isinstance(inner, dict):
         raise InvalidRequest(locations=["params.input.metadata: not an object"])
+    if (
+        isinstance(request, ThreadsListReq)
+        and params.get("order_by") == "activity"
+        and request.params.order == "desc"
+    ):
+        request.params = ListByUseParams(**request.params.model_dump())
     metadata = {**request.metadata, **(inner or {})}
     check_sizes(request, metadata, settings)
     return ParsedRequest(request, metadata, _call_id(request, params))

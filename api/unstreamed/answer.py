@@ -18,13 +18,16 @@ from chatkit.types import (
     ItemsListReq,
     NonStreamingReq,
     ThreadsDeleteReq,
+    ThreadsListReq,
     ThreadsSyncCustomActionReq,
 )
 
 from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.api.admission.admission_rows import AdmissionRuns
+from relaykit.api.admission.parse import ListByUseParams
 from relaykit.api.site.server_code import reaches_code
 from relaykit.api.thread_marks import ThreadMarks
+from relaykit.api.unstreamed.thread_list import list_by_use, lists_by_use
 from relaykit.shared.endings import Endings
 from relaykit.shared.errors import (
     AttachmentInUse,
@@ -129,6 +132,8 @@ async def _process(user: UserServer, request: NonStreamingReq, context: Any) -> 
             await _check_items(user, request.params, context)
         case AttachmentsDeleteReq():
             await _check_unsent(user, request.params.attachment_id, context)
+        case ThreadsListReq(params=ListByUseParams() as params) if lists_by_use(user):
+            return await list_by_use(user, params, context)
         case _:
             pass
     return await user.server._process_non_streaming(request, context)

@@ -258,6 +258,11 @@ def _of_the_store(size: Size) -> list[Case]:
         Case("threads.statements.THREADS_DESC", (*CALLER, *page)),
         Case("threads.statements.THREADS_ASC_AFTER", (*CALLER, *page, tenant_less)),
         Case("threads.statements.THREADS_DESC_AFTER", (*CALLER, *page, tenant_less)),
+        Case("threads.statements.THREADS_BY_USE", (*CALLER, *page)),
+        Case(
+            "threads.statements.THREADS_BY_USE_AFTER",
+            (*CALLER, *page, (datetime.now(UTC) - timedelta(days=30)).isoformat(), 10**9),
+        ),
         Case("threads.statements.LOCK_THREAD", (*of_caller, *fence)),
         Case("threads.statements.DELETE_THREAD", ("thr_10", *CALLER)),
         Case("threads.statements.WRITE_ITEM", (*in_thread, "msg_new", "{}", *fence)),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Self
 
 import asyncpg
+from chatkit.types import ThreadMetadata
 
 from relaykit.shared.threads import statements as sql
 
@@ -20,6 +23,42 @@ ITEM_PAGES: Final = {
     ("asc", True): sql.ITEMS_ASC_AFTER,
     ("desc", True): sql.ITEMS_DESC_AFTER,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class UseCursor:
+    """A place in the order of the threads' last use."""
+
+    used_at: datetime
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError."""
+        used_at, _, seq = text.partition("~")
+        parsed = cls(datetime.fromisoformat(used_at), int(seq))
+        if parsed.used_at.tzinfo is None or not 0 <= parsed.seq < 2**63:
+            raise ValueError("not a cursor")
+        return parsed
+
+    def __str__(self) -> str:
+        return f"{self.used_at.isoformat()}~{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class UsedThread:
+    """A thread, and the time of its last use."""
+
+    thread: ThreadMetadata
+    used_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UsePage:
+    """Threads by their last use, newest first; `after` is where the next page begins, None at the end."""
+
+    threads: list[UsedThread]
+    after: UseCursor | None
 
 
 def order(order: str) -> str:

@@ -84,6 +84,28 @@ THREADS_DESC: Final = prepared(_page(_THREADS, "DESC", "$3", "$4"))
 THREADS_ASC_AFTER: Final = _page(f"{_THREADS} AND seq > {_THREAD_SEQ}", "ASC", "$3", "$4")
 THREADS_DESC_AFTER: Final = _page(f"{_THREADS} AND seq < {_THREAD_SEQ}", "DESC", "$3", "$4")
 
+
+def _page_by_use(entries: str) -> str:
+    """As `_page`, by the last use; each row has also its place in this order, which the next page's cursor names."""
+    return f"""
+SELECT id, updated_at, seq, CASE WHEN place = 1 OR place <= $3 AND bytes <= $4 THEN data END AS data
+FROM (
+    SELECT id, updated_at, seq, data,
+        row_number() OVER page AS place, sum(octet_length(data::text)) OVER page AS bytes
+    FROM (
+        SELECT id, updated_at, seq, data FROM {entries} ORDER BY updated_at DESC, seq DESC LIMIT $3 + 1
+    ) AS entries
+    WINDOW page AS (ORDER BY updated_at DESC, seq DESC ROWS UNBOUNDED PRECEDING)
+) AS placed
+ORDER BY place
+"""  # noqa: S608
+
+
+THREADS_BY_USE: Final = prepared(_page_by_use(_THREADS))
+THREADS_BY_USE_AFTER: Final = _page_by_use(
+    f"{_THREADS} AND (updated_at, seq) < ($5::timestamptz, $6::bigint)"
+)
+
 LOCK_THREAD: Final = """
 WITH run AS MATERIALIZED (SELECT attempt FROM runs WHERE id = $4 FOR KEY SHARE),
 thread AS MATERIALIZED (

@@ -129,6 +129,20 @@ class PostgresStore(Store[Any]):
         threads = [read_thread(row["id"], row["data"], context) for row in pages.entries(rows)]
         return Page[ThreadMetadata](data=threads, **pages.position(rows))
 
+    async def load_threads_by_use(
+        self, limit: int, after: pages.UseCursor | None, context: Any
+    ) -> pages.UsePage:
+        """The threads by their last use, newest first: a message, a new title, or another change of the thread."""
+        statement = sql.THREADS_BY_USE if after is None else sql.THREADS_BY_USE_AFTER
+        cursor = () if after is None else (after.used_at, after.seq)
+        rows = await self._calls.rows(statement, *owner_of(context), *self._bounds(limit), *cursor)
+        found = pages.entries(rows)
+        threads = [
+            pages.UsedThread(read_thread(row["id"], row["data"], context), row["updated_at"]) for row in found
+        ]
+        last = pages.UseCursor(found[-1]["updated_at"], found[-1]["seq"]) if len(rows) > len(found) else None
+        return pages.UsePage(threads, last)
+
     async def delete_thread(self, thread_id: str, context: Any) -> None:
         """Deletes the thread, its items and attachments and its ended runs; asks its active runs to stop."""
         owner = owner_of(context)

@@ -45,6 +45,12 @@ function threadChanged({ detail: { threadId } }) {
   history[threadInAddress() === null ? "replaceState" : "pushState"](null, "", address);
 }
 
+/** Says in the page's title that an answer is being written in some conversation, or is there to be read. */
+function runsChanged({ detail: { running, finished } }) {
+  const mark = finished.length > 0 ? "● " : running.length > 0 ? "… " : "";
+  document.title = `${mark}Relaykit`;
+}
+
 function toast(content) {
   const note = Object.assign(document.createElement("div"), { className: "toast" });
   note.append(content);
@@ -93,6 +99,7 @@ function signOut() {
 byId("sign-out").addEventListener("click", signOut);
 byId("sign-in-form").addEventListener("submit", signInSubmitted);
 chat.addEventListener("chatkit.thread.change", threadChanged);
+chat.addEventListener("relaykit.runs", runsChanged);
 chat.addEventListener("chatkit.effect", ({ detail }) => toast(applyEffect(detail, chat)));
 window.addEventListener("popstate", () => session.identity && chat.setThreadId(threadInAddress()));
 

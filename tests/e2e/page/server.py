@@ -418,6 +418,10 @@ class PageServer(AssistantServer):
     async def _kinds(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.widget(KINDS)
 
+    async def _growing(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        field = {"type": "Textarea", "name": "note", "rows": 1, "autoResize": True, "maxRows": 8}
+        yield scene.widget({"type": "Card", "children": [field]})
+
     async def _link(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.say("[Open the blue room](chatkit-link://room?name=blue)")
 

@@ -39,6 +39,8 @@ export function createChatKitFetch(options: ChatKitFetchOptions): ChatKitFetch {
       (await client.runs.activity(threadId, signal)).run,
     threadActivity: (threadId: string, { signal }: { signal?: AbortSignal } = {}) =>
       client.runs.activity(threadId, signal),
+    isResponding: (threadId: string, { signal }: { signal?: AbortSignal } = {}) =>
+      client.runs.isResponding(threadId, signal),
     stopThread: (threadId: string) => client.runs.stop(threadId),
     stopRun: (runId: string) => client.runs.stopRun(runId),
     call: (path: string, options?: CallOptions) => client.runs.call(path, options),

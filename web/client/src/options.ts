@@ -84,6 +84,8 @@ export interface ChatKitFetch {
    * Like `resumeThread`, and tells the client tool call whose output the thread awaits. Raises as `resumeThread` does.
    */
   threadActivity(threadId: string, options?: { readonly signal?: AbortSignal }): Promise<ThreadActivity>;
+  /** Whether the thread has an active run, without following it. Raises as `resumeThread` does. */
+  isResponding(threadId: string, options?: { readonly signal?: AbortSignal }): Promise<boolean>;
   /**
    * Sends the user's Stop of the thread's active run, or of the client tool call that it awaits; false where the thread
    * has neither. Raises as `resumeThread` does.

@@ -120,6 +120,12 @@ export class Runs {
     return { run: this.#resumed(String(id), beganAtMs, signal), awaits: null };
   }
 
+  /** See `ChatKitFetch.isResponding`. */
+  async isResponding(threadId: string, signal?: AbortSignal): Promise<boolean> {
+    const active = await this.#active(threadId, signal);
+    return active !== null && !isRecord(active.awaits);
+  }
+
   #resumed(runId: string, beganAtMs: number, signal?: AbortSignal): ResumedRun {
     const isFollowed = [...this.#followed.values()].includes(runId);
     const following = this.context.activeRequests.open(signal);

@@ -73,6 +73,15 @@ describe("a thread that awaits the output of a client tool", () => {
     expect(backend.paths("GET")).toEqual(Array(3).fill("/threads/thread-1/run"));
   });
 
+  it("does not respond, and is asked without being followed", async () => {
+    expect(await chat(backend).fetch.isResponding("thread-1")).toBe(false);
+    backend.awaits = null;
+    expect(await chat(backend).fetch.isResponding("thread-1")).toBe(false);
+    backend.end = null;
+    expect(await chat(backend).fetch.isResponding("thread-1")).toBe(true);
+    expect(backend.paths("GET")).toEqual(Array(3).fill("/threads/thread-1/run"));
+  });
+
   it("can be stopped", async () => {
     expect(await chat(backend).fetch.stopThread("thread-1")).toBe(true);
     expect(backend.cancelled).toBe(true);

@@ -4,22 +4,25 @@ import { Composer } from "./composer/composer.js";
 import type { ComposerHost, Draft } from "./composer/host.js";
 import { composerState, stoppable } from "./composer/status.js";
 import { Conversation } from "./conversation.js";
-import { History, titleOf } from "./history/history.js";
+import { History } from "./history/history.js";
 import { apiOptions } from "./options.js";
 import { Api } from "./server/api.js";
-import type { Thread, UserContent } from "./server/protocol.js";
+import type { UserContent } from "./server/protocol.js";
 import { Header } from "./shell/header.js";
 import { Layout } from "./shell/layout.js";
 import { Navigation } from "./shell/navigation.js";
 import { pageEvents } from "./shell/page_events.js";
 import { whenReturned } from "./shell/page_return.js";
 import { StartScreen } from "./shell/start_screen.js";
-import { type TabMessage, Tabs } from "./shell/tabs.js";
+import { Tabs } from "./shell/tabs.js";
+import { ThreadNews } from "./shell/thread_news.js";
+import { threadTitle } from "./shell/thread_title.js";
 import type { Texts } from "./texts/index.js";
 import type { Locale } from "./texts/locale.js";
 import type { ConversationEvents } from "./thread/events.js";
 import { ThreadView, type ThreadViewHost } from "./thread/view.js";
 import { Announcer } from "./ui/announcer.js";
+import { Confirm } from "./ui/confirm.js";
 import { ImageViewer } from "./ui/image_viewer.js";
 import { reportFailure } from "./ui/report_failure.js";
 import { sharedContext } from "./ui/view_context.js";
@@ -35,12 +38,14 @@ export class Chat {
   readonly #commands: Commands;
   readonly #viewer: ImageViewer;
   readonly #announcer = new Announcer();
+  readonly #confirm = new Confirm();
   readonly #header: Header;
   readonly #history: History;
   readonly #view: ThreadView;
   readonly #startScreen: StartScreen;
   readonly #layout: Layout;
   readonly #tabs: Tabs;
+  readonly #news: ThreadNews;
   readonly #leaving = new AbortController();
   #options: ChatKitOptions;
   #locale: Locale;
@@ -63,7 +68,8 @@ export class Chat {
       emit,
       onLoaded: () => this.#threadChanged(),
     });
-    const shared = { api: this.api, announcer: this.#announcer, options: current, texts, failed: this.#failed };
+    const told = { announcer: this.#announcer, confirm: this.#confirm, failed: this.#failed };
+    const shared = { ...told, api: this.api, options: current, texts, signal: this.#leaving.signal };
     this.#viewer = new ImageViewer(texts);
     this.#commands = new Commands({
       ...shared,
@@ -83,8 +89,9 @@ export class Chat {
       ...shared,
       locale: tag,
       chosen: (threadId) => void this.#choose(threadId),
-      renamed: (thread) => this.#renamed(thread),
-      deleted: (threadId) => this.#deleted(threadId),
+      renamed: (thread) => this.#news.renamed(thread),
+      deleted: (threadId) => this.#news.deleted(threadId),
+      marked: (marks) => emit("relaykit.runs", marks),
     });
     this.#view = new ThreadView(this.#viewHost());
     this.composer = new Composer(this.#composerHost);
@@ -97,7 +104,16 @@ export class Chat {
       emit,
       onSkip: () => this.composer.focus(),
     });
-    this.#tabs = new Tabs(apiOptions(current).url, (message) => this.#onTabMessage(message));
+    this.#tabs = new Tabs(apiOptions(current).url, (message) => this.#news.onTabMessage(message));
+    this.#news = new ThreadNews({
+      conversation: this.conversation,
+      history: this.#history,
+      tabs: this.#tabs,
+      threadId: () => this.threadId,
+      leaveThread: () => void this.#choose(null),
+      threadChanged: () => this.#threadChanged(),
+      reportFailure: (work) => this.#reportFailure(work),
+    });
     this.node.append(this.#viewer.node);
     this.composer.takeFilesFrom(this.node);
     this.#listen(this.#leaving.signal);
@@ -109,7 +125,9 @@ export class Chat {
     this.node.addEventListener("keydown", (event) => this.#key(event));
     // A failure is not shown to the person, because the next return to the page tries again.
     whenReturned(() => this.conversation.sync().catch(this.#failed), signal);
+    document.addEventListener("visibilitychange", () => document.hidden || this.#history.seen(), { signal });
     const unsubscribe = this.api.fetch.connection.subscribe(() => this.#view.schedule());
+    for (const type of ["online", "offline"]) window.addEventListener(type, () => this.#view.schedule(), { signal });
     signal.addEventListener("abort", unsubscribe);
   }
 
@@ -119,7 +137,7 @@ export class Chat {
 
   /** Shows the first thread and the list of all. */
   start(threadId: string | null): Promise<void> {
-    if (this.#options.history?.enabled !== false) void this.#history.refresh();
+    void this.#history.refresh();
     return this.#reportFailure(this.show(threadId));
   }
 
@@ -134,8 +152,8 @@ export class Chat {
 
   setOptions(options: ChatKitOptions, locale: Locale): void {
     const hadHistory = this.#options.history?.enabled !== false;
-    if (!hadHistory && options.history?.enabled !== false) void this.#history.refresh();
     this.#options = options;
+    if (!hadHistory) void this.#history.refresh();
     this.#locale = locale;
     this.#layout.setTexts(locale);
     this.#header.setOptions();
@@ -159,7 +177,7 @@ export class Chat {
 
   /** Opens the thread that the page chose. The list is loaded again because another user may be signed in. */
   async goTo(threadId: string | null): Promise<void> {
-    if (threadId === null && this.#options.history?.enabled !== false) void this.#history.refresh();
+    if (threadId === null) void this.#history.refresh();
     await this.show(threadId);
   }
 
@@ -168,7 +186,9 @@ export class Chat {
     return this.#commands.send(draft);
   }
 
-  dispatch(action: { type: string; payload?: Record<string, unknown> }, itemId: string | null): Promise<boolean> {
+  async dispatch(action: { type: string; payload?: Record<string, unknown> }, itemId: string | null): Promise<boolean> {
+    // An action goes to the thread that is being loaded, not to none.
+    await this.conversation.threadId();
     return this.#commands.dispatch({ type: action.type, payload: action.payload ?? null }, itemId, true);
   }
 
@@ -183,18 +203,21 @@ export class Chat {
   }
 
   #events(): ConversationEvents {
+    const told = pageEvents(this.emit, this.#announcer, () => this.#texts);
     return {
-      ...pageEvents(this.emit, this.#announcer, () => this.#texts),
+      ...told,
+      responding: (isResponding) => {
+        told.responding(isResponding);
+        this.#news.mark();
+      },
       changed: () => {
         this.#view.schedule();
         this.#showComposer();
       },
       threadChanged: () => this.#threadChanged(),
-      threadsChanged: () => {
-        void this.#history.refresh();
-        this.#tabs.post({ type: "threads" });
-      },
-      runBegan: (threadId, runId) => this.#tabs.post({ type: "run", threadId, runId }),
+      threadsChanged: (thread) => this.#news.threadsChanged(thread),
+      runBegan: (threadId, runId) => this.#news.runBegan(threadId, runId),
+      leftRunning: (threadId) => this.#news.leftRunning(threadId),
       awaiting: (call) => void this.#commands.answerToolCall(call),
     };
   }
@@ -221,6 +244,7 @@ export class Chat {
         if (state === "signing_in") return "signingIn";
         return state === "reconnecting" || state === "offline" ? state : null;
       },
+      isOffline: () => !navigator.onLine,
       loadEarlier: () => this.#reportFailure(this.conversation.loadEarlier()),
       startScreen: this.#startScreen.node,
       quote: (text) => this.composer.quote(text),
@@ -252,37 +276,21 @@ export class Chat {
   }
 
   #threadChanged(): void {
-    const { id, title, createdAt, status } = this.conversation.state;
-    const name = id === null ? this.#texts.shell.newChat : titleOf(title, createdAt, this.#texts, this.#locale.tag);
-    this.#header.show(name, status);
-    this.#history.show(id, title);
+    const { state, opening } = this.conversation;
+    const nameOf = (threadId: string) => this.#history.nameOf(threadId);
+    this.#header.show(threadTitle(this.conversation, nameOf, this.#texts, this.#locale.tag), state.status);
+    this.#history.show(opening?.id ?? state.id, opening === null ? state.title : null);
+    this.#news.mark();
     this.#showComposer();
     this.#navigation.reportThread();
   }
 
-  #renamed(thread: Thread): void {
-    this.#tabs.post({ type: "threads" });
-    if (thread.id !== this.conversation.state.id) return;
-    this.conversation.state.setThread(thread);
-    this.#threadChanged();
-  }
-
-  #deleted(threadId: string): void {
-    this.#tabs.post({ type: "deleted", threadId });
-    if (threadId === this.conversation.state.id) void this.#choose(null);
-  }
-
   async #choose(threadId: string | null): Promise<void> {
     this.#layout.closeHistoryOver();
-    await this.#reportFailure(this.show(threadId));
+    const showing = this.#reportFailure(this.show(threadId));
+    // The focus does not wait for the thread, which takes messages while it is being loaded.
     this.composer.focus();
-  }
-
-  #onTabMessage(message: TabMessage): void {
-    const isOpen = "threadId" in message && message.threadId === this.conversation.state.id;
-    if (message.type !== "run") void this.#history.refresh();
-    else if (isOpen) void this.#reportFailure(this.conversation.refresh());
-    if (message.type === "deleted" && isOpen) void this.#choose(null);
+    await showing;
   }
 
   #key(event: KeyboardEvent): void {

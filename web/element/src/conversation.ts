@@ -5,13 +5,17 @@ import type { AwaitedCall } from "./thread/awaited_call.js";
 import type { ConversationEvents } from "./thread/events.js";
 import { unlessLeft } from "./thread/leaving.js";
 import { showMarks } from "./thread/marks.js";
-import { OpenThread } from "./thread/open_thread.js";
+import { type Opening, OpenThread } from "./thread/open_thread.js";
 import { ThreadQueries } from "./thread/queries.js";
 import type { Run } from "./thread/run.js";
 import { RunEvents } from "./thread/run_events.js";
 import { RunStarter, type StartOptions } from "./thread/run_starter.js";
 import type { ThreadState } from "./thread/state.js";
 import { TurnFollower } from "./thread/turn_follower.js";
+import { untilReached } from "./ui/until_reached.js";
+
+/** Of pages without an item to be seen no more are loaded at once. */
+const MAX_UNSEEN_PAGES = 20;
 
 /** The conversation in the open thread: opens it, keeps it up to date, and begins and follows its runs. */
 export class Conversation {
@@ -40,9 +44,19 @@ export class Conversation {
     return this.#thread.runs;
   }
 
+  /** Whether the turn of the open thread goes on. */
+  get isBusy(): boolean {
+    return this.#thread.isBusy;
+  }
+
   /** The client tool call that the turn waits for; null where it waits for none. */
   get awaited(): AwaitedCall | null {
     return this.#thread.awaited;
+  }
+
+  /** The thread that is being loaded; null where none is. */
+  get opening(): Opening | null {
+    return this.#thread.opening;
   }
 
   /** Aborts when the page leaves this thread. */
@@ -65,12 +79,45 @@ export class Conversation {
     this.#thread.change(alter);
   }
 
-  /** Loads a thread and follows its active run from that run's start. Throws ApiError. */
+  /**
+   * Loads a thread and follows its active run from that run's start. A server that cannot be reached is asked until it
+   * is, or until the page leaves the thread. Throws ApiError where the server refuses.
+   */
   async open(threadId: string): Promise<void> {
     this.clear();
-    const loading = this.#load(threadId, this.signal);
+    const { signal } = this;
+    const loading = this.#opened(threadId, signal);
     this.#thread.naming = loading.catch(() => {});
     await loading;
+    if (!signal.aborted && this.#thread.isStale) await this.#refreshOpened();
+  }
+
+  /** Loads what another tab has changed while the thread was being loaded here. */
+  async #refreshOpened(): Promise<void> {
+    this.#thread.isStale = false;
+    try {
+      await this.refresh();
+    } catch (error) {
+      // The thread is open. Coming back to the page asks again.
+      if (!(error instanceof ApiError)) throw error;
+    }
+  }
+
+  async #opened(threadId: string, signal: AbortSignal): Promise<void> {
+    this.#thread.setOpening({ id: threadId, isUnreached: false });
+    try {
+      const load = () => this.#load(threadId, signal);
+      await untilReached(signal, load, ({ message }) => {
+        this.#thread.setOpening({ id: threadId, isUnreached: true });
+        this.events.failed(message);
+      });
+    } catch (error) {
+      // A thread that was left is no failure of the one that is open by now.
+      if (signal.aborted) return;
+      throw error;
+    } finally {
+      if (!signal.aborted) this.#thread.setOpening(null);
+    }
   }
 
   async #load(threadId: string, signal: AbortSignal): Promise<void> {
@@ -86,11 +133,11 @@ export class Conversation {
     if (loaded === null) return;
     const { thread, activity, marks, page } = loaded;
     this.state.setThread(thread);
-    this.events.threadChanged();
-    this.change((state) => {
-      state.loadNewest(page);
-      if (marks !== null) showMarks(state, marks);
-    });
+    this.state.loadNewest(page);
+    await this.#loadUntilSeen(0);
+    if (signal.aborted) return;
+    if (marks !== null) this.change((state) => showMarks(state, marks));
+    this.#thread.setOpening(null);
     if (activity.run !== null) this.#follower.follow(activity.run);
     else this.#follower.settle("opened", activity.awaits);
   }
@@ -110,14 +157,22 @@ export class Conversation {
     return this.#queries.newestItems(threadId);
   }
 
-  /** Throws ApiError. */
+  /** Loads earlier items, until the person can see one more. Throws ApiError. */
   async loadEarlier(): Promise<void> {
-    const { state } = this;
-    const { id, earlierAfter: after } = state;
-    const page = await this.#queries.items(id, after);
-    if (this.state !== state || state.earlierAfter !== after) return;
-    state.loadEarlier(page);
+    await this.#loadUntilSeen(this.state.seenCount);
     this.events.changed();
+  }
+
+  /** Loads pages of earlier items until more items than `count` can be seen, because a server may hide whole pages. */
+  async #loadUntilSeen(count: number): Promise<void> {
+    const { state } = this;
+    for (let pages = 0; pages < MAX_UNSEEN_PAGES; pages += 1) {
+      const { id, earlierAfter: after } = state;
+      if (state.seenCount > count || !state.hasEarlier || after === null) return;
+      const page = await this.#queries.items(id, after);
+      if (this.state !== state || state.earlierAfter !== after) return;
+      state.loadEarlier(page);
+    }
   }
 
   /** Loads one item again, because a link in it may have expired. Throws ApiError. */
@@ -165,6 +220,10 @@ export class Conversation {
   /** Loads the newest items of the open thread, also during a turn. Throws ApiError. */
   async refresh(): Promise<void> {
     const { signal } = this;
+    if (this.opening !== null) {
+      this.#thread.isStale = true;
+      return;
+    }
     const { id } = this.state;
     if (id === null) return;
     if (!this.#thread.isBusy) {

@@ -1,3 +1,4 @@
+import { randomKey } from "@relaykit/client";
 import type { Draft } from "../composer/host.js";
 import { ApiError } from "../server/api.js";
 import { isFields } from "../server/fields.js";
@@ -10,8 +11,9 @@ import type {
   WidgetAction,
   WidgetItem,
 } from "../server/protocol.js";
-import type { Texts } from "../texts/index.js";
+import { fill, type Texts } from "../texts/index.js";
 import type { AwaitedCall } from "../thread/awaited_call.js";
+import type { Confirm } from "../ui/confirm.js";
 import { ownOrigin } from "../ui/dom.js";
 import { type ImageViewer, save } from "../ui/image_viewer.js";
 import { FAILED, reportFailure } from "../ui/report_failure.js";
@@ -30,6 +32,7 @@ export interface CommandsHost extends ToolCallsHost {
   readonly focusComposer: () => void;
   /** The person has changed the thread otherwise than by a run. */
   readonly changedThread: (threadId: string, runId: string) => void;
+  readonly confirm: Confirm;
 }
 
 /** The actions of the person, and of widgets, on the open thread. Each is a ChatKit request. */
@@ -51,16 +54,34 @@ export class Commands implements ItemActions {
   /** Sends a message. Returns whether the server accepted it. */
   async send(draft: Draft): Promise<boolean> {
     const { signal } = this.host.conversation;
+    const early = this.#showEarly(draft);
     // Messages begin one after the other, because the second needs the thread that the first creates.
-    const beginning = this.#beginning.then(() => this.#begin(draft, signal));
+    const beginning = this.#beginning.then(() => this.#begin(draft, early, signal));
     this.#beginning = beginning.catch(() => {});
     return (await beginning).accepted;
   }
 
-  async #begin(draft: Draft, signal: AbortSignal): Promise<{ readonly accepted: Promise<boolean> | boolean }> {
+  /** Shows a message to a thread that is still being loaded. Returns its id in the view; null where none is loaded. */
+  #showEarly({ content, attachments, quotedText }: Draft): string | null {
+    const { conversation } = this.host;
+    if (conversation.opening === null) return null;
+    const id = `pending:${randomKey()}`;
+    const shown = { id, type: "user_message", content, attachments, quoted_text: quotedText, pending: true } as const;
+    conversation.change((state) => state.put(shown));
+    return id;
+  }
+
+  async #begin(
+    draft: Draft,
+    early: string | null,
+    signal: AbortSignal,
+  ): Promise<{ readonly accepted: Promise<boolean> | boolean }> {
     const { conversation } = this.host;
     const threadId = signal.aborted ? null : await conversation.threadId();
     if (signal.aborted) return { accepted: false };
+    if (early !== null) conversation.change((state) => state.remove(early));
+    // A message to a thread that could not be loaded does not begin another one.
+    if (early !== null && threadId === null) return { accepted: false };
     const { content, attachments, quotedText } = draft;
     const input = {
       content,
@@ -132,8 +153,23 @@ export class Commands implements ItemActions {
   }
 
   async regenerate(item: AssistantMessage): Promise<boolean> {
-    const message = this.host.conversation.state.messageBefore(item.id);
-    return message === undefined ? false : await this.#answerAnew(message.id);
+    const { conversation } = this.host;
+    const { signal } = conversation;
+    const message = conversation.state.messageBefore(item.id);
+    if (message === undefined || !(await this.#mayDrop(conversation.state.laterThan(message.id)))) return false;
+    return signal.aborted ? false : await this.#answerAnew(message.id);
+  }
+
+  /** Asks the person before the messages behind an answer are deleted with it. */
+  async #mayDrop(count: number): Promise<boolean> {
+    if (count === 0) return true;
+    const { shell, items } = this.host.texts();
+    return await this.host.confirm.ask({
+      title: shell.againTitle,
+      text: fill(shell.againText, { count }),
+      confirm: items.regenerate,
+      cancel: shell.cancel,
+    });
   }
 
   async #answerAnew(messageId: string): Promise<boolean> {

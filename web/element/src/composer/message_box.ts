@@ -1,6 +1,7 @@
 import type { TagPart, UserContent } from "../server/protocol.js";
 import { fill, type Texts } from "../texts/index.js";
 import { el, freshId } from "../ui/dom.js";
+import { fitToText } from "../ui/grow.js";
 import { icon } from "../ui/icons.js";
 import { contentOf, type Mention, mentionOf, mentionsIn, withoutMention, written } from "./draft.js";
 import { type Edit, type Span, withMark, withWords } from "./typing.js";
@@ -21,11 +22,13 @@ export class MessageBox {
     this.setTexts(texts);
     this.node.addEventListener("input", () => this.#changed());
     let widthPx = 0;
-    new ResizeObserver(() => {
+    // The height is changed in the next frame: in this one the browser would report a loop to the page's window.
+    const resized = () => {
       const isOther = this.node.clientWidth !== widthPx;
       widthPx = this.node.clientWidth;
       if (isOther) this.#grow();
-    }).observe(this.node);
+    };
+    new ResizeObserver(() => requestAnimationFrame(resized)).observe(this.node);
   }
 
   setTexts(texts: Texts): void {
@@ -96,12 +99,8 @@ export class MessageBox {
     this.onChange();
   }
 
-  /** Makes the box as high as its text. A hidden box has no height to measure. */
   #grow(): void {
-    const { style } = this.node;
-    style.setProperty("height", "auto");
-    const heightPx = this.node.scrollHeight;
-    if (heightPx > 0) style.setProperty("height", `${heightPx}px`);
+    fitToText(this.node);
   }
 
   #drawTags(): void {

@@ -1,17 +1,24 @@
 import type { ChatKitOptions } from "@openai/chatkit";
 import type { Api } from "../server/api.js";
-import type { Page, Thread } from "../server/protocol.js";
+import type { Thread } from "../server/protocol.js";
 import { fill, type Texts } from "../texts/index.js";
 import type { Announcer } from "../ui/announcer.js";
+import type { Confirm } from "../ui/confirm.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import { FAILED, reportFailure } from "../ui/report_failure.js";
-
-const PAGE_THREADS = 30;
+import { dateGroups } from "./date_groups.js";
+import { PAGE_THREADS, ThreadLoader } from "./loader.js";
+import { RunMarks } from "./run_marks.js";
+import { RunWatch } from "./run_watch.js";
+import { Search } from "./search.js";
+import { renameForm, threadLine } from "./thread_line.js";
+import { matches, titleOf } from "./titles.js";
 
 /** The current options and texts of the element, and the listeners of the list. */
 export interface HistoryHost {
   readonly api: Api;
+  readonly confirm: Confirm;
   readonly announcer: Announcer;
   readonly options: () => ChatKitOptions;
   readonly texts: () => Texts;
@@ -20,39 +27,44 @@ export interface HistoryHost {
   readonly chosen: (threadId: string | null) => void;
   readonly renamed: (thread: Thread) => void;
   readonly deleted: (threadId: string) => void;
+  /** Another thread is running, or finished unseen, than before. */
+  readonly marked: (marks: { readonly running: readonly string[]; readonly finished: readonly string[] }) => void;
   readonly failed: (error: unknown) => void;
+  /** Aborts when the chat ends. */
+  readonly signal: AbortSignal;
 }
 
-/** The list of threads, in which the person opens, renames and deletes them. */
+/** The list of threads, in which the person finds, opens, renames and deletes them. */
 export class History {
   readonly #new = el("button", { id: "new-thread", class: "button secondary block", type: "button" });
-  readonly #list = el("ul", { id: "threads", class: "threads" });
-  readonly #none = el("p", { id: "no-threads", class: "quiet-note", hidden: true });
+  readonly #search: Search;
+  readonly #groups = el("div", { class: "thread-groups" });
+  readonly #note = el("p", { id: "no-threads", class: "quiet-note", role: "status", hidden: true });
   readonly #more = el("button", { id: "more-threads", class: "button quiet block", type: "button", hidden: true });
-  readonly #confirm = el("dialog", { class: "panel dialog", "aria-labelledby": "confirm-title" });
+  readonly #list = el("div", { id: "threads", class: "threads" }, this.#groups, this.#note, this.#more);
   readonly #slot = el("slot", { name: "history-footer" });
   readonly #foot = el("div", { class: "sidebar-foot", hidden: true }, this.#slot);
-  readonly node = el(
-    "nav",
-    { id: "sidebar", class: "sidebar" },
-    el("div", { class: "sidebar-head" }, this.#new),
-    this.#list,
-    this.#none,
-    this.#more,
-    this.#foot,
-    this.#confirm,
-  );
-  readonly #threads = new Map<string, Thread>();
-  #after: string | null = null;
+  readonly node: HTMLElement;
+  readonly #marks = new RunMarks();
+  readonly #watch: RunWatch;
+  readonly #loader: ThreadLoader;
+  /** The number of threads that are drawn at most. */
+  #limit = PAGE_THREADS;
   #current: string | null = null;
-  #renaming: HTMLElement | null = null;
+  #currentTitle: string | null = null;
+  #renaming: HTMLFormElement | null = null;
 
   constructor(private readonly host: HistoryHost) {
+    this.#loader = new ThreadLoader({ ...host, changed: () => this.draw() });
+    this.#watch = new RunWatch(host.api, (threadId) => this.#ended(threadId), host.signal);
+    this.#search = new Search(host.texts, () => this.#searched());
+    const head = el("div", { class: "sidebar-head" }, this.#new, this.#search.node);
+    this.node = el("nav", { id: "sidebar", class: "sidebar" }, head, this.#list, this.#foot);
     this.#slot.addEventListener("slotchange", () => {
       this.#foot.hidden = this.#slot.assignedNodes().length === 0;
     });
     this.#new.addEventListener("click", () => host.chosen(null));
-    this.#more.addEventListener("click", () => void reportFailure(this.#load(this.#after), this.host));
+    this.#more.addEventListener("click", () => void this.#showOlder());
     this.setTexts();
   }
 
@@ -60,57 +72,164 @@ export class History {
     const { shell } = this.host.texts();
     this.node.setAttribute("aria-label", shell.history);
     this.#new.replaceChildren(icon("plus"), shell.newChat);
-    this.#none.textContent = shell.historyEmpty;
     this.#more.textContent = shell.historyMore;
-    this.#draw();
+    this.#search.setTexts();
+    this.draw();
   }
 
   focus(): void {
     this.#new.focus();
   }
 
-  /** Loads the newest threads again. */
-  async refresh(): Promise<void> {
-    await reportFailure(this.#load(null), this.host);
-  }
-
-  async #load(after: string | null): Promise<void> {
-    const params = { limit: PAGE_THREADS, order: "desc", after };
-    const page = await this.host.api.call<Page<Thread>>("threads.list", params);
-    if (after === null) this.#threads.clear();
-    for (const thread of page.data) {
-      if (typeof thread?.id !== "string") continue;
-      const title = typeof thread.title === "string" ? thread.title : null;
-      this.#threads.set(thread.id, { ...thread, title });
-    }
-    this.#after = page.has_more === true ? (page.after ?? null) : null;
-    this.#draw();
-  }
-
-  /** Shows which thread is open, with its newest title. */
+  /** Shows which thread is open or being loaded, with its newest title. */
   show(id: string | null, title: string | null): void {
+    const known = id === null ? undefined : this.#loader.list.find(id);
+    const isNews = id !== this.#current || title !== this.#currentTitle;
+    if (isNews && known !== undefined && title !== null && title !== known.title) this.put({ ...known, title });
     this.#current = id;
-    const known = id === null ? undefined : this.#threads.get(id);
-    if (known !== undefined) this.#threads.set(known.id, { ...known, title });
-    this.#draw();
+    this.#currentTitle = title;
+    if (id !== null && this.#marks.seen(id)) this.#reportMarks();
+    this.draw();
   }
 
-  #draw(): void {
+  /** Marks the open thread: its turn goes on, or the person sees that it is over. */
+  mark(threadId: string, isResponding: boolean): void {
+    this.#watch.delete(threadId);
+    const isNews = isResponding
+      ? this.#marks.began(threadId)
+      : this.#marks.ended(threadId, document.visibilityState === "visible");
+    if (isNews) this.#reportMarks();
+  }
+
+  /** Marks a thread that is not open, and in which a run goes on, until that has ended. */
+  watch(threadId: string): void {
+    this.#watch.add(threadId);
+    if (this.#marks.began(threadId)) this.#reportMarks();
+  }
+
+  #ended(threadId: string): void {
+    if (this.#marks.ended(threadId, false)) this.#reportMarks();
+  }
+
+  /** The person has come back to the page, and sees the open thread. */
+  seen(): void {
+    if (this.#current !== null && this.#marks.seen(this.#current)) this.#reportMarks();
+  }
+
+  #reportMarks(): void {
+    this.host.marked({ running: this.#marks.all("running"), finished: this.#marks.all("finished") });
+    this.draw();
+  }
+
+  /** The name of a known thread; null for one that the list has not loaded. */
+  nameOf(id: string): string | null {
+    const thread = this.#loader.list.find(id);
+    return thread === undefined ? null : this.#titleOf(thread);
+  }
+
+  /** Loads the newest threads again, where the list is shown at all. */
+  async refresh(): Promise<void> {
+    if (this.host.options().history?.enabled !== false) await this.#loader.refresh();
+  }
+
+  /** Takes a thread that this page has created or changed. */
+  put(thread: Thread): void {
+    this.#loader.put(thread);
+  }
+
+  /** A message was sent to the thread. */
+  used(threadId: string): void {
+    this.#loader.used(threadId);
+  }
+
+  /** Forgets a thread that was deleted elsewhere. */
+  remove(threadId: string): void {
+    this.#watch.delete(threadId);
+    if (this.#marks.forget(threadId)) this.#reportMarks();
+    this.#loader.remove(threadId);
+  }
+
+  async #showOlder(): Promise<void> {
+    const loader = this.#loader;
+    this.#limit += PAGE_THREADS;
+    if (this.#found.length < this.#limit && loader.list.after !== null) {
+      await (this.#search.query === "" ? loader.loadOlder() : this.#searched());
+    }
+    this.draw();
+  }
+
+  /** Loads older threads until enough of them have the words, or the list is at its end. */
+  async #searched(): Promise<void> {
+    const loader = this.#loader;
+    const { query } = this.#search;
+    const isWanted = () => query === this.#search.query && query !== "" && loader.list.after !== null;
+    this.#limit = query === "" ? PAGE_THREADS : this.#limit;
+    this.draw();
+    while (isWanted() && this.#found.length < this.#limit) {
+      if (!(await loader.loadOlder(true))) break;
+    }
+    this.draw();
+  }
+
+  /** The threads that have the words of the search; all without a search. */
+  get #found(): readonly Thread[] {
+    const { query } = this.#search;
+    const { threads } = this.#loader.list;
+    return query === "" ? threads : threads.filter((thread) => matches(this.#titleOf(thread), query));
+  }
+
+  draw(): void {
     if (this.#renaming !== null) return;
+    const { list } = this.#loader;
     const focused = this.#focusedKey;
-    this.#list.replaceChildren(...[...this.#threads.values()].map((thread) => this.#line(thread)));
+    const found = this.#found;
+    const shown = found.slice(0, this.#limit);
+    const groups = dateGroups(shown, new Date(), this.host.texts(), this.host.locale());
+    this.#groups.replaceChildren(
+      ...groups.map(({ name, threads }, at) => {
+        const heading = name === null ? null : el("p", { id: `threads-${at}`, class: "threads-date" }, name);
+        const label = heading === null ? null : heading.id;
+        const lines = threads.map((thread) => this.#line(thread));
+        return el("div", {}, heading, el("ul", { "aria-labelledby": label }, lines));
+      }),
+    );
     if (focused !== null) this.#focusKey(focused);
-    this.#more.hidden = this.#after === null;
-    this.#none.hidden = this.#threads.size > 0;
+    this.#more.hidden = list.after === null && found.length <= shown.length;
+    this.#search.node.hidden = !this.#isSearchable;
+    this.#drawNote(shown.length);
+  }
+
+  /** A few threads are found by looking at them. */
+  get #isSearchable(): boolean {
+    const { list } = this.#loader;
+    return this.#search.query !== "" || list.after !== null || list.threads.length > FEW_THREADS;
+  }
+
+  #drawNote(count: number): void {
+    const { shell } = this.host.texts();
+    const { list, isUnreached, isLoadingOlder } = this.#loader;
+    this.#list.setAttribute("aria-busy", String(!list.isLoaded));
+    const isSearching = this.#search.query !== "";
+    const words = !list.isLoaded
+      ? isUnreached
+        ? shell.loadingUnreached
+        : shell.loading
+      : !isSearching
+        ? shell.historyEmpty
+        : isLoadingOlder
+          ? shell.searching
+          : shell.notFound;
+    this.#note.hidden = count > 0;
+    if (this.#note.textContent !== words) this.#note.textContent = words;
   }
 
   get #focusedKey(): string | null {
-    const focused = this.#list.querySelector(":focus");
+    const focused = this.#groups.querySelector(":focus");
     return focused instanceof HTMLElement ? (focused.dataset.key ?? null) : null;
   }
 
   #focusKey(key: string): void {
-    this.#list.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`)?.focus();
+    this.#groups.querySelector<HTMLElement>(`[data-key="${CSS.escape(key)}"]`)?.focus();
   }
 
   #titleOf(thread: Thread): string {
@@ -118,125 +237,60 @@ export class History {
   }
 
   #line(thread: Thread): HTMLElement {
-    const { id } = thread;
-    const { shell } = this.host.texts();
     const { showRename = true, showDelete = true } = this.host.options().history ?? {};
-    const title = this.#titleOf(thread);
-    const isCurrent = id === this.#current;
-    const open = el(
-      "button",
-      {
-        type: "button",
-        class: "thread-open",
-        "data-key": `open:${id}`,
-        "aria-current": isCurrent ? "page" : null,
-        on: { click: () => this.host.chosen(id) },
-      },
-      title,
-    );
-    const line = el("li", { class: `thread${isCurrent ? " current" : ""}` }, open);
-    const tool = (name: string, label: string, act: () => void) =>
-      el(
-        "button",
-        {
-          type: "button",
-          class: "icon-button small",
-          "data-key": `${name}:${id}`,
-          "aria-label": fill(label, { title }),
-          on: { click: act },
-        },
-        icon(name),
-      );
-    const tools = el("span", { class: "thread-tools" });
-    if (showRename) tools.append(tool("write", shell.rename, () => this.#rename(thread, line)));
-    if (showDelete) tools.append(tool("trash", shell.delete, () => void this.#delete(thread)));
-    line.append(tools);
-    return line;
+    const shown = {
+      thread,
+      title: this.#titleOf(thread),
+      isCurrent: thread.id === this.#current,
+      mark: this.#marks.of(thread.id),
+      open: () => this.host.chosen(thread.id),
+      rename: showRename ? (line: HTMLElement) => this.#rename(thread, line) : null,
+      remove: showDelete ? () => void this.#delete(thread) : null,
+    };
+    return threadLine(shown, this.host.texts());
   }
 
   #rename(thread: Thread, line: HTMLElement): void {
-    const { shell } = this.host.texts();
-    const value = thread.title ?? "";
-    const field = el("input", { class: "field", "aria-label": shell.renameField, value, maxlength: "200" });
-    const finish = async (isKept: boolean, by: "key" | "blur") => {
-      if (this.#renaming !== form) return;
+    const form = renameForm(thread.title, this.host.texts(), async (title, byKey) => {
       this.#renaming = null;
-      const title = field.value.trim();
-      if (isKept && title !== "" && title !== thread.title)
-        await reportFailure(this.#retitle(thread.id, title), this.host);
-      this.#draw();
-      if (by === "key") this.#focusKey(`write:${thread.id}`);
-    };
-    const submit = (event: Event) => {
-      event.preventDefault();
-      void finish(true, "key");
-    };
-    const key = (event: KeyboardEvent) => {
-      if (event.key !== "Escape") return;
-      event.stopPropagation();
-      void finish(false, "key");
-    };
-    const form = el("form", { class: "rename", on: { submit, keydown: key } }, field);
-    field.addEventListener("blur", () => void finish(true, "blur"));
+      if (title !== null) {
+        const renamed = await reportFailure(this.#loader.rename(thread.id, title), this.host);
+        if (renamed !== FAILED) this.host.renamed(renamed);
+      }
+      this.draw();
+      if (byKey) this.#focusKey(`write:${thread.id}`);
+    });
     this.#renaming = form;
     line.replaceChildren(form);
-    field.select();
-  }
-
-  async #retitle(id: string, title: string): Promise<void> {
-    const thread = await this.host.api.call<Thread>("threads.update", { thread_id: id, title });
-    this.#threads.set(id, thread);
-    this.host.renamed(thread);
+    form.querySelector("input")?.select();
   }
 
   async #delete(thread: Thread): Promise<void> {
-    if (!(await this.#isConfirmed(thread))) return;
-    const { api, announcer, texts, deleted } = this.host;
-    const deleting = api.call("threads.delete", { thread_id: thread.id });
-    if ((await reportFailure(deleting, this.host)) === FAILED) return;
-    const ids = [...this.#threads.keys()];
-    const at = ids.indexOf(thread.id);
-    this.#threads.delete(thread.id);
-    this.#draw();
-    // The button that had the focus is gone: the next thread gets it, or the one before where there is none.
-    const next = ids[at + 1] ?? ids[at - 1];
-    if (next === undefined) this.focus();
-    else this.#focusKey(`open:${next}`);
-    announcer.say(texts().shell.deleted);
-    deleted(thread.id);
+    const { announcer, confirm, texts } = this.host;
+    const loader = this.#loader;
+    const { shell } = texts();
+    const isConfirmed = await confirm.ask({
+      title: shell.deleteTitle,
+      text: fill(shell.deleteText, { title: this.#titleOf(thread) }),
+      confirm: shell.deleteConfirm,
+      cancel: shell.cancel,
+    });
+    if (!isConfirmed) return;
+    const next = this.#neighbourOf(thread);
+    if ((await reportFailure(loader.delete(thread.id), this.host)) === FAILED) return;
+    this.remove(thread.id);
+    if (next === null) this.focus();
+    else this.#focusKey(`open:${next.id}`);
+    announcer.say(shell.deleted);
+    this.host.deleted(thread.id);
   }
 
-  async #isConfirmed(thread: Thread): Promise<boolean> {
-    const { shell } = this.host.texts();
-    const button = (look: string, value: string, label: string) =>
-      el("button", { class: `button ${look}`, value }, label);
-    const cancel = button("secondary", "cancel", shell.cancel);
-    this.#confirm.replaceChildren(
-      el(
-        "form",
-        { method: "dialog" },
-        el("h2", { id: "confirm-title" }, shell.deleteTitle),
-        el("p", {}, fill(shell.deleteText, { title: this.#titleOf(thread) })),
-        el("div", { class: "dialog-buttons" }, cancel, button("danger", "delete", shell.deleteConfirm)),
-      ),
-    );
-    this.#confirm.returnValue = "cancel";
-    this.#confirm.showModal();
-    cancel.focus();
-    await new Promise((resolve) => this.#confirm.addEventListener("close", resolve, { once: true }));
-    return this.#confirm.returnValue === "delete";
+  /** The thread that the focus moves to where this one goes. */
+  #neighbourOf({ id }: Thread): Thread | null {
+    const found = this.#found.slice(0, this.#limit);
+    const at = found.findIndex((thread) => thread.id === id);
+    return found[at + 1] ?? found[at - 1] ?? null;
   }
 }
 
-/** The name of a thread: its title, or else the time at which it began. */
-export function titleOf(
-  title: string | null | undefined,
-  createdAt: string | null | undefined,
-  { shell }: Texts,
-  locale: string,
-): string {
-  if (title) return title;
-  const at = createdAt ? new Date(createdAt) : null;
-  if (at === null || Number.isNaN(at.getTime())) return shell.newChat;
-  return fill(shell.untitled, { when: at.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" }) });
-}
+const FEW_THREADS = 7;

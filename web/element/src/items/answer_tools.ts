@@ -46,7 +46,10 @@ export class AnswerTools {
 
   async #regenerate(): Promise<void> {
     this.#again.disabled = true;
-    if (!(await this.context.actions.regenerate(this.current()))) this.#again.disabled = false;
+    if (await this.context.actions.regenerate(this.current())) return;
+    this.#again.disabled = false;
+    // A disabled button has lost the focus, and a dialog cannot give it back.
+    this.#again.focus();
   }
 }
 

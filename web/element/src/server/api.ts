@@ -24,6 +24,11 @@ export class ApiError extends Error {
     super(message);
   }
 
+  /** Whether no server has answered, or only one that could not. */
+  get isUnreached(): boolean {
+    return this.code === "network";
+  }
+
   /** Whether the server would refuse the same request again. */
   get isFinal(): boolean {
     return !TRANSIENT_CODES.has(this.code);
@@ -122,6 +127,17 @@ export class Api {
         this.#hasMarks = false;
         return null;
       }
+      throw signal.aborted ? error : this.#asApiError(error);
+    }
+  }
+
+  /** Whether the thread has an active run, as far as the site's fetch can tell. Throws ApiError. */
+  async isResponding(threadId: string, signal: AbortSignal): Promise<boolean> {
+    // The site's fetch may be of an older client, which has no isResponding.
+    if (!this.hasRuns || this.fetch.isResponding === undefined) return false;
+    try {
+      return await this.fetch.isResponding(threadId, { signal });
+    } catch (error) {
       throw signal.aborted ? error : this.#asApiError(error);
     }
   }

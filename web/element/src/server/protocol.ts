@@ -12,6 +12,8 @@ export interface Thread {
   readonly id: string;
   readonly title?: string | null;
   readonly created_at?: string;
+  /** The time of its last message; only where the server tells it. */
+  readonly active_at?: string | null;
   readonly status?: ThreadStatus;
   readonly allowed_image_domains?: readonly string[] | null;
 }

@@ -48,14 +48,13 @@ export class Header {
   }
 
   setOptions(): void {
-    const { header, history } = this.host.options();
+    const { header } = this.host.options();
     const { shell } = this.host.texts();
     this.node.hidden = header?.enabled === false;
     this.#title.hidden = header?.title?.enabled === false;
     this.#menu.setAttribute("aria-label", shell.history);
     this.#compose.setAttribute("aria-label", shell.newChat);
-    // A list of threads has its own button for a new thread.
-    this.#compose.hidden = history?.enabled !== false;
+    this.#compose.title = shell.newChat;
     this.#left.replaceChildren(...action(header?.leftAction));
     this.#right.replaceChildren(...action(header?.rightAction));
   }
@@ -70,6 +69,8 @@ export class Header {
   showHistory(isThere: boolean, isOpen: boolean): void {
     this.#menu.hidden = !isThere;
     this.#menu.setAttribute("aria-expanded", String(isOpen));
+    // An open list of threads has its own button for a new thread.
+    this.#compose.hidden = isThere && isOpen;
   }
 
   focusMenu(): void {

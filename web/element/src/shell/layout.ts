@@ -2,6 +2,7 @@ import type { ChatKitOptions } from "@openai/chatkit";
 import type { History } from "../history/history.js";
 import type { Locale } from "../texts/locale.js";
 import type { Announcer } from "../ui/announcer.js";
+import type { Confirm } from "../ui/confirm.js";
 import { el } from "../ui/dom.js";
 import type { Header } from "./header.js";
 
@@ -11,6 +12,7 @@ const NARROW_PX = 800;
 /** The parts that the layout arranges, and the element's current options. */
 export interface LayoutHost {
   readonly announcer: Announcer;
+  readonly confirm: Confirm;
   readonly header: Header;
   readonly history: History;
   /** The thread's view. */
@@ -41,7 +43,7 @@ export class Layout {
     this.#backdrop = el("div", { class: "backdrop", hidden: true, on: { click: () => this.toggleHistory(false) } });
     this.#skip = el("button", { class: "skip", type: "button", on: { click: onSkip } });
     const outer = [this.#skip, announcer.live, announcer.toasts, this.#backdrop, history.node];
-    this.node = el("div", { class: "chat" }, ...outer, this.#stage);
+    this.node = el("div", { class: "chat" }, ...outer, this.#stage, host.confirm.node);
     this.#resizing = new ResizeObserver(([entry]) => this.#resized(entry?.contentRect.width ?? 0));
     this.#resizing.observe(this.node);
     this.update();

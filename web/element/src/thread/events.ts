@@ -1,5 +1,5 @@
 import type { ApiError } from "../server/api.js";
-import type { AssistantMessage } from "../server/protocol.js";
+import type { AssistantMessage, Thread } from "../server/protocol.js";
 import type { AwaitedCall } from "./awaited_call.js";
 
 /** The notices of the conversation to the rest of the element. */
@@ -8,10 +8,12 @@ export interface ConversationEvents {
   changed(): void;
   /** Another thread is open, or the thread's title or status has changed. */
   threadChanged(): void;
-  /** A run that began on this page has created or renamed the thread. */
-  threadsChanged(): void;
+  /** A run that began on this page has created or changed the thread; null where the page did not see how. */
+  threadsChanged(thread: Thread | null): void;
   /** A run of the open thread began on this page. */
   runBegan(threadId: string, runId: string | null): void;
+  /** The page has left the thread, whose runs go on. */
+  leftRunning(threadId: string): void;
   /** The server refused a request. */
   refused(error: ApiError): void;
   /** A run sent a `client_effect`. */

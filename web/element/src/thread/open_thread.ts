@@ -4,6 +4,13 @@ import { aborted } from "./leaving.js";
 import type { Run } from "./run.js";
 import { ThreadState } from "./state.js";
 
+/** A thread that is being loaded. */
+export interface Opening {
+  readonly id: string;
+  /** Whether the server could not be reached so far. The page goes on trying. */
+  readonly isUnreached: boolean;
+}
+
 /**
  * The thread that the page shows: its state, the runs that the page follows, and the client tool call that it awaits.
  */
@@ -13,7 +20,9 @@ export class OpenThread {
   runs = new Set<Run>();
   /** The client tool call that the turn has come to; null where it has come to none. */
   awaited: AwaitedCall | null = null;
-  /** Whether another tab has changed the thread during a turn here, and the page has not loaded it since. */
+  /** The thread that is being loaded; null where none is. */
+  opening: Opening | null = null;
+  /** Whether another tab has changed the thread during a turn or a load here, and the page has not loaded it since. */
   isStale = false;
   /** Settles when the thread has its id, or will get none. */
   naming: Promise<unknown> | null = null;
@@ -42,6 +51,7 @@ export class OpenThread {
 
   /** Leaves the thread and shows an empty one. The runs of the thread go on. */
   leave(): void {
+    const leftId = [...this.runs].some(({ id }) => id !== null) ? this.state.id : null;
     this.#scope.abort(new DOMException("The thread was left.", "AbortError"));
     this.#scope = new AbortController();
     this.runs = new Set();
@@ -50,7 +60,15 @@ export class OpenThread {
     this.isStale = false;
     this.#reportResponding();
     this.naming = null;
+    this.opening = null;
     this.state = new ThreadState();
+    if (leftId !== null) this.events.leftRunning(leftId);
+    this.events.threadChanged();
+    this.events.changed();
+  }
+
+  setOpening(opening: Opening | null): void {
+    this.opening = opening;
     this.events.threadChanged();
     this.events.changed();
   }

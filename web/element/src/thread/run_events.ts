@@ -69,7 +69,7 @@ export class RunEvents {
     const thread = event.thread as Thread;
     this.thread.state.setThread(thread);
     this.events.threadChanged();
-    this.events.threadsChanged();
+    this.events.threadsChanged(thread);
     if (event.type === "thread.created") this.events.runBegan(thread.id, run.id);
   }
 

@@ -55,8 +55,8 @@ export class RunStarter {
         leave();
         await stream.return(null);
         this.#forget(run);
-        this.events.threadsChanged();
-        if (signal.aborted) await this.#followIfOpen(params);
+        this.events.threadsChanged(null);
+        if (signal.aborted) await this.#followIfOpen(params, run);
         return true;
       }
       signal.addEventListener("abort", leave);
@@ -101,8 +101,12 @@ export class RunStarter {
   }
 
   /** Follows the run where the user left the thread and opened it again while the request was on its way. */
-  async #followIfOpen(params: object): Promise<void> {
-    if (!("thread_id" in params) || params.thread_id !== this.thread.state.id) return;
+  async #followIfOpen(params: object, run: Run): Promise<void> {
+    if (!("thread_id" in params)) return;
+    if (params.thread_id !== this.thread.state.id) {
+      if (run.id !== null) this.events.leftRunning(String(params.thread_id));
+      return;
+    }
     try {
       await this.follower.resume();
     } catch (error) {

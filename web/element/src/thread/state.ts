@@ -13,6 +13,10 @@ import type {
 import { updateItem } from "./item_updates.js";
 
 const LOCAL_TYPES = new Set(["error", "notice", "stopped", "unanswered"]);
+/** The items that a person takes for a message. */
+const MESSAGE_TYPES = new Set(["user_message", "assistant_message", "widget", "generated_image", "structured_input"]);
+/** The other items of a server that are shown. */
+const OTHER_SHOWN_TYPES = new Set(["client_tool_call", "workflow", "task"]);
 const ACTIVE: ThreadStatus = { type: "active" };
 
 /**
@@ -66,7 +70,9 @@ export class ThreadState {
     const isNewer = (id: string) => (this.#changedAt.get(id) ?? 0) > mark;
     const isKept = (item: Shown) => isUnstored(item) || this.open.has(item.id) || isNewer(item.id);
     const oldest = page.data.at(-1)?.id;
-    const from = page.has_more === true ? known.findIndex(({ id }) => id === oldest) : -1;
+    // A page without an item, because the server hides all of its items, says nothing of the known ones.
+    const overlap = () => (oldest === undefined ? known.length : known.findIndex(({ id }) => id === oldest));
+    const from = page.has_more === true ? overlap() : -1;
     const shown: Shown[] = from > 0 ? known.slice(0, from) : [];
     const newest = [...page.data].reverse();
     shown.push(...newest.flatMap((item) => (isNewer(item.id) ? (this.items.get(item.id) ?? []) : item)));
@@ -232,6 +238,11 @@ export class ThreadState {
     return [...this.items.values()].findLast((item) => !(item.type === "user_message" && isBehind(item)));
   }
 
+  /** The number of the items that the person can see. */
+  get seenCount(): number {
+    return [...this.items.values()].filter(({ type }) => MESSAGE_TYPES.has(type) || OTHER_SHOWN_TYPES.has(type)).length;
+  }
+
   get lastUserMessage(): UserMessage | undefined {
     return this.#newest((item) => item.type === "user_message") as UserMessage | undefined;
   }
@@ -244,6 +255,14 @@ export class ThreadState {
       if (item.type === "user_message" && !item.pending) message = item;
     }
     return undefined;
+  }
+
+  /** The number of messages, own ones and answers, behind a user's message and its answer. */
+  laterThan(messageId: string): number {
+    const known = [...this.items.values()];
+    const at = known.findIndex(({ id }) => id === messageId);
+    const next = known.findIndex(({ type }, place) => at >= 0 && place > at && type === "user_message");
+    return next < 0 ? 0 : known.slice(next).filter((item) => MESSAGE_TYPES.has(item.type)).length;
   }
 
   #newest(matches: (item: ThreadItem) => boolean): ThreadItem | undefined {

@@ -3,6 +3,8 @@ import type { Shown } from "../server/protocol.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
 import type { ItemView, SharedContext, ViewContext } from "../ui/view_context.js";
+import { LoadingView } from "./loading_view.js";
+import type { Opening } from "./open_thread.js";
 import { QuoteButton } from "./quote_button.js";
 import type { Run } from "./run.js";
 import type { ThreadState } from "./state.js";
@@ -24,6 +26,7 @@ interface DrawnConversation {
   readonly state: ThreadState;
   readonly runs: ReadonlySet<Run>;
   readonly awaited: Progressing | null;
+  readonly opening: Opening | null;
 }
 
 /** A run, or the client tool call that is awaited after it. */
@@ -38,6 +41,8 @@ export interface ThreadViewHost {
   /** A key of the options that the drawing depends on. Another key has all items drawn again. */
   readonly look: () => string;
   readonly isAway: () => "reconnecting" | "offline" | "signingIn" | null;
+  /** Whether the browser reports no network. */
+  readonly isOffline: () => boolean;
   /** Loads earlier items. It reports failures itself. */
   readonly loadEarlier: () => Promise<void>;
   readonly startScreen: HTMLElement;
@@ -55,6 +60,7 @@ export class ThreadView {
   readonly log = el("div", { id: "log", class: "log", role: "log", "aria-live": "off" });
   readonly #heading = el("h2", { class: "unseen" });
   readonly #progress = el("div", { id: "progress", class: "progress", role: "status", hidden: true });
+  readonly #loading = new LoadingView();
   readonly #earlier = el("button", { id: "earlier", class: "button quiet", type: "button", hidden: true });
   readonly #latest = el(
     "button",
@@ -79,7 +85,7 @@ export class ThreadView {
   #isEndDue = true;
 
   constructor(private readonly host: ThreadViewHost) {
-    const parts = [this.#earlier, host.startScreen, this.#heading, this.log, this.#progress];
+    const parts = [this.#earlier, host.startScreen, this.#heading, this.#loading.node, this.log, this.#progress];
     this.#scroller = el(
       "div",
       { id: "scroller", class: "scroller", tabindex: "-1" },
@@ -137,11 +143,13 @@ export class ThreadView {
   }
 
   #draw(): void {
-    const { state, runs, awaited } = this.host.conversation;
+    const { state, runs, awaited, opening } = this.host.conversation;
     if (this.#drawn !== state) this.#reset(state);
     this.#drawItems(state);
     this.#drawProgress([...runs].findLast((run) => !run.isWaiting) ?? awaited ?? [...runs].at(-1) ?? null);
-    this.host.startScreen.hidden = state.id !== null || state.items.size > 0;
+    this.#loading.show(opening, this.host.isOffline(), this.host.context.texts);
+    this.log.setAttribute("aria-busy", String(opening !== null));
+    this.host.startScreen.hidden = opening !== null || state.id !== null || state.items.size > 0;
     this.#earlier.hidden = !state.hasEarlier;
     this.#follow();
     this.#isEndDue = false;

@@ -1,4 +1,5 @@
 import { el } from "../ui/dom.js";
+import { growByText } from "../ui/grow.js";
 import { icon } from "../ui/icons.js";
 import type { Draw, DrawContext } from "./context.js";
 import { actionOf, classes, type Fields, records, tokenClass, words, wordsOrNull } from "./fields.js";
@@ -98,6 +99,7 @@ function textarea(node: Fields, context: DrawContext): HTMLElement {
   applyFieldAttributes(element, node, context);
   if (node.autoResize) {
     element.classList.add("w-grows");
+    growByText(element);
     const most = Number(node.maxRows);
     if (most > 0) element.style.setProperty("max-height", `calc(${most} * 1lh + 18px)`);
   }

@@ -175,3 +175,35 @@ describe("ThreadState", () => {
     expect(state.last?.id).toBe("q2");
   });
 });
+
+describe("pages of items", () => {
+  it("keeps what is shown where the server hides all items of its newest page", () => {
+    const state = new ThreadState();
+    state.loadNewest({ data: [], has_more: true, after: "x" });
+    expect(state.seenCount).toBe(0);
+    expect(state.earlierAfter).toBe("x");
+    state.loadEarlier({ data: [message("b"), asked("a")], has_more: false });
+    expect(state.seenCount).toBe(2);
+    state.loadNewest({ data: [], has_more: true, after: "x" });
+    expect([...state.items.keys()]).toEqual(["a", "b"]);
+    expect(state.hasEarlier).toBe(false);
+  });
+
+  it("counts what can be seen", () => {
+    const state = new ThreadState();
+    const hidden = { id: "h", type: "of a later version" } as unknown as ThreadItem;
+    state.loadNewest({ data: [hidden, message("b"), asked("a")] });
+    expect(state.seenCount).toBe(2);
+  });
+});
+
+describe("the messages behind an answer", () => {
+  it("are those from the next message of the person on", () => {
+    const marker = { id: "e", type: "end_of_turn" } as unknown as ThreadItem;
+    const state = new ThreadState();
+    state.loadNewest({ data: [message("d"), asked("c"), marker, message("b2"), message("b"), asked("a")] });
+    expect(state.laterThan("a")).toBe(2);
+    expect(state.laterThan("c")).toBe(0);
+    expect(state.laterThan("unknown")).toBe(0);
+  });
+});
