@@ -101,6 +101,7 @@ docs: $(DOCS_STAMP) ## the documentation as a site with search, build/docs/READM
 
 web: $(WEB_BUILT) ## build the browser packages, and give the demo page its chat
 	cp $(ELEMENT_BUILT) $(ELEMENT_OF_DEMO)
+	rm -rf $(ELEMENT_OF_DEMO:.js=) && cp -r $(ELEMENT_BUILT:.js=) $(ELEMENT_OF_DEMO:.js=)
 
 web-test: ## the tests of the browser packages that need no browser, and the build that the others need
 	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent test)
@@ -113,8 +114,8 @@ web-check:
 
 # The demo page has the element as it was built, so that `make run` needs no Node.js.
 element-current:
-	@cmp -s $(ELEMENT_BUILT) $(ELEMENT_OF_DEMO) || { \
-		echo "$(ELEMENT_OF_DEMO) is not what web/element builds: run make web, and commit it." >&2; exit 1; }
+	@cmp -s $(ELEMENT_BUILT) $(ELEMENT_OF_DEMO) && diff -rq $(ELEMENT_BUILT:.js=) $(ELEMENT_OF_DEMO:.js=) >/dev/null || { \
+		echo "$(ELEMENT_OF_DEMO) or its folder is not what web/element builds: run make web, and commit it." >&2; exit 1; }
 
 # $(call with_node,target && command), or a word that there is no Node.js; in CI that fails.
 define with_node

@@ -66,4 +66,10 @@ export const ITEMS = {
   chart: "Chart: {series}",
   chartBy: "Chart: {series} by {axis}",
   chartNumbers: "Numbers of the chart",
+
+  noData: "No data",
+  chooseDate: "Choose a date",
+  previousMonth: "Previous month",
+  nextMonth: "Next month",
+  clear: "Clear",
 };

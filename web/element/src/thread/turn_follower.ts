@@ -127,6 +127,7 @@ export class TurnFollower {
       }
     });
     if (status === "cancelled") this.events.stopped();
+    this.events.runEnded(run.id, status);
   }
 
   /**

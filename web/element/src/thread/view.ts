@@ -65,7 +65,7 @@ export class ThreadView {
     const parts = [this.#earlier, host.startScreen, this.#heading, this.log, this.#progress];
     this.#scroller = el(
       "div",
-      { id: "scroller", class: "scroller", tabindex: "-1" },
+      { id: "scroller", class: "scroller", tabindex: "0", role: "group" },
       el("div", { class: "column" }, parts),
     );
     this.node = el("div", { id: "conversation", class: "conversation" }, this.#scroller, this.#latest);
@@ -80,7 +80,7 @@ export class ThreadView {
   setTexts(): void {
     const { shell } = this.host.context.texts;
     this.#heading.textContent = shell.messages;
-    this.log.setAttribute("aria-label", shell.messages);
+    for (const part of [this.#scroller, this.log]) part.setAttribute("aria-label", shell.messages);
     this.#earlier.textContent = shell.earlier;
     this.#latest.setAttribute("aria-label", shell.latest);
     const look = this.host.look();
@@ -252,7 +252,7 @@ export class ThreadView {
   }
 
   #follow(): void {
-    const isFollowed = this.#isSticky && this.host.context.options.thread?.autoScroll !== false;
+    const isFollowed = this.#isSticky && this.host.context.options.thread?.autoScroll === true;
     if (isFollowed || this.#isEndDue) this.#scroller.scrollTop = this.#scroller.scrollHeight;
     else this.#latest.hidden = this.#isAtEnd;
   }
