@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from relaykit.element import ELEMENT_FILE, ELEMENT_FOLDER
+    from relaykit.element import ELEMENT_FILE, ELEMENT_FILES
     from relaykit.shared.errors import AttachmentTooLarge, Fenced
     from relaykit.shared.identity import RequestContext, RequestHeaders
     from relaykit.shared.site.authentication import AuthenticatedUser, AuthRequest
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ELEMENT_FILE",
-    "ELEMENT_FOLDER",
+    "ELEMENT_FILES",
     "AttachmentTooLarge",
     "AuthRequest",
     "AuthenticatedUser",
@@ -38,7 +38,7 @@ __all__ = [
 
 _HOMES = {
     "ELEMENT_FILE": ("relaykit.element", "ELEMENT_FILE"),
-    "ELEMENT_FOLDER": ("relaykit.element", "ELEMENT_FOLDER"),
+    "ELEMENT_FILES": ("relaykit.element", "ELEMENT_FILES"),
     "AttachmentTooLarge": ("relaykit.shared.errors", "AttachmentTooLarge"),
     "AuthRequest": ("relaykit.shared.site.authentication", "AuthRequest"),
     "AuthenticatedUser": ("relaykit.shared.site.authentication", "AuthenticatedUser"),

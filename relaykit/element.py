@@ -8,6 +8,6 @@ from typing import Final
 ELEMENT_FILE: Final = Path(__file__).parent / "local" / "demo" / "relaykit-chat.js"
 """A module of JavaScript with `<relaykit-chat>` and `createChatKitFetch`, to be served by the site."""
 
-ELEMENT_FOLDER: Final = ELEMENT_FILE.with_suffix("")
-"""The files that the module loads when they are needed (languages, icons), to be served in the folder `relaykit-chat/`
-beside it. Without them its words are English."""
+ELEMENT_FILES: Final = {file.name: file for file in sorted(ELEMENT_FILE.parent.glob("relaykit-chat*.js"))}
+"""That module and, by their names, the files that it loads from beside it when they are needed (languages, icons).
+Where the site does not serve those, its words are English."""

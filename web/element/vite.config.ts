@@ -1,8 +1,8 @@
 import { defineConfig } from "vite";
 
 /**
- * One file for a script tag and for sites that bundle, and beside it the folder `relaykit-chat/` with what few
- * conversations need. The element loads a file of that folder, relative to its own address, when it is needed.
+ * One file with all that it needs, for a script tag and for sites that bundle, and beside it files that few conversations
+ * need, `relaykit-chat-<name>.js`: it imports each by its address, relative to its own, once it is needed.
  */
 export default defineConfig({
   build: {
@@ -11,7 +11,7 @@ export default defineConfig({
     cssTarget: ["chrome123", "firefox120", "safari17.5"],
     outDir: "dist",
     emptyOutDir: true,
-    rolldownOptions: { output: { minify: true, chunkFileNames: "relaykit-chat/[name].js" } },
+    rolldownOptions: { output: { minify: true, chunkFileNames: "relaykit-chat-[name].js" } },
     lib: { entry: "src/index.ts", formats: ["es"], fileName: () => "relaykit-chat.js" },
   },
 });

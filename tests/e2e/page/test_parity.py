@@ -137,9 +137,11 @@ COMPOSER = """{composer: {placeholder: "Ask away", dictation: {enabled: true}, a
   models: [{id: "small", label: "Small", description: "Quick"}, {id: "old", label: "Old", disabled: true},
            {id: "large", label: "Large", default: true}]},
   disclaimer: {text: "Answers can be wrong.", highContrast: true},
-  entities: {onTagSearch: async () => [{id: "e1", title: "Ada", icon: "user", group: "People"}], showComposerMenu: true},
+  entities: {showComposerMenu: true,
+    onTagSearch: async () => [{id: "e1", title: "Ada", icon: "user", group: "People"}]},
   commands: {enabled: true,
-    onSearch: async () => [{id: "first"}, {id: "more", label: "More", description: "Another menu", icon: "plus", group: "All"}],
+    onSearch: async () => [{id: "first"},
+      {id: "more", label: "More", description: "Another menu", icon: "plus", group: "All"}],
     onSelect: async ({id}) => id === "more"
       ? {type: "menu", commands: [{id: "ada", label: "Ada's room"}]}
       : {type: "entity", entity: {id: "e1", title: "Ada"}}}}"""
@@ -212,8 +214,9 @@ def test_what_is_sent_or_set_is_what_the_method_says(given: Given) -> None:
 LOOK = """() => {
   const chat = document.querySelector("relaykit-chat");
   const of = getComputedStyle(chat);
-  return [of.fontFamily, of.getPropertyValue("--font-mono"), of.getPropertyValue("--density"), of.getPropertyValue("--radius"),
-    of.colorScheme, of.backgroundColor, [...document.fonts].map(({family}) => family.replaceAll('"', ""))];
+  const value = (name) => of.getPropertyValue(name);
+  return [of.fontFamily, value("--font-mono"), value("--density"), value("--radius"), of.colorScheme,
+    of.backgroundColor, [...document.fonts].map(({family}) => family.replaceAll('"', ""))];
 }"""
 
 
@@ -254,8 +257,9 @@ def test_a_file_goes_straight_to_the_sites_address(given: Given) -> None:
     stored = {"type": "file", "id": "atc_1", "name": "note.txt", "mime_type": "text/plain"}
     given.page.route("**/upload-here", lambda route: route.fulfill(json=stored))
     given.page.evaluate(
-        """() => { const give = window.give;
-          window.give = ({api, ...options}) => chat.setOptions({api: {url: "/chatkit", domainKey: "none", ...api}, ...options}) }"""
+        """() => {
+          window.give = ({api, ...options}) =>
+            chat.setOptions({api: {url: "/chatkit", domainKey: "none", ...api}, ...options}) }"""
     )
     given.options(
         "{composer: {attachments: {enabled: true}}, api: {uploadStrategy: {type: 'direct', uploadUrl: '/upload-here'}}}"
@@ -389,7 +393,7 @@ def test_the_conversation_is_scrolled_by_keyboard_and_printed_whole(given: Given
     given.page.wait_for_function(f"() => {SHADOW}.querySelector('#scroller').scrollTop === 0")
     given.page.emulate_media(media="print")
     whole = given.page.evaluate(
-        f"() => [chat.offsetHeight, {SHADOW}.querySelector('#log').offsetHeight, {SHADOW}.querySelector('#composer').offsetHeight]"
+        f"() => [chat, ...['#log', '#composer'].map((name) => {SHADOW}.querySelector(name))].map((e) => e.offsetHeight)"
     )
     assert whole[0] > whole[1] > 800
     assert whole[2] == 0
