@@ -191,7 +191,7 @@ def test_commands_without_a_label_have_their_id_and_lead_to_menus_and_entities(g
 
 
 def test_what_is_sent_or_set_is_what_the_method_says(given: Given) -> None:
-    given.options("{composer: {attachments: {enabled: true}}, api: {...window.api}}")
+    given.options("{composer: {attachments: {enabled: true}}}")
     given.user.ask("show notice")
     tag = "[{type: 'input_text', text: 'For '}, {type: 'input_tag', id: 'e1', text: 'Ada'}]"
     given.call(f"setComposerValue({{content: {tag}, reply: 'What you said'}})")

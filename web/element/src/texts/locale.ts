@@ -35,8 +35,12 @@ function canonical(tag: string): string | null {
   }
 }
 
+/** Languages that are written as another one. */
+const WRITTEN_AS = new Map([["no", "nb"]]);
+
 /** The names of a language from the most exact to the language alone: zh-Hant-HK, zh-Hant, zh. */
 function candidates(tag: string): string[] {
   const { language, script, region } = new Intl.Locale(tag).maximize();
-  return [`${language}-${script}-${region}`, `${language}-${script}`, `${language}-${region}`, language];
+  const names = [`${language}-${script}-${region}`, `${language}-${script}`, `${language}-${region}`, language];
+  return [...names, ...names.flatMap((name) => WRITTEN_AS.get(name) ?? [])];
 }

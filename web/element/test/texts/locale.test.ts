@@ -24,6 +24,9 @@ describe("localeOf", () => {
     expect(localeOf("de-AT", "en").language).toBe("de");
     expect(localeOf("zh-HK", "en").language).toBe("zh-Hant");
     expect(localeOf("zh", "en").language).toBe("zh-Hans");
+    expect(localeOf("no", "en").language).toBe("nb");
+    expect(localeOf("es-419", "en").language).toBe("es");
+    for (const tag of ["fa-IR", "he-IL", "ur"]) expect(localeOf(tag, "en").direction, tag).toBe("rtl");
     expect(localeOf("ar-EG", "en")).toMatchObject({ language: "ar", direction: "rtl" });
   });
 });
