@@ -154,8 +154,9 @@ def test_the_composer_offers_what_the_site_gives(given: Given) -> None:
     expect(given.page.get_by_role("button", name="Dictate")).to_be_visible()
     expect(given.page.locator("#attach")).to_be_visible()
     pinned = given.page.get_by_role("button", name="Search")
-    expect(pinned).to_have_text("Search")
+    expect(pinned).to_have_text("Search the web")
     pinned.click()
+    expect(pinned).to_have_text("Search")
     assert given.told("tool.change") == [{"toolId": "search"}]
     given.call("setComposerValue({selectedToolId: null})")
     assert given.told("tool.change")[-1] == {"toolId": None}
@@ -221,6 +222,7 @@ LOOK = """() => {
 
 
 def test_typography_density_and_surfaces_are_the_themes(given: Given) -> None:
+    given.user.allowed_errors.append("Loading the font")  # the page's policy has no fonts as data
     given.options(
         """{theme: {colorScheme: "light", radius: "pill", density: "spacious",
             typography: {baseSize: 15, fontFamily: "Own", fontFamilyMono: "Own Mono", fontSources: [{family: "Own",
@@ -254,6 +256,7 @@ def test_a_fetch_of_the_sites_own_is_enough(given: Given) -> None:
 
 
 def test_a_file_goes_straight_to_the_sites_address(given: Given) -> None:
+    given.user.allowed_errors.append("status of 401")  # this fetch signs nobody in
     stored = {"type": "file", "id": "atc_1", "name": "note.txt", "mime_type": "text/plain"}
     given.page.route("**/upload-here", lambda route: route.fulfill(json=stored))
     given.page.evaluate(
@@ -296,6 +299,9 @@ def test_sources_say_what_they_are_without_the_sites_help(given: Given, shots: P
 
 
 def test_a_day_is_chosen_in_the_sites_words_by_keyboard(given: Given, shots: Path | None) -> None:
+    given.page.set_viewport_size({"width": 1280, "height": 1100})
+    given.options("{}")
+    given.user.ask("Write a long answer of 6 paragraphs")
     given.options("{locale: 'de'}")
     given.page.locator("#message").fill("show controls")
     given.page.locator("#message").press("Enter")
@@ -397,3 +403,28 @@ def test_the_conversation_is_scrolled_by_keyboard_and_printed_whole(given: Given
     )
     assert whole[0] > whole[1] > 800
     assert whole[2] == 0
+
+
+def test_each_icon_of_lucides_is_drawn(given: Given, shots: Path | None) -> None:
+    given.options("{}")
+    given.user.ask("show icons lucide:rocket lucide:arrow-down-a-z lucide:no-such-icon calendar")
+    icons = given.page.locator(".w-card .w-icon")
+    expect(icons.nth(0).locator("path")).to_have_count(4)
+    expect(icons.nth(1).locator("path")).not_to_have_count(1)
+    expect(icons.nth(2).locator("path")).to_have_count(1)
+    if shots:
+        given.page.screenshot(path=shots / "parity-icons.png")
+
+
+def test_a_listener_that_was_removed_hears_nothing(given: Given) -> None:
+    given.options("{}")
+    given.page.evaluate(
+        """() => {
+          const hear = () => told.push(["own", 1]);
+          chat.addEventListener("chatkit.response.start", hear);
+          chat.removeEventListener("chatkit.response.start", hear);
+        }"""
+    )
+    given.user.ask("show notice")
+    assert given.told("response.start") == [None]
+    assert given.told("own") == []
