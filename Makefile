@@ -9,7 +9,7 @@ LOCAL_STAMP := $(VENV)/.local
 BENCH_STAMP := $(VENV)/.bench
 WEB_STAMP := web/node_modules/.complete
 WEB_BUILT := web/.built
-WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o -name .next -prune -o -path web/demo -prune -o -type f ! -name .built ! -name next-env.d.ts -print)
+WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o -name .next -prune -o -path web/demo -prune -o -path web/packages -prune -o -type f ! -name .built ! -name next-env.d.ts -print)
 ELEMENT_BUILT := web/element/dist/relaykit-chat.js
 ELEMENT_OF_DEMO := web/demo/relaykit-chat.js
 PEERS_VENV := .venv-peers
@@ -99,7 +99,9 @@ check: $(STAMP) web-check ## ruff, its formatter, mypy --strict, import-linter; 
 docs: $(DOCS_STAMP) ## the documentation as a site with search, build/docs/README.html; fails for a link that leads nowhere
 	@$(DOCS_VENV)/bin/sphinx-build --quiet --fresh-env --write-all --fail-on-warning --keep-going --builder html --conf-dir docs/site . build/docs
 
-web: $(WEB_BUILT) ## build the browser packages, and give the demo page its chat
+web: $(WEB_BUILT) ## build the browser packages (web/packages/*.tgz, to install), and give the demo page its chat
+	rm -rf web/packages && mkdir web/packages
+	npm --prefix web --silent pack --pack-destination $(CURDIR)/web/packages $(foreach name,client element react,-w $(name)) >/dev/null
 	rm -f $(ELEMENT_OF_DEMO:.js=)*.js && cp $(ELEMENT_BUILT:.js=)*.js $(dir $(ELEMENT_OF_DEMO))
 
 web-test: ## the tests of the browser packages that need no browser, and the build that the others need

@@ -478,6 +478,18 @@ class PageServer(AssistantServer):
         )
         yield scene.say("The blue one.", [Annotation(source=source, index=12) for source in sources])
 
+    async def _own(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """A component of the site's own, with one of ChatKit's inside."""
+        inner = {"type": "Text", "value": "inside"}
+        own = {
+            "type": "Map",
+            "place": "Cork",
+            "children": [inner],
+            "legend": {"type": "Caption", "value": "legend"},
+        }
+        broken = {"type": "Broken", "value": "x"}
+        yield scene.widget({"type": "Card", "children": [own, broken, {"type": "Text", "value": "behind"}]})
+
     async def _icons(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         """An icon for each word."""
         children = [{"type": "Icon", "name": name} for name in scene.words]

@@ -15,7 +15,8 @@ const TEXTS_WAIT_MS = 3_000;
  * methods and emits the `chatkit.*` events of the stock element, as `@openai/chatkit` types them. `domainKey` is
  * ignored, and the hosted `api` is refused. Answers outlive their connections with every fetch that a site may give.
  *
- * The slot `history-footer` stands below the list of threads.
+ * Its slots: `header` stands in the bar behind the title, `start-screen` in the place of greeting and prompts, `footer`
+ * below the message box, and `history-footer` below the list of threads.
  */
 export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Method> {
   readonly #shadow = this.attachShadow({ mode: "open" });

@@ -36,6 +36,7 @@ export class Header {
     this.#left,
     this.#title,
     this.#status,
+    el("slot", { name: "header" }),
     el("span", { class: "w-spacer" }),
     this.#compose,
     this.#right,
