@@ -267,6 +267,8 @@ async def test_the_whole_way_from_an_empty_folder(
         assert "<relaykit-chat>" in (await caller.client.get("/chat")).text
         element = await caller.client.get("/relaykit-chat.js")
         assert element.headers["content-type"].startswith("text/javascript")
+        assert "Neuer Chat" in (await caller.client.get("/relaykit-chat-de.js")).text
+        assert (await caller.client.get("/relaykit-chat-no-such.js")).status_code == 404
         file = shop / "chat.py"
         file.write_text(file.read_text().replace("You said", "You meant"))
         edited_at = time.monotonic()

@@ -101,7 +101,8 @@ export class DatePicker {
     const heads = (weeks[0] ?? []).map((each) =>
       el(
         "th",
-        { scope: "col", "aria-label": this.#format(each, { weekday: "long" }) },
+        { scope: "col" },
+        el("span", { class: "unseen" }, this.#format(each, { weekday: "long" })),
         el("span", { "aria-hidden": "true" }, this.#format(each, { weekday: "narrow" })),
       ),
     );
