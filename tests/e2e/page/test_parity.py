@@ -301,7 +301,8 @@ def test_sources_say_what_they_are_without_the_sites_help(given: Given, shots: P
 def test_a_day_is_chosen_in_the_sites_words_by_keyboard(given: Given, shots: Path | None) -> None:
     given.page.set_viewport_size({"width": 1280, "height": 1100})
     given.options("{}")
-    given.user.ask("Write a long answer of 6 paragraphs")
+    for _ in range(3):  # room for the calendar above its button
+        given.user.ask("show notice")
     given.options("{locale: 'de'}")
     given.page.locator("#message").fill("show controls")
     given.page.locator("#message").press("Enter")
