@@ -337,7 +337,8 @@ def test_a_day_is_chosen_in_the_sites_words_by_keyboard(given: Given, shots: Pat
     expect(dialog).to_be_hidden()
     expect(given.page.get_by_role("button", name="Arrival 09.03.2026")).to_be_focused()
     given.page.get_by_role("button", name="Take it").click()
-    expect(given.last).to_contain_text("'arrival': '2026-03-09', 'departure': ''")
+    answer = given.page.locator(".entry.assistant .answer").last
+    expect(answer).to_contain_text("'arrival': '2026-03-09', 'departure': ''")
 
 
 def test_a_day_can_be_cleared_and_survives_other_options(given: Given) -> None:
