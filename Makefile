@@ -9,10 +9,9 @@ LOCAL_STAMP := $(VENV)/.local
 BENCH_STAMP := $(VENV)/.bench
 WEB_STAMP := web/node_modules/.complete
 WEB_BUILT := web/.built
-WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o -name .next -prune -o -path web/demo -prune -o -type f ! -name .built ! -name next-env.d.ts -print)
+WEB_FILES := $(shell find web -name node_modules -prune -o -name dist -prune -o -name .next -prune -o -path web/demo -prune -o -path web/packages -prune -o -type f ! -name .built ! -name next-env.d.ts -print)
 ELEMENT_BUILT := web/element/dist
 ELEMENT_OF_DEMO := web/demo
-ELEMENT_FILES := relaykit-chat.js relaykit-chat-code.js relaykit-chat-formulas.js
 PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.complete
 DOCS_VENV := .venv-docs
@@ -102,8 +101,10 @@ check: $(STAMP) web-check ## ruff, its formatter, mypy --strict, import-linter; 
 docs: $(DOCS_STAMP) ## the documentation as a site with search, build/docs/README.html; fails for a link that leads nowhere
 	@$(DOCS_VENV)/bin/sphinx-build --quiet --fresh-env --write-all --fail-on-warning --keep-going --builder html --conf-dir docs/site . build/docs
 
-web: $(WEB_BUILT) ## build the browser packages, and give the demo page its chat
-	cp $(addprefix $(ELEMENT_BUILT)/,$(ELEMENT_FILES)) $(ELEMENT_OF_DEMO)
+web: $(WEB_BUILT) ## build the browser packages (web/packages/*.tgz, to install), and give the demo page its chat
+	rm -rf web/packages && mkdir web/packages
+	npm --prefix web --silent pack --pack-destination $(CURDIR)/web/packages $(foreach name,client element react,-w $(name)) >/dev/null
+	rm -f $(ELEMENT_OF_DEMO)/relaykit-chat*.js && cp $(ELEMENT_BUILT)/relaykit-chat*.js $(ELEMENT_OF_DEMO)
 
 web-test: ## the tests of the browser packages that need no browser, and the build that the others need
 	@$(call with_node,$(WEB_BUILT) && npm --prefix web --silent test)
@@ -116,8 +117,8 @@ web-check:
 
 # The demo page has the element as it was built, so that `make run` needs no Node.js.
 element-current:
-	@for file in $(ELEMENT_FILES); do cmp -s $(ELEMENT_BUILT)/$$file $(ELEMENT_OF_DEMO)/$$file || { \
-		echo "$(ELEMENT_OF_DEMO)/$$file is not what web/element builds: run make web, and commit it." >&2; exit 1; }; done
+	@[ "$$(cd $(ELEMENT_BUILT) && cksum relaykit-chat*.js)" = "$$(cd $(ELEMENT_OF_DEMO) && cksum relaykit-chat*.js)" ] || { \
+		echo "$(ELEMENT_OF_DEMO)/relaykit-chat*.js are not what web/element builds: run make web, and commit them." >&2; exit 1; }
 
 # $(call with_node,target && command), or a word that there is no Node.js; in CI that fails.
 define with_node

@@ -12,9 +12,10 @@ ELEMENT_FILE: Final = _FOLDER / "relaykit-chat.js"
 """A module of JavaScript with `<relaykit-chat>` and `createChatKitFetch`, to be served by the site."""
 
 ELEMENT_FILES: Final[Mapping[str, Path]] = {
-    name: _FOLDER / name for name in (ELEMENT_FILE.name, "relaykit-chat-code.js", "relaykit-chat-formulas.js")
+    file.name: file for file in sorted(_FOLDER.glob("relaykit-chat*.js"))
 }
-"""The same and what it loads from beside itself once an answer has code or formulas: to be served by these names.
+"""The same and what it loads from beside itself when it is needed: to be served by these names.
 
-Without the others code has no colours, and formulas are shown as they are written.
+Without the others its words are English, Lucide's icons are absent, code has no colours, and formulas are shown as they
+are written.
 """

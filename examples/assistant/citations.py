@@ -1,4 +1,6 @@
-"""Turns the [n] of an answer into annotations that point at the sections search_docs found."""
+"""Puts annotations that point at the sections search_docs found in the place of the [n] of an answer.
+
+The [n] itself is taken out of the text, because the annotation is shown in its place."""
 
 from __future__ import annotations
 
@@ -24,16 +26,21 @@ from chatkit.types import (
 
 from relaykit.examples.assistant.corpus import Section
 
-_MARK = re.compile(r"\[(\d{1,3})\]")
-MAX_MARK_CHARS = 5
+_MARK = re.compile(r" ?\[(\d{1,3})\]")
+_BEGUN = re.compile(r" ?(?:\[\d{0,3})?\Z")
+"""The end of a text that may become a mark; "" where it cannot."""
 
 
 @dataclass(slots=True)
 class _Part:
-    chars: int = 0
-    """So many came so far."""
-    tail: str = ""
-    """The last of them, as much as may begin a mark."""
+    read_chars: int = 0
+    """The length of the model's text so far."""
+    shown_chars: int = 0
+    """The length of what is left of it without marks, and without what is held back."""
+    held: str = ""
+    """The end of the model's text, as much as may begin a mark."""
+    taken_out: list[tuple[int, int]] = field(default_factory=list)
+    """The end of each mark in the model's text, and its length."""
     annotations: list[Annotation] = field(default_factory=list)
 
 
@@ -59,10 +66,9 @@ class Citations:
             return
         match event.update:
             case AssistantMessageContentPartTextDelta(content_index=index, delta=delta):
-                yield event
-                yield from self._marks_in(event.item_id, index, delta)
+                yield from self._without_marks(event.item_id, index, delta)
             case AssistantMessageContentPartAnnotationAdded(content_index=index, annotation=annotation):
-                yield self._added(event.item_id, index, annotation)
+                yield self._added(event.item_id, index, self._moved(event.item_id, index, annotation))
             case AssistantMessageContentPartDone(content_index=index, content=content_part):
                 update = AssistantMessageContentPartDone(
                     content_index=index, content=self._annotated(event.item_id, index, content_part)
@@ -76,19 +82,38 @@ class Citations:
         for key in [key for key in self._parts if key[0] == item_id]:
             del self._parts[key]
 
-    def _marks_in(self, item_id: str, index: int, delta: str) -> Iterator[ThreadStreamEvent]:
+    def _without_marks(self, item_id: str, index: int, delta: str) -> Iterator[ThreadStreamEvent]:
+        """The delta without its marks and without what may become one, and the annotations of the marks."""
         part = self._parts[item_id, index]
-        text = part.tail + delta
-        begins_at = part.chars - len(part.tail)
-        part.chars += len(delta)
-        seen = 0
+        text = part.held + delta
+        begins_at = part.read_chars - len(part.held)
+        part.read_chars += len(delta)
+        shown, seen = "", 0
+        found: list[Annotation] = []
         for mark in _MARK.finditer(text):
-            seen = mark.end()
             number = int(mark[1])
             if 1 <= number <= len(self._sources):
+                shown += text[seen : mark.start()]
+                seen = mark.end()
+                part.taken_out.append((begins_at + seen, len(mark[0])))
                 source = _source(self._sources[number - 1], number, self._docs_url)
-                yield self._added(item_id, index, Annotation(source=source, index=begins_at + seen))
-        part.tail = text[max(seen, len(text) - MAX_MARK_CHARS + 1) :]
+                found.append(Annotation(source=source, index=part.shown_chars + len(shown)))
+        rest = text[seen:]
+        part.held = match[0] if (match := _BEGUN.search(rest)) else ""
+        shown += rest.removesuffix(part.held)
+        part.shown_chars += len(shown)
+        if shown:
+            update = AssistantMessageContentPartTextDelta(content_index=index, delta=shown)
+            yield ThreadItemUpdatedEvent(item_id=item_id, update=update)
+        for annotation in found:
+            yield self._added(item_id, index, annotation)
+
+    def _moved(self, item_id: str, index: int, annotation: Annotation) -> Annotation:
+        """The model's own annotation, at its place in the text without marks."""
+        if annotation.index is None:
+            return annotation
+        before = [chars for end, chars in self._parts[item_id, index].taken_out if end <= annotation.index]
+        return annotation.model_copy(update={"index": annotation.index - sum(before)})
 
     def _added(self, item_id: str, index: int, annotation: Annotation) -> ThreadStreamEvent:
         """Numbered here, as the model's own annotations share the list with ours."""
@@ -102,8 +127,12 @@ class Citations:
     def _annotated(
         self, item_id: str, index: int, content: AssistantMessageContent
     ) -> AssistantMessageContent:
-        annotations = self._parts[item_id, index].annotations or content.annotations
-        return content.model_copy(update={"annotations": list(annotations)})
+        part = self._parts[item_id, index]
+        text = content.text
+        for end, chars in reversed(part.taken_out):
+            text = text[: end - chars] + text[end:]
+        annotations = part.annotations or content.annotations
+        return content.model_copy(update={"text": text, "annotations": list(annotations)})
 
 
 def _source(section: Section, number: int, docs_url: str | None) -> EntitySource | URLSource:

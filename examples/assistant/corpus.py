@@ -23,6 +23,7 @@ _COMMONEST = (
 STOP_WORDS = frozenset(_COMMONEST.split())
 
 _FENCE = re.compile(r"^\s*(```|~~~)")
+_BEGINS_LINE = re.compile(r"\s*(?:[-*+>|#]|\d+[.)]\s)")
 _HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*#*\s*$")
 _TERM = re.compile(r"\w+")
 
@@ -111,7 +112,22 @@ def excerpt(section: Section, query: str, limit: int = 600) -> str:
     wanted = set(terms_of(query))
     paragraphs = [part.strip() for part in re.split(r"\n\s*\n", section.text) if part.strip()]
     best = max(paragraphs, key=lambda part: len(wanted & set(terms_of(part))), default="")
+    best = unwrapped(best)
     return best if len(best) <= limit else f"{best[:limit].rsplit(' ', 1)[0]} …"
+
+
+def unwrapped(paragraph: str) -> str:
+    """The paragraph without the line breaks of a source that wraps its lines; code, tables and new lines of a list keep
+    theirs."""
+    if _FENCE.match(paragraph):
+        return paragraph
+    lines: list[str] = []
+    for line in paragraph.splitlines():
+        if lines and not _BEGINS_LINE.match(line):
+            lines[-1] = f"{lines[-1]} {line.strip()}"
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def split(text: str, path: str) -> Iterator[Section]:

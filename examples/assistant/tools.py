@@ -153,7 +153,7 @@ async def open_page(
     if not _SITE_PATH.fullmatch(path):
         return "Not opened: only a path on this site can be opened."
     await turn.context.stream(ClientEffectEvent(name="open_page", data={"path": path}))
-    return f"Opened {path}."
+    return f"Offered {path} as a link, which opens once the user follows it."
 
 
 @function_tool(name_override=LOCAL_TIME)

@@ -85,6 +85,13 @@ def test_an_excerpt_is_the_paragraph_that_fits_best_and_is_bounded(sections):
     assert len(excerpt(next(iter(long)), "word", 100)) <= 102
 
 
+def test_an_excerpt_has_no_line_breaks_of_its_source():
+    wrapped = "# A\n\nOne sentence that\ngoes on.\n\n- a point\n  that goes on\n- another word"
+    section = next(iter(split(wrapped, "a.md")))
+    assert excerpt(section, "sentence") == "One sentence that goes on."
+    assert excerpt(section, "another point word") == "- a point that goes on\n- another word"
+
+
 def test_terms_are_lower_case_words_that_mean_something():
     assert terms_of("How do I use the Cursors of a Class-less run_id?") == [
         "cursor",

@@ -161,8 +161,24 @@ def test_a_mark_is_found_wherever_the_deltas_are_cut(cuts):
     events = [out for start, end in pairwise(edges) for out in citations.apply(delta(text[start:end]))]
     added = [e.update for e in events if isinstance(e.update, AssistantMessageContentPartAnnotationAdded)]
     assert [(u.annotation_index, u.annotation.index, u.annotation.source.title) for u in added] == [
-        (0, 7, "A")
+        (0, 3, "A")
     ]
+    deltas = [e.update.delta for e in events if isinstance(e.update, AssistantMessageContentPartTextDelta)]
+    assert "".join(deltas) == "See and [2]."
+    content = AssistantMessageContent(text=text, annotations=[])
+    [done] = citations.apply(event(AssistantMessageContentPartDone(content_index=0, content=content)))
+    assert done.update.content.text == "See and [2]."
+
+
+def test_an_annotation_of_the_models_own_moves_with_the_text_without_marks():
+    citations = Citations([SECTION])
+    list(citations.apply(delta("See [1] and more")))
+    own = Annotation(source=URLSource(title="W", url="https://w.example"), index=len("See [1] and"))
+    own_added = AssistantMessageContentPartAnnotationAdded(
+        content_index=0, annotation_index=0, annotation=own
+    )
+    [added] = citations.apply(event(own_added))
+    assert added.update.annotation.index == len("See and")
 
 
 def test_the_models_own_annotations_are_kept_and_numbered_with_ours():
@@ -188,6 +204,6 @@ def test_the_marks_of_a_second_message_of_the_same_id_are_its_own():
     for _ in range(2):
         list(citations.apply(ThreadItemAddedEvent(item=message)))
         [_, added] = citations.apply(delta("See [1]"))
-        assert (added.update.annotation_index, added.update.annotation.index) == (0, 7)
+        assert (added.update.annotation_index, added.update.annotation.index) == (0, 3)
         [done] = citations.apply(ThreadItemDoneEvent(item=message))
         assert len(done.item.content[0].annotations) == 1

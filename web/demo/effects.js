@@ -19,7 +19,7 @@ const EFFECTS = {
     const link = Object.assign(document.createElement("a"), { href: url.href, target: "_blank", rel: "noopener" });
     link.textContent = url.pathname;
     const note = document.createElement("span");
-    note.append("The assistant opens ", link);
+    note.append("The assistant suggests this page: ", link);
     return note;
   },
   set_theme({ theme }) {

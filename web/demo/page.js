@@ -33,6 +33,7 @@ function options(offered) {
       greeting: "What would you like to know?",
       prompts: PROMPTS.map((prompt) => ({ label: prompt, prompt })),
     },
+    thread: { autoScroll: true },
     threadItemActions: { feedback: true, retry: true },
     widgets: { onAction: async ({ type }) => toast(`The widget asked this page to “${type}”`) },
   };
@@ -62,7 +63,7 @@ async function enter(identity) {
   await session.signIn(identity);
   const offered = await offeredOptions();
   byId("sign-in").hidden = true;
-  chat.hidden = false;
+  byId("chat-page").hidden = false;
   byId("who").textContent = identity.tenant ? `${identity.sub} (${identity.tenant})` : identity.sub;
   chat.setOptions(options(offered));
   await chat.focusComposer();

@@ -21,6 +21,8 @@ from chatkit.types import (
     ClosedStatus,
     CustomSummary,
     CustomTask,
+    EntitySource,
+    FileSource,
     GeneratedImage,
     GeneratedImageItem,
     NoticeEvent,
@@ -143,6 +145,45 @@ KINDS = {
                 {"type": "Button", "label": "Take it", "submit": True, "style": "primary"},
             ],
         },
+    ],
+}
+
+CONTROLS = {
+    "type": "Card",
+    "children": [
+        {
+            "type": "Form",
+            "onSubmitAction": {"type": "book"},
+            "children": [
+                {"type": "Label", "value": "Arrival", "fieldName": "arrival"},
+                {
+                    "type": "DatePicker",
+                    "name": "arrival",
+                    "placeholder": "When?",
+                    "defaultValue": "2026-03-31",
+                    "min": "2026-03-02",
+                    "max": "2026-12-31",
+                    "side": "top",
+                    "align": "end",
+                    "clearable": True,
+                },
+                {"type": "DatePicker", "name": "departure", "placeholder": "Until when?"},
+                {
+                    "type": "Select",
+                    "name": "city",
+                    "placeholder": "City",
+                    "searchable": True,
+                    "clearable": True,
+                    "options": [
+                        {"value": city[:1].lower(), "label": city} for city in ("Berlin", "Cork", "Lisbon")
+                    ],
+                },
+                {"type": "Input", "name": "code", "defaultValue": "fixed", "disabled": True},
+                {"type": "Button", "label": "Take it", "submit": True},
+            ],
+        },
+        {"type": "Chart", "data": [], "series": [{"type": "bar", "dataKey": "guests"}], "xAxis": "day"},
+        {"type": "Image", "src": PIXEL, "alt": "A dot", "width": 80, "height": 20},
     ],
 }
 
@@ -424,6 +465,39 @@ class PageServer(AssistantServer):
 
     async def _link(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield scene.say("[Open the blue room](chatkit-link://room?name=blue)")
+
+    async def _controls(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        yield scene.widget(CONTROLS)
+
+    async def _sources(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """One of each kind."""
+        sources = (
+            URLSource(
+                title="Room plan", url="https://example.org/rooms", description="Each room of the house"
+            ),
+            FileSource(title="The lease", filename="lease.pdf", description="Signed in March"),
+            EntitySource(
+                id="e1", title="Ada Lovelace", inline_label="Ada", icon="user", description="Countess"
+            ),
+        )
+        yield scene.say("The blue one.", [Annotation(source=source, index=12) for source in sources])
+
+    async def _own(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """A component of the site's own, with one of ChatKit's inside."""
+        inner = {"type": "Text", "value": "inside"}
+        own = {
+            "type": "Map",
+            "place": "Cork",
+            "children": [inner],
+            "legend": {"type": "Caption", "value": "legend"},
+        }
+        broken = {"type": "Broken", "value": "x"}
+        yield scene.widget({"type": "Card", "children": [own, broken, {"type": "Text", "value": "behind"}]})
+
+    async def _icons(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """An icon for each word."""
+        children = [{"type": "Icon", "name": name} for name in scene.words]
+        yield scene.widget({"type": "Card", "children": children})
 
     async def _progress(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         yield ProgressUpdateEvent(icon="search", text="Looking into the calendar")

@@ -18,9 +18,13 @@ export interface ChatKitReadyOptions {
   readonly timeoutMs?: number;
 }
 
+/** The time that a script has to define the element once it has loaded. */
+const DEFINE_MS = 500;
+
 /**
- * Tells whether ChatKit's element can be used yet. The site loads the script itself. A failure to load is noticed at
- * once where the script is in the page already, and by the timeout otherwise. Without a DOM the state stays `pending`.
+ * Tells whether ChatKit's element can be used yet. The site loads the script itself. Where the script is in the page, a
+ * failure to load is noticed within a second, also one before this call; otherwise the timeout notices it. Without a
+ * DOM the state stays `pending`.
  */
 export function chatKitReady({
   element = "openai-chatkit",
@@ -40,6 +44,7 @@ export function chatKitReady({
       const timer = setTimeout(failed, timeoutMs);
       const scripts = [...document.querySelectorAll<HTMLScriptElement>('script[src*="chatkit"]')];
       for (const script of scripts) script.addEventListener("error", failed);
+      whenSettled(scripts, () => setTimeout(failed, DEFINE_MS));
       void customElements.whenDefined(element).then(() => {
         clearTimeout(timer);
         for (const script of scripts) script.removeEventListener("error", failed);
@@ -56,4 +61,17 @@ export function chatKitReady({
       return () => listeners.delete(listener);
     },
   };
+}
+
+/**
+ * Calls `onSettled` once all scripts have loaded or failed. Until the page's `load` event all of its scripts have; later
+ * the browser's list of what it has fetched tells.
+ */
+function whenSettled(scripts: readonly HTMLScriptElement[], onSettled: () => void): void {
+  if (scripts.length === 0) return;
+  if (document.readyState !== "complete") {
+    addEventListener("load", onSettled, { once: true });
+  } else if (scripts.every(({ src }) => performance.getEntriesByName(src, "resource").length > 0)) {
+    onSettled();
+  }
 }

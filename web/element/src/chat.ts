@@ -61,7 +61,7 @@ export class Chat {
     const tag = () => this.#locale.tag;
     const texts = () => this.#locale.texts;
     const current = () => this.#options;
-    this.api = new Api(apiOptions(current), texts, tag);
+    this.api = new Api(apiOptions(current), texts, tag, (request) => this.#log("request.end", { ...request }));
     this.conversation = new Conversation(this.api, this.#events());
     this.#navigation = new Navigation({
       conversation: this.conversation,
@@ -126,7 +126,11 @@ export class Chat {
     // A failure is not shown to the person, because the next return to the page tries again.
     whenReturned(() => this.conversation.sync().catch(this.#failed), signal);
     document.addEventListener("visibilitychange", () => document.hidden || this.#history.seen(), { signal });
-    const unsubscribe = this.api.fetch.connection.subscribe(() => this.#view.schedule());
+    const { connection } = this.api.fetch;
+    const unsubscribe = connection.subscribe(() => {
+      this.#log("connection.change", { state: connection.state });
+      this.#view.schedule();
+    });
     for (const type of ["online", "offline"]) window.addEventListener(type, () => this.#view.schedule(), { signal });
     signal.addEventListener("abort", unsubscribe);
   }
@@ -183,6 +187,13 @@ export class Chat {
 
   send(draft: Draft): Promise<boolean> {
     this.#view.toEnd();
+    const { attachments, inferenceOptions } = draft;
+    this.#log("composer.submit", {
+      thread_id: this.threadId,
+      attachments: attachments.length,
+      tool_id: inferenceOptions.tool_choice?.id ?? null,
+      model_id: inferenceOptions.model ?? null,
+    });
     return this.#commands.send(draft);
   }
 
@@ -224,6 +235,11 @@ export class Chat {
 
   /** Tells the page an error. */
   readonly #failed = (error: unknown): void => this.emit("chatkit.error", { error });
+
+  /** Tells the page what happens, without a word of the conversation. */
+  #log(name: string, data: Record<string, unknown>): void {
+    this.emit("chatkit.log", { name, data });
+  }
 
   get #texts(): Texts {
     return this.#locale.texts;

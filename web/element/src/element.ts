@@ -4,15 +4,20 @@ import { complete } from "./composer/draft.js";
 import { checked } from "./options.js";
 import type { Attachment, UserContent } from "./server/protocol.js";
 import { styleSheet } from "./styles/index.js";
-import { localeOf } from "./texts/locale.js";
+import { type Locale, localeOf } from "./texts/locale.js";
+import { loadTexts } from "./texts/translations.js";
 import { applyTheme } from "./ui/theme.js";
+
+/** The longest wait for the texts of a language. The chat then begins in English and changes when they come. */
+const TEXTS_WAIT_MS = 3_000;
 
 /**
  * `<relaykit-chat>`: a chat over the ChatKit protocol that loads nothing from elsewhere. It takes the options, has the
  * methods and emits the `chatkit.*` events of the stock element, as `@openai/chatkit` types them. `domainKey` is
  * ignored, and the hosted `api` is refused. Answers outlive their connections with every fetch that a site may give.
  *
- * The slot `history-footer` stands below the list of threads.
+ * Its slots: `header` stands in the bar behind the title, `start-screen` in the place of greeting and prompts, `footer`
+ * below the message box, and `history-footer` below the list of threads.
  */
 export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Method> {
   readonly #shadow = this.attachShadow({ mode: "open" });
@@ -21,6 +26,8 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   /** The thread that the chat opens when the element is put back into a page. */
   #threadId: string | null = null;
   #isReady = false;
+  /** Whether the first drawing waits for the texts of its language. */
+  #isWaiting = false;
   readonly #started: Promise<void>;
   #onStarted: () => void = () => {};
 
@@ -40,8 +47,35 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
       this.#leave();
       this.#threadId = options.initialThread ?? null;
     }
-    if (this.#chat === null) this.#start();
-    else this.#chat.setOptions(options, this.#look(options));
+    this.#withTexts(options, () => {
+      if (this.#chat === null) this.#start();
+      else this.#chat.setOptions(options, this.#look(options));
+    });
+  }
+
+  /**
+   * Calls `show` once the texts of the options' language are there: at once where they are, and otherwise again where
+   * they come later than the wait.
+   */
+  #withTexts(options: ChatKitOptions, show: () => void): void {
+    const { missing } = localeOf(options.locale);
+    this.#isWaiting = missing !== null;
+    if (missing === null) {
+      show();
+      return;
+    }
+    const showNow = () => {
+      if (this.#options !== options) return;
+      this.#isWaiting = false;
+      show();
+    };
+    const waiting = setTimeout(showNow, TEXTS_WAIT_MS);
+    loadTexts(missing)
+      .catch((error: unknown) => this.#emit("chatkit.error", { error }))
+      .finally(() => {
+        clearTimeout(waiting);
+        showNow();
+      });
   }
 
   connectedCallback(): void {
@@ -118,18 +152,20 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
 
   #start(): void {
     const options = this.#options;
-    if (options === null || this.#chat !== null || !this.isConnected) return;
+    if (options === null || this.#isWaiting || this.#chat !== null || !this.isConnected) return;
     const chat: Chat = new Chat(options, this.#look(options), (type, detail) => {
       // A chat that the element has left emits no events.
       if (this.#chat === chat) this.#emit(type, detail);
     });
     this.#chat = chat;
     this.#shadow.replaceChildren(chat.node);
-    void chat.start(this.#threadId);
     this.#onStarted();
-    if (this.#isReady) return;
-    this.#isReady = true;
-    this.#emit("chatkit.ready");
+    if (!this.#isReady) {
+      this.#isReady = true;
+      this.#emit("chatkit.ready");
+    }
+    // A listener may have given other options, or taken the element out of the page.
+    if (this.#chat === chat) void chat.start(this.#threadId);
   }
 
   #leave(): void {
@@ -142,7 +178,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   }
 
   /** Applies the theme and the name of the options, and returns their locale. */
-  #look(options: ChatKitOptions): ReturnType<typeof localeOf> {
+  #look(options: ChatKitOptions): Locale {
     const locale = localeOf(options.locale);
     applyTheme(this, options.theme, (error) => this.#emit("chatkit.error", { error }));
     if (!this.hasAttribute("role")) this.setAttribute("role", "group");

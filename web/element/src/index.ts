@@ -6,6 +6,8 @@ export {
   createChatKitFetch,
   pageContext,
 } from "@relaykit/client";
+export { registerComponent } from "./widgets/components.js";
+export type { SiteComponent, SiteComponentContext } from "./widgets/site_components.js";
 export { RelaykitChat };
 
 /**

@@ -3,7 +3,7 @@
 import { ChatKit } from "@openai/chatkit-react";
 import { useRelaykitChat } from "@relaykit/react";
 import { useRouter } from "next/navigation";
-import { useState, useSyncExternalStore } from "react";
+import { useEffect, useState, useSyncExternalStore } from "react";
 
 /** The key under which the user's open thread is remembered. */
 const key = (user: string) => `thread of ${user}`;
@@ -19,8 +19,17 @@ export function Chat({ user }: { user: string }) {
   return isInBrowser ? <OpenChat user={user} /> : null;
 }
 
+/** Relaykit's element in the place of OpenAI's, whose script `layout.tsx` then leaves out. */
+async function loadElement(): Promise<void> {
+  const { defineChat } = await import("@relaykit/element");
+  defineChat("openai-chatkit");
+}
+
 function OpenChat({ user }: { user: string }) {
   const router = useRouter();
+  useEffect(() => {
+    if (process.env.NEXT_PUBLIC_CHAT_ELEMENT === "relaykit") void loadElement();
+  }, []);
   const [initialThread] = useState(() => sessionStorage.getItem(key(user)));
   const chat = useRelaykitChat({
     // The page has no token: the cookie signs in, and this site's own routes add the token to each request.
@@ -29,6 +38,7 @@ function OpenChat({ user }: { user: string }) {
     domainKey: process.env.NEXT_PUBLIC_CHATKIT_DOMAIN_KEY ?? "local",
     initialThread,
     history: { enabled: true },
+    thread: { autoScroll: true },
     onThreadChange: ({ threadId }) => {
       if (threadId === null) sessionStorage.removeItem(key(user));
       else sessionStorage.setItem(key(user), threadId);

@@ -19,6 +19,7 @@ export function Chat({ user, onSignOut }: { user: string; onSignOut: () => void 
     domainKey: import.meta.env.VITE_CHATKIT_DOMAIN_KEY ?? "local",
     initialThread,
     history: { enabled: true },
+    thread: { autoScroll: true },
     onThreadChange: ({ threadId }) => {
       if (threadId === null) sessionStorage.removeItem(key(user));
       else sessionStorage.setItem(key(user), threadId);

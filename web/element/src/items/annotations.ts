@@ -6,32 +6,48 @@ import { icon } from "../ui/icons.js";
 import { drawnPart } from "../ui/undrawn.js";
 import type { ViewContext } from "../ui/view_context.js";
 import { entityChip, entityOfSource } from "./entities.js";
+import { cardOf, offerPreview } from "./entity_preview.js";
 
-/** The reference in a text to a source. It leads to the source, or to its line in the list. */
+/**
+ * The reference in a text to a source. It leads to the source, or to its line in the list, and shows a card of the source
+ * while the pointer or the focus is on it.
+ */
 export function citation(source: Source, number: number, context: ViewContext, toList: () => void): HTMLElement {
   return el("sup", { class: "cite" }, pressable(source, number, context, toList));
 }
 
 function pressable(source: Source, number: number, context: ViewContext, toList: () => void): HTMLElement {
-  const { texts } = context;
+  const { items } = context.texts;
   const title = sourceTitle(source, context);
+  const card = () => Promise.resolve(sourceCard(source, context));
   if (source.type === "url" && source.url) {
     const link = externalLink(source.url, String(number));
-    link.setAttribute("aria-label", fill(texts.items.source, { number }));
-    link.title = title;
+    link.setAttribute("aria-label", fill(items.source, { number }));
+    if (link.localName === "a") offerPreview(link, card, context);
     return link;
   }
-  const label = fill(texts.items.sourceNamed, { number, title });
-  if (source.type === "entity") {
-    const inside = source.inline_label || (source.icon ? icon(source.icon) : String(number));
+  const label = fill(items.sourceNamed, { number, title });
+  const isEntity = source.type === "entity";
+  const inside = (isEntity && (source.inline_label || (source.icon && icon(source.icon)))) || String(number);
+  if (isEntity) {
     const chip = entityChip(entityOfSource(source), context, "cite-chip", el("span", {}, inside));
     if (chip.localName === "button") {
       chip.setAttribute("aria-label", label);
-      chip.title = title;
       return chip;
     }
   }
-  return el("button", { type: "button", "aria-label": label, title, on: { click: toList } }, String(number));
+  const button = el("button", { type: "button", "aria-label": label, on: { click: toList } }, inside);
+  offerPreview(button, card, context);
+  return button;
+}
+
+/** What the list below the answer says of a source. */
+function sourceCard(source: Source, context: ViewContext): ReturnType<typeof cardOf> {
+  const { type, url = "", filename, label, attribution, description } = source;
+  const title = sourceTitle(source, context);
+  const host = type === "url" && URL.canParse(url) ? new URL(url).host : null;
+  const from = label || attribution || host || (filename !== title ? filename : null);
+  return cardOf(title, [from, description], type === "entity" ? source.icon : null);
 }
 
 /** The sources of an answer. */

@@ -11,7 +11,19 @@ const GAP_PX = 6;
 
 type LoadPreview = () => Promise<Widgets.BasicRoot | null>;
 
-/** Shows the page's preview of an entity while the pointer or the focus is on it. Escape hides it. */
+/** A preview in words, where the page has none of its own. */
+export function cardOf(
+  title: string,
+  lines: readonly (string | null | undefined)[],
+  icon?: string | null,
+): Widgets.BasicRoot {
+  const heading = { type: "Text", value: title, weight: "semibold" } as const;
+  const named = icon ? { type: "Row", gap: 2, children: [{ type: "Icon", name: icon }, heading] } : heading;
+  const captions = lines.filter(Boolean).map((value) => ({ type: "Caption", value }));
+  return { type: "Basic", gap: 1, children: [named, ...captions] } as Widgets.BasicRoot;
+}
+
+/** Shows a preview of an entity or a source while the pointer or the focus is on its name. Escape hides it. */
 export function offerPreview(button: HTMLElement, load: LoadPreview, context: ViewContext): void {
   let popover: HTMLElement | null = null;
   let loading: Promise<Widgets.BasicRoot | null> | null = null;

@@ -40,6 +40,15 @@ export function codeOf(response: Response): string {
   return response.headers.get(CODE_HEADER) ?? "refused";
 }
 
+/** A ChatKit request that was answered or failed, without a word of its content. */
+export interface RequestEnd {
+  readonly type: string;
+  /** The status of HTTP; 0 where no answer came. */
+  readonly status: number;
+  /** The time until the answer's headers came. */
+  readonly ms: number;
+}
+
 const IDLE: ThreadActivity = { run: null, awaits: null };
 
 /** The codes with which the server has not judged the request and may accept it later. */
@@ -79,6 +88,7 @@ export class Api {
     readonly options: ApiOptions,
     private readonly texts: () => Texts,
     private readonly locale: () => string,
+    private readonly onRequestEnd: (request: RequestEnd) => void = () => {},
   ) {
     const { fetch } = options;
     this.fetch = isChatKitFetch(fetch)
@@ -181,10 +191,18 @@ export class Api {
     return response;
   }
 
-  #post(type: string, params: object, signal?: AbortSignal): Promise<Response> {
+  async #post(type: string, params: object, signal?: AbortSignal): Promise<Response> {
     const headers = { "Content-Type": "application/json", "Accept-Language": this.locale() };
     const body = JSON.stringify({ type, params });
-    return this.fetch(this.options.url, { method: "POST", headers, body, ...(signal && { signal }) });
+    const begunAtMs = performance.now();
+    let status = 0;
+    try {
+      const response = await this.fetch(this.options.url, { method: "POST", headers, body, ...(signal && { signal }) });
+      status = response.status;
+      return response;
+    } finally {
+      this.onRequestEnd({ type, status, ms: Math.round(performance.now() - begunAtMs) });
+    }
   }
 
   async #send(sending: Promise<Response>): Promise<Response> {

@@ -3,6 +3,7 @@ import type { ThreadStatus } from "../server/protocol.js";
 import type { Texts } from "../texts/index.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
+import { headerIconName } from "./header_icon_name.js";
 
 /** The current options and texts of the element, and the actions of the header's buttons. */
 export interface HeaderHost {
@@ -35,6 +36,7 @@ export class Header {
     this.#left,
     this.#title,
     this.#status,
+    el("slot", { name: "header" }),
     el("span", { class: "w-spacer" }),
     this.#compose,
     this.#right,
@@ -55,8 +57,8 @@ export class Header {
     this.#menu.setAttribute("aria-label", shell.history);
     this.#compose.setAttribute("aria-label", shell.newChat);
     this.#compose.title = shell.newChat;
-    this.#left.replaceChildren(...action(header?.leftAction));
-    this.#right.replaceChildren(...action(header?.rightAction));
+    this.#left.replaceChildren(...action(header?.leftAction, shell));
+    this.#right.replaceChildren(...action(header?.rightAction, shell));
   }
 
   show(title: string, status: ThreadStatus): void {
@@ -78,15 +80,17 @@ export class Header {
   }
 }
 
-type Action = NonNullable<NonNullable<ChatKitOptions["header"]>["leftAction"]>;
+/** A button of the site's. `label` is its name, which ChatKit's options do not have. */
+type Action = NonNullable<NonNullable<ChatKitOptions["header"]>["leftAction"]> & { readonly label?: string };
 
-function action(given: Action | undefined): HTMLElement[] {
+function action(given: Action | undefined, shell: Texts["shell"]): HTMLElement[] {
   if (given === undefined) return [];
-  // The icon's name is the label, because the site gives its button no other name.
+  const name = given.label || headerIconName(given.icon, shell);
   const attributes = {
     class: "icon-button",
     type: "button",
-    "aria-label": given.icon,
+    "aria-label": name,
+    title: name,
     on: { click: () => given.onClick() },
   };
   return [el("button", attributes, icon(given.icon))];

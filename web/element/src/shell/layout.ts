@@ -38,7 +38,7 @@ export class Layout {
 
   constructor(private readonly host: LayoutHost) {
     const { announcer, header, history, view, composer, onSkip } = host;
-    const main = el("div", { class: "main" }, view, composer);
+    const main = el("div", { class: "main" }, view, composer, el("slot", { name: "footer" }));
     this.#stage = el("div", { id: "stage", class: "stage" }, header.node, main);
     this.#backdrop = el("div", { class: "backdrop", hidden: true, on: { click: () => this.toggleHistory(false) } });
     this.#skip = el("button", { class: "skip", type: "button", on: { click: onSkip } });

@@ -4,7 +4,10 @@ import { fill, type Texts } from "../texts/index.js";
 import type { ConversationEvents } from "../thread/events.js";
 import type { Announcer } from "../ui/announcer.js";
 
-type PageEvents = Pick<ConversationEvents, "refused" | "effect" | "answered" | "stopped" | "responding" | "failed">;
+type PageEvents = Pick<
+  ConversationEvents,
+  "refused" | "effect" | "answered" | "stopped" | "runEnded" | "responding" | "failed"
+>;
 
 /** The notices of a conversation that become events of the element, or words for the person. */
 export function pageEvents(
@@ -21,6 +24,7 @@ export function pageEvents(
     answered: ({ content }) =>
       announcer.say(fill(texts().shell.answered, { text: spokenText(textOf(content, "\n\n")) })),
     stopped: () => announcer.say(texts().items.stopped),
+    runEnded: (runId, status) => emit("chatkit.log", { name: "run.end", data: { run_id: runId, status } }),
     responding: (isResponding) => emit(isResponding ? "chatkit.response.start" : "chatkit.response.end"),
     failed: (message) => emit("chatkit.error", { error: new Error(message) }),
   };

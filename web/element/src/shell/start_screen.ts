@@ -19,8 +19,7 @@ export class StartScreen {
   readonly node = el(
     "section",
     { id: "welcome", class: "welcome", "aria-labelledby": "welcome-title" },
-    this.#greeting,
-    this.#prompts,
+    el("slot", { name: "start-screen" }, this.#greeting, this.#prompts),
   );
 
   constructor(private readonly host: StartScreenHost) {

@@ -4,6 +4,7 @@ import conversation from "./conversation.css?inline";
 import forcedColors from "./forced_colors.css?inline";
 import items from "./items.css?inline";
 import markdown from "./markdown.css?inline";
+import print from "./print.css?inline";
 import shell from "./shell.css?inline";
 import startScreen from "./start_screen.css?inline";
 import suggestions from "./suggestions.css?inline";
@@ -24,6 +25,7 @@ const STYLES = [
   suggestions,
   composer,
   forcedColors,
+  print,
 ];
 
 let sheet: CSSStyleSheet | null = null;

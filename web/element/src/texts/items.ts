@@ -83,4 +83,9 @@ export const ITEMS = {
   close: "Close",
   quote: "Quote",
   chooseAnswer: "Choose or write an answer, or skip the questions.",
+  noData: "No data",
+  chooseDate: "Choose a date",
+  previousMonth: "Previous month",
+  nextMonth: "Next month",
+  clear: "Clear",
 };

@@ -1,5 +1,5 @@
 import { ENGLISH, type Texts } from "./index.js";
-import { TRANSLATIONS } from "./translations.js";
+import { LANGUAGES, loadedTexts } from "./translations.js";
 
 const RIGHT_TO_LEFT = new Set(["ar", "fa", "he", "ur"]);
 
@@ -9,18 +9,22 @@ export interface Locale {
   readonly texts: Texts;
   /** The language of the texts. */
   readonly language: string;
+  /** The language that the locale asks for, whose texts are not loaded yet; null where the texts are in it. */
+  readonly missing: string | null;
   readonly direction: "ltr" | "rtl";
 }
 
 /**
- * The locale of the site's `locale` option, or else of the browser's first language. English stands in for a missing
- * one.
+ * The locale of the site's `locale` option, or else of the browser's first language. English stands in for a language
+ * that there is no translation in, or whose texts are not loaded yet.
  */
 export function localeOf(option: string | undefined, preferred: string = navigator.language): Locale {
   const tag = canonical(option ?? preferred) ?? "en";
-  const language = candidates(tag).find((name) => Object.hasOwn(TRANSLATIONS, name)) ?? "en";
-  const texts = TRANSLATIONS[language] ?? ENGLISH;
-  return { tag, texts, language, direction: RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr" };
+  const wanted = candidates(tag).find((name) => Object.hasOwn(LANGUAGES, name)) ?? "en";
+  const known = loadedTexts(wanted);
+  const language = known === undefined ? "en" : wanted;
+  const direction = RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr";
+  return { tag, texts: known ?? ENGLISH, language, direction, missing: known === undefined ? wanted : null };
 }
 
 function canonical(tag: string): string | null {
@@ -31,8 +35,12 @@ function canonical(tag: string): string | null {
   }
 }
 
+/** Languages that are written as another one. */
+const WRITTEN_AS = new Map([["no", "nb"]]);
+
 /** The names of a language from the most exact to the language alone: zh-Hant-HK, zh-Hant, zh. */
 function candidates(tag: string): string[] {
   const { language, script, region } = new Intl.Locale(tag).maximize();
-  return [`${language}-${script}-${region}`, `${language}-${script}`, `${language}-${region}`, language];
+  const names = [`${language}-${script}-${region}`, `${language}-${script}`, `${language}-${region}`, language];
+  return [...names, ...names.flatMap((name) => WRITTEN_AS.get(name) ?? [])];
 }

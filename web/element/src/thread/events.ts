@@ -22,6 +22,8 @@ export interface ConversationEvents {
   answered(message: AssistantMessage): void;
   /** A run was cancelled. */
   stopped(): void;
+  /** A run has ended. The status is null where the answer did not tell it. */
+  runEnded(runId: string | null, status: string | null): void;
   /** A turn has begun, or is over. */
   responding(isResponding: boolean): void;
   /** A run has failed, with the message that its events have. */

@@ -135,9 +135,16 @@ export class OpenThread {
     this.events.changed();
   }
 
+  /** Marks a run as accepted by the server, which is then responding. */
+  accept(run: Run): void {
+    run.isAccepted = true;
+    this.#reportResponding();
+  }
+
   #reportResponding(): void {
-    if (this.isBusy === this.#isResponding) return;
-    this.#isResponding = this.isBusy;
-    this.events.responding(this.isBusy);
+    const isResponding = this.awaited !== null || [...this.runs].some((run) => run.isAccepted);
+    if (isResponding === this.#isResponding) return;
+    this.#isResponding = isResponding;
+    this.events.responding(isResponding);
   }
 }

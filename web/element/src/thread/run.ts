@@ -6,6 +6,8 @@ export class Run {
   /** The id; null until the server has answered. */
   id: string | null;
   allowCancel = false;
+  /** Whether the server has accepted the request. */
+  isAccepted: boolean;
   isStopping = false;
   /** Whether an `error` event has arrived. */
   hasFailed = false;
@@ -43,6 +45,7 @@ export class Run {
     readonly again: Again | null = null,
   ) {
     this.id = id;
+    this.isAccepted = fromStart;
     this.named = new Promise((resolve) => {
       this.setNamed = resolve;
     });

@@ -60,6 +60,7 @@ export class RunStarter {
         return true;
       }
       signal.addEventListener("abort", leave);
+      thread.accept(run);
       if (thread.state.id !== null) this.events.runBegan(thread.state.id, run.id);
       const following = this.follower.observe(run, first === null ? stream : joined(first, stream), signal);
       void following.finally(() => signal.removeEventListener("abort", leave));

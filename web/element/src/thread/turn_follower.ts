@@ -138,6 +138,7 @@ export class TurnFollower {
       this.events.failed("The run has failed.");
     }
     if (status === "cancelled" && !run.isWithdrawn) this.events.stopped();
+    this.events.runEnded(run.id, status);
     return wasBrokenOff;
   }
 

@@ -88,7 +88,7 @@ export class ThreadView {
     const parts = [this.#earlier, host.startScreen, this.#heading, this.#loading.node, this.log, this.#progress];
     this.#scroller = el(
       "div",
-      { id: "scroller", class: "scroller", tabindex: "-1" },
+      { id: "scroller", class: "scroller", tabindex: "0", role: "group" },
       el("div", { class: "column" }, parts),
     );
     this.#quote = new QuoteButton(this.log, host.quote, host.signal);
@@ -105,7 +105,7 @@ export class ThreadView {
   setTexts(): void {
     const { shell } = this.host.context.texts;
     this.#heading.textContent = shell.messages;
-    this.log.setAttribute("aria-label", shell.messages);
+    for (const part of [this.#scroller, this.log]) part.setAttribute("aria-label", shell.messages);
     this.#earlier.textContent = shell.earlier;
     this.#latest.setAttribute("aria-label", shell.latest);
     this.#quote.setText(this.host.context.texts.items.quote);
@@ -292,7 +292,7 @@ export class ThreadView {
   }
 
   #follow(): void {
-    const isFollowed = this.#isSticky && this.host.context.options.thread?.autoScroll !== false;
+    const isFollowed = this.#isSticky && this.host.context.options.thread?.autoScroll === true;
     if (isFollowed || this.#isEndDue) this.#scroller.scrollTop = this.#scroller.scrollHeight;
     else this.#latest.hidden = this.#distance < STICKY_PX;
     this.#top = this.#scroller.scrollTop;

@@ -204,24 +204,42 @@ const ALIASES = new Map(
 const DOT = "M12 10a2 2 0 1 0 0 4 2 2 0 0 0 0-4";
 
 /**
- * An icon, hidden from screen readers, so that the caller must give its meaning as text too. Unknown names give a dot.
+ * An icon, hidden from screen readers, so that the caller must give its meaning as text too. Names of ChatKit and the
+ * commonest of Lucide's are drawn at once, the others once Lucide's icons are loaded. Unknown names give a dot.
  */
 export function icon(name: string | null | undefined, className = ""): SVGSVGElement {
   const plain = (typeof name === "string" ? name : "dot").replace(/^(vendor|lucide):/, "");
   const known = ALIASES.get(plain) ?? plain;
   const filled = FILLED.get(known);
-  const svg = document.createElementNS(SVG, "svg");
-  svg.setAttribute("viewBox", "0 0 24 24");
-  svg.setAttribute("class", `icon ${className}`.trim());
-  svg.setAttribute("aria-hidden", "true");
-  svg.setAttribute("focusable", "false");
-  const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", filled ?? PATHS.get(known) ?? DOT);
-  if (filled) {
-    path.setAttribute("fill", "currentColor");
-    path.setAttribute("fill-rule", "evenodd");
-    path.setAttribute("stroke-width", "0.5");
-  }
-  svg.append(path);
+  const svg = shape("svg", {
+    viewBox: "0 0 24 24",
+    class: `icon ${className}`.trim(),
+    "aria-hidden": "true",
+    focusable: "false",
+  });
+  const isKnown = filled !== undefined || PATHS.has(known);
+  const surface = filled ? { fill: "currentColor", "fill-rule": "evenodd", "stroke-width": "0.5" } : {};
+  svg.append(shape("path", { d: filled ?? PATHS.get(known) ?? DOT, ...surface }));
+  if (!isKnown && known !== "dot") void drawLucide(svg, plain);
   return svg;
+}
+
+/** Draws an icon of Lucide's into the place of the dot. The dot stays where there is no such icon. */
+async function drawLucide(svg: SVGSVGElement, name: string): Promise<void> {
+  try {
+    const { lucideShapes } = await import("./lucide.js");
+    const shapes = lucideShapes(name);
+    if (shapes !== null) svg.replaceChildren(...shapes.map(([tag, attributes]) => shape(tag, attributes)));
+  } catch {
+    // The dot stays where the site does not serve the file of the icons.
+  }
+}
+
+function shape<Tag extends keyof SVGElementTagNameMap>(
+  tag: Tag,
+  attributes: Readonly<Record<string, string | number>>,
+): SVGElementTagNameMap[Tag] {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  return element;
 }

@@ -1,6 +1,8 @@
 import { el } from "../ui/dom.js";
 import { growByText } from "../ui/grow.js";
 import { icon } from "../ui/icons.js";
+import { Combobox } from "./choosing/combobox.js";
+import { DatePicker } from "./choosing/date_picker.js";
 import type { Draw, DrawContext } from "./context.js";
 import { actionOf, classes, type Fields, records, tokenClass, words, wordsOrNull } from "./fields.js";
 import { type Control, nameControl, nestedValues, valueIn, withValues } from "./form.js";
@@ -127,7 +129,10 @@ function select(node: Fields, context: DrawContext): HTMLElement {
   );
   applyName(element, node, context);
   onChange(element, node, context);
-  return element;
+  if (!node.searchable) return element;
+  const { nothingFound } = context.host.texts.composer;
+  const name = wordsOrNull(node.placeholder) ?? words(node.name);
+  return new Combobox(element, { name, placeholder: none, nothingFound }).node;
 }
 
 function applyName(control: Control, node: Fields, { prefix }: DrawContext): void {
@@ -137,14 +142,10 @@ function applyName(control: Control, node: Fields, { prefix }: DrawContext): voi
 }
 
 function datePicker(node: Fields, context: DrawContext): HTMLElement {
-  const day = (value: unknown) => words(value).slice(0, 10) || null;
-  const element = el("input", { type: "date", class: fieldLook(node), min: day(node.min), max: day(node.max) });
-  element.defaultValue = day(node.defaultValue) ?? "";
-  element.setAttribute("aria-label", wordsOrNull(node.placeholder) ?? words(node.name));
-  applyName(element, node, context);
-  if (node.clearable === false && element.defaultValue) element.required = true;
-  onChange(element, node, context);
-  return element;
+  const picker = new DatePicker(node, context, fieldLook(node));
+  applyName(picker.control, node, context);
+  onChange(picker.control, node, context, picker.node);
+  return picker.node;
 }
 
 function checkbox(node: Fields, context: DrawContext): HTMLElement {

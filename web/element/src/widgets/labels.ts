@@ -1,4 +1,5 @@
 import { freshId } from "../ui/dom.js";
+import { shownFor } from "./choosing/stand_in.js";
 import { controlsOf, nameOf } from "./form.js";
 
 /** Links each label of a widget to the control in its form that the label names. */
@@ -15,9 +16,16 @@ export function linkLabels(frame: HTMLElement): void {
       group.removeAttribute("aria-label");
       group.setAttribute("aria-labelledby", label.id);
     } else if (control) {
-      control.id ||= freshId("field");
-      control.removeAttribute("aria-label");
-      label.htmlFor = control.id;
+      const shown = shownFor(control);
+      shown.id ||= freshId("field");
+      label.htmlFor = shown.id;
+      if (shown === control || shown.localName === "input") {
+        shown.removeAttribute("aria-label");
+      } else {
+        // A button's name is the label and what it shows.
+        label.id ||= freshId("label");
+        shown.setAttribute("aria-labelledby", `${label.id} ${shown.id}`);
+      }
     }
   }
 }

@@ -37,6 +37,8 @@ function isChanged(control: Control): boolean {
 function copyValue(before: Control, after: Control): void {
   if (isBox(before) && isBox(after)) after.checked = before.checked;
   else if (!(after instanceof HTMLSelectElement) || hasOption(after, before.value)) after.value = before.value;
+  // What is shown in the place of the control follows it.
+  after.dispatchEvent(new Event("restored"));
 }
 
 function isBox(control: Control): control is HTMLInputElement {

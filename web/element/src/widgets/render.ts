@@ -1,7 +1,7 @@
 import type { WidgetAction, WidgetNode } from "../server/protocol.js";
 import { el, freshId } from "../ui/dom.js";
 import { drawnPart } from "../ui/undrawn.js";
-import { COMPONENTS, unknownComponent } from "./components.js";
+import { COMPONENTS, otherComponent } from "./components.js";
 import { type DrawContext, type Loading, type Trigger, type WidgetHost, WidgetMemory } from "./context.js";
 import { childrenOf, isFields, token, words } from "./fields.js";
 import { formValues, withValues } from "./form.js";
@@ -60,7 +60,7 @@ export class WidgetView {
   #component(node: unknown, path: string, depth: number): Node {
     if (!isFields(node)) return document.createTextNode(words(node));
     if (depth >= MAX_DEPTH) return document.createTextNode("…");
-    const draw = COMPONENTS.get(token(node.type) ?? words(node.type)) ?? unknownComponent;
+    const draw = COMPONENTS.get(token(node.type) ?? words(node.type)) ?? otherComponent;
     const inside = (child: unknown, index: number) => this.#component(child, `${path}.${index}`, depth + 1);
     const context: DrawContext = {
       host: this.host,

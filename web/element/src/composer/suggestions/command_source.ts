@@ -53,8 +53,8 @@ export class CommandSource implements SuggestionSource {
   }
 
   #suggestion(command: Command): Suggestion {
-    const { label, description, icon, group } = command;
-    return { label, description, icon, group, choose: (span) => this.#run(command, span) };
+    const { description, icon, group } = command;
+    return { label: labelOf(command), description, icon, group, choose: (span) => this.#run(command, span) };
   }
 
   async #run(command: Command, span: Span): Promise<void> {
@@ -64,7 +64,7 @@ export class CommandSource implements SuggestionSource {
       const selection = await host.options.commands?.onSelect?.(command);
       if (selection) this.#follow(selection);
     } catch (error) {
-      host.announcer.toast(fill(host.texts.composer.commandFailed, { command: command.label }));
+      host.announcer.toast(fill(host.texts.composer.commandFailed, { command: labelOf(command) }));
       host.emit("chatkit.error", { error });
     }
   }
@@ -77,6 +77,11 @@ export class CommandSource implements SuggestionSource {
       this.place.insert(selection.entity);
     }
   }
+}
+
+/** The label. The id stands in for a missing one, because the command comes from the site's code. */
+function labelOf({ label, id }: Command): string {
+  return String(label ?? id ?? "");
 }
 
 function matching(suggestions: readonly Suggestion[], query: string): readonly Suggestion[] {

@@ -11,6 +11,9 @@ const SERIES_COLORS = ["blue", "orange", "green", "purple", "pink", "yellow", "r
 /** A chart, with a table of its numbers that can be opened. */
 export function drawChart(node: Fields, context: DrawContext): HTMLElement {
   const data = chartData(node);
+  if (data.rows.length === 0 || data.series.length === 0) {
+    return el("p", { class: "w-caption w-no-data" }, context.texts.noData);
+  }
   const colors = data.series.map(
     ({ color }, index) => seriesColor(color ?? SERIES_COLORS[index % SERIES_COLORS.length]) ?? "",
   );
