@@ -1,7 +1,7 @@
 import type { ChatKitOptions } from "@openai/chatkit";
 import { Commands } from "./commands/commands.js";
 import { Composer } from "./composer/composer.js";
-import type { ComposerHost, Draft } from "./composer/host.js";
+import { type ComposerHost, type Draft, summaryOf } from "./composer/host.js";
 import { composerState, stoppable } from "./composer/status.js";
 import { Conversation } from "./conversation.js";
 import { History } from "./history/history.js";
@@ -17,15 +17,14 @@ import { StartScreen } from "./shell/start_screen.js";
 import { Tabs } from "./shell/tabs.js";
 import { ThreadNews } from "./shell/thread_news.js";
 import { threadTitle } from "./shell/thread_title.js";
-import type { Texts } from "./texts/index.js";
 import type { Locale } from "./texts/locale.js";
 import type { ConversationEvents } from "./thread/events.js";
-import { ThreadView, type ThreadViewHost } from "./thread/view.js";
+import { ThreadView } from "./thread/view.js";
+import { lookOf, reachOf } from "./thread/view_host.js";
 import { Announcer } from "./ui/announcer.js";
 import { Confirm } from "./ui/confirm.js";
 import { ImageViewer } from "./ui/image_viewer.js";
 import { reportFailure } from "./ui/report_failure.js";
-import { sharedContext } from "./ui/view_context.js";
 
 type Emit = (type: string, detail?: unknown) => void;
 
@@ -93,7 +92,16 @@ export class Chat {
       deleted: (threadId) => this.#news.deleted(threadId),
       marked: (marks) => emit("relaykit.runs", marks),
     });
-    this.#view = new ThreadView(this.#viewHost());
+    const listeners = { actions: this.#commands, announcer: this.#announcer, emit };
+    this.#view = new ThreadView({
+      ...lookOf(() => this.#locale, current, listeners),
+      ...reachOf(this.api),
+      conversation: this.conversation,
+      loadEarlier: () => this.#reportFailure(this.conversation.loadEarlier()),
+      startScreen: this.#startScreen.node,
+      quote: (text) => this.composer.quote(text),
+      signal: this.#leaving.signal,
+    });
     this.composer = new Composer(this.#composerHost);
     this.#layout = new Layout({
       ...shared,
@@ -187,13 +195,7 @@ export class Chat {
 
   send(draft: Draft): Promise<boolean> {
     this.#view.toEnd();
-    const { attachments, inferenceOptions } = draft;
-    this.#log("composer.submit", {
-      thread_id: this.threadId,
-      attachments: attachments.length,
-      tool_id: inferenceOptions.tool_choice?.id ?? null,
-      model_id: inferenceOptions.model ?? null,
-    });
+    this.#log("composer.submit", { thread_id: this.threadId, ...summaryOf(draft) });
     return this.#commands.send(draft);
   }
 
@@ -214,7 +216,7 @@ export class Chat {
   }
 
   #events(): ConversationEvents {
-    const told = pageEvents(this.emit, this.#announcer, () => this.#texts);
+    const told = pageEvents(this.emit, this.#announcer, () => this.#locale.texts);
     return {
       ...told,
       responding: (isResponding) => {
@@ -241,36 +243,9 @@ export class Chat {
     this.emit("chatkit.log", { name, data });
   }
 
-  get #texts(): Texts {
-    return this.#locale.texts;
-  }
-
-  #viewHost(): ThreadViewHost {
-    const listeners = { actions: this.#commands, announcer: this.#announcer, emit: this.emit };
-    return {
-      conversation: this.conversation,
-      context: sharedContext(
-        () => this.#locale,
-        () => this.#options,
-        listeners,
-      ),
-      look: () => JSON.stringify([this.#locale.language, this.#locale.tag, this.#options.threadItemActions ?? null]),
-      isAway: () => {
-        const { state } = this.api.fetch.connection;
-        if (state === "signing_in") return "signingIn";
-        return state === "reconnecting" || state === "offline" ? state : null;
-      },
-      isOffline: () => !navigator.onLine,
-      loadEarlier: () => this.#reportFailure(this.conversation.loadEarlier()),
-      startScreen: this.#startScreen.node,
-      quote: (text) => this.composer.quote(text),
-      signal: this.#leaving.signal,
-    };
-  }
-
   get #composerHost(): ComposerHost {
     return {
-      texts: this.#texts,
+      texts: this.#locale.texts,
       locale: this.#locale.tag,
       options: this.#options,
       api: this.api,
@@ -288,13 +263,13 @@ export class Chat {
   }
 
   #showComposer(): void {
-    this.composer.show(composerState(this.conversation.state.status, this.conversation, this.#texts));
+    this.composer.show(composerState(this.conversation.state.status, this.conversation, this.#locale.texts));
   }
 
   #threadChanged(): void {
     const { state, opening } = this.conversation;
     const nameOf = (threadId: string) => this.#history.nameOf(threadId);
-    this.#header.show(threadTitle(this.conversation, nameOf, this.#texts, this.#locale.tag), state.status);
+    this.#header.show(threadTitle(this.conversation, nameOf, this.#locale.texts, this.#locale.tag), state.status);
     this.#history.show(opening?.id ?? state.id, opening === null ? state.title : null);
     this.#news.mark();
     this.#showComposer();

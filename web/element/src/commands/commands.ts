@@ -18,20 +18,16 @@ import { ownOrigin } from "../ui/dom.js";
 import { type ImageViewer, save } from "../ui/image_viewer.js";
 import { FAILED, reportFailure } from "../ui/report_failure.js";
 import type { Answers, ItemActions, OpenImage } from "../ui/view_context.js";
+import { OwnMessages, type OwnMessagesHost } from "./own_messages.js";
 import { ToolCalls, type ToolCallsHost } from "./tool_calls.js";
 
 /** The shortest time between two reloads of an item whose image cannot be loaded. */
 const RELOAD_MS = 60_000;
 
 /** The parts of the element that commands act on, and its current options and texts. */
-export interface CommandsHost extends ToolCallsHost {
+export interface CommandsHost extends ToolCallsHost, OwnMessagesHost {
   readonly texts: () => Texts;
   readonly viewer: ImageViewer;
-  /** Puts the parts of a message into the message box, before what is there, and focuses it. */
-  readonly giveBack: (draft: Draft) => void;
-  readonly focusComposer: () => void;
-  /** The person has changed the thread otherwise than by a run. */
-  readonly changedThread: (threadId: string, runId: string) => void;
   readonly confirm: Confirm;
 }
 
@@ -42,9 +38,11 @@ export class Commands implements ItemActions {
   /** Settles when the last message has begun its request. */
   #beginning: Promise<unknown> = Promise.resolve();
   readonly #toolCalls: ToolCalls;
+  readonly #ownMessages: OwnMessages;
 
   constructor(private readonly host: CommandsHost) {
     this.#toolCalls = new ToolCalls(host);
+    this.#ownMessages = new OwnMessages(host);
   }
 
   get #threadId(): string | null {
@@ -250,33 +248,12 @@ export class Commands implements ItemActions {
     return true;
   }
 
-  async withdraw(item: UserMessage): Promise<void> {
-    if (await this.#takeBack(item)) this.host.focusComposer();
+  withdraw(item: UserMessage): Promise<void> {
+    return this.#ownMessages.withdraw(item);
   }
 
-  async edit(item: UserMessage): Promise<void> {
-    const { signal } = this.host.conversation;
-    const isTaken = item.waiting === undefined || (await this.#takeBack(item));
-    if (!isTaken || signal.aborted) return;
-    const {
-      content,
-      attachments = [],
-      quoted_text: quotedText = null,
-      inference_options: inferenceOptions = {},
-    } = item;
-    this.host.giveBack({ content, attachments, quotedText, inferenceOptions });
-  }
-
-  async #takeBack(item: UserMessage): Promise<boolean> {
-    const { announcer, conversation, changedThread } = this.host;
-    const threadId = this.#threadId;
-    const isTaken = await this.#reportFailure(conversation.withdraw(item));
-    if (isTaken === FAILED) return false;
-    const { withdrawn, answeredAlready } = this.host.texts().items;
-    if (!isTaken) announcer.toast(answeredAlready);
-    else announcer.say(withdrawn);
-    if (isTaken && threadId !== null && item.waiting !== undefined) changedThread(threadId, item.waiting);
-    return isTaken;
+  edit(item: UserMessage): Promise<void> {
+    return this.#ownMessages.edit(item);
   }
 
   enlarge(image: OpenImage): void {

@@ -34,3 +34,12 @@ export interface ComposerState {
   readonly canStop: boolean;
   readonly isStopping: boolean;
 }
+
+/** What a draft has besides its words. */
+export function summaryOf({ attachments, inferenceOptions }: Draft): Record<string, unknown> {
+  return {
+    attachments: attachments.length,
+    tool_id: inferenceOptions.tool_choice?.id ?? null,
+    model_id: inferenceOptions.model ?? null,
+  };
+}

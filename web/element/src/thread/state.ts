@@ -1,4 +1,3 @@
-import { isFields } from "../server/fields.js";
 import type {
   Feedback,
   LocalItem,
@@ -10,13 +9,9 @@ import type {
   ThreadStatus,
   UserMessage,
 } from "../server/protocol.js";
+import { fingerprint, isBehind, isItem, isLocal, isMessage, isShown, isUnstored } from "./item_kinds.js";
 import { updateItem } from "./item_updates.js";
 
-const LOCAL_TYPES = new Set(["error", "notice", "stopped", "unanswered"]);
-/** The items that a person takes for a message. */
-const MESSAGE_TYPES = new Set(["user_message", "assistant_message", "widget", "generated_image", "structured_input"]);
-/** The other items of a server that are shown. */
-const OTHER_SHOWN_TYPES = new Set(["client_tool_call", "workflow", "task"]);
 const ACTIVE: ThreadStatus = { type: "active" };
 
 /**
@@ -240,7 +235,7 @@ export class ThreadState {
 
   /** The number of the items that the person can see. */
   get seenCount(): number {
-    return [...this.items.values()].filter(({ type }) => MESSAGE_TYPES.has(type) || OTHER_SHOWN_TYPES.has(type)).length;
+    return [...this.items.values()].filter(isShown).length;
   }
 
   get lastUserMessage(): UserMessage | undefined {
@@ -262,7 +257,7 @@ export class ThreadState {
     const known = [...this.items.values()];
     const at = known.findIndex(({ id }) => id === messageId);
     const next = known.findIndex(({ type }, place) => at >= 0 && place > at && type === "user_message");
-    return next < 0 ? 0 : known.slice(next).filter((item) => MESSAGE_TYPES.has(item.type)).length;
+    return next < 0 ? 0 : known.slice(next).filter(isMessage).length;
   }
 
   #newest(matches: (item: ThreadItem) => boolean): ThreadItem | undefined {
@@ -280,34 +275,6 @@ export class ThreadState {
   }
 }
 
-/** Whether the value has an item's id and type. The state skips all others, because it cannot tell them apart. */
-function isItem(item: unknown): item is ThreadItem {
-  return isFields(item) && typeof item.id === "string" && typeof item.type === "string";
-}
-
 function textOf(value: unknown): string | null {
   return typeof value === "string" ? value : null;
-}
-
-/** The item as JSON. An item that nests too deep for JSON differs from every other one. */
-function fingerprint(item: unknown): unknown {
-  try {
-    return JSON.stringify(item);
-  } catch {
-    return Symbol("too deep");
-  }
-}
-
-function isLocal(item: Shown): item is LocalItem {
-  return LOCAL_TYPES.has(item.type);
-}
-
-/** Whether the server does not have the item. */
-function isUnstored(item: Shown): boolean {
-  return isLocal(item) || (item.type === "user_message" && item.pending === true) || item.broken === true;
-}
-
-/** Whether the message stands behind the answer that is being written. */
-function isBehind({ pending, waiting }: UserMessage): boolean {
-  return pending === true || waiting !== undefined;
 }

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { dateGroups } from "../../src/history/date_groups.js";
 import type { Thread } from "../../src/server/protocol.js";
 import { ENGLISH } from "../../src/texts/index.js";
-import { TRANSLATIONS } from "../../src/texts/translations.js";
+import { LANGUAGES } from "../../src/texts/translations.js";
 
 const NOW = new Date(2026, 2, 31, 0, 30);
 const at = (...date: [number, number, number, number?]): Thread => ({
@@ -53,8 +53,8 @@ it("takes a clock that is ahead for today", () => {
   expect(shape([at(2026, 3, 2)])).toEqual([["Today", 1]]);
 });
 
-it("says it in each language", () => {
-  const german = TRANSLATIONS.de ?? ENGLISH;
+it("says it in each language", async () => {
+  const german = (await LANGUAGES.de?.()) ?? ENGLISH;
   expect(shape([at(2026, 2, 31), at(2026, 2, 30), at(2026, 2, 28), at(2026, 1, 1)], german, "de")).toEqual([
     ["Heute", 1],
     ["Gestern", 1],
