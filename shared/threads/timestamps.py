@@ -45,7 +45,7 @@ def send_offsets(server: ChatKitServer[Any]) -> None:
         except ValueError:  # pydantic's PydanticSerializationError is one
             return serialize(well_formed_copy(zoned))
 
-    server._serialize = serialized  # type: ignore[method-assign]
+    server._serialize = serialized  # type: ignore[method-assign, assignment]
 
 
 def with_offsets(sent: Sent) -> Sent:
