@@ -265,7 +265,12 @@ async def test_the_whole_way_from_an_empty_folder(
         assert (await caller.stream(create("hello"))).text == "You said: hello"
         first = time.monotonic() - began_at
         assert "<relaykit-chat>" in (await caller.client.get("/chat")).text
-        for name in ("relaykit-chat.js", "relaykit-chat-code.js", "relaykit-chat-formulas.js", "relaykit-chat-de.js"):
+        for name in (
+            "relaykit-chat.js",
+            "relaykit-chat-code.js",
+            "relaykit-chat-formulas.js",
+            "relaykit-chat-de.js",
+        ):
             element = await caller.client.get(f"/{name}")
             assert element.headers["content-type"].startswith("text/javascript"), name
         assert (await caller.client.get("/relaykit-chat-no-such.js")).status_code == 404
