@@ -97,6 +97,7 @@ export const BG: Texts = {
     good: "Добър отговор",
     bad: "Лош отговор",
     regenerate: "Нов отговор",
+    copyCode: "Копиране на кода",
 
     sources: "Източници",
     source: "Източник {number}",
@@ -141,7 +142,6 @@ export const BG: Texts = {
     chartBy: "Диаграма: {series} по {axis}",
     chartNumbers: "Числата в диаграмата",
 
-    copyCode: "Копиране на кода",
     timedOut: "Отговорът отне твърде много време и беше прекратен.",
     failedLost: "Възникна грешка при отговарянето. Написаното дотогава не е запазено.",
     waiting: "Изчаква отговора преди него",

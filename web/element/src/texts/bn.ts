@@ -97,6 +97,7 @@ export const BN: Texts = {
     good: "ভালো উত্তর",
     bad: "খারাপ উত্তর",
     regenerate: "আবার উত্তর দিন",
+    copyCode: "কোড কপি করুন",
 
     sources: "উৎস",
     source: "উৎস {number}",
@@ -141,7 +142,6 @@ export const BN: Texts = {
     chartBy: "চার্ট: {axis} অনুযায়ী {series}",
     chartNumbers: "চার্টের সংখ্যা",
 
-    copyCode: "কোড কপি করুন",
     timedOut: "উত্তরটিতে খুব বেশি সময় লেগেছে, তাই তা শেষ করা হয়েছে।",
     failedLost: "উত্তর দেওয়ার সময় সমস্যা হয়েছে। যা লেখা হয়েছিল তা রাখা হয়নি।",
     waiting: "আগের উত্তরের অপেক্ষায়",

@@ -98,6 +98,7 @@ export const CA: Texts = {
     good: "Resposta bona",
     bad: "Resposta dolenta",
     regenerate: "Torna a respondre",
+    copyCode: "Copia el codi",
 
     sources: "Fonts",
     source: "Font {number}",
@@ -142,7 +143,6 @@ export const CA: Texts = {
     chartBy: "Gràfic: {series} per {axis}",
     chartNumbers: "Xifres del gràfic",
 
-    copyCode: "Copia el codi",
     timedOut: "La resposta ha trigat massa i s’ha aturat.",
     failedLost: "S’ha produït un error en respondre. El que ja s’havia escrit no s’ha conservat.",
     waiting: "Espera la resposta anterior",

@@ -97,6 +97,7 @@ export const CS: Texts = {
     good: "Dobrá odpověď",
     bad: "Špatná odpověď",
     regenerate: "Odpovědět znovu",
+    copyCode: "Kopírovat kód",
 
     sources: "Zdroje",
     source: "Zdroj {number}",
@@ -141,7 +142,6 @@ export const CS: Texts = {
     chartBy: "Graf: {series} podle {axis}",
     chartNumbers: "Čísla v grafu",
 
-    copyCode: "Kopírovat kód",
     timedOut: "Odpověď trvala příliš dlouho a byla ukončena.",
     failedLost: "Při odpovídání došlo k chybě. Co již bylo napsáno, se nezachovalo.",
     waiting: "Čeká na předchozí odpověď",

@@ -97,6 +97,7 @@ export const DA: Texts = {
     good: "Godt svar",
     bad: "Dårligt svar",
     regenerate: "Svar igen",
+    copyCode: "Kopiér koden",
 
     sources: "Kilder",
     source: "Kilde {number}",
@@ -141,7 +142,6 @@ export const DA: Texts = {
     chartBy: "Diagram: {series} efter {axis}",
     chartNumbers: "Diagrammets tal",
 
-    copyCode: "Kopiér koden",
     timedOut: "Svaret tog for lang tid og blev afsluttet.",
     failedLost: "Noget gik galt under besvarelsen. Det, der var skrevet, blev ikke bevaret.",
     waiting: "Venter på svaret før den",

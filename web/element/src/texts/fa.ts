@@ -97,6 +97,7 @@ export const FA: Texts = {
     good: "پاسخ خوب",
     bad: "پاسخ بد",
     regenerate: "پاسخ دوباره",
+    copyCode: "کپی کردن کد",
 
     sources: "منابع",
     source: "منبع {number}",
@@ -141,7 +142,6 @@ export const FA: Texts = {
     chartBy: "نمودار: {series} بر پایهٔ {axis}",
     chartNumbers: "اعداد نمودار",
 
-    copyCode: "کپی کردن کد",
     timedOut: "پاسخ بیش از اندازه طول کشید و پایان داده شد.",
     failedLost: "هنگام پاسخ خطایی رخ داد. آنچه نوشته شده بود نگه داشته نشد.",
     waiting: "در انتظار پاسخ پیش از آن",

@@ -97,6 +97,7 @@ export const FI: Texts = {
     good: "Hyvä vastaus",
     bad: "Huono vastaus",
     regenerate: "Vastaa uudelleen",
+    copyCode: "Kopioi koodi",
 
     sources: "Lähteet",
     source: "Lähde {number}",
@@ -141,7 +142,6 @@ export const FI: Texts = {
     chartBy: "Kaavio: {series}, akselilla {axis}",
     chartNumbers: "Kaavion luvut",
 
-    copyCode: "Kopioi koodi",
     timedOut: "Vastaus kesti liian kauan, ja se lopetettiin.",
     failedLost: "Vastatessa tapahtui virhe. Jo kirjoitettua ei säilytetty.",
     waiting: "Odottaa edellistä vastausta",

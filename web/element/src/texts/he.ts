@@ -97,6 +97,7 @@ export const HE: Texts = {
     good: "תשובה טובה",
     bad: "תשובה לא טובה",
     regenerate: "תשובה מחדש",
+    copyCode: "העתקת הקוד",
 
     sources: "מקורות",
     source: "מקור {number}",
@@ -141,7 +142,6 @@ export const HE: Texts = {
     chartBy: "תרשים: {series} לפי {axis}",
     chartNumbers: "המספרים בתרשים",
 
-    copyCode: "העתקת הקוד",
     timedOut: "התשובה ארכה זמן רב מדי והופסקה.",
     failedLost: "משהו השתבש בזמן התשובה. מה שכבר נכתב לא נשמר.",
     waiting: "ממתינה לתשובה שלפניה",

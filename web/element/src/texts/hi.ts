@@ -97,6 +97,7 @@ export const HI: Texts = {
     good: "अच्छा जवाब",
     bad: "खराब जवाब",
     regenerate: "फिर से जवाब दें",
+    copyCode: "कोड कॉपी करें",
 
     sources: "स्रोत",
     source: "स्रोत {number}",
@@ -141,7 +142,6 @@ export const HI: Texts = {
     chartBy: "चार्ट: {axis} के अनुसार {series}",
     chartNumbers: "चार्ट की संख्याएँ",
 
-    copyCode: "कोड कॉपी करें",
     timedOut: "जवाब में बहुत समय लगा, इसलिए उसे रोक दिया गया।",
     failedLost: "जवाब देते समय कुछ गड़बड़ हुई। जो लिखा गया था, वह नहीं रखा गया।",
     waiting: "पिछले जवाब की प्रतीक्षा में",

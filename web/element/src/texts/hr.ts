@@ -97,6 +97,7 @@ export const HR: Texts = {
     good: "Dobar odgovor",
     bad: "Loš odgovor",
     regenerate: "Odgovori ponovno",
+    copyCode: "Kopiraj kod",
 
     sources: "Izvori",
     source: "Izvor {number}",
@@ -141,7 +142,6 @@ export const HR: Texts = {
     chartBy: "Grafikon: {series} prema {axis}",
     chartNumbers: "Brojevi u grafikonu",
 
-    copyCode: "Kopiraj kod",
     timedOut: "Odgovor je trajao predugo i prekinut je.",
     failedLost: "Pri odgovaranju je došlo do pogreške. Napisano nije sačuvano.",
     waiting: "Čeka prethodni odgovor",

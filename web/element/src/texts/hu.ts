@@ -98,6 +98,7 @@ export const HU: Texts = {
     good: "Jó válasz",
     bad: "Rossz válasz",
     regenerate: "Új válasz",
+    copyCode: "Kód másolása",
 
     sources: "Források",
     source: "{number}. forrás",
@@ -142,7 +143,6 @@ export const HU: Texts = {
     chartBy: "Diagram: {series}, {axis} szerint",
     chartNumbers: "A diagram számai",
 
-    copyCode: "Kód másolása",
     timedOut: "A válasz túl sokáig tartott, ezért leállt.",
     failedLost: "Hiba történt a válaszadás közben. A már leírt szöveg nem maradt meg.",
     waiting: "Az előtte lévő válaszra vár",

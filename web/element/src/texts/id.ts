@@ -97,6 +97,7 @@ export const ID: Texts = {
     good: "Jawaban bagus",
     bad: "Jawaban buruk",
     regenerate: "Jawab lagi",
+    copyCode: "Salin kode",
 
     sources: "Sumber",
     source: "Sumber {number}",
@@ -141,7 +142,6 @@ export const ID: Texts = {
     chartBy: "Grafik: {series} menurut {axis}",
     chartNumbers: "Angka pada grafik",
 
-    copyCode: "Salin kode",
     timedOut: "Jawaban memakan waktu terlalu lama dan dihentikan.",
     failedLost: "Terjadi kesalahan saat menjawab. Yang sudah ditulis tidak disimpan.",
     waiting: "Menunggu jawaban sebelumnya",

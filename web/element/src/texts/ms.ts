@@ -97,6 +97,7 @@ export const MS: Texts = {
     good: "Jawapan baik",
     bad: "Jawapan buruk",
     regenerate: "Jawab semula",
+    copyCode: "Salin kod",
 
     sources: "Sumber",
     source: "Sumber {number}",
@@ -141,7 +142,6 @@ export const MS: Texts = {
     chartBy: "Carta: {series} mengikut {axis}",
     chartNumbers: "Angka dalam carta",
 
-    copyCode: "Salin kod",
     timedOut: "Jawapan mengambil masa terlalu lama dan ditamatkan.",
     failedLost: "Ralat berlaku semasa menjawab. Apa yang telah ditulis tidak disimpan.",
     waiting: "Menunggu jawapan sebelumnya",

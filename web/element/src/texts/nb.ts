@@ -97,6 +97,7 @@ export const NB: Texts = {
     good: "Godt svar",
     bad: "Dårlig svar",
     regenerate: "Svar på nytt",
+    copyCode: "Kopier koden",
 
     sources: "Kilder",
     source: "Kilde {number}",
@@ -141,7 +142,6 @@ export const NB: Texts = {
     chartBy: "Diagram: {series} etter {axis}",
     chartNumbers: "Tallene i diagrammet",
 
-    copyCode: "Kopier koden",
     timedOut: "Svaret tok for lang tid og ble avsluttet.",
     failedLost: "Noe gikk galt under svaret. Det som var skrevet, ble ikke beholdt.",
     waiting: "Venter på svaret foran",

@@ -98,6 +98,7 @@ export const RO: Texts = {
     good: "Răspuns bun",
     bad: "Răspuns slab",
     regenerate: "Răspunde din nou",
+    copyCode: "Copiază codul",
 
     sources: "Surse",
     source: "Sursa {number}",
@@ -142,7 +143,6 @@ export const RO: Texts = {
     chartBy: "Grafic: {series} după {axis}",
     chartNumbers: "Cifrele graficului",
 
-    copyCode: "Copiază codul",
     timedOut: "Răspunsul a durat prea mult și a fost încheiat.",
     failedLost: "Ceva nu a mers la răspuns. Ce fusese scris nu s-a păstrat.",
     waiting: "Așteaptă răspunsul dinainte",

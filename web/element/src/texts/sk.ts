@@ -97,6 +97,7 @@ export const SK: Texts = {
     good: "Dobrá odpoveď",
     bad: "Zlá odpoveď",
     regenerate: "Odpovedať znova",
+    copyCode: "Kopírovať kód",
 
     sources: "Zdroje",
     source: "Zdroj {number}",
@@ -141,7 +142,6 @@ export const SK: Texts = {
     chartBy: "Graf: {series} podľa {axis}",
     chartNumbers: "Čísla v grafe",
 
-    copyCode: "Kopírovať kód",
     timedOut: "Odpoveď trvala príliš dlho a bola ukončená.",
     failedLost: "Pri odpovedaní došlo k chybe. Čo už bolo napísané, sa nezachovalo.",
     waiting: "Čaká na predchádzajúcu odpoveď",

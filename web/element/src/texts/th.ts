@@ -97,6 +97,7 @@ export const TH: Texts = {
     good: "คำตอบที่ดี",
     bad: "คำตอบที่ไม่ดี",
     regenerate: "ตอบใหม่",
+    copyCode: "คัดลอกโค้ด",
 
     sources: "แหล่งที่มา",
     source: "แหล่งที่มา {number}",
@@ -141,7 +142,6 @@ export const TH: Texts = {
     chartBy: "แผนภูมิ: {series} ตาม {axis}",
     chartNumbers: "ตัวเลขของแผนภูมิ",
 
-    copyCode: "คัดลอกโค้ด",
     timedOut: "คำตอบใช้เวลานานเกินไปและถูกยุติ",
     failedLost: "เกิดข้อผิดพลาดขณะตอบ สิ่งที่เขียนไว้แล้วไม่ได้ถูกเก็บไว้",
     waiting: "กำลังรอคำตอบก่อนหน้า",

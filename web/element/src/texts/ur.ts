@@ -98,6 +98,7 @@ export const UR: Texts = {
     good: "اچھا جواب",
     bad: "برا جواب",
     regenerate: "دوبارہ جواب دیں",
+    copyCode: "کوڈ نقل کریں",
 
     sources: "ذرائع",
     source: "ذریعہ {number}",
@@ -142,7 +143,6 @@ export const UR: Texts = {
     chartBy: "چارٹ: {axis} کے لحاظ سے {series}",
     chartNumbers: "چارٹ کے اعداد",
 
-    copyCode: "کوڈ نقل کریں",
     timedOut: "جواب میں بہت زیادہ وقت لگا، اس لیے اسے ختم کر دیا گیا۔",
     failedLost: "جواب دیتے وقت کچھ غلط ہو گیا۔ جو لکھا جا چکا تھا وہ محفوظ نہیں رہا۔",
     waiting: "پچھلے جواب کا انتظار",

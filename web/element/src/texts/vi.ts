@@ -97,6 +97,7 @@ export const VI: Texts = {
     good: "Câu trả lời tốt",
     bad: "Câu trả lời chưa tốt",
     regenerate: "Trả lời lại",
+    copyCode: "Sao chép mã",
 
     sources: "Nguồn",
     source: "Nguồn {number}",
@@ -141,7 +142,6 @@ export const VI: Texts = {
     chartBy: "Biểu đồ: {series} theo {axis}",
     chartNumbers: "Số liệu của biểu đồ",
 
-    copyCode: "Sao chép mã",
     timedOut: "Câu trả lời mất quá nhiều thời gian và đã bị dừng.",
     failedLost: "Đã xảy ra lỗi khi trả lời. Phần đã viết không được giữ lại.",
     waiting: "Đang đợi câu trả lời trước đó",
