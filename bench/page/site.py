@@ -22,7 +22,8 @@ PAGE = """<!doctype html>
 <script type="module">
   import "/element/relaykit-chat.js";
   chat.addEventListener("chatkit.response.end", () => { window.ended = true });
-  chat.setOptions({ api: { url: "/chatkit", domainKey: "none" }, history: { enabled: false } });
+  const options = { history: { enabled: false }, thread: { autoScroll: true } };
+  chat.setOptions({ ...options, api: { url: "/chatkit", domainKey: "none" } });
   await customElements.whenDefined("relaykit-chat");
   window.isReady = true;
 </script></body></html>

@@ -144,7 +144,8 @@ def test_a_part_that_cannot_be_drawn_costs_itself_and_not_its_item(given: Given)
     assert SECRET not in json.dumps(given.told("log"))
 
 
-PIECEWISE = """{history: {enabled: false}, api: {url: "/chatkit", domainKey: "none", fetch: async () => {
+PIECEWISE = """{history: {enabled: false}, thread: {autoScroll: true},
+  api: {url: "/chatkit", domainKey: "none", fetch: async () => {
   if (window.stream !== undefined) return new Response("{}", {status: 404});
   const body = new ReadableStream({start: (controller) => { window.stream = controller }});
   return new Response(body, {headers: {"Content-Type": "text/event-stream"}});

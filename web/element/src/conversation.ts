@@ -44,9 +44,9 @@ export class Conversation {
     return this.#thread.runs;
   }
 
-  /** Whether the turn of the open thread goes on. */
-  get isBusy(): boolean {
-    return this.#thread.isBusy;
+  /** Whether the server responds: a run that it has accepted goes on or waits, or a client tool call is awaited. */
+  get isResponding(): boolean {
+    return this.#thread.isResponding;
   }
 
   /** The client tool call that the turn waits for; null where it waits for none. */

@@ -24,8 +24,8 @@ export class ThreadNews implements Told {
 
   /** Marks the open thread in the list as running or not. */
   mark(): void {
-    const { state, opening, isBusy } = this.host.conversation;
-    if (state.id !== null && opening === null) this.host.history.mark(state.id, isBusy);
+    const { state, opening, isResponding } = this.host.conversation;
+    if (state.id !== null && opening === null) this.host.history.mark(state.id, isResponding);
   }
 
   threadsChanged(thread: Thread | null): void {

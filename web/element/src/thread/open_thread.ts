@@ -26,7 +26,7 @@ export class OpenThread {
   isStale = false;
   /** Settles when the thread has its id, or will get none. */
   naming: Promise<unknown> | null = null;
-  #isResponding = false;
+  #toldResponding = false;
   #scope = new AbortController();
   /** The ids of the runs whose end the page has seen, in every thread. */
   readonly #ended = new Set<string>();
@@ -42,6 +42,11 @@ export class OpenThread {
   /** Whether the turn goes on: a run is active or waits, or a client tool call is awaited. */
   get isBusy(): boolean {
     return this.runs.size > 0 || this.awaited !== null;
+  }
+
+  /** Whether the server responds: a run that it has accepted goes on or waits, or a client tool call is awaited. */
+  get isResponding(): boolean {
+    return this.awaited !== null || [...this.runs].some((run) => run.isAccepted);
   }
 
   /** Aborts when the page leaves this thread. */
@@ -142,9 +147,9 @@ export class OpenThread {
   }
 
   #reportResponding(): void {
-    const isResponding = this.awaited !== null || [...this.runs].some((run) => run.isAccepted);
-    if (isResponding === this.#isResponding) return;
-    this.#isResponding = isResponding;
+    const { isResponding } = this;
+    if (isResponding === this.#toldResponding) return;
+    this.#toldResponding = isResponding;
     this.events.responding(isResponding);
   }
 }
