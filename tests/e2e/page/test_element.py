@@ -413,7 +413,7 @@ def test_a_message_refused_after_its_thread_was_left_is_told_and_comes_back(give
     expect(given.page.locator(".entry")).to_have_count(0)
     (route,) = held
     route.fulfill(status=413, json={"error": {"code": "body_too_large", "message": "It is too large."}})
-    expect(given.page.locator(".toast")).to_have_text("It is too large.")
+    expect(given.page.locator(".toast")).to_have_text("The message is too large.")
     expect(given.user.message_box).to_have_value("too much")
 
 

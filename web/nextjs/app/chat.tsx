@@ -70,6 +70,7 @@ function OpenChat({ user }: { user: string }) {
 const STATES = {
   idle: "",
   connecting: "Sending …",
+  signing_in: "Signing in again …",
   open: "Answering …",
   reconnecting: "Connection lost: going on in a moment …",
   offline: "No network: the answer goes on once it is back.",

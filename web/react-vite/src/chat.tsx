@@ -47,6 +47,7 @@ export function Chat({ user, onSignOut }: { user: string; onSignOut: () => void 
 const STATES = {
   idle: "",
   connecting: "Sending …",
+  signing_in: "Signing in again …",
   open: "Answering …",
   reconnecting: "Connection lost: going on in a moment …",
   offline: "No network: the answer goes on once it is back.",
