@@ -90,7 +90,8 @@ async def test_a_store_of_the_sites_own_lists_as_it_does(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("NOTEBOOK", str(tmp_path / "notebook.db"))
-    async with running(settings, NotebookServer) as system:
+    own = settings.model_copy(update={"chatkit_store": "own"})
+    async with running(own, NotebookServer) as system:
         alice = await system.caller()
         made = [(await alice.stream(create("hello"))).thread_id for _ in range(2)]
         found = await listed(alice, order_by="activity")
