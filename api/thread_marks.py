@@ -8,9 +8,13 @@ from typing import Any, Final
 
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
+from relaykit.shared.runs.run import ENDED, Status
 
 MARKED_RUNS: Final = 200
 """How many runs are told, the newest first."""
+MARKED_STATES: Final = [
+    status.value for status in Status if status is Status.WAITING or status in ENDED - {Status.COMPLETED}
+]
 MARKED_ITEMS: Final = 1_000
 """How many of the thread's newest items are looked at for their feedback and their runs."""
 LAST_ITEMS: Final = 5
@@ -23,7 +27,7 @@ SELECT id, kind, status, error, anchor_item_id FROM (
         max(seq) FILTER (WHERE kind = 'threads.retry_after_item') OVER (PARTITION BY anchor_item_id) AS retried
     FROM runs WHERE tenant = $1 AND owner = $2 AND thread_id = $3
 ) AS of_thread
-WHERE status IN ('waiting', 'failed', 'cancelled') AND (retried IS NULL OR retried <= seq)
+WHERE status = ANY ($5::text[]) AND (retried IS NULL OR retried <= seq)
 ORDER BY seq DESC LIMIT $4
 """
 
@@ -55,7 +59,7 @@ class ThreadMarks:
         A foreign store's items say neither their run nor their feedback.
         """
         async with self.database.connection() as connection:
-            runs = await connection.fetch(RUNS, *owner, thread_id, MARKED_RUNS)
+            runs = await connection.fetch(RUNS, *owner, thread_id, MARKED_RUNS, MARKED_STATES)
             run_ids = [run["id"] for run in runs]
             items = await connection.fetch(ITEMS, *owner, thread_id, run_ids, MARKED_ITEMS)
         added: dict[str, list[str]] = {run_id: [] for run_id in run_ids}

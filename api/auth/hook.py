@@ -96,7 +96,8 @@ class AuthenticationHook:
         self._loop = loop
         self._seconds = seconds
         self._kept = KeptAnswers()
-        self._asking: dict[bytes, asyncio.Future[None]] = {}
+        self._asking: dict[bytes, asyncio.Future[bool]] = {}
+        """Calls under way, which end with whether they were given up."""
         self._places = asyncio.Semaphore(MAX_CALLS)
 
     async def identify(self, request: AuthRequest) -> Identity:
@@ -122,9 +123,11 @@ class AuthenticationHook:
                 asking = self._asking.get(key)
                 if asking is not None:
                     await asyncio.wait([asking])
+                    if asking.result():
+                        raise AuthenticationTimeout
                     if (known := self._kept.find(request, time.time())) is not None:
                         return known[0]
-                return await self._ask(request, key)
+                return await self._ask(request, key, timeout)
         except RelaykitError as error:
             if type(error) is RelaykitError and isinstance(error.__cause__, Exception):
                 raise self._failed(error.__cause__) from error  # an HTTPException that is no refusal
@@ -137,7 +140,7 @@ class AuthenticationHook:
         except Exception as error:
             raise self._failed(error) from error
 
-    async def _ask(self, request: AuthRequest, key: bytes) -> Answer:
+    async def _ask(self, request: AuthRequest, key: bytes, timeout: asyncio.Timeout) -> Answer:
         asked = asyncio.get_running_loop().create_future()
         self._asking.setdefault(key, asked)
         try:
@@ -148,7 +151,7 @@ class AuthenticationHook:
         finally:
             if self._asking.get(key) is asked:
                 del self._asking[key]
-            asked.set_result(None)
+            asked.set_result(timeout.expired())
         now = time.time()
         if isinstance(answer, Identity):
             outcome, until = "known", answer.expires_at

@@ -290,7 +290,7 @@ class Changes(ChatKitServer[Any]):
     ) -> Events:
         text = said(input_user_message)
         if text == "begin":
-            yield ThreadItemDoneEvent(item=item_of("widget", thread, text))
+            yield ThreadItemDoneEvent(item=item_of("widget", thread, text, NAME))
             return
         older = await self.store.load_item(thread.id, NAME, context)
         changed = older.model_copy(update={"widget": card(text)})
@@ -300,10 +300,10 @@ class Changes(ChatKitServer[Any]):
             case "done":
                 yield ThreadItemDoneEvent(item=changed)
             case "updated and done":
-                yield ThreadItemUpdatedEvent(item_id=self.name, update=WidgetRootUpdated(widget=card(text)))
+                yield ThreadItemUpdatedEvent(item_id=NAME, update=WidgetRootUpdated(widget=card(text)))
                 yield ThreadItemDoneEvent(item=changed)
             case "removed":
-                yield ThreadItemRemovedEvent(item_id=self.name)
+                yield ThreadItemRemovedEvent(item_id=NAME)
 
 
 async def test_what_a_stop_keeps_of_an_answer_does_not_overwrite_an_earlier_one(
