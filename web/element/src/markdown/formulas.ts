@@ -53,7 +53,11 @@ export function formulaExtensions(escaped: (text: string) => string): TokenizerA
     {
       name: "formulaBlock",
       level: "block",
-      start: (source) => lineWithFormula(source),
+      start(source) {
+        if (this.lexer instanceof BoundedLexer) return this.lexer.lineIn(source, lineWithFormula);
+        const { end, isFound } = lineWithFormula(source);
+        return isFound ? end : undefined;
+      },
       tokenizer(source) {
         if (!BEGINS_LINE.test(source)) return undefined;
         const raw = OWN_LINES.exec(source.slice(0, MAX_FORMULA))?.[0];
@@ -66,15 +70,17 @@ export function formulaExtensions(escaped: (text: string) => string): TokenizerA
   ];
 }
 
-/** The place in a paragraph of the next line that begins a formula; undefined where there is none. */
-function lineWithFormula(source: string): number | undefined {
+/** The place of the next line that begins a formula, or that is blank, or the text's end. */
+function lineWithFormula(source: string): { end: number; isFound: boolean } {
   let line = source.indexOf("\n") + 1;
   while (line > 0 && line < source.length) {
     const next = source.indexOf("\n", line);
     const text = source.slice(line, next === -1 ? undefined : next);
-    if (text.trim() === "") return undefined;
-    if (BEGINS_LINE.test(text) && OWN_LINES.test(source.slice(line, line + MAX_FORMULA))) return line;
+    if (text.trim() === "") return { end: line, isFound: false };
+    if (BEGINS_LINE.test(text) && OWN_LINES.test(source.slice(line, line + MAX_FORMULA))) {
+      return { end: line, isFound: true };
+    }
     line = next + 1;
   }
-  return undefined;
+  return { end: source.length, isFound: false };
 }

@@ -27,7 +27,7 @@ interface Run {
   readonly tokens: readonly Token[];
   readonly links: TokensList["links"];
   /** The states at the parts of the first token, where that is a list or a table. */
-  readonly states: readonly (LexerState | null)[];
+  readonly states: readonly LexerState[];
   /** Where the lexer's source begins in the run's. */
   readonly offset: number;
 }
@@ -111,16 +111,16 @@ export class GrowingLexer {
     const {
       tokens: [first, ...others],
       states,
-      links,
+      lexer,
     } = this.#run as Run;
     const isLast = others.every(({ type }) => type === "space");
-    if (!first || !isLast || digestOf(links) !== digestOf(this.#state?.links ?? {})) return null;
+    if (!first || !isLast || lexer.defined !== (this.#state?.defined ?? 0)) return null;
     if (first.type === "list") return this.#grownList(source, first as Tokens.List, states);
     if (first.type === "table") return this.#grownTable(source, first as Tokens.Table, states);
     return null;
   }
 
-  #grownList(source: string, list: Tokens.List, states: readonly (LexerState | null)[]): Run | null {
+  #grownList(source: string, list: Tokens.List, states: readonly LexerState[]): Run | null {
     const count = list.items.length - OPEN_PARTS;
     const state = states[count];
     if (count < MIN_PARTS || states.length !== list.items.length || !state) return null;
@@ -144,7 +144,7 @@ export class GrowingLexer {
     };
   }
 
-  #grownTable(source: string, table: Tokens.Table, states: readonly (LexerState | null)[]): Run | null {
+  #grownTable(source: string, table: Tokens.Table, states: readonly LexerState[]): Run | null {
     const count = table.rows.length - OPEN_PARTS;
     const [first, state] = [states[0], states[count]];
     if (count < MIN_PARTS || !first || !state) return null;

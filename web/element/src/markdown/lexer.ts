@@ -5,8 +5,6 @@ const MAX_DEPTH = 20;
 /** The work that one text may cost, in characters read, besides the share of each character that was read before. */
 const MAX_WORK = 1_000_000;
 const MAX_WORK_PER_CHARACTER = 50;
-/** Behind more link definitions than this no lexer goes on, because it would copy them for each place. */
-const MAX_COPIED_LINKS = 200;
 /** Each of these signs may begin a search to the end of its paragraph. */
 const SEARCHES = /[*_~`![\]<\\&$]| (?= )/g;
 /** An underlined heading is shorter than this. */
@@ -19,14 +17,22 @@ class TooCostly extends Error {}
 
 /** What a lexer needs to go on at a place of a text as if it had read the text from its beginning. */
 export interface LexerState {
-  /** The link definitions so far. */
-  readonly links: TokensList["links"];
+  /** The link definitions so far are the first ones of these. */
+  readonly definitions: readonly Definition[];
+  readonly defined: number;
   readonly blockWork: number;
   readonly inlineWork: number;
 }
 
+type Definition = readonly [tag: string, link: TokensList["links"][string]];
+
 /** The state at the beginning of a text. */
-export const BEGINNING: LexerState = { links: {}, blockWork: MAX_WORK, inlineWork: MAX_WORK };
+export const BEGINNING: LexerState = {
+  definitions: [],
+  defined: 0,
+  blockWork: MAX_WORK,
+  inlineWork: MAX_WORK,
+};
 
 /** What the rows of a table, and the whole of it, are made of. */
 interface TableSize {
@@ -36,12 +42,18 @@ interface TableSize {
 
 /** The place of a token, a list's item or a table's row. */
 interface Place {
-  readonly offset: number;
-  /** Null where there are too many definitions. */
-  readonly links: TokensList["links"] | null;
+  /** The number of link definitions before it. */
+  readonly defined: number;
   readonly blockWork: number;
   /** The number of inline texts before it. */
   readonly queued: number;
+}
+
+/** The end of a search for a line. */
+interface LineSearch {
+  /** The number of characters from there to the end of the text that is read. */
+  readonly left: number;
+  readonly isFound: boolean;
 }
 
 /**
@@ -57,9 +69,15 @@ export class BoundedLexer extends Lexer {
   #blockWork: number;
   #inlineWork: number;
   #length = 0;
-  #links: { readonly count: number; readonly copy: TokensList["links"] | null };
+  /** The link definitions in their order, so that a place needs no copy of them, but their number alone. */
+  readonly #definitions: Definition[];
+  /** The label of a definition that was found, and may have become one. */
+  #maybeDefined: string | null = null;
+  /** Where the last search for a line ended. */
+  #lineSearch: LineSearch | null = null;
   #parts: Place[] = [];
-  readonly #places: Place[] = [];
+  /** The places of the text's own tokens by their offsets. */
+  readonly #places = new Map<number, Place>();
   readonly #partsOf = new WeakMap<object, readonly Place[]>();
   /** The inline work that is left before each inline text, and at the end. */
   readonly #inlineWorkAt: number[] = [];
@@ -78,13 +96,15 @@ export class BoundedLexer extends Lexer {
     super({ ...options, tokenizer: new BoundedTokenizer() });
     this.#blockWork = start.blockWork;
     this.#inlineWork = start.inlineWork;
-    Object.assign(this.tokens.links, start.links);
-    this.#links = { count: Object.keys(start.links).length, copy: start.links };
+    this.#definitions = start.definitions.slice(0, start.defined);
+    for (const [tag, link] of this.#definitions) this.tokens.links[tag] = link;
   }
 
   /** A lexer for a short text that may cost little. */
   static withWork(options: MarkedOptions, work: number, links: TokensList["links"]): BoundedLexer {
-    return new BoundedLexer(options, { links, blockWork: work, inlineWork: work });
+    const lexer = new BoundedLexer(options, { ...BEGINNING, blockWork: work, inlineWork: work });
+    Object.assign(lexer.tokens.links, links);
+    return lexer;
   }
 
   /** @param source a text without carriage returns */
@@ -102,20 +122,26 @@ export class BoundedLexer extends Lexer {
     return this.tokens;
   }
 
-  /** The state at the beginning of the token that begins at this offset; null where a lexer cannot go on. */
+  /** The state at the beginning of the token that begins at this offset; null where none does. */
   stateAt(offset: number): LexerState | null {
-    return this.#stateOf(this.#places.find((place) => place.offset === offset));
+    return this.#places.has(offset) ? this.#stateOf(this.#places.get(offset) as Place) : null;
   }
 
   /** The states at the beginnings of a top-level list's items, or of a table's rows. */
-  statesIn(token: Token): (LexerState | null)[] {
+  statesIn(token: Token): LexerState[] {
     return (this.#partsOf.get(token) ?? []).map((place) => this.#stateOf(place));
   }
 
-  #stateOf(place: Place | undefined): LexerState | null {
-    if (!place?.links) return null;
+  /** The number of link definitions up to the end of the text. */
+  get defined(): number {
+    this.#noteDefined();
+    return this.#definitions.length;
+  }
+
+  #stateOf(place: Place): LexerState {
     return {
-      links: place.links,
+      definitions: this.#definitions,
+      defined: place.defined,
       blockWork: place.blockWork,
       inlineWork: this.#inlineWorkAt[place.queued] ?? this.#inlineWork,
     };
@@ -123,7 +149,35 @@ export class BoundedLexer extends Lexer {
 
   /** Notes the beginning of a token, if it is no other's part. */
   noteToken(rest: string): void {
-    if (this.#depth === 1 && this.#containers === 0) this.#places.push(this.#place(this.#length - rest.length));
+    if (this.#depth === 1 && this.#containers === 0) this.#places.set(this.#length - rest.length, this.#place());
+  }
+
+  /** Notes that a link definition was found. Marked may yet take it for a paragraph's line. */
+  noteDefinition(tag: string): void {
+    this.#noteDefined();
+    if (!this.tokens.links[tag]) this.#maybeDefined = tag;
+  }
+
+  #noteDefined(): void {
+    const tag = this.#maybeDefined;
+    const link = tag === null ? undefined : this.tokens.links[tag];
+    if (tag !== null && link) this.#definitions.push([tag, link]);
+    this.#maybeDefined = null;
+  }
+
+  /**
+   * Searches the rest of a text for a line. Marked asks at each paragraph; no line is looked at twice, because what was
+   * found for one paragraph holds for those up to that line.
+   */
+  lineIn(
+    rest: string,
+    search: (rest: string) => { readonly end: number; readonly isFound: boolean },
+  ): number | undefined {
+    if (this.#lineSearch === null || rest.length <= this.#lineSearch.left) {
+      const { end, isFound } = search(rest);
+      this.#lineSearch = { left: rest.length - end, isFound };
+    }
+    return this.#lineSearch.isFound ? rest.length - this.#lineSearch.left : undefined;
   }
 
   /** Whether a table of this size is one. */
@@ -136,7 +190,7 @@ export class BoundedLexer extends Lexer {
   /** Notes where the rows of a table begin that is no other's part. */
   noteTable(token: Tokens.Table | undefined, queued: number): void {
     if (token === undefined || this.#depth !== 1 || this.#containers > 0) return;
-    const place = this.#place(0);
+    const place = this.#place();
     const columns = token.header.length;
     this.#partsOf.set(
       token,
@@ -144,22 +198,25 @@ export class BoundedLexer extends Lexer {
     );
   }
 
-  #place(offset: number): Place {
-    const { links } = this.tokens;
-    const count = Object.keys(links).length;
-    if (count !== this.#links.count) this.#links = { count, copy: count > MAX_COPIED_LINKS ? null : { ...links } };
-    return { offset, links: this.#links.copy, blockWork: this.#blockWork, queued: this.inlineQueue.length };
+  #place(): Place {
+    return { defined: this.defined, blockWork: this.#blockWork, queued: this.inlineQueue.length };
   }
 
   override blockTokens(source: string, tokens: Token[] = [], isParagraphClipped = false): TokensList {
     if (this.#depth === 1 && this.#containers === 1) {
-      this.#parts.push(this.#place(0));
+      this.#parts.push(this.#place());
       this.#blockWork += MAX_WORK_PER_CHARACTER * source.length;
     }
     if (this.#depth > 0) this.#spend(source.length);
     if (this.#depth < MAX_DEPTH) {
       const list = tokens as TokensList;
-      return this.#deeper(() => super.blockTokens(source, list, isParagraphClipped) as TokensList);
+      const outerSearch = this.#lineSearch;
+      this.#lineSearch = null;
+      try {
+        return this.#deeper(() => super.blockTokens(source, list, isParagraphClipped) as TokensList);
+      } finally {
+        this.#lineSearch = outerSearch;
+      }
     }
     if (source.trim() !== "") tokens.push({ type: "text", raw: source, text: source, tokens: this.inline(source) });
     return tokens as TokensList;
@@ -236,6 +293,12 @@ class BoundedTokenizer extends Tokenizer {
   override space(source: string): Tokens.Space | undefined {
     this.#bounded.noteToken(source);
     return super.space(source);
+  }
+
+  override def(source: string): Tokens.Def | undefined {
+    const found = super.def(source);
+    if (found) this.#bounded.noteDefinition(found.tag);
+    return found;
   }
 
   /**
