@@ -378,10 +378,10 @@ async def test_it_shows_what_the_commands_print(ops: Settings, settings: Setting
                 page = await got(client, "runs")
                 assert (page["runs"], page["next"], page["redis"]) == (listed.lines, None, "ok")
                 mine, theirs = await got(client, f"runs/{run_id}"), shown.json
-                for moving in (mine, theirs):  # a lease's time runs
+                for moving in (mine, theirs):  # a lease's time runs, and the clock is looked at now and then
                     moving["job"] |= {"lease_seconds": None, "due_seconds": None}
                     if moving["worker"] is not None:
-                        moving["worker"] |= {"used": 0}
+                        moving["worker"] |= {"used": 0, "clock_offset_seconds": None}
                 assert {name: mine[name] for name in theirs} == theirs
                 assert set(mine) - set(theirs) == {"attempts", "followers", "redis"}
                 journal = await got(client, f"runs/{run_id}/events")

@@ -276,6 +276,7 @@ class TestAbsent:
     ANSWERS_WITHOUT_ERROR = frozenset(
         {
             "load_threads",
+            "load_threads_by_use",
             "delete_attachment",
             "is_attachment_sent",
             "has_items",
