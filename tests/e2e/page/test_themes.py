@@ -54,7 +54,13 @@ def conversation() -> list[str]:
     return ["show input with *emphasis* and [a link](https://example.com)", "show form", "show notice"]
 
 
-@pytest.mark.parametrize("name", THEMES)
+UNREADABLE = {
+    name: pytest.mark.xfail(strict=True, reason="a soft badge of the tone success is below 4.5 : 1 here")
+    for name in ("surfaces that contradict each other", "a page of mid grey")
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=UNREADABLE.get(name, ())) for name in THEMES])
 def test_text_can_be_read_in_every_theme(
     name: str, new_user: Callable[..., User], conversation: list[str], shots: Path | None
 ) -> None:
