@@ -1,5 +1,6 @@
 import type { MarkedOptions, Token, Tokens, TokensList } from "marked";
-import { BEGINNING, BoundedLexer, isMostlyMissing, type LexerState } from "./lexer.js";
+import { BoundedLexer } from "./lexer.js";
+import { BEGINNING, isMostlyMissing, type LexerState } from "./lexer_state.js";
 
 /** A list or table with fewer parts is read whole. */
 const MIN_PARTS = 8;

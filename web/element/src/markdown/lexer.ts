@@ -1,9 +1,17 @@
 import { Lexer, type MarkedOptions, type Token, Tokenizer, type Tokens, type TokensList } from "marked";
+import {
+  BEGINNING,
+  type Definition,
+  isMostlyMissing,
+  type LexerState,
+  type LineSearch,
+  type Place,
+  type TableSize,
+  TooCostly,
+} from "./lexer_state.js";
 
 /** The deepest nesting. The signs of a deeper one are shown as text. */
 const MAX_DEPTH = 20;
-/** The work that one text may cost, in characters read, besides the share of each character that was read before. */
-const MAX_WORK = 1_000_000;
 const MAX_WORK_PER_CHARACTER = 50;
 /** Each of these signs may begin a search to the end of its paragraph. */
 const SEARCHES = /[*_~`![\]<\\&$]| (?= )/g;
@@ -11,50 +19,6 @@ const SEARCHES = /[*_~`![\]<\\&$]| (?= )/g;
 const MAX_UNDERLINED_CHARACTERS = 300;
 /** A longer address in a text is not a link. */
 const LONG_ADDRESS = /^\S{2048}/;
-
-/** The text has used up the work that it may cost. */
-class TooCostly extends Error {}
-
-/** What a lexer needs to go on at a place of a text as if it had read the text from its beginning. */
-export interface LexerState {
-  /** The link definitions so far are the first ones of these. */
-  readonly definitions: readonly Definition[];
-  readonly defined: number;
-  readonly blockWork: number;
-  readonly inlineWork: number;
-}
-
-type Definition = readonly [tag: string, link: TokensList["links"][string]];
-
-/** The state at the beginning of a text. */
-export const BEGINNING: LexerState = {
-  definitions: [],
-  defined: 0,
-  blockWork: MAX_WORK,
-  inlineWork: MAX_WORK,
-};
-
-/** What the rows of a table, and the whole of it, are made of. */
-interface TableSize {
-  readonly lines: number;
-  readonly characters: number;
-}
-
-/** The place of a token, a list's item or a table's row. */
-interface Place {
-  /** The number of link definitions before it. */
-  readonly defined: number;
-  readonly blockWork: number;
-  /** The number of inline texts before it. */
-  readonly queued: number;
-}
-
-/** The end of a search for a line. */
-interface LineSearch {
-  /** The number of characters from there to the end of the text that is read. */
-  readonly left: number;
-  readonly isFound: boolean;
-}
 
 /**
  * Marked's lexer for untrusted text. It does not run out of stack, and its cost grows about linearly with the text's
@@ -325,9 +289,4 @@ class BoundedTokenizer extends Tokenizer {
   get #bounded(): BoundedLexer {
     return this.lexer as BoundedLexer;
   }
-}
-
-/** Whether a table with this head would have many more cells than characters. */
-export function isMostlyMissing(head: string, { lines, characters }: TableSize): boolean {
-  return head.split("|").length * (lines + 1) > 2 * characters;
 }
