@@ -125,5 +125,9 @@ def request_definitions() -> dict[str, Json]:
     for request in union["discriminator"]["mapping"].values():
         # the SDK's models have a default for it, and their union cannot do without
         definitions[request.rpartition("/")[2]]["required"].append("type")
+    definitions["ThreadListParams"]["properties"]["order_by"] = {
+        "const": "activity",
+        "description": "Ours: the threads by their last use, each with `active_at`, where the store is ours.",
+    }
     definitions["Action_str_Any_"]["required"] = ["type"]
     return {**definitions, REQUEST: union}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Final, Literal
 from urllib.parse import quote
 
@@ -48,6 +49,8 @@ def attachments_router(settings: Settings, objects: AttachmentObjects | None) ->
     if rules is None or objects is None:
         return router
     key = rules.key
+    # a link that is asked for each time ends, whatever the store
+    links = replace(rules.previews, seconds=settings.attachment_preview_seconds)
     uploads = BodyCounts(settings.caller_max_bodies, UPLOAD_RETRY_SECONDS)
 
     @router.put("/attachments/{attachment_id}", **UPLOAD)
@@ -86,7 +89,7 @@ def attachments_router(settings: Settings, objects: AttachmentObjects | None) ->
             raise AttachmentNotFound
         if stored.object_key is None:
             raise AttachmentNotUploaded
-        return JSONResponse({"url": str(rules.previews.url(attachment_id, identity.owner))})
+        return JSONResponse({"url": str(links.url(attachment_id, identity.owner))})
 
     return router
 

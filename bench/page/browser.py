@@ -29,7 +29,7 @@ WATCH = """() => {
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Of one answer, from its message to its end. Milliseconds, and seconds of the main thread's CPU."""
+    """Of one answer, from its message to its end. Clock and CPU in seconds, the rest in milliseconds."""
 
     wall: float
     cpu: float

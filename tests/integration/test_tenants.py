@@ -205,9 +205,11 @@ async def test_the_owner_gets_what_the_strangers_do_not(world: World, name: str)
     assert response.status_code in (200, 202, 204), await response.aread()
 
 
-@pytest.mark.parametrize("name", [name for name in CELLS if "/attachments/" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in CELLS if "/attachments/" not in name or name.endswith("/link")]
+)
 async def test_without_a_good_token_nothing_is_told(world: World, name: str) -> None:
-    """Not even to the owner, and not whether there is such a thing. An attachment's link is its own token."""
+    """Not even to the owner, and not whether there is such a thing. A signed link is its own token."""
     before = await world.written()
     for authorization in ("Bearer x", "Basic x", f"Bearer {world.owner.token[:-6]}AAAAAA"):
         answers = []

@@ -8,7 +8,7 @@ import structlog
 from chatkit.store import NotFoundError, Store
 from chatkit.types import ClientToolCallItem
 
-from relaykit.shared.crashes import site_code
+from relaykit.shared.crashes import in_own_task
 from relaykit.shared.errors import DatabaseUnavailable, Stopping
 from relaykit.shared.identity import acting_as
 from relaykit.shared.log import failure
@@ -43,8 +43,7 @@ async def find_pending_call(attempt: Attempt, user: UserServer, verdict: Verdict
 async def _is_pending(store: Store[Any], run: Run, item_id: str, context: Any) -> bool:
     """Whether the call is pending in the store too; its event decides where the store does not tell."""
     try:
-        with site_code:
-            item = await store.load_item(run.thread_id, item_id, context)
+        item = await in_own_task(lambda: store.load_item(run.thread_id, item_id, context))
     except (NotFoundError, LookupError):  # stores of a site's own raise either
         return False
     except (DatabaseUnavailable, Stopping):

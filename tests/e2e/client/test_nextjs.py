@@ -258,6 +258,19 @@ def test_a_browser_that_leaves_ends_the_request_to_the_api(
     assert stopped.status_code == 202, "the run went on without the browser"
 
 
+def test_what_the_element_asks_beside_chatkit_goes_through(nextjs: str, visitor: Visitor) -> None:
+    cookie = {"cookie": f"session={token_of(visitor)}"}
+    answer = httpx2.post(f"{nextjs}/api/chatkit", json=asking("hello"), headers=cookie)
+    run_id = answer.headers["x-run-id"]
+    thread_id = httpx2.get(f"{nextjs}/api/runs/{run_id}", headers=cookie).json()["thread_id"]
+    marks = httpx2.get(f"{nextjs}/api/threads/{thread_id}/marks", headers=cookie)
+    assert (marks.status_code, marks.json()) == (200, {"runs": [], "feedback": {}})
+    late = httpx2.post(f"{nextjs}/api/runs/{run_id}/withdraw", headers=cookie)
+    assert (late.status_code, late.json()["withdrawn"]) == (200, False)
+    link = httpx2.get(f"{nextjs}/api/attachments/atc_absent/link", headers=cookie)
+    assert (link.status_code, link.json()["error"]["code"]) == (404, "attachment_not_found")
+
+
 def open_streams(site: Site) -> int:
     metrics = httpx2.get(f"{site.address}/metrics").text
     [value] = [line.split()[1] for line in metrics.splitlines() if line.startswith("relaykit_streams ")]
@@ -295,7 +308,17 @@ def test_a_sign_in_of_the_usual_size_is_taken_and_one_that_is_no_json_is_not(nex
 
 @pytest.mark.parametrize("id_", ["%E0%A4%A", "%E0%A4", "%", "%zz", "a%2f..%2fb", "%00"])
 @pytest.mark.parametrize(
-    "path", ["runs/{}/events", "runs/{}/cancel", "runs/{}", "threads/{}/run", "attachments/{}"]
+    "path",
+    [
+        "runs/{}/events",
+        "runs/{}/cancel",
+        "runs/{}/withdraw",
+        "runs/{}",
+        "threads/{}/run",
+        "threads/{}/marks",
+        "attachments/{}",
+        "attachments/{}/link",
+    ],
 )
 def test_an_id_that_cannot_be_one_is_not_found(server: NextServer, path: str, id_: str) -> None:
     request = f"GET /api/{path.format(id_)} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
