@@ -144,7 +144,7 @@ async def cut_and_resumed(
     cursor = parse_frames(read)[-1][0]
     model.go_on.set()
     rest = await client.get(f"/runs/{run_id}/events", headers={**headers, "last-event-id": cursor})
-    assert rest.status_code == 200, rest.text
+    assert rest.status_code == 200, (rest.text, cursor, read)
     return Answer(200, response.headers, read + rest.content)
 
 

@@ -436,6 +436,19 @@ async def test_one_that_hangs_is_given_up(settings: Settings) -> None:
             refused(answer, 503, "authentication_timeout")
 
 
+async def test_who_comes_shortly_before_another_s_call_is_given_up_asks_for_itself(
+    settings: Settings,
+) -> None:
+    door = authenticate_hooks.WAITING["late"] = asyncio.Event()
+    async with site(hooked(settings, "by_key", context_seconds=4)) as client:
+        first = asyncio.create_task(post(client, LIST, x_api_key="late"))
+        await asyncio.sleep(2.5)  # the second has more than half of its time when the first is given up
+        second = asyncio.create_task(post(client, LIST, x_api_key="late"))
+        refused(await first, 503, "authentication_timeout")
+        door.set()
+        assert (await second).status_code == 200
+
+
 async def test_its_answer_is_read_on_the_loop_of_the_sites_code(settings: Settings) -> None:
     """Claims may be objects of the site's, whose methods block."""
     authenticate_hooks.THREADS.clear()
