@@ -27,6 +27,7 @@ PACES = ((25, 5), (25, 40), (10, 40), (10, 120), (3, 600), (1, 600))
 """Deltas of an item, and milliseconds before each. The few slow ones are for faults between the last and its item."""
 STOP_SHARE = 0.15
 TALLY_SHARE = 0.5
+RENEW_SHARE = 0.4
 SAME_IDS_SHARE = 0.3
 TITLE_SHARE = 0.15
 CALL_SHARE = 0.2
@@ -101,6 +102,7 @@ class Chat:
             revised=random.random() < 0.3,
             same_ids=random.random() < SAME_IDS_SHARE,
             tallies=random.random() < TALLY_SHARE,
+            renews=random.random() < RENEW_SHARE,
             calls=random.random() < CALL_SHARE,
             harm=_harm(random),
         )

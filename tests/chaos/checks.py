@@ -175,8 +175,13 @@ def shown_losses(turn: Turn, own: list[Item]) -> Iterator[Loss]:
             shown = {item_id: normal(item) for item_id, item in folded.shown().items()}
             if folded.errors != int(turn.script.fails and turn.end == Status.FAILED):
                 yield Loss(SHOWN, _name(turn), f"{folded.errors} error events")
-            if folded.ledger is not None and folded.ledger.split().count(turn.script.tag) > 1:
-                yield Loss(SHOWN, _name(turn), f"shows the ledger as {folded.ledger!r}")
+            notes = [tag for text in folded.ledgers.values() for tag in text.split()].count(turn.script.tag)
+            if len(folded.ledgers) > 1 or notes > 1:
+                yield Loss(SHOWN, _name(turn), f"shows the ledgers {[*folded.ledgers.values()]}")
+            elif turn.script.tallies and turn.end == Status.COMPLETED and notes == 0:
+                yield Loss(
+                    SHOWN, _name(turn), f"has ended, and shows the ledgers {[*folded.ledgers.values()]}"
+                )
     except FoldError as error:
         yield Loss(SHOWN, _name(turn), str(error))
         return

@@ -24,8 +24,8 @@ class Fold:
         self.items: dict[str, Item] = {}
         self.errors = 0
         """`error` events that were shown."""
-        self.ledger: str | None = None
-        """The text of the thread's ledger where the run has shown it: it may be an item of an earlier run."""
+        self.ledgers: dict[str, str] = {}
+        """The texts of the thread's ledgers that the run has shown and left, by id. One may be of an earlier run."""
         self._done: set[str] = set()
 
     def apply(self, event: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class Fold:
                 self._add(event["item"])
             case "thread.item.done":
                 if is_ledger(event["item"]):
-                    self.ledger = text_of(event["item"])
+                    self.ledgers[event["item"]["id"]] = text_of(event["item"])
                 else:
                     self._finish(event["item"])
             case "thread.item.updated":
@@ -43,10 +43,11 @@ class Fold:
             case "thread.item.removed":
                 # an item that was stored and never shown is told of too
                 self.items.pop(event["item_id"], None)
+                self.ledgers.pop(event["item_id"], None)
                 self._done.discard(event["item_id"])
             case "thread.item.replaced":
                 if is_ledger(event["item"]):
-                    self.ledger = text_of(event["item"])
+                    self.ledgers[event["item"]["id"]] = text_of(event["item"])
                 elif event["item"]["type"] == CALL and event["item"]["id"] not in self.items:
                     pass  # a call of the run before, which was given up
                 elif event["item"]["id"] not in self.items:

@@ -40,6 +40,8 @@ class Script:
     tallies: bool = False
     """After the first item the run notes its tag in the thread's metadata and in its ledger, an item that an earlier
     run may have made, and gives a thread without a title one."""
+    renews: bool = False
+    """A run that notes its tag removes the ledger of an earlier run, and adds a new one with all its tags."""
     calls: bool = False
     """The answer ends with a client tool call; what follows its output is `after_call`."""
     harm: Harm | None = None

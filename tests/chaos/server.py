@@ -17,6 +17,7 @@ from chatkit.types import (
     ProgressUpdateEvent,
     ThreadItemAddedEvent,
     ThreadItemDoneEvent,
+    ThreadItemRemovedEvent,
     ThreadItemReplacedEvent,
     ThreadItemUpdatedEvent,
     ThreadMetadata,
@@ -53,7 +54,8 @@ class ChaosServer(ChatKitServer[Any]):
             item = _with_text(item, script.streamed(number))
             yield ThreadItemDoneEvent(item=item)
             if number == 0 and script.tallies:
-                yield await self._tally(script.tag, thread, context)
+                for event in await self._tally(script, thread, context):
+                    yield event
             if number == 0 and script.harm is not None:
                 inflict(script.harm, context.attempt)
         if script.revised:
@@ -82,19 +84,23 @@ class ChaosServer(ChatKitServer[Any]):
             arguments={"script": str(script)},
         )
 
-    async def _tally(
-        self, tag: str, thread: ThreadMetadata, context: Any
-    ) -> ThreadItemDoneEvent | ThreadItemReplacedEvent:
+    async def _tally(self, script: Script, thread: ThreadMetadata, context: Any) -> list[ThreadStreamEvent]:
         """Read, change, write: in the thread's metadata, its title and its ledger."""
+        tag = script.tag
         thread.metadata[TALLY] = [*thread.metadata.get(TALLY, []), tag]
         thread.title = thread.title or f"{AUTOMATIC_TITLE}{tag}"
         ledger_id = thread.metadata.get(LEDGER)
         if ledger_id is None:
             ledger = self._item(thread, context, f"{LEDGER} {tag}")
             thread.metadata[LEDGER] = ledger.id
-            return ThreadItemDoneEvent(item=ledger)
+            return [ThreadItemDoneEvent(item=ledger)]
         ledger = cast(AssistantMessageItem, await self.store.load_item(thread.id, ledger_id, context))
-        return ThreadItemReplacedEvent(item=_with_text(ledger, f"{ledger.content[0].text} {tag}"))
+        text = f"{ledger.content[0].text} {tag}"
+        if not script.renews:
+            return [ThreadItemReplacedEvent(item=_with_text(ledger, text))]
+        renewed = self._item(thread, context, text)
+        thread.metadata[LEDGER] = renewed.id
+        return [ThreadItemRemovedEvent(item_id=ledger_id), ThreadItemDoneEvent(item=renewed)]
 
     def _item(
         self, thread: ThreadMetadata, context: Any, text: str, item_id: str | None = None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relaykit.shared.journal import Cursor, Entry, Field
-from tests.chaos.checks import ANSWER, CLIENT, ENDED, FAILED, SHOWN, STREAM, THREAD, losses
+from tests.chaos.checks import ANSWER, CLIENT, ENDED, FAILED, SHOWN, STREAM, THREAD, losses, shown_losses
 from tests.chaos.frames import Frame
 from tests.chaos.harm import Harm
 from tests.chaos.record import Evidence, Journal, Outage, RunRow, Turn
@@ -163,6 +163,34 @@ def test_a_stream_that_is_not_the_journal_is_a_loss(
 ) -> None:
     harm(evidence)
     assert STREAM in broken(evidence)
+
+
+def shows_ledgers(evidence: Evidence, *texts: str) -> Evidence:
+    """The evidence with a first run that notes its tag, and whose client is shown these ledgers at its end."""
+    turn = evidence.turns[0]
+    turn.script = replace(turn.script, tallies=True)
+    for number, text in enumerate(texts):
+        event = {"type": "thread.item.done", "item": item("assistant_message", f"ledger {number}", text)}
+        turn.frames.append(Frame(Cursor(1, 100 + number), dumped(event)))
+    return evidence
+
+
+@pytest.mark.parametrize(
+    ("texts", "losses"),
+    [
+        (["ledger: 0.0"], 0),
+        ([], 1),
+        (["ledger: 0.1"], 1),
+        (["ledger: 0.0 0.0"], 1),
+        (["ledger:", "ledger: 0.0"], 1),
+    ],
+)
+def test_a_client_is_left_with_one_ledger_that_has_the_tag_once(
+    evidence: Evidence, texts: list[str], losses: int
+) -> None:
+    found = shows_ledgers(evidence, *texts)
+    own = [each for each in found.items[THREAD_ID] if each["id"] in {"user 0.0", "0.0 0", "0.0 1"}]
+    assert len([*shown_losses(found.turns[0], own)]) == losses
 
 
 def test_where_redis_lost_data_a_whole_stream_or_the_truth_is_enough(evidence: Evidence) -> None:

@@ -93,3 +93,27 @@ def test_error_events_are_counted() -> None:
 
 def test_what_is_none_is_absent() -> None:
     assert normal({"a": None, "b": [{"c": None, "d": 0}], "e": ""}) == {"b": [{"d": 0}], "e": ""}
+
+
+@pytest.mark.parametrize(
+    ("events", "ledgers"),
+    [
+        ([done("old", "ledger: 0.0")], ["ledger: 0.0"]),
+        ([replaced("old", "ledger: 0.0 0.1")], ["ledger: 0.0 0.1"]),
+        ([removed("old"), done("new", "ledger: 0.0 0.1")], ["ledger: 0.0 0.1"]),
+        (
+            [
+                removed("old"),
+                done("lost", "ledger: 0.0 0.1"),
+                removed("lost"),
+                replaced("old", "ledger: 0.0"),
+            ],
+            ["ledger: 0.0"],
+        ),
+        ([done("old", "ledger: 0.0"), done("new", "ledger: 0.0")], ["ledger: 0.0", "ledger: 0.0"]),
+    ],
+)
+def test_a_ledger_is_kept_apart_from_what_the_run_shows(events: list[Event], ledgers: list[str]) -> None:
+    folded = fold(json.dumps(event).encode() for event in events)
+    assert [*folded.ledgers.values()] == ledgers
+    assert folded.shown() == {}
