@@ -84,10 +84,9 @@ class RedisReach:
                     await self._look()
 
     async def check(self) -> bool:
-        """Whether Redis takes a write, or nothing would be better if a balancer took this API away.
+        """True where Redis takes a write. False where no API reaches it, so that taking this one away helps nobody.
 
-        True where it does, False where no API reaches it. Raises QueueUnavailable where another API does, and
-        DatabaseUnavailable where that cannot be found out.
+        Raises QueueUnavailable where another API reaches it, and DatabaseUnavailable where that cannot be found out.
         """
         error = await self._ask(READY_SECONDS)
         if error is None:
@@ -118,7 +117,7 @@ class RedisReach:
             await connection.execute(TELL)
 
     async def _ask(self, seconds: float) -> QueueUnavailable | None:
-        """What is wrong with Redis, which has so long to take a write."""
+        """Asks Redis for a write, with `seconds` for it; gives the error, or None."""
         error: QueueUnavailable | None = None
         try:
             async with asyncio.timeout(seconds):

@@ -15,10 +15,13 @@ A new reason to refuse a message belongs to the module that knows what it depend
 
 - the body alone: `parse`, or `written_sizes` for a size;
 - how much a caller or a tenant asks for: `relaykit.api.limits`;
-- the thread, its items, an attachment: the request's case in `request_intake`;
+- the thread, its items, an attachment: the request's case in `request_intake`. Most messages are checked there before
+  the statement that writes them, so such a check is not exact; `refuse_unless_newest` of `writers/writer` is, under
+  the thread's lock;
 - the runs that there are: the function of the schema that writes the row, `admit_run`, because only there it holds
-  under simultaneous posts. `admission_rows` makes an error of its outcome, and `writers/foreign` asks before it writes
-  a message.
+  under simultaneous posts. It is a migration (CONTRIBUTING.md): the function and `admit_message`, which calls it, get
+  new names, and with them the statements ADMIT and ADMIT_MESSAGE and the stand-ins of the testing kit.
+  `admission_rows` makes an error of its outcome, and `writers/foreign` asks before it writes a message.
 
 CONTRIBUTING.md says what else an error needs, under "An error code".
 """

@@ -113,7 +113,7 @@ class RequestGate:
         return GateDecision(caller_ms / 1000, tenant_ms / 1000, QueueCapacity(capacity), place, entered_at)
 
     def give_back(self, *places: str) -> None:
-        """Their requests have become no runs that are queued."""
+        """Notes places to give back: their requests led to no queued run."""
         self._pending.extend(filter(None, places))
         if self._pending:
             self._has_pending.set()

@@ -26,5 +26,5 @@ IN_FUNCTIONS: Final[Mapping[str, str]] = {
         "the caller: its attachments that no message has are counted and created one by one"
     ),
 }
-"""The text of which a function in functions/ takes the lock, each with what the lock keeps apart. All are a
+"""The key is the expression that a function in functions/ locks; the value says what the lock keeps apart. All are a
 transaction's, and their order is: body, thread's row, caller, thread, the runs' rows."""

@@ -36,7 +36,7 @@ def flow_of(settings: Settings, owner: Owner, tier: str | None) -> Flow:
     """The flow of an owner's runs. `tier` is the one of their token.
 
     The weight is that of TENANT_WEIGHTS for the tenant, else that of TIER_WEIGHTS for the caller's tier, else 1. It is
-    the tenant's; callers without a tenant share one, so it is the caller's own there.
+    the weight of the tenant, or of the caller where there is no tenant.
     """
     weight = settings.tenant_weights.get(owner.tenant, settings.tier_weights.get(tier or "", 1.0))
     digest = hashlib.sha256(owner.tenant.encode(errors="surrogatepass")).hexdigest()[:32]
@@ -50,5 +50,5 @@ def flow_of_run(settings: Settings, run: Run) -> Flow:
 
 
 def weighted(limit: int, flow: Flow) -> int:
-    """A limit of a tenant, which holds for weight 1, by the tenant's weight; 0 stays no limit."""
+    """A tenant's limit times its weight, rounded up; 0 is no limit."""
     return math.ceil(limit * flow.tenant_weight)

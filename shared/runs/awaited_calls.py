@@ -63,8 +63,8 @@ class AwaitedCalls:
     ) -> bool | None:
         """Ends the run as `Runs.finish` does, and begins the wait for the output of its call. Needs the thread's lock.
 
-        Whether the wait is over at once, since the run was to be stopped or `seconds` is 0; None where the run's
-        attempt is not its newest, or the run has ended.
+        True where the wait is over at once, since the run was to be stopped or `seconds` is 0. None where the run's
+        attempt is not its newest, or the run has ended: nothing is written then.
         """
         async with self._database.connection() as connection:
             is_due: bool | None = await connection.fetchval(

@@ -193,7 +193,7 @@ class ArqWorker(Worker):
         return attempt is not None and await attempt.goes_on(self._runs)
 
     def _is_uncounted(self, loss: Loss | None) -> bool:
-        """Without a quarantine suspects are executed together again, so that in the end each loss has to count."""
+        """Whether the lost attempt does not count. Without a quarantine, one that was lost in company counts too."""
         if loss is None or self._settings.run_max_attempts == 1:
             return False
         return loss.company == 0 or (self._quarantine is not None and not loss.counts)

@@ -9,6 +9,7 @@ attempt where the SDK calls our store, or a method of the server; `current_run` 
 run. `pending_call` finds the client tool call that a run ends with. `attempts_left` says whether there may be another
 one, `mistakes` finds events that no client can draw, `left_generators` closes what a stopped server leaves open, and
 `time_slice` lets others run beside a server that never waits. `telemetry/` has metrics, traces and log fields, and
-decides nothing. A new event that the worker itself writes goes to `executor`, and a new reason to stop to `stop` and
-the table in `verdict`.
+decides nothing. A new event that the worker itself writes goes to `executor`, or to the module whose step it tells of:
+`prepare` before the server, `restore` and `rewind` before that, `server_events` beside the server's own. A new reason
+to stop goes to `stop` and the table in `verdict`.
 """

@@ -95,7 +95,7 @@ class ClaimQueue(JobQueue):
         await call(self._redis, *(self._release_call(claim, "again", loss) for claim in claims))
 
     async def blame(self, claim: Claim) -> None:
-        """The attempt has failed where a run does not fail: it counts, and the next begins when the lease has ended."""
+        """The attempt failed outside the run's own error handling: it counts; the next begins when the lease ends."""
         await call(self._redis, self._release_call(claim, "later", Loss(1, 0, "")))
 
     def _release_call(self, claim: Claim, what: str, loss: Loss | None = None) -> Call:

@@ -1,12 +1,22 @@
 import { Refusal, TransientError } from "./failures.js";
 import { Unanswered } from "./post.js";
 
+/** What is told by the server's own code where its last answer was that: what to do depends on which limit it is. */
+const LIMITS: readonly (string | null)[] = [
+  "rate_limited",
+  "tenant_rate_limited",
+  "too_many_bodies",
+  "too_many_queued",
+  "too_many_runs",
+  "too_many_streams",
+];
+
 /** The code for a failed request, by which the message for the person is found. */
 export function codeOf(error: unknown): string {
   if (error instanceof Refusal) return error.code;
   if (!(error instanceof Unanswered)) return "http";
   const { code, why } = error.last;
-  if (code === "rate_limited" || code === "too_many_runs" || code === "too_many_streams") return code;
+  if (code !== null && LIMITS.includes(code)) return code;
   if (error.mayHaveArrived) return "maybe_sent";
   if (why === "token") return "no_token";
   return why === "status" ? "busy" : "not_sent";

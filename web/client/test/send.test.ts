@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { MESSAGES } from "../src/messages.js";
 import { answer, Backend, json, refusing, resetting } from "./backend.js";
 import { chat, entriesOf, errorOf, until } from "./chat.js";
 
@@ -77,6 +78,20 @@ describe("a message", () => {
     expect(new Set(backend.asked.map(({ headers, body }) => `${headers["idempotency-key"]} ${body}`)).size).toBe(1);
     expect(backend.asked).toHaveLength(6);
     expect(told).toContainEqual(expect.objectContaining({ type: "answered", request: "threads.create", tries: 6 }));
+  });
+
+  it.each([
+    "rate_limited",
+    "tenant_rate_limited",
+    "too_many_bodies",
+    "too_many_queued",
+    "too_many_runs",
+    "too_many_streams",
+  ] as const)("that meets the limit %s at each try is told in words of its own", async (code) => {
+    const { post, told } = chat(backend, { limits: { postTries: 2, maxWaitMs: 1 } });
+    backend.faults.push(refusing(429, code), refusing(429, code));
+    expect(await errorOf(await post("threads.create"))).toMatchObject({ message: MESSAGES[code] });
+    expect(told).toContainEqual({ type: "failed", code, runId: null });
   });
 
   it("waits as long as Retry-After says", async () => {
