@@ -14,21 +14,24 @@ CALLS = "each client tool call has its output, or is given up"
 
 
 def change_losses(evidence: Evidence) -> Iterator[Loss]:
-    """The tags in a thread's metadata and in its ledger: of completed runs each once, of stopped ones once or not."""
+    """The tags in a thread's metadata and in its ledger: of completed runs each once, of stopped ones once or not.
+
+    There is one ledger. Each run that was stopped while it renewed the ledger may have left one more.
+    """
+    scripts = {turn.script.tag: turn.script for turn in evidence.turns}
     for thread_id, runs in _tallying_runs(evidence).items():
-        notes = {
-            "metadata": list(evidence.threads[thread_id].get("metadata", {}).get(TALLY, [])),
-            "ledger": [
-                tag
-                for item in evidence.items.get(thread_id, [])
-                if is_ledger(item)
-                for tag in text_of(item).removeprefix(LEDGER).split()
-            ],
-        }
-        for place, tags in notes.items():
-            wrong = _difference(tags, runs)
-            if wrong:
-                yield Loss(CHANGES, thread_id, f"its {place} has {tags}: {wrong}")
+        metadata = list(evidence.threads[thread_id].get("metadata", {}).get(TALLY, []))
+        if wrong := _difference(metadata, runs):
+            yield Loss(CHANGES, thread_id, f"its metadata has {metadata}: {wrong}")
+        ledgers = [
+            text_of(item).removeprefix(LEDGER).split()
+            for item in evidence.items.get(thread_id, [])
+            if is_ledger(item)
+        ]
+        renewals = sum(scripts[tag].renews and row.status == Status.CANCELLED for tag, row in runs.items())
+        found = [_difference(ledger, runs) for ledger in ledgers or [[]]]
+        if all(found) or len(ledgers) > 1 + renewals:
+            yield Loss(CHANGES, thread_id, f"its ledgers have {ledgers}: {found}")
 
 
 def title_losses(evidence: Evidence) -> Iterator[Loss]:

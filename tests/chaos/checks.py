@@ -176,7 +176,8 @@ def shown_losses(turn: Turn, own: list[Item]) -> Iterator[Loss]:
             if folded.errors != int(turn.script.fails and turn.end == Status.FAILED):
                 yield Loss(SHOWN, _name(turn), f"{folded.errors} error events")
             notes = [tag for text in folded.ledgers.values() for tag in text.split()].count(turn.script.tag)
-            if len(folded.ledgers) > 1 or notes > 1:
+            most = 1 + (turn.script.renews and turn.end == Status.CANCELLED)
+            if len(folded.ledgers) > most or notes > 1:
                 yield Loss(SHOWN, _name(turn), f"shows the ledgers {[*folded.ledgers.values()]}")
             elif turn.script.tallies and turn.end == Status.COMPLETED and notes == 0:
                 yield Loss(

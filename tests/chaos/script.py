@@ -41,7 +41,8 @@ class Script:
     """After the first item the run notes its tag in the thread's metadata and in its ledger, an item that an earlier
     run may have made, and gives a thread without a title one."""
     renews: bool = False
-    """A run that notes its tag removes the ledger of an earlier run, and adds a new one with all its tags."""
+    """A run that notes its tag adds a new ledger with all tags of the one before, and removes that. Where it is stopped
+    in between, both stay."""
     calls: bool = False
     """The answer ends with a client tool call; what follows its output is `after_call`."""
     harm: Harm | None = None

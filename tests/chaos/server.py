@@ -100,7 +100,7 @@ class ChaosServer(ChatKitServer[Any]):
             return [ThreadItemReplacedEvent(item=_with_text(ledger, text))]
         renewed = self._item(thread, context, text)
         thread.metadata[LEDGER] = renewed.id
-        return [ThreadItemRemovedEvent(item_id=ledger_id), ThreadItemDoneEvent(item=renewed)]
+        return [ThreadItemDoneEvent(item=renewed), ThreadItemRemovedEvent(item_id=ledger_id)]
 
     def _item(
         self, thread: ThreadMetadata, context: Any, text: str, item_id: str | None = None
