@@ -95,6 +95,9 @@ async def stage(stage_settings: Settings) -> AsyncIterator[Stage]:
             "relaykit.worker.reaper.reaper.ROUND_INTERVAL_SECONDS",
             "relaykit.worker.claiming.arq_worker.BELL_SECONDS",
             "relaykit.api.relay.liveness.MAX_TICK_SECONDS",
+            "relaykit.api.queue_watch.LOOK_SECONDS",
+            "relaykit.shared.clocks.LOOK_SECONDS",
+            "relaykit.shared.redis.pubsub.SILENCE_SECONDS",
         ):
             patched.setattr(cause, 3600)
         async with running(stage_settings, lambda: BenchServer(None)) as system:
