@@ -215,6 +215,20 @@ def test_where_redis_lost_data_a_hole_or_another_byte_is_a_loss_still(evidence: 
     assert STREAM in broken(evidence)
 
 
+@pytest.mark.parametrize(("change", "is_lost"), [({"title": "named"}, False), ({"id": "another"}, True)])
+def test_where_redis_lost_data_a_thread_is_told_again_with_its_new_title(
+    evidence: Evidence, change: dict[str, str], is_lost: bool
+) -> None:
+    evidence.data_losses.append(Outage(NOON - SECOND, NOON))
+    told, again = (
+        dumped({"type": "thread.created", "thread": {"id": THREAD_ID} | with_}) for with_ in ({}, change)
+    )
+    first, entries = evidence.turns[0].frames[0], evidence.journals["run 0.0"].entries
+    evidence.turns[0].frames[0] = replace(first, data=told)
+    entries[0] = entries[0]._replace(payload=again)
+    assert (STREAM in broken(evidence)) is is_lost
+
+
 @pytest.mark.parametrize("began", [-2, 3])
 @pytest.mark.parametrize("harm", [lose_the_journal, tell_without_need])
 def test_data_lost_before_or_after_excuses_nothing(
