@@ -28,17 +28,28 @@ TOO_MANY_RETRY_SECONDS = 5.0
 MAX_SAME_BODY = 20
 """Runs among which a client that reconnects may look for its own."""
 
-ADMIT: Final = "SELECT admit_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-# A message is a use of its thread. A thread that is new is not seen by the UPDATE, and has its time already.
-ADMIT_MESSAGE: Final = """
+
+def _using_thread(outcome: str, condition: str = "true") -> str:
+    """Admits by `outcome`. Where `condition` holds that is a use of the thread; a new one has its time already."""
+    return f"""
 WITH admitted AS MATERIALIZED (
-    SELECT admit_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) AS outcome
+    SELECT {outcome} AS outcome
 ), used AS (
     UPDATE threads SET updated_at = now()
-    WHERE id = $4 AND tenant = $2 AND owner = $3 AND (SELECT outcome FROM admitted) IN ('queued', 'waiting')
+    WHERE id = $4 AND tenant = $2 AND owner = $3 AND {condition}
+        AND (SELECT outcome FROM admitted) IN ('queued', 'waiting')
 )
 SELECT outcome FROM admitted
-"""
+"""  # noqa: S608
+
+
+ADMIT: Final = _using_thread(
+    "admit_run($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+    "$5 = 'threads.add_user_message'",
+)
+ADMIT_MESSAGE: Final = _using_thread(
+    "admit_message($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+)
 
 BY_KEY: Final = f"SELECT {COLUMNS} FROM runs WHERE tenant = $1 AND owner = $2 AND idempotency_key = $3"  # noqa: S608
 

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from relaykit.shared.settings import Settings
+from tests.integration.test_shared_attachments import with_attachments
 from tests.support.servers.relay_servers import Script, ScriptedAnswers
 from tests.support.servers.user_servers import NotebookServer
 from tests.support.system import Caller, create, message, running
+
+__all__ = ["with_attachments"]
 
 SAY = str(Script(deltas=1))
 
@@ -50,6 +53,19 @@ async def test_a_message_takes_its_thread_to_the_top_of_a_list_by_activity_alone
         assert [thread for thread in plain if "active_at" in thread] == []
         without = [{name: each[name] for name in each if name != "active_at"} for each in used]
         assert sorted(without, key=lambda each: each["id"]) == sorted(plain, key=lambda each: each["id"])
+
+
+async def test_a_message_with_an_attachment_takes_its_thread_to_the_top_too(
+    with_attachments: Settings,
+) -> None:
+    async with running(with_attachments, ScriptedAnswers) as system:
+        alice = await system.caller()
+        made = [(await alice.stream(create(SAY))).thread_id for _ in range(3)]
+        file = {"name": "a.txt", "size": 1, "mime_type": "text/plain"}
+        attachment = await alice.ask({"type": "attachments.create", "params": file})
+        await alice.client.put(attachment["upload_descriptor"]["url"], content=b"a")
+        await alice.stream(message(made[1], SAY, attachments=[attachment["id"]]))
+        assert ids(await listed(alice, order_by="activity")) == [made[1], made[2], made[0]]
 
 
 async def test_a_refused_message_is_no_use_of_its_thread(settings: Settings) -> None:

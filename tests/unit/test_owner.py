@@ -40,7 +40,6 @@ OF_AN_IMPORT = "inserts for the tenant and owner, and writes over nothing"
 OF_AN_UPLOAD = "asked with an attachment that was found before, by its owner or by a signed link"
 
 WITHOUT_OWNER: Final[dict[str, str]] = {
-    "admission.admission_rows.ADMIT": IN_THE_FUNCTION,
     "runs.statements.FINISH_ALONE": IN_THE_FUNCTION,
     "attachments.store._CREATE": IN_THE_FUNCTION,
     "postgres.locks.THREAD_LOCK": "the lock's name is made of tenant, owner and thread",
