@@ -153,21 +153,77 @@ def delta(text):
 SECTION = Section(path="docs/a.md", title="A", anchor="a", text="x")
 
 
+def cited(text, cuts):
+    """What is shown of the text in these pieces, the places of its annotations, and what is kept of it."""
+    edges = [0, *sorted(cuts), len(text)]
+    citations = Citations([SECTION])
+    content = AssistantMessageContent(text=text, annotations=[])
+    done = event(AssistantMessageContentPartDone(content_index=0, content=content))
+    given_events = [*(delta(text[start:end]) for start, end in pairwise(edges)), done]
+    *events, last = [out for each in given_events for out in citations.apply(each)]
+    added = [e.update for e in events if isinstance(e.update, AssistantMessageContentPartAnnotationAdded)]
+    assert [update.annotation_index for update in added] == list(range(len(added)))
+    deltas = [e.update.delta for e in events if isinstance(e.update, AssistantMessageContentPartTextDelta)]
+    kept = last.update.content
+    assert [each.index for each in kept.annotations] == [update.annotation.index for update in added]
+    return "".join(deltas), [each.index for each in kept.annotations], kept.text
+
+
 @pytest.mark.parametrize("cuts", [(), (4,), (5,), (6,), (1, 2, 3, 4, 5, 6, 7)])
 def test_a_mark_is_found_wherever_the_deltas_are_cut(cuts):
-    text = "See [1] and [2]."
-    edges = [0, *cuts, len(text)]
-    citations = Citations([SECTION])
-    events = [out for start, end in pairwise(edges) for out in citations.apply(delta(text[start:end]))]
-    added = [e.update for e in events if isinstance(e.update, AssistantMessageContentPartAnnotationAdded)]
-    assert [(u.annotation_index, u.annotation.index, u.annotation.source.title) for u in added] == [
-        (0, 3, "A")
-    ]
-    deltas = [e.update.delta for e in events if isinstance(e.update, AssistantMessageContentPartTextDelta)]
-    assert "".join(deltas) == "See and [2]."
-    content = AssistantMessageContent(text=text, annotations=[])
-    [done] = citations.apply(event(AssistantMessageContentPartDone(content_index=0, content=content)))
-    assert done.update.content.text == "See and [2]."
+    assert cited("See [1] and [2].", cuts) == ("See and [2].", [3], "See and [2].")
+
+
+PIECES = st.sampled_from(
+    ["[1]", " [1]", "[2]", "xs", "(https://a.example)", ":", " ", "\n", "`", "```", "]", "[", "ü"]
+)
+TEXTS_WITH_CUTS = (
+    st.lists(PIECES, max_size=12)
+    .map("".join)
+    .flatmap(lambda text: st.tuples(st.just(text), st.sets(st.integers(0, len(text)))))
+)
+
+
+@given(TEXTS_WITH_CUTS)
+def test_what_is_shown_and_kept_of_a_text_does_not_depend_on_the_cuts(given_text):
+    text, cuts = given_text
+    shown, places, kept = cited(text, cuts)
+    assert (shown, places, kept) == cited(text, ())
+    assert shown == kept
+
+
+NO_MARKS = [
+    "xs[1]",
+    "f(x)[1] = rows[0][1]",
+    "[1](https://a.example)",
+    "[a page][1]",
+    "[1]: https://a.example",
+    "`xs = [1]`",
+    "``a ` [1] b``",
+    "```py\nreturn [1]\n`[1]`\n```",
+    "~~~\n[1]\n~~~",
+]
+
+
+@pytest.mark.parametrize("text", NO_MARKS)
+def test_what_only_looks_like_a_mark_stays_wherever_it_is_cut(text):
+    for at in range(len(text) + 1):
+        assert cited(text, (at,)) == (text, [], text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "places"),
+    [
+        ("Two [1][1].", "Two.", [3, 3]),
+        ("`code` [1]", "`code`", [6]),
+        ("a ` [1]\nb [1]", "a ` [1]\nb", [9]),
+        ("```\n[1]\n```\n[1]", "```\n[1]\n```\n", [12]),
+        ("He said.[1]: so", "He said.: so", [8]),
+    ],
+)
+def test_a_mark_beside_what_only_looks_like_one_is_taken_out(text, shown, places):
+    for at in range(len(text) + 1):
+        assert cited(text, (at,)) == (shown, places, shown)
 
 
 def test_an_annotation_of_the_models_own_moves_with_the_text_without_marks():
@@ -188,7 +244,7 @@ def test_the_models_own_annotations_are_kept_and_numbered_with_ours():
     own_added = AssistantMessageContentPartAnnotationAdded(
         content_index=0, annotation_index=0, annotation=own
     )
-    [second] = citations.apply(event(own_added))
+    [_, _, second] = citations.apply(event(own_added))
     assert second.update.annotation_index == 1
     content = AssistantMessageContent(text="See [1]", annotations=[])
     [done] = citations.apply(event(AssistantMessageContentPartDone(content_index=0, content=content)))
@@ -203,7 +259,7 @@ def test_the_marks_of_a_second_message_of_the_same_id_are_its_own():
     )
     for _ in range(2):
         list(citations.apply(ThreadItemAddedEvent(item=message)))
-        [_, added] = citations.apply(delta("See [1]"))
+        [_, _, added] = [*citations.apply(delta("See [1]")), *citations.apply(delta(" now"))]
         assert (added.update.annotation_index, added.update.annotation.index) == (0, 3)
         [done] = citations.apply(ThreadItemDoneEvent(item=message))
         assert len(done.item.content[0].annotations) == 1
