@@ -78,7 +78,21 @@ def _row(tables: Tables, new: _NewRun, status: str) -> Row:
 
 
 def _admit_run(tables: Tables, *parameters: Any) -> list[Row]:
-    return [{"outcome": _admit(tables, _NewRun(*parameters))}]
+    new = _NewRun(*parameters)
+    outcome = _admit(tables, new)
+    if new.kind == "threads.add_user_message":
+        _use_thread(tables, new, outcome)
+    return [{"outcome": outcome}]
+
+
+def _use_thread(tables: Tables, new: _NewRun, outcome: str) -> None:
+    row = tables.threads.get(new.thread_id)
+    if (
+        outcome in ("queued", "waiting")
+        and row is not None
+        and (row["tenant"], row["owner"]) == (new.tenant, new.owner)
+    ):
+        row["updated_at"] = tables.now_at()
 
 
 def _admit_message(tables: Tables, *parameters: Any) -> list[Row]:
@@ -95,12 +109,14 @@ def _admit_message(tables: Tables, *parameters: Any) -> list[Row]:
         thread = tables.threads.get(thread_id)
         if thread is None or (thread["tenant"], thread["owner"]) != (tenant, owner):
             return [{"outcome": "thread_gone"}]
-    outcome = _admit(tables, _NewRun(*of_run))
+    new = _NewRun(*of_run)
+    outcome = _admit(tables, new)
+    _use_thread(tables, new, outcome)
     if outcome in ("queued", "waiting"):
         named = {"tenant": tenant, "owner": owner}
         if new_thread is not None:
             row = {"id": thread_id, **named, "seq": tables.next_seq(), "data": new_thread, "titled_at": None}
-            tables.threads[thread_id] = row
+            tables.threads[thread_id] = {**row, "updated_at": tables.now_at()}
         row = {"thread_id": thread_id, **named, "id": anchor_item_id, "data": item, "run_id": ""}
         tables.items[thread_id, anchor_item_id] = {**row, "seq": tables.next_seq()}
     return [{"outcome": outcome}]

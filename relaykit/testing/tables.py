@@ -7,10 +7,12 @@ for. A statement that is not known fails with its first words.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from relaykit.shared.postgres.connection import Connection
@@ -52,6 +54,10 @@ class Tables:
     def now(self) -> float:
         """The event loop's time."""
         return asyncio.get_running_loop().time()
+
+    def now_at(self) -> datetime:
+        """The time of day, which goes on with the event loop's."""
+        return datetime.fromtimestamp(self.now() + time.time() - time.monotonic(), UTC)
 
     def copy(self) -> Tables:
         tables = {

@@ -66,7 +66,12 @@ def _save_thread(
         is_inserted = existing is None and not fenced and (run is None or run["thread_id"] != thread_id)
         if is_inserted:
             named = {"id": thread_id, "tenant": tenant, "owner": owner, "seq": tables.next_seq()}
-            tables.threads[thread_id] = {**named, "data": data, "titled_at": None}
+            tables.threads[thread_id] = {
+                **named,
+                "data": data,
+                "titled_at": None,
+                "updated_at": tables.now_at(),
+            }
         answer = {"found": is_inserted, "fenced": fenced, "saved": is_inserted}
         return [{**answer, "data": None, "is_titled": None}]
     titled_at = row["titled_at"]
@@ -74,7 +79,7 @@ def _save_thread(
     answer = {"found": True, "fenced": fenced, "data": row["data"], "is_titled": is_titled}
     if fenced or row["data"] != seen or (changes_title and is_titled):
         return [{**answer, "saved": False}]
-    row["data"] = data
+    row["data"], row["updated_at"] = data, tables.now_at()
     if changes_title and attempt is None:
         row["titled_at"] = tables.now()
     if attempt is not None and run is not None and run["thread_id"] == thread_id and run["ended_at"] is None:
@@ -93,7 +98,7 @@ def _page(rows: Sequence[Row], limit: int, max_bytes: int) -> list[Row]:
     for place, row in enumerate(rows[: limit + 1]):
         size += len(row["data"].encode())
         fits = place == 0 or (place < limit and size <= max_bytes)
-        page.append({"id": row["id"], "data": row["data"] if fits else None})
+        page.append({**row, "data": row["data"] if fits else None})
     return page
 
 
@@ -115,6 +120,18 @@ def _threads(order: str) -> Statement:
         return _page(_after(rows, order, cursor), limit, max_bytes)
 
     return page
+
+
+def _threads_by_use(
+    tables: Tables, tenant: str, owner: str, limit: int, max_bytes: int, *cursor: Any
+) -> list[Row]:
+    found = (row for row in tables.threads.values() if owned_row(row, tenant, owner))
+    rows = sorted(found, key=_use, reverse=True)
+    return _page([row for row in rows if not cursor or _use(row) < cursor], limit, max_bytes)
+
+
+def _use(row: Row) -> tuple[Any, ...]:
+    return row["updated_at"], row["seq"]
 
 
 def _items_page(order: str) -> Statement:
@@ -269,6 +286,8 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     sql.THREADS_DESC: _threads("desc"),
     sql.THREADS_ASC_AFTER: _threads("asc"),
     sql.THREADS_DESC_AFTER: _threads("desc"),
+    sql.THREADS_BY_USE: _threads_by_use,
+    sql.THREADS_BY_USE_AFTER: _threads_by_use,
     sql.LOCK_THREAD: lock_thread,
     sql.DELETE_THREAD: _delete_thread,
     sql.WRITE_ITEM: _write_item,

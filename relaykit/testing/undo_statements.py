@@ -69,7 +69,7 @@ def _put_back_thread(tables: Tables, thread_id: str, tenant: str, owner: str, da
     row = owned_row(tables.threads.get(thread_id), tenant, owner)
     if row is None:
         return []
-    row["data"] = data
+    row["data"], row["updated_at"] = data, tables.now_at()
     return [{"id": thread_id}]
 
 

@@ -154,7 +154,7 @@ class Record:
 
     def _plain(self, value: Any) -> Any:
         if isinstance(value, dict):
-            signed = ("created_at", "upload_descriptor", "preview_url")
+            signed = ("created_at", "active_at", "upload_descriptor", "preview_url")
             kept = {name: each for name, each in value.items() if name not in signed}
             return {name: self._named(name, each) for name, each in kept.items()}
         return [self._plain(each) for each in value] if isinstance(value, list) else value
@@ -250,6 +250,25 @@ async def _stored(send: Send, thread_id: str) -> Any:
     if first is not None and first["has_more"]:
         await send({"type": "items.list", "params": {**page, "after": first["after"], "limit": 100}})
     await send({"type": "threads.list", "params": {"limit": 1}})
+
+
+async def threads_by_use(send: Send, upload: Upload) -> None:
+    """Each of three threads to the top: by a message, by one with an attachment, and by a title."""
+    threads = [(await send(create("say")))[0]["thread"]["id"] for _ in range(3)]
+    notes = await send(file("notes.txt", 5))
+    await upload(notes, b"notes")
+    title = {"thread_id": threads[1], "title": "mine"}
+    for use in (
+        message(threads[0], "say"),
+        message(threads[2], "read", attachments=[notes["id"]]),
+        {"type": "threads.update", "params": title},
+    ):
+        await send(use)
+        await send({"type": "threads.list", "params": {"order_by": "activity"}})
+    page = {"order_by": "activity", "limit": 2}
+    first = await send({"type": "threads.list", "params": page})
+    await send({"type": "threads.list", "params": {**page, "after": first["after"]}})
+    await send({"type": "threads.list", "params": {**page, "after": "x~1"}})  # refused: no such place
 
 
 async def tools_and_retries(send: Send, upload: Upload) -> None:
@@ -361,6 +380,7 @@ SCRIPTS: dict[str, Script] = {
     "lost with changes of what was there": said("say", "change-earlier title lose say", "title"),
     "lost before anything": said("lose say"),
     "lost with a removed item": said("say remove open text lose say"),
+    "threads by their last use": threads_by_use,
     "tools and retries": tools_and_retries,
     "refusals": refusals,
     "attachments": attachments,
