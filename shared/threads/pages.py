@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 import asyncpg
@@ -36,10 +36,13 @@ class UseCursor:
     def parse(cls, text: str) -> Self:
         """Raises ValueError."""
         used_at, _, seq = text.partition("~")
-        parsed = cls(datetime.fromisoformat(used_at), int(seq))
-        if parsed.used_at.tzinfo is None or not 0 <= parsed.seq < 2**63:
+        at, number = datetime.fromisoformat(used_at), int(seq)
+        if at.tzinfo is None or not 0 <= number < 2**63:
             raise ValueError("not a cursor")
-        return parsed
+        try:
+            return cls(at.astimezone(UTC), number)
+        except OverflowError as error:
+            raise ValueError("not a cursor") from error
 
     def __str__(self) -> str:
         return f"{self.used_at.isoformat()}~{self.seq}"

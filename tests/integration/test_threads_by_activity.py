@@ -79,7 +79,16 @@ async def test_a_refused_message_is_no_use_of_its_thread(settings: Settings) -> 
 
 
 @pytest.mark.parametrize(
-    "after", ["thr_1", "~", "2026-01-01T00:00:00~1", "2026-01-01T00:00:00+00:00~-1", "x~1"]
+    "after",
+    [
+        "thr_1",
+        "~",
+        "2026-01-01T00:00:00~1",
+        "2026-01-01T00:00:00+00:00~-1",
+        "x~1",
+        "0001-01-01T00:00:00+23:59~1",
+        "9999-12-31T23:59:59-23:59~1",
+    ],
 )
 async def test_a_cursor_of_another_order_is_refused(settings: Settings, after: str) -> None:
     async with running(settings, ScriptedAnswers, workers=0) as system:
