@@ -35,10 +35,10 @@ def _keep(tables: Tables, rows: Sequence[Row], run_id: str | None, attempt: int 
             continue
         kept, new = tables.undo_items.get((run_id, row["id"])), written(row)
         if kept is not None and kept["written"] == row["data"]:
-            kept["written"] = new
+            kept["written"], kept["feedback"] = new, row.get("feedback")
         else:
             older = {"seq": row["seq"], "data": row["data"], "writer": row["run_id"], "written": new}
-            tables.undo_items[run_id, row["id"]] = older
+            tables.undo_items[run_id, row["id"]] = {**older, "feedback": row.get("feedback")}
 
 
 def load_thread(tables: Tables, thread_id: str, tenant: str, owner: str) -> list[Row]:

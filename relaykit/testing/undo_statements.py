@@ -39,6 +39,7 @@ def _delete_changed(tables: Tables, thread_id: str, tenant: str, owner: str, run
     for item_id, kept in _undone(tables, run_id):
         row = tables.items.get((thread_id, item_id))
         if row is not None and kept["written"] is not None and row["data"] == kept["written"]:
+            kept["feedback"] = row.get("feedback")
             del tables.items[thread_id, item_id]
             ids.append(item_id)
     return [{"id": item_id} for item_id in ids]
@@ -54,7 +55,7 @@ def _put_back_items(
         if is_ours and (thread_id, item_id) not in tables.items:
             named = {"thread_id": thread_id, "tenant": tenant, "owner": owner, "id": item_id}
             older = {"seq": kept["seq"], "data": kept["data"], "run_id": kept["writer"]}
-            tables.items[thread_id, item_id] = {**named, **older}
+            tables.items[thread_id, item_id] = {**named, **older, "feedback": kept["feedback"]}
             put_back.append({"id": item_id})
     return put_back
 

@@ -19,18 +19,19 @@ def keeping(found: str, written: str, run: str, attempt: str) -> str:
     order it executes the parts of a statement, and the locks would pass over what it has just written.
     """
     return f"""older AS MATERIALIZED (
-    SELECT id, seq, data, run_id FROM items
+    SELECT id, seq, data, run_id, feedback FROM items
     WHERE {found} AND {attempt}::integer IS NOT NULL AND run_id IS DISTINCT FROM {run}
     FOR UPDATE
 ), kept AS (
-    INSERT INTO undo_items AS undo (run_id, item_id, seq, data, writer, written)
-    SELECT {run}, id, seq, data, run_id, {written} FROM older
+    INSERT INTO undo_items AS undo (run_id, item_id, seq, data, writer, written, feedback)
+    SELECT {run}, id, seq, data, run_id, {written}, feedback FROM older
     WHERE EXISTS (SELECT FROM run WHERE attempt <= {attempt} AND thread_id = $1 AND ended_at IS NULL)
     ON CONFLICT (run_id, item_id) DO UPDATE SET
         seq = CASE WHEN {_UNCHANGED} THEN undo.seq ELSE excluded.seq END,
         data = CASE WHEN {_UNCHANGED} THEN undo.data ELSE excluded.data END,
         writer = CASE WHEN {_UNCHANGED} THEN undo.writer ELSE excluded.writer END,
-        written = excluded.written
+        written = excluded.written,
+        feedback = excluded.feedback
 )"""  # noqa: S608
 
 
@@ -67,26 +68,33 @@ SELECT EXISTS (SELECT FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3)
     ARRAY (SELECT id FROM deleted ORDER BY seq) AS ids
 """
 
-# Only what is still as the run has written it. A join might compare all items of the thread.
+# Only what is still as the run has written it. A join might compare all items of the thread. Feedback that came after
+# the run's write is kept with what is put back.
 DELETE_CHANGED: Final = """
-DELETE FROM items
-WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = ANY (ARRAY (
-    SELECT item_id FROM undo_items
-    WHERE run_id = $4 AND written = (
-        SELECT hashtextextended(data::text, 0) FROM items
-        WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = undo_items.item_id LIMIT 1
-    )
-))
-RETURNING id
+WITH deleted AS (
+    DELETE FROM items
+    WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = ANY (ARRAY (
+        SELECT item_id FROM undo_items
+        WHERE run_id = $4 AND written = (
+            SELECT hashtextextended(data::text, 0) FROM items
+            WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = undo_items.item_id LIMIT 1
+        )
+    ))
+    RETURNING id, feedback
+), noted AS (
+    UPDATE undo_items SET feedback = deleted.feedback FROM deleted
+    WHERE run_id = $4 AND item_id = deleted.id AND undo_items.feedback IS DISTINCT FROM deleted.feedback
+)
+SELECT id FROM deleted
 """
 
 PUT_BACK_ITEMS: Final = """
 WITH undo AS (
-    DELETE FROM undo_items WHERE run_id = $4 RETURNING item_id, seq, data, writer, written
+    DELETE FROM undo_items WHERE run_id = $4 RETURNING item_id, seq, data, writer, written, feedback
 )
-INSERT INTO items (thread_id, tenant, owner, id, seq, data, run_id)
+INSERT INTO items (thread_id, tenant, owner, id, seq, data, run_id, feedback)
 OVERRIDING SYSTEM VALUE
-SELECT $1, $2, $3, item_id, seq, data, writer FROM undo
+SELECT $1, $2, $3, item_id, seq, data, writer, feedback FROM undo
 WHERE written IS NULL OR item_id = ANY ($5::text[])
 ON CONFLICT (thread_id, id) DO NOTHING
 RETURNING id

@@ -20,6 +20,7 @@ from chatkit.types import (
     ThreadItem,
 )
 
+from relaykit.api.thread_marks import ThreadMarks
 from relaykit.shared.errors import Fenced
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.postgres.database import Database
@@ -442,6 +443,8 @@ CHANGES: dict[str, Callable[[PostgresStore, RequestContext, str, list[str]], Awa
     "removed and written again": _remove_and_write,
     "moved and changed": _move_and_change,
 }
+LEAVING = {name: CHANGES[name] for name in ("replaced", "moved", "moved and changed")}
+"""After which the item that has changed is the one that was there before."""
 
 
 def _run(thread_id: str = "") -> Run:
@@ -511,6 +514,25 @@ class TestRunHelpers:
             assert taken.deleted == []
             assert set(taken.restored) >= {ids[1]}
             assert await store.load_thread_items(thread_id, None, 10, "asc", ALICE) == before
+
+    @pytest.mark.parametrize("write", CHANGES.values(), ids=CHANGES)
+    async def test_the_feedback_on_what_a_run_changed_is_as_it_was_given_last(
+        self, database: Database, store: PostgresStore, write: Callable[..., Awaitable[Any]]
+    ) -> None:
+        """Also where it comes between the change and the rewind, while the item is there."""
+        thread_id, ids = await _thread_of(store, 4)
+        marks, told = ThreadMarks(database), {ids[1]: "positive", ids[2]: "negative"}
+        await insert_run(database, "run_1", thread_id)
+        for item_id, kind in told.items():
+            await marks.set_feedback(ALICE.owner, thread_id, [item_id], kind)
+        for attempt in (1, 2):
+            writer = in_run("run_1", attempt)
+            await write(store, writer, thread_id, ids)
+            if write in LEAVING.values():
+                told[ids[1]] = "negative" if attempt == 1 else "positive"
+                await marks.set_feedback(ALICE.owner, thread_id, [ids[1]], told[ids[1]])
+            await store.take_back(thread_id, ids[3], writer)
+            assert (await marks.of(ALICE.owner, thread_id))["feedback"] == told
 
     async def test_what_somebody_else_has_changed_since_stays(
         self, database: Database, store: PostgresStore
