@@ -38,7 +38,9 @@ def show(given: argparse.Namespace) -> int:
             {name: value for name, value in run.items() if name not in hidden}
             async for run in services.threads.runs(owner, given.thread)
         ]
-        items = [item async for item in services.threads.items(owner, given.thread)] if given.content else []
+        items = (
+            [item async for item, _ in services.threads.items(owner, given.thread)] if given.content else []
+        )
         thread = {"id": given.thread, "tenant": owner.tenant, "user": owner.user_id}
         if found is not None:
             shown = {

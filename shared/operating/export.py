@@ -35,8 +35,8 @@ class Export:
             shown, data = found
             whose = {"tenant": owner.tenant, "user": owner.user_id}
             yield {"type": "thread", **whose, "updated_at": shown.updated_at, "data": data}
-        async for item in self.reader.items(owner, thread_id):
-            yield {"type": "item", "thread_id": thread_id, "data": item}
+        async for item, feedback in self.reader.items(owner, thread_id):
+            yield {"type": "item", "thread_id": thread_id, "feedback": feedback, "data": item}
         async for attachment in self.reader.attachments(owner, thread_id):
             yield await self._attachment(attachment, thread_id)
         async for run in self.reader.runs(owner, thread_id):

@@ -38,7 +38,8 @@ THREAD_IDS: Final = """
 SELECT id, seq FROM threads WHERE tenant = $1 AND owner = $2 AND seq > $3 ORDER BY seq LIMIT $4
 """
 ITEMS: Final = """
-SELECT seq, data FROM items WHERE thread_id = $3 AND tenant = $1 AND owner = $2 AND seq > $4 ORDER BY seq LIMIT $5
+SELECT seq, data, feedback FROM items
+WHERE thread_id = $3 AND tenant = $1 AND owner = $2 AND seq > $4 ORDER BY seq LIMIT $5
 """
 _RUN: Final = """id, thread_id, kind, status, attempt, handed_back, cancel_requested, error, anchor_item_id,
     idempotency_key, max_attempts, input, context, queued_at, due_at, started_at, ended_at, received_at, seq"""
@@ -120,10 +121,10 @@ class ThreadReader:
         async for row in self._pages(THREAD_IDS, (*owner,), ("seq",), (0,)):
             yield row["id"]
 
-    async def items(self, owner: Owner, thread_id: str) -> AsyncIterator[dict[str, Any]]:
-        """All of the thread, in its order; those too that no client is shown."""
+    async def items(self, owner: Owner, thread_id: str) -> AsyncIterator[tuple[dict[str, Any], str | None]]:
+        """All of the thread with their feedback, in its order; those too that no client is shown."""
         async for row in self._pages(ITEMS, (*owner, thread_id), ("seq",), (0,)):
-            yield json.loads(row["data"])
+            yield json.loads(row["data"]), row["feedback"]
 
     async def runs(self, owner: Owner, thread_id: str) -> AsyncIterator[dict[str, Any]]:
         """The rows, oldest first, without their tokens."""

@@ -316,6 +316,9 @@ async def test_what_is_exported_is_what_the_api_showed(kept: Settings, tmp_path:
         threads = [await chat(alice) for _ in range(2)]
         unsent = await uploaded(alice)
         await chat(bob)
+        rated = (await alice.items(threads[1]))[-1]["id"]
+        with psycopg.connect(kept.database_url, autocommit=True) as connection:
+            connection.execute("UPDATE items SET feedback = 'negative' WHERE id = %s", (rated,))
         done = await command(kept, "users", "export", "alice", "--tenant", "acme", "--to", str(file))
         assert (done.status, done.output) == (0, "")
         assert done.error == "relaykit users export: 2 threads, 8 items, 3 attachments, 4 runs"
@@ -327,6 +330,10 @@ async def test_what_is_exported_is_what_the_api_showed(kept: Settings, tmp_path:
             shown = await alice.items(thread_id)
             exported = [record["data"] for record in of_thread if record["type"] == "item"]
             assert [without_links(item) for item in exported] == [without_links(item) for item in shown]
+            feedback = {
+                record["data"]["id"]: record["feedback"] for record in of_thread if record["type"] == "item"
+            }
+            assert feedback == {item["id"]: "negative" if item["id"] == rated else None for item in shown}
             runs = [record["data"] for record in of_thread if record["type"] == "run"]
             assert {run["status"] for run in runs} == {"completed"}
             assert not any("token" in run or "request_hash" in run for run in runs)
