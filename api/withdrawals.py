@@ -53,7 +53,8 @@ class Withdrawals:
         return True
 
     async def _remove_message(self, run: Run, request: RequestContext, context: object) -> None:
-        with acting_as(request), suppress(NotFoundError):  # the thread was deleted
+        # Where the thread was deleted; stores of a site's own raise either.
+        with acting_as(request), suppress(NotFoundError, LookupError):
             await self.user.server.store.delete_thread_item(run.thread_id, run.input["item_id"], context)
 
     async def _is_removed(self, run: Run, request: RequestContext, context: object) -> bool:
@@ -64,6 +65,6 @@ class Withdrawals:
                     lambda: store.load_item(run.thread_id, item_id, context),
                     reaches_code=not self.user.is_store_ours,
                 )
-            except NotFoundError:
+            except (NotFoundError, LookupError):  # as above
                 return True
         return False
