@@ -66,6 +66,12 @@ def operations(app: FastAPI) -> list[Operation]:
     return [(path, method, operation) for path, found in paths.items() for method, operation in found.items()]
 
 
+def test_the_list_of_threads_is_described_with_its_order_of_ours(app: FastAPI) -> None:
+    params = app.openapi()["components"]["schemas"]["ThreadListParams"]
+    assert params["properties"]["order_by"]["const"] == "activity"
+    assert "order_by" not in params.get("required", [])
+
+
 def described_errors(operation: dict[str, Any]) -> set[tuple[int, str]]:
     found = set()
     for status, response in operation["responses"].items():
