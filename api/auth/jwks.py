@@ -138,9 +138,8 @@ class JwksClient:
     async def _fetch(self) -> None:
         try:
             answer = await self._download()
-            if (
-                self._keys is None or answer != self._answer
-            ):  # else what was verified with the keys stays verified
+            # unless it is another one, what was verified with the keys stays verified
+            if self._keys is None or answer != self._answer:
                 self._keys, self._answer = parse_key_set(answer, self._settings.jwt_algorithms), answer
         except Exception as error:  # there may be no request that waits, so nothing is raised: the log has it
             is_ours = isinstance(error, (KeySetError, ContentCodingError))

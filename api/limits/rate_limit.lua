@@ -3,8 +3,8 @@
 -- queue, where there is room, before it is known whether it becomes a run.
 --
 -- KEYS[1] the caller's rate   KEYS[2] the tenant's   KEYS[3] queue   KEYS[4] prefix of the fair order
--- ARGV[1] requests a minute of the caller, 0: no limit   ARGV[2] of them at once   ARGV[3], ARGV[4] the same of the
--- tenant
+-- ARGV[1] requests a minute of the caller, 0: no limit   ARGV[2] of them at once
+-- ARGV[3], ARGV[4] the same of the tenant
 -- ARGV[5] path of the caller's flow   ARGV[6] its tenant's weight   ARGV[7] its own
 -- ARGV[8] queued runs beyond which callers are refused that hold their share   ARGV[9] queued runs of the tenant
 -- both 0: no limit   ARGV[10] the place   ARGV[11] when it lapses unless it is given back, ms from now

@@ -71,9 +71,8 @@ class SiteApp:
             await _close(exchange, send, WS_1000_NORMAL_CLOSURE)
         except asyncio.CancelledError:
             exchange.close()
-            if (
-                not exchange.has_begun
-            ):  # the request outlasts the drain, as in `_CatchAll` of api/http/errors.py
+            # the request outlasts the drain, as in `_CatchAll` of api/http/errors.py
+            if not exchange.has_begun:
                 await error_response(Stopping())(scope, receive, send)
             raise
         except Exception as error:

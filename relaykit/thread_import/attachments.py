@@ -53,11 +53,8 @@ class AttachmentImport:
     async def _bring(self, source: ThreadSource, shown: Attachment) -> Attachment:
         try:
             known = await source.store.load_attachment(shown.id, source.store_context)
-        except (
-            NotFoundError,
-            NotImplementedError,
-        ):  # a store without attachments has them in its messages alone
-            known = shown
+        except (NotFoundError, NotImplementedError):
+            known = shown  # a store without attachments has them in its messages alone
         known = known.model_copy(update={"id": shown.id, "upload_descriptor": None, "thread_id": None})
         if source.read_attachment is None or self._objects is None or self._rules is None:
             return known

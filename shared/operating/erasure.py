@@ -262,9 +262,8 @@ class Erasure:
         if held := await self.gone_runs.held(run_ids):
             async with self.database.connection() as connection:
                 rows = await connection.fetch(CANCELLED, *owner, held)
-            for (
-                row
-            ) in rows:  # an erasure may have failed after it ended them and before it told their clients
+            # an erasure may have failed after it ended them and before it told their clients
+            for row in rows:
                 await self._tell(run_of(row))
         while held := await self.gone_runs.held(run_ids):
             if time.monotonic() > ends_at:

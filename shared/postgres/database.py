@@ -240,9 +240,8 @@ class Database:
             is_unsettled = False
         except DatabaseUnavailable:
             raise
-        except (
-            Exception
-        ):  # what the server says of a statement, or the caller's own: no statement runs any more
+        except Exception:
+            # what the server says of a statement, or the caller's own: no statement runs any more
             is_unsettled = False
             raise
         finally:

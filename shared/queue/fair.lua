@@ -14,10 +14,9 @@
 --   holders         hash: the process that holds each claimed run
 --   held:<process>  sorted set: the runs that a process holds; of a lost process those that it held when it was lost
 --   losses          hash: how the last attempt of a run was lost: '<company> <times> <process>'. Company is how many
---                   runs
---                   its process held, this one among them; 1 is a loss by the run's own fault, 0 one that was not the
---                   run's: the process gave it up. Times is how often it was lost. The process is empty where it named
---                   the run as its fault itself.
+--                   runs its process held, this one among them; 1 is a loss by the run's own fault, 0 one that was not
+--                   the run's: the process gave it up. Times is how often it was lost. The process is empty where it
+--                   named the run as its fault itself.
 --
 -- A job in this order is in the queue with a negative score, which sorts by age too. A score from 0 on is the time in
 -- ms at which a job is due by itself: the end of a lease, or a job of the release before, which knows no fair order.

@@ -22,9 +22,8 @@ def trace_store(store: Store[Any]) -> None:
     for name in Store.__abstractmethods__:
         method = getattr(store, name)
         if inspect.iscoroutinefunction(method) and not hasattr(method, _MARK):
-            with suppress(
-                Exception
-            ):  # a store that takes no attribute, for a reason of its own: it is not traced
+            # a store that takes no attribute, for a reason of its own, is not traced
+            with suppress(Exception):
                 setattr(store, name, _traced(name, method))
 
 

@@ -155,10 +155,8 @@ async def test_it_fails_its_own_run_at_once_and_the_run_beside_it_completes(
         assert (await beside.finished()).end == "completed"
         assert await stage.ended(beside.run_id) == ("completed", None, 1)
     (failed,) = [line for line in stage.failures() if line not in before]
-    if (kind, place) != (
-        "generator exit",
-        "task",
-    ):  # Python throws it past the generators between, which it breaks
+    # Python throws this one past the generators between, which it breaks
+    if (kind, place) != ("generator exit", "task"):
         assert failed["error_type"] == TYPES[kind]
         assert any("crashing_servers.py" in frame and frame.endswith(":here") for frame in failed["frames"])
     stage.assert_alive()

@@ -98,9 +98,8 @@ async def test_threads_are_read_while_postgresql_is_read_only_and_messages_wait_
         await asker.until("mid-answer", lambda answer: len(answer.of_type("thread.item.updated")) >= HOLD)
         server.set_read_only(True)
         await wait_until("the API says so", lambda: _is_in("database_read_only", stage))
-        for number in range(
-            5
-        ):  # each ends its connection, and the next is opened on a server that is read-only
+        # each ends its connection, and the next is opened on a server that is read-only
+        for number in range(5):
             assert_refused(await alice.post(message(thread_id, str(Script())), keyed(f"a-{number}")))
             assert len(await alice.items(thread_id)) == 2
         listed = await alice.ask({"type": "threads.list", "params": {"limit": 20, "order": "desc"}})

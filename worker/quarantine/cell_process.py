@@ -93,9 +93,8 @@ async def _serve(
 
     def report(figures: AttemptFigures) -> None:
         """The worker counts them: a cell has no port."""
-        with suppress(
-            RuntimeError
-        ):  # uvloop's, where the worker is gone: nothing counts, and the run goes on
+        # uvloop's, where the worker is gone: nothing counts, and the run goes on
+        with suppress(RuntimeError):
             writer.write(json.dumps({"figures": asdict(figures)}).encode() + b"\n")
 
     async with opened_execution(

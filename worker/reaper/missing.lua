@@ -2,10 +2,9 @@
 -- A job that is due and has lost its position in the fair order becomes due by itself, so that the next claim finds it.
 --
 -- KEYS[1] queue   KEYS[2] prefix of the leases   KEYS[3] prefix of the notes on runs   KEYS[4] prefix of the fair order
--- ARGV[1] how long, ms; 0: now is enough   ARGV[2] time to live of a note, ms   ARGV[3] flow of the jobs that the
--- release
--- before has queued   then the runs' ids, then the paths of their callers' flows
--- last the time to live of the fair order, ms
+-- ARGV[1] how long, ms; 0: now is enough   ARGV[2] time to live of a note, ms
+-- ARGV[3] flow of the jobs that the release before has queued
+-- then the runs' ids, then the paths of their callers' flows, last the time to live of the fair order, ms
 -- Returns their ids.
 local count = (#ARGV - 4) / 2
 if count == 0 then return {} end
