@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,48 +73,45 @@ class Stage:
             assert process.popen.poll() is None, process.output
 
 
+Staged = Callable[..., AbstractAsyncContextManager[Stage]]
+
+
 @pytest.fixture(scope="module")
-def stage_settings(redis_databases: RedisDatabases, databases: Databases, issuer_key_file: Path) -> Iterator:
-    with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
-        yield make_settings(
-            redis_url,
-            database_url,
-            issuer_key_file,
-            free_port(),
-            lease_seconds=30,
-            chatkit_server="tests.support.servers.crashing_servers:Crashing",
-            chatkit_context="tests.support.servers.crashing_servers:async_context",
-        )
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(stage_settings, tmp_path_factory) -> AsyncIterator[Stage]:
-    async with running_processes(stage_settings, tmp_path_factory.mktemp("logs")) as system:
-        database = await asyncpg.connect(stage_settings.database_url)
-        yield Stage(system, await system.caller(), database)
-        await database.close()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def isolated(
+def staged(
     redis_databases: RedisDatabases, databases: Databases, issuer_key_file: Path, tmp_path_factory
-) -> AsyncIterator[Stage]:
+) -> Staged:
+    """Real processes with these settings."""
+
+    @asynccontextmanager
+    async def run(**changes: Any) -> AsyncIterator[Stage]:
+        folder = tmp_path_factory.mktemp("stage")
+        given = {
+            "lease_seconds": 30,
+            "chatkit_server": "tests.support.servers.crashing_servers:Crashing",
+            "chatkit_context": "tests.support.servers.crashing_servers:async_context",
+            **changes,
+        }
+        with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
+            settings = make_settings(redis_url, database_url, issuer_key_file, free_port(), **given)
+            async with running_processes(settings, folder, NOTEBOOK=str(folder / "notebook")) as system:
+                database = await asyncpg.connect(database_url)
+                yield Stage(system, await system.caller(), database)
+                await database.close()
+
+    return run
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(staged: Staged) -> AsyncIterator[Stage]:
+    async with staged() as stage:
+        yield stage
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def isolated(staged: Staged) -> AsyncIterator[Stage]:
     """Each run in a cell of its own."""
-    with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
-        settings = make_settings(
-            redis_url,
-            database_url,
-            issuer_key_file,
-            free_port(),
-            lease_seconds=30,
-            isolate_runs=True,
-            chatkit_server="tests.support.servers.crashing_servers:Crashing",
-            chatkit_context="tests.support.servers.crashing_servers:async_context",
-        )
-        async with running_processes(settings, tmp_path_factory.mktemp("isolated")) as system:
-            database = await asyncpg.connect(database_url)
-            yield Stage(system, await system.caller(), database)
-            await database.close()
+    async with staged(isolate_runs=True) as stage:
+        yield stage
 
 
 @pytest.fixture
@@ -330,22 +328,10 @@ async def test_in_the_context_of_a_run_that_waits_it_does_not_keep_the_thread(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def own_store(
-    redis_databases: RedisDatabases, databases: Databases, issuer_key_file: Path, tmp_path_factory
-) -> AsyncIterator[Stage]:
-    folder = tmp_path_factory.mktemp("own")
-    with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
-        settings = make_settings(
-            redis_url,
-            database_url,
-            issuer_key_file,
-            free_port(),
-            lease_seconds=30,
-            chatkit_store="own",
-            chatkit_server="tests.support.servers.crashing_servers:CrashingNotebook",
-            chatkit_context="tests.support.servers.crashing_servers:context",
-        )
-        async with running_processes(settings, folder, NOTEBOOK=str(folder / "notebook")) as system:
-            database = await asyncpg.connect(database_url)
-            yield Stage(system, await system.caller(), database)
-            await database.close()
+async def own_store(staged: Staged) -> AsyncIterator[Stage]:
+    async with staged(
+        chatkit_store="own",
+        chatkit_server="tests.support.servers.crashing_servers:CrashingNotebook",
+        chatkit_context="tests.support.servers.crashing_servers:context",
+    ) as stage:
+        yield stage
