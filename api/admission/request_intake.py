@@ -114,7 +114,8 @@ async def store_message(user: UserServer, accepted: AcceptedRequest, context: An
     for attachment in message.attachments:
         await server.store.save_attachment(attachment, context)
     await server.store.add_thread_item(accepted.thread.id, message, context)
-    if message.attachments and user.our_attachments is not None:
+    # our store has noted that with the message
+    if message.attachments and user.our_attachments is not None and not user.is_store_ours:
         await user.our_attachments.note_sent([each.id for each in message.attachments], context)
 
 

@@ -267,6 +267,7 @@ def _of_the_store(size: Size) -> list[Case]:
         Case("threads.statements.DELETE_THREAD", ("thr_10", *CALLER)),
         Case("threads.statements.WRITE_ITEM", (*in_thread, "msg_new", "{}", *fence)),
         Case("threads.statements.WRITE_ITEM", (*in_thread, middle, "{}", *fence), "over an older one"),
+        Case("threads.statements.WRITE_MESSAGE", (*in_thread, "msg_new", "{}", *fence, ["atc_10", "atc_11"])),
         Case("threads.statements.LOAD_ITEM", (*in_thread, middle)),
         Case("threads.statements.ITEMS_ASC", (*in_thread, *page, None)),
         Case("threads.statements.ITEMS_DESC", (*in_thread, *page, None)),
@@ -280,7 +281,6 @@ def _of_the_store(size: Size) -> list[Case]:
         Case("threads.statements.MOVE_TO_END", (*in_thread, first, *fence)),
         Case("threads.statements.LOAD_ATTACHMENT", ("atc_10", *CALLER)),
         Case("threads.statements.SAVE_ATTACHMENT", ("atc_new", *CALLER, "{}", LONG_THREAD)),
-        Case("threads.statements.NOTE_SHOWN", (LONG_THREAD, *CALLER, ["atc_10", "atc_11"])),
         Case("threads.statements.IS_SENT", ("atc_10", *CALLER)),
         Case("threads.statements.DELETE_ATTACHMENT", ("atc_10", *CALLER)),
     ]

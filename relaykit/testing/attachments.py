@@ -11,7 +11,7 @@ from relaykit.shared.errors import AttachmentNotFound, AttachmentNotUploaded
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.threads import statements as sql
 from relaykit.testing.tables import Row, Statement, Tables
-from relaykit.testing.thread_statements import load_thread, owned_row
+from relaykit.testing.thread_statements import load_thread, owned_row, write_item
 
 SETTINGS: Final = {"attachments_url": "memory://", "attachments_key": "0" * 64}
 """What a chat in memory has unless a test says otherwise."""
@@ -144,10 +144,10 @@ def _save_attachment(
     return [{"id": attachment_id}]
 
 
-def _note_shown(
-    tables: Tables, thread_id: str, tenant: str, owner: str, attachment_ids: Sequence[str]
-) -> list[Row]:
-    for attachment_id in attachment_ids if load_thread(tables, thread_id, tenant, owner) else ():
+def _write_message(tables: Tables, thread_id: str, tenant: str, owner: str, *written: Any) -> list[Row]:
+    *item, attachment_ids = written
+    [answer] = write_item(tables, thread_id, tenant, owner, *item)
+    for attachment_id in attachment_ids if answer["found"] and not answer["fenced"] else ():
         attachment = owned_row(tables.attachments.get(attachment_id), tenant, owner)
         if attachment is not None:
             tables.unsent.pop(attachment_id, None)
@@ -155,7 +155,7 @@ def _note_shown(
                 **attachment,
                 "thread_id": attachment["thread_id"] or thread_id,
             }
-    return []
+    return [answer]
 
 
 def _delete_attachment(tables: Tables, attachment_id: str, tenant: str, owner: str) -> list[Row]:
@@ -167,7 +167,7 @@ def _delete_attachment(tables: Tables, attachment_id: str, tenant: str, owner: s
 STATEMENTS: Final[Mapping[str, Statement]] = {
     sql.LOAD_ATTACHMENT: _load_attachment,
     sql.SAVE_ATTACHMENT: _save_attachment,
-    sql.NOTE_SHOWN: _note_shown,
+    sql.WRITE_MESSAGE: _write_message,
     sql.IS_SENT: _load_attachment,
     sql.DELETE_ATTACHMENT: _delete_attachment,
     store._CREATE: _create,

@@ -185,7 +185,7 @@ def _delete_thread(tables: Tables, thread_id: str, tenant: str, owner: str) -> l
     return []
 
 
-def _write_item(
+def write_item(
     tables: Tables,
     thread_id: str,
     tenant: str,
@@ -290,7 +290,7 @@ STATEMENTS: Final[Mapping[str, Statement]] = {
     sql.THREADS_BY_USE_AFTER: _threads_by_use,
     sql.LOCK_THREAD: lock_thread,
     sql.DELETE_THREAD: _delete_thread,
-    sql.WRITE_ITEM: _write_item,
+    sql.WRITE_ITEM: write_item,
     sql.LOAD_ITEM: _load_item,
     sql.ITEMS_ASC: _items_page("asc"),
     sql.ITEMS_DESC: _items_page("desc"),

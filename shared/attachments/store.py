@@ -206,7 +206,7 @@ class ObjectAttachmentStore(AttachmentStore[Any]):
             raise NotFoundError(attachment_id) from error
 
     async def note_sent(self, attachment_ids: Sequence[str], context: Any) -> None:
-        """A message has taken these: they count no longer as unsent. Admission calls it, whichever store there is."""
+        """A message has taken these: they count no longer as unsent. PostgresStore notes that by itself."""
         async with self._database.connection() as connection:
             await connection.execute(_NOTE_SENT, list(attachment_ids), *owner_of(context))
 

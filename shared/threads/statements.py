@@ -141,8 +141,13 @@ WITH gone AS (
 DELETE FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3
 """
 
-# The thread's lock makes the order of `seq` that of the commits, so that a page never skips an item.
-WRITE_ITEM: Final = prepared(f"""
+
+def _write_item(with_it: str = "") -> str:
+    """The thread's lock makes the order of `seq` that of the commits, so that a page never skips an item.
+
+    `with_it` are CTEs more: they have to ask for `thread`, and for the fence.
+    """
+    return f"""
 WITH thread AS MATERIALIZED (
     SELECT id FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3 FOR NO KEY UPDATE
 ), run AS MATERIALIZED (
@@ -152,9 +157,23 @@ WITH thread AS MATERIALIZED (
     SELECT thread.id, $2, $3, $4, $5::json, coalesce($6, '') FROM thread
     WHERE {undo.OLDER_FIRST} AND NOT EXISTS (SELECT FROM run WHERE attempt > $7)
     ON CONFLICT (thread_id, id) DO UPDATE SET data = excluded.data
-)
+){with_it}
 SELECT EXISTS (SELECT FROM thread) AS found, EXISTS (SELECT FROM run WHERE attempt > $7) AS fenced
-""")  # noqa: S608
+"""  # noqa: S608
+
+
+WRITE_ITEM: Final = prepared(_write_item())
+# And what the message shows: one that a server has copied into the thread was written without SAVE_ATTACHMENT.
+WRITE_MESSAGE: Final = _write_item(""", shown AS (
+    UPDATE attachments SET thread_id = coalesce(thread_id, $1)
+    WHERE id = ANY ($8::text[]) AND tenant = $2 AND owner = $3
+        AND EXISTS (SELECT FROM thread) AND NOT EXISTS (SELECT FROM run WHERE attempt > $7)
+    RETURNING id
+), counted AS (
+    DELETE FROM unsent_attachments WHERE attachment_id IN (SELECT id FROM shown) AND tenant = $2 AND owner = $3
+), noted AS (
+    INSERT INTO attachment_threads (attachment_id, thread_id) SELECT id, $1 FROM shown ON CONFLICT DO NOTHING
+)""")
 
 LOAD_ITEM: Final = prepared("""
 SELECT data FROM items WHERE thread_id = $1 AND tenant = $2 AND owner = $3 AND id = $4
@@ -239,20 +258,6 @@ WITH saved AS (
     ON CONFLICT DO NOTHING
 )
 SELECT id FROM saved
-"""
-
-# What a message shows that was written without SAVE_ATTACHMENT, such as one that a server has copied into the thread.
-NOTE_SHOWN: Final = """
-WITH thread AS MATERIALIZED (
-    SELECT id FROM threads WHERE id = $1 AND tenant = $2 AND owner = $3 FOR KEY SHARE
-), shown AS (
-    UPDATE attachments SET thread_id = coalesce(thread_id, $1)
-    WHERE id = ANY ($4::text[]) AND tenant = $2 AND owner = $3 AND EXISTS (SELECT FROM thread)
-    RETURNING id
-), counted AS (
-    DELETE FROM unsent_attachments WHERE attachment_id IN (SELECT id FROM shown) AND tenant = $2 AND owner = $3
-)
-INSERT INTO attachment_threads (attachment_id, thread_id) SELECT id, $1 FROM shown ON CONFLICT DO NOTHING
 """
 
 IS_SENT: Final = "SELECT thread_id FROM attachments WHERE id = $1 AND tenant = $2 AND owner = $3"

@@ -182,24 +182,14 @@ class PostgresStore(Store[Any]):
 
     async def save_item(self, thread_id: str, item: ThreadItem, context: Any) -> None:
         """Writes the item. The attachments of a message then live as long as this thread, as any that shows them."""
+        parameters = (*owner_of(context), item.id, dump_json(item), *fence_of(context))
         if isinstance(item, UserMessageItem) and item.attachments:
-            await self._calls.patiently(lambda: self._write_shown(thread_id, item, context))
+            shown = sorted({attachment.id for attachment in item.attachments})
+            row = await self._calls.row(sql.WRITE_MESSAGE, thread_id, *parameters, shown)
         else:
-            await self._write(thread_id, item, context)
-        self._stored(item)
-
-    async def _write_shown(self, thread_id: str, message: UserMessageItem, context: Any) -> None:
-        shown = sorted({attachment.id for attachment in message.attachments})
-        async with self._calls.database.transaction():
-            await self._calls.rows(sql.NOTE_SHOWN, thread_id, *owner_of(context), shown)
-            await self._write(thread_id, message, context)
-
-    async def _write(self, thread_id: str, item: ThreadItem, context: Any) -> None:
-        data = dump_json(item)
-        row = await self._calls.row(
-            sql.WRITE_ITEM, thread_id, *owner_of(context), item.id, data, *fence_of(context)
-        )
+            row = await self._calls.row(sql.WRITE_ITEM, thread_id, *parameters)
         written(row, thread_id)
+        self._stored(item)
 
     async def load_item(self, thread_id: str, item_id: str, context: Any) -> ThreadItem:
         row = await self._calls.row(sql.LOAD_ITEM, thread_id, *owner_of(context), item_id)

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -42,6 +43,8 @@ COMMANDS_IN_SCRIPTS = 110.0
 STATEMENTS = 4.0
 # The next message of the same thread.
 STATEMENTS_NEXT = 5.0
+# That with an attachment: in one transaction, with what is read before.
+STATEMENTS_NEXT_SHOWING = 11.0
 # A piece of text, of many runs that speak at an even pace: appended, and read by the hub.
 COMMANDS_A_DELTA = 0.7
 # A client that comes back.
@@ -72,15 +75,22 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage_settings(
-    redis_databases: RedisDatabases, databases: Databases, issuer_key_file
+    redis_databases: RedisDatabases,
+    databases: Databases,
+    issuer_key_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Settings]:
     """With leases that need no renewal while something is counted, and nothing else that time alone would cause."""
     with redis_databases.fresh() as redis_url, databases.fresh() as database_url:
+        port = free_port()
         yield make_settings(
             redis_url,
             database_url,
             issuer_key_file,
-            free_port(),
+            port,
+            attachments_url=tmp_path_factory.mktemp("files").as_uri(),
+            attachments_key="k" * 64,
+            public_url=f"http://127.0.0.1:{port}",
             lease_seconds=3600,
             database_pool_min=4,  # a connection that opens later prepares its statements then
             caller_max_runs=1000,
@@ -161,6 +171,18 @@ class TestRun:
         for _ in range(RUNS):
             await stage.answered(message(thread_id, str(Script(deltas=5))))
         within(stage.statements.total() / RUNS, STATEMENTS_NEXT, "statements", stage.statements)
+
+    async def test_the_next_message_with_an_attachment_costs(self, stage: Stage) -> None:
+        thread_id, sent = await stage.answered(), []
+        for _ in range(RUNS):
+            file = {"name": "a.txt", "size": 1, "mime_type": "text/plain"}
+            attachment = await stage.alice.ask({"type": "attachments.create", "params": file})
+            await stage.alice.client.put(attachment["upload_descriptor"]["url"], content=b"a")
+            sent.append(attachment["id"])
+        stage.statements.clear()
+        for attachment_id in sent:
+            await stage.answered(message(thread_id, str(Script(deltas=5)), attachments=[attachment_id]))
+        within(stage.statements.total() / RUNS, STATEMENTS_NEXT_SHOWING, "statements", stage.statements)
 
     async def test_a_delta_costs_one_append_at_most(self, stage: Stage) -> None:
         script = Script(deltas=50, per_second=50)
