@@ -31,14 +31,15 @@ WHERE status = ANY ($5::text[]) AND (retried IS NULL OR retried <= seq)
 ORDER BY seq DESC LIMIT $4
 """
 
-# The feedback on items, and what each run has added. Both are looked for among the newest items alone.
+# The feedback on items, what each run has added, and the items that the runs follow: what a run has added is newer than
+# that. All are looked for among the newest items alone.
 ITEMS: Final = """
 SELECT id, run_id, feedback FROM (
     SELECT id, run_id, feedback, seq FROM items
     WHERE thread_id = $3 AND tenant = $1 AND owner = $2
     ORDER BY seq DESC LIMIT $5
 ) AS newest
-WHERE feedback IS NOT NULL OR run_id = ANY ($4::text[])
+WHERE feedback IS NOT NULL OR run_id = ANY ($4::text[]) OR id = ANY ($6::text[])
 ORDER BY seq DESC
 """
 
@@ -56,12 +57,15 @@ class ThreadMarks:
     async def of(self, owner: Owner, thread_id: str) -> dict[str, Any]:
         """The marks, oldest run first. A thread that is absent or someone else's has none.
 
-        A foreign store's items say neither their run nor their feedback.
+        A foreign store's items say neither their run nor their feedback; then, and where the item that a run follows is
+        not among those that were looked at, nothing can be told of what the run has added.
         """
         async with self.database.connection() as connection:
             runs = await connection.fetch(RUNS, *owner, thread_id, MARKED_RUNS, MARKED_STATES)
             run_ids = [run["id"] for run in runs]
-            items = await connection.fetch(ITEMS, *owner, thread_id, run_ids, MARKED_ITEMS)
+            followed = [run["anchor_item_id"] for run in runs]
+            items = await connection.fetch(ITEMS, *owner, thread_id, run_ids, MARKED_ITEMS, followed)
+        seen = {item["id"] for item in items}
         added: dict[str, list[str]] = {run_id: [] for run_id in run_ids}
         for item in items:
             if item["run_id"] in added:
@@ -74,7 +78,9 @@ class ThreadMarks:
                     "status": run["status"],
                     "error": run["error"],
                     "item_id": run["anchor_item_id"],
-                    "last_item_ids": added[run["id"]][:LAST_ITEMS],
+                    "last_item_ids": added[run["id"]][:LAST_ITEMS]
+                    if added[run["id"]] or run["anchor_item_id"] in seen
+                    else None,
                 }
                 for run in reversed(runs)
             ],

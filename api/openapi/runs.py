@@ -133,9 +133,10 @@ _MARKED_RUN: Final[Json] = {
         "error": {"type": ["string", "null"]},
         "item_id": {"type": ["string", "null"], "description": "The item that the run follows."},
         "last_item_ids": {
-            "type": "array",
+            "type": ["array", "null"],
             "items": {"type": "string"},
-            "description": "The last items that the run has added, the newest first. Clients do not have all of them.",
+            "description": "The last items that the run has added, the newest first; null where that cannot be told. "
+            "Clients do not have all of them.",
         },
     },
     "required": ["id", "kind", "status", "error", "item_id", "last_item_ids"],

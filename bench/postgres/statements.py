@@ -168,7 +168,7 @@ def _of_runs(size: Size) -> list[Case]:
         Case("api.redis_reach.TELL", ()),
         Case("api.redis_reach.LOOK", ()),
         Case("api.thread_marks.RUNS", (*thread, thread_marks.MARKED_RUNS, thread_marks.MARKED_STATES)),
-        Case("api.thread_marks.ITEMS", (*thread, [running, waiting], thread_marks.MARKED_ITEMS)),
+        Case("api.thread_marks.ITEMS", (*thread, [running, waiting], thread_marks.MARKED_ITEMS, ["msg_1"])),
         Case("api.thread_marks.SET_FEEDBACK", (LONG_THREAD, *CALLER, ["msg_1", "msg_2"], "positive")),
         Case("runs.statements.ACTIVE", thread),
         Case("runs.statements.ACTIVE", (*behind, f"thr_{size.threads}"), "one waits behind it"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from chatkit.store import NotFoundError
 
+from relaykit.api import thread_marks
 from relaykit.shared.settings import Settings
 from tests.integration.test_thread_policy import (
     GatedServer,
@@ -114,6 +115,30 @@ async def test_runs_that_failed_or_were_stopped_are_told_with_their_items(
             for each in found
         ]
         assert named == [("fail late", ["re fail late: done"]), ("stop", ["re stop:"]), ("fail", [])]
+
+
+async def test_what_a_run_has_added_is_null_where_it_cannot_be_told(
+    site: Site, gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a store of the site's own, and where the message is older than the items that are looked at."""
+    settings, server = site
+    async with running(settings, server) as system:
+        alice = await system.caller()
+        thread_id = await thread_of(gates, alice)
+        gates.open("fail late", "fail", "last")
+        for text in ("fail late", "fail", "last"):
+            await alice.stream(message(thread_id, text))
+
+        async def told() -> list[Any]:
+            ids = [each["last_item_ids"] for each in (await marks(alice, thread_id))["runs"]]
+            return [each and len(each) for each in ids]
+
+        is_ours = settings.chatkit_store == "postgres"
+        assert await told() == ([1, []] if is_ours else [None, None])
+        monkeypatch.setattr(thread_marks, "MARKED_ITEMS", 3)  # from the second message that failed on
+        assert await told() == [None, [] if is_ours else None]
+        monkeypatch.setattr(thread_marks, "MARKED_ITEMS", 2)
+        assert await told() == [None, None]
 
 
 async def test_a_message_that_was_answered_again_has_the_mark_of_its_last_run_alone(

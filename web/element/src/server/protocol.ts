@@ -238,8 +238,11 @@ export interface MarkedRun {
   readonly error: string | null;
   /** The item that the run follows, such as the message that it answers. */
   readonly item_id: string | null;
-  /** The last items that the run has added, the newest first. Those that are hidden from clients are among them. */
-  readonly last_item_ids: readonly string[];
+  /**
+   * The last items that the run has added, the newest first. Those that are hidden from clients are among them. Null
+   * where the server cannot tell.
+   */
+  readonly last_item_ids: readonly string[] | null;
 }
 
 export interface Marks {

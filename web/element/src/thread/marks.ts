@@ -25,16 +25,29 @@ export function showMarks(state: ThreadState, { runs, feedback }: Marks): void {
 
 function showMark(state: ThreadState, run: MarkedRun): void {
   const { id, status, error, last_item_ids: added, item_id: first } = run;
-  const place = [...added, first].find((each) => each !== null && state.items.has(each)) ?? null;
+  const place =
+    added === null
+      ? endOfTurn(state, first)
+      : ([...added, first].find((each) => each !== null && state.items.has(each)) ?? null);
   if (status === "waiting" || place === null || state.items.has(`error:${id}`)) return;
   if (status === "cancelled") {
     state.putAfter(place, { id: `stopped:${id}`, type: "stopped" });
     return;
   }
-  const reason = error === "timeout" ? "timeout" : added.length === 0 ? "lost" : null;
+  const reason = error === "timeout" ? "timeout" : added?.length === 0 ? "lost" : null;
   // To answer the message again deletes all that stands behind it, so only the last one offers it.
   const canRetry = run.kind !== "threads.custom_action" && state.last?.id === place;
   state.putAfter(place, { id: `error:${id}`, type: "error", canRetry, again: null, ...(reason && { reason }) });
+}
+
+/** The last item of the turn that begins with this one, before the next message; null where it is not loaded. */
+function endOfTurn({ items }: ThreadState, first: string | null): string | null {
+  let last: string | null = null;
+  for (const { id, type } of items.values()) {
+    if (last !== null && type === "user_message") break;
+    if (last !== null || id === first) last = id;
+  }
+  return last;
 }
 
 /** What failed cannot be tried again any more, because the conversation went on behind it. */

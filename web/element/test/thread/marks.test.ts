@@ -37,6 +37,17 @@ describe("marks from the server", () => {
     expect(state.items.get("error:run_2")).toMatchObject({ reason: "lost", canRetry: false });
   });
 
+  it("stand before the next message where the server cannot tell what their run has added", () => {
+    const state = stateOf(message("m1"), answer("a1"), answer("a2"), message("m2"), answer("a3"));
+    const stopped = run("run_1", { status: "cancelled", item_id: "m1", last_item_ids: null });
+    const failed = run("run_2", { item_id: "m2", last_item_ids: null });
+    const away = run("run_3", { item_id: "m9", last_item_ids: null });
+    showMarks(state, { runs: [stopped, failed, away], feedback: {} });
+    expect(idsOf(state)).toEqual(["m1", "a1", "a2", "stopped:run_1", "m2", "a3", "error:run_2"]);
+    expect(state.items.get("error:run_2")).toMatchObject({ canRetry: true });
+    expect(state.items.get("error:run_2")).not.toHaveProperty("reason");
+  });
+
   it("offer to try again at the end alone, and not for an action", () => {
     const atEnd = (kind: string) => {
       const state = stateOf(message("m1"));
