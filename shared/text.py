@@ -38,7 +38,7 @@ def well_formed_escapes(body: bytes) -> bytes:
 
 
 def well_formed_copy(value: T) -> T:
-    """The value with each of its texts well-formed, in models, lists and dictionaries at any depth.
+    """The value with each of its texts well-formed, in models, lists, sets and dictionaries at any depth.
 
     What has no halves is not copied, and nothing is changed in place.
     """
@@ -55,7 +55,7 @@ def dump_json(model: BaseModel, **options: Any) -> str:
 
 def _copy(value: Any) -> Any:
     if isinstance(value, str):
-        return value if type(value) is not str else well_formed(value)
+        return well_formed(value)
     if isinstance(value, BaseModel):
         changed = _changed(value.__dict__)
         extra = _changed(value.__pydantic_extra__ or {})
@@ -72,6 +72,9 @@ def _copy(value: Any) -> Any:
         if all(entry is old for entry, old in zip(entries, value, strict=True)):
             return value
         return entries if isinstance(value, list) else tuple(entries)
+    if isinstance(value, set | frozenset):
+        mended = {_copy(entry) for entry in value}
+        return value if mended == value else mended
     return value
 
 

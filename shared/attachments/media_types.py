@@ -54,6 +54,12 @@ OTHER_NAMES: Final = {
     "application/x-msword": "application/msword",
     "application/vnd.ms-word": "application/msword",
     "application/mspowerpoint": "application/vnd.ms-powerpoint",
+    "application/wps-office.doc": "application/msword",
+    "application/wps-office.docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "application/wps-office.xls": "application/vnd.ms-excel",
+    "application/wps-office.xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "application/wps-office.ppt": "application/vnd.ms-powerpoint",
+    "application/wps-office.pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
     "text/x-vcard": "text/vcard",
     "text/x-vcalendar": "text/calendar",
     "application/ics": "text/calendar",
@@ -145,13 +151,17 @@ OF_ENDING: Final = {
 
 _EXCEL = "application/vnd.ms-excel"
 _ZIP = frozenset({"application/zip"})
+_OFFICE = frozenset({"application/vnd.ms-office"})
 
 MISTAKEN: Final = {
     "csv": frozenset({_EXCEL, OF_ENDING["xlsx"]}),
     "tsv": frozenset({_EXCEL, OF_ENDING["xlsx"]}),
-    "docx": _ZIP,
-    "xlsx": _ZIP | {_EXCEL},
-    "pptx": _ZIP,
+    "doc": _OFFICE,
+    "xls": _OFFICE,
+    "ppt": _OFFICE,
+    "docx": _ZIP | _OFFICE | {OF_ENDING["doc"]},
+    "xlsx": _ZIP | _OFFICE | {_EXCEL},
+    "pptx": _ZIP | _OFFICE | {OF_ENDING["ppt"]},
     "odt": _ZIP,
     "ods": _ZIP,
     "odp": _ZIP,

@@ -47,6 +47,10 @@ FIRST, SECOND = "\ud83d", "\ude00"
 LONE = "\ufffd"
 
 
+class Markup(str):
+    """As a template's output is."""
+
+
 class Halves(ChatKitServer[Any]):
     """Says half an emoji in the way that the message names, and then answers with a whole one."""
 
@@ -107,10 +111,10 @@ class Halves(ChatKitServer[Any]):
             case "notice":
                 yield NoticeEvent(level="info", message=text, title=text)
             case "effect":
-                yield ClientEffectEvent(name="x", data={"deep": [{"text": text}]})
+                yield ClientEffectEvent(name="x", data={"deep": [{"text": text}, {text}]})
             case "title":
                 thread.title = text
-                thread.metadata = {**thread.metadata, "cut": text}
+                thread.metadata = {**thread.metadata, "cut": text, "rendered": Markup(text)}
             case "store":
                 await self.store.add_thread_item(
                     thread.id, item.model_copy(update={"content": content}), context

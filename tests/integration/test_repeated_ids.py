@@ -88,7 +88,7 @@ def card(text: str) -> Card:
     return Card(children=[Text(id="t", value=text)])
 
 
-PLACEHOLDERS = [FAKE_RESPONSES_ID, "a\x00", "cut \ud83d"]
+PLACEHOLDERS = [FAKE_RESPONSES_ID, "a\x00", "cut \ud83d", ""]
 """Names that are no item's id."""
 
 
@@ -252,7 +252,12 @@ async def test_an_item_that_begins_as_replaced_under_a_placeholder_is_one_of_its
         thread_id = (await alice.stream(create("task: done"))).thread_id
         before = await stored(system, thread_id)
         for kind in KINDS:
-            for way, leaves_one in {"replaced": 1, "replaced replaced": 1, "replaced removed": 0}.items():
+            for way, leaves_one in {
+                "replaced": 1,
+                "replaced replaced": 1,
+                "replaced removed": 0,
+                "done": 1,
+            }.items():
                 answer = await alice.stream(message(thread_id, f"{kind}: {way}"))
                 assert answer.end == "completed", (kind, way)
                 after = await stored(system, thread_id)

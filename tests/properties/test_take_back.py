@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from chatkit.store import NotFoundError
 from chatkit.types import ThreadMetadata
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relaykit.shared.identity import RequestContext
@@ -137,6 +137,8 @@ class World:
 
 
 @examples(60)
+@example(steps=[Step("append", "old0")], kills=[1], theirs=[])
+@example(steps=[Step("append", "own0"), Step("append", "own0")], kills=[1], theirs=[])
 @given(steps=steps, kills=kills, theirs=theirs)
 def test_a_run_that_was_lost_ends_as_one_that_was_not(
     opened: Store, steps: list[Step], kills: list[int], theirs: list[tuple[int, str]]

@@ -16,7 +16,7 @@ from chatkit.types import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relaykit.shared.text import well_formed, well_formed_copy
+from relaykit.shared.text import dump_json, well_formed, well_formed_copy
 from relaykit.worker.publishing.delta_text import DeltaText
 from tests.support.examples import examples
 
@@ -106,3 +106,18 @@ def test_what_is_well_formed_is_not_copied(text: str) -> None:
     assert well_formed_copy(event) is event
     update = delta(0, text)
     assert DeltaText().apply(update, update.update) is update  # type: ignore[arg-type]
+
+
+class Markup(str):
+    """As a template's output is: a text of a class of its own."""
+
+
+def test_texts_of_other_classes_and_texts_in_sets_are_mended_too() -> None:
+    """A server's metadata may hold whatever can be written as JSON."""
+    half, whole = "cut \ud83d", "cut \ufffd"
+    metadata = {"class": Markup(half), "set": {half}, "frozen": frozenset({half}), Markup(half): 1}
+    event = ClientEffectEvent(name="x", data={"metadata": metadata})
+    stored = json.loads(dump_json(event))["data"]["metadata"]
+    assert stored == {"class": whole, "set": [whole], "frozen": [whole], whole: 1}
+    kept = {"class": Markup("漢字"), "set": {"漢字"}}
+    assert well_formed_copy(kept) is kept

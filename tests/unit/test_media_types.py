@@ -107,6 +107,13 @@ def test_a_file_without_a_type_is_allowed_by_its_ending(ending: str) -> None:
         ("talk.ogg", "video/ogg", "audio/ogg"),
         ("notes.odt", "application/zip", "application/vnd.oasis.opendocument.text"),
         ("main.py", "text/plain", "text/x-python"),
+        ("letter.docx", "application/msword", OF_ENDING["docx"]),
+        ("talk.pptx", "application/vnd.ms-powerpoint", OF_ENDING["pptx"]),
+        ("letter.docx", "application/wps-office.docx", OF_ENDING["docx"]),
+        ("data.csv", "application/wps-office.xlsx", "text/csv"),
+        ("old.doc", "application/wps-office.doc", "application/msword"),
+        ("talk.pptx", "application/vnd.ms-office", OF_ENDING["pptx"]),
+        ("old.xls", "application/vnd.ms-office", "application/vnd.ms-excel"),
     ],
 )
 def test_a_wrong_name_of_a_type_is_the_allowed_one(name: str, declared: str, meant: str) -> None:

@@ -189,8 +189,8 @@ class ItemIds:
 
 
 def _is_no_id(name: str) -> bool:
-    """Whether the name is a placeholder, or text that no store takes."""
-    return name in PLACEHOLDERS or "\x00" in name or not is_well_formed(name)
+    """Whether the name is a placeholder, empty, or text that no store takes."""
+    return not name or name in PLACEHOLDERS or "\x00" in name or not is_well_formed(name)
 
 
 def _is_same(stored: ThreadItem, item: ThreadItem) -> bool:
