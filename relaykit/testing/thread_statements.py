@@ -66,12 +66,8 @@ def _save_thread(
         is_inserted = existing is None and not fenced and (run is None or run["thread_id"] != thread_id)
         if is_inserted:
             named = {"id": thread_id, "tenant": tenant, "owner": owner, "seq": tables.next_seq()}
-            tables.threads[thread_id] = {
-                **named,
-                "data": data,
-                "titled_at": None,
-                "updated_at": tables.now_at(),
-            }
+            times = {"titled_at": None, "updated_at": tables.now_at()}
+            tables.threads[thread_id] = {**named, "data": data, **times}
         answer = {"found": is_inserted, "fenced": fenced, "saved": is_inserted}
         return [{**answer, "data": None, "is_titled": None}]
     titled_at = row["titled_at"]
@@ -125,13 +121,9 @@ def _threads(order: str) -> Statement:
 def _threads_by_use(
     tables: Tables, tenant: str, owner: str, limit: int, max_bytes: int, *cursor: Any
 ) -> list[Row]:
-    found = (row for row in tables.threads.values() if owned_row(row, tenant, owner))
-    rows = sorted(found, key=_use, reverse=True)
-    return _page([row for row in rows if not cursor or _use(row) < cursor], limit, max_bytes)
-
-
-def _use(row: Row) -> tuple[Any, ...]:
-    return row["updated_at"], row["seq"]
+    found = [row for row in tables.threads.values() if owned_row(row, tenant, owner)]
+    by_use = sorted((((row["updated_at"], row["seq"]), row) for row in found), reverse=True)
+    return _page([row for use, row in by_use if not cursor or use < cursor], limit, max_bytes)
 
 
 def _items_page(order: str) -> Statement:
