@@ -1,8 +1,9 @@
 import { defineConfig } from "vite";
 
 /**
- * One file with all that it needs, for a script tag and for sites that bundle, and beside it files that few conversations
- * need, `relaykit-chat-<name>.js`: it imports each by its address, relative to its own, once it is needed.
+ * One file with all that it needs, for a script tag and for sites that bundle, and beside it files that few
+ * conversations need, `relaykit-chat-<name>.js`: it imports each by its address, relative to its own, once it is
+ * needed.
  */
 export default defineConfig({
   build: {

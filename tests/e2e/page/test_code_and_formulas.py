@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -33,10 +34,16 @@ def test_the_element_is_small_before_code_or_formulas_are_needed() -> None:
 def test_nothing_is_loaded_for_an_answer_without_code_or_formulas(given: Given) -> None:
     asked: list[str] = []
     given.page.on("request", lambda request: asked.append(request.url))
+
+    def loaded() -> list[str]:
+        return [file for url in asked for file in re.findall(r"relaykit-chat-[\w-]+\.js", url)]
+
     answer_with(given, [said("plain", "It costs $5 and `code` is `$x$`.\n\n```\nno language\n```")])
     expect(given.last).to_contain_text("no language")
-    given.page.wait_for_timeout(500)
-    assert [url for url in asked if "relaykit-chat-" in url] == []
+    assert loaded() == []
+    answer_with(given, [said("code", CODE)])
+    expect(given.page.locator(".hljs-keyword").first).to_be_visible()
+    assert set(loaded()) == {"relaykit-chat-code.js", "relaykit-chat-rolldown-runtime.js"}
 
 
 def test_code_has_its_language_its_colours_and_copy_by_keyboard(given: Given) -> None:

@@ -25,9 +25,9 @@ LINES = "A line of the answer that is read.\n\n" * 60
 class Growing:
     """An answer that grows as the test says."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: Given, options: str = PIECEWISE) -> None:
         self.given, self.page = given, given.page
-        given.options(PIECEWISE)
+        given.options(options)
         given.user.message_box.fill("hello")
         given.user.message_box.press("Enter")
         self.page.wait_for_function("() => window.stream !== undefined")
@@ -126,6 +126,15 @@ def by_finger(growing: Growing) -> None:
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
+COME_TO_REST = f"""async () => {{
+  for (let [still, top] = [0, NaN]; still < 10; top = {SCROLLER}.scrollTop) {{
+    await new Promise(requestAnimationFrame);
+    still = {SCROLLER}.scrollTop === top ? still + 1 : 0;
+  }}
+}}"""
+"""Ends once nothing has been scrolled for ten frames: a fling goes on after the finger."""
+
+
 @pytest.mark.parametrize("scroll_up", [by_wheel, by_keys, by_scrollbar, by_finger])
 def test_scrolling_up_ends_the_following_and_reaching_the_end_begins_it_again(
     growing: Growing, scroll_up: Callable[[Growing], None]
@@ -136,7 +145,7 @@ def test_scrolling_up_ends_the_following_and_reaching_the_end_begins_it_again(
     growing.grow_by_itself()
     scroll_up(growing)
     page.wait_for_function(f"() => {FROM_END} > 8")
-    page.wait_for_timeout(300)  # a fling comes to its rest
+    page.evaluate(COME_TO_REST)
     before = page.evaluate(f"() => [{SCROLLER}.scrollTop, window.frames_drawn]")
     page.wait_for_function("before => window.frames_drawn > before + 40", arg=before[1])
     assert page.evaluate(f"() => {SCROLLER}.scrollTop") == pytest.approx(before[0], abs=1)
@@ -146,6 +155,32 @@ def test_scrolling_up_ends_the_following_and_reaching_the_end_begins_it_again(
     page.wait_for_function(f"before => {SCROLLER}.scrollHeight > before + 60", arg=before[0])
     page.evaluate("() => { window.stopped = true }")
     page.wait_for_function(f"() => {FROM_END} < 2")
+
+
+def test_the_way_to_the_end_is_offered_where_the_view_does_not_go_there_by_itself(user: User) -> None:
+    growing = Growing(Given(user), PIECEWISE.replace("autoScroll: true", "autoScroll: false"))
+    page = growing.page
+    latest = page.get_by_role("button", name="Go to the latest message")
+    growing.grow(LINES)
+    expect(latest).to_be_visible()
+    hidden = page.evaluate(
+        f"""async () => {{
+          const hidden = [];
+          for (let step = 0; step < 10; step += 1) {{
+            {SCROLLER}.scrollTop += 10;
+            await new Promise((next) => requestAnimationFrame(() => requestAnimationFrame(next)));
+            hidden.push({SHADOW}.querySelector("#latest").hidden);
+          }}
+          return hidden;
+        }}"""
+    )
+    assert hidden == [False] * 10
+    growing.end()
+    assert page.evaluate(f"() => {FROM_END}") > 500
+    expect(latest).to_be_visible()
+    latest.click()
+    page.wait_for_function(f"() => {FROM_END} < 2")
+    expect(latest).to_be_hidden()
 
 
 SELECT = """([words]) => {
@@ -196,6 +231,22 @@ def test_a_selection_in_the_block_that_grows_stays(growing: Growing, block: str)
     growing.end()
     assert growing.page.evaluate(SELECTED) == "words are sel"
     assert growing.page.evaluate("() => node.isConnected && range.startContainer === node")
+
+
+@pytest.mark.parametrize("text", ["- one\n- two\n\nEnd.\nMore.", "| a |\n|---|\n| 1 |\n| 2 |\n\nEnd.\nMore."])
+def test_an_answer_that_loses_the_source_behind_a_list_or_table_is_drawn(user: User, text: str) -> None:
+    growing = Growing(Given(user))
+    source = {"type": "url", "url": "https://a.example", "title": "A"}
+    behind = text.index("|---|") + 2 if "|" in text else text.index("- two") + 1  # no place for a mark
+    growing.push(said("grows", text, [{"type": "annotation", "index": behind, "source": source}]))
+    answer = growing.page.locator(".answer")
+    expect(answer.locator(".cite")).to_have_count(1)
+    growing.push({**said("grows", text), "type": "thread.item.replaced"})
+    expect(answer.locator(".cite")).to_have_count(0)
+    expect(answer.locator("li, tbody tr")).to_have_count(2)
+    expect(answer.locator(".as-it-is")).to_have_count(0)
+    growing.page.evaluate("stream.close()")
+    user.wait_for_end()
 
 
 def test_code_that_was_scrolled_sideways_stays_there_while_it_grows(growing: Growing) -> None:

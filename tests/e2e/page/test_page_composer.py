@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.page.test_element import Given
+from tests.e2e.page.test_hostile_items import answer_with, said
 from tests.e2e.page.user import SHADOW, User
 
 pytestmark = pytest.mark.browser
@@ -163,7 +165,20 @@ def test_ones_own_message_is_copied_and_comes_back_into_the_box(user: User) -> N
     expect(user.message_box).to_be_focused()
 
 
-def test_a_selection_is_quoted(user: User, shots: Path | None) -> None:
+FIRST_WEBKIT = """
+const composed = Selection.prototype.getComposedRanges;
+Selection.prototype.getComposedRanges = function (...shadowRoots) {
+  if (!shadowRoots.every((root) => root instanceof ShadowRoot)) throw new TypeError("This is no ShadowRoot.");
+  return composed.call(this, {shadowRoots});
+};
+"""
+"""Takes the shadow roots without a name, as the first browser that had this did."""
+
+
+@pytest.mark.parametrize("script", ["", FIRST_WEBKIT], ids=["now", "first WebKit"])
+def test_a_selection_is_quoted(user: User, script: str, shots: Path | None) -> None:
+    user.context.add_init_script(script)
+    user.page.reload()
     user.ask("show notice")
     user.answers.last.locator(".answer p").click(click_count=3)
     quote = user.page.get_by_role("button", name="Quote", exact=True)
@@ -178,6 +193,38 @@ def test_a_selection_is_quoted(user: User, shots: Path | None) -> None:
     expect(user.answers.last).to_contain_text("Noticed.")
     message = user.stored_items()[-2]
     assert message["quoted_text"] == "Noticed."
+
+
+SELECT_MOST = """() => {
+  const paragraphs = chat.shadowRoot.querySelectorAll(".answer p");
+  const range = new Range();
+  range.setStartBefore(paragraphs[1000]);
+  range.setEndAfter(paragraphs[paragraphs.length - 1]);
+  window.looked = 0;
+  for (const [type, name] of [[Element, "checkVisibility"], [TreeWalker, "nextNode"]]) {
+    const method = type.prototype[name];
+    type.prototype[name] = function (...given) {
+      window.looked += 1;
+      return method.apply(this, given);
+    };
+  }
+  getSelection().removeAllRanges();
+  getSelection().addRange(range);
+}"""
+
+
+def test_a_long_selection_is_offered_at_its_first_word_and_quoted_in_part(user: User) -> None:
+    given = Given(user)
+    answer_with(given, [said("long", "\n\n".join(f"word {number}" for number in range(2_000)))])
+    given.page.evaluate(SELECT_MOST)
+    quote = given.page.get_by_role("button", name="Quote", exact=True)
+    expect(quote).to_be_visible()
+    assert 0 < given.page.evaluate("window.looked") < 20
+    quote.click()
+    quoted = given.page.evaluate("() => chat.getComposerValue().then(({reply}) => reply)")
+    assert quoted.split()[:4] == ["word", "1000", "word", "1001"]
+    assert 1_900 < len(quoted) <= 2_000
+    assert given.page.evaluate("window.looked") < 2_000
 
 
 # --- files

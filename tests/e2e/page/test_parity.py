@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.e2e.page.test_element import Given
+from tests.e2e.page.test_growing_answers import FROM_END
 from tests.e2e.page.user import SHADOW, User
 
 pytestmark = pytest.mark.browser
@@ -99,14 +100,15 @@ def test_an_action_of_the_pages_own_is_accepted_or_fails(given: Given) -> None:
 
 
 def test_the_view_follows_an_answer_only_where_the_site_says_so(given: Given) -> None:
-    end = "node => node.scrollHeight - node.clientHeight - node.scrollTop"
-    scroller = given.page.locator("#scroller")
     for options, follows in (("{}", False), ("{thread: {autoScroll: true}}", True)):
         given.options(options)
         given.call("setThreadId(null)")
         given.user.send("Write a long answer of 12 paragraphs")
         given.user.wait_for_end()
-        assert (scroller.evaluate(end) < 2) is follows
+        if follows:
+            given.page.wait_for_function(f"() => {FROM_END} < 2")
+        else:
+            assert given.page.evaluate(FROM_END) > 2
 
 
 def test_the_header_is_the_sites_and_its_buttons_have_names(given: Given) -> None:
@@ -216,7 +218,7 @@ LOOK = """() => {
   const chat = document.querySelector("relaykit-chat");
   const of = getComputedStyle(chat);
   const value = (name) => of.getPropertyValue(name);
-  return [of.fontFamily, value("--font-mono"), value("--density"), value("--radius"), of.colorScheme,
+  return [of.fontFamily, value("--font-mono"), value("--density"), value("--control-radius"), of.colorScheme,
     of.backgroundColor, [...document.fonts].map(({family}) => family.replaceAll('"', ""))];
 }"""
 
@@ -234,7 +236,7 @@ def test_typography_density_and_surfaces_are_the_themes(given: Given) -> None:
     assert family.startswith("Own")
     assert "Own Mono" in mono
     assert (float(density) > 1, scheme, background) == (True, "light", "rgb(250, 250, 250)")
-    assert radius.strip()
+    assert radius.strip() == "999px"
     assert "Own" in fonts
 
 

@@ -3,8 +3,9 @@ import type { PageEnvironment } from "./page_environment.js";
 
 /**
  * The state of the connection, for a page to show. `idle`: no answer is on its way. `connecting`: a message is being
- * sent. `signing_in`: a message waits because `getToken` has failed, and is asked again. `open`: events arrive. `reconnecting`: the connection was lost and the client connects again. `offline`: the
- * client has something to send or to connect, and the browser reports no network.
+ * sent. `signing_in`: a message waits because `getToken` has failed, and is asked again. `open`: events arrive.
+ * `reconnecting`: the connection was lost and the client connects again. `offline`: the client has something to send or
+ * to connect, and the browser reports no network.
  */
 export type ConnectionState = "idle" | "connecting" | "signing_in" | "open" | "reconnecting" | "offline";
 

@@ -64,8 +64,8 @@ export function chatKitReady({
 }
 
 /**
- * Calls `onSettled` once all scripts have loaded or failed. Until the page's `load` event all of its scripts have; later
- * the browser's list of what it has fetched tells.
+ * Calls `onSettled` once all scripts have loaded or failed. Until the page's `load` event all of its scripts have;
+ * later the browser's list of what it has fetched tells.
  */
 function whenSettled(scripts: readonly HTMLScriptElement[], onSettled: () => void): void {
   if (scripts.length === 0) return;

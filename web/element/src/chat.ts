@@ -200,8 +200,10 @@ export class Chat {
   }
 
   async dispatch(action: { type: string; payload?: Record<string, unknown> }, itemId: string | null): Promise<boolean> {
-    // An action goes to the thread that is being loaded, not to none.
-    await this.conversation.threadId();
+    const { signal, opening } = this.conversation;
+    // An action goes to the thread that is being loaded, and to no other where the page leaves it or it is not there.
+    const id = await this.conversation.threadId();
+    if (signal.aborted || (opening !== null && id === null)) return false;
     return this.#commands.dispatch({ type: action.type, payload: action.payload ?? null }, itemId, true);
   }
 

@@ -3,8 +3,8 @@ import { type Api, ApiError } from "./server/api.js";
 import type { Page, Shown, ThreadItem, UserMessage } from "./server/protocol.js";
 import type { AwaitedCall } from "./thread/awaited_call.js";
 import type { ConversationEvents } from "./thread/events.js";
-import { unlessLeft } from "./thread/leaving.js";
-import { showMarks } from "./thread/marks.js";
+import { unlessLeftOrFailed } from "./thread/leaving.js";
+import { MarkLoader } from "./thread/mark_loader.js";
 import { type Opening, OpenThread } from "./thread/open_thread.js";
 import { ThreadQueries } from "./thread/queries.js";
 import type { Run } from "./thread/run.js";
@@ -21,6 +21,7 @@ const MAX_UNSEEN_PAGES = 20;
 export class Conversation {
   readonly #thread: OpenThread;
   readonly #queries: ThreadQueries;
+  readonly #marks: MarkLoader;
   readonly #follower: TurnFollower;
   readonly #starter: RunStarter;
 
@@ -30,8 +31,9 @@ export class Conversation {
   ) {
     this.#thread = new OpenThread(events);
     this.#queries = new ThreadQueries(api);
+    this.#marks = new MarkLoader(this.#thread, this.#queries);
     const runEvents = new RunEvents(this.#thread, this.#queries, events);
-    this.#follower = new TurnFollower(this.#thread, this.#queries, runEvents, events);
+    this.#follower = new TurnFollower(this.#thread, this.#queries, runEvents, this.#marks, events);
     this.#starter = new RunStarter(api, this.#thread, this.#follower, events);
   }
 
@@ -116,30 +118,28 @@ export class Conversation {
       if (signal.aborted) return;
       throw error;
     } finally {
-      if (!signal.aborted) this.#thread.setOpening(null);
+      if (!signal.aborted && this.opening !== null) this.#thread.setOpening(null);
     }
   }
 
   async #load(threadId: string, signal: AbortSignal): Promise<void> {
-    const loaded = await unlessLeft(signal, async () => {
+    const showMarks = this.#marks.ask(threadId, signal);
+    const asked = this.#activityOf(threadId, signal);
+    const loaded = await unlessLeftOrFailed(signal, asked, async () => {
       // The activity is asked for before the items: a run that ends in between has then stored all of them.
-      const [thread, activity, marks] = await Promise.all([
-        this.#queries.thread(threadId),
-        this.#activityOf(threadId, signal),
-        this.#queries.marks(threadId, signal),
-      ]);
-      return { thread, activity, marks, page: await this.newestItems(threadId) };
+      const [thread, activity] = await Promise.all([this.#queries.thread(threadId), asked]);
+      const page = await this.newestItems(threadId);
+      if (signal.aborted) return null;
+      this.state.setThread(thread);
+      this.state.loadNewest(page);
+      await this.#loadUntilSeen(0);
+      return activity;
     });
     if (loaded === null) return;
-    const { thread, activity, marks, page } = loaded;
-    this.state.setThread(thread);
-    this.state.loadNewest(page);
-    await this.#loadUntilSeen(0);
-    if (signal.aborted) return;
-    if (marks !== null) this.change((state) => showMarks(state, marks));
+    showMarks();
     this.#thread.setOpening(null);
-    if (activity.run !== null) this.#follower.follow(activity.run);
-    else this.#follower.settle("opened", activity.awaits);
+    if (loaded.run !== null) this.#follower.follow(loaded.run);
+    else this.#follower.settle("opened", loaded.awaits);
   }
 
   /** The thread's activity. After a failure the thread is shown as idle, and coming back to the page asks again. */
@@ -189,31 +189,29 @@ export class Conversation {
     const { signal } = this;
     const { id, mark } = this.state;
     if (id === null || this.#thread.isBusy) return;
-    const loaded = await unlessLeft(signal, async () => {
-      const { run: active, awaits } = await this.#queries.activity(id, signal);
-      const [thread, page, marks] = await Promise.all([
-        this.#queries.thread(id),
-        this.newestItems(id),
-        this.#queries.marks(id, signal),
-      ]);
-      return { active, awaits, thread, page, marks };
+    const asked = this.#queries.activity(id, signal);
+    const loaded = await unlessLeftOrFailed(signal, asked, async () => {
+      const { run: active, awaits } = await asked;
+      const showMarks = this.#marks.ask(id, signal);
+      const [thread, page] = await Promise.all([this.#queries.thread(id), this.newestItems(id)]);
+      return { active, awaits, thread, page, showMarks };
     });
     if (loaded === null) return;
     if (this.#thread.isBusy) {
       await loaded.active?.response.body?.cancel();
       return;
     }
-    const { active, awaits, thread, page, marks } = loaded;
+    const { active, awaits, thread, page, showMarks } = loaded;
     this.state.setThread(thread);
     this.events.threadChanged();
     if (!this.state.equals(page)) {
       this.change((state) => {
         state.dropLocal("unanswered");
-        if (marks === null) state.dropLocal("error");
+        if (!this.#queries.hasMarks) state.dropLocal("error");
         state.loadNewest(page, mark);
       });
     }
-    if (marks !== null) this.change((state) => showMarks(state, marks));
+    showMarks();
     if (active === null || !this.#follower.follow(active)) this.#follower.settle("opened", awaits);
   }
 
@@ -232,9 +230,11 @@ export class Conversation {
     }
     this.#thread.isStale = true;
     const { mark } = this.state;
+    const showMarks = this.#marks.ask(id, signal);
     const page = await this.newestItems(id);
     if (signal.aborted) return;
     this.change((state) => state.loadNewest(page, mark));
+    showMarks();
     if (this.awaited !== null) await this.isAwaited(this.awaited);
   }
 
@@ -252,8 +252,8 @@ export class Conversation {
   }
 
   /**
-   * Takes a message back that waits behind another run, so that nobody answers it. Returns false where it waits no more.
-   * Throws ApiError.
+   * Takes a message back that waits behind another run, so that nobody answers it. Returns false where it waits no
+   * more. Throws ApiError.
    */
   async withdraw(message: UserMessage): Promise<boolean> {
     const { signal } = this;

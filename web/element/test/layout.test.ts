@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 
 const WEB = fileURLToPath(new URL("../../", import.meta.url));
 const MAX_LINES = 300;
+const MAX_COLUMNS = 120;
 
 type Imports = ReadonlyMap<string, ReadonlySet<string>>;
 
@@ -69,6 +70,15 @@ describe.each(["client", "element", "react"])("web/%s", (name) => {
       (file) => readFileSync(join(root, file), "utf8").split("\n").length - 1 > MAX_LINES,
     );
     expect(long).toEqual([]);
+  });
+
+  it("has no comment that is wider than the code", () => {
+    // The formatter wraps code and leaves comments alone.
+    const wide = sources(root).flatMap((file) => {
+      const comments = readFileSync(join(root, file), "utf8").matchAll(/^ *(?:\/\/|\/?\*).*$/gm);
+      return [...comments].filter(([line]) => line.length > MAX_COLUMNS).map(([line]) => `${file}: ${line}`);
+    });
+    expect(wide).toEqual([]);
   });
 
   it("has no circle of imports between files, types included", () => {

@@ -241,9 +241,11 @@ export class Commands implements ItemActions {
   }
 
   async feedback(item: Shown, kind: "positive" | "negative"): Promise<boolean> {
+    const { conversation } = this.host;
+    const { signal } = conversation;
     const params = { thread_id: this.#threadId, item_ids: [item.id], kind };
     if ((await this.#reportFailure(this.host.api.call("items.feedback", params))) === FAILED) return false;
-    this.host.conversation.change((state) => state.setFeedback(item.id, kind));
+    if (!signal.aborted) conversation.change((state) => state.setFeedback(item.id, kind));
     this.host.announcer.say(this.host.texts().shell.thanks);
     return true;
   }

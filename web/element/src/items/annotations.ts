@@ -9,8 +9,8 @@ import { entityChip, entityOfSource } from "./entities.js";
 import { cardOf, offerPreview } from "./entity_preview.js";
 
 /**
- * The reference in a text to a source. It leads to the source, or to its line in the list, and shows a card of the source
- * while the pointer or the focus is on it.
+ * The reference in a text to a source. It leads to the source, or to its line in the list, and shows a card of the
+ * source while the pointer or the focus is on it.
  */
 export function citation(source: Source, number: number, context: ViewContext, toList: () => void): HTMLElement {
   return el("sup", { class: "cite" }, pressable(source, number, context, toList));

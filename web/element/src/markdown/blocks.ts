@@ -112,6 +112,16 @@ export function partsOf({ token }: Block): readonly object[] {
   return token.type === "table" ? (token as Tokens.Table).rows : [];
 }
 
+/** The number of leading items or rows that a block shares with what it was; 0 where it has to be drawn whole. */
+export function closedParts(old: Block, block: Block): number {
+  const marks = [old, block].flatMap(({ inside, behind }) => [...inside, ...behind]);
+  if (old.token.type !== block.token.type || marks.length > 0) return 0;
+  const [before, parts] = [partsOf(old), partsOf(block)];
+  let closed = 0;
+  while (closed < parts.length && before[closed] === parts[closed]) closed += 1;
+  return closed;
+}
+
 /** The HTML of a block, not yet sanitised. */
 export function htmlOf({ token }: Block): string {
   return marked.parser([token]);

@@ -6,7 +6,7 @@ import { BEGINNING, isMostlyMissing, type LexerState } from "./lexer_state.js";
 const MIN_PARTS = 8;
 /** The last parts of a list or table, which are read again, because what comes next may still change them. */
 const OPEN_PARTS = 2;
-/** The beginning of a paragraph that may be a link definition once more text has come, whose title may hold blank lines. */
+/** The beginning of a paragraph that may become a link definition with more text. Its title may hold blank lines. */
 const MAYBE_DEFINITION = /^ {0,3}\[(?!(?:[^\]\\\n]|\\.)*\](?!:))/;
 
 /** A line that begins a formula. */

@@ -3,7 +3,7 @@ import type { Tokens } from "marked";
 import { el, externalLink, safeHref } from "../ui/dom.js";
 import { imageSource } from "../ui/images.js";
 import type { ViewContext } from "../ui/view_context.js";
-import { type Block, GrowingBlocks, htmlFrom, htmlOf, partsOf } from "./blocks.js";
+import { type Block, closedParts, GrowingBlocks, htmlFrom, htmlOf } from "./blocks.js";
 import type { Mark } from "./citations.js";
 import { CodeColours, frameCode } from "./code_block.js";
 import { parseDeeplink } from "./deeplink.js";
@@ -145,16 +145,6 @@ export class MarkdownView {
   }
 }
 
-/** The number of leading items or rows that a block shares with what it was; 0 where it has to be drawn whole. */
-function closedParts(old: Block, block: Block): number {
-  if (old.token.type !== block.token.type || old.inside.length + block.inside.length + block.behind.length > 0)
-    return 0;
-  const [before, parts] = [partsOf(old), partsOf(block)];
-  let closed = 0;
-  while (closed < parts.length && before[closed] === parts[closed]) closed += 1;
-  return closed;
-}
-
 /** A block of code, which is made without HTML, because a long one grows often; null for other blocks. */
 function codeOf({ token }: Block): DocumentFragment | null {
   if (token.type !== "code") return null;
@@ -164,7 +154,7 @@ function codeOf({ token }: Block): DocumentFragment | null {
   return fragment;
 }
 
-/** The HTML without what is not allowed. The rules are read once, because reading them takes as long as a block does. */
+/** The HTML without what is not allowed. The rules are read once, because that takes as long as reading a block. */
 function sanitized(html: string): DocumentFragment {
   if (!isSanitizerSet) DOMPurify.setConfig(SANITIZE);
   isSanitizerSet = true;

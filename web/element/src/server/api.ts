@@ -119,20 +119,28 @@ export class Api {
     if (!this.hasRuns) return IDLE;
     try {
       // The site's fetch may be of an older client, which has no threadActivity.
-      if (this.fetch.threadActivity !== undefined) return await this.fetch.threadActivity(threadId, { signal });
-      return { ...IDLE, run: await this.fetch.resumeThread(threadId, { signal }) };
+      const activity = (await this.fetch.threadActivity?.(threadId, { signal })) ?? {
+        ...IDLE,
+        run: await this.fetch.resumeThread(threadId, { signal }),
+      };
+      this.isOurs = true;
+      return activity;
     } catch (error) {
       if (error instanceof Refusal && (error.status === 404 || error.status === 405)) return IDLE;
       throw signal.aborted ? error : this.#asApiError(error);
     }
   }
 
+  /** Whether the server may have marks. The site's fetch may be of an older client, which has no `call`. */
+  get hasMarks(): boolean {
+    return this.hasRuns && this.#hasMarks && this.fetch.call !== undefined;
+  }
+
   /** The marks of a thread; null where its server has none. Throws ApiError. */
   async marks(threadId: string, signal: AbortSignal): Promise<Marks | null> {
-    // The site's fetch may be of an older client, which has no call.
-    if (!this.hasRuns || !this.#hasMarks || this.fetch.call === undefined) return null;
+    if (!this.hasMarks) return null;
     try {
-      const answer = await this.fetch.call(`threads/${encodeURIComponent(threadId)}/marks`, { signal });
+      const answer = await this.fetch.call?.(`threads/${encodeURIComponent(threadId)}/marks`, { signal });
       this.isOurs = Array.isArray(answer?.runs) && isFields(answer.feedback);
       return this.isOurs ? (answer as unknown as Marks) : null;
     } catch (error) {

@@ -23,6 +23,11 @@ export class ThreadQueries {
     return this.api.call("items.list", params);
   }
 
+  /** Whether the server may have marks, as far as its answers have shown. */
+  get hasMarks(): boolean {
+    return this.api.hasMarks;
+  }
+
   /** The marks; null where the server has none, or does not tell them now. */
   async marks(threadId: string, signal: AbortSignal): Promise<Marks | null> {
     try {

@@ -22,8 +22,11 @@ export class RunEvents {
   apply(run: Run, event: StreamEvent, cursor: string | null): void {
     const { events } = this;
     const { state } = this.thread;
+    const { hasBegun } = run;
     run.expect(event, cursor);
-    this.thread.markWaiting();
+    // Most events are updates. They change nothing of what waits, but the first may say that its run has begun.
+    const isUpdate = event.type === "thread.item.updated";
+    if (!isUpdate || run.hasBegun !== hasBegun) this.thread.markWaiting();
     switch (event.type) {
       case "thread.created":
       case "thread.updated":
@@ -44,7 +47,8 @@ export class RunEvents {
         events.failed(String(event.message ?? event.code ?? ""));
         break;
       case "notice":
-        state.put({
+        // Not at the end, where the messages stand that wait for this run.
+        state.putAfter(null, {
           id: `notice:${run.id ?? run.pendingId}:${cursor ?? randomKey()}`,
           type: "notice",
           level: String(event.level),
@@ -56,7 +60,7 @@ export class RunEvents {
         this.#applyItem(run, event);
     }
     run.observe(event);
-    this.thread.markWaiting();
+    if (!isUpdate) this.thread.markWaiting();
     events.changed();
   }
 

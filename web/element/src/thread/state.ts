@@ -116,16 +116,18 @@ export class ThreadState {
     this.items.set(item.id, item);
   }
 
-  /** Puts an item that only this page knows behind another one; at the end where that is not there. */
+  /** Puts an item that only this page knows behind another one; behind what is answered where that is not there. */
   putAfter(id: string | null, item: LocalItem): void {
-    this.#place(item, id === null ? null : this.#behind(id));
+    const ids = [...this.items.keys()];
+    const at = id === null ? -1 : ids.indexOf(id);
+    this.#place(item, at < 0 ? this.#firstWaiting : (ids[at + 1] ?? null));
   }
 
-  /** The id of the item behind this one; null at the end. */
-  #behind(id: string): string | null {
-    const ids = [...this.items.keys()];
-    const at = ids.indexOf(id);
-    return at < 0 ? null : (ids[at + 1] ?? null);
+  /** The id of the first message that waits for its turn; null where none does. */
+  get #firstWaiting(): string | null {
+    const items = [...this.items.values()];
+    const lastAnswered = items.findLastIndex((other) => !(other.type === "user_message" && isBehind(other)));
+    return items[lastAnswered + 1]?.id ?? null;
   }
 
   /** Puts an item before another one; at the end for null. A known item keeps its place. */
@@ -145,9 +147,7 @@ export class ThreadState {
 
   /** Puts a new item at the end of what is answered, before the messages that wait for their turn. */
   #append(item: Shown): void {
-    const items = [...this.items.values()];
-    const lastAnswered = items.findLastIndex((other) => !(other.type === "user_message" && isBehind(other)));
-    this.#place(item, item.type === "user_message" ? null : (items[lastAnswered + 1]?.id ?? null));
+    this.#place(item, item.type === "user_message" ? null : this.#firstWaiting);
   }
 
   /** Notes in the messages which of them wait. @param runs the waiting runs by the id of their message */
@@ -171,6 +171,14 @@ export class ThreadState {
   /** Removes the local items of the types. */
   dropLocal(...types: LocalItem["type"][]): void {
     for (const item of [...this.items.values()]) if (types.some((type) => type === item.type)) this.remove(item.id);
+  }
+
+  /** Notes that the newest message has no answer, where no other note says why. */
+  noteUnanswered(): void {
+    this.dropLocal("unanswered");
+    const { last } = this;
+    if (last?.type !== "user_message" || this.isNoted(last.id)) return;
+    this.put({ id: `unanswered:${last.id}`, type: "unanswered" });
   }
 
   /** Whether a note of this page, other than that a run was stopped, stands behind the item. */

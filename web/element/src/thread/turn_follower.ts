@@ -10,6 +10,7 @@ import { pause } from "../ui/pause.js";
 import { AwaitedCall, isPendingCall, type RunOrigin } from "./awaited_call.js";
 import type { ConversationEvents } from "./events.js";
 import { isAbort, unlessLeft } from "./leaving.js";
+import type { MarkLoader } from "./mark_loader.js";
 import { breakOff, endRetries } from "./marks.js";
 import type { OpenThread } from "./open_thread.js";
 import type { ThreadQueries } from "./queries.js";
@@ -30,6 +31,7 @@ export class TurnFollower {
     private readonly thread: OpenThread,
     private readonly queries: ThreadQueries,
     private readonly runEvents: RunEvents,
+    private readonly marks: MarkLoader,
     private readonly events: ConversationEvents,
   ) {}
 
@@ -112,18 +114,21 @@ export class TurnFollower {
     if (run.pendingCall !== null && !run.hasFailed && (status === "completed" || run.id === null)) {
       this.#await(new AwaitedCall(run.pendingCall, run.id, originOf(run)));
     }
+    // The marks come before the next run has its turn, whose message then stands behind them.
+    const wasBrokenOff = this.#markEnd(run, status);
     thread.removeRun(run);
     // A run that the page could not follow to its end may be followed again.
-    if (run.id !== null && !(isCut && run.hasFailed)) thread.markEnded(run.id);
-    const wasBrokenOff = this.#showEnd(run, status);
+    const isUnseen = isCut && run.hasFailed;
+    if (run.id !== null && !isUnseen) thread.markEnded(run.id);
+    this.#reportEnd(run, status);
     const isIncomplete = status === null || isOverlapped || run.touchedOthers || this.#wasAnsweredElsewhere(run);
     // A failed run may have stored what the page believes to be broken off.
-    if (isIncomplete || wasBrokenOff) await this.reload(signal);
+    if (isIncomplete || wasBrokenOff) await this.reload(signal, isUnseen ? run.id : null);
     if (!signal.aborted) await this.#followNext(run, signal);
   }
 
-  /** Shows how the run has ended. Returns whether it has failed in the middle of an item. */
-  #showEnd(run: Run, status: string | null): boolean {
+  /** Marks how the run has ended. Returns whether it has failed in the middle of an item. */
+  #markEnd(run: Run, status: string | null): boolean {
     const hasFailed = status === "failed" || run.hasFailed;
     const wasBrokenOff = hasFailed && run.openItems.size > 0;
     this.thread.change((state) => {
@@ -133,13 +138,15 @@ export class TurnFollower {
       if (run.isWithdrawn && run.messageId !== null) state.remove(run.messageId);
       else if (status === "cancelled") state.putAfter(run.lastItemId, { id: `stopped:${run.key}`, type: "stopped" });
     });
-    if (status === "failed" && !run.hasFailed) {
-      this.#showFailure(run);
-      this.events.failed("The run has failed.");
-    }
+    if (status === "failed" && !run.hasFailed) this.#showFailure(run);
+    return wasBrokenOff;
+  }
+
+  #reportEnd(run: Run, status: string | null): void {
+    this.events.changed();
+    if (status === "failed" && !run.hasFailed) this.events.failed("The run has failed.");
     if (status === "cancelled" && !run.isWithdrawn) this.events.stopped();
     this.events.runEnded(run.id, status);
-    return wasBrokenOff;
   }
 
   #showFailure(run: Run): void {
@@ -168,15 +175,23 @@ export class TurnFollower {
     }
   }
 
-  /** Loads the newest items again. After a failure the page keeps what it shows until the user comes back to it. */
-  async reload(signal: AbortSignal): Promise<void> {
+  /**
+   * Loads the newest items again, and the marks. After a failure the page keeps what it shows until the user comes back
+   * to it.
+   *
+   * @param cut the run that the page could not follow to its end
+   */
+  async reload(signal: AbortSignal, cut: string | null = null): Promise<void> {
     const { thread } = this;
     if (thread.state.id === null) return;
     const { id, mark } = thread.state;
     thread.isStale = false;
+    const showMarks = this.marks.ask(id, signal, cut);
     try {
       const page = await this.queries.newestItems(id);
-      if (!signal.aborted) thread.change((state) => state.loadNewest(page, mark));
+      if (signal.aborted) return;
+      thread.change((state) => state.loadNewest(page, mark));
+      showMarks();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
     }
@@ -211,15 +226,12 @@ export class TurnFollower {
    */
   settle(origin: RunOrigin, awaits: AwaitedOutput | null): void {
     const { thread } = this;
-    const { last, waiting } = thread.state;
+    const { last } = thread.state;
     // Nothing waits in a thread in which nothing is active and no call is awaited.
-    if (awaits === null && !thread.isBusy && waiting.size > 0) thread.change((state) => state.waiting.clear());
+    if (awaits === null && !thread.isBusy) this.marks.nothingWaits();
     if (awaits !== null) this.#await(new AwaitedCall(awaits.itemId, awaits.runId, origin, awaits.secondsLeft));
     else if (last !== undefined && isPendingCall(last)) this.#await(new AwaitedCall(last.id, null, origin));
-    if (thread.isBusy) return;
-    if (last?.type === "user_message" && !thread.state.isNoted(last.id)) {
-      thread.change((state) => state.put({ id: `unanswered:${last.id}`, type: "unanswered" }));
-    }
+    if (!thread.isBusy) thread.change((state) => state.noteUnanswered());
   }
 
   #await(call: AwaitedCall): void {

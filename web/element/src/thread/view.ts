@@ -2,18 +2,17 @@ import { undrawnView, viewOf } from "../items/views.js";
 import type { Shown } from "../server/protocol.js";
 import { el } from "../ui/dom.js";
 import { icon } from "../ui/icons.js";
-import type { ItemView, SharedContext, ViewContext } from "../ui/view_context.js";
+import type { ItemView, ViewContext } from "../ui/view_context.js";
 import { LoadingView } from "./loading_view.js";
-import type { Opening } from "./open_thread.js";
 import { QuoteButton } from "./quote_button.js";
-import type { Run } from "./run.js";
 import type { ThreadState } from "./state.js";
+import type { Progressing, ThreadViewHost } from "./view_host.js";
 
 /** Scrolling down to a place that is nearer to the end than this begins the following again. */
 const STICKY_PX = 80;
 /** What is this near to the end is at the end. */
 const END_PX = 2;
-/** After a drawing that took longer than this, the next waits so many times as long: scrolling and typing come first. */
+/** After a drawing that took longer than this, the next waits so many times as long: scrolling and typing go first. */
 const LONG_MS = 5;
 const REST_TIMES = 2;
 /** The longest such wait: what comes meanwhile has to be drawn too, and would make the next drawing longer still. */
@@ -21,36 +20,7 @@ const MAX_REST_MS = 100;
 /** The wait before drawing in a hidden tab, which gets no animation frames. */
 const HIDDEN_MS = 100;
 
-/** The parts of the conversation that the view draws. */
-interface DrawnConversation {
-  readonly state: ThreadState;
-  readonly runs: ReadonlySet<Run>;
-  readonly awaited: Progressing | null;
-  readonly opening: Opening | null;
-}
-
-/** A run, or the client tool call that is awaited after it. */
-type Progressing = Pick<Run, "isStopping"> & Partial<Pick<Run, "progress">>;
-
 type Drawn = ItemView & { item: Shown; open: boolean };
-
-/** The parts and the current options that the view draws. */
-export interface ThreadViewHost {
-  readonly conversation: DrawnConversation;
-  readonly context: SharedContext;
-  /** A key of the options that the drawing depends on. Another key has all items drawn again. */
-  readonly look: () => string;
-  readonly isAway: () => "reconnecting" | "offline" | "signingIn" | null;
-  /** Whether the browser reports no network. */
-  readonly isOffline: () => boolean;
-  /** Loads earlier items. It reports failures itself. */
-  readonly loadEarlier: () => Promise<void>;
-  readonly startScreen: HTMLElement;
-  /** The person quotes a part of the conversation. */
-  readonly quote: (text: string) => void;
-  /** Aborts when the element leaves the chat. */
-  readonly signal: AbortSignal;
-}
 
 /**
  * Draws the open thread. Changes of one frame are drawn together, and an item that did not change is not touched. Each
@@ -288,13 +258,22 @@ export class ThreadView {
     const isUp = scrollTop < this.#top;
     this.#top = scrollTop;
     this.#isSticky = this.#distance < (isUp ? END_PX : STICKY_PX) || (this.#isSticky && !isUp);
-    this.#latest.hidden = this.#isSticky;
+    this.#showLatest();
+  }
+
+  /** Offers the way to the end where the end is out of sight and the view does not go there by itself. */
+  #showLatest(): void {
+    this.#latest.hidden = this.#isFollowing || this.#distance < STICKY_PX;
+  }
+
+  /** Whether the view goes with the end of an answer that grows. */
+  get #isFollowing(): boolean {
+    return this.#isSticky && this.host.context.options.thread?.autoScroll === true;
   }
 
   #follow(): void {
-    const isFollowed = this.#isSticky && this.host.context.options.thread?.autoScroll === true;
-    if (isFollowed || this.#isEndDue) this.#scroller.scrollTop = this.#scroller.scrollHeight;
-    else this.#latest.hidden = this.#distance < STICKY_PX;
+    if (this.#isFollowing || this.#isEndDue) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#showLatest();
     this.#top = this.#scroller.scrollTop;
   }
 }

@@ -5,8 +5,8 @@ import { picture } from "./images.js";
 import type { OpenImage } from "./view_context.js";
 
 /**
- * Shows an image over the whole page. The browser keeps the focus inside, closes it with Escape and gives the focus back
- * to what opened it.
+ * Shows an image over the whole page. The browser keeps the focus inside, closes it with Escape and gives the focus
+ * back to what opened it.
  */
 export class ImageViewer {
   readonly node = el("dialog", { class: "viewer" });

@@ -93,7 +93,7 @@ export function paletteOf(given: Given, tones: Tones): Palette {
   };
 }
 
-/** The accent on a palette's surfaces. `share` of it, 0 to 1, is in what is behind text, and less where text asks so. */
+/** The accent on a palette's surfaces. `share` of it, 0 to 1, is in what is behind text; less where text asks so. */
 export function accentsOf(accent: Rgb, share: number, on: Palette): Accents {
   const accentSoft = tinted(on.surface, accent, share, on.text);
   return {
@@ -124,7 +124,7 @@ function besideThe(page: Rgb, surface: Rgb): Rgb {
   return page;
 }
 
-/** Nearly white or nearly black; white, black, or the grey between them where that is easier to read on all of these. */
+/** Nearly white or nearly black; white, black, or the grey between them where that is easier to read on these. */
 function bestText(under: readonly Rgb[]): Rgb {
   const soft = mostOf(SOFT_TEXTS, under);
   if (least(soft, under) >= SOFT_CONTRAST) return soft;

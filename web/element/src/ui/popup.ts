@@ -18,8 +18,8 @@ export type Align = "start" | "center" | "end";
 const MARGIN_PX = 6;
 
 /**
- * Places an open popover beside its anchor, at the wanted side where it has room there, else at the other side. It stays
- * inside of the window.
+ * Places an open popover beside its anchor, at the wanted side where it has room there, else at the other side. It
+ * stays inside of the window.
  */
 export function placeBeside(popover: HTMLElement, anchor: Element, side: Side, align: Align): void {
   const at = anchor.getBoundingClientRect();

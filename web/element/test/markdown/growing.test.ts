@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Block, blocksOf, GrowingBlocks, htmlOf, partsOf } from "../../src/markdown/blocks.js";
+import { type Block, blocksOf, closedParts, GrowingBlocks, htmlOf, partsOf } from "../../src/markdown/blocks.js";
 import type { Mark } from "../../src/markdown/citations.js";
 
 /** Pieces of Markdown; what they come to depends on what is before and behind them. */
@@ -181,4 +181,17 @@ test("a text that is another one, or shorter, is read anew", () => {
   for (const text of ["# one\n\ntwo\n\nthree", "# one", "other\n\ntext", ""]) {
     expect(look(growing.update(text))).toEqual(look(blocksOf(text)));
   }
+});
+
+test.each([
+  ["- one\n- two\n\nBehind.\nMore.", 7],
+  ["| a |\n|---|\n| 1 |\n| 2 |\n\nBehind.\nMore.", 8],
+])("what loses a mark behind it is drawn whole: %j", (text, offset) => {
+  const growing = new GrowingBlocks();
+  const [marked] = growing.update(text, [{ offset, number: 1 }]) as [Block];
+  const [plain] = growing.update(text) as [Block];
+  expect(marked.behind).toEqual([1]);
+  expect(closedParts(marked, plain)).toBe(0);
+  expect(closedParts(plain, marked)).toBe(0);
+  expect(closedParts(plain, plain)).toBe(2);
 });
