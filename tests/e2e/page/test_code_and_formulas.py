@@ -64,6 +64,20 @@ def test_code_has_its_language_its_colours_and_copy_by_keyboard(given: Given) ->
     given.assert_accessible()
 
 
+def test_nothing_that_is_pressed_is_printed(given: Given) -> None:
+    given.options("{}")
+    given.user.ask("show notice")
+    answer_with(given, [said("code", f"Look:\n\n{CODE}")])
+    page = given.page
+    pressed = [page.locator(name).first for name in (".message-tools", ".answer-tools", ".code-head button")]
+    for each in pressed:
+        expect(each).to_be_visible()
+    page.emulate_media(media="print")
+    for each in pressed:
+        expect(each).to_be_hidden()
+    expect(page.locator(".code-head")).to_be_visible()
+
+
 FADED = """(dark) => {
   const parse = (color) => color.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((part) => part / 255)

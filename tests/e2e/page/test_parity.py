@@ -343,6 +343,44 @@ def test_a_day_is_chosen_in_the_sites_words_by_keyboard(given: Given, shots: Pat
     expect(answer).to_contain_text("'arrival': '2026-03-09', 'departure': ''")
 
 
+def test_a_language_that_cannot_be_loaded_is_told_once_and_the_next_options_show_at_once(
+    given: Given,
+) -> None:
+    given.user.allowed_errors.append("net::ERR_FAILED")
+    asked: list[str] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route.request.url)
+        route.abort()
+
+    given.page.route("**/relaykit-chat-sv.js", refuse)
+    given.options("{locale: 'sv'}")
+    given.await_told("error")
+    prompts = "() => {give({locale: 'sv', composer: {placeholder: 'Say it'}}); return %s}"
+    shown = f"{SHADOW}.querySelector('#message').placeholder"
+    assert given.page.evaluate(prompts % shown) == "Say it"
+    assert len(asked) == 1
+    assert len(given.told("error")) == 1
+
+
+def test_a_calendar_is_closed_by_the_button_that_opens_it(given: Given) -> None:
+    given.options("{}")
+    given.user.ask("show controls")
+    button = given.page.locator(".w-date-button").first
+    calendar = given.page.locator(".w-calendar").first
+    button.click()
+    expect(calendar).to_be_visible()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    button.click()
+    expect(button).to_have_attribute("aria-expanded", "false")
+    expect(calendar).to_be_hidden()
+    button.press("Enter")
+    expect(calendar.locator(":focus")).to_have_count(1)
+    given.page.keyboard.press("Escape")
+    expect(calendar).to_be_hidden()
+    expect(button).to_be_focused()
+
+
 def test_a_day_can_be_cleared_and_survives_other_options(given: Given) -> None:
     given.options("{}")
     given.user.ask("show controls")

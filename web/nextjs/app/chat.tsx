@@ -1,7 +1,7 @@
 "use client";
 
 import { ChatKit } from "@openai/chatkit-react";
-import { useRelaykitChat } from "@relaykit/react";
+import { type ScriptState, useRelaykitChat } from "@relaykit/react";
 import { useRouter } from "next/navigation";
 import { useEffect, useState, useSyncExternalStore } from "react";
 
@@ -9,14 +9,19 @@ import { useEffect, useState, useSyncExternalStore } from "react";
 const key = (user: string) => `thread of ${user}`;
 const never = () => () => {};
 
+interface ChatProps {
+  user: string;
+  script: ScriptState;
+}
+
 /** The chat. It is rendered only in the browser, because the browser remembers the last visit. */
-export function Chat({ user }: { user: string }) {
+export function Chat(props: ChatProps) {
   const isInBrowser = useSyncExternalStore(
     never,
     () => true,
     () => false,
   );
-  return isInBrowser ? <OpenChat user={user} /> : null;
+  return isInBrowser ? <OpenChat {...props} /> : null;
 }
 
 /** Relaykit's element in the place of OpenAI's, whose script `layout.tsx` then leaves out. */
@@ -25,7 +30,7 @@ async function loadElement(): Promise<void> {
   defineChat("openai-chatkit");
 }
 
-function OpenChat({ user }: { user: string }) {
+function OpenChat({ user, script }: ChatProps) {
   const router = useRouter();
   useEffect(() => {
     if (process.env.NEXT_PUBLIC_CHAT_ELEMENT === "relaykit") void loadElement();
@@ -61,8 +66,8 @@ function OpenChat({ user }: { user: string }) {
         </button>
       </div>
       {chat.isSignInRequired && <p role="alert">Your session is over. Sign out and in again.</p>}
-      {chat.script === "error" && <p role="alert">ChatKit could not be loaded. Is its script blocked?</p>}
-      {chat.script === "ready" && <ChatKit control={chat.control} />}
+      {script === "error" && <p role="alert">ChatKit could not be loaded. Is its script blocked?</p>}
+      {script === "ready" && <ChatKit control={chat.control} />}
     </section>
   );
 }

@@ -1,7 +1,10 @@
+import { useChatKitReady } from "@relaykit/react";
 import { useState } from "react";
 import { Chat } from "./chat.js";
 
 export function App() {
+  // From the page's beginning, because a script that fails before the sign-in cannot always be told from one that loads.
+  const script = useChatKitReady();
   const [user, setUser] = useState(() => sessionStorage.getItem("user"));
   const signIn = (name: string | null) => {
     if (name === null) sessionStorage.removeItem("user");
@@ -11,7 +14,7 @@ export function App() {
   return (
     <main>
       <h1>Shop</h1>
-      {user === null ? <SignIn onName={signIn} /> : <Chat user={user} onSignOut={() => signIn(null)} />}
+      {user === null ? <SignIn onName={signIn} /> : <Chat user={user} script={script} onSignOut={() => signIn(null)} />}
     </main>
   );
 }

@@ -1,12 +1,18 @@
 import { ChatKit } from "@openai/chatkit-react";
-import { useRelaykitChat } from "@relaykit/react";
+import { type ScriptState, useRelaykitChat } from "@relaykit/react";
 import { useState } from "react";
 import { fetchToken } from "./sign_in.js";
 
 /** The key under which the user's open thread is remembered. */
 const key = (user: string) => `thread of ${user}`;
 
-export function Chat({ user, onSignOut }: { user: string; onSignOut: () => void }) {
+interface ChatProps {
+  user: string;
+  script: ScriptState;
+  onSignOut: () => void;
+}
+
+export function Chat({ user, script, onSignOut }: ChatProps) {
   const [initialThread] = useState(() => sessionStorage.getItem(key(user)));
   const chat = useRelaykitChat({
     connect: {
@@ -38,8 +44,8 @@ export function Chat({ user, onSignOut }: { user: string; onSignOut: () => void 
         </button>
       </div>
       {chat.isSignInRequired && <p role="alert">Your session is over. Sign out and in again.</p>}
-      {chat.script === "error" && <p role="alert">ChatKit could not be loaded. Is its script blocked?</p>}
-      {chat.script === "ready" && <ChatKit control={chat.control} />}
+      {script === "error" && <p role="alert">ChatKit could not be loaded. Is its script blocked?</p>}
+      {script === "ready" && <ChatKit control={chat.control} />}
     </section>
   );
 }

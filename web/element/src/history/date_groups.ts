@@ -1,5 +1,6 @@
 import type { Thread } from "../server/protocol.js";
 import { fill, type Texts } from "../texts/index.js";
+import { formatsOf } from "./formats.js";
 
 const DAYS_A_WEEK = 7;
 const DAYS_A_MONTH = 30;
@@ -46,7 +47,7 @@ function groupOf(date: Date, now: Date, { shell }: Texts, locale: string): Dated
   for (const most of [DAYS_A_WEEK, DAYS_A_MONTH]) {
     if (days <= most) return { name: fill(shell.lastDays, { days: most }), rank: most };
   }
-  const name = capital(date.toLocaleDateString(locale, { month: "long", year: "numeric" }), locale);
+  const name = capital(formatsOf(locale).month.format(date), locale);
   const months = (now.getFullYear() - date.getFullYear()) * 12 + now.getMonth() - date.getMonth();
   return { name, rank: DAYS_A_MONTH + 1 + months };
 }
@@ -58,7 +59,7 @@ function dayNumber(date: Date): number {
 
 /** "Today" or "Yesterday" in the language. */
 function relativeDay(days: number, locale: string): string {
-  return capital(new Intl.RelativeTimeFormat(locale, { numeric: "auto" }).format(-days, "day"), locale);
+  return capital(formatsOf(locale).day.format(-days, "day"), locale);
 }
 
 function capital(text: string, locale: string): string {

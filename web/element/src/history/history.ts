@@ -9,10 +9,9 @@ import { icon } from "../ui/icons.js";
 import { FAILED, reportFailure } from "../ui/report_failure.js";
 import { dateGroups } from "./date_groups.js";
 import { PAGE_THREADS, ThreadLoader } from "./loader.js";
-import { RunMarks } from "./run_marks.js";
-import { RunWatch } from "./run_watch.js";
 import { Search } from "./search.js";
 import { renameForm, threadLine } from "./thread_line.js";
+import { type MarkedThreads, ThreadMarks } from "./thread_marks.js";
 import { matches, titleOf } from "./titles.js";
 
 /** The current options and texts of the element, and the listeners of the list. */
@@ -28,7 +27,7 @@ export interface HistoryHost {
   readonly renamed: (thread: Thread) => void;
   readonly deleted: (threadId: string) => void;
   /** Another thread is running, or finished unseen, than before. */
-  readonly marked: (marks: { readonly running: readonly string[]; readonly finished: readonly string[] }) => void;
+  readonly marked: (marked: MarkedThreads) => void;
   readonly failed: (error: unknown) => void;
   /** Aborts when the chat ends. */
   readonly signal: AbortSignal;
@@ -45,8 +44,7 @@ export class History {
   readonly #slot = el("slot", { name: "history-footer" });
   readonly #foot = el("div", { class: "sidebar-foot", hidden: true }, this.#slot);
   readonly node: HTMLElement;
-  readonly #marks = new RunMarks();
-  readonly #watch: RunWatch;
+  readonly #marks: ThreadMarks;
   readonly #loader: ThreadLoader;
   /** The number of threads that are drawn at most. */
   #limit = PAGE_THREADS;
@@ -56,7 +54,11 @@ export class History {
 
   constructor(private readonly host: HistoryHost) {
     this.#loader = new ThreadLoader({ ...host, changed: () => this.draw() });
-    this.#watch = new RunWatch(host.api, (threadId) => this.#ended(threadId), host.signal);
+    const marked = (threads: MarkedThreads) => {
+      host.marked(threads);
+      this.draw();
+    };
+    this.#marks = new ThreadMarks(host.api, marked, host.signal);
     this.#search = new Search(host.texts, () => this.#searched());
     const head = el("div", { class: "sidebar-head" }, this.#new, this.#search.node);
     this.node = el("nav", { id: "sidebar", class: "sidebar" }, head, this.#list, this.#foot);
@@ -88,37 +90,23 @@ export class History {
     if (isNews && known !== undefined && title !== null && title !== known.title) this.put({ ...known, title });
     this.#current = id;
     this.#currentTitle = title;
-    if (id !== null && this.#marks.seen(id)) this.#reportMarks();
+    if (id !== null) this.#marks.seen(id);
     this.draw();
   }
 
   /** Marks the open thread: its turn goes on, or the person sees that it is over. */
   mark(threadId: string, isResponding: boolean): void {
-    this.#watch.delete(threadId);
-    const isNews = isResponding
-      ? this.#marks.began(threadId)
-      : this.#marks.ended(threadId, document.visibilityState === "visible");
-    if (isNews) this.#reportMarks();
+    this.#marks.mark(threadId, isResponding);
   }
 
   /** Marks a thread that is not open, and in which a run goes on, until that has ended. */
   watch(threadId: string): void {
-    this.#watch.add(threadId);
-    if (this.#marks.began(threadId)) this.#reportMarks();
-  }
-
-  #ended(threadId: string): void {
-    if (this.#marks.ended(threadId, false)) this.#reportMarks();
+    this.#marks.watch(threadId);
   }
 
   /** The person has come back to the page, and sees the open thread. */
   seen(): void {
-    if (this.#current !== null && this.#marks.seen(this.#current)) this.#reportMarks();
-  }
-
-  #reportMarks(): void {
-    this.host.marked({ running: this.#marks.all("running"), finished: this.#marks.all("finished") });
-    this.draw();
+    if (this.#current !== null) this.#marks.seen(this.#current);
   }
 
   /** The name of a known thread; null for one that the list has not loaded. */
@@ -144,8 +132,7 @@ export class History {
 
   /** Forgets a thread that was deleted elsewhere. */
   remove(threadId: string): void {
-    this.#watch.delete(threadId);
-    if (this.#marks.forget(threadId)) this.#reportMarks();
+    this.#marks.forget(threadId);
     this.#loader.remove(threadId);
   }
 
@@ -162,12 +149,10 @@ export class History {
   async #searched(): Promise<void> {
     const loader = this.#loader;
     const { query } = this.#search;
-    const isWanted = () => query === this.#search.query && query !== "" && loader.list.after !== null;
+    const isOver = () => query === "" || query !== this.#search.query;
     this.#limit = query === "" ? PAGE_THREADS : this.#limit;
     this.draw();
-    while (isWanted() && this.#found.length < this.#limit) {
-      if (!(await loader.loadOlder(true))) break;
-    }
+    await loader.searchOlder(() => isOver() || this.#found.length >= this.#limit);
     this.draw();
   }
 

@@ -7,6 +7,8 @@ import { ThreadList } from "./thread_list.js";
 export const PAGE_THREADS = 30;
 /** The size of the pages in which a search goes through the list. */
 const SEARCH_THREADS = 100;
+/** The number of pages that a search loads at a time. The person may ask for more. */
+export const MAX_SEARCH_PAGES = 20;
 
 /** The answers to a cursor that its server does not know, or not any more. */
 const CURSOR_STATUSES = new Set([400, 404, 422]);
@@ -36,11 +38,13 @@ export class ThreadLoader {
 
   /** Loads the newest threads. Calls while a load waits to begin are one load; those during a load are one after it. */
   refresh(): Promise<void> {
-    this.#next ??= this.#loading.then(() => {
+    const load = () => {
       this.#next = null;
       this.#loading = this.#loadNewest();
       return this.#loading;
-    });
+    };
+    // The failure of the load before was thrown to those who asked for it.
+    this.#next ??= this.#loading.then(load, load);
     return this.#next;
   }
 
@@ -73,6 +77,13 @@ export class ThreadLoader {
       this.host.changed();
     });
     return this.#older;
+  }
+
+  /** Loads older threads until there are enough for a search; `MAX_SEARCH_PAGES` at most. */
+  async searchOlder(isEnough: () => boolean): Promise<void> {
+    for (let pages = 0; pages < MAX_SEARCH_PAGES; pages += 1) {
+      if (this.list.after === null || isEnough() || !(await this.loadOlder(true))) return;
+    }
   }
 
   async #loadOlder(size: number): Promise<boolean> {

@@ -5,18 +5,23 @@ const POLL_MS = 5_000;
 /** Of more threads only the newest are asked for, so that their number does not become one of requests. */
 const MAX_WATCHED = 8;
 
+/** The listeners of the watch. */
+export interface RunWatchListeners {
+  /** The thread has no active run any more. */
+  readonly ended: (threadId: string) => void;
+  /** The thread is not watched any more, because there are too many. Whether its run goes on is not known. */
+  readonly dropped: (threadId: string) => void;
+}
+
 /** Asks for the runs of threads that are not open, from when one begins until it has ended. */
 export class RunWatch {
   readonly #threadIds = new Set<string>();
   #isRunning = false;
 
-  /**
-   * @param ended the thread has no active run any more
-   * @param signal ends the watch
-   */
+  /** @param signal ends the watch */
   constructor(
     private readonly api: Api,
-    private readonly ended: (threadId: string) => void,
+    private readonly listeners: RunWatchListeners,
     private readonly signal: AbortSignal,
   ) {}
 
@@ -26,7 +31,7 @@ export class RunWatch {
     const [oldest] = this.#threadIds;
     if (this.#threadIds.size > MAX_WATCHED && oldest !== undefined) {
       this.#threadIds.delete(oldest);
-      this.ended(oldest);
+      this.listeners.dropped(oldest);
     }
     if (!this.#isRunning) void this.#run();
   }
@@ -37,14 +42,17 @@ export class RunWatch {
 
   async #run(): Promise<void> {
     this.#isRunning = true;
-    while (this.#threadIds.size > 0 && !this.signal.aborted) {
-      await pause(POLL_MS, this.signal).catch(() => {});
-      for (const threadId of [...this.#threadIds]) {
-        if (this.signal.aborted) return;
-        if ((await this.#isOver(threadId)) && this.#threadIds.delete(threadId)) this.ended(threadId);
+    try {
+      while (this.#threadIds.size > 0 && !this.signal.aborted) {
+        await pause(POLL_MS, this.signal).catch(() => {});
+        for (const threadId of [...this.#threadIds]) {
+          if (this.signal.aborted) return;
+          if ((await this.#isOver(threadId)) && this.#threadIds.delete(threadId)) this.listeners.ended(threadId);
+        }
       }
+    } finally {
+      this.#isRunning = false;
     }
-    this.#isRunning = false;
   }
 
   async #isOver(threadId: string): Promise<boolean> {

@@ -69,7 +69,9 @@ export class ThreadList {
     if (after !== this.#after) return;
     const ids = new Set(this.#threads.map(({ id }) => id));
     this.#threads = [...this.#threads, ...this.#read(page, ticket).filter(({ id }) => !ids.has(id))];
-    this.#after = cursorOf(page);
+    // A page that leads back to itself is the last one.
+    const next = cursorOf(page);
+    this.#after = next === after ? null : next;
   }
 
   /** Takes a thread that this page has created or changed. A new one stands first. */

@@ -1,4 +1,5 @@
 import { fill, type Texts } from "../texts/index.js";
+import { formatsOf } from "./formats.js";
 
 /** The name of a thread: its title, or else the time at which it began. */
 export function titleOf(
@@ -10,7 +11,7 @@ export function titleOf(
   if (title) return title;
   const at = createdAt ? new Date(createdAt) : null;
   if (at === null || Number.isNaN(at.getTime())) return shell.newChat;
-  return fill(shell.untitled, { when: at.toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" }) });
+  return fill(shell.untitled, { when: formatsOf(locale).time.format(at) });
 }
 
 /** Whether each word of the query is in the name, whatever its case and its accents. */

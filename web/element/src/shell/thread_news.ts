@@ -55,9 +55,11 @@ export class ThreadNews implements Told {
 
   /** The person has deleted the thread. */
   deleted(threadId: string): void {
-    const { tabs, leaveThread } = this.host;
+    const { history, tabs, leaveThread } = this.host;
     tabs.post({ type: "deleted", threadId });
     if (threadId === this.host.threadId()) leaveThread();
+    // A thread that is left while it answers is watched.
+    history.remove(threadId);
   }
 
   onTabMessage(message: TabMessage): void {
@@ -71,12 +73,19 @@ export class ThreadNews implements Told {
         history.used(message.threadId);
         if (isOpen) void reportFailure(conversation.refresh());
         // A run without an id is one of a server that knows no runs, and cannot be asked for.
-        else if (message.runId !== null) history.watch(message.threadId);
+        else if (message.runId !== null) void this.#watchListed(message.threadId);
         break;
       case "deleted":
-        history.remove(message.threadId);
         if (isOpen) leaveThread();
+        history.remove(message.threadId);
         break;
     }
+  }
+
+  /** Watches a thread that is in the list, because in the other tab another user may be signed in. */
+  async #watchListed(threadId: string): Promise<void> {
+    const { history } = this.host;
+    if (history.nameOf(threadId) === null) await history.refresh();
+    if (history.nameOf(threadId) !== null && threadId !== this.host.threadId()) history.watch(threadId);
   }
 }

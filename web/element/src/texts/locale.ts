@@ -1,5 +1,5 @@
 import { ENGLISH, type Texts } from "./index.js";
-import { LANGUAGES, loadedTexts } from "./translations.js";
+import { hasFailed, LANGUAGES, loadedTexts } from "./translations.js";
 
 const RIGHT_TO_LEFT = new Set(["ar", "fa", "he", "ur"]);
 
@@ -9,14 +9,14 @@ export interface Locale {
   readonly texts: Texts;
   /** The language of the texts. */
   readonly language: string;
-  /** The language that the locale asks for, whose texts are not loaded yet; null where the texts are in it. */
+  /** The language that the locale asks for, whose texts are to be loaded; null where they are there or have failed. */
   readonly missing: string | null;
   readonly direction: "ltr" | "rtl";
 }
 
 /**
  * The locale of the site's `locale` option, or else of the browser's first language. English stands in for a language
- * that there is no translation in, or whose texts are not loaded yet.
+ * that there is no translation in, or whose texts are not there.
  */
 export function localeOf(option: string | undefined, preferred: string = navigator.language): Locale {
   const tag = canonical(option ?? preferred) ?? "en";
@@ -24,7 +24,8 @@ export function localeOf(option: string | undefined, preferred: string = navigat
   const known = loadedTexts(wanted);
   const language = known === undefined ? "en" : wanted;
   const direction = RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr";
-  return { tag, texts: known ?? ENGLISH, language, direction, missing: known === undefined ? wanted : null };
+  const missing = known === undefined && !hasFailed(wanted) ? wanted : null;
+  return { tag, texts: known ?? ENGLISH, language, direction, missing };
 }
 
 function canonical(tag: string): string | null {

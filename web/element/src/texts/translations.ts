@@ -47,14 +47,25 @@ export const LANGUAGES: Readonly<Record<string, Load>> = {
 };
 
 const loaded = new Map<string, Texts>([["en", ENGLISH]]);
+const failed = new Set<string>();
 
 /** The texts that are there without loading; undefined for a language that is not loaded. */
 export function loadedTexts(language: string): Texts | undefined {
   return loaded.get(language);
 }
 
+/** Whether the file of the language could not be loaded. It is not asked for again until the page is loaded again. */
+export function hasFailed(language: string): boolean {
+  return failed.has(language);
+}
+
 /** Loads the texts of a language. Throws TypeError where its file cannot be loaded. */
 export async function loadTexts(language: string): Promise<void> {
-  const texts = await LANGUAGES[language]?.();
-  if (texts !== undefined) loaded.set(language, texts);
+  try {
+    const texts = await LANGUAGES[language]?.();
+    if (texts !== undefined) loaded.set(language, texts);
+  } catch (error) {
+    failed.add(language);
+    throw error;
+  }
 }

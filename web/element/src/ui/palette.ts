@@ -74,7 +74,6 @@ export function paletteOf(given: Given, tones: Tones): Palette {
   const sunken = given.sunken ?? tinted(page, text, SUNKEN);
   const raised = given.raised ?? tinted(surface, text, RAISED);
   const all = [page, surface, sunken, raised];
-  const asText = (color: Rgb) => readable(color, all, text);
   const asTone = (color: Rgb) => toneOf(color, all, surface, text);
   return {
     page,
@@ -84,7 +83,7 @@ export function paletteOf(given: Given, tones: Tones): Palette {
     line: mix(surface, text, LINE),
     controlLine: readable(mix(surface, text, LINE), under, text, CONTROL_CONTRAST),
     text,
-    muted: asText(mix(text, page, MUTED)),
+    muted: asTone(mix(text, page, MUTED)),
     success: asTone(tones.success),
     warning: asTone(tones.warning),
     danger: asTone(tones.danger),
@@ -102,6 +101,13 @@ export function accentsOf(accent: Rgb, share: number, on: Palette): Accents {
     accentText: toneOf(accent, [on.page, on.surface, on.sunken, on.raised, accentSoft], on.surface, on.text),
     accentSoft,
   };
+}
+
+/** Whether all tones can be read on a soft fill of themselves. Otherwise the fill has to be the surface alone. */
+export function isSoftReadable(on: Palette, accents: Accents | null): boolean {
+  const { surface, text, muted, success, warning, danger, discovery } = on;
+  const tones = [text, muted, success, warning, danger, discovery, ...(accents === null ? [] : [accents.accentText])];
+  return tones.every((tone) => softContrast(tone, surface, text, SOFT_FILL) >= TEXT_CONTRAST);
 }
 
 /** Whether light text stands on these surfaces, as in a dark colour scheme. */
@@ -143,14 +149,23 @@ function readable(color: Rgb, under: readonly Rgb[], text: Rgb, needed = TEXT_CO
   return text;
 }
 
-/** A colour that is text on all of these, and on a soft fill of itself, as styles/widgets/controls.css has it. */
+/**
+ * A colour that can be read on all of these, and on a soft fill of itself. Where no mix with `text` can, it is one that
+ * can be read on the surface without a fill; `isSoftReadable` tells which it is.
+ */
 function toneOf(color: Rgb, under: readonly Rgb[], surface: Rgb, text: Rgb): Rgb {
-  for (let step = 0; step < STEPS; step++) {
-    const tone = mix(color, text, step / STEPS);
-    const isReadable = contrast(mix(text, tone, SOFT_TEXT), mix(surface, tone, SOFT_FILL)) >= TEXT_CONTRAST;
-    if (isReadable && least(tone, under) >= TEXT_CONTRAST) return tone;
+  for (const fill of [SOFT_FILL, 0]) {
+    for (let step = 0; step < STEPS; step++) {
+      const tone = mix(color, text, step / STEPS);
+      if (softContrast(tone, surface, text, fill) >= TEXT_CONTRAST && least(tone, under) >= TEXT_CONTRAST) return tone;
+    }
   }
-  return readable(color, under, text);
+  return text;
+}
+
+/** Of the soft text of a tone on its soft fill, as styles/widgets/controls.css has both. */
+function softContrast(tone: Rgb, surface: Rgb, text: Rgb, fill: number): number {
+  return contrast(mix(text, tone, SOFT_TEXT), mix(surface, tone, fill));
 }
 
 /** The surface with so much of the colour, or as much as leaves `text` readable on it. */

@@ -46,11 +46,15 @@ export function placeBeside(popover: HTMLElement, anchor: Element, side: Side, a
   popover.style.setProperty("left", `${Math.max(MARGIN_PX, Math.min(left, innerWidth - width - MARGIN_PX))}px`);
 }
 
-/** Keeps an open popover in its place while anything scrolls or the window changes. Returns what ends that. */
-export function keepPlace(place: () => void): () => void {
+/**
+ * Keeps an open popover in its place while anything scrolls or the window changes. Returns what ends that; it also ends
+ * once the anchor is out of the page, because a popover that is removed emits no `toggle`.
+ */
+export function keepPlace(anchor: Element, place: () => void): () => void {
   const leaving = new AbortController();
   const options = { signal: leaving.signal, capture: true, passive: true };
-  for (const type of ["scroll", "resize"]) addEventListener(type, place, options);
+  const placeAgain = () => (anchor.isConnected ? place() : leaving.abort());
+  for (const type of ["scroll", "resize"]) addEventListener(type, placeAgain, options);
   place();
   return () => leaving.abort();
 }

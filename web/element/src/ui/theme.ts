@@ -1,5 +1,16 @@
 import type { ChatKitOptions, FontObject, ThemeOption } from "@openai/chatkit";
-import { accentsOf, type Given, isDark, mix, paletteOf, type Rgb, type Tones } from "./palette.js";
+import {
+  type Accents,
+  accentsOf,
+  type Given,
+  isDark,
+  isSoftReadable,
+  mix,
+  type Palette,
+  paletteOf,
+  type Rgb,
+  type Tones,
+} from "./palette.js";
 
 const RADII = {
   pill: ["10px", "18px", "999px"],
@@ -117,12 +128,16 @@ function colorsOf(color: ThemeColor, read: Read): Map<string, string> {
   }
   if (surface !== undefined || grayscale !== undefined) addColors(found, palettes.light, palettes.dark);
   if (surface !== undefined && read(surface.background).alpha < 1) found.set("--page", surface.background);
-  if (accent !== undefined) {
-    const share = (SOFT_PERCENT[accent.level] ?? 0) / 100;
-    const { rgb } = read(accent.primary);
-    addColors(found, accentsOf(rgb, share, palettes.light), accentsOf(rgb, share, palettes.dark));
-  }
+  const share = accent === undefined ? 0 : (SOFT_PERCENT[accent.level] ?? 0) / 100;
+  const accents = accent === undefined ? null : accentsIn(palettes, read(accent.primary).rgb, share);
+  if (accents !== null) addColors(found, accents.light, accents.dark);
+  // A percentage cannot differ between the schemes, as a colour can.
+  if (!SCHEMES.every((each) => isSoftReadable(palettes[each], accents?.[each] ?? null))) found.set("--soft-fill", "0%");
   return found;
+}
+
+function accentsIn(on: Record<Scheme, Palette>, accent: Rgb, share: number): Record<Scheme, Accents> {
+  return { light: accentsOf(accent, share, on.light), dark: accentsOf(accent, share, on.dark) };
 }
 
 function addColors<Colors extends object>(found: Map<string, string>, light: Colors, dark: Colors): void {

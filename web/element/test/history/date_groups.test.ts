@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { dateGroups } from "../../src/history/date_groups.js";
+import { formatsOf } from "../../src/history/formats.js";
 import type { Thread } from "../../src/server/protocol.js";
 import { ENGLISH } from "../../src/texts/index.js";
 import { LANGUAGES } from "../../src/texts/translations.js";
@@ -61,4 +62,9 @@ it("says it in each language", async () => {
     ["Letzte 7 Tage", 1],
     ["Februar 2026", 1],
   ]);
+});
+
+it("makes the formats of a locale once", () => {
+  expect(formatsOf("en-IE")).toBe(formatsOf("en-IE"));
+  expect(formatsOf("en-IE")).not.toBe(formatsOf("en"));
 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { ENGLISH, fill, type Texts } from "../../src/texts/index.js";
 import { localeOf } from "../../src/texts/locale.js";
 import { LANGUAGES, loadTexts } from "../../src/texts/translations.js";
@@ -17,6 +17,15 @@ describe("localeOf", () => {
     expect(localeOf("sv", "en")).toMatchObject({ language: "en", missing: "sv", direction: "ltr", texts: ENGLISH });
     await loadTexts("sv");
     expect(localeOf("sv-FI", "en")).toMatchObject({ language: "sv", missing: null, tag: "sv-FI" });
+  });
+
+  it("is English where the language could not be loaded, which is not tried again", async () => {
+    const load = vi.spyOn(LANGUAGES as Record<string, () => Promise<Texts>>, "ta");
+    load.mockRejectedValueOnce(new TypeError("no network"));
+    expect(localeOf("ta", "en").missing).toBe("ta");
+    await expect(loadTexts("ta")).rejects.toThrow("no network");
+    expect(localeOf("ta", "en")).toMatchObject({ language: "en", missing: null, tag: "ta", texts: ENGLISH });
+    load.mockRestore();
   });
 
   it("finds the nearest translation", async () => {

@@ -84,7 +84,7 @@ export class Combobox {
       this.#box.setAttribute("aria-expanded", "true");
       this.#list.showPopover();
       this.#list.style.setProperty("min-width", `${this.#box.offsetWidth}px`);
-      this.#stopPlacing = keepPlace(() => placeBeside(this.#list, this.#box, "bottom", "start"));
+      this.#stopPlacing = keepPlace(this.#box, () => placeBeside(this.#list, this.#box, "bottom", "start"));
     }
     const selected = this.#shown.findIndex(({ value }) => value === this.select.value);
     this.#activate(selected >= 0 ? selected : wanted === "" ? -1 : 0);

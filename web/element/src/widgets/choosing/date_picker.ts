@@ -65,7 +65,12 @@ export class DatePicker {
   }
 
   #listen(): void {
-    this.#button.addEventListener("click", () => this.#toggle());
+    // A press of the popover's own button leaves the popover open, so that the click finds it so.
+    this.#button.popoverTargetElement = this.#dialog;
+    this.#button.addEventListener("click", (event) => {
+      event.preventDefault();
+      this.#toggle();
+    });
     this.#clear.addEventListener("click", () => {
       this.#choose("");
       this.#button.focus();
@@ -89,7 +94,7 @@ export class DatePicker {
     const { side, align } = this.fields;
     const place = () =>
       placeBeside(this.#dialog, this.#button, (side as Side) ?? "bottom", (align as Align) ?? "start");
-    this.#stopPlacing = keepPlace(place);
+    this.#stopPlacing = keepPlace(this.#button, place);
     this.#focusDay();
   }
 
