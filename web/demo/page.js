@@ -26,6 +26,7 @@ function options(offered) {
   return {
     api: { url: "/chatkit", domainKey: "local", fetch, uploadStrategy: { type: "two_phase" } },
     initialThread: threadInAddress(),
+    drafts: { user: JSON.stringify([session.identity.tenant, session.identity.sub]) },
     onClientTool: runTool,
     ...offered,
     composer: { placeholder: "Write a message", attachments: { enabled: true }, ...offered.composer },

@@ -393,7 +393,7 @@ def test_two_messages_at_once_in_a_new_chat_are_one_thread(given: Given) -> None
     assert [item["type"] for item in given.user.stored_items()].count("user_message") == 2
 
 
-def test_a_message_refused_after_its_thread_was_left_is_told_and_comes_back(given: Given) -> None:
+def test_a_message_refused_after_its_thread_was_left_is_told_and_waits_there(given: Given) -> None:
     given.user.allowed_errors.append("status of 413")
     given.options("{}")
     given.user.ask("show notice")
@@ -414,6 +414,8 @@ def test_a_message_refused_after_its_thread_was_left_is_told_and_comes_back(give
     (route,) = held
     route.fulfill(status=413, json={"error": {"code": "body_too_large", "message": "It is too large."}})
     expect(given.page.locator(".toast")).to_have_text("The message is too large.")
+    expect(given.user.message_box).to_have_value("")
+    given.page.locator(".thread-open").click()
     expect(given.user.message_box).to_have_value("too much")
 
 

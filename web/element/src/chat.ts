@@ -1,11 +1,12 @@
-import type { ChatKitOptions } from "@openai/chatkit";
 import { Commands } from "./commands/commands.js";
 import { Composer } from "./composer/composer.js";
+import { draftsOf } from "./composer/drafts/index.js";
+import type { DraftsHost } from "./composer/drafts/thread_drafts.js";
 import { type ComposerHost, type Draft, summaryOf } from "./composer/host.js";
 import { composerState, stoppable } from "./composer/status.js";
 import { Conversation } from "./conversation.js";
 import { History } from "./history/history.js";
-import { apiOptions } from "./options.js";
+import { apiOptions, type ElementOptions } from "./options.js";
 import { Api } from "./server/api.js";
 import type { UserContent } from "./server/protocol.js";
 import { Header } from "./shell/header.js";
@@ -46,12 +47,13 @@ export class Chat {
   readonly #tabs: Tabs;
   readonly #news: ThreadNews;
   readonly #leaving = new AbortController();
-  #options: ChatKitOptions;
+  #options: ElementOptions;
+  readonly #drafts: DraftsHost;
   #locale: Locale;
 
   /** @param emit an event of the element */
   constructor(
-    options: ChatKitOptions,
+    options: ElementOptions,
     locale: Locale,
     private readonly emit: Emit,
   ) {
@@ -89,7 +91,10 @@ export class Chat {
       locale: tag,
       chosen: (threadId) => void this.#choose(threadId),
       renamed: (thread) => this.#news.renamed(thread),
-      deleted: (threadId) => this.#news.deleted(threadId),
+      deleted: (threadId) => {
+        this.#news.deleted(threadId);
+        this.composer.forget(threadId);
+      },
       marked: (marks) => emit("relaykit.runs", marks),
     });
     const listeners = { actions: this.#commands, announcer: this.#announcer, emit };
@@ -102,6 +107,7 @@ export class Chat {
       quote: (text) => this.composer.quote(text),
       signal: this.#leaving.signal,
     });
+    this.#drafts = draftsOf(options, apiOptions(current).url);
     this.composer = new Composer(this.#composerHost);
     this.#layout = new Layout({
       ...shared,
@@ -162,7 +168,7 @@ export class Chat {
     this.composer.end();
   }
 
-  setOptions(options: ChatKitOptions, locale: Locale): void {
+  setOptions(options: ElementOptions, locale: Locale): void {
     const hadHistory = this.#options.history?.enabled !== false;
     this.#options = options;
     if (!hadHistory) void this.#history.refresh();
@@ -252,6 +258,7 @@ export class Chat {
       options: this.#options,
       api: this.api,
       announcer: this.#announcer,
+      drafts: this.#drafts,
       send: (draft) => this.send(draft),
       stop: () => void this.#commands.stop(),
       emit: this.emit,
@@ -270,6 +277,7 @@ export class Chat {
 
   #threadChanged(): void {
     const { state, opening } = this.conversation;
+    this.composer.open(this.threadId, opening === null && state.id === this.threadId);
     const nameOf = (threadId: string) => this.#history.nameOf(threadId);
     this.#header.show(threadTitle(this.conversation, nameOf, this.#locale.texts, this.#locale.tag), state.status);
     this.#history.show(opening?.id ?? state.id, opening === null ? state.title : null);

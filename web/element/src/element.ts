@@ -1,7 +1,7 @@
-import type { ChatKitOptions, OpenAIChatKit } from "@openai/chatkit";
+import type { OpenAIChatKit } from "@openai/chatkit";
 import { Chat } from "./chat.js";
 import { complete } from "./composer/draft.js";
-import { checked } from "./options.js";
+import { checked, type ElementOptions, userOfDrafts } from "./options.js";
 import type { Attachment, UserContent } from "./server/protocol.js";
 import { styleSheet } from "./styles/index.js";
 import { type Locale, localeOf } from "./texts/locale.js";
@@ -21,7 +21,7 @@ const TEXTS_WAIT_MS = 3_000;
  */
 export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Method> {
   readonly #shadow = this.attachShadow({ mode: "open" });
-  #options: ChatKitOptions | null = null;
+  #options: ElementOptions | null = null;
   #chat: Chat | null = null;
   /** The thread that the chat opens when the element is put back into a page. */
   #threadId: string | null = null;
@@ -40,7 +40,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   }
 
   /** Replaces all options. Throws TypeError for invalid ones. */
-  setOptions(options: ChatKitOptions): void {
+  setOptions(options: ElementOptions): void {
     const before = this.#options;
     this.#options = checked(options);
     if (!this.#isReady || before === null || !isSameServer(before, options)) {
@@ -57,7 +57,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
    * Calls `show` once the texts of the options' language are there: at once where they are, and otherwise again where
    * they come later than the wait.
    */
-  #withTexts(options: ChatKitOptions, show: () => void): void {
+  #withTexts(options: ElementOptions, show: () => void): void {
     const { missing } = localeOf(options.locale);
     this.#isWaiting = missing !== null;
     if (missing === null) {
@@ -178,7 +178,7 @@ export class RelaykitChat extends HTMLElement implements Pick<OpenAIChatKit, Met
   }
 
   /** Applies the theme and the name of the options, and returns their locale. */
-  #look(options: ChatKitOptions): Locale {
+  #look(options: ElementOptions): Locale {
     const locale = localeOf(options.locale);
     applyTheme(this, options.theme, (error) => this.#emit("chatkit.error", { error }));
     if (!this.hasAttribute("role")) this.setAttribute("role", "group");
@@ -218,8 +218,11 @@ type Method =
   | "hideHistory"
   | "fetchUpdates";
 
-/** Whether a chat can go on with the new options. Another server, or another user's fetch, needs another chat. */
-function isSameServer({ api: before }: ChatKitOptions, { api: after }: ChatKitOptions): boolean {
+/** Whether a chat can go on with the new options. Another server, user or user's fetch needs another chat. */
+function isSameServer(optionsBefore: ElementOptions, options: ElementOptions): boolean {
+  const [{ api: before }, { api: after }] = [optionsBefore, options];
+  const isKept = [optionsBefore, options].map(({ drafts }) => drafts !== false);
+  if (isKept[0] !== isKept[1] || userOfDrafts(optionsBefore) !== userOfDrafts(options)) return false;
   if (!("url" in before) || !("url" in after) || before.url !== after.url) return false;
   const isOurs = [before.fetch, after.fetch].some((given) => given !== undefined && "resumeThread" in given);
   return !isOurs || before.fetch === after.fetch;

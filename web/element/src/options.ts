@@ -1,8 +1,23 @@
 import type { ChatKitOptions } from "@openai/chatkit";
 import type { ApiOptions } from "./server/api.js";
+import { isFields } from "./server/fields.js";
+
+/** ChatKit's options, and those that this element alone has. */
+export interface ElementOptions extends ChatKitOptions {
+  /**
+   * Whether unsent words outlive the page, in the browser's storage; they do unless it is false. `user` is the signed-in
+   * user's name or id, without which the words of a new thread end with the page.
+   */
+  readonly drafts?: boolean | { readonly user?: string | null };
+}
+
+/** The user whose words a new thread keeps; null where the site names none. */
+export function userOfDrafts({ drafts }: ElementOptions): string | null {
+  return (typeof drafts === "object" && drafts.user) || null;
+}
 
 /** The options, once they are valid. Throws TypeError that names the invalid option. */
-export function checked(options: ChatKitOptions): ChatKitOptions {
+export function checked(options: ElementOptions): ElementOptions {
   if (typeof options !== "object" || options === null) throw new TypeError("setOptions takes ChatKit's options.");
   const { api } = options;
   if (typeof api !== "object" || api === null) throw new TypeError("options.api is missing.");
@@ -17,7 +32,16 @@ export function checked(options: ChatKitOptions): ChatKitOptions {
   if (attachments?.enabled && api.uploadStrategy === undefined) {
     throw new TypeError("options.composer.attachments needs options.api.uploadStrategy.");
   }
+  checkDrafts(options.drafts);
   return options;
+}
+
+function checkDrafts(drafts: unknown): void {
+  if (drafts === undefined || typeof drafts === "boolean") return;
+  const user = isFields(drafts) ? (drafts.user ?? null) : undefined;
+  if (user !== null && typeof user !== "string") {
+    throw new TypeError("options.drafts is neither a boolean nor { user }, a string.");
+  }
 }
 
 /**

@@ -17,6 +17,9 @@ describe("options", () => {
     [{ api: { ...api, url: "" } }, "options.api.url"],
     [{ api: { ...api, fetch: "fetch" } }, "options.api.fetch"],
     [{ api, composer: { attachments: { enabled: true } } }, "uploadStrategy"],
+    [{ api, drafts: "on" }, "options.drafts"],
+    [{ api, drafts: null }, "options.drafts"],
+    [{ api, drafts: { user: 7 } }, "options.drafts"],
   ])("%j is refused", (options, message) => {
     expect(() => checked(options as unknown as ChatKitOptions)).toThrow(message);
   });

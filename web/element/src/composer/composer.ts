@@ -7,6 +7,8 @@ import { acceptAttribute } from "./attachments/rules.js";
 import { Dictation } from "./dictation/dictation.js";
 import { Disclaimer } from "./disclaimer.js";
 import { complete } from "./draft.js";
+import { ThreadDrafts } from "./drafts/thread_drafts.js";
+import { NO_WORDS } from "./drafts/words.js";
 import { EnterKey } from "./enter_key.js";
 import { ComposerFrame } from "./frame.js";
 import type { ComposerHost, ComposerState, Draft } from "./host.js";
@@ -41,15 +43,22 @@ export class Composer {
   readonly #dictation: Dictation;
   readonly #suggestions: Suggestions;
   readonly #controls: HTMLFieldSetElement;
+  readonly #drafts: ThreadDrafts;
+  /** The files of the messages that are being written in other threads. They end with the page. */
+  readonly #files = new Map<string | null, readonly PendingAttachment[]>();
   readonly node: HTMLFormElement;
   #state: ComposerState = { blocked: null, canStop: false, isStopping: false };
 
   constructor(private host: ComposerHost) {
     const refresh = () => this.#refresh();
     const focus = () => this.focus();
+    this.#drafts = new ThreadDrafts(host.drafts);
     this.#box = new MessageBox(host.texts, refresh);
     this.#attachments = new Attachments(host, refresh, focus);
-    this.#quotation = new Quotation(host.texts, focus);
+    this.#quotation = new Quotation(host.texts, () => {
+      this.#refresh();
+      this.focus();
+    });
     this.#tools = new ToolPicker(host, refresh, focus);
     this.#models = new ModelPicker(host);
     this.#dictation = new Dictation(host, (text) => this.#insertDictated(text), refresh);
@@ -90,6 +99,29 @@ export class Composer {
     this.#refresh();
   }
 
+  /** Shows what was written in a thread, or in a new one for null, and keeps what was written in the one before. */
+  open(threadId: string | null, isLoaded: boolean): void {
+    const before = this.#drafts.threadId;
+    const opened = this.#drafts.open(threadId, isLoaded);
+    if (opened === null) return;
+    const { isBefore, words } = opened;
+    if (!isBefore) {
+      if (before !== undefined) this.#files.set(before, this.#attachments.take());
+      this.#quotation.text = words.quotedText;
+      this.#box.set(complete(words.content));
+    }
+    const pending = (this.#files.get(threadId) ?? []).filter(({ upload }) => !upload.signal.aborted);
+    this.#files.delete(threadId);
+    this.#giveBack({ ...(isBefore ? words : NO_WORDS), pending, toolId: null });
+    this.#suggestions.refresh();
+  }
+
+  /** Drops what was written in a thread that was deleted. */
+  forget(threadId: string): void {
+    this.#drafts.forget(threadId);
+    this.#discardFiles(threadId);
+  }
+
   focus(): void {
     this.#box.node.focus();
   }
@@ -122,6 +154,7 @@ export class Composer {
 
   quote(text: string): void {
     this.#quotation.text = text;
+    this.#refresh();
     this.focus();
   }
 
@@ -143,6 +176,12 @@ export class Composer {
     this.#suggestions.close();
     this.#dictation.cancel();
     this.#attachments.empty();
+    for (const threadId of [...this.#files.keys()]) this.#discardFiles(threadId);
+  }
+
+  #discardFiles(threadId: string | null): void {
+    this.#attachments.discard(this.#files.get(threadId) ?? []);
+    this.#files.delete(threadId);
   }
 
   #check({ selectedToolId, selectedModelId, files }: ComposerValue): void {
@@ -191,6 +230,7 @@ export class Composer {
   }
 
   #refresh(): void {
+    this.#drafts.save({ content: this.#box.content, quotedText: this.#quotation.text });
     const { blocked } = this.#state;
     const { options, texts } = this.host;
     const { composer } = options;
@@ -249,13 +289,16 @@ export class Composer {
     const draft = this.draft;
     // The focus moves to the box, because the button is about to be disabled.
     if (this.#frame.send.matches(":focus")) this.focus();
+    const settle = this.#drafts.send({ content: draft.content, quotedText: draft.quotedText });
     const sent = this.#take(draft);
     let isAccepted = false;
     try {
       isAccepted = await this.host.send(draft);
     } finally {
+      const { isBack, threadId } = settle(isAccepted);
       if (isAccepted) release(sent.pending);
-      else this.#giveBack(sent);
+      else if (isBack) this.#giveBack(sent);
+      else this.#files.set(threadId, [...sent.pending, ...(this.#files.get(threadId) ?? [])]);
     }
   }
 
@@ -284,9 +327,10 @@ export class Composer {
 
   /** Puts the content that was not sent before the text that was written since. */
   #giveBack({ content, pending, quotedText, toolId }: Sent): void {
-    if (content.length > 0) this.#box.putBefore(content);
-    this.#attachments.giveBack(pending);
+    // The quotation is first, because a change of the box stores both.
     this.#quotation.text ??= quotedText;
+    if (content.length > 0) this.#box.putBefore(complete(content));
+    this.#attachments.giveBack(pending);
     if (this.#tools.chosen === null && this.#tools.tools.some(({ id }) => id === toolId)) this.#tools.choose(toolId);
   }
 }

@@ -101,7 +101,12 @@ export class Attachments {
 
   /** Discards the files, here and on the server. */
   empty(): void {
-    for (const pending of this.take()) this.#drop(pending);
+    this.discard(this.take());
+  }
+
+  /** Discards files that were handed over to a message, here and on the server. */
+  discard(taken: readonly PendingAttachment[]): void {
+    for (const pending of taken) this.#drop(pending);
   }
 
   async #upload(file: File): Promise<void> {
