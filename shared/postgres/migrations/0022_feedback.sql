@@ -3,6 +3,3 @@
 -- depends: 0021_threads_by_use
 
 ALTER TABLE items ADD COLUMN feedback text;
-
--- That of an item that an attempt writes over or removes, so that it comes back with the item.
-ALTER TABLE undo_items ADD COLUMN feedback text;

@@ -1,7 +1,6 @@
 import { Commands } from "./commands/commands.js";
 import { Composer } from "./composer/composer.js";
 import { draftsOf } from "./composer/drafts/index.js";
-import type { DraftsHost } from "./composer/drafts/thread_drafts.js";
 import { type ComposerHost, type Draft, summaryOf } from "./composer/host.js";
 import { composerState, stoppable } from "./composer/status.js";
 import { Conversation } from "./conversation.js";
@@ -48,7 +47,6 @@ export class Chat {
   readonly #news: ThreadNews;
   readonly #leaving = new AbortController();
   #options: ElementOptions;
-  readonly #drafts: DraftsHost;
   #locale: Locale;
 
   /** @param emit an event of the element */
@@ -91,15 +89,11 @@ export class Chat {
       locale: tag,
       chosen: (threadId) => void this.#choose(threadId),
       renamed: (thread) => this.#news.renamed(thread),
-      deleted: (threadId) => {
-        this.#news.deleted(threadId);
-        this.composer.forget(threadId);
-      },
+      deleted: (threadId) => this.#news.deleted(threadId),
       marked: (marks) => emit("relaykit.runs", marks),
     });
-    const listeners = { actions: this.#commands, announcer: this.#announcer, emit };
     this.#view = new ThreadView({
-      ...lookOf(() => this.#locale, current, listeners),
+      ...lookOf(() => this.#locale, current, { actions: this.#commands, announcer: this.#announcer, emit }),
       ...reachOf(this.api),
       conversation: this.conversation,
       loadEarlier: () => this.#reportFailure(this.conversation.loadEarlier()),
@@ -107,8 +101,7 @@ export class Chat {
       quote: (text) => this.composer.quote(text),
       signal: this.#leaving.signal,
     });
-    this.#drafts = draftsOf(options, apiOptions(current).url);
-    this.composer = new Composer(this.#composerHost);
+    this.composer = new Composer(this.#composerHost, draftsOf(options, apiOptions(current).url));
     this.#layout = new Layout({
       ...shared,
       header: this.#header,
@@ -125,6 +118,7 @@ export class Chat {
       tabs: this.#tabs,
       threadId: () => this.threadId,
       leaveThread: () => void this.#choose(null),
+      forgetDraft: (threadId) => this.composer.forget(threadId),
       threadChanged: () => this.#threadChanged(),
       reportFailure: (work) => this.#reportFailure(work),
     });
@@ -258,7 +252,6 @@ export class Chat {
       options: this.#options,
       api: this.api,
       announcer: this.#announcer,
-      drafts: this.#drafts,
       send: (draft) => this.send(draft),
       stop: () => void this.#commands.stop(),
       emit: this.emit,

@@ -5,8 +5,8 @@ import { isFields } from "./server/fields.js";
 /** ChatKit's options, and those that this element alone has. */
 export interface ElementOptions extends ChatKitOptions {
   /**
-   * Whether unsent words outlive the page, in the browser's storage; they do unless it is false. `user` is the signed-in
-   * user's name or id, without which the words of a new thread end with the page.
+   * Whether unsent words outlive the page, in the browser's storage; they do unless it is false. `user` is the name or
+   * id of the signed-in user, without which the words of a new thread end with the page.
    */
   readonly drafts?: boolean | { readonly user?: string | null };
 }

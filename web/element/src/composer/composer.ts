@@ -1,13 +1,12 @@
-import type { OpenAIChatKit } from "@openai/chatkit";
-import type { UserContent } from "../server/protocol.js";
 import { el } from "../ui/dom.js";
-import { Attachments, type PendingAttachment, release } from "./attachments/attachments.js";
-import { FileDrop } from "./attachments/file_drop.js";
+import { Attachments, release } from "./attachments/attachments.js";
+import { FileIntake } from "./attachments/file_intake.js";
 import { acceptAttribute } from "./attachments/rules.js";
 import { Dictation } from "./dictation/dictation.js";
 import { Disclaimer } from "./disclaimer.js";
 import { complete } from "./draft.js";
-import { ThreadDrafts } from "./drafts/thread_drafts.js";
+import { type DraftsHost, ThreadDrafts } from "./drafts/thread_drafts.js";
+import { type Sent, ThreadFiles } from "./drafts/thread_files.js";
 import { NO_WORDS } from "./drafts/words.js";
 import { EnterKey } from "./enter_key.js";
 import { ComposerFrame } from "./frame.js";
@@ -20,16 +19,7 @@ import { suggestionSources } from "./suggestions/sources.js";
 import { Suggestions } from "./suggestions/suggestions.js";
 import { ToolPicker } from "./tool_picker.js";
 import type { Span } from "./typing.js";
-
-type ComposerValue = Parameters<OpenAIChatKit["setComposerValue"]>[0];
-
-/** The content of the box when a message was sent. */
-interface Sent {
-  readonly content: readonly UserContent[];
-  readonly pending: readonly PendingAttachment[];
-  readonly quotedText: string | null;
-  readonly toolId: string | null;
-}
+import { type ComposerValue, check, contentOf } from "./value.js";
 
 /** The message box with its tools. A message that the server did not accept comes back into the box. */
 export class Composer {
@@ -44,17 +34,22 @@ export class Composer {
   readonly #suggestions: Suggestions;
   readonly #controls: HTMLFieldSetElement;
   readonly #drafts: ThreadDrafts;
-  /** The files of the messages that are being written in other threads. They end with the page. */
-  readonly #files = new Map<string | null, readonly PendingAttachment[]>();
+  readonly #files: ThreadFiles;
+  readonly #intake: FileIntake;
   readonly node: HTMLFormElement;
   #state: ComposerState = { blocked: null, canStop: false, isStopping: false };
 
-  constructor(private host: ComposerHost) {
+  constructor(
+    private host: ComposerHost,
+    drafts: DraftsHost,
+  ) {
     const refresh = () => this.#refresh();
     const focus = () => this.focus();
-    this.#drafts = new ThreadDrafts(host.drafts);
+    this.#drafts = new ThreadDrafts(drafts);
     this.#box = new MessageBox(host.texts, refresh);
     this.#attachments = new Attachments(host, refresh, focus);
+    this.#files = new ThreadFiles(this.#attachments);
+    this.#intake = new FileIntake(this.#attachments, () => this.#canAttach);
     this.#quotation = new Quotation(host.texts, () => {
       this.#refresh();
       this.focus();
@@ -106,20 +101,18 @@ export class Composer {
     if (opened === null) return;
     const { isBefore, words } = opened;
     if (!isBefore) {
-      if (before !== undefined) this.#files.set(before, this.#attachments.take());
+      if (before !== undefined) this.#files.leave(before);
       this.#quotation.text = words.quotedText;
       this.#box.set(complete(words.content));
     }
-    const pending = (this.#files.get(threadId) ?? []).filter(({ upload }) => !upload.signal.aborted);
-    this.#files.delete(threadId);
-    this.#giveBack({ ...(isBefore ? words : NO_WORDS), pending, toolId: null });
+    this.#giveBack({ ...(isBefore ? words : NO_WORDS), pending: this.#files.take(threadId), toolId: null });
     this.#suggestions.refresh();
   }
 
   /** Drops what was written in a thread that was deleted. */
   forget(threadId: string): void {
     this.#drafts.forget(threadId);
-    this.#discardFiles(threadId);
+    this.#files.discard(threadId);
   }
 
   focus(): void {
@@ -131,9 +124,9 @@ export class Composer {
    * tool or model, and for files where attachments are not enabled.
    */
   async setValue(value: ComposerValue): Promise<void> {
-    this.#check(value);
-    const content =
-      value.content ?? (value.text === undefined ? null : [{ type: "input_text", text: value.text } as const]);
+    const canAttach = this.#attachments.rules !== null;
+    check(value, { tools: this.#tools.tools, models: this.#models.models, canAttach });
+    const content = contentOf(value);
     if (content !== null) this.#box.set(complete(content));
     if (value.reply !== undefined) this.#quotation.text = value.reply || null;
     if (value.attachments !== undefined) this.#attachments.replace(value.attachments);
@@ -160,11 +153,7 @@ export class Composer {
 
   /** Takes the files that are dropped on the place. */
   takeFilesFrom(place: HTMLElement): void {
-    new FileDrop(
-      place,
-      () => this.#canAttach,
-      (files) => this.#attachments.add(files),
-    );
+    this.#intake.fromDrop(place);
   }
 
   get #canAttach(): boolean {
@@ -176,20 +165,7 @@ export class Composer {
     this.#suggestions.close();
     this.#dictation.cancel();
     this.#attachments.empty();
-    for (const threadId of [...this.#files.keys()]) this.#discardFiles(threadId);
-  }
-
-  #discardFiles(threadId: string | null): void {
-    this.#attachments.discard(this.#files.get(threadId) ?? []);
-    this.#files.delete(threadId);
-  }
-
-  #check({ selectedToolId, selectedModelId, files }: ComposerValue): void {
-    const isTool = selectedToolId == null || this.#tools.tools.some(({ id }) => id === selectedToolId);
-    if (!isTool) throw new TypeError(`no tool has the id ${selectedToolId}`);
-    const isModel = selectedModelId === undefined || this.#models.models.some(({ id }) => id === selectedModelId);
-    if (!isModel) throw new TypeError(`no model has the id ${selectedModelId}`);
-    if (files?.length && this.#attachments.rules === null) throw new TypeError("composer.attachments is not enabled");
+    this.#files.discardAll();
   }
 
   #form(): HTMLFormElement {
@@ -211,13 +187,8 @@ export class Composer {
       (event) => this.#suggestions.key(event),
       () => this.#enter(),
     );
-    message.addEventListener("paste", (event) => this.#paste(event));
-    this.#frame.attach.addEventListener("click", () => this.#frame.file.click());
-    this.#frame.file.addEventListener("change", () => {
-      this.#attachments.add([...(this.#frame.file.files ?? [])]);
-      this.#frame.file.value = "";
-      this.focus();
-    });
+    this.#intake.fromClipboard(message);
+    this.#intake.fromDialog(this.#frame, () => this.focus());
     this.#frame.mention.addEventListener("click", () => this.#begin("@", this.#box.caret));
     this.#frame.stop.addEventListener("click", () => {
       this.focus();
@@ -262,15 +233,6 @@ export class Composer {
     else this.#submit();
   }
 
-  #paste(event: ClipboardEvent): void {
-    const { clipboardData } = event;
-    // Text from an office program comes with a picture of itself, which is not meant as a file.
-    if (clipboardData === null || !this.#canAttach || clipboardData.types.includes("text/plain")) return;
-    if (clipboardData.files.length === 0) return;
-    event.preventDefault();
-    this.#attachments.add([...clipboardData.files]);
-  }
-
   /** Begins a search as if the person had typed its sign. */
   #begin(sign: string, span: Span): void {
     const isMidWord = /\S$/.test(this.#box.node.value.slice(0, span.start));
@@ -298,7 +260,7 @@ export class Composer {
       const { isBack, threadId } = settle(isAccepted);
       if (isAccepted) release(sent.pending);
       else if (isBack) this.#giveBack(sent);
-      else this.#files.set(threadId, [...sent.pending, ...(this.#files.get(threadId) ?? [])]);
+      else this.#files.giveBack(threadId, sent.pending);
     }
   }
 

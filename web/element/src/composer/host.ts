@@ -3,7 +3,6 @@ import type { Api } from "../server/api.js";
 import type { Attachment, InferenceOptions, UserContent } from "../server/protocol.js";
 import type { Texts } from "../texts/index.js";
 import type { Announcer } from "../ui/announcer.js";
-import type { DraftsHost } from "./drafts/thread_drafts.js";
 
 /** A message as the person wrote it. */
 export interface Draft {
@@ -20,7 +19,6 @@ export interface ComposerHost {
   readonly options: ChatKitOptions;
   readonly api: Api;
   readonly announcer: Announcer;
-  readonly drafts: DraftsHost;
   /** Sends the message; false where the server did not accept it, and it comes back into the box. */
   send(draft: Draft): Promise<boolean>;
   /** Sends the user's Stop. */

@@ -12,6 +12,8 @@ export interface ThreadNewsHost {
   /** The open thread, or the one that is being loaded. */
   readonly threadId: () => string | null;
   readonly leaveThread: () => void;
+  /** Drops what was written in a thread that is gone. */
+  readonly forgetDraft: (threadId: string) => void;
   readonly threadChanged: () => void;
   readonly reportFailure: (work: Promise<unknown>) => Promise<void>;
 }
@@ -55,11 +57,16 @@ export class ThreadNews implements Told {
 
   /** The person has deleted the thread. */
   deleted(threadId: string): void {
-    const { history, tabs, leaveThread } = this.host;
+    const { tabs, leaveThread } = this.host;
     tabs.post({ type: "deleted", threadId });
     if (threadId === this.host.threadId()) leaveThread();
-    // A thread that is left while it answers is watched.
-    history.remove(threadId);
+    this.#forget(threadId);
+  }
+
+  /** A thread that is left while it answers is watched, so that this comes after leaving it. */
+  #forget(threadId: string): void {
+    this.host.history.remove(threadId);
+    this.host.forgetDraft(threadId);
   }
 
   onTabMessage(message: TabMessage): void {
@@ -77,7 +84,7 @@ export class ThreadNews implements Told {
         break;
       case "deleted":
         if (isOpen) leaveThread();
-        history.remove(message.threadId);
+        this.#forget(message.threadId);
         break;
     }
   }

@@ -19,6 +19,7 @@ function newsOf(open: string | null, listed: readonly string[], later: readonly 
     history,
     tabs: { post: () => {} },
     threadId: () => open,
+    forgetDraft: (threadId: string) => void done.push(`forget draft of ${threadId}`),
     // The open thread is answering.
     leaveThread: () => news.leftRunning(open ?? ""),
   } as unknown as ThreadNewsHost);
@@ -44,9 +45,9 @@ describe("the news of threads", () => {
   it("does not watch a thread that was deleted while it answers, here or in another tab", () => {
     const { news, done } = newsOf("thr_1", ["thr_1"]);
     news.deleted("thr_1");
-    expect(done).toEqual(["watch thr_1", "remove thr_1"]);
+    expect(done).toEqual(["watch thr_1", "remove thr_1", "forget draft of thr_1"]);
     const other = newsOf("thr_1", ["thr_1"]);
     other.news.onTabMessage({ type: "deleted", threadId: "thr_1" });
-    expect(other.done).toEqual(["watch thr_1", "remove thr_1"]);
+    expect(other.done).toEqual(["watch thr_1", "remove thr_1", "forget draft of thr_1"]);
   });
 });

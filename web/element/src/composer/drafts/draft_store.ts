@@ -4,7 +4,7 @@ import { isEmpty, NO_WORDS, type Words, wordsOf } from "./words.js";
 const PREFIX = "relaykit.draft.";
 /** Of more drafts than these, of all chats of the origin together, the oldest are dropped. */
 export const MAX_DRAFTS = 20;
-/** The size of a stored draft as JSON. All drafts together have two fifths of what a browser gives an origin at least. */
+/** The size of a stored draft as JSON. All drafts together have two fifths of what a browser gives an origin. */
 export const MAX_DRAFT_CHARACTERS = 100_000;
 export const MAX_DRAFT_AGE_MS = 24 * 60 * 60 * 1_000;
 

@@ -169,7 +169,7 @@ export class ThreadDrafts {
   }
 }
 
-/** The place of a draft in the store. A new thread has no id that only its user could know, so its place names the user. */
+/** The place of a draft in the store. A new thread has no id that only its user could know: its place names them. */
 function placeOf(threadId: string | null, user: string | null): string {
   return threadId === null ? `new ${user ?? ""}` : `thread ${threadId}`;
 }
