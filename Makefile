@@ -75,7 +75,7 @@ chaos: $(STAMP) ## kill, freeze, restart and cut everything for CHAOS_SECONDS (1
 siege: $(STAMP) ## attack the API beside ten clients that behave well, each attack for SIEGE_SECONDS (6); ONLY=head,silent for some; SEED
 	@exec $(BIN)/python -m tests.siege
 
-bench: $(BENCH_STAMP) $(if $(PEERS_ASKED),$(PEERS_STAMP)) ## the benchmarks, each beside its baseline (QUICK=1: under three minutes; ONLY=latency,relay for some; PEERS=1: Agno beside ours too)
+bench: $(BENCH_STAMP) $(if $(PEERS_ASKED),$(PEERS_STAMP)) $(if $(and $(ONLY),$(if $(findstring page,$(ONLY)),,1)),,web-built) ## the benchmarks, each beside its baseline (QUICK=1: a few minutes; ONLY=latency,relay for some; PEERS=1: Agno beside ours too)
 	@exec $(BIN)/python -m bench
 
 soak: $(BENCH_STAMP) ## half or more of what one worker holds, for SOAK_SECONDS (3600): what grows
