@@ -255,7 +255,7 @@ PLAIN_CHAT = """async () => {
 }"""
 
 
-def stored_answers(plain_server: Plain) -> int:
+def answers_of_plain(plain_server: Plain) -> int:
     """Of its only thread. The server hears of an abort when the next word finds its connection closed."""
 
     def asked(request: dict[str, object]) -> list[dict[str, str]]:
@@ -290,7 +290,7 @@ def test_a_plain_chatkit_server_is_spoken_to_too(
     page.get_by_role("button", name="Stop").click()
     await_end(page)
     expect(page.locator(".marker")).to_have_text("Stopped")
-    wait_until("the server has stored what it had written", lambda: stored_answers(plain_server) == 2)
+    wait_until("the server has stored what it had written", lambda: answers_of_plain(plain_server) == 2)
     page.locator("#new-thread").click()
     page.locator(".thread-open").first.click()
     expect(answers(page)).to_have_count(2)
