@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from chatkit.store import NotFoundError
-
 from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.journal import Journals
 from relaykit.shared.metrics import count_ended
@@ -15,6 +13,7 @@ from relaykit.shared.redis.client import retry_briefly
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status
+from relaykit.shared.site.store_extras import ABSENT
 from relaykit.shared.site.user_server import UserServer
 
 
@@ -53,8 +52,7 @@ class Withdrawals:
         return True
 
     async def _remove_message(self, run: Run, request: RequestContext, context: object) -> None:
-        # Where the thread was deleted; stores of a site's own raise either.
-        with acting_as(request), suppress(NotFoundError, LookupError):
+        with acting_as(request), suppress(*ABSENT):  # the thread was deleted
             await self.user.server.store.delete_thread_item(run.thread_id, run.input["item_id"], context)
 
     async def _is_removed(self, run: Run, request: RequestContext, context: object) -> bool:
@@ -65,6 +63,6 @@ class Withdrawals:
                     lambda: store.load_item(run.thread_id, item_id, context),
                     reaches_code=not self.user.is_store_ours,
                 )
-            except (NotFoundError, LookupError):  # as above
+            except ABSENT:
                 return True
         return False

@@ -40,6 +40,7 @@ from relaykit.shared.runs.rows import Runs
 from relaykit.shared.runs.run import Kind, Run, Status
 from relaykit.shared.settings import Settings
 from relaykit.shared.site.refusals import server_refusals
+from relaykit.shared.site.store_extras import ABSENT
 from relaykit.shared.site.user_server import UserServer
 
 UNKNOWN_ANCHOR = ""
@@ -255,7 +256,7 @@ class Endings:
                 return None
             request = request_context(promoted)
             # where the thread was deleted, the attempt finds that out
-            with acting_as(request), suppress(NotFoundError):
+            with acting_as(request), suppress(*ABSENT):
                 await self.runs.set_anchor(promoted, await self._new_anchor(promoted, request))
             return promoted
 

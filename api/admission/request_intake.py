@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any, assert_never
 
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError
 from chatkit.types import (
     ClientToolCallItem,
     Page,
@@ -43,6 +42,7 @@ from relaykit.shared.errors import (
     ItemNotFound,
     ThreadNotFound,
 )
+from relaykit.shared.site.store_extras import ABSENT
 from relaykit.shared.site.user_server import UserServer
 
 Server = ChatKitServer[Any]
@@ -232,5 +232,5 @@ async def _newest_item(server: Server, thread_id: str, context: Any) -> ThreadIt
 def _absent(error: type[ThreadNotFound | ItemNotFound | AttachmentNotFound]) -> Iterator[None]:
     try:
         yield
-    except NotFoundError as absent:
+    except ABSENT as absent:
         raise error from absent

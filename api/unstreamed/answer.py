@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from chatkit.server import ChatKitServer
 from chatkit.store import NotFoundError
@@ -18,8 +18,10 @@ from chatkit.types import (
     ItemsListReq,
     NonStreamingReq,
     ThreadsDeleteReq,
+    ThreadsGetByIdReq,
     ThreadsListReq,
     ThreadsSyncCustomActionReq,
+    ThreadsUpdateReq,
 )
 
 from relaykit.api.admission.admission_queue import AdmissionQueue
@@ -42,8 +44,11 @@ from relaykit.shared.identity import RequestContext, acting_as
 from relaykit.shared.runs.given_up import GivenUp
 from relaykit.shared.site.checks import overrides
 from relaykit.shared.site.refusals import server_refusals
+from relaykit.shared.site.store_extras import ABSENT
 from relaykit.shared.site.user_server import UserServer
 
+_OF_THE_STORE: Final = (ThreadsGetByIdReq, ThreadsListReq, ItemsListReq, ThreadsUpdateReq, ThreadsDeleteReq)
+"""Requests that the store alone answers, so that a LookupError is the store's."""
 _NOT_A_WIDGET = "threads.sync_custom_action requires a widget sender item"
 
 
@@ -77,7 +82,9 @@ class UnstreamedRequests:
                         lambda: _process(user, request, server_context),
                         reaches_code=reaches_code(user, request),
                     )
-        except NotFoundError as error:
+        except ABSENT as error:
+            if not (isinstance(error, NotFoundError) or isinstance(request, _OF_THE_STORE)):
+                raise  # a defect in the site's own method
             await self._note_gone(request, context)  # where the answer to the first request was lost
             raise _not_found(request) from error
         except NotImplementedError as error:
@@ -145,7 +152,10 @@ def _stores_attachments(server: ChatKitServer[Any]) -> bool:
 
 async def _check_items(user: UserServer, given: ItemFeedbackParams, context: Any) -> None:
     """The SDK hands these ids to the user's own code without a look at whose they are."""
-    await user.server.store.load_thread(given.thread_id, context)
+    try:
+        await user.server.store.load_thread(given.thread_id, context)
+    except ABSENT as error:
+        raise ThreadNotFound from error
     if not await user.extras.has_items(given.thread_id, given.item_ids, context):
         raise ItemNotFound
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import structlog
-from chatkit.store import NotFoundError, Store
+from chatkit.store import Store
 from chatkit.types import ClientToolCallItem
 
 from relaykit.shared.crashes import in_own_task
@@ -19,6 +19,7 @@ from relaykit.shared.owner import Owner
 from relaykit.shared.postgres import locks
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.run import Run, Status, sources
+from relaykit.shared.site.store_extras import ABSENT
 from relaykit.shared.threads import undo_statements as undo
 
 LEFT_ITEMS: Final = 20
@@ -97,7 +98,7 @@ async def find_left_call(store: Store[Any], run: Run, context: Any) -> str | Non
         newest = await in_own_task(
             lambda: store.load_thread_items(run.thread_id, None, LEFT_ITEMS, "desc", context)
         )
-    except NotFoundError:
+    except ABSENT:
         return None  # the thread was deleted
     except (DatabaseUnavailable, Stopping):
         raise

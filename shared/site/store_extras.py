@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from chatkit.server import ChatKitServer
 from chatkit.store import NotFoundError
+
+ABSENT: Final = (NotFoundError, LookupError)
+"""What stores raise for what is not there: the SDK's error, or what a store of the site's own finds in its place."""
 
 
 class StoreExtras(Protocol):
@@ -35,7 +38,7 @@ class ForeignStoreExtras:
         try:
             for item_id in dict.fromkeys(item_ids):
                 await self._server.store.load_item(thread_id, item_id, context)
-        except NotFoundError:
+        except ABSENT:
             return False
         return True
 

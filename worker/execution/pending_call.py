@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from chatkit.store import NotFoundError, Store
+from chatkit.store import Store
 from chatkit.types import ClientToolCallItem
 
 from relaykit.shared.crashes import in_own_task
@@ -15,6 +15,7 @@ from relaykit.shared.log import failure
 from relaykit.shared.runs.awaited_calls import find_left_call
 from relaykit.shared.runs.context import request_context
 from relaykit.shared.runs.run import Run, Status
+from relaykit.shared.site.store_extras import ABSENT
 from relaykit.shared.site.user_server import UserServer
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.verdict import EXHAUSTED, Verdict
@@ -44,7 +45,7 @@ async def _is_pending(store: Store[Any], run: Run, item_id: str, context: Any) -
     """Whether the call is pending in the store too; its event decides where the store does not tell."""
     try:
         item = await in_own_task(lambda: store.load_item(run.thread_id, item_id, context))
-    except (NotFoundError, LookupError):  # stores of a site's own raise either
+    except ABSENT:
         return False
     except (DatabaseUnavailable, Stopping):
         raise

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError
 from chatkit.types import (
     Page,
     StreamOptions,
@@ -18,6 +17,7 @@ from chatkit.types import (
 )
 
 from relaykit.shared.runs.run import Kind, Run
+from relaykit.shared.site.store_extras import ABSENT
 from relaykit.worker.publishing.journal_writer import JournalWriter
 
 
@@ -39,6 +39,6 @@ async def admission_events(server: ChatKitServer[Any], run: Run, context: Any) -
 async def show_call(server: ChatKitServer[Any], run: Run, journal: JournalWriter, context: Any) -> None:
     """Tells the run's clients how the client tool call ended that was given up before the run."""
     assert run.given_up_call is not None
-    with suppress(NotFoundError):
+    with suppress(*ABSENT):
         item = await server.store.load_item(run.thread_id, run.given_up_call, context)
         journal.put(ThreadItemReplacedEvent(item=item))

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatkit.server import ChatKitServer
-from chatkit.store import NotFoundError
 from chatkit.types import (
     HiddenContextItem,
     SDKHiddenContextItem,
@@ -29,6 +28,7 @@ from chatkit.types import (
 from relaykit.shared.journal import START, Entry, Field, Journals
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.runs.run import Run
+from relaykit.shared.site.store_extras import ABSENT
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.threads.undo import TakenBack
 from relaykit.worker.execution.attempt_rows import AttemptRuns
@@ -50,7 +50,7 @@ async def news(
         elif is_shown:
             events.append(ThreadItemRemovedEvent(item_id=item_id))
     if shown.thread or taken.is_thread_restored:
-        with suppress(NotFoundError):
+        with suppress(*ABSENT):
             thread = await server.store.load_thread(run.thread_id, context)
             events.append(ThreadUpdatedEvent(thread=server._to_thread_response(thread)))
     return events
@@ -98,7 +98,7 @@ async def _stored(server: ChatKitServer[Any], run: Run, item_id: str, context: A
     """The item, where there is one that clients may see."""
     try:
         item = await server.store.load_item(run.thread_id, item_id, context)
-    except NotFoundError:
+    except ABSENT:
         return None
     return None if isinstance(item, HiddenContextItem | SDKHiddenContextItem) else item
 
@@ -113,7 +113,7 @@ async def take_back(
     """
     server, ours = user.server, user.our_store
     if ours is not None:
-        with suppress(NotFoundError):
+        with suppress(*ABSENT):
             async with database.transaction():
                 # a message that is being admitted behind this run has its row by now, or waits for this
                 await ours.lock_thread(run.thread_id, context)
@@ -124,7 +124,7 @@ async def take_back(
     later = await runs.later_items(run)  # after the items: a message comes before its run
     newer = [item_id for item_id in newer if item_id not in later]
     for item_id in newer:
-        with suppress(NotFoundError):
+        with suppress(*ABSENT):
             await server.store.delete_thread_item(run.thread_id, item_id, context)
     return TakenBack(deleted=newer[::-1])
 

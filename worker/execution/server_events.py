@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import structlog
 from chatkit.errors import BaseStreamError, ErrorCode
-from chatkit.store import NotFoundError, Store
+from chatkit.store import Store
 from chatkit.types import (
     AssistantMessageContentPartTextDelta,
     ErrorEvent,
@@ -28,6 +28,7 @@ from relaykit.shared.crashes import ServerCrashed, site_code
 from relaykit.shared.errors import Fenced, Stopping
 from relaykit.shared.log import exception_text, failure, shows_texts
 from relaykit.shared.site.refusals import refusal_of, stream_error
+from relaykit.shared.site.store_extras import ABSENT
 from relaykit.shared.site.user_server import UserServer
 from relaykit.shared.text import is_well_formed, well_formed_copy
 from relaykit.worker.execution.attempt import Attempt
@@ -185,7 +186,7 @@ class ServerEvents:
         return [self._well_formed(renamed) for renamed in self._ids.apply(event)]
 
     async def _stored(self, item_id: str) -> ThreadItem | None:
-        with suppress(NotFoundError, LookupError):  # stores of a site's own raise either
+        with suppress(*ABSENT):
             return await self._store.load_item(self._prepared.thread.id, item_id, self._context)
         return None
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from chatkit.server import ChatKitServer
-from chatkit.store import AttachmentStore, NotFoundError, Store
+from chatkit.store import AttachmentStore, Store
 from chatkit.types import (
     AssistantMessageContent,
     AssistantMessageContentPartTextDelta,
@@ -167,7 +167,7 @@ CREATE TABLE IF NOT EXISTS attachments (id TEXT PRIMARY KEY, owner TEXT, data TE
 
 
 class SqliteStore(Store[Any]):
-    """Threads of each user in one file."""
+    """Threads of each user in one file. What is absent raises LookupError, as it does in many a store."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -188,7 +188,7 @@ class SqliteStore(Store[Any]):
         with self._open() as db:
             row = db.execute(query, values).fetchone()
         if row is None:
-            raise NotFoundError(values[0])
+            raise KeyError(values[0])
         return str(row[0])
 
     async def load_thread(self, thread_id: str, context: Any) -> ThreadMetadata:
