@@ -73,8 +73,10 @@ def _copy(value: Any) -> Any:
             return value
         return entries if isinstance(value, list) else tuple(entries)
     if isinstance(value, set | frozenset):
-        mended = {_copy(entry) for entry in value}
-        return value if mended == value else mended
+        mended = [_copy(entry) for entry in value]
+        if all(entry is old for entry, old in zip(mended, value, strict=True)):
+            return value
+        return set(mended) if isinstance(value, set) else frozenset(mended)
     return value
 
 

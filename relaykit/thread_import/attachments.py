@@ -7,7 +7,6 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Final
 
-from chatkit.store import NotFoundError
 from chatkit.types import Attachment, FileAttachment, ImageAttachment
 
 from relaykit.shared.attachments.objects import AttachmentObjects
@@ -15,6 +14,7 @@ from relaykit.shared.attachments.store import RASTER_IMAGES, SIZE_KEY, Attachmen
 from relaykit.shared.errors import AttachmentAlreadyUploaded
 from relaykit.shared.owner import Owner
 from relaykit.shared.postgres.database import Database
+from relaykit.shared.site.store_extras import ABSENT
 from relaykit.shared.threads import statements
 from relaykit.thread_import.reading import StoreMistake
 from relaykit.thread_import.sources import ThreadSource
@@ -53,7 +53,7 @@ class AttachmentImport:
     async def _bring(self, source: ThreadSource, shown: Attachment) -> Attachment:
         try:
             known = await source.store.load_attachment(shown.id, source.store_context)
-        except (NotFoundError, NotImplementedError):
+        except (*ABSENT, NotImplementedError):
             known = shown  # a store without attachments has them in its messages alone
         known = known.model_copy(update={"id": shown.id, "upload_descriptor": None, "thread_id": None})
         if source.read_attachment is None or self._objects is None or self._rules is None:

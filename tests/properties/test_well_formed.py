@@ -119,5 +119,6 @@ def test_texts_of_other_classes_and_texts_in_sets_are_mended_too() -> None:
     event = ClientEffectEvent(name="x", data={"metadata": metadata})
     stored = json.loads(dump_json(event))["data"]["metadata"]
     assert stored == {"class": whole, "set": [whole], "frozen": [whole], whole: 1}
+    assert well_formed_copy({frozenset({half})}) == {frozenset({whole})}
     kept = {"class": Markup("漢字"), "set": {"漢字"}}
     assert well_formed_copy(kept) is kept
