@@ -99,7 +99,7 @@ def executions() -> Iterator[Any]:
                 yield pytest.param(case, mode, id=f"{case.title}-{mode}")
 
 
-@pytest.mark.parametrize(("case", "mode"), executions())
+@pytest.mark.parametrize(("case", "mode"), list(executions()))
 def test_it_stays_on_an_index_and_small(
     database: psycopg.Connection[Any], case: Case, mode: PlanMode
 ) -> None:

@@ -14,11 +14,11 @@ from psycopg import sql
 
 from relaykit.local.child import Child
 from relaykit.local.data_directory import data_directory
-from relaykit.local.ports import free_port
 from relaykit.local.postgres_files import postgres_files
 from relaykit.local.postgres_server import ENVIRONMENT, postgres_server
 from relaykit.local.waiting import StopRequest, wait_until
 from relaykit.shared.postgres.migrate import migrate
+from tests.support.ports import free_port
 from tests.support.services import open_folder, remove_data
 
 SECONDS = 60.0

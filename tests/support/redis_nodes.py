@@ -63,16 +63,12 @@ class Node:
             ]
 
 
-MAX_PORT = 22_000
-"""In cluster mode a node takes the port 10,000 above its own too: below those of outgoing connections."""
-
-
 @contextmanager
 def redis_node(
     folder: Path, *options: str, wheels: Sequence[str] = OLDEST, port: int | None = None
 ) -> Iterator[Node]:
     """`options` as on the command line; the data goes into `folder`, if anywhere. `port`: any, unless it is given."""
-    port = port or next(port for port in iter(free_port, None) if port < MAX_PORT)
+    port = port or free_port()
     place = ["--port", str(port)] if "--tls-port" not in options else []
     process = subprocess.Popen(
         [

@@ -23,10 +23,10 @@ from relaykit.api.http.connections import Connections
 from relaykit.api.http.descriptors import connection_limit
 from relaykit.api.http.server import HttpConfig, Server
 from relaykit.api.main import create_app
-from relaykit.local.ports import free_port
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import RunWorker, create_worker
 from tests.support.forked import ForkedPopen
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 120.0
