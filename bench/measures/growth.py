@@ -6,7 +6,7 @@ What is under way is as much in both. Each statement runs on both by turns, with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -64,7 +64,7 @@ def measure(scale: Scale) -> list[Measure]:
         url = services.services.database_url
         with _filled(url, "small", small) as few, _filled(url, "large", large) as many:
             done = _hot(few, many, small, large, rounds=scale.of(5, 30))
-            whole = _read_whole(many, cases(large))
+            whole = _read_whole(many, cases(large), _grown(few, many))
     return [
         *(_compared(HOT[title], found, small, large) for title, found in done.items()),
         Measure(
@@ -103,9 +103,28 @@ def _hot(
     return done
 
 
-def _read_whole(connection: psycopg.Connection[Any], found: Sequence[Case]) -> set[str]:
+def _grown(few: psycopg.Connection[Any], many: psycopg.Connection[Any]) -> set[str]:
+    """The tables that have at least twice the rows.
+
+    One that holds what is under way may be read whole, where that is the shortest way.
+    """
+    before = _rows(few)
+    return {table for table, rows in _rows(many).items() if rows > 2 * before[table]}
+
+
+def _rows(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    """By table."""
+    connection.execute("ANALYZE")
+    tables = "SELECT relname, reltuples FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
+    return {name: int(rows) for name, rows in connection.execute(tables)}
+
+
+def _read_whole(connection: psycopg.Connection[Any], found: Sequence[Case], tables: Set[str]) -> set[str]:
     return {
-        case.title for case in found for mode in get_args(PlanMode) if work(connection, case, mode).read_whole
+        case.title
+        for case in found
+        for mode in get_args(PlanMode)
+        if work(connection, case, mode).read_whole & tables
     }
 
 
