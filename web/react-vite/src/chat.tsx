@@ -1,6 +1,7 @@
 import { ChatKit } from "@openai/chatkit-react";
 import { type ScriptState, useRelaykitChat } from "@relaykit/react";
 import { useState } from "react";
+import { isRelaykitsElement } from "./load_element.js";
 import { fetchToken } from "./sign_in.js";
 
 /** The key under which the user's open thread is remembered. */
@@ -26,6 +27,7 @@ export function Chat({ user, script, onSignOut }: ChatProps) {
     initialThread,
     history: { enabled: true },
     thread: { autoScroll: true },
+    ...(isRelaykitsElement ? { drafts: { user } } : {}),
     onThreadChange: ({ threadId }) => {
       if (threadId === null) sessionStorage.removeItem(key(user));
       else sessionStorage.setItem(key(user), threadId);

@@ -23,6 +23,11 @@ export interface UseRelaykitChatOptions extends Omit<UseChatKitOptions, "api"> {
    */
   readonly resume?: "updates" | "live" | "off";
   readonly script?: ChatKitReadyOptions;
+  /**
+   * Of `<relaykit-chat>` alone: whether unsent words outlive the page, and the user whose words a new thread keeps.
+   * OpenAI's script does not know it.
+   */
+  readonly drafts?: boolean | { readonly user?: string | null };
 }
 
 export interface UseRelaykitChatReturn extends UseChatKitReturn {

@@ -52,6 +52,7 @@ export function Chat() {
     uploadStrategy: { type: "two_phase" },
     resume: "updates",
     script: { timeoutMs: 5_000 },
+    drafts: { user: "ada" },
     connect: { url: "/chatkit", user: "ada", getToken: async () => "token", metadata: () => ({ plan: "pro" }) },
   });
   if (chat.isSignInRequired) return <a href="/sign-in">Sign in</a>;

@@ -4,7 +4,8 @@ import { useRelaykitChat } from "@relaykit/react";
 import { StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
 
-const [ADA = "", BOB = ""] = new URLSearchParams(location.search).getAll("user");
+const given = new URLSearchParams(location.search);
+const [ADA = "", BOB = ""] = given.getAll("user");
 
 async function tokenOf(user: string): Promise<string> {
   const response = await fetch("/dev/token", {
@@ -20,6 +21,7 @@ function Page() {
   const chat = useRelaykitChat({
     connect: { url: "/chatkit", user, getToken: () => tokenOf(user) },
     domainKey: "local",
+    ...(given.has("drafts") ? { drafts: { user } } : {}),
   });
   return (
     <main>
