@@ -8,6 +8,8 @@ import { useEffect, useState, useSyncExternalStore } from "react";
 /** The key under which the user's open thread is remembered. */
 const key = (user: string) => `thread of ${user}`;
 const never = () => () => {};
+/** Relaykit's element in the place of OpenAI's, whose script `layout.tsx` then leaves out. */
+const isRelaykitsElement = process.env.NEXT_PUBLIC_CHAT_ELEMENT === "relaykit";
 
 interface ChatProps {
   user: string;
@@ -24,7 +26,6 @@ export function Chat(props: ChatProps) {
   return isInBrowser ? <OpenChat {...props} /> : null;
 }
 
-/** Relaykit's element in the place of OpenAI's, whose script `layout.tsx` then leaves out. */
 async function loadElement(): Promise<void> {
   const { defineChat } = await import("@relaykit/element");
   defineChat("openai-chatkit");
@@ -33,7 +34,7 @@ async function loadElement(): Promise<void> {
 function OpenChat({ user, script }: ChatProps) {
   const router = useRouter();
   useEffect(() => {
-    if (process.env.NEXT_PUBLIC_CHAT_ELEMENT === "relaykit") void loadElement();
+    if (isRelaykitsElement) void loadElement();
   }, []);
   const [initialThread] = useState(() => sessionStorage.getItem(key(user)));
   const chat = useRelaykitChat({
@@ -44,6 +45,7 @@ function OpenChat({ user, script }: ChatProps) {
     initialThread,
     history: { enabled: true },
     thread: { autoScroll: true },
+    ...(isRelaykitsElement ? { drafts: { user } } : {}),
     onThreadChange: ({ threadId }) => {
       if (threadId === null) sessionStorage.removeItem(key(user));
       else sessionStorage.setItem(key(user), threadId);
