@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from relaykit.shared.settings import Settings
+from tests.support.forked import run_command
 from tests.support.servers import lively_site
 from tests.support.servers.lively_site import FOLDER, noted
-from tests.support.system import ROOT, START_SECONDS, environment, free_port
+from tests.support.system import START_SECONDS, environment, free_port
 
 HOOKS = "tests.support.servers.authenticate_hooks"
 
 
 def checked(settings: Settings, **more: str) -> tuple[int, dict[str, str]]:
     """The status, and what is said of each part."""
-    done = subprocess.run(
-        [sys.executable, "-m", "relaykit", "check"],
-        cwd=ROOT,
-        env=environment(settings, **more),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=START_SECONDS,
-    )
-    assert done.stderr == ""
-    return done.returncode, dict(line.split(": ", 1) for line in done.stdout.splitlines())
+    done = run_command(["check"], environment(settings, **more), timeout=START_SECONDS)
+    assert done.errors == ""
+    return done.status, dict(line.split(": ", 1) for line in done.output.splitlines())
 
 
 def test_where_all_is_well_each_part_says_so(settings: Settings) -> None:

@@ -6,9 +6,8 @@ import asyncio
 import base64
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,12 @@ from tests.integration.s3_server import s3_server
 from tests.integration.test_attachments import KEY, PNG
 from tests.integration.test_gone_runs import refused
 from tests.support.commands import answered, command
+from tests.support.crash_points import CrashPoint, arm
+from tests.support.forked import run_command
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.servers.user_servers import NotebookServer
 from tests.support.stream_clients import asking
 from tests.support.system import (
-    ROOT,
     START_SECONDS,
     Caller,
     create,
@@ -319,6 +319,8 @@ async def test_what_is_exported_is_what_the_api_showed(kept: Settings, tmp_path:
         rated = (await alice.items(threads[1]))[-1]["id"]
         with psycopg.connect(kept.database_url, autocommit=True) as connection:
             connection.execute("UPDATE items SET feedback = 'negative' WHERE id = %s", (rated,))
+            not_received = "SELECT id FROM runs WHERE received_at IS NULL"
+            await wait_until("all is received", lambda: not connection.execute(not_received).fetchall())
         done = await command(kept, "users", "export", "alice", "--tenant", "acme", "--to", str(file))
         assert (done.status, done.output) == (0, "")
         assert done.error == "relaykit users export: 2 threads, 8 items, 3 attachments, 4 runs"
@@ -646,17 +648,7 @@ async def test_an_erasure_that_is_killed_is_done_by_the_next(
 
 async def killed_command(settings: Settings, method: str, nth: int) -> int:
     """`users erase`, which dies before the nth call of the method; its status."""
-    script = (
-        "import sys; from tests.support.crash_points import CrashPoint, _arm; from relaykit.cli import main; "
-        f"_arm(CrashPoint({method!r}, nth={nth})); sys.exit(main(sys.argv[1:]))"
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", script, "users", "erase", "alice", "--tenant", "acme", "--yes"),
-        cwd=ROOT,
-        env=environment(settings),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    async with asyncio.timeout(START_SECONDS):
-        return await process.wait()
+    arguments = ("users", "erase", "alice", "--tenant", "acme", "--yes")
+    dies = partial(arm, CrashPoint(method, nth=nth))
+    call = partial(run_command, arguments, environment(settings), prepare=dies, timeout=START_SECONDS)
+    return (await asyncio.to_thread(call)).status

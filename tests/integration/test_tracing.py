@@ -306,7 +306,9 @@ async def test_without_otel_variables_nothing_of_it_is_there(
         "        file.write('\\n'.join(sys.modules))\n"
         "atexit.register(tell)\n"
     )
-    async with running_processes(settings, tmp_path, PYTHONPATH=f"{telling}:{ROOT}") as system:
+    async with running_processes(
+        settings, tmp_path, start=start_process, PYTHONPATH=f"{telling}:{ROOT}"
+    ) as system:
         alice = await system.caller()
         answer = await alice.stream(create(str(Script(deltas=3))), {"traceparent": TRACEPARENT})
         assert answer.end == "completed"

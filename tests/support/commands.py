@@ -6,24 +6,20 @@ import asyncio
 import json
 import os
 import pty
-import subprocess
-import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from relaykit.shared.settings import Settings
-from tests.support.system import ROOT, START_SECONDS, environment
+from tests.support.forked import Finished, run_command
+from tests.support.system import START_SECONDS, environment
 
 SERVER = "tests.support.servers.relay_servers:ScriptedAnswers"
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a command came to."""
-
-    status: int
-    output: str
-    errors: str
+class Done(Finished):
+    """What a command came to, as a test asks it."""
 
     @property
     def json(self) -> Any:
@@ -44,43 +40,21 @@ class Done:
 
 async def command(settings: Settings, *arguments: str, **more: str) -> Done:
     """Nobody can be asked: its input is no terminal."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "relaykit",
-        *arguments,
-        cwd=ROOT,
-        env=environment(settings, **{"CHATKIT_SERVER": SERVER, **more}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    async with asyncio.timeout(START_SECONDS):
-        output, errors = await process.communicate()
-    assert process.returncode is not None
-    return Done(process.returncode, output.decode(), errors.decode())
+    return await _run(settings, arguments, more, os.devnull)
 
 
 async def answered(settings: Settings, answer: str, *arguments: str) -> Done:
     """The same on a terminal, at which somebody types the answer."""
     ours, theirs = pty.openpty()
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "relaykit",
-            *arguments,
-            cwd=ROOT,
-            env=environment(settings, CHATKIT_SERVER=SERVER),
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
         os.write(ours, f"{answer}\n".encode())
-        async with asyncio.timeout(START_SECONDS):
-            output, errors = await process.communicate()
+        return await _run(settings, arguments, {}, os.ttyname(theirs))
     finally:
         os.close(ours)
         os.close(theirs)
-    assert process.returncode is not None
-    return Done(process.returncode, output.decode(), errors.decode())
+
+
+async def _run(settings: Settings, arguments: tuple[str, ...], more: dict[str, str], terminal: str) -> Done:
+    environ = environment(settings, **{"CHATKIT_SERVER": SERVER, **more})
+    call = partial(run_command, arguments, environ, terminal=terminal, timeout=START_SECONDS)
+    return Done(**vars(await asyncio.to_thread(call)))

@@ -57,10 +57,11 @@ def _prepare(dies_at: CrashPoint | None, clock_ahead_seconds: float) -> None:
         true_time = time.time
         time.time = lambda: true_time() + clock_ahead_seconds
     if dies_at is not None:
-        _arm(dies_at)
+        arm(dies_at)
 
 
-def _arm(point: CrashPoint) -> None:
+def arm(point: CrashPoint) -> None:
+    """In the process that dies."""
     path, _, qualified = point.method.partition(":")
     class_name, _, name = qualified.partition(".")
     owner = getattr(importlib.import_module(path), class_name)

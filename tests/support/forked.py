@@ -1,7 +1,7 @@
 """Processes of the product that are forked from one that has imported everything, so that each starts in no time.
 
-What they run is the product's own `main`. For tests that start many; how a process is started by itself, and what it
-imports then, others look at.
+What they run is the product's own `run`, or its command, to the end of the process. How a process is started by itself,
+and what it imports then, is looked at by the tests that start one anew.
 """
 
 from __future__ import annotations
@@ -11,17 +11,26 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+
+from relaykit import cli
 
 _forkserver = multiprocessing.get_context("forkserver")
 _forkserver.set_forkserver_preload(
     [
         "relaykit.api.__main__",
         "relaykit.worker.__main__",
+        "relaykit.check",
+        "relaykit.operator_commands.retry",
+        "relaykit.operator_commands.status",
+        "relaykit.thread_import.command",
         "tests.support.servers.relay_servers",
         "tests.support.servers.blocking_servers",
     ]
@@ -31,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def fork(side: str, environ: dict[str, str], log: Path, prepare: Callable[[], None]) -> ForkServerProcess:
-    """`main` of the API or the worker, after `prepare` in the new process. Its output goes to `log`."""
+    """`run` of the API or the worker, after `prepare` in the new process. Its output goes to `log`."""
     log.touch()
     child = _forkserver.Process(target=_run, args=(side, environ, log, prepare))
     child.start()
@@ -39,19 +48,75 @@ def fork(side: str, environ: dict[str, str], log: Path, prepare: Callable[[], No
 
 
 def _run(side: str, environ: dict[str, str], log: Path, prepare: Callable[[], None]) -> None:
+    _become(environ, ROOT, log, log)
+    prepare()
+    importlib.import_module(f"relaykit.{side}.__main__").run()
+
+
+def _become(
+    environ: dict[str, str], folder: Path, output: Path, errors: Path, terminal: str = os.devnull
+) -> None:
     os.environ.clear()
     os.environ.update(environ)
-    os.chdir(ROOT)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    for number, path in enumerate((terminal, output, errors)):
+        given = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOCTTY)
+        os.dup2(given, number)
+        os.close(given)
+    sys.stdin = os.fdopen(0, closefd=False)  # multiprocessing has put another in its place
     signal.set_wakeup_fd(-1)
-    prepare()
-    os._exit(importlib.import_module(f"relaykit.{side}.__main__").main())
 
 
 def nothing() -> None:
     pass
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command came to."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def run_command(
+    arguments: Sequence[str],
+    environ: dict[str, str],
+    *,
+    folder: Path = ROOT,
+    terminal: str = os.devnull,
+    prepare: Callable[[], None] = nothing,
+    timeout: float,
+) -> Finished:
+    """`relaykit ARGUMENTS` in the folder, after `prepare` in the new process; `terminal` is the path of its input."""
+    with tempfile.TemporaryDirectory(prefix="relaykit-command-") as place:
+        output, errors = Path(place, "output"), Path(place, "errors")
+        given = (list(arguments), environ, folder, output, errors, terminal, prepare)
+        child = _forkserver.Process(target=_command, args=given)
+        child.start()
+        child.join(timeout)
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+            raise TimeoutError(f"relaykit {' '.join(arguments)}: {errors.read_text(errors='replace')}")
+        return Finished(child.exitcode, output.read_text(), errors.read_text())
+
+
+def _command(
+    arguments: list[str],
+    environ: dict[str, str],
+    folder: Path,
+    output: Path,
+    errors: Path,
+    terminal: str,
+    prepare: Callable[[], None],
+) -> None:
+    _become(environ, folder, output, errors, terminal)
+    prepare()
+    sys.argv = ["relaykit", *arguments]
+    cli.entry_point()
 
 
 class ForkedPopen:

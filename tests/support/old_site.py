@@ -23,8 +23,9 @@ from chatkit.types import (
 
 from relaykit import RequestContext
 from relaykit.shared.settings import Settings
+from tests.support.forked import run_command
 from tests.support.servers.user_servers import SqliteStore
-from tests.support.system import environment
+from tests.support.system import START_SECONDS, environment
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -208,10 +209,11 @@ class OldSite:
 
     def run(self, *arguments: str, status: int = 0, **more: str) -> tuple[list[str], list[str]]:
         """The lines that it prints, and those of its complaints."""
-        process = self.start(*arguments, **more)
-        out, complaints = process.communicate(timeout=60)
-        assert process.returncode == status, (process.returncode, out, complaints)
-        return out.splitlines(), complaints.splitlines()
+        environ = environment(self.settings, OLD_STORE=str(self.path), **more)
+        words = ["import-threads", *arguments]
+        done = run_command(words, environ, folder=self.folder, timeout=START_SECONDS)
+        assert done.status == status, done
+        return done.output.splitlines(), done.errors.splitlines()
 
     def sql(self, query: str, *values: Any) -> list[Any]:
         with psycopg.connect(self.settings.database_url, autocommit=True) as connection:

@@ -378,7 +378,7 @@ class Processes(System):
     api_processes: list[Process] = field(default_factory=list)
     worker_processes: list[Process] = field(default_factory=list)
     directory: Path = Path()
-    start: Callable[..., Process] = start_process
+    start: Callable[..., Process] = fork_process
 
     def start_worker(self, **more: str) -> Process:
         log = self.directory / f"worker-{len(self.worker_processes)}.log"
@@ -414,7 +414,7 @@ async def running_processes(
     *,
     apis: int = 1,
     workers: int = 1,
-    start: Callable[..., Process] = start_process,
+    start: Callable[..., Process] = fork_process,
     **more: str,
 ) -> AsyncIterator[Processes]:
     """API and worker processes; `more` goes into the environment of all. What is left is killed at the end."""

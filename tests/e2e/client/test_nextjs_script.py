@@ -8,7 +8,6 @@ from tests.e2e.client.site_processes import Site
 from tests.e2e.client.test_nextjs import next_server
 from tests.e2e.client.visitor import Visitor
 
-
 NO_TIMEOUT = """
 const begin = setTimeout;
 setTimeout = (work, ms, ...given) => begin(work, ms >= 10_000 ? 2 ** 31 - 1 : ms, ...given);
