@@ -319,8 +319,7 @@ async def test_what_is_exported_is_what_the_api_showed(kept: Settings, tmp_path:
         rated = (await alice.items(threads[1]))[-1]["id"]
         with psycopg.connect(kept.database_url, autocommit=True) as connection:
             connection.execute("UPDATE items SET feedback = 'negative' WHERE id = %s", (rated,))
-            not_received = "SELECT id FROM runs WHERE received_at IS NULL"
-            await wait_until("all is received", lambda: not connection.execute(not_received).fetchall())
+        await system.receipts()
         done = await command(kept, "users", "export", "alice", "--tenant", "acme", "--to", str(file))
         assert (done.status, done.output) == (0, "")
         assert done.error == "relaykit users export: 2 threads, 8 items, 3 attachments, 4 runs"

@@ -365,6 +365,7 @@ async def test_it_shows_what_the_commands_print(ops: Settings, settings: Setting
     async with running(ops, ScriptedAnswers) as system, console(system, **OPERATOR) as client:
         alice = await system.caller("alice", "acme")
         ended = await alice.stream(create(str(Script(deltas=1))))
+        await system.receipts()
         script = create(str(Script(gate=str(tmp_path), holds=[1])))
         async with asking(alice, script) as asker:
             await asker.until("the answer has begun", lambda answer: answer.text)

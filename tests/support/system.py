@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 from chatkit.server import ChatKitServer
 
 from relaykit.api.http.connections import Connections
@@ -233,6 +234,12 @@ class System:
         response = await client.post("/dev/token", json={"sub": sub, "tenant": tenant, "ttl_seconds": 3600})
         assert response.status_code == 200, response.text
         return Caller(client, response.json()["access_token"])
+
+    async def receipts(self) -> None:
+        """Waits until it is noted of each run that has ended that a client received it: a moment after its end."""
+        missing = "SELECT id FROM runs WHERE ended_at IS NOT NULL AND received_at IS NULL"
+        with psycopg.connect(self.settings.database_url, autocommit=True) as connection:
+            await wait_until("all is received", lambda: not connection.execute(missing).fetchall())
 
 
 def make_settings(redis_url: str, database_url: str, key_file: Path, port: int, **more: Any) -> Settings:
