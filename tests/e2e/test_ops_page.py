@@ -29,14 +29,21 @@ expect.set_options(timeout=60_000)
 NETWORK = re.compile(r"Failed to load resource|net::ERR_")
 WIDE = {"width": 1400, "height": 900}
 NARROW = {"width": 360, "height": 740}
+# A page asks again every three seconds, and later and later while it fails: here all of that is ten times as fast.
+HURRY = """
+const real = window.setTimeout;
+window.setTimeout = (call, ms, ...given) => real(call, ms / 10, ...given);
+"""
 
 
 class Operator:
     """In front of the console, with a browser of their own. `errors` is what the console of the browser said."""
 
-    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
+    def __init__(self, browser: Browser, address: str, *, is_hurried: bool = True, **options: Any) -> None:
         self.context: BrowserContext = browser.new_context(base_url=address, **{"viewport": WIDE, **options})
         self.context.set_default_timeout(WAIT_MS)
+        if is_hurried:
+            self.context.add_init_script(HURRY)
         self.errors: list[str] = []
         self.asked: list[str] = []
         self.page = self.new_tab()
@@ -621,9 +628,10 @@ def test_what_is_not_there_and_what_means_nothing_is_said(operator: Operator, si
 
 
 def test_old_figures_are_marked_while_the_api_is_away_and_new_ones_follow(
-    operator: Operator, site: ConsoleSite, shots: Path | None
+    operators: Callable[..., Operator], site: ConsoleSite, shots: Path | None
 ) -> None:
     """It asks less and less often, says when it asks next, and asks at once when it is told to."""
+    operator = operators(is_hurried=False)
     site.accept(Script(), "alice")
     page = operator.open()
     expect(operator.figure("Due")).to_have_text("1")
@@ -753,15 +761,20 @@ HIDE = """hidden => {
 }"""
 
 
-def test_a_hidden_page_asks_nothing_and_a_paused_one_neither(operator: Operator, site: ConsoleSite) -> None:
+def test_a_hidden_page_asks_nothing_and_a_paused_one_neither(
+    operators: Callable[..., Operator], site: ConsoleSite
+) -> None:
     """Playwright hides no page, so `document.hidden` is said to be true."""
+    operator = operators(is_hurried=False)
+    operator.page.clock.install()
     page = operator.open()
     expect(operator.figure("Due")).to_have_text("0")
 
     def assert_quiet() -> None:
         page.wait_for_timeout(200)  # for what was on its way
         asked = len(operator.asked)
-        page.wait_for_timeout(7_000)  # two of its polls
+        page.clock.run_for(7_000)  # two of its polls
+        page.wait_for_timeout(200)
         assert len(operator.asked) == asked
 
     page.evaluate(HIDE, True)

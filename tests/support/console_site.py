@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import psycopg
 
+from relaykit.api import queue_watch
 from relaykit.api.local.issuer import LocalIssuer, TokenRequest
 from relaykit.shared.settings import Settings
 from tests.support.local_mode import wait_until
@@ -93,10 +94,16 @@ class ConsoleSite:
             return connection.execute(statement, parameters).fetchall()
 
     def _start_api(self, settings: Settings, port: int) -> Process:
-        api = fork_process("api", settings, self.folder / f"api-{port}.log")
+        api = fork_process("api", settings, self.folder / f"api-{port}.log", _look_often)
         self.processes.append(api)
         wait_until("the API answers", lambda: _answers(api, f"http://127.0.0.1:{port}/readyz"))
         return api
+
+
+def _look_often() -> None:
+    """At the queue, whose figures an API else asks for every five seconds, and the console shows."""
+    queue_watch.LOOK_SECONDS = 0.5
+    queue_watch.ASKING_SECONDS = 0.45
 
 
 def _answers(api: Process, url: str) -> bool:

@@ -122,8 +122,10 @@ def _command(
 class ForkedPopen:
     """A forked process with what the tests use of `subprocess.Popen`."""
 
-    def __init__(self, side: str, environ: dict[str, str], log: Path) -> None:
-        self._child = fork(side, environ, log, nothing)
+    def __init__(
+        self, side: str, environ: dict[str, str], log: Path, prepare: Callable[[], None] = nothing
+    ) -> None:
+        self._child = fork(side, environ, log, prepare)
         self._polling = threading.Lock()
         assert self._child.pid is not None
         self.pid: int = self._child.pid

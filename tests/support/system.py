@@ -26,7 +26,7 @@ from relaykit.api.http.server import HttpConfig, Server
 from relaykit.api.main import create_app
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import RunWorker, create_worker
-from tests.support.forked import ForkedPopen
+from tests.support.forked import ForkedPopen, nothing
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -373,9 +373,11 @@ def start_process(
     return Process(popen, log)
 
 
-def fork_process(side: str, settings: Settings, log: Path, **more: str) -> Process:
-    """The same without the seconds that importing takes."""
-    return Process(ForkedPopen(side, environment(settings, **more), log), log)
+def fork_process(
+    side: str, settings: Settings, log: Path, prepare: Callable[[], None] = nothing, **more: str
+) -> Process:
+    """The same without the seconds that importing takes. `prepare` is called in the process before it begins."""
+    return Process(ForkedPopen(side, environment(settings, **more), log, prepare), log)
 
 
 @dataclass
