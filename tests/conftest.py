@@ -18,7 +18,7 @@ from httpx2._config import DEFAULT_TIMEOUT_CONFIG
 from relaykit.local.services import Services
 from relaykit.shared.settings import Settings
 from tests.support.caches import make_once
-from tests.support.services import Databases, RedisDatabases, temporary_services
+from tests.support.services.databases import Databases, RedisDatabases, temporary_services
 from tests.support.system import WAIT_SECONDS, free_port, make_settings
 
 make_once()

@@ -33,7 +33,7 @@ from tests.chaos.slots import Slot, close_all, kept
 from tests.chaos.stage import Stage
 from tests.chaos.wire import Wire, http_client
 from tests.integration.jwks_server import JwksServer, settings_for, signing_key
-from tests.support.services import open_folder, remove_data
+from tests.support.services.databases import open_folder, remove_data
 from tests.support.system import START_SECONDS, environment, free_port, takes_messages, wait_until
 
 APIS = 2

@@ -20,7 +20,7 @@ from tests.chaos import checks
 from tests.chaos.fold import Item
 from tests.chaos.record import Journal, Loss, RunRow, Turn
 from tests.chaos.stage import PRODUCT, Stage
-from tests.support.services import KEYS_WITHOUT_TTL
+from tests.support.services.databases import KEYS_WITHOUT_TTL
 
 HIDDEN = frozenset({"hidden_context_item", "sdk_hidden_context"})
 PAGE = 1000

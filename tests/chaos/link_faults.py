@@ -10,8 +10,8 @@ from random import Random
 from tests.chaos.fault import Fault
 from tests.chaos.routes import Route
 from tests.chaos.stage import Stage
-from tests.support.link_connection import Direction
-from tests.support.links import Link
+from tests.support.network.link_connection import Direction
+from tests.support.network.links import Link
 
 DELAY_SECONDS = (0.05, 0.3)
 SLOW_SECONDS = (1.0, 4.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
 
-from tests.support.links import Link
+from tests.support.network.links import Link
 
 CLOSE_SECONDS = 20.0
 POLL_SECONDS = 0.02

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from relaykit.shared.version import VERSION
-from tests.support.containers import DOCKERFILE, Engine, engine
+from tests.support.processes.containers import DOCKERFILE, Engine, engine
 from tests.support.system import ROOT
 
 IMAGE = f"relaykit:{VERSION}"

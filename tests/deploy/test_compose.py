@@ -16,7 +16,7 @@ from compose_spec import PyCompose
 
 from relaykit.local.redis_server import redis_binary
 from relaykit.shared.settings import Settings, load_settings
-from tests.support.programs import required
+from tests.support.processes.programs import required
 from tests.support.system import ROOT, free_port, wait_until
 
 pytestmark = pytest.mark.deploy

@@ -18,8 +18,8 @@ from packaging.utils import canonicalize_name
 from relaykit.cli import main
 from relaykit.shared.settings import Settings
 from relaykit.shared.version import VERSION
-from tests.support.containers import Container, Engine
-from tests.support.services import Databases
+from tests.support.processes.containers import Container, Engine
+from tests.support.services.databases import Databases
 from tests.support.system import ROOT, START_SECONDS, Caller, create, free_port, wait_until
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1800)]

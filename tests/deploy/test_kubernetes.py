@@ -17,7 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from relaykit.api import metrics as api_metrics
 from relaykit.shared.settings import Settings, load_settings
 from relaykit.worker import metrics as worker_metrics
-from tests.support.programs import required
+from tests.support.processes.programs import required
 from tests.support.system import ROOT
 
 pytestmark = pytest.mark.deploy

@@ -21,13 +21,13 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from relaykit.shared.settings import Settings
-from tests.support.certificates import Certificates, made_certificates
-from tests.support.deployed_proxies import PRIVATE, PROXIES, Place, program, proxied
-from tests.support.programs import required
-from tests.support.retrying_client import RetryingClient
+from tests.support.clients.retrying_client import RetryingClient
+from tests.support.clients.stream_clients import asking
+from tests.support.network.certificates import Certificates, made_certificates
+from tests.support.network.deployed_proxies import PRIVATE, PROXIES, Place, program, proxied
+from tests.support.processes.programs import required
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import asking
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     WAIT_SECONDS,
     Caller,

@@ -13,9 +13,9 @@ import httpx2
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.support.certificates import made_certificates
-from tests.support.deployed_proxies import program, proxied
-from tests.support.links import Link
+from tests.support.network.certificates import made_certificates
+from tests.support.network.deployed_proxies import program, proxied
+from tests.support.network.links import Link
 from tests.support.servers.relay_servers import Script
 from tests.support.system import Caller, Processes, create, keyed, running_processes, wait_until
 

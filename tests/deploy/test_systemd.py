@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import required
+from tests.support.processes.programs import required
 from tests.support.system import ROOT
 
 pytestmark = pytest.mark.deploy

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.moved_site import MOVED, MovedSite, answered, asked, documented_code, streamed
-from tests.support.responses_endpoint import ResponsesEndpoint, responses_endpoint
+from tests.support.endpoints.responses_endpoint import ResponsesEndpoint, responses_endpoint
+from tests.support.sites.moved_site import MOVED, MovedSite, answered, asked, documented_code, streamed
 from tests.support.system import ROOT, Answer, create, message, parse_frames, wait_until
 
 pytestmark = [

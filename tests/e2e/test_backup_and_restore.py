@@ -15,11 +15,11 @@ from structlog.testing import capture_logs
 
 from relaykit.local.postgres_files import _installed
 from relaykit.shared.settings import Settings
-from tests.support.own_postgres import OwnPostgres, own_postgres
+from tests.support.clients.stream_clients import asking, crowd
+from tests.support.repository.shell_blocks import SHELL, blocks
 from tests.support.sample_attachment import PNG, attachment_of
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.shell_blocks import SHELL, blocks
-from tests.support.stream_clients import asking, crowd
+from tests.support.services.own_postgres import OwnPostgres, own_postgres
 from tests.support.system import (
     ROOT,
     Caller,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import PING, asking
 from tests.support.servers.blocking_site import DOOR, Door
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.stream_clients import PING, asking
 from tests.support.system import create, running_processes, wait_until
 
 TRANSCRIBE = {"type": "input.transcribe", "params": {"audio_base64": "AAAA", "mime_type": "audio/webm"}}

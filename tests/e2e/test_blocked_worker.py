@@ -24,11 +24,11 @@ from redis.asyncio import Redis
 from relaykit.shared.redis import keys
 from relaykit.shared.tasks import end_tasks
 from relaykit.worker.keeper.last_resort import BLOCKED_STATUS
-from tests.support.crash_points import process
+from tests.support.clients.stream_clients import Follower, asking, crowd
+from tests.support.processes.crash_points import process
 from tests.support.servers import blocking_servers
 from tests.support.servers.blocking_servers import Blocking, BlockingAnswers, Way
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import Follower, asking, crowd
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     START_SECONDS,
     Caller,

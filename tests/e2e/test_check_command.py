@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.support.forked import run_command
+from tests.support.processes.forked import run_command
 from tests.support.servers import lively_site
 from tests.support.servers.lively_site import FOLDER, noted
 from tests.support.system import START_SECONDS, environment, free_port

@@ -16,10 +16,10 @@ import httpx2
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.support.nginx import nginx_http, nginx_main
-from tests.support.programs import required
+from tests.support.clients.stream_clients import after, body, cursors
+from tests.support.network.nginx import nginx_http, nginx_main
+from tests.support.processes.programs import required
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import after, body, cursors
 from tests.support.system import ROOT, Caller, System, create, free_port, keyed, running, wait_until
 
 HOLD = 3

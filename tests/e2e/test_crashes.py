@@ -13,10 +13,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.support.error_catalogue import assert_documented_error
+from tests.support.clients.stream_clients import Follower, asking
+from tests.support.repository.error_catalogue import assert_documented_error
 from tests.support.servers.crashing_servers import CANCELS, RAISED, Crash
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import Follower, asking
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     Answer,
     Caller,

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.dev_site import NAME, Site
-from tests.support.local_mode import LocalMode, signed_in, temporary_data_dir, wait_until
+from tests.support.processes.local_mode import LocalMode, signed_in, temporary_data_dir, wait_until
+from tests.support.sites.dev_site import NAME, Site
 from tests.support.system import ROOT, Answer, Caller, create
 
 pytestmark = pytest.mark.skipif(

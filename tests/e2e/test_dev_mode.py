@@ -16,9 +16,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.support.client_view import shown, texts
-from tests.support.dev_site import COUNTED, NAME, Site
-from tests.support.local_mode import (
+from tests.support.clients.client_view import shown, texts
+from tests.support.clients.retrying_client import RetryingClient
+from tests.support.clients.stream_clients import cursors
+from tests.support.processes.local_mode import (
     LocalMode,
     called,
     descendants,
@@ -27,8 +28,7 @@ from tests.support.local_mode import (
     temporary_data_dir,
     wait_until,
 )
-from tests.support.retrying_client import RetryingClient
-from tests.support.stream_clients import cursors
+from tests.support.sites.dev_site import COUNTED, NAME, Site
 from tests.support.system import ROOT, Answer, Caller, create
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")

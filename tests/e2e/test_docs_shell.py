@@ -19,12 +19,12 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.dev_site import Site
-from tests.support.local_mode import signed_in, wait_until
-from tests.support.services import Databases, RedisDatabases, remove_data
-from tests.support.shell_blocks import SHELL, Block, blocks, commands
+from tests.support.processes.local_mode import signed_in, wait_until
+from tests.support.processes.terminal import MINUTES, Terminal
+from tests.support.repository.shell_blocks import SHELL, Block, blocks, commands
+from tests.support.services.databases import Databases, RedisDatabases, remove_data
+from tests.support.sites.dev_site import Site
 from tests.support.system import ROOT, create, free_port
-from tests.support.terminal import MINUTES, Terminal
 
 PAGES = sorted(
     str(page.relative_to(ROOT))

@@ -21,11 +21,11 @@ from redis.asyncio import Redis
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.support.client_view import shown, texts
-from tests.support.crash_points import process
+from tests.support.clients.client_view import shown, texts
+from tests.support.clients.stream_clients import asking
 from tests.support.leases import renewed
+from tests.support.processes.crash_points import process
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking
 from tests.support.system import Caller, System, _working, api_answers, create, free_port, running, wait_until
 
 LEASE_SECONDS = 6.0

@@ -19,7 +19,7 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
-from tests.support.old_site import OldSite, answered, said
+from tests.support.sites.old_site import OldSite, answered, said
 from tests.support.system import wait_until
 
 pytestmark = pytest.mark.long

@@ -16,7 +16,7 @@ from relaykit import RequestContext
 from relaykit.shared.settings import Settings
 from relaykit.thread_import.importer import Outcome, decide
 from relaykit.thread_import.rows import ThreadState
-from tests.support.old_site import OldSite, answered, said
+from tests.support.sites.old_site import OldSite, answered, said
 from tests.support.system import Caller, message, running, wait_until
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from relaykit.shared.settings import Settings
 from tests.e2e.test_compressing_proxies import proxy, required
-from tests.support.links import Link
-from tests.support.nginx import nginx_http, nginx_main
+from tests.support.network.links import Link
+from tests.support.network.nginx import nginx_http, nginx_main
 from tests.support.servers.relay_servers import ScriptedAnswers
 from tests.support.system import ROOT, Caller, running, wait_until
 

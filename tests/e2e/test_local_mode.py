@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.local_mode import (
+from tests.support.processes.local_mode import (
     LocalMode,
     assert_nothing_runs_in,
     called,

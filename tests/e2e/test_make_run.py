@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dev_site import NAME, Site
-from tests.support.local_mode import LocalMode, signed_in, temporary_data_dir
+from tests.support.processes.local_mode import LocalMode, signed_in, temporary_data_dir
+from tests.support.sites.dev_site import NAME, Site
 from tests.support.system import ROOT, create
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.local_mode import LocalMode
-from tests.support.moved_site import (
+from tests.support.endpoints.responses_endpoint import responses_endpoint
+from tests.support.processes.local_mode import LocalMode
+from tests.support.sites.moved_site import (
     MOVED,
     MovedSite,
     answered,
@@ -24,7 +25,6 @@ from tests.support.moved_site import (
     signed_in,
     streamed,
 )
-from tests.support.responses_endpoint import responses_endpoint
 from tests.support.system import Answer, create, message, wait_until
 
 pytestmark = [

@@ -12,10 +12,17 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.support.local_mode import LocalMode
-from tests.support.moved_site import MovedSite, answered, asked, documented_code, shop_application, streamed
-from tests.support.nginx import nginx_http, nginx_main
-from tests.support.programs import required
+from tests.support.network.nginx import nginx_http, nginx_main
+from tests.support.processes.local_mode import LocalMode
+from tests.support.processes.programs import required
+from tests.support.sites.moved_site import (
+    MovedSite,
+    answered,
+    asked,
+    documented_code,
+    shop_application,
+    streamed,
+)
 from tests.support.system import WAIT_SECONDS, Answer, create, free_port, message, wait_until
 
 pytestmark = [

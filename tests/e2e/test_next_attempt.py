@@ -22,11 +22,11 @@ from relaykit.worker.execution.rewind import take_back
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim
 from relaykit.worker.main import create_worker
-from tests.support.client_view import shown, texts
-from tests.support.crash_points import CrashPoint, process
+from tests.support.clients.client_view import shown, texts
+from tests.support.clients.stream_clients import Follower, asking
 from tests.support.leases import end_lease
+from tests.support.processes.crash_points import CrashPoint, process
 from tests.support.servers.relay_servers import ChangingAnswers, Script, ScriptedAnswers
-from tests.support.stream_clients import Follower, asking
 from tests.support.system import Caller, System, _working, create, message, running, wait_until
 
 SCRIPT = Script(deltas=10, items_before=1)

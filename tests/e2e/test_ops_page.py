@@ -17,9 +17,9 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 from relaykit.shared.settings import Settings
 from tests.e2e.axe import assert_accessible
 from tests.e2e.page.cutting_proxy import CuttingProxy
-from tests.support.console_site import ConsoleSite, console_site
-from tests.support.local_mode import wait_until
+from tests.support.processes.local_mode import wait_until
 from tests.support.servers.relay_servers import Script, open_gate
+from tests.support.sites.console_site import ConsoleSite, console_site
 
 pytestmark = pytest.mark.browser
 

@@ -17,13 +17,13 @@ from redis.asyncio import Redis
 
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
-from tests.support.client_view import shown, texts
+from tests.support.clients.client_view import shown, texts
+from tests.support.clients.stream_clients import Follower, asking, crowd, following
 from tests.support.leases import renewed
-from tests.support.link_connection import Direction
-from tests.support.links import Link
+from tests.support.network.link_connection import Direction
+from tests.support.network.links import Link
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import Follower, asking, crowd, following
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     START_SECONDS,
     Answer,

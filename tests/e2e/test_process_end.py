@@ -17,9 +17,9 @@ import pytest
 
 from relaykit.shared.process.end import END_SECONDS
 from relaykit.shared.settings import Settings
-from tests.support.local_mode import LocalMode, temporary_data_dir
+from tests.support.clients.stream_clients import Follower, asking
+from tests.support.processes.local_mode import LocalMode, temporary_data_dir
 from tests.support.servers.crashing_servers import Crash
-from tests.support.stream_clients import Follower, asking
 from tests.support.system import (
     ROOT,
     START_SECONDS,

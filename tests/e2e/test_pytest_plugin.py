@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dev_site import Site
+from tests.support.sites.dev_site import Site
 from tests.support.system import ROOT
 
 pytestmark = pytest.mark.long

@@ -18,10 +18,10 @@ import pytest
 import pytest_asyncio
 
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import asking, crowd, following
 from tests.support.servers.deadly_servers import DIE_SECONDS
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import asking, crowd, following
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     ROOT,
     START_SECONDS,

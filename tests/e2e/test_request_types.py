@@ -26,7 +26,7 @@ from chatkit.types import (
 )
 from pydantic import TypeAdapter
 
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     Answer,
     Caller,

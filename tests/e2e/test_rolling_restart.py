@@ -17,8 +17,8 @@ from redis.asyncio import Redis
 from relaykit.shared.journal import Field, entries
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import body, crowd, cursors
 from tests.support.servers.relay_servers import Script
-from tests.support.stream_clients import body, crowd, cursors
 from tests.support.system import (
     START_SECONDS,
     Caller,

@@ -15,11 +15,11 @@ import pytest
 import pytest_asyncio
 from redis.asyncio import Redis
 
-from tests.support.links import Link
-from tests.support.redis_clients import connections
+from tests.support.clients.stream_clients import Follower, after, asking, body, crowd, cursors, following
+from tests.support.network.links import Link
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import Follower, after, asking, body, crowd, cursors, following
+from tests.support.services.databases import Databases, RedisDatabases
+from tests.support.services.redis_clients import connections
 from tests.support.system import (
     Caller,
     Process,

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.documents import ROOT
+from tests.support.repository.documents import ROOT
 
 SCRIPT = ROOT / "scripts" / "verify.py"
 

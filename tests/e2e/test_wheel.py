@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from relaykit.shared.version import VERSION
-from tests.support.local_mode import LocalMode, signed_in, temporary_data_dir
+from tests.support.processes.local_mode import LocalMode, signed_in, temporary_data_dir
 from tests.support.system import ROOT, Caller, create, keyed
 from tests.support.system import wait_until as wait_until_async
 

@@ -16,11 +16,11 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from relaykit.shared.redis import keys
-from tests.support.client_view import shown, texts
+from tests.support.clients.client_view import shown, texts
+from tests.support.clients.stream_clients import Follower, asking, crowd
 from tests.support.leases import end_lease, renewed
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import Follower, asking, crowd
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     START_SECONDS,
     Answer,

@@ -23,9 +23,9 @@ from relaykit.shared.tasks import end_tasks
 from tests.incidents.console import CLAIM, overview
 from tests.incidents.table import Row
 from tests.prometheus.rules import in_time_lapse, shortened
-from tests.support.commands import command
-from tests.support.prometheus import Prometheus, prometheus
+from tests.support.processes.commands import command
 from tests.support.servers.relay_servers import Script
+from tests.support.services.prometheus import Prometheus, prometheus
 from tests.support.system import (
     Caller,
     Process,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tests.support.documents import ROOT, rows
+from tests.support.repository.documents import ROOT, rows
 
 PAGE = ROOT / "docs" / "operations.md"
 HEADING = "## Twelve incidents"

@@ -18,13 +18,13 @@ import pytest
 
 from tests.incidents.stage import SHORT_LEASE_SECONDS, WORKERS, Stage, freeze, staged
 from tests.incidents.table import table
-from tests.support.faketime import shifted_clock
-from tests.support.links import Link
-from tests.support.postgres_standby import PostgresPair, postgres_pair
-from tests.support.redis_nodes import Node, failed_over, redis_node, replicated
+from tests.support.clients.stream_clients import asking
+from tests.support.network.links import Link
+from tests.support.processes.faketime import shifted_clock
 from tests.support.servers.observed_servers import RAISE
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.stream_clients import asking
+from tests.support.services.postgres_standby import PostgresPair, postgres_pair
+from tests.support.services.redis_nodes import Node, failed_over, redis_node, replicated
 from tests.support.system import START_SECONDS, create, free_port, keyed, wait_until
 
 pytestmark = pytest.mark.long

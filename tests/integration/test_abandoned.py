@@ -7,8 +7,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import asking, crowd, following
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking, crowd, following
 from tests.support.system import Caller, create, running, wait_until
 
 HOLD = 3

@@ -22,7 +22,7 @@ from relaykit.shared.threads.store import PostgresStore
 from tests.integration.written import Written, written
 from tests.support.sample_thread import Place, add_place, add_thread, add_tool_call
 from tests.support.servers.protocol_servers import BareServer, ProtocolServer
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     Answer,
     Caller,

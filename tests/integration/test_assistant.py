@@ -26,7 +26,7 @@ from relaykit.examples.assistant import AssistantServer
 from relaykit.examples.assistant.feedback import MAX_RATED
 from relaykit.examples.assistant.long_answer import long_answer, tokens
 from relaykit.examples.assistant.transcription import MAX_AUDIO_BYTES
-from tests.support.assistant_support import Chat, MemoryStore
+from tests.support.sites.assistant_support import Chat, MemoryStore
 from tests.support.system import START_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]

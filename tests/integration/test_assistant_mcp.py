@@ -23,8 +23,8 @@ from relaykit import testing
 from relaykit.api.local.issuer import LocalIssuer, TokenRequest
 from relaykit.examples.assistant import AssistantServer
 from relaykit.examples.assistant.settings import AssistantSettings
-from tests.support.assistant_support import MemoryStore
-from tests.support.responses_endpoint import responses_endpoint
+from tests.support.endpoints.responses_endpoint import responses_endpoint
+from tests.support.sites.assistant_support import MemoryStore
 from tests.support.system import START_SECONDS, create, running, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ async def mcp_server(tokens: dict[str, str]) -> AsyncIterator[str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "tests.support.mcp_process",
+        "tests.support.endpoints.mcp_process",
         *(f"{name}={token}" for name, token in tokens.items()),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,

@@ -22,8 +22,8 @@ from relaykit import testing
 from relaykit.examples.assistant import AssistantServer
 from relaykit.examples.assistant.models import build_models
 from relaykit.examples.assistant.settings import AssistantSettings
-from tests.support.assistant_support import Chat, MemoryStore
-from tests.support.responses_endpoint import ITEM_ID, responses_endpoint
+from tests.support.endpoints.responses_endpoint import ITEM_ID, responses_endpoint
+from tests.support.sites.assistant_support import Chat, MemoryStore
 from tests.support.system import create, message, running, wait_until
 
 PNG = b"\x89PNG\r\n"

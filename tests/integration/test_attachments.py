@@ -65,8 +65,8 @@ from tests.integration.http_app import serving
 from tests.integration.persistence import ALICE, NOT_ALICE, settings_for, thread
 from tests.integration.s3_server import s3_server
 from tests.integration.written import written
-from tests.support.assistant_support import MemoryStore
-from tests.support.links import Link
+from tests.support.network.links import Link
+from tests.support.sites.assistant_support import MemoryStore
 from tests.support.system import WAIT_SECONDS, create, message, running
 
 KEY = "k" * 43

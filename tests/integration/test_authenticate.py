@@ -24,12 +24,12 @@ from structlog.testing import capture_logs
 
 from relaykit.shared.errors import ServerLoadError
 from relaykit.shared.settings import Settings
-from tests.support.error_catalogue import assert_documented_error
+from tests.support.clients.stream_clients import asking
+from tests.support.repository.error_catalogue import assert_documented_error
 from tests.support.servers import authenticate_hooks
 from tests.support.servers.blocking_site import DOOR, Blocking, Door
 from tests.support.servers.relay_servers import Script, open_gate
 from tests.support.servers.user_servers import PlainServer
-from tests.support.stream_clients import asking
 from tests.support.system import Answer, create, parse_frames, running, wait_until
 
 HOOKS = "tests.support.servers.authenticate_hooks"

@@ -37,8 +37,8 @@ from chatkit.types import (
 from chatkit.widgets import Card, Text
 
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import asking
 from tests.support.servers.user_servers import SqliteStore
-from tests.support.stream_clients import asking
 from tests.support.system import Caller, create, message, running
 
 Events = AsyncIterator[ThreadStreamEvent]

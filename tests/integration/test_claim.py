@@ -23,10 +23,10 @@ from relaykit.worker.keeper.heartbeat import RENEWAL_BATCH, Heartbeat
 from relaykit.worker.leases.claim_queue import ClaimQueue
 from relaykit.worker.leases.claims import Claim, Renewal
 from relaykit.worker.main import create_worker
+from tests.support.clients.stream_clients import asking, crowd
 from tests.support.journals import TTL
 from tests.support.leases import end_lease
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking, crowd
 from tests.support.system import create, keyed, running, wait_until
 
 LEASE = 60.0

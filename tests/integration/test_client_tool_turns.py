@@ -32,10 +32,10 @@ from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.stop import Stop
 from relaykit.worker.main import create_worker
 from tests.integration.test_once_only import lose_the_lease
-from tests.support.commands import command
+from tests.support.clients.stream_clients import asking
+from tests.support.processes.commands import command
 from tests.support.servers.protocol_servers import BareServer, Events, ProtocolServer, card, text_of
 from tests.support.servers.user_servers import SqliteStore
-from tests.support.stream_clients import asking
 from tests.support.system import Answer, Caller, System, _working, create, keyed, message, running, wait_until
 
 LATE = {"error": "The browser did not answer in time."}

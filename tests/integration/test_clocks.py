@@ -18,7 +18,7 @@ from relaykit.shared.clocks import POSTGRESQL, REDIS, Clocks
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis.client import open_redis
 from tests.integration.persistence import settings_for
-from tests.support.links import Link
+from tests.support.network.links import Link
 
 
 @asynccontextmanager

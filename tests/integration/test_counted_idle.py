@@ -21,8 +21,8 @@ from bench.systems.usage import resident_bytes
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
-from tests.support.redis_clients import connections
-from tests.support.stream_clients import asking, crowd
+from tests.support.clients.stream_clients import asking, crowd
+from tests.support.services.redis_clients import connections
 from tests.support.system import Caller, create, keyed, running, running_processes, wait_until
 from tests.support.work_counters import counted_statements
 

@@ -23,9 +23,9 @@ from bench.systems.server import BenchServer, Script
 from relaykit.shared.journal import Batch, Field, Journals
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import asking, crowd, following
 from tests.support.journals import TTL
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import asking, crowd, following
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import Caller, System, create, free_port, keyed, make_settings, message, running
 from tests.support.work_counters import counted_statements, counted_writes
 

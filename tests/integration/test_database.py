@@ -29,8 +29,8 @@ from relaykit.shared.threads.store import PostgresStore
 from relaykit.worker.execution.attempt import Attempt
 from relaykit.worker.execution.persist import persist
 from tests.integration.persistence import ALICE, message, outside, settings_for, thread
-from tests.support.links import Link
-from tests.support.services import remove_data
+from tests.support.network.links import Link
+from tests.support.services.databases import remove_data
 from tests.support.system import START_SECONDS, WAIT_SECONDS
 
 TABLE = "CREATE TABLE notes (id integer PRIMARY KEY)"

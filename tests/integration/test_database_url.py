@@ -24,9 +24,9 @@ from relaykit.shared.postgres.database_url import read_database_url
 from relaykit.shared.postgres.migrate import migrate
 from relaykit.shared.settings import Settings
 from tests.integration.persistence import settings_for
-from tests.support.certificates import Certificates, made_certificates
-from tests.support.pgbouncer import pgbouncer
-from tests.support.services import open_folder, remove_data
+from tests.support.network.certificates import Certificates, made_certificates
+from tests.support.services.databases import open_folder, remove_data
+from tests.support.services.pgbouncer import pgbouncer
 from tests.support.system import ROOT, START_SECONDS, start_process, wait_until
 
 MALFORMED = "DATABASE_URL: is not a PostgreSQL URL"

@@ -18,11 +18,11 @@ import pytest_asyncio
 
 from relaykit.api.http import server as server_module
 from relaykit.shared.settings import Settings
-from tests.support.crash_points import process
-from tests.support.error_catalogue import assert_documented_error
-from tests.support.http_bytes import RawConnection, ask, connected
+from tests.support.clients.http_bytes import RawConnection, ask, connected
+from tests.support.clients.stream_clients import asking, crowd
+from tests.support.processes.crash_points import process
+from tests.support.repository.error_catalogue import assert_documented_error
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking, crowd
 from tests.support.system import START_SECONDS, Caller, System, create, free_port, running, wait_until
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"

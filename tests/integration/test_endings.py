@@ -17,9 +17,9 @@ from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.keeper.heartbeat import Heartbeat
 from relaykit.worker.leases.claim_queue import ClaimQueue
+from tests.support.clients.stream_clients import asking, crowd
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.servers.user_servers import NotebookServer
-from tests.support.stream_clients import asking, crowd
 from tests.support.system import create, message, running, wait_until
 
 HOLD = 2

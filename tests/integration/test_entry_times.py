@@ -17,9 +17,9 @@ from relaykit.shared.journal.times import EntryTimes, JournalTimes
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import asking
 from tests.support.journals import TTL
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking
 from tests.support.system import create, running
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

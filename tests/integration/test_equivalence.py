@@ -28,7 +28,7 @@ from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import MAX_PAGE_SIZE, PostgresStore
 from tests.support.servers import equivalence_servers as servers
 from tests.support.servers.equivalence_servers import HOLD, Server
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     WAIT_SECONDS,
     Answer,

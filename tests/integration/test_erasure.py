@@ -33,12 +33,12 @@ from relaykit.shared.threads.store import PostgresStore
 from tests.integration.s3_server import s3_server
 from tests.integration.test_attachments import KEY, PNG
 from tests.integration.test_gone_runs import refused
-from tests.support.commands import answered, command
-from tests.support.crash_points import CrashPoint, arm
-from tests.support.forked import run_command
+from tests.support.clients.stream_clients import asking
+from tests.support.processes.commands import answered, command
+from tests.support.processes.crash_points import CrashPoint, arm
+from tests.support.processes.forked import run_command
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.servers.user_servers import NotebookServer
-from tests.support.stream_clients import asking
 from tests.support.system import (
     START_SECONDS,
     Caller,

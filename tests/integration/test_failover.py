@@ -19,12 +19,12 @@ from structlog.testing import capture_logs
 from relaykit.shared.journal import Journals, JournalTtl
 from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import open_redis
-from tests.support.link_connection import Direction
-from tests.support.links import Link
-from tests.support.postgres_standby import postgres_pair
-from tests.support.redis_nodes import Node, failed_over, pair, promoted, redis_node, replicated
+from tests.support.clients.stream_clients import asking, crowd, following
+from tests.support.network.link_connection import Direction
+from tests.support.network.links import Link
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking, crowd, following
+from tests.support.services.postgres_standby import postgres_pair
+from tests.support.services.redis_nodes import Node, failed_over, pair, promoted, redis_node, replicated
 from tests.support.system import (
     Answer,
     Caller,

@@ -10,8 +10,8 @@ import pytest
 
 from relaykit.shared.settings import Settings
 from tests.integration.test_limits import assert_refused, refused, state
+from tests.support.clients.stream_clients import Follower, asking
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import Follower, asking
 from tests.support.system import Caller, System, create, keyed, running, wait_until
 
 LIST = {"type": "threads.list", "params": {"limit": 1}}

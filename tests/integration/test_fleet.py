@@ -14,7 +14,7 @@ import pytest
 from relaykit.local.fleet import Fleet, Role
 from relaykit.local.readiness import readiness
 from relaykit.local.terminal import Terminal
-from tests.support.local_mode import ROOT, wait_until
+from tests.support.processes.local_mode import ROOT, wait_until
 
 HOUR_SECONDS = 3600.0
 SIDE = """

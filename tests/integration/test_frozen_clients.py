@@ -21,9 +21,9 @@ import pytest_asyncio
 from bench.systems.usage import resident_bytes
 from relaykit.shared.settings import Settings
 from tests.integration.test_http_connections import metric
-from tests.support.http_bytes import RawConnection
+from tests.support.clients.http_bytes import RawConnection
 from tests.support.servers.relay_servers import Script
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     Caller,
     Processes,

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from relaykit.shared.postgres.locks import IN_FUNCTIONS, THREAD_LOCK
-from tests.support.services import Databases
-from tests.support.sql_functions import FUNCTIONS, described, migrated, normalized
+from tests.support.repository.sql_functions import FUNCTIONS, described, migrated, normalized
+from tests.support.services.databases import Databases
 
 FILES = sorted(FUNCTIONS.glob("*.sql"))
 _LOCK = re.compile(r"pg_advisory_xact_lock\(\s?hashtextextended\(\s?(.*?), 0\s?\)\s?\)")

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import asking, crowd, following
 from tests.support.leases import renewed
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking, crowd, following
 from tests.support.system import Caller, System, create, keyed, running, wait_until
 
 BAD_JOBS = {

@@ -20,8 +20,8 @@ import pytest_asyncio
 from relaykit.api.http.connections import MAX_REFUSED
 from relaykit.api.http.descriptors import raise_descriptor_limit
 from relaykit.shared.settings import Settings
-from tests.support.http_bytes import RawConnection, ask, connected
-from tests.support.services import Databases, RedisDatabases
+from tests.support.clients.http_bytes import RawConnection, ask, connected
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     ROOT,
     START_SECONDS,

@@ -17,9 +17,9 @@ import pytest_asyncio
 
 from bench.systems.usage import resident_bytes
 from relaykit.shared.settings import Settings
-from tests.support.error_catalogue import documented_errors
-from tests.support.http_bytes import Head, ask, connected
-from tests.support.services import Databases, RedisDatabases
+from tests.support.clients.http_bytes import Head, ask, connected
+from tests.support.repository.error_catalogue import documented_errors
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import Caller, Processes, free_port, make_settings, running_processes, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

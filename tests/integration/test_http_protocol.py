@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.support.http_bytes import connected
+from tests.support.clients.http_bytes import connected
 from tests.support.servers.relay_servers import ScriptedAnswers
 from tests.support.system import WAIT_SECONDS, create, running
 

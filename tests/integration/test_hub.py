@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 
 from relaykit.shared.journal import START, Field, entries
 from relaykit.shared.redis import keys
-from tests.support.redis_clients import connections, kill, listens, listens_to_runs
+from tests.support.clients.slow_readers import raw_stream
+from tests.support.clients.stream_clients import Follower, asking, body, crowd, cursors, following
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.services import Databases, RedisDatabases
-from tests.support.slow_readers import raw_stream
-from tests.support.stream_clients import Follower, asking, body, crowd, cursors, following
+from tests.support.services.databases import Databases, RedisDatabases
+from tests.support.services.redis_clients import connections, kill, listens, listens_to_runs
 from tests.support.system import (
     WAIT_SECONDS,
     Caller,

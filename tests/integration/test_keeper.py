@@ -24,8 +24,8 @@ from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.execution.current_run import enter_run, note_runs_of_tasks, run_of
 from relaykit.worker.keeper import blocked_call
 from relaykit.worker.leases.claim_queue import ClaimQueue
+from tests.support.clients.stream_clients import Follower, asking, crowd
 from tests.support.servers.blocking_servers import Blocking, BlockingAnswers
-from tests.support.stream_clients import Follower, asking, crowd
 from tests.support.system import ROOT, Caller, create, environment, free_port, keyed, running, wait_until
 
 LEASE_SECONDS = 60.0

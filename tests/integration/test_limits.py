@@ -17,8 +17,8 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.written import Written, written
+from tests.support.clients.stream_clients import asking, crowd, following
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking, crowd, following
 from tests.support.system import Caller, System, create, running
 
 LIMIT = 5

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.link_connection import RESET_ON_CLOSE, Direction
-from tests.support.links import Link
+from tests.support.network.link_connection import RESET_ON_CLOSE, Direction
+from tests.support.network.links import Link
 from tests.support.system import WAIT_SECONDS, free_port, wait_until
 
 QUIET_SECONDS = 0.2

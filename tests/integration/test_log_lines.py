@@ -14,8 +14,8 @@ from relaykit.shared.owner import Owner
 from relaykit.shared.queue.worker_registry import WorkerRegistry
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import asking
 from tests.support.servers.relay_servers import Script
-from tests.support.stream_clients import asking
 from tests.support.system import Process, Processes, create, running_processes, wait_until
 
 SERVER = "tests.support.servers.relay_servers:ScriptedAnswers"

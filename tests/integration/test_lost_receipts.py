@@ -18,7 +18,7 @@ from relaykit.shared.redis import keys
 from relaykit.shared.redis.scripts import call
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.support.links import Link
+from tests.support.network.links import Link
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.system import Caller, System, _working, create, message, running, wait_until
 

@@ -20,9 +20,9 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.persistence import settings_for
-from tests.support.redis_clients import connections
+from tests.support.clients.stream_clients import asking
 from tests.support.servers.relay_servers import Script, ScriptedAnswers
-from tests.support.stream_clients import asking
+from tests.support.services.redis_clients import connections
 from tests.support.system import WAIT_SECONDS, create, running, wait_until
 
 ALICE = RequestContext(user_id="alice")

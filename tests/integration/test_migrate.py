@@ -16,7 +16,7 @@ from relaykit.shared.errors import DatabaseUnavailable, MigrationFailed
 from relaykit.shared.postgres import migrate as module
 from relaykit.shared.postgres.locks import MIGRATION_LOCK
 from relaykit.shared.postgres.migrate import APPLICATION_NAME, MIGRATIONS, migrate
-from tests.support.services import Databases
+from tests.support.services.databases import Databases
 from tests.support.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from relaykit.shared.errors import SettingsError
 from relaykit.shared.postgres.migrate import MIGRATIONS, migrate
-from tests.support.services import Databases
+from tests.support.services.databases import Databases
 from tests.support.system import START_SECONDS
 
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,9 @@ from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.main import create_worker
+from tests.support.clients.stream_clients import Follower, asking
 from tests.support.leases import end_lease
 from tests.support.servers.relay_servers import Script, ScriptedAnswers
-from tests.support.stream_clients import Follower, asking
 from tests.support.system import create, running, wait_until
 
 HOLD = 3

@@ -22,9 +22,9 @@ from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.support.commands import SERVER
+from tests.support.clients.stream_clients import asking
+from tests.support.processes.commands import SERVER
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking
 from tests.support.system import START_SECONDS, _working, create, fork_process, running, wait_until
 
 BY = "ann"

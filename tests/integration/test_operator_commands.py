@@ -17,10 +17,10 @@ from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.support.commands import answered, command
+from tests.support.clients.stream_clients import asking
+from tests.support.processes.commands import answered, command
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.servers.user_servers import NotebookServer
-from tests.support.stream_clients import asking
 from tests.support.system import Caller, _working, create, free_port, keyed, message, running, wait_until
 
 SECRET = "nobody-but-the-user-reads-this"

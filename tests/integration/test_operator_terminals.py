@@ -21,7 +21,7 @@ from relaykit.shared.queue.worker_registry import WorkerRegistry
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.support.commands import SERVER, Done
+from tests.support.processes.commands import SERVER, Done
 from tests.support.servers.relay_servers import ScriptedAnswers
 from tests.support.system import (
     ROOT,

@@ -39,11 +39,11 @@ from relaykit.shared.redis.keys import QUEUE, entry_times, journal
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
 from tests.integration.http_app import serving
-from tests.support.commands import command
-from tests.support.error_catalogue import assert_documented_error
-from tests.support.links import Link
+from tests.support.clients.stream_clients import asking
+from tests.support.network.links import Link
+from tests.support.processes.commands import command
+from tests.support.repository.error_catalogue import assert_documented_error
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking
 from tests.support.system import WAIT_SECONDS, System, create, running, wait_until
 
 SECRET = "s" * 32

@@ -36,8 +36,8 @@ from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.execution.attempt_rows import AttemptRuns
 from relaykit.worker.main import create_worker
+from tests.support.clients.stream_clients import asking
 from tests.support.servers.user_servers import SqliteStore
-from tests.support.stream_clients import asking
 from tests.support.system import _working, create, running
 
 Events = AsyncIterator[ThreadStreamEvent]

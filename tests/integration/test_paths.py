@@ -9,7 +9,7 @@ import pytest
 
 from relaykit.api.main import create_app
 from tests.integration.http_app import serving
-from tests.support.error_catalogue import assert_documented_error
+from tests.support.repository.error_catalogue import assert_documented_error
 from tests.support.servers.protocol_servers import BareServer
 from tests.support.system import make_settings
 

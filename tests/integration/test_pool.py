@@ -14,10 +14,10 @@ from relaykit.shared.errors import DatabaseUnavailable
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from tests.integration.persistence import settings_for
-from tests.support.links import Link
-from tests.support.pgbouncer import pgbouncer
-from tests.support.roles import limit, limited_role
+from tests.support.network.links import Link
 from tests.support.servers.relay_servers import ScriptedAnswers
+from tests.support.services.pgbouncer import pgbouncer
+from tests.support.services.roles import limit, limited_role
 from tests.support.system import create, keyed, running
 
 OPEN = 2

@@ -20,9 +20,9 @@ from relaykit.shared.postgres.migrate import MIGRATIONS, migrate
 from relaykit.shared.postgres.pooler import NO_SESSIONS
 from relaykit.shared.settings import Settings
 from tests.integration.persistence import settings_for
-from tests.support.pgbouncer import pgbouncer
 from tests.support.servers.relay_servers import ScriptedAnswers
-from tests.support.services import Databases
+from tests.support.services.databases import Databases
+from tests.support.services.pgbouncer import pgbouncer
 from tests.support.system import ROOT, START_SECONDS, create, keyed, running, start_process, wait_until
 
 IDS = sorted(path.stem for path in MIGRATIONS.glob("*.sql"))

@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from tests.integration.test_limits import state
+from tests.support.clients.stream_clients import after, body, cursors
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import after, body, cursors
 from tests.support.system import Caller, System, create, keyed, message, parse_frames, running, wait_until
 
 HOLD = 6

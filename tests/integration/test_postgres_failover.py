@@ -13,9 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from relaykit.worker.main import create_worker
-from tests.support.postgres_standby import PostgresPair, postgres_pair
+from tests.support.clients.stream_clients import asking, crowd
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking, crowd
+from tests.support.services.postgres_standby import PostgresPair, postgres_pair
 from tests.support.system import (
     Caller,
     _working,

@@ -21,10 +21,10 @@ from relaykit.shared.postgres.sessions import Opener
 from tests.integration.persistence import settings_for
 from tests.integration.test_losses import queued
 from tests.support.both_sides import WholeRuns
-from tests.support.own_postgres import OwnPostgres, fill_disk, own_postgres, small_disk
-from tests.support.roles import limited_role
+from tests.support.clients.stream_clients import asking, crowd
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking, crowd
+from tests.support.services.own_postgres import OwnPostgres, fill_disk, own_postgres, small_disk
+from tests.support.services.roles import limited_role
 from tests.support.system import (
     Caller,
     create,

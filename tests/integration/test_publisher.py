@@ -27,10 +27,10 @@ from relaykit.shared.redis.client import open_redis
 from relaykit.shared.runs.run import Status
 from relaykit.worker.publishing.journal_writer import MAX_PENDING, MAX_PENDING_BYTES, JournalWriter
 from relaykit.worker.publishing.publisher import Publisher
+from tests.support.clients.stream_clients import asking, body, crowd
 from tests.support.journals import TTL
-from tests.support.redis_clients import connections, kill
 from tests.support.servers.relay_servers import Script, ScriptedAnswers
-from tests.support.stream_clients import asking, body, crowd
+from tests.support.services.redis_clients import connections, kill
 from tests.support.system import WAIT_SECONDS, create, free_port, make_settings, running, wait_until
 
 RUN = "run_published"

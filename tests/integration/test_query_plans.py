@@ -15,7 +15,7 @@ import pytest
 from bench.postgres.dataset import Size, fill
 from bench.postgres.query_plans import PlanMode, work
 from bench.postgres.statements import Case, cases, found
-from tests.support.services import Databases
+from tests.support.services.databases import Databases
 
 SIZE = Size(runs=20_000, long_items=5_000, long_runs=3_000, active=50)
 

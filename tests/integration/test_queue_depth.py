@@ -19,9 +19,9 @@ from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from tests.integration.test_limits import assert_refused
 from tests.integration.written import PLACES
-from tests.support.http_bytes import RawConnection, connected
+from tests.support.clients.http_bytes import RawConnection, connected
+from tests.support.clients.stream_clients import crowd
 from tests.support.servers.relay_servers import ScriptedAnswers
-from tests.support.stream_clients import crowd
 from tests.support.system import Caller, System, create, keyed, message, running, wait_until
 
 DEPTH = 30

@@ -22,8 +22,8 @@ from relaykit.shared.redis import keys
 from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
+from tests.support.clients.stream_clients import asking
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking
 from tests.support.system import Caller, _working, create, running, wait_until
 
 WARN_SECONDS = 1

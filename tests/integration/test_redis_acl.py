@@ -34,10 +34,10 @@ from relaykit.shared.redis.client import open_redis
 from relaykit.shared.redis.keys import Names
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.support.redis_sentinels import MASTER, sentinel, sentinel_url
+from tests.support.clients.stream_clients import asking, crowd, following
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.services import Databases, open_folder
-from tests.support.stream_clients import asking, crowd, following
+from tests.support.services.databases import Databases, open_folder
+from tests.support.services.redis_sentinels import MASTER, sentinel, sentinel_url
 from tests.support.system import (
     ROOT,
     START_SECONDS,

@@ -20,7 +20,7 @@ from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
 from tests.support.servers.relay_servers import Script, ScriptedAnswers
-from tests.support.services import Databases
+from tests.support.services.databases import Databases
 from tests.support.system import create, free_port, keyed, running, wait_until
 
 JOBS = 10

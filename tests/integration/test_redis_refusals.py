@@ -15,9 +15,9 @@ from relaykit.shared.log import failure
 from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis
 from relaykit.shared.redis.pubsub import messages, subscribed
-from tests.support.certificates import made_certificates
-from tests.support.redis_nodes import Node, redis_node
-from tests.support.redis_tls import tls_before
+from tests.support.network.certificates import made_certificates
+from tests.support.services.redis_nodes import Node, redis_node
+from tests.support.services.redis_tls import tls_before
 from tests.support.system import free_port, make_settings, start_process, wait_until
 
 SECRET = "Geheim7391"

@@ -13,9 +13,9 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from relaykit.shared.redis import keys
-from tests.support.redis_nodes import Node, redis_node
+from tests.support.clients.stream_clients import Follower, asking, crowd
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import Follower, asking, crowd
+from tests.support.services.redis_nodes import Node, redis_node
 from tests.support.system import (
     Caller,
     System,

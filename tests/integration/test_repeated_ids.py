@@ -58,9 +58,9 @@ from openai import AsyncOpenAI
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.support.completions_endpoint import CompletionsEndpoint, completions_endpoint
+from tests.support.clients.stream_clients import asking
+from tests.support.endpoints.completions_endpoint import CompletionsEndpoint, completions_endpoint
 from tests.support.servers.user_servers import SqliteStore
-from tests.support.stream_clients import asking
 from tests.support.system import (
     Answer,
     Caller,

@@ -16,9 +16,9 @@ from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.shared.redis import keys
 from relaykit.shared.settings import Settings
 from tests.integration.test_limits import state
+from tests.support.clients.stream_clients import body, crowd
 from tests.support.servers.relay_servers import Script, ScriptedAnswers
 from tests.support.servers.user_servers import NotebookServer
-from tests.support.stream_clients import body, crowd
 from tests.support.system import System, create, message, running, wait_until
 
 POSTS = 1000

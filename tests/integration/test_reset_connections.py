@@ -15,7 +15,7 @@ from relaykit.shared.errors import QueueUnavailable
 from relaykit.shared.redis.client import FairPool, Redis, open_redis, redis_errors
 from relaykit.shared.redis.pubsub import subscribed
 from relaykit.shared.redis_url import parse_redis_url
-from tests.support.links import Link
+from tests.support.network.links import Link
 from tests.support.system import wait_until
 
 Use = Callable[[Redis, Callable[[AbstractConnection], Awaitable[None]]], Awaitable[None]]

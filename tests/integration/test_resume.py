@@ -13,9 +13,9 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from relaykit.shared.redis import keys
+from tests.support.clients.stream_clients import Follower, after, asking, body, crowd, cursors, following
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import Follower, after, asking, body, crowd, cursors, following
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import (
     WAIT_SECONDS,
     Answer,

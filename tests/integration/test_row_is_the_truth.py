@@ -20,11 +20,11 @@ from relaykit.local.data_directory import data_directory
 from relaykit.shared.postgres.migrate import migrate
 from relaykit.worker.main import create_worker
 from tests.chaos.services import Service, forget_redis, postgres_service, redis_services
-from tests.support.crash_points import CrashPoint, process
-from tests.support.retrying_client import RetryingClient
+from tests.support.clients.retrying_client import RetryingClient
+from tests.support.clients.stream_clients import crowd
+from tests.support.processes.crash_points import CrashPoint, process
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.services import assert_keys_expire, open_folder, remove_data
-from tests.support.stream_clients import crowd
+from tests.support.services.databases import assert_keys_expire, open_folder, remove_data
 from tests.support.system import (
     WAIT_SECONDS,
     Caller,

@@ -20,9 +20,9 @@ from relaykit.shared.settings import Settings
 from relaykit.worker.execution.telemetry import model_calls, tell_end
 from relaykit.worker.main import create_worker
 from relaykit.worker.metrics import MODEL_CALLS
-from tests.support.responses_endpoint import USAGE, responses_endpoint
+from tests.support.clients.stream_clients import asking
+from tests.support.endpoints.responses_endpoint import USAGE, responses_endpoint
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking
 from tests.support.system import _working, create, free_port, message, running, running_processes, wait_until
 
 

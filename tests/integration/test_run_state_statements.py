@@ -20,8 +20,8 @@ import pytest
 
 from bench.postgres.statements import MODULES, Parameter, found, literals
 from relaykit.shared.runs.run import ENDED, MAX_UNCOUNTED_ATTEMPTS, TRANSITIONS, Status, sources
-from tests.support.documents import ROOT
-from tests.support.sql_functions import FUNCTIONS, normalized
+from tests.support.repository.documents import ROOT
+from tests.support.repository.sql_functions import FUNCTIONS, normalized
 
 Moves = frozenset[tuple[Status, Status]]
 

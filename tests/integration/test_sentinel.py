@@ -23,12 +23,12 @@ from relaykit.shared.redis.check import RedisCheck
 from relaykit.shared.redis.client import open_redis, redis_errors
 from relaykit.shared.redis.sentinels import Sentinels
 from relaykit.shared.redis_url import parse_redis_url
-from tests.support.certificates import made_certificates
-from tests.support.redis_nodes import Node, redis_node
-from tests.support.redis_sentinels import Sentinel, sentinel, sentinel_url, watched
-from tests.support.redis_tls import tls_before
+from tests.support.clients.stream_clients import Follower, asking, crowd
+from tests.support.network.certificates import made_certificates
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import Follower, asking, crowd
+from tests.support.services.redis_nodes import Node, redis_node
+from tests.support.services.redis_sentinels import Sentinel, sentinel, sentinel_url, watched
+from tests.support.services.redis_tls import tls_before
 from tests.support.system import (
     ROOT,
     Answer,

@@ -33,7 +33,7 @@ from relaykit.worker.execution import produce
 from relaykit.worker.main import create_worker
 from relaykit.worker.publishing.journal_writer import MAX_PENDING_BYTES
 from tests.integration.test_overtaken import overtake
-from tests.support.stream_clients import Follower, asking
+from tests.support.clients.stream_clients import Follower, asking
 from tests.support.system import Caller, _working, create, running, wait_until
 
 Events = AsyncIterator[ThreadStreamEvent]

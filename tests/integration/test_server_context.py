@@ -28,9 +28,9 @@ from relaykit.shared.identity import RequestContext
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
 from tests.integration.written import written
+from tests.support.clients.stream_clients import asking
 from tests.support.servers.protocol_servers import Events, ProtocolServer
 from tests.support.servers.user_servers import SqliteStore
-from tests.support.stream_clients import asking
 from tests.support.system import Caller, System, create, message, running
 
 HERE = "tests.integration.test_server_context"

@@ -27,7 +27,7 @@ from relaykit.shared.errors import (
 )
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import ROOT, START_SECONDS, WAIT_SECONDS, environment, free_port, make_settings
 
 SIDES = ("api", "worker")

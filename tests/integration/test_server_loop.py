@@ -30,11 +30,11 @@ from relaykit.shared.errors import RelaykitError, ServerBlocked
 from relaykit.shared.postgres.database import Database
 from relaykit.shared.settings import Settings
 from tests.integration.written import written
-from tests.support.error_catalogue import assert_documented_error
+from tests.support.clients.stream_clients import PING, Follower, asking
+from tests.support.repository.error_catalogue import assert_documented_error
 from tests.support.servers.blocking_site import DOOR, Blocking, Door, Notebook
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.servers.user_servers import SqliteStore
-from tests.support.stream_clients import PING, Follower, asking
 from tests.support.system import Caller, System, create, message, running, wait_until
 
 HERE = "tests.integration.test_server_loop"

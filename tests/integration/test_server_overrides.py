@@ -19,9 +19,9 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.site.checks import NEVER_CALLED, NEVER_CALLED_WITH_OUR_STORE
 from relaykit.shared.site.loaded_server import load_server
 from relaykit.shared.site.site_process import SiteProcess
+from tests.support.clients.stream_clients import asking
 from tests.support.servers.protocol_servers import BareServer, ProtocolServer
 from tests.support.servers.user_servers import SqliteStore
-from tests.support.stream_clients import asking
 from tests.support.system import Caller, create, make_settings, message, running
 
 SDK_METHODS = frozenset(

@@ -28,9 +28,9 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from relaykit.shared.settings import Settings
 from tests.integration.written import written
-from tests.support.error_catalogue import assert_documented_error
+from tests.support.clients.stream_clients import asking
+from tests.support.repository.error_catalogue import assert_documented_error
 from tests.support.servers.protocol_servers import BareServer, Events
-from tests.support.stream_clients import asking
 from tests.support.system import Caller, System, create, message, running
 
 WORDS = "Only MP4, please."

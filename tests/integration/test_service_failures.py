@@ -15,9 +15,9 @@ from relaykit.shared.postgres.database import Database
 from relaykit.shared.redis.client import open_redis, redis_errors
 from relaykit.shared.redis.pubsub import messages, subscribed
 from tests.integration.persistence import settings_for
-from tests.support.links import Link
-from tests.support.redis_nodes import redis_node
-from tests.support.roles import limited_role
+from tests.support.network.links import Link
+from tests.support.services.redis_nodes import redis_node
+from tests.support.services.roles import limited_role
 from tests.support.system import free_port, wait_until
 
 

@@ -18,7 +18,7 @@ from relaykit.local.postgres_files import ROOT_FOLDER
 from relaykit.local.redis_server import WHEELS, redis_binary, redis_named, redis_server
 from relaykit.local.services import services
 from relaykit.local.waiting import StopRequest
-from tests.support.services import OLDEST, Databases, RedisDatabases, remove_data
+from tests.support.services.databases import OLDEST, Databases, RedisDatabases, remove_data
 
 
 def test_redis_answers_and_is_empty(redis_url: str) -> None:

@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 from relaykit.api.main import create_app
 from relaykit.shared.errors import ServerLoadError
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import asking
 from tests.support.servers import lively_site
 from tests.support.servers.lively_site import FOLDER, noted
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import asking
 from tests.support.system import START_SECONDS, create, running, start_process, wait_until
 
 SITE = "tests.support.servers.lively_site"

@@ -14,10 +14,10 @@ from relaykit.api.main import create_app
 from relaykit.shared.errors import ServerLoadError
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
+from tests.support.clients.stream_clients import asking
 from tests.support.servers import lively_site
 from tests.support.servers.lively_site import FOLDER, noted
 from tests.support.servers.relay_servers import Script
-from tests.support.stream_clients import asking
 from tests.support.system import START_SECONDS, create, running, running_processes, start_process, wait_until
 
 SITE = "tests.support.servers.lively_site"

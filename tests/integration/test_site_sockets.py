@@ -24,10 +24,10 @@ from relaykit.api.http import websocket, websocket_connection
 from relaykit.api.http.websocket import MAX_IDLE_FRAMES, MAX_PONG_BYTES, SLICE_BYTES, WebSocket
 from relaykit.api.metrics import CONNECTIONS, WEBSOCKETS
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import asking
 from tests.support.servers import lively_site, socket_site
 from tests.support.servers.lively_site import FOLDER, noted
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.stream_clients import asking
 from tests.support.system import (
     START_SECONDS,
     Caller,

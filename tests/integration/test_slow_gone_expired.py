@@ -16,10 +16,10 @@ import pytest
 import pytest_asyncio
 
 from relaykit.shared.settings import Settings
-from tests.support.crash_points import process
+from tests.support.clients.slow_readers import raw_stream
+from tests.support.clients.stream_clients import after, asking, body, crowd, cursors, following
+from tests.support.processes.crash_points import process
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.slow_readers import raw_stream
-from tests.support.stream_clients import after, asking, body, crowd, cursors, following
 from tests.support.system import Caller, System, api_answers, create, free_port, running, wait_until
 
 TOKEN_SECONDS = 4

@@ -17,11 +17,11 @@ from relaykit.api.admission.admission_queue import AdmissionQueue
 from relaykit.shared.redis import keys
 from relaykit.worker.execution import produce
 from relaykit.worker.main import create_worker
-from tests.support.links import Link
-from tests.support.redis_clients import writes_held
+from tests.support.clients.stream_clients import Follower, asking, crowd, following
+from tests.support.network.links import Link
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import Follower, asking, crowd, following
+from tests.support.services.databases import Databases, RedisDatabases
+from tests.support.services.redis_clients import writes_held
 from tests.support.system import (
     Answer,
     Caller,

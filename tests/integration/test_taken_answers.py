@@ -15,7 +15,7 @@ from relaykit.api.http.connections import Connections
 from relaykit.api.http.descriptors import connection_limit
 from relaykit.api.http.server import HttpConfig, Server
 from relaykit.shared.settings import Settings
-from tests.support.http_bytes import RawConnection, connected
+from tests.support.clients.http_bytes import RawConnection, connected
 from tests.support.system import free_port, wait_until
 
 MEGABYTE = 1024 * 1024

@@ -26,8 +26,8 @@ from chatkit.types import (
 
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
-from tests.support.client_view import shown, texts
-from tests.support.stream_clients import asking
+from tests.support.clients.client_view import shown, texts
+from tests.support.clients.stream_clients import asking
 from tests.support.system import _working, create, message, running
 
 Events = AsyncIterator[ThreadStreamEvent]

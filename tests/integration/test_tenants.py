@@ -37,10 +37,10 @@ from tests.integration.tenants import (
     text_fields,
 )
 from tests.integration.written import Written, written
-from tests.support.error_catalogue import assert_documented_error
+from tests.support.repository.error_catalogue import assert_documented_error
 from tests.support.sample_thread import add_place, add_tool_call
 from tests.support.servers.protocol_servers import ProtocolServer
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import Caller, create, free_port, make_settings, message, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -25,8 +25,8 @@ from relaykit.shared.settings import Settings
 from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.persistence import ALICE, settings_for, thread
+from tests.support.clients.stream_clients import Follower, asking
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.stream_clients import Follower, asking
 from tests.support.system import Caller, create, message, running
 
 HOLD = 3

@@ -16,10 +16,10 @@ import asyncpg
 import pytest
 
 from relaykit.shared.settings import Settings
-from tests.support.otlp_receiver import ReceivedSpan, Receiver, otlp_receiver
-from tests.support.responses_endpoint import USAGE, responses_endpoint
+from tests.support.clients.stream_clients import asking
+from tests.support.endpoints.otlp_receiver import ReceivedSpan, Receiver, otlp_receiver
+from tests.support.endpoints.responses_endpoint import USAGE, responses_endpoint
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.stream_clients import asking
 from tests.support.system import (
     ROOT,
     START_SECONDS,

@@ -15,11 +15,11 @@ from relaykit.shared.journal import Cursor, Journals
 from relaykit.shared.redis import keys
 from relaykit.shared.runs.run import Status
 from relaykit.shared.settings import Settings
+from tests.support.clients.stream_clients import Follower, asking, body, crowd, following
 from tests.support.journals import TTL
-from tests.support.redis_clients import connections, kill, listens_to_runs
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
-from tests.support.services import Databases, RedisDatabases
-from tests.support.stream_clients import Follower, asking, body, crowd, following
+from tests.support.services.databases import Databases, RedisDatabases
+from tests.support.services.redis_clients import connections, kill, listens_to_runs
 from tests.support.system import Caller, System, create, free_port, make_settings, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -23,7 +23,7 @@ from relaykit.shared.redis.client import open_redis
 from relaykit.shared.settings import Settings
 from relaykit.shared.tasks import end_tasks
 from tests.integration.persistence import settings_for
-from tests.support.links import Link
+from tests.support.network.links import Link
 from tests.support.sample_attachment import PNG, attachment_of
 from tests.support.servers.relay_servers import Script, ScriptedAnswers
 from tests.support.system import Caller, create, free_port, message, running, wait_until

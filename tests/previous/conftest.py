@@ -14,7 +14,7 @@ from relaykit.shared.settings import Settings
 from tests import previous
 from tests.previous.code import previous_code
 from tests.previous.real_redis import Real
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import free_port, make_settings
 
 

@@ -16,8 +16,8 @@ from relaykit.shared.settings import Settings
 from tests import previous
 from tests.e2e.test_rolling_restart import Client, journal, stopped
 from tests.previous.code import migrate, started
+from tests.support.clients.stream_clients import crowd
 from tests.support.servers.relay_servers import Script
-from tests.support.stream_clients import crowd
 from tests.support.system import Caller, Process, Processes, free_port, running_processes, wait_until
 
 pytestmark = pytest.mark.long

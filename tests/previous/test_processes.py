@@ -14,9 +14,9 @@ import pytest
 
 from relaykit.shared.settings import Settings
 from tests.previous.code import migrate, started
-from tests.support.client_view import shown, texts
+from tests.support.clients.client_view import shown, texts
+from tests.support.clients.stream_clients import asking, body, crowd, following
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.stream_clients import asking, body, crowd, following
 from tests.support.system import (
     Caller,
     Process,

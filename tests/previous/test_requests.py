@@ -17,8 +17,8 @@ from relaykit.shared.settings import Settings
 from tests.previous import statements
 from tests.previous.redis import PreviousJournals, PreviousQueue
 from tests.previous.rows import message as message_item
+from tests.support.clients.stream_clients import crowd
 from tests.support.servers.relay_servers import Script, ScriptedAnswers
-from tests.support.stream_clients import crowd
 from tests.support.system import Caller, System, create, message, running, wait_until
 
 

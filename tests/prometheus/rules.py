@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.documents import ROOT
+from tests.support.repository.documents import ROOT
 
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.prometheus.incidents import INCIDENTS, Incident
 from tests.prometheus.rules import RULES, alerts
-from tests.support.programs import required
+from tests.support.processes.programs import required
 
 pytestmark = pytest.mark.long
 

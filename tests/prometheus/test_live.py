@@ -11,11 +11,11 @@ import pytest
 
 from relaykit.shared.settings import Settings
 from tests.prometheus.rules import DASHBOARDS, alerts, panel_expressions, recorded, selectors
-from tests.support.prometheus import Prometheus, prometheus
-from tests.support.responses_endpoint import responses_endpoint
+from tests.support.clients.stream_clients import asking
+from tests.support.endpoints.responses_endpoint import responses_endpoint
 from tests.support.servers.observed_servers import ASK, FAIL
 from tests.support.servers.relay_servers import Script, open_gate
-from tests.support.stream_clients import asking
+from tests.support.services.prometheus import Prometheus, prometheus
 from tests.support.system import Caller, Process, create, free_port, keyed, running_processes, wait_until
 
 pytestmark = pytest.mark.long

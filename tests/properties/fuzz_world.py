@@ -21,8 +21,8 @@ from relaykit.shared.threads.calls import StoreCalls
 from relaykit.shared.threads.store import PostgresStore
 from tests.integration.written import ROW, TABLES
 from tests.properties.chatkit_requests import IDS, KINDS, Strategy, params_of, request_of
-from tests.support.error_catalogue import assert_documented_error
 from tests.support.fuzzing import served, signed_in
+from tests.support.repository.error_catalogue import assert_documented_error
 from tests.support.sample_thread import Place, add_place, add_thread, add_tool_call
 from tests.support.system import Answer
 

@@ -17,11 +17,11 @@ from relaykit.shared.errors import InvalidCursor
 from relaykit.shared.journal import START, Cursor
 from relaykit.shared.redis import keys
 from tests.properties.test_cursor import CURSORS, NEAR_MISSES
-from tests.support.error_catalogue import assert_documented_error
+from tests.support.clients.raw_http import RawAnswer, raw_request
 from tests.support.examples import examples
 from tests.support.fuzzing import fresh_settings, served, signed_in
-from tests.support.raw_http import RawAnswer, raw_request
-from tests.support.services import Databases, RedisDatabases
+from tests.support.repository.error_catalogue import assert_documented_error
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import Answer, create, parse_frames
 
 Frame = tuple[str, dict[str, Any]]

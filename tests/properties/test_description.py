@@ -20,7 +20,7 @@ from relaykit.shared.settings import Settings
 from tests.integration.written import Written, written
 from tests.support.examples import GIVEN
 from tests.support.fuzzing import fresh_settings, served, signed_in
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import ROOT, Answer, create
 
 EXAMPLES = 12

@@ -16,7 +16,7 @@ from tests.properties.chatkit_requests import KINDS, changed, places
 from tests.properties.fuzz_world import FuzzWorld, fuzz_world
 from tests.support.examples import examples
 from tests.support.fuzzing import fresh_settings
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 
 STREAMING = [
     *("threads.create", "threads.add_user_message", "threads.add_client_tool_output"),

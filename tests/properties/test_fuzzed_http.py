@@ -13,11 +13,11 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from tests.support.error_catalogue import assert_documented_error
+from tests.support.clients.raw_http import RawAnswer, raw_request
 from tests.support.examples import examples
 from tests.support.fuzzing import fresh_settings, served, signed_in
-from tests.support.raw_http import RawAnswer, raw_request
-from tests.support.services import Databases, RedisDatabases
+from tests.support.repository.error_catalogue import assert_documented_error
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import Answer, create
 
 Headers = list[tuple[bytes, bytes]]

@@ -19,7 +19,7 @@ from tests.properties.chatkit_requests import (
 from tests.properties.fuzz_world import FuzzWorld, fuzz_world
 from tests.support.examples import examples
 from tests.support.fuzzing import fresh_settings
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 
 
 @pytest.fixture(scope="module")

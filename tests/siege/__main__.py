@@ -18,7 +18,7 @@ from relaykit.shared.postgres.migrate import migrate
 from tests.siege.attack import AT_ONCE, ATTACKS
 from tests.siege.driver import Plan, siege
 from tests.siege.report import heading
-from tests.support.services import temporary_services
+from tests.support.services.databases import temporary_services
 
 SECONDS = 6.0
 

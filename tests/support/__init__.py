@@ -1,4 +1,6 @@
 """What the tests share: a whole Relaykit (`system`), real services, clients, links that cut, processes that die.
 
-`servers` has the ChatKit servers that the tests run. Nothing here is a test.
+Nothing here is a test. The rooms: `processes` and the `services` beside them, the `network` between them, `clients`,
+`servers` (the ChatKit servers that the tests run) and the `sites` around such servers, `endpoints` (what stands in for
+the internet), and `repository` (its documents and its schema as the tests read them).
 """

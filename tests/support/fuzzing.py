@@ -15,7 +15,7 @@ from chatkit.types import AudioInput, TranscriptionResult, WidgetItem
 from relaykit.shared.identity import RequestContext
 from relaykit.shared.settings import Settings
 from tests.support.servers.protocol_servers import ProtocolServer
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import WAIT_SECONDS, System, free_port, make_settings, running
 
 

@@ -26,8 +26,8 @@ from relaykit.api.http.server import HttpConfig, Server
 from relaykit.api.main import create_app
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import RunWorker, create_worker
-from tests.support.forked import ForkedPopen, nothing
-from tests.support.ports import free_port
+from tests.support.network.ports import free_port
+from tests.support.processes.forked import ForkedPopen, nothing
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_SECONDS = 120.0

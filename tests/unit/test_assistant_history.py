@@ -25,7 +25,7 @@ from relaykit.examples.assistant.converter import MAX_BLOCK_CHARS, MAX_MESSAGE_C
 from relaykit.examples.assistant.history import MAX_CHARS, MAX_ITEMS, load_history, newest_first
 from relaykit.examples.assistant.untrusted import Fence
 from relaykit.examples.assistant.widgets import Checklist, SetStep, Step, parse_set_step
-from tests.support.assistant_support import ALICE, MemoryAttachments, MemoryStore
+from tests.support.sites.assistant_support import ALICE, MemoryAttachments, MemoryStore
 
 FENCE = Fence()
 BASE = {"thread_id": "t", "created_at": datetime(2026, 1, 1)}

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.local_mode import descendants, named, wait_until
+from tests.support.processes.local_mode import descendants, named, wait_until
 from tests.support.system import ROOT
 
 COMMAND = [sys.executable, "-m", "tests.busy"]

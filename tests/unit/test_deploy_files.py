@@ -11,7 +11,7 @@ import yaml
 from relaykit.cli import COMMANDS, main
 from relaykit.shared.settings import Settings
 from relaykit.shared.version import VERSION
-from tests.support.documents import ROOT, code_blocks
+from tests.support.repository.documents import ROOT, code_blocks
 
 DEPLOY = ROOT / "deploy"
 PROXIES = sorted((DEPLOY / "proxies").iterdir())

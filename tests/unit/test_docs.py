@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documents import PAGES, ROOT, page_name, paths, prose
+from tests.support.repository.documents import PAGES, ROOT, page_name, paths, prose
 
 MAX_COLUMNS = 120
 CHANGELOG = ROOT / "CHANGELOG.md"

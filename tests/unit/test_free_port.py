@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from relaykit.local import ports
-from tests.support import ports as test_ports
+from tests.support.network import ports as test_ports
 
 SOME = 300
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.support.documents import ROOT, paths, rows
+from tests.support.repository.documents import ROOT, paths, rows
 
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text()
 TABLE = list(rows(GLOSSARY))

@@ -10,7 +10,7 @@ from relaykit import cli
 from relaykit.shared.errors import RelaykitError
 from tests.incidents.table import COLUMNS, Row, section, table
 from tests.prometheus.rules import alerts
-from tests.support.documents import ROOT
+from tests.support.repository.documents import ROOT
 from tests.unit.test_log_messages import LOGGED
 from tests.unit.test_rules_and_dashboards import mistakes
 

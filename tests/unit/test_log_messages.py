@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.documents import ROOT
+from tests.support.repository.documents import ROOT
 
 FILES = sorted(file for side in ("api", "worker", "shared") for file in (ROOT / side).rglob("*.py"))
 LEVELS = ("debug", "info", "warning", "error", "critical", "exception")

@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from relaykit.api import metrics as of_api
 from relaykit.shared import metrics as of_both
 from relaykit.worker import metrics as of_worker
-from tests.support.documents import ROOT, rows
+from tests.support.repository.documents import ROOT, rows
 
 NAME = re.compile(r"`(relaykit_[a-z_]+)(?:\{[a-z, ]+\})?`")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import previous
-from tests.support.migration_rule import offences, statements
+from tests.support.repository.migration_rule import offences, statements
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "shared" / "postgres" / "migrations").glob("*.sql"))

@@ -16,4 +16,4 @@ def test_no_configuration_is_written_without_the_common_parts() -> None:
     configured = {path: text for path, text in written.items() if EVENTS.search(text)}
     assert configured
     lacking = [str(path) for path, text in configured.items() if not all(part in text for part in PARTS)]
-    assert not lacking, "without nginx_main and nginx_http of tests/support/nginx.py"
+    assert not lacking, "without nginx_main and nginx_http of tests/support/network/nginx.py"

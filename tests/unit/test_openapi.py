@@ -13,7 +13,7 @@ from fastapi.routing import iter_route_contexts
 from relaykit.api.http.errors import CODE_OF_STATUS, STATUS
 from relaykit.api.main import create_app
 from relaykit.shared import errors
-from tests.support.error_catalogue import documented_errors
+from tests.support.repository.error_catalogue import documented_errors
 from tests.support.servers.protocol_servers import BareServer
 from tests.support.system import make_settings
 

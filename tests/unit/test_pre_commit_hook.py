@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.documents import ROOT
+from tests.support.repository.documents import ROOT
 
 GOOD = '"""A module."""\n'
 BAD = "import os\n"

@@ -28,7 +28,7 @@ from tests.prometheus.rules import (
     rules,
     selectors,
 )
-from tests.support.documents import ROOT, page_name
+from tests.support.repository.documents import ROOT, page_name
 
 TARGET_LABELS = {"job", "instance", "namespace"}
 """That Prometheus gives each series; `namespace` where its targets have one."""

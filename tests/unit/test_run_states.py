@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relaykit.shared.runs.run import TRANSITIONS
-from tests.support.run_states import PAGE, REASONS, figure, with_figure
+from tests.support.repository.run_states import PAGE, REASONS, figure, with_figure
 
 
 def test_each_transition_has_its_reason_and_no_other_has() -> None:
@@ -21,4 +21,4 @@ def test_the_figure_has_an_arrow_for_each_transition() -> None:
 
 def test_the_documentation_shows_it() -> None:
     page = PAGE.read_text()
-    assert page == with_figure(page), "run: python -m tests.support.run_states"
+    assert page == with_figure(page), "run: python -m tests.support.repository.run_states"

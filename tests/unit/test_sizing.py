@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from relaykit.shared.settings import Settings
 from tests.prometheus.rules import alerts
-from tests.support.documents import ROOT
+from tests.support.repository.documents import ROOT
 
 PAGE = ROOT / "docs" / "deploy.md"
 ANY = {"> 0", "== 0"}

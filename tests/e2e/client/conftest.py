@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 
 from tests.e2e.client.site_processes import Site, site_of
 from tests.e2e.client.visitor import Visitor
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import free_port, make_settings
 
 

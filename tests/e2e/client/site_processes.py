@@ -18,8 +18,8 @@ from playwright.sync_api import Route
 
 from relaykit.shared.settings import Settings
 from tests.e2e.client.visitor import Visitor
-from tests.support.local_mode import wait_until
-from tests.support.nginx import nginx_http, nginx_main
+from tests.support.network.nginx import nginx_http, nginx_main
+from tests.support.processes.local_mode import wait_until
 from tests.support.system import ROOT, Process, fork_process, free_port
 
 PAGE = ROOT / "tests" / "e2e" / "client" / "site"

@@ -16,7 +16,7 @@ from tests.e2e.client.site_processes import Site
 from tests.e2e.client.visitor import Visitor
 from tests.e2e.page.cutting_proxy import CuttingProxy
 from tests.support.leases import end_lease
-from tests.support.local_mode import wait_until
+from tests.support.processes.local_mode import wait_until
 
 CUT_EVERY_SECONDS = 3.0
 WORDS = 200

@@ -16,7 +16,7 @@ from tests.e2e.client.server import held
 from tests.e2e.client.site_processes import Site, serve_two_users_page
 from tests.e2e.client.visitor import WAIT_MS, Visitor
 from tests.support.leases import end_lease
-from tests.support.local_mode import wait_until
+from tests.support.processes.local_mode import wait_until
 from tests.support.system import free_port, start_process
 
 ELEMENT = 'import(location.origin + "/element/relaykit-chat.js").then(({ defineChat }) => defineChat("openai-chatkit"))'

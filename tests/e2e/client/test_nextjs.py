@@ -19,7 +19,7 @@ from tests.e2e.client.server import held
 from tests.e2e.client.site_processes import PAGE, ROOT, Site, required
 from tests.e2e.client.test_react import WORDS, ask, await_word, shown_errors
 from tests.e2e.client.visitor import WAIT_MS, Visitor
-from tests.support.local_mode import wait_until
+from tests.support.processes.local_mode import wait_until
 from tests.support.system import free_port
 
 FOLDER = ROOT / "web" / "nextjs"

@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, expect
 from tests.e2e.client.site_processes import site_of
 from tests.e2e.client.test_element import ELEMENT, answers, ask, await_end, await_word, message_box
 from tests.e2e.client.visitor import Visitor
-from tests.support.redis_nodes import redis_node
-from tests.support.services import Databases
+from tests.support.services.databases import Databases
+from tests.support.services.redis_nodes import redis_node
 from tests.support.system import free_port, make_settings
 
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext
 
 from tests.e2e.page.cutting_proxy import CuttingProxy
 from tests.e2e.page.user import User
-from tests.support.services import Databases, RedisDatabases
+from tests.support.services.databases import Databases, RedisDatabases
 from tests.support.system import ROOT, free_port
 
 READY_SECONDS = 240

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.local_mode import START_SECONDS, descendants, kill_all, wait_until
+from tests.support.processes.local_mode import START_SECONDS, descendants, kill_all, wait_until
 
 MINUTES = 10 * 60.0
 """For a command that installs packages."""

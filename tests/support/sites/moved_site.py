@@ -1,7 +1,7 @@
 """An application that runs by itself, and then, moved over by the steps of docs/migrate.md, under `relaykit dev`.
 
-The applications are in `tests/support/moved/`. What a move changes is in their `after/`, file by file: what is not
-there stays as it was.
+The applications are in `tests/support/sites/moved/`. What a move changes is in their `after/`, file by file: what is
+not there stays as it was.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 import httpx2
 import psycopg
 
-from tests.support.documents import code_blocks
-from tests.support.local_mode import LocalMode, temporary_data_dir
+from tests.support.processes.local_mode import LocalMode, temporary_data_dir
+from tests.support.repository.documents import code_blocks
 from tests.support.system import ROOT, START_SECONDS, WAIT_SECONDS, Answer, free_port, wait_until
 
 MOVED = Path(__file__).with_name("moved")

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.certificates import Certificates
-from tests.support.nginx import nginx_http, nginx_main
-from tests.support.programs import required
+from tests.support.network.certificates import Certificates
+from tests.support.network.nginx import nginx_http, nginx_main
+from tests.support.processes.programs import required
 from tests.support.system import ROOT, free_port
 
 FILES = ROOT / "deploy" / "proxies"

@@ -16,7 +16,7 @@ from typing import Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from relaykit.shared.tasks import end_tasks
-from tests.support.link_connection import Connection, Direction
+from tests.support.network.link_connection import Connection, Direction
 from tests.support.system import free_port
 
 PORTS = {"redis": 6379, "postgresql": 5432, "postgres": 5432, "http": 80}

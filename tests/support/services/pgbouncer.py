@@ -14,8 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.support.programs import required
-from tests.support.services import open_folder, remove_data
+from tests.support.processes.programs import required
+from tests.support.services.databases import open_folder, remove_data
 from tests.support.system import free_port
 
 START_SECONDS = 20.0

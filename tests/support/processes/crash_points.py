@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from relaykit.shared.settings import Settings
-from tests.support.forked import fork
+from tests.support.processes.forked import fork
 from tests.support.system import environment
 
 

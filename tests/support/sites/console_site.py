@@ -14,7 +14,7 @@ import psycopg
 from relaykit.api import queue_watch
 from relaykit.api.local.issuer import LocalIssuer, TokenRequest
 from relaykit.shared.settings import Settings
-from tests.support.local_mode import wait_until
+from tests.support.processes.local_mode import wait_until
 from tests.support.servers.relay_servers import Script
 from tests.support.system import Process, create, fork_process, free_port
 

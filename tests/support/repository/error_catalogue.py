@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-PROTOCOL = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
+PROTOCOL = Path(__file__).resolve().parents[3] / "docs" / "protocol.md"
 _ROW = re.compile(r"^\| (\d{3}) \| ((?:`[a-z_]+`(?: · )?)+) \|", re.MULTILINE)
 
 
@@ -23,7 +23,7 @@ def documented_errors() -> dict[int, frozenset[str]]:
 
 
 class Answered(Protocol):
-    """A response of httpx2, or of tests/support/raw_http.py."""
+    """A response of httpx2, or of tests/support/clients/raw_http.py."""
 
     @property
     def headers(self) -> Any: ...

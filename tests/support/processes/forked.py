@@ -36,7 +36,7 @@ _forkserver.set_forkserver_preload(
     ]
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def fork(side: str, environ: dict[str, str], log: Path, prepare: Callable[[], None]) -> ForkServerProcess:

@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from relaykit.local.redis_server import redis_binary
-from tests.support.services import OLDEST
+from tests.support.services.databases import OLDEST
 from tests.support.system import free_port, wait_until
 
 

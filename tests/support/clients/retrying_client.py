@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 
-from tests.support.stream_clients import body, cursors
+from tests.support.clients.stream_clients import body, cursors
 from tests.support.system import Caller, parse_frames
 
 BACK_OFF_SECONDS = 0.1

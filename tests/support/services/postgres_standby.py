@@ -18,8 +18,8 @@ from relaykit.local.postgres_files import postgres_files
 from relaykit.local.postgres_server import ENVIRONMENT, postgres_server
 from relaykit.local.waiting import StopRequest, wait_until
 from relaykit.shared.postgres.migrate import migrate
-from tests.support.ports import free_port
-from tests.support.services import open_folder, remove_data
+from tests.support.network.ports import free_port
+from tests.support.services.databases import open_folder, remove_data
 
 SECONDS = 60.0
 

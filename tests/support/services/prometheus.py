@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 
 from tests.prometheus.rules import RULES
-from tests.support.programs import required
+from tests.support.processes.programs import required
 from tests.support.system import START_SECONDS, free_port, wait_until
 
 EVERY = "1s"

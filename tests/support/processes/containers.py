@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.programs import required
+from tests.support.processes.programs import required
 from tests.support.system import ROOT
 
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.support.certificates import Certificates
+from tests.support.network.certificates import Certificates
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """The figure of a run's states in docs/architecture.md, from the one table of transitions.
 
-`python -m tests.support.run_states` writes it anew.
+`python -m tests.support.repository.run_states` writes it anew.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from relaykit.shared.runs.run import TRANSITIONS, Status
-from tests.support.documents import ROOT
+from tests.support.repository.documents import ROOT
 
 PAGE = ROOT / "docs" / "architecture.md"
-BEGIN = "<!-- The figure: python -m tests.support.run_states -->\n```\n"
+BEGIN = "<!-- The figure: python -m tests.support.repository.run_states -->\n```\n"
 END = "```\n"
 
 ADMISSION: Mapping[Status, str] = {

@@ -12,8 +12,8 @@ from typing import Any
 from redis.asyncio import Redis
 
 from relaykit.local.redis_server import redis_binary
-from tests.support.redis_nodes import Node, answers, redis_node, replicated
-from tests.support.services import OLDEST
+from tests.support.services.databases import OLDEST
+from tests.support.services.redis_nodes import Node, answers, redis_node, replicated
 from tests.support.system import free_port, wait_until
 
 MASTER = "main"

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from relaykit.shared.settings import Settings
-from tests.support.forked import Finished, run_command
+from tests.support.processes.forked import Finished, run_command
 from tests.support.system import START_SECONDS, environment
 
 SERVER = "tests.support.servers.relay_servers:ScriptedAnswers"

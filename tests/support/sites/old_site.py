@@ -23,7 +23,7 @@ from chatkit.types import (
 
 from relaykit import RequestContext
 from relaykit.shared.settings import Settings
-from tests.support.forked import run_command
+from tests.support.processes.forked import run_command
 from tests.support.servers.user_servers import SqliteStore
 from tests.support.system import START_SECONDS, environment
 

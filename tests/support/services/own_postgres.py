@@ -17,7 +17,7 @@ from relaykit.local.postgres_files import postgres_files
 from relaykit.local.postgres_server import postgres_server
 from relaykit.local.waiting import StopRequest
 from relaykit.shared.postgres.migrate import migrate
-from tests.support.services import open_folder, remove_data
+from tests.support.services.databases import open_folder, remove_data
 
 DISK_MB = 48
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import httpx2
 
-from tests.support.services import open_folder, remove_data
+from tests.support.services.databases import open_folder, remove_data
 from tests.support.system import Caller
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 START_SECONDS = 300.0
 READY_LINE = re.compile(
     r"^Redis: (?:Redis|Valkey) \d+\.\d+\.\d+ \(.+\)\n(?:.*\n)*Relaykit is ready: (http://\S+)/\n", re.M

@@ -1,4 +1,7 @@
-"""An MCP server for the tests, as a process: `python -m tests.support.mcp_process NAME=TOKEN ...` prints its URL."""
+"""An MCP server for the tests, as a process that prints its URL.
+
+`python -m tests.support.endpoints.mcp_process NAME=TOKEN ...`
+"""
 
 from __future__ import annotations
 

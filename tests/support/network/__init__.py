@@ -1,0 +1,1 @@
+"""What stands between two processes: ports, certificates, links that cut, and real proxies."""
