@@ -93,6 +93,8 @@ def run_command(
     """`relaykit ARGUMENTS` in the folder, after `prepare` in the new process; `terminal` is the path of its input."""
     with tempfile.TemporaryDirectory(prefix="relaykit-command-") as place:
         output, errors = Path(place, "output"), Path(place, "errors")
+        output.touch()
+        errors.touch()
         given = (list(arguments), environ, folder, output, errors, terminal, prepare)
         child = _forkserver.Process(target=_command, args=given)
         child.start()
