@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
-from redis.asyncio import Redis as PlainRedis
 
 from relaykit.api import queue_watch
 from relaykit.shared.operating.queue_figures import QueueState
@@ -23,6 +22,7 @@ from relaykit.shared.redis.client import Redis, open_redis
 from relaykit.shared.settings import Settings
 from relaykit.worker.main import create_worker
 from tests.support.clients.stream_clients import asking
+from tests.support.network.links import Link
 from tests.support.servers.relay_servers import Script, ScriptedAnswers, open_gate
 from tests.support.system import Caller, _working, create, running, wait_until
 
@@ -159,16 +159,12 @@ async def test_what_stands_there_and_is_no_state_is_told_as_nothing(
 async def test_while_redis_is_away_nothing_is_told_and_then_again(settings: Settings) -> None:
     """An old figure would be taken for today's."""
     async with (
-        running(settings, ScriptedAnswers, workers=0),
-        PlainRedis.from_url(settings.redis_url) as plain,
+        Link(settings.redis_url) as link,
+        running(settings.model_copy(update={"redis_url": link.url}), ScriptedAnswers, workers=0),
     ):
         await wait_until("the queue was looked at", lambda: sample("due_runs") == 0)
-        await plain.execute_command("CLIENT", "PAUSE", "60000", "ALL")
-        try:
+        with link.holding():
             await wait_until("nobody knows", lambda: math.isnan(sample("due_runs")))
-        finally:
-            # a paused Redis hears CLIENT UNPAUSE of a connection that it has not paused
-            await plain.execute_command("CLIENT", "UNPAUSE")
         await wait_until("it is told again", lambda: sample("due_runs") == 0)
 
 

@@ -212,7 +212,7 @@ async def test_apis_that_all_find_redis_slow_stay_ready(settings: Settings) -> N
     async with staged(settings) as stage, AsyncExitStack() as stack:
         await wait_until("an API is well", lambda: _is_ok(stage, 0))
         for link in stage.links[:2]:
-            stack.enter_context(link.delaying(lambda: 1.5))
+            stack.enter_context(link.delaying(lambda: 0.5))
 
         async def both_warn() -> bool:
             found = [await stage.readiness(api) for api in range(2)]

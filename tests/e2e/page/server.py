@@ -545,6 +545,17 @@ class PageServer(AssistantServer):
         item.content[0].text = "One moment. Done."
         yield ThreadItemDoneEvent(item=item)
 
+    async def _paragraphs(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
+        """Twelve of a whole screen and more, one after the other."""
+        item = AssistantMessageItem(**scene.base("message"), content=[AssistantMessageContent(text="")])
+        yield ThreadItemAddedEvent(item=item)
+        for text in (f"**{number}.** {'Each word is written once. ' * 20}\n\n" for number in range(1, 13)):
+            item.content[0].text += text
+            update = AssistantMessageContentPartTextDelta(content_index=0, delta=text)
+            yield ThreadItemUpdatedEvent(item_id=item.id, update=update)
+            await asyncio.sleep(0.05)  # the page draws it
+        yield ThreadItemDoneEvent(item=item)
+
     async def _closing(self, scene: _Scene) -> AsyncIterator[ThreadStreamEvent]:
         scene.thread.title = "A closed case"
         yield scene.say("Goodbye.")

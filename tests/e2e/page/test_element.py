@@ -373,7 +373,7 @@ def test_new_options_leave_what_a_person_does_in_a_widget(given: Given) -> None:
 
 def test_a_site_can_have_the_view_stand_still(given: Given) -> None:
     given.options("{thread: {autoScroll: false}}")
-    given.user.send("Write a long answer of 12 paragraphs")
+    given.user.send("show paragraphs")
     given.user.wait_for_end()
     scroller = given.page.locator("#scroller")
     end = "node => node.scrollHeight - node.clientHeight - node.scrollTop"

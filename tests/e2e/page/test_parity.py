@@ -103,7 +103,7 @@ def test_the_view_follows_an_answer_only_where_the_site_says_so(given: Given) ->
     for options, follows in (("{}", False), ("{thread: {autoScroll: true}}", True)):
         given.options(options)
         given.call("setThreadId(null)")
-        given.user.send("Write a long answer of 12 paragraphs")
+        given.user.send("show paragraphs")
         given.user.wait_for_end()
         if follows:
             given.page.wait_for_function(f"() => {FROM_END} < 2")
@@ -432,7 +432,7 @@ def test_what_a_widget_cannot_offer_looks_so(given: Given) -> None:
 
 def test_the_conversation_is_scrolled_by_keyboard_and_printed_whole(given: Given) -> None:
     given.options("{history: {enabled: false}}")
-    given.user.ask("Write a long answer of 12 paragraphs")
+    given.user.ask("show paragraphs")
     scroller = given.page.get_by_role("group", name="Messages", exact=True)
     scroller.focus()
     given.page.keyboard.press("End")

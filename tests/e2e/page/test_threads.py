@@ -344,7 +344,7 @@ ROW = """node => {
 def test_its_size_is_that_of_its_place_whatever_is_in_it(user: User) -> None:
     for number in range(4):
         user.ask(f"show notice {number}")
-    user.ask("Write a long answer")
+    user.ask("show paragraphs")
     page = user.page
     assert page.evaluate(FLEX, 500) == [500, 500, 500]
     expect(page.locator(".bubble")).to_have_count(5)
