@@ -51,7 +51,7 @@ def crashing(settings: Settings, server: str = "Crashing", **more: Any) -> Setti
 
 @asynccontextmanager
 async def system_of(settings: Settings, folder: Path) -> AsyncIterator[Processes]:
-    async with running_processes(settings, folder) as system:
+    async with running_processes(settings, folder, start=start_process) as system:
         await wait_until("the worker has started", lambda: line(system.worker_processes[0], "worker_start"))
         yield system
 

@@ -18,7 +18,15 @@ from tests.e2e.test_rolling_restart import Client, journal, stopped
 from tests.previous.code import migrate, started
 from tests.support.clients.stream_clients import crowd
 from tests.support.servers.relay_servers import Script
-from tests.support.system import Caller, Process, Processes, free_port, running_processes, wait_until
+from tests.support.system import (
+    Caller,
+    Process,
+    Processes,
+    free_port,
+    running_processes,
+    start_process,
+    wait_until,
+)
 
 pytestmark = pytest.mark.long
 
@@ -69,7 +77,7 @@ async def test_a_deploy_and_its_rollback(
     In the order of docs/migrations.md.
     """
     ports = [free_port(), free_port()]
-    async with running_processes(deployed, tmp_path, apis=0, workers=0) as system:
+    async with running_processes(deployed, tmp_path, apis=0, workers=0, start=start_process) as system:
         for port in ports:
             await started(system, code["previous"])
             await system.start_api(port, **code["previous"])

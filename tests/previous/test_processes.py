@@ -25,6 +25,7 @@ from tests.support.system import (
     free_port,
     message,
     running_processes,
+    start_process,
 )
 
 pytestmark = pytest.mark.long
@@ -54,7 +55,7 @@ class Stage:
 @pytest.fixture
 async def stage(deployed: Settings, code: dict[str, dict[str, str]], tmp_path: Path) -> AsyncIterator[Stage]:
     migrate(deployed)
-    async with running_processes(deployed, tmp_path, apis=0, workers=0) as system:
+    async with running_processes(deployed, tmp_path, apis=0, workers=0, start=start_process) as system:
         for side in SIDES:
             await system.start_api(None if side == "previous" else free_port(), **code[side])
         alice = await crowd(system, await system.caller())

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -39,8 +39,13 @@ _forkserver.set_forkserver_preload(
 ROOT = Path(__file__).resolve().parents[3]
 
 
+READ_AT_START = ("PYTHON", "LD_", "LC_", "TZ", "MALLOC_")
+"""How variables begin that a process reads before it runs any of its code: a forked one would not heed them."""
+
+
 def fork(side: str, environ: dict[str, str], log: Path, prepare: Callable[[], None]) -> ForkServerProcess:
     """`run` of the API or the worker, after `prepare` in the new process. Its output goes to `log`."""
+    _check(environ)
     log.touch()
     child = _forkserver.Process(target=_run, args=(side, environ, log, prepare))
     child.start()
@@ -51,6 +56,13 @@ def _run(side: str, environ: dict[str, str], log: Path, prepare: Callable[[], No
     _become(environ, ROOT, log, log)
     prepare()
     importlib.import_module(f"relaykit.{side}.__main__").run()
+
+
+def _check(environ: Mapping[str, str]) -> None:
+    found = {name: value for name, value in environ.items() if name.startswith(READ_AT_START)}
+    assert found.items() <= {("PYTHONPATH", str(ROOT))}, (
+        f"A forked process would not heed {found}: start it anew."
+    )
 
 
 def _become(
@@ -91,6 +103,7 @@ def run_command(
     timeout: float,
 ) -> Finished:
     """`relaykit ARGUMENTS` in the folder, after `prepare` in the new process; `terminal` is the path of its input."""
+    _check(environ)
     with tempfile.TemporaryDirectory(prefix="relaykit-command-") as place:
         output, errors = Path(place, "output"), Path(place, "errors")
         output.touch()
