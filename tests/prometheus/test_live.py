@@ -87,7 +87,9 @@ async def _all_kinds_of_runs(caller: Caller, gates: Path) -> None:
     assert (await caller.stream(create(str(Script(deltas=40))), keyed(uuid4()))).end == "completed"
     assert (await caller.stream(create(FAIL), keyed(uuid4()))).end == "failed"
     assert (await caller.stream(create(ASK), keyed(uuid4()))).end == "completed"
-    held = Script(gate=str(gates), holds=[5])
+    gate = gates / uuid4().hex  # one that an earlier call has opened holds nothing
+    gate.mkdir()
+    held = Script(gate=str(gate), holds=[5])
     async with asking(caller, create(str(held)), keyed(uuid4())) as asker:
         await asker.until("it holds", lambda answer: answer.of_type("thread.item.updated"))
         run_id, cursor = asker.run_id, asker.answer.frames[-1][0]
@@ -95,7 +97,7 @@ async def _all_kinds_of_runs(caller: Caller, gates: Path) -> None:
     await asyncio.gather(caller.cancel(run_id), resumed)
     assert resumed.result().end == "cancelled"
     assert (await caller.post(b"{")).status_code == 400
-    open_gate(gates)
+    open_gate(gate)
 
 
 async def _alerts_beside_failing_runs(server: Prometheus) -> set[str]:
