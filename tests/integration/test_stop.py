@@ -416,7 +416,7 @@ async def test_an_accepted_run_gets_its_journal_and_its_job_though_the_connectio
 
     monkeypatch.setattr(AdmissionQueue, "publish_admitted", after_it_is_held)
     async with AsyncExitStack() as stack:
-        asker = await stack.enter_async_context(asking(stage.alice, create(str(Script()))))
+        asker = await stack.enter_async_context(asking(stage.alice, create(str(Script())), keyed("held")))
         await wait_until("the row is committed", lambda: committed.is_set() or asker.closed)
         assert not asker.closed, asker.raw
         async with writes_held(stage.redis) as cut:
