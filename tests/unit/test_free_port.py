@@ -40,10 +40,17 @@ def test_the_tests_and_the_product_take_theirs_from_ranges_apart() -> None:
     assert test_ports.FIRST <= test_ports.free_port() <= test_ports.LAST
 
 
-def test_with_one_that_follows_both_are_free() -> None:
-    first = test_ports.free_port()
-    with socket.create_server(("127.0.0.1", first + 2)):
-        assert test_ports.free_port(following=1) not in (first, first + 1, first + 2)
+def test_with_one_that_follows_both_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def is_free(port: int) -> bool:
+        asked.append(port)
+        return len(asked) != 2
+
+    monkeypatch.setattr(test_ports, "is_free", is_free)
+    given = test_ports.free_port(following=1)
+    assert asked[-2:] == [given, given + 1]
+    assert len(asked) == 4
 
 
 def test_where_no_port_can_be_had_the_last_refusal_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:

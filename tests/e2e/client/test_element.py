@@ -281,9 +281,8 @@ def test_a_plain_chatkit_server_is_spoken_to_too(
     expect(answers(page).last).not_to_be_empty()
     page.get_by_role("button", name="Stop").click()
     await_end(page)
-    expect(page.locator(".marker")).to_have_text(
-        "Stopped"
-    )  # what of it the server stores is the server's own
+    # What of it the server stores is not looked at: an abort may come before the server has stored its words.
+    expect(page.locator(".marker")).to_have_text("Stopped")
     assert not [url for url in asked if url.endswith("/run")], "it was asked for runs"
     ask(page, str(Script(deltas=1_000, per_second=20)))
     expect(answers(page)).to_have_count(3)

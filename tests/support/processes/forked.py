@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -39,6 +40,9 @@ _forkserver.set_forkserver_preload(
 ROOT = Path(__file__).resolve().parents[3]
 
 
+_reading = threading.Lock()
+"""A child's status can be read once, and multiprocessing reads those of all that have ended when it starts another."""
+
 READ_AT_START = ("PYTHON", "LD_", "LC_", "TZ", "MALLOC_")
 """How variables begin that a process reads before it runs any of its code: a forked one would not heed them."""
 
@@ -48,7 +52,8 @@ def fork(side: str, environ: dict[str, str], log: Path, prepare: Callable[[], No
     _check(environ)
     log.touch()
     child = _forkserver.Process(target=_run, args=(side, environ, log, prepare))
-    child.start()
+    with _reading:
+        child.start()
     return child
 
 
@@ -110,11 +115,14 @@ def run_command(
         errors.touch()
         given = (list(arguments), environ, folder, output, errors, terminal, prepare)
         child = _forkserver.Process(target=_command, args=given)
-        child.start()
-        child.join(timeout)
-        if child.exitcode is None:
-            child.kill()
+        with _reading:
+            child.start()
+        has_ended = wait([child.sentinel], timeout)
+        with _reading:
+            if not has_ended:
+                child.kill()
             child.join()
+        if not has_ended:
             raise TimeoutError(f"relaykit {' '.join(arguments)}: {errors.read_text(errors='replace')}")
         return Finished(child.exitcode, output.read_text(), errors.read_text())
 
@@ -141,12 +149,11 @@ class ForkedPopen:
         self, side: str, environ: dict[str, str], log: Path, prepare: Callable[[], None] = nothing
     ) -> None:
         self._child = fork(side, environ, log, prepare)
-        self._polling = threading.Lock()
         assert self._child.pid is not None
         self.pid: int = self._child.pid
 
     def poll(self) -> int | None:
-        with self._polling:
+        with _reading:
             return self._child.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
